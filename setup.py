@@ -1,0 +1,51 @@
+"""Package definition; ``pip install -e '.[all]'`` installs everything."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+# torch and torchvision must come as a pair from one command: their compiled parts must match.
+CORE = [
+    "torch>=2.4",
+    "torchvision>=0.19",
+    "timm>=1.0.15",
+    "numpy>=1.26",
+    "opencv-python-headless>=4.9",
+    "pillow>=10",
+    "albumentations>=2.0.8,<2.1",
+    "pycocotools>=2.0.8",
+    "faster-coco-eval>=1.6.5",
+    "accelerate>=1.0",
+    "pydantic>=2.7",
+    "pyyaml>=6.0",
+    "safetensors>=0.4",
+    "supervision>=0.25",
+    "matplotlib>=3.8",
+    "tensorboard>=2.16",
+    "rich>=13",
+    "wrapt>=1.16",  # registers VAN when timm is imported, without importing timm itself
+]
+DEV = [
+    "pytest>=8",
+    "pytest-timeout>=2.3",
+    "ruff>=0.9",
+    "mypy>=1.13",
+    "codespell>=2.3",
+    "types-PyYAML",
+    "segmentation-models-pytorch>=0.4",  # only to prove that VAN opens there
+    "transformers>=4.40,<5",  # VAN left transformers in 5.0; parity of our weight export
+]
+
+setup(
+    name="van_dense",
+    version="0.1.0",
+    description="Dense prediction around the Visual Attention Network and any timm backbone",
+    long_description=Path("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["van_dense", "van_dense.*"]),
+    package_data={"van_dense": ["py.typed"]},
+    install_requires=CORE,
+    extras_require={"dev": DEV, "all": DEV},
+)

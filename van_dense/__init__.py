@@ -1,0 +1,35 @@
+"""Dense prediction around the Visual Attention Network (VAN) and any other timm backbone.
+
+``import van_dense`` registers VAN B0..B6 in timm. It is cheap: torch and timm are imported when
+something that needs them is used, and the registration happens when timm is imported.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import wrapt
+
+if TYPE_CHECKING:
+    from van_dense.api import build_model, load
+    from van_dense.config import load_config
+
+__all__ = ["build_model", "load", "load_config"]
+__version__ = "0.1.0"
+
+
+@wrapt.when_imported("timm.models")
+def _register_van(_: object) -> None:
+    import van_dense.backbones.van  # noqa: F401  (registers by its decorators)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "load_config":
+        from van_dense.config import load_config
+
+        return load_config
+    if name in __all__:
+        from van_dense import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'van_dense' has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""Backbones: VAN as timm models, and any timm model as C2..C5."""

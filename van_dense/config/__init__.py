@@ -1,0 +1,6 @@
+"""Configuration: the schema with every default, and the loader of project files. No torch."""
+
+from van_dense.config.load import ConfigError, dump_config, load_config
+from van_dense.config.schema import Config, DetectionConfig
+
+__all__ = ["Config", "ConfigError", "DetectionConfig", "dump_config", "load_config"]

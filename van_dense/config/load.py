@@ -1,0 +1,260 @@
+"""Read a project file: YAML, ``extends`` fragments, command-line overrides, origins of values.
+
+Order: the fragments of ``extends`` from left to right, then the file itself, then overrides.
+Mappings merge; lists and scalars replace. Fragments may extend further ones, two levels deep.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from van_dense.config.schema import CONFIG_OF_TASK, Config
+
+MAX_DEPTH = 2
+COMMAND_LINE = "command line"
+
+
+class ConfigError(ValueError):
+    """A mistake in a project file or an override, in words that name the place and the fix."""
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that reads ``1e-4`` as a number, as YAML 1.2 does, and rejects repeated keys."""
+
+
+# PyYAML follows YAML 1.1, where a float needs a dot: ``1e-4`` would be a string.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def _mapping_without_repeats(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
+    keys = [key.value for key, _ in node.value]
+    repeated = {key for key in keys if keys.count(key) > 1}
+    if repeated:
+        raise ConfigError(f"{loader.name}: the key {sorted(repeated)[0]!r} appears twice")
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping_without_repeats)
+
+
+@dataclass
+class RawConfig:
+    """Merged plain data with the file that set each leaf, keyed by dotted path."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
+
+    def merge(self, values: Mapping[str, Any], origin: str) -> None:
+        """Lay ``values`` over what is there; mappings merge, everything else replaces."""
+        self._merge_into(self.values, values, origin, "")
+
+    def _merge_into(
+        self, target: dict[str, Any], values: Mapping[str, Any], origin: str, prefix: str
+    ) -> None:
+        for key, value in values.items():
+            path = f"{prefix}{key}"
+            if isinstance(value, Mapping):
+                if not isinstance(target.get(key), dict):
+                    self._forget(path)
+                    target[key] = {}
+                if not value:
+                    self.origins.setdefault(path, origin)
+                self._merge_into(target[key], value, origin, f"{path}.")
+            else:
+                self._forget(path)
+                target[key] = value
+                self.origins[path] = origin
+
+    def _forget(self, path: str) -> None:
+        for known in [k for k in self.origins if k == path or k.startswith(f"{path}.")]:
+            del self.origins[known]
+
+    def origin_of(self, path: str) -> str:
+        """File that set ``path``, or a value inside it; "default" where none did."""
+        if path in self.origins:
+            return self.origins[path]
+        inside = [o for known, o in self.origins.items() if known.startswith(f"{path}.")]
+        return inside[-1] if inside else "default"
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = (), *, sample: bool = False) -> Config:
+    """Load a project file.
+
+    Args:
+        path: YAML file of a complete experiment.
+        overrides: ``key.path=value`` strings; the value is read as YAML.
+        sample: Lay the small settings of the generated sample data set over the project.
+
+    Raises:
+        ConfigError: For a missing file, an unknown key, a value of the wrong type, a cycle.
+    """
+    return validate(load_raw(path, overrides, sample=sample))
+
+
+def load_raw(path: str | Path, overrides: Sequence[str] = (), *, sample: bool = False) -> RawConfig:
+    """Merge file, fragments and overrides without validation; see ``load_config``."""
+    raw = RawConfig()
+    _merge_file(raw, Path(path), ())
+    if sample:
+        _merge_file(raw, sample_fragment(str(raw.values.get("task")), Path(path)), ())
+    for override in overrides:
+        raw.merge(_parse_override(override), COMMAND_LINE)
+    return raw
+
+
+def sample_fragment(task: str, project: Path) -> Path:
+    """Fragment that ``--sample`` lays over a project of ``task``."""
+    root = Path(__file__).resolve().parents[2] / "configs" / "_sample"
+    fragment = root / f"{task}.yaml"
+    if not fragment.is_file():
+        known = sorted(p.stem for p in root.glob("*.yaml"))
+        raise ConfigError(f"{project}: no sample data for the task {task!r}; there is {known}")
+    return fragment
+
+
+def _merge_file(raw: RawConfig, path: Path, parents: tuple[Path, ...]) -> None:
+    resolved = path.resolve()
+    if resolved in parents:
+        chain = " -> ".join(p.name for p in (*parents, resolved))
+        raise ConfigError(f"{path}: extends itself: {chain}")
+    if len(parents) > MAX_DEPTH:
+        raise ConfigError(f"{path}: fragments may be nested {MAX_DEPTH} levels deep at most")
+    values = _read_yaml(path)
+    extends = values.pop("extends", [])
+    if isinstance(extends, str) or not isinstance(extends, list):
+        raise ConfigError(f"{path}: extends must be a list of files, for example [../a.yaml]")
+    for fragment in extends:
+        _merge_file(raw, path.parent / fragment, (*parents, resolved))
+    raw.merge(values, str(path))
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")])
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"{path}: no such file{hint}")
+    try:
+        with path.open(encoding="utf-8") as stream:
+            values = yaml.load(stream, Loader=_Loader)  # noqa: S506  (a SafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected a mapping of keys at the top level")
+    return values
+
+
+def _parse_override(override: str) -> dict[str, Any]:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"override {override!r}: write key.path=value")
+    try:
+        value: Any = yaml.load(text, Loader=_Loader) if text else None  # noqa: S506
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override {override!r}: the value is not valid YAML: {error}") from error
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return dict(value)
+
+
+def validate(raw: RawConfig) -> Config:
+    """Check merged values against the schema of their task.
+
+    Raises:
+        ConfigError: With dotted path, file and nearest known key for every mistake.
+    """
+    task = raw.values.get("task")
+    if task not in CONFIG_OF_TASK:
+        raise ConfigError(
+            f"task: {task!r} is not a task; choose one of {sorted(CONFIG_OF_TASK)} "
+            f"(set in {raw.origin_of('task')})"
+        )
+    try:
+        return CONFIG_OF_TASK[task].model_validate(raw.values)
+    except ValidationError as error:
+        lines = [_explain(raw, CONFIG_OF_TASK[task], dict(e)) for e in error.errors()]
+        raise ConfigError("\n".join(lines)) from error
+
+
+def _explain(raw: RawConfig, schema: type[BaseModel], error: dict[str, Any]) -> str:
+    parts = _without_union_tags(raw.values, error["loc"])
+    path = ".".join(parts)
+    origin = raw.origin_of(path)
+    if error["type"] == "extra_forbidden":
+        known = _known_keys(schema, error["loc"][:-1])
+        near = difflib.get_close_matches(parts[-1], known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+        return f"{path}: unknown key in {origin}; {hint}"
+    if error["type"] == "missing":
+        return f"{path}: required, but neither the project nor its fragments set it"
+    message = error["msg"].removeprefix("Value error, ")
+    return (
+        f"{path or 'config'}: {message} (got {error['input']!r} from {origin})"
+        if (not isinstance(error["input"], dict))
+        else f"{path or 'config'}: {message} (in {origin})"
+    )
+
+
+def _without_union_tags(values: Any, loc: tuple[int | str, ...]) -> list[str]:
+    """Pydantic puts the tag of a union ("maskrcnn") into the path; users never wrote it."""
+    parts: list[str] = []
+    for position, part in enumerate(loc):
+        if isinstance(values, dict) and part not in values and position < len(loc) - 1:
+            continue
+        parts.append(str(part))
+        if isinstance(values, dict):
+            values = values.get(part)
+        elif isinstance(values, list) and isinstance(part, int) and part < len(values):
+            values = values[part]
+    return parts
+
+
+def _known_keys(schema: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
+    """Field names of the section at ``loc``, walking through unions by their tag."""
+    current: list[type[BaseModel]] = [schema]
+    for part in loc:
+        deeper = [
+            model
+            for section in current
+            if (info := section.model_fields.get(str(part))) is not None
+            for model in _models_in(info.annotation)
+        ]
+        if not deeper:  # the tag of a union: keep the member that carries it
+            deeper = [m for m in current if part in _tags(m)] or current
+        current = deeper
+    return sorted({name for section in current for name in section.model_fields})
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in getattr(annotation, "__args__", ()):
+        yield from _models_in(argument)
+
+
+def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
+    kind = model.model_fields.get("kind")
+    return getattr(kind.annotation, "__args__", ()) if kind else ()
+
+
+def dump_config(config: Config) -> str:
+    """The complete resolved config as YAML; loading it gives the same config again."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Walk (dotted path, value) pairs of nested mappings, in order."""
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

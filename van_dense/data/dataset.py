@@ -1,0 +1,43 @@
+"""What every reader offers, and what it raises; readers only read, transforms are apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from van_dense.dataset_info import DatasetInfo
+from van_dense.structures import Sample, Size
+
+Transform = Callable[[Sample, np.random.Generator], Sample]
+
+
+class ReadError(ValueError):
+    """One image or its annotation cannot be read; the message names the file and the reason."""
+
+
+class DenseDataset(Protocol):
+    """Images with annotations; indices run from 0 to len - 1."""
+
+    info: DatasetInfo
+
+    def __len__(self) -> int:
+        """Number of images."""
+        ...
+
+    def raw(self, index: int) -> Sample:
+        """Read one image and its annotation, untransformed.
+
+        Raises:
+            ReadError: When the file is missing, broken, or disagrees with its annotation.
+        """
+        ...
+
+    def size(self, index: int) -> Size:
+        """(height, width) of an image, without decoding it."""
+        ...
+
+    def image_id(self, index: int) -> int | str:
+        """The data set's own id of an image."""
+        ...

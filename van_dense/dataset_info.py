@@ -1,0 +1,106 @@
+"""What a data set says about itself: names, id maps, colours and keypoints.
+
+It travels inside checkpoints, so that a trained model can be used without its data set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+Color = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """Names and conventions of a data set with C classes and K keypoints.
+
+    Attributes:
+        name: For titles and logs.
+        class_names: C names; the position is the 0-based label used everywhere inside.
+        category_ids: C ids as the annotation files spell them (COCO: 1..90 with gaps).
+        is_thing: C flags, False for stuff; empty means "all things".
+        colors: C RGB colours 0..255; empty means "chosen by the palette".
+        keypoint_names: K names, or empty.
+        flip_pairs: Pairs of keypoint names that swap under a horizontal flip. None means unknown,
+            and flipping raises; an empty tuple means that no keypoint has a mirror twin.
+        sigmas: K constants of the OKS metric, as standard deviations in units of sqrt(area).
+        skeleton: Pairs of keypoint names to join when drawing.
+
+    Raises:
+        ValueError: When lengths disagree, ids repeat, or a pair names an unknown keypoint.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    is_thing: tuple[bool, ...] = ()
+    colors: tuple[Color, ...] = ()
+    keypoint_names: tuple[str, ...] = ()
+    flip_pairs: tuple[tuple[str, str], ...] | None = None
+    sigmas: tuple[float, ...] = ()
+    skeleton: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        for field in ("category_ids", "is_thing", "colors"):
+            values = getattr(self, field)
+            if len(values) not in (len(self.class_names), 0 if field != "category_ids" else -1):
+                raise ValueError(
+                    f"data set {self.name!r}: {field} has {len(values)} entries for "
+                    f"{len(self.class_names)} class names"
+                )
+        if len(set(self.category_ids)) != len(self.category_ids):
+            raise ValueError(f"data set {self.name!r}: category ids repeat: {self.category_ids}")
+        if self.sigmas and len(self.sigmas) != len(self.keypoint_names):
+            raise ValueError(
+                f"data set {self.name!r}: {len(self.sigmas)} sigmas for "
+                f"{len(self.keypoint_names)} keypoints"
+            )
+        for pair in (*(self.flip_pairs or ()), *self.skeleton):
+            for keypoint in pair:
+                if keypoint not in self.keypoint_names:
+                    raise ValueError(
+                        f"data set {self.name!r}: pair {pair} names the keypoint {keypoint!r}, "
+                        f"which is none of {list(self.keypoint_names)}"
+                    )
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes C."""
+        return len(self.class_names)
+
+    @property
+    def label_of(self) -> dict[int, int]:
+        """Map from the annotation file's category id to the 0-based label."""
+        return {category_id: label for label, category_id in enumerate(self.category_ids)}
+
+    def flip_order(self) -> list[int]:
+        """Position each keypoint comes from under a horizontal flip; swaps are made by name.
+
+        Raises:
+            ValueError: When the flip pairs are unknown.
+        """
+        if self.flip_pairs is None:
+            raise ValueError(
+                f"data set {self.name!r} does not say which keypoints swap under a flip; give "
+                "flip_pairs as pairs of names (an empty list if none do), or set flip to 0"
+            )
+        order = list(range(len(self.keypoint_names)))
+        for left, right in self.flip_pairs:
+            i, j = self.keypoint_names.index(left), self.keypoint_names.index(right)
+            order[i], order[j] = j, i
+        return order
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON or a checkpoint."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> DatasetInfo:
+        """Undo ``to_dict``; lists become tuples again."""
+
+        def freeze(value: Any) -> Any:
+            return tuple(freeze(v) for v in value) if isinstance(value, list | tuple) else value
+
+        return DatasetInfo(**{key: freeze(value) for key, value in data.items()})

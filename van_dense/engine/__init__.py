@@ -1,0 +1,1 @@
+"""Engine: the training loop and its parts."""

@@ -1,0 +1,1 @@
+"""Models: plain modules with plain arguments."""

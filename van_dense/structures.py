@@ -1,0 +1,363 @@
+"""The only types that travel between data, models, evaluators and drawing.
+
+Legend: B images, N instances, K keypoints, H and W in pixels.
+Boxes are float32 ``xyxy`` in absolute pixels, x in [0, W] and y in [0, H]; labels are int64 in
+0..C-1; 255 is "ignore" in label maps; ``size`` is always (height, width).
+Other formats are converted at the border (readers, evaluators) and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Size = tuple[int, int]
+IGNORE_LABEL = 255
+
+
+class RLE(TypedDict):
+    """COCO compressed run-length encoding of one binary mask, as pycocotools writes it."""
+
+    size: list[int]
+    counts: bytes
+
+
+Masks = Tensor | list[RLE]
+
+
+@dataclass
+class Sample:
+    """One image with its annotation, as NumPy arrays, before collation.
+
+    Attributes:
+        image: uint8 (H, W, 3), RGB.
+        image_id: The data set's own id.
+        path: Where the image was read, for messages.
+        orig_size: (height, width) of the stored image, before any transform.
+        boxes: float32 (N, 4) xyxy pixels, or None for tasks without instances.
+        labels: int64 (N,), 0-based.
+        crowd: bool (N,); crowd regions are never targets and are ignored in evaluation.
+        masks: uint8 {0, 1} (N, H, W), or None.
+        keypoints: float32 (N, K, 3): x, y in pixels and visibility 0 / 1 / 2, or None.
+        semantic: uint8 or int16 (H, W) label map with 255 = ignore, or None.
+        label: Image-level class, or None.
+    """
+
+    image: np.ndarray
+    image_id: int | str
+    path: str
+    orig_size: Size
+    boxes: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    crowd: np.ndarray | None = None
+    masks: np.ndarray | None = None
+    keypoints: np.ndarray | None = None
+    semantic: np.ndarray | None = None
+    label: int | None = None
+
+    @property
+    def size(self) -> Size:
+        """Current (height, width) of the image."""
+        return int(self.image.shape[0]), int(self.image.shape[1])
+
+
+@dataclass(frozen=True)
+class Instances:
+    """N instances of one image: ground truth and results share this type.
+
+    Attributes:
+        boxes: float32 (N, 4) xyxy pixels.
+        labels: int64 (N,), 0-based.
+        scores: float32 (N,) in [0, 1]; None for ground truth.
+        masks: uint8 {0, 1} (N, H, W), or a list of N RLE, or None.
+        keypoints: float32 (N, K, 3), or None.
+        crowd: bool (N,), or None for "no crowd".
+
+    Raises:
+        ValueError: When lengths, shapes or dtypes disagree.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    scores: Tensor | None = None
+    masks: Masks | None = None
+    keypoints: Tensor | None = None
+    crowd: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.boxes.ndim != 2 or self.boxes.shape[1] != 4:
+            raise ValueError(f"boxes must have shape (N, 4), got {tuple(self.boxes.shape)}")
+        if not self.boxes.is_floating_point():
+            raise ValueError(f"boxes must be floating point pixels, got {self.boxes.dtype}")
+        if self.labels.dtype != torch.int64:
+            raise ValueError(f"labels must be int64 in 0..C-1, got {self.labels.dtype}")
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if value is not None and len(value) != len(self.boxes):
+                raise ValueError(
+                    f"{f.name} has {len(value)} entries for {len(self.boxes)} boxes; "
+                    "every field must describe the same instances"
+                )
+        if isinstance(self.masks, Tensor) and (
+            self.masks.ndim != 3 or self.masks.dtype != torch.uint8
+        ):
+            raise ValueError(
+                f"masks must be uint8 (N, H, W), got {self.masks.dtype} {tuple(self.masks.shape)}"
+            )
+        if self.keypoints is not None and (
+            self.keypoints.ndim != 3 or self.keypoints.shape[-1] != 3
+        ):
+            raise ValueError(
+                f"keypoints must have shape (N, K, 3), got {tuple(self.keypoints.shape)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, index: Tensor) -> Instances:
+        """Select instances by a bool (N,) or an int64 (M,) tensor, in every field."""
+        if not isinstance(index, Tensor) or index.ndim != 1:
+            raise TypeError("index Instances with a 1-d bool or int64 tensor")
+        if index.dtype == torch.bool and len(index) != len(self):
+            raise IndexError(f"bool index has {len(index)} entries for {len(self)} instances")
+        selected: dict[str, Masks | Tensor | None] = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, list):
+                positions = index.nonzero()[:, 0] if index.dtype == torch.bool else index
+                selected[f.name] = [value[i] for i in positions.tolist()]
+            else:
+                selected[f.name] = None if value is None else value[index]
+        return Instances(**selected)  # type: ignore[arg-type]
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Instances:
+        """Move every tensor; RLE lists stay where they are."""
+        return replace(
+            self,
+            **{
+                f.name: value.to(device, non_blocking=non_blocking)
+                for f in fields(self)
+                if isinstance(value := getattr(self, f.name), Tensor)
+            },
+        )
+
+    @staticmethod
+    def cat(parts: Sequence[Instances]) -> Instances:
+        """Join instances of one image; a field is kept only where every part has it.
+
+        Raises:
+            ValueError: When parts disagree about which fields they hold.
+        """
+        if not parts:
+            raise ValueError("cat needs at least one Instances")
+        joined: dict[str, Masks | Tensor | None] = {}
+        for f in fields(Instances):
+            values = [getattr(part, f.name) for part in parts]
+            missing = [value is None for value in values]
+            if all(missing):
+                joined[f.name] = None
+            elif any(missing):
+                raise ValueError(f"cannot join: {f.name} is missing in some parts only")
+            elif isinstance(values[0], list):
+                joined[f.name] = [rle for value in values for rle in value]
+            else:
+                joined[f.name] = torch.cat(values)
+        return Instances(**joined)  # type: ignore[arg-type]
+
+    @staticmethod
+    def empty() -> Instances:
+        """No instance at all, without optional fields."""
+        return Instances(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+
+
+@dataclass
+class Batch:
+    """Images of one step, zero-padded at the right and bottom to one size.
+
+    Attributes:
+        images: uint8 (B, 3, H, W), RGB.
+        sizes: Valid (height, width) of each image inside the padded tensor.
+        orig_sizes: (height, width) of each stored image; results are given in these pixels.
+        image_ids: The data set's own ids.
+        targets: Ground truth of each image in the pixels of ``sizes``, or None.
+        semantic: int64 (B, H, W), padded with 255, or None.
+        labels: int64 (B,) image-level classes, or None.
+        skipped: One message for each unreadable image that another one stands in for.
+    """
+
+    images: Tensor
+    sizes: list[Size]
+    orig_sizes: list[Size]
+    image_ids: list[int | str]
+    targets: list[Instances] | None = None
+    semantic: Tensor | None = None
+    labels: Tensor | None = None
+    skipped: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """Move every tensor to ``device``."""
+
+        def move(value: Tensor | None) -> Tensor | None:
+            return None if value is None else value.to(device, non_blocking=non_blocking)
+
+        return replace(
+            self,
+            images=self.images.to(device, non_blocking=non_blocking),
+            targets=None
+            if self.targets is None
+            else [target.to(device, non_blocking) for target in self.targets],
+            semantic=move(self.semantic),
+            labels=move(self.labels),
+        )
+
+    def pin_memory(self) -> Batch:
+        """Pin the large tensors, so that the copy to the GPU overlaps with compute."""
+        return replace(
+            self,
+            images=self.images.pin_memory(),
+            semantic=None if self.semantic is None else self.semantic.pin_memory(),
+        )
+
+
+class Segment(TypedDict):
+    """One panoptic segment: its value in the panoptic map, its class and its score."""
+
+    id: int
+    label: int
+    score: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The result for one image, on the CPU, in the pixels of the original image.
+
+    Attributes:
+        image_id: The data set's own id.
+        size: (height, width) of the original image.
+        instances: Boxes, scores and masks (as RLE), or None.
+        semantic: uint8 or int16 (H, W), or None.
+        panoptic: int32 (H, W) of segment ids, 0 = void, or None; with ``segments``.
+        saliency: float32 (H, W) in [0, 1], or None.
+        class_scores: float32 (C,) image-level scores, or None.
+    """
+
+    image_id: int | str
+    size: Size
+    instances: Instances | None = None
+    semantic: np.ndarray | None = None
+    panoptic: np.ndarray | None = None
+    segments: list[Segment] | None = None
+    saliency: np.ndarray | None = None
+    class_scores: Tensor | None = None
+
+    @staticmethod
+    def from_sample(sample: Sample) -> Prediction:
+        """Turn untransformed ground truth into a perfect prediction (scores 1, crowds kept)."""
+        instances = None
+        if sample.boxes is not None:
+            instances = instances_from_sample(sample)
+            masks = instances.masks
+            instances = replace(
+                instances,
+                scores=torch.ones(len(instances)),
+                masks=encode_masks(masks) if isinstance(masks, Tensor) else masks,
+            )
+        return Prediction(
+            image_id=sample.image_id,
+            size=sample.size,
+            instances=instances,
+            semantic=sample.semantic,
+        )
+
+
+def encode_masks(masks: Tensor) -> list[RLE]:
+    """Run-length encode uint8 {0, 1} masks (N, H, W) with pycocotools."""
+    from pycocotools import mask as mask_utils
+
+    if len(masks) == 0:
+        return []
+    columns = np.asfortranarray(masks.cpu().numpy().transpose(1, 2, 0))
+    return list(mask_utils.encode(columns))
+
+
+def decode_masks(rles: Sequence[RLE], size: Size) -> np.ndarray:
+    """Decode N RLE of (height, width) ``size`` to uint8 (N, H, W)."""
+    from pycocotools import mask as mask_utils
+
+    if len(rles) == 0:
+        return np.zeros((0, *size), dtype=np.uint8)
+    return np.ascontiguousarray(mask_utils.decode(list(rles)).transpose(2, 0, 1))
+
+
+def instances_from_sample(sample: Sample) -> Instances:
+    """Turn the instance arrays of a sample into tensors, field by field."""
+    assert sample.boxes is not None and sample.labels is not None
+
+    def tensor(array: np.ndarray | None) -> Tensor | None:
+        return None if array is None else torch.from_numpy(np.ascontiguousarray(array))
+
+    return Instances(
+        boxes=torch.from_numpy(sample.boxes.astype(np.float32).reshape(-1, 4)),
+        labels=torch.from_numpy(sample.labels.astype(np.int64)),
+        masks=tensor(sample.masks),
+        keypoints=tensor(sample.keypoints),
+        crowd=tensor(sample.crowd),
+    )
+
+
+def collate(samples: Sequence[Sample], size_divisor: int = 32) -> Batch:
+    """Pad samples to one size, a multiple of ``size_divisor``, and stack them.
+
+    Raises:
+        ValueError: When there is no sample, or when only some samples carry an annotation.
+    """
+    if not samples:
+        raise ValueError("cannot collate an empty list of samples")
+
+    def padded_side(axis: int) -> int:
+        longest = max(sample.size[axis] for sample in samples)
+        return -(-longest // size_divisor) * size_divisor
+
+    height, width = padded_side(0), padded_side(1)
+    images = torch.zeros(len(samples), 3, height, width, dtype=torch.uint8)
+    for image, sample in zip(images, samples, strict=True):
+        h, w = sample.size
+        image[:, :h, :w] = torch.from_numpy(np.ascontiguousarray(sample.image)).permute(2, 0, 1)
+
+    return Batch(
+        images=images,
+        sizes=[sample.size for sample in samples],
+        orig_sizes=[sample.orig_size for sample in samples],
+        image_ids=[sample.image_id for sample in samples],
+        targets=[instances_from_sample(sample) for sample in samples]
+        if _all_have(samples, "boxes")
+        else None,
+        semantic=_pad_semantic(samples, height, width) if _all_have(samples, "semantic") else None,
+        labels=torch.tensor([sample.label for sample in samples])
+        if _all_have(samples, "label")
+        else None,
+    )
+
+
+def _all_have(samples: Sequence[Sample], name: str) -> bool:
+    has = [getattr(sample, name) is not None for sample in samples]
+    if any(has) and not all(has):
+        missing = [sample.image_id for sample, present in zip(samples, has, strict=True)]
+        raise ValueError(f"samples of one batch disagree: {name} is missing for some of {missing}")
+    return all(has)
+
+
+def _pad_semantic(samples: Sequence[Sample], height: int, width: int) -> Tensor:
+    semantic = torch.full((len(samples), height, width), IGNORE_LABEL, dtype=torch.int64)
+    for target, sample in zip(semantic, samples, strict=True):
+        h, w = sample.size
+        target[:h, :w] = torch.from_numpy(np.asarray(sample.semantic).astype(np.int64))
+    return semantic

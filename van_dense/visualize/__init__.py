@@ -1,0 +1,1 @@
+"""Pictures: predictions, ground truth and curves."""
