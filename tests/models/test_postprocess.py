@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from van_dense.models.postprocess import (
+    paste_mask,
+    paste_masks,
+    scale_boxes,
+    to_predictions,
+)
+from van_dense.structures import Batch, Instances, decode_masks
+
+
+def paste_with_grid_sample(mask: torch.Tensor, box: list[float], size: tuple[int, int]):
+    """Detectron2's and mmdet's definition, over the whole image."""
+    x0, y0, x1, y1 = box
+    y = (torch.arange(size[0]) + 0.5 - y0) / (y1 - y0) * 2 - 1
+    x = (torch.arange(size[1]) + 0.5 - x0) / (x1 - x0) * 2 - 1
+    grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)
+    return F.grid_sample(mask[None, None], grid[None], align_corners=False)[0, 0] >= 0.5
+
+
+@pytest.mark.parametrize(
+    "box", [[3.2, 4.7, 20.1, 17.9], [-5.0, -3.0, 12.0, 9.0], [25.0, 20.0, 45.0, 40.0]]
+)
+def test_pasting_equals_bilinear_sampling_at_pixel_centres(box):
+    mask = torch.rand(28, 28, generator=torch.Generator().manual_seed(0))
+    expected = paste_with_grid_sample(mask, box, (32, 40)).numpy()
+    assert np.array_equal(paste_mask(mask.numpy(), np.array(box), (32, 40)).astype(bool), expected)
+
+
+def test_a_full_mask_fills_its_box_exactly():
+    pasted = paste_mask(np.ones((28, 28), np.float32), np.array([2.0, 3, 10, 7]), (12, 14))
+    expected = np.zeros((12, 14))
+    expected[3:7, 2:10] = 1
+    assert np.array_equal(pasted, expected)
+
+
+@pytest.mark.parametrize("box", [[5.0, 5, 5, 9], [50.0, 50, 60, 60], [-9.0, -9, -1, -1]])
+def test_a_box_without_any_pixel_gives_an_empty_mask(box):
+    assert paste_mask(np.ones((28, 28), np.float32), np.array(box), (12, 14)).sum() == 0
+
+
+def test_boxes_scale_by_height_and_width_apart():
+    scaled = scale_boxes(torch.tensor([[10.0, 20, 30, 40]]), (100, 50), (200, 200))
+    assert scaled.tolist() == [[40, 40, 120, 80]]
+
+
+def make_batch() -> Batch:
+    return Batch(torch.zeros(1, 3, 64, 64, dtype=torch.uint8), [(50, 60)], [(100, 120)], ["a"])
+
+
+def test_predictions_are_in_original_pixels_with_masks_as_rle():
+    found = Instances(
+        torch.tensor([[5.0, 10, 25, 40]]), torch.tensor([3]), scores=torch.tensor([0.9])
+    )
+    prediction = to_predictions(make_batch(), [found], [torch.ones(1, 28, 28)])[0]
+    assert prediction.size == (100, 120) and prediction.image_id == "a"
+    assert prediction.instances is not None
+    assert prediction.instances.boxes.tolist() == [[10, 20, 50, 80]]
+    mask = decode_masks(prediction.instances.masks, (100, 120))[0]
+    assert mask.sum() == 40 * 60 and mask[20:80, 10:50].all()
+
+
+def test_no_detection_is_a_prediction_too():
+    found = Instances.empty()
+    prediction = to_predictions(make_batch(), [found], [torch.zeros(0, 28, 28)])[0]
+    assert prediction.instances is not None and prediction.instances.masks == []
+
+
+def test_non_finite_boxes_raise_with_the_image_id():
+    bad = Instances(
+        torch.tensor([[0.0, 0, float("nan"), 1]]), torch.tensor([0]), scores=torch.tensor([0.5])
+    )
+    with pytest.raises(ValueError, match="image a"):
+        to_predictions(make_batch(), [bad])
+
+
+@pytest.mark.slow
+def test_pasting_a_hundred_masks_at_1333x800_stays_far_below_a_gigabyte():
+    import tracemalloc
+
+    torch.manual_seed(0)
+    corners = torch.rand(100, 2) * 400
+    boxes = torch.cat([corners, corners + 300], dim=1)
+    tracemalloc.start()
+    paste_masks(torch.rand(100, 28, 28), boxes, (800, 1333))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50e6

@@ -1,0 +1,53 @@
+"""The layers of docs/design.md, checked on the import statements themselves."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1] / "van_dense"
+FILES = sorted(ROOT.rglob("*.py"))
+# What each package may import of ours.
+ALLOWED = {
+    "structures": set(),
+    "dataset_info": set(),
+    "config": {"config"},
+    "backbones": {"backbones"},
+    "models": {"models", "backbones", "structures"},
+    "data": {"data", "structures", "dataset_info"},
+    "evaluation": {"evaluation", "data", "structures", "dataset_info"},
+    "visualize": {"visualize", "data", "structures", "dataset_info"},
+    "engine": {"engine", "config", "structures"},
+}
+
+
+def imports(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_layer_imports_only_the_layers_below(path):
+    layer = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    ours = {n.split(".")[1] for n in imports(path) if n.startswith("van_dense.")}
+    if layer in ALLOWED:
+        assert ours <= ALLOWED[layer]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.py")), ids=lambda p: p.name)
+def test_config_needs_no_torch(path):
+    assert not any(name.split(".")[0] in ("torch", "timm", "numpy") for name in imports(path))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_and_functions_fit_a_reader(path):
+    text = path.read_text(encoding="utf-8")
+    assert text.count("\n") <= 400
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            assert (node.end_lineno or 0) - node.lineno + 1 <= 60, node.name

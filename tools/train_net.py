@@ -1,0 +1,61 @@
+"""Train, evaluate and draw an experiment: train_net.py --config projects/maskrcnn_van_b2.yaml."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from van_dense.config import ConfigError, load_config
+from van_dense.config.files import missing_data
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", required=True, help="project file, such as projects/*.yaml")
+    parser.add_argument("--output", help="run folder (default: runs/<name of the project file>)")
+    parser.add_argument("--sample", action="store_true", help="small generated data, short run")
+    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="on top of the file")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Train; the exit code is 0 when the run is complete, 130 when it was interrupted."""
+    arguments = parse_arguments()
+    try:
+        config = load_config(arguments.config, arguments.overrides, sample=arguments.sample)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    missing = missing_data(config)
+    if missing is not None:
+        print(missing, file=sys.stderr)
+        return 2
+
+    # Only now torch: a mistake above is reported at once.
+    from van_dense.tasks.training import print_plan, train_run
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    name = Path(arguments.config).stem + ("_sample" if arguments.sample else "")
+    run_dir = Path(arguments.output or f"runs/{name}")
+    try:
+        if arguments.dry_run:
+            print_plan(config)
+            return 0
+        result = train_run(config, run_dir, resume=arguments.resume)
+    except (ValueError, FileNotFoundError) as error:
+        logging.getLogger(__name__).debug("details", exc_info=True)
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if result.interrupted:
+        return 130
+    print(f"results, pictures and curves: {run_dir}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""An estimate of the memory of a training step, made on the meta device without any computation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from van_dense.config.schema import Train
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes of one process during a training step.
+
+    Attributes:
+        states: Weights, gradients, optimiser state and averaged weights.
+        activations: Tensors that the backward pass keeps, for one micro-batch.
+    """
+
+    states: int
+    activations: int
+
+    def describe(self) -> str:
+        """The total and its two parts in GiB."""
+        total = self.states + self.activations
+        return (
+            f"about {total / GIB:.1f} GiB a process = {self.states / GIB:.2f} weights, gradients "
+            f"and optimiser + {self.activations / GIB:.1f} activations; the libraries' own memory "
+            "and short-lived buffers come on top"
+        )
+
+
+def estimate_memory(
+    model: nn.Module, forward: Callable[[], None], train: Train, micro_batch: int
+) -> MemoryEstimate:
+    """Estimate a training step by listing what autograd would keep for one image.
+
+    Args:
+        model: On the meta device.
+        forward: Runs ``model`` on one meta image of training size.
+        train: Optimiser, EMA and precision.
+        micro_batch: Images of one forward pass.
+    """
+    parameters = list(model.parameters())
+    trainable = sum(p.numel() for p in parameters if p.requires_grad)
+    moments = 1 if train.optimizer.name == "sgd" else 2
+    copies = sum(p.numel() for p in parameters) * (1 if train.ema_decay is None else 2)
+    states = 4 * (copies + trainable * (1 + moments))
+    held = {p.untyped_storage()._cdata for p in parameters}
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        if tensor.untyped_storage()._cdata not in held:
+            kept[tensor.untyped_storage()._cdata] = tensor  # holding it keeps the key unique
+        return tensor
+
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        forward()
+    one_image = sum(t.untyped_storage().nbytes() for t in kept.values())
+    # Autocast keeps convolution inputs in half precision; norms and losses stay in fp32.
+    share = 1.0 if train.precision == "fp32" else 0.6
+    return MemoryEstimate(states, round(one_image * micro_batch * share))

@@ -1,0 +1,132 @@
+"""Anchors, their matching with ground truth, and what Mask R-CNN and RetinaNet share around them.
+
+Written anew where torchvision's own parts differ from mmdet and Detectron2: its base anchors are
+rounded to integers, and it derives strides as image size // map size, which gives 61 instead of 64
+on P6 of an 800 px image.
+Legend: N ground-truth boxes, A anchors; boxes are xyxy in pixels of the padded image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection._utils import BoxCoder, Matcher
+from torchvision.ops import box_iou
+
+from van_dense.structures import Instances
+
+OCTAVE_SCALES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
+ASPECT_RATIOS = (0.5, 1.0, 2.0)  # height / width
+
+__all__ = [
+    "ASPECT_RATIOS",
+    "OCTAVE_SCALES",
+    "Anchors",
+    "BoxCoder",
+    "BoxMatcher",
+    "match_boxes",
+    "without_crowd",
+]
+
+
+class Anchors(nn.Module):
+    """Anchor boxes of every pyramid level.
+
+    Args:
+        sizes: sqrt(area) in pixels of the anchors of each level, one for each level.
+        strides: Of each level.
+        scales: Factors on ``sizes``: (1,) for the RPN, three octave scales for RetinaNet.
+        ratios: height / width.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[float],
+        strides: Sequence[int],
+        *,
+        scales: Sequence[float] = (1.0,),
+        ratios: Sequence[float] = ASPECT_RATIOS,
+    ) -> None:
+        super().__init__()
+        if len(sizes) != len(strides):
+            raise ValueError(
+                f"anchor_sizes has {len(sizes)} entries for {len(strides)} pyramid levels; "
+                "give one size in pixels for each level"
+            )
+        self.strides = tuple(strides)
+        self.num_per_cell = len(scales) * len(ratios)
+        self.cells = [_cell_anchors(size, scales, ratios) for size in sizes]
+
+    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Anchors (H * W * num_per_cell, 4) of each level, cell by cell in row order."""
+        anchors = []
+        for cell, stride, feature in zip(self.cells, self.strides, features, strict=True):
+            height, width = feature.shape[-2:]
+            y, x = torch.meshgrid(
+                torch.arange(height, device=feature.device, dtype=torch.float32) * stride,
+                torch.arange(width, device=feature.device, dtype=torch.float32) * stride,
+                indexing="ij",
+            )
+            shifts = torch.stack([x, y, x, y], dim=-1).view(-1, 1, 4)
+            anchors.append((shifts + cell.to(feature.device)).view(-1, 4))
+        return anchors
+
+
+def _cell_anchors(size: float, scales: Sequence[float], ratios: Sequence[float]) -> Tensor:
+    """Anchors (len(ratios) * len(scales), 4) around the origin, ratio by ratio."""
+    rows = []
+    for ratio in ratios:
+        for scale in scales:
+            width = size * scale / math.sqrt(ratio)
+            height = size * scale * math.sqrt(ratio)
+            rows.append([-width / 2, -height / 2, width / 2, height / 2])
+    return torch.tensor(rows)
+
+
+class BoxMatcher(Matcher):
+    """Assign to each candidate the ground-truth box of highest IoU, or background, or nothing.
+
+    Args:
+        positive_iou: Candidates from here on are foreground.
+        negative_iou: Candidates below are background; those between are left out.
+        min_positive_iou: A box also takes its best candidates if their IoU reaches this (mmdet's
+            ``min_pos_iou``); None switches that off.
+    """
+
+    def __init__(
+        self, positive_iou: float, negative_iou: float, min_positive_iou: float | None
+    ) -> None:
+        super().__init__(
+            positive_iou, negative_iou, allow_low_quality_matches=min_positive_iou is not None
+        )
+        self.min_positive_iou = min_positive_iou or 0.0
+
+    def set_low_quality_matches_(
+        self, matches: Tensor, all_matches: Tensor, match_quality_matrix: Tensor
+    ) -> None:
+        """Give every box its best candidates; a box that touches none takes none."""
+        best = match_quality_matrix.max(dim=1, keepdim=True).values
+        good_enough = (best >= self.min_positive_iou) & (best > 0)
+        chosen = ((match_quality_matrix == best) & good_enough).any(dim=0)
+        matches[chosen] = all_matches[chosen]
+
+
+def match_boxes(matcher: BoxMatcher, targets: Instances, candidates: Tensor) -> Tensor:
+    """Index int64 (A,) of the matched box; -1 background, -2 neither."""
+    if len(targets) == 0:
+        return torch.full((len(candidates),), Matcher.BELOW_LOW_THRESHOLD, device=candidates.device)
+    return matcher(box_iou(targets.boxes, candidates))
+
+
+def without_crowd(targets: list[Instances] | None) -> list[Instances]:
+    """Targets that can be learnt: crowd regions are not one object.
+
+    Raises:
+        ValueError: When the batch carries no targets.
+    """
+    if targets is None:
+        raise ValueError("the batch has no targets; losses need ground-truth boxes")
+    return [t if t.crowd is None else t[~t.crowd] for t in targets]

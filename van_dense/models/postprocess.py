@@ -1,0 +1,122 @@
+"""From results in the pixels of the network input to results in the original image.
+
+Legend: N instances, M mask resolution; boxes xyxy pixels; size is (height, width).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from van_dense.structures import RLE, Batch, Instances, Prediction, Size
+
+
+def scale_boxes(boxes: Tensor, size: Size, target: Size) -> Tensor:
+    """Scale boxes from an image of ``size`` to the same image at ``target`` size."""
+    factor_y, factor_x = target[0] / size[0], target[1] / size[1]
+    return boxes * boxes.new_tensor([factor_x, factor_y, factor_x, factor_y])
+
+
+def paste_mask(mask: np.ndarray, box: np.ndarray, size: Size, threshold: float = 0.5) -> np.ndarray:
+    """Resample one mask into its box and threshold it.
+
+    Bilinear sampling at pixel centres, zero outside the mask, as ``grid_sample`` with
+    ``align_corners=False`` in mmdet and Detectron2; on the grid of a box it is separable, so it
+    is two small matrix products, and only the pixels of the box are touched.
+
+    Args:
+        mask: float (M, M) probabilities.
+        box: (4,) xyxy pixels.
+        size: (height, width) of the image.
+        threshold: A pixel belongs to the mask from here on.
+
+    Returns:
+        uint8 {0, 1} (height, width), in column order, as the run-length encoder reads it.
+    """
+    pasted = np.zeros(size, dtype=np.uint8, order="F")
+    x0, y0, x1, y1 = box.tolist()
+    if x1 <= x0 or y1 <= y0:
+        return pasted
+    left, top = max(int(x0), 0), max(int(y0), 0)
+    right, bottom = min(int(np.ceil(x1)), size[1]), min(int(np.ceil(y1)), size[0])
+    if right <= left or bottom <= top:
+        return pasted
+    rows = _bilinear_weights(np.arange(top, bottom), y0, y1, len(mask))
+    columns = _bilinear_weights(np.arange(left, right), x0, x1, len(mask))
+    pasted[top:bottom, left:right] = rows @ mask @ columns.T >= threshold
+    return pasted
+
+
+def _bilinear_weights(pixels: np.ndarray, start: float, end: float, cells: int) -> np.ndarray:
+    """Weights (pixels, cells) of the mask cells at each pixel centre."""
+    position = (pixels + 0.5 - start) / (end - start) * cells - 0.5
+    distance = np.abs(position[:, None] - np.arange(cells)[None])
+    return np.maximum(0.0, 1.0 - distance).astype(np.float32)
+
+
+def paste_masks(masks: Tensor, boxes: Tensor, size: Size, threshold: float = 0.5) -> list[RLE]:
+    """Paste masks (N, M, M) one by one and encode each at once: memory of a single bitmap."""
+    from pycocotools import mask as mask_utils
+
+    return [
+        mask_utils.encode(paste_mask(mask, box, size, threshold))
+        for mask, box in zip(masks.cpu().numpy(), boxes.cpu().numpy(), strict=True)
+    ]
+
+
+def to_predictions(
+    batch: Batch,
+    detections: Sequence[Instances],
+    mask_probabilities: Sequence[Tensor] | None = None,
+    *,
+    mask_threshold: float = 0.5,
+) -> list[Prediction]:
+    """Bring detections of a batch to original-image pixels and to the CPU.
+
+    Args:
+        batch: Where sizes, original sizes and ids come from.
+        detections: In pixels of ``batch.sizes``.
+        mask_probabilities: (N, M, M) inside each box, or None for boxes only.
+        mask_threshold: Of the pasted masks.
+
+    Raises:
+        ValueError: When a score or box is not finite, with the image id.
+    """
+    predictions = []
+    for i, found in enumerate(detections):
+        original = batch.orig_sizes[i]
+        boxes = scale_boxes(found.boxes, batch.sizes[i], original).cpu()
+        _check_finite(boxes, found.scores, batch.image_ids[i])
+        masks = None
+        if mask_probabilities is not None:
+            masks = paste_masks(mask_probabilities[i].float(), boxes, original, mask_threshold)
+        predictions.append(
+            Prediction(
+                image_id=batch.image_ids[i],
+                size=original,
+                instances=replace(found.to("cpu"), boxes=boxes, masks=masks),
+            )
+        )
+    return predictions
+
+
+def check_finite_features(features: Sequence[Tensor], batch: Batch) -> None:
+    """Raise where feature maps are not finite: NaN scores would vanish in the thresholds.
+
+    Raises:
+        ValueError: With the image ids of the batch.
+    """
+    if not torch.stack([f.isfinite().all() for f in features]).all():
+        raise ValueError(
+            f"the network gives non-finite features for the images {batch.image_ids}; "
+            "the weights hold NaN or infinity, or the precision overflows (try fp32 or bf16)"
+        )
+
+
+def _check_finite(boxes: Tensor, scores: Tensor | None, image_id: int | str) -> None:
+    if not boxes.isfinite().all() or (scores is not None and not scores.isfinite().all()):
+        raise ValueError(f"image {image_id}: the network gives non-finite boxes or scores")

@@ -1,0 +1,41 @@
+"""From uint8 images to what the backbone sees: normalised on the device, padding exactly zero."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from van_dense.structures import Batch
+
+# ImageNet statistics in 0..255, RGB: every downstream VAN recipe uses them (VAN-Segmentation and
+# mmdet configs), unlike the ImageNet-1K classification weights, which were trained with 127.5.
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+class Preprocess(nn.Module):
+    """Subtract the mean, divide by the standard deviation, then zero the padded area.
+
+    Padding with zero *after* normalising makes a padded pixel the same as the zeros that the
+    convolutions pad with; before normalising it would be a black pixel.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
+    ) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Float images (B, 3, H, W) of a batch of uint8 images."""
+        images = (batch.images.to(self.mean.dtype) - self.mean) / self.std
+        for image, (height, width) in zip(images, batch.sizes, strict=True):
+            image[:, height:] = 0
+            image[:, :, width:] = 0
+        return images

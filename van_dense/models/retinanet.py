@@ -1,0 +1,173 @@
+"""RetinaNet on any backbone, as in Table 9 of the VAN paper.
+
+Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017; definition of mmdet 2.x /
+PoolFormer ``retinanet_r50_fpn`` (P6 from C5, no ReLU before P7, L1 boxes, losses divided by the
+number of positives in the batch).
+Legend: B images, A anchors over all levels, C classes; boxes xyxy pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import sigmoid_focal_loss
+from torchvision.ops.misc import Conv2dNormActivation
+
+from van_dense.models.anchors import Anchors, BoxCoder, BoxMatcher, match_boxes, without_crowd
+from van_dense.models.dense_model import DenseModel
+from van_dense.models.fpn import FPN, Norm, norm_layer
+from van_dense.models.losses import l1_sum, synced_count
+from van_dense.models.postprocess import check_finite_features, to_predictions
+from van_dense.models.preprocess import Preprocess
+from van_dense.models.roi_heads import DetectionFilter
+from van_dense.structures import Batch, Instances, Prediction, Size
+
+STRIDES = (8, 16, 32, 64, 128)
+PRIOR = 0.01  # foreground probability at the start, so that easy background does not swamp it
+FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0  # the paper's, and mmdet's
+PRE_NMS = 1000  # best scores of each level that are decoded at all
+
+
+class RetinaNetHead(nn.Module):
+    """Two towers shared by all levels: class logits and box deltas of every anchor."""
+
+    def __init__(
+        self, channels: int, num_classes: int, *, num_anchors: int, convs: int, norm: Norm
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.class_tower = _tower(channels, convs, norm)
+        self.box_tower = _tower(channels, convs, norm)
+        self.class_logits = nn.Conv2d(channels, num_anchors * num_classes, 3, padding=1)
+        self.box_deltas = nn.Conv2d(channels, num_anchors * 4, 3, padding=1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, std=0.01)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        assert self.class_logits.bias is not None
+        nn.init.constant_(self.class_logits.bias, -math.log((1 - PRIOR) / PRIOR))
+
+    def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Logits (B, A_l, C) and deltas (B, A_l, 4) of each level."""
+        logits, deltas = [], []
+        for feature in features:
+            scored = self.class_logits(self.class_tower(feature))
+            moved = self.box_deltas(self.box_tower(feature))
+            batch = len(feature)
+            logits.append(scored.permute(0, 2, 3, 1).reshape(batch, -1, self.num_classes).float())
+            deltas.append(moved.permute(0, 2, 3, 1).reshape(batch, -1, 4).float())
+        return logits, deltas
+
+
+def _tower(channels: int, convs: int, norm: Norm) -> nn.Sequential:
+    return nn.Sequential(
+        *(
+            Conv2dNormActivation(channels, channels, 3, norm_layer=norm_layer(norm))
+            for _ in range(convs)
+        )
+    )
+
+
+class RetinaNet(DenseModel):
+    """One-stage detector: pyramid P3..P7, two towers, focal loss.
+
+    Args:
+        backbone: Gives maps at strides 4, 8, 16, 32; the first is not used.
+        fpn: Pyramid over the last three with two more levels.
+        head: Towers.
+        anchors: Of every level.
+        matcher: Which anchors are foreground.
+        rule: Which scored boxes become detections.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        fpn: FPN,
+        *,
+        head: RetinaNetHead,
+        anchors: Anchors,
+        matcher: BoxMatcher,
+        rule: DetectionFilter,
+    ) -> None:
+        super().__init__()
+        self.preprocess = Preprocess()
+        self.backbone = backbone
+        self.fpn = fpn
+        self.head = head
+        self.anchors = anchors
+        self.matcher = matcher
+        self.rule = rule
+        self.coder = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Losses class (focal) and box (L1), each with weight 1."""
+        targets = without_crowd(batch.targets)
+        features = self.fpn(self.backbone(self.preprocess(batch))[1:])
+        levels = self.head(features)
+        logits, deltas = (torch.cat(level, dim=1) for level in levels)
+        anchors = torch.cat(self.anchors(features))
+        class_loss = box_loss = deltas.sum() * 0
+        num_positive = 0
+        for image, target in enumerate(targets):
+            matched = match_boxes(self.matcher, target, anchors)
+            positive = (matched >= 0).nonzero()[:, 0]
+            considered = matched != BoxMatcher.BETWEEN_THRESHOLDS
+            wanted_class = torch.zeros_like(logits[image])
+            wanted_class[positive, target.labels[matched[positive]]] = 1.0
+            class_loss = class_loss + sigmoid_focal_loss(
+                logits[image][considered],
+                wanted_class[considered],
+                alpha=FOCAL_ALPHA,
+                gamma=FOCAL_GAMMA,
+                reduction="sum",
+            )
+            wanted_box = self.coder.encode_single(
+                target.boxes[matched[positive]], anchors[positive]
+            )
+            box_loss = box_loss + l1_sum(deltas[image, positive], wanted_box)
+            num_positive += len(positive)
+        normaliser = synced_count(num_positive, logits.device)
+        return {"class": class_loss / normaliser, "box": box_loss / normaliser}
+
+    @torch.no_grad()
+    def predict(self, batch: Batch) -> list[Prediction]:
+        """Boxes, scores and labels of each image.
+
+        Raises:
+            ValueError: When the network gives non-finite values.
+        """
+        features = self.fpn(self.backbone(self.preprocess(batch))[1:])
+        check_finite_features(features, batch)
+        logits, deltas = self.head(features)
+        anchors = self.anchors(features)
+        detections = [
+            self._detect([lo[i] for lo in logits], [d[i] for d in deltas], anchors, size)
+            for i, size in enumerate(batch.sizes)
+        ]
+        return to_predictions(batch, detections)
+
+    def _detect(
+        self, logits: list[Tensor], deltas: list[Tensor], anchors: list[Tensor], size: Size
+    ) -> Instances:
+        boxes, scores, labels = [], [], []
+        for level_logits, level_deltas, level_anchors in zip(logits, deltas, anchors, strict=True):
+            score, flat = (
+                level_logits.sigmoid().flatten().topk(min(PRE_NMS, level_logits.numel()))
+            )
+            flat = flat[score > self.rule.score_threshold]
+            anchor = flat // level_logits.shape[1]
+            labels.append(flat % level_logits.shape[1])
+            scores.append(score[: len(flat)])  # topk sorts, so the kept ones come first
+            boxes.append(self.coder.decode_single(level_deltas[anchor], level_anchors[anchor]))
+        return self.rule.labelled(torch.cat(boxes), torch.cat(scores), torch.cat(labels), size)
+
+    def flops_forward(self, size: Size) -> None:
+        """Run backbone, pyramid and towers on one zero image."""
+        device = next(self.parameters()).device
+        images = torch.zeros(1, 3, *size, device=device)
+        self.head(self.fpn(self.backbone(images)[1:]))

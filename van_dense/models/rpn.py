@@ -1,0 +1,127 @@
+"""Region Proposal Network: objectness and boxes of anchors, their losses, and proposals.
+
+Source: Ren et al., "Faster R-CNN", NeurIPS 2015; numbers of mmdet 2.x ``mask_rcnn_r50_fpn``.
+Legend: B images, A anchors over all levels, boxes xyxy pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
+from torchvision.models.detection.rpn import RPNHead
+from torchvision.ops import batched_nms, clip_boxes_to_image
+
+from van_dense.models.anchors import Anchors, BoxCoder, BoxMatcher, match_boxes
+from van_dense.models.losses import l1_sum, synced_count
+from van_dense.structures import Instances, Size
+
+
+@dataclass(frozen=True)
+class ProposalFilter:
+    """How many proposals survive: ``pre_nms`` a level, then NMS, then ``post_nms`` an image."""
+
+    pre_nms: int
+    post_nms: int
+    nms_iou: float
+
+
+@dataclass
+class RPNOutput:
+    """Raw output: per level objectness (B, A_l) and deltas (B, A_l, 4), and anchors (A_l, 4)."""
+
+    objectness: list[Tensor]
+    deltas: list[Tensor]
+    anchors: list[Tensor]
+
+
+class RPN(nn.Module):
+    """Anchors scored by a small convolutional head shared by all levels.
+
+    Args:
+        channels: Of the pyramid.
+        anchors: Of every level.
+        matcher: Which anchors are foreground.
+        sampler: How many of them enter the loss.
+        train_filter: Which proposals the second stage is trained on.
+        test_filter: Which proposals it sees at test time.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        anchors: Anchors,
+        *,
+        matcher: BoxMatcher,
+        sampler: BalancedPositiveNegativeSampler,
+        train_filter: ProposalFilter,
+        test_filter: ProposalFilter,
+    ) -> None:
+        super().__init__()
+        self.anchors = anchors
+        self.head = RPNHead(channels, anchors.num_per_cell)
+        self.matcher = matcher
+        self.sampler = sampler
+        self.train_filter = train_filter
+        self.test_filter = test_filter
+        self.coder = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
+
+    def forward(self, features: Sequence[Tensor]) -> RPNOutput:
+        """Score every anchor of the pyramid maps."""
+        objectness, deltas = self.head(list(features))
+        return RPNOutput(
+            objectness=[o.permute(0, 2, 3, 1).flatten(1).float() for o in objectness],
+            deltas=[d.permute(0, 2, 3, 1).reshape(len(d), -1, 4).float() for d in deltas],
+            anchors=self.anchors(features),
+        )
+
+    def losses(self, output: RPNOutput, targets: Sequence[Instances]) -> dict[str, Tensor]:
+        """Binary cross entropy and L1 over sampled anchors, divided by their number."""
+        anchors = torch.cat(output.anchors)
+        objectness = torch.cat(output.objectness, dim=1)
+        deltas = torch.cat(output.deltas, dim=1)
+        class_loss = box_loss = objectness.sum() * 0
+        num_sampled = 0
+        for image, target in enumerate(targets):
+            matched = match_boxes(self.matcher, target, anchors)
+            # The sampler reads 1 as foreground, 0 as background, -1 as neither.
+            kind = torch.where(matched >= 0, 1, torch.where(matched == -1, 0, -1))
+            positive, negative = (mask[0].nonzero()[:, 0] for mask in self.sampler([kind]))
+            sampled = torch.cat([positive, negative])
+            wanted = self.coder.encode_single(target.boxes[matched[positive]], anchors[positive])
+            box_loss = box_loss + l1_sum(deltas[image, positive], wanted)
+            class_loss = class_loss + F.binary_cross_entropy_with_logits(
+                objectness[image, sampled], kind[sampled].float(), reduction="sum"
+            )
+            num_sampled += len(sampled)
+        normaliser = synced_count(num_sampled, objectness.device)
+        return {"rpn_class": class_loss / normaliser, "rpn_box": box_loss / normaliser}
+
+    @torch.no_grad()
+    def proposals(
+        self, output: RPNOutput, sizes: Sequence[Size], rule: ProposalFilter
+    ) -> list[Tensor]:
+        """Boxes (P, 4) of each image, best first, clipped to the valid image."""
+        return [self._proposals_of(output, image, size, rule) for image, size in enumerate(sizes)]
+
+    def _proposals_of(
+        self, output: RPNOutput, image: int, size: Size, rule: ProposalFilter
+    ) -> Tensor:
+        boxes, scores, levels = [], [], []
+        for level, (objectness, deltas, anchors) in enumerate(
+            zip(output.objectness, output.deltas, output.anchors, strict=True)
+        ):
+            top, index = objectness[image].topk(min(rule.pre_nms, objectness.shape[1]))
+            boxes.append(self.coder.decode_single(deltas[image, index], anchors[index]))
+            scores.append(top)
+            levels.append(torch.full_like(index, level))
+        all_boxes = clip_boxes_to_image(torch.cat(boxes), size)
+        all_scores, all_levels = torch.cat(scores), torch.cat(levels)
+        solid = ((all_boxes[:, 2:] - all_boxes[:, :2]) > 0).all(dim=1) & all_scores.isfinite()
+        all_boxes, all_scores, all_levels = all_boxes[solid], all_scores[solid], all_levels[solid]
+        kept = batched_nms(all_boxes, all_scores, all_levels, rule.nms_iou)
+        return all_boxes[kept[: rule.post_nms]]

@@ -1,0 +1,162 @@
+"""Object detection and instance segmentation: model, data and evaluator from one config."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
+
+from van_dense.backbones.build import Backbone, build_backbone
+from van_dense.config import schema
+from van_dense.data.check import Quarantine
+from van_dense.data.coco import CocoDataset
+from van_dense.data.dataset import DenseDataset, Transform
+from van_dense.data.sample_data import write_sample_data
+from van_dense.data.transforms import DetectionTest, DetectionTrain
+from van_dense.data.yolo import YoloDataset
+from van_dense.dataset_info import DatasetInfo
+from van_dense.evaluation.coco import CocoEvaluator, coco_ground_truth
+from van_dense.evaluation.results import save_results
+from van_dense.models import maskrcnn, retinanet
+from van_dense.models.anchors import OCTAVE_SCALES, Anchors, BoxMatcher
+from van_dense.models.dense_model import DenseModel
+from van_dense.models.fpn import FPN
+from van_dense.models.roi_heads import BoxBranch, DetectionFilter, MaskBranch
+from van_dense.models.rpn import RPN, ProposalFilter
+from van_dense.structures import Prediction
+
+Split = Literal["train", "val"]
+
+
+def build_model(config: schema.DetectionConfig, info: DatasetInfo) -> DenseModel:
+    """Build the network with random weights for the classes of ``info``."""
+    model = config.model
+    if model.kind == "maskrcnn":
+        return _mask_rcnn(model, info.num_classes)
+    return _retinanet(model, info.num_classes)
+
+
+def _backbone(config: schema.Backbone) -> Backbone:
+    return build_backbone(
+        config.name,
+        drop_path=config.drop_path,
+        norm_mode=config.norm_mode,
+        freeze_stages=config.freeze_stages,
+        checkpointing=config.checkpointing,
+        options=config.options,
+    )
+
+
+def _mask_rcnn(config: schema.MaskRCNN, num_classes: int) -> maskrcnn.MaskRCNN:
+    backbone = _backbone(config.backbone)
+    channels, rpn, box = config.fpn.channels, config.rpn, config.box_head
+    return maskrcnn.MaskRCNN(
+        backbone,
+        FPN(backbone.channels, channels, norm=config.fpn.norm, extra="maxpool"),
+        rpn=RPN(
+            channels,
+            Anchors(config.anchor_sizes, maskrcnn.STRIDES),
+            matcher=BoxMatcher(rpn.positive_iou, rpn.negative_iou, rpn.min_positive_iou),
+            sampler=BalancedPositiveNegativeSampler(rpn.samples, rpn.positive_share),
+            train_filter=ProposalFilter(rpn.train_pre_nms, rpn.train_post_nms, rpn.nms_iou),
+            test_filter=ProposalFilter(rpn.test_pre_nms, rpn.test_post_nms, rpn.nms_iou),
+        ),
+        box=BoxBranch(
+            channels,
+            num_classes,
+            channels=box.channels,
+            matcher=BoxMatcher(box.positive_iou, box.positive_iou, None),
+            sampler=BalancedPositiveNegativeSampler(box.samples, box.positive_share),
+            rule=DetectionFilter(box.score_threshold, box.nms_iou, box.max_detections),
+        ),
+        mask=MaskBranch(
+            channels,
+            num_classes,
+            channels=config.mask_head.channels,
+            convs=config.mask_head.convs,
+        ),
+        mask_threshold=config.mask_head.threshold,
+    )
+
+
+def _retinanet(config: schema.RetinaNet, num_classes: int) -> retinanet.RetinaNet:
+    backbone = _backbone(config.backbone)
+    head = config.head
+    anchors = Anchors(config.anchor_sizes, retinanet.STRIDES, scales=OCTAVE_SCALES)
+    return retinanet.RetinaNet(
+        backbone,
+        FPN(backbone.channels[1:], config.fpn.channels, norm=config.fpn.norm, extra="conv"),
+        head=retinanet.RetinaNetHead(
+            config.fpn.channels,
+            num_classes,
+            num_anchors=anchors.num_per_cell,
+            convs=head.convs,
+            norm=head.norm,
+        ),
+        anchors=anchors,
+        matcher=BoxMatcher(head.positive_iou, head.negative_iou, 0.0),
+        rule=DetectionFilter(head.score_threshold, head.nms_iou, head.max_detections),
+    )
+
+
+def prepare_data(config: schema.DetectionConfig) -> None:
+    """Write the sample data set if the config asks for it and it is not there."""
+    sample = config.data.sample
+    if sample is not None:
+        write_sample_data(
+            Path(sample.root),
+            train_images=sample.train_images,
+            val_images=sample.val_images,
+            size=sample.size,
+            seed=sample.seed,
+        )
+
+
+def build_dataset(config: schema.DetectionConfig, split: Split) -> DenseDataset:
+    """Reader of one part; training leaves out images without boxes where the config says so."""
+    data = config.data
+    quarantine = Quarantine.load(data.quarantine) if data.quarantine else None
+    drop_empty = data.drop_empty and split == "train"
+    if data.format == "yolo":
+        assert data.yolo_root is not None  # the schema demands it
+        return YoloDataset(
+            data.yolo_root, split, name=data.name, quarantine=quarantine, drop_empty=drop_empty
+        )
+    part = data.train if split == "train" else data.val
+    assert part is not None  # the schema demands it
+    return CocoDataset(
+        part.images,
+        part.annotations,
+        name=data.name,
+        quarantine=quarantine,
+        drop_empty=drop_empty,
+    )
+
+
+def build_transform(config: schema.DetectionConfig, *, train: bool) -> Transform:
+    """Resize, flip and colour for training; resize alone for evaluation."""
+    t = config.data.transforms
+    if not train:
+        return DetectionTest(t.test_short_side, t.max_long_side)
+    return DetectionTrain(
+        t.short_sides, t.max_long_side, flip=t.flip, color_jitter=t.color_jitter
+    )
+
+
+def metric_types(config: schema.DetectionConfig) -> tuple[str, ...]:
+    """What is evaluated: boxes, and masks where the model gives some."""
+    return ("bbox", "segm") if config.model.kind == "maskrcnn" else ("bbox",)
+
+
+def build_evaluator(dataset: DenseDataset, config: schema.DetectionConfig) -> CocoEvaluator:
+    """COCO evaluator with the untransformed ground truth of ``dataset``."""
+    return CocoEvaluator(
+        coco_ground_truth(dataset), types=metric_types(config), backend=config.eval.backend
+    )
+
+
+def best_metric(config: schema.DetectionConfig) -> str:
+    """Name of the metric that chooses the best checkpoint."""
+    return config.eval.best_metric or f"{metric_types(config)[-1]}/AP"
