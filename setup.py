@@ -6,9 +6,9 @@ from setuptools import find_packages, setup
 
 # torch and torchvision must come as a pair from one command: their compiled parts must match.
 CORE = [
-    "torch>=2.4",
-    "torchvision>=0.19",
-    "timm>=1.0.15",
+    "torch>=2.5",
+    "torchvision>=0.20",
+    "timm>=1.0.31",
     "numpy>=1.26",
     "opencv-python-headless>=4.9",
     "pillow>=10",
@@ -23,6 +23,8 @@ CORE = [
     "matplotlib>=3.8",
     "tensorboard>=2.16",
     "rich>=13",
+    "psutil>=5.9",
+    "filelock>=3.12",
     "wrapt>=1.16",  # registers VAN when timm is imported, without importing timm itself
 ]
 DEV = [

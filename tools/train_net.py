@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from pathlib import Path
 
@@ -37,18 +36,16 @@ def main() -> int:
         return 2
 
     # Only now torch: a mistake above is reported at once.
-    from van_dense.tasks.training import print_plan, train_run
+    from van_dense.tasks.training import plan_run, train_run
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     name = Path(arguments.config).stem + ("_sample" if arguments.sample else "")
     run_dir = Path(arguments.output or f"runs/{name}")
     try:
         if arguments.dry_run:
-            print_plan(config)
+            print(plan_run(config))
             return 0
         result = train_run(config, run_dir, resume=arguments.resume)
-    except (ValueError, FileNotFoundError) as error:
-        logging.getLogger(__name__).debug("details", exc_info=True)
+    except (ValueError, FileNotFoundError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if result.interrupted:

@@ -16,11 +16,15 @@ from van_dense.data.coco_categories import coco_info
 from van_dense.data.image import read_image
 from van_dense.dataset_info import DatasetInfo
 from van_dense.engine.checkpoint import best_path, latest_intact, load_checkpoint
+from van_dense.engine.device import make_accelerator
 from van_dense.models.dense_model import DenseModel
 from van_dense.structures import Prediction, Sample, collate
 from van_dense.tasks import TASKS
+from van_dense.tasks.evaluation import Evaluation
 
 log = logging.getLogger(__name__)
+
+Source = str | Path | np.ndarray
 
 __all__ = ["Loaded", "build_model", "load", "load_config"]
 
@@ -45,7 +49,7 @@ class Loaded:
     step: int
     device: torch.device
 
-    def predict(self, images: str | Path | np.ndarray | Sequence[str | Path | np.ndarray]) -> list[Prediction]:
+    def predict(self, images: Source | Sequence[Source]) -> list[Prediction]:
         """Predict images one by one.
 
         Args:
@@ -117,12 +121,46 @@ def load(
     raw.merge(state["config"], str(path))
     for override in overrides:
         raw.merge(parse_override(override), "command line")
+    if raw.values["model"]["backbone"]["norm_mode"] == "sync":  # trains on GPUs only; same results
+        raw.merge({"model": {"backbone": {"norm_mode": "batch"}}}, "load")
     config = validate(raw)
     info = DatasetInfo.from_dict(state["info"])
     model = build_model(config, info)
     try:
-        model.load_state_dict(state["model"] if state["ema"] is None else ema_weights(state))
+        model.load_state_dict(state["ema"] or state["model"])
     except RuntimeError as error:
         raise ValueError(f"{path} does not fit its model after the overrides: {error}") from error
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return Loaded(model.to(target).eval(), config, info, state["step"], target)
+
+
+def evaluate_run(
+    run: str | Path,
+    *,
+    checkpoint: str = "best",
+    overrides: Sequence[str] = (),
+    output: str | Path,
+) -> dict[str, float]:
+    """Evaluate a trained run on its validation part, and draw.
+
+    Args:
+        run: Run folder or checkpoint file.
+        checkpoint: "best", "last" or a file.
+        overrides: ``key.path=value`` on top of the stored config, such as other data paths.
+        output: Folder for metrics.json, predictions.json and pictures/.
+
+    Raises:
+        ValueError: When checkpoint or data do not fit.
+    """
+    loaded = load(run, checkpoint=checkpoint, overrides=overrides)
+    task = TASKS[loaded.config.task]
+    task.prepare_data(loaded.config)
+    dataset = task.build_dataset(loaded.config, "val")
+    if dataset.info.class_names != loaded.info.class_names:
+        raise ValueError(
+            f"the model knows the classes {loaded.info.class_names}, but the data set has "
+            f"{dataset.info.class_names}; its labels would be compared with the wrong names"
+        )
+    accelerator = make_accelerator(loaded.config.train.precision)
+    model = loaded.model.to(accelerator.device)
+    return Evaluation(loaded.config, dataset, accelerator).run(model, Path(output))

@@ -27,7 +27,7 @@ def missing_data(config: Config) -> str | None:
     if not missing:
         return None
     lines = [f"  {key}: {path} (looked at {path.absolute()})" for key, path in missing.items()]
-    key, path = next(iter(missing.items()))
+    key = next(iter(missing))
     return "\n".join(
         [
             f"The data set {data.name!r} is not complete; missing:",

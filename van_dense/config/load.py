@@ -7,6 +7,7 @@ Mappings merge; lists and scalars replace. Fragments may extend further ones, tw
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,9 +31,11 @@ class _Loader(yaml.SafeLoader):
     """SafeLoader that reads ``1e-4`` as a number, as YAML 1.2 does, and rejects repeated keys."""
 
 
-# PyYAML follows YAML 1.1, where a float needs a dot: ``1e-4`` would be a string.
+# PyYAML follows YAML 1.1, where ``1e-4`` and ``1.5e4``, without a dot or a sign, are strings.
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
 )
 
 
@@ -40,8 +43,9 @@ def _mapping_without_repeats(loader: _Loader, node: yaml.MappingNode) -> dict[st
     keys = [key.value for key, _ in node.value]
     repeated = {key for key in keys if keys.count(key) > 1}
     if repeated:
-        raise ConfigError(f"{loader.name}: the key {sorted(repeated)[0]!r} appears twice")
-    return loader.construct_mapping(node, deep=True)
+        where = COMMAND_LINE if loader.name.startswith("<") else loader.name
+        raise ConfigError(f"{where}: the key {sorted(repeated)[0]!r} appears twice")
+    return {str(key): value for key, value in loader.construct_mapping(node, deep=True).items()}
 
 
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping_without_repeats)
@@ -108,7 +112,7 @@ def load_raw(path: str | Path, overrides: Sequence[str] = (), *, sample: bool = 
     if sample:
         _merge_file(raw, sample_fragment(str(raw.values.get("task")), Path(path)), ())
     for override in overrides:
-        raw.merge(_parse_override(override), COMMAND_LINE)
+        raw.merge(parse_override(override), COMMAND_LINE)
     return raw
 
 
@@ -131,11 +135,11 @@ def _merge_file(raw: RawConfig, path: Path, parents: tuple[Path, ...]) -> None:
         raise ConfigError(f"{path}: fragments may be nested {MAX_DEPTH} levels deep at most")
     values = _read_yaml(path)
     extends = values.pop("extends", [])
-    if isinstance(extends, str) or not isinstance(extends, list):
+    if not isinstance(extends, list) or not all(isinstance(name, str) for name in extends):
         raise ConfigError(f"{path}: extends must be a list of files, for example [../a.yaml]")
     for fragment in extends:
         _merge_file(raw, path.parent / fragment, (*parents, resolved))
-    raw.merge(values, str(path))
+    raw.merge(values, os.path.normpath(path))
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -145,7 +149,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: no such file{hint}")
     try:
         with path.open(encoding="utf-8") as stream:
-            values = yaml.load(stream, Loader=_Loader)  # noqa: S506  (a SafeLoader)
+            values = yaml.load(stream, Loader=_Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(values, dict):
@@ -153,12 +157,13 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def _parse_override(override: str) -> dict[str, Any]:
+def parse_override(override: str) -> dict[str, Any]:
+    """Read ``key.path=value`` as nested mappings; the value is YAML."""
     key, separator, text = override.partition("=")
-    if not separator or not key:
+    if not separator or not all(key.split(".")):
         raise ConfigError(f"override {override!r}: write key.path=value")
     try:
-        value: Any = yaml.load(text, Loader=_Loader) if text else None  # noqa: S506
+        value: Any = yaml.load(text, Loader=_Loader) if text else None
     except yaml.YAMLError as error:
         raise ConfigError(f"override {override!r}: the value is not valid YAML: {error}") from error
     for part in reversed(key.split(".")):
@@ -173,11 +178,9 @@ def validate(raw: RawConfig) -> Config:
         ConfigError: With dotted path, file and nearest known key for every mistake.
     """
     task = raw.values.get("task")
-    if task not in CONFIG_OF_TASK:
-        raise ConfigError(
-            f"task: {task!r} is not a task; choose one of {sorted(CONFIG_OF_TASK)} "
-            f"(set in {raw.origin_of('task')})"
-        )
+    if not isinstance(task, str) or task not in CONFIG_OF_TASK:
+        problem = f"{task!r} from {raw.origin_of('task')} is not a task" if task else "required"
+        raise ConfigError(f"task: {problem}; choose one of {sorted(CONFIG_OF_TASK)}")
     try:
         return CONFIG_OF_TASK[task].model_validate(raw.values)
     except ValidationError as error:
@@ -186,35 +189,39 @@ def validate(raw: RawConfig) -> Config:
 
 
 def _explain(raw: RawConfig, schema: type[BaseModel], error: dict[str, Any]) -> str:
-    parts = _without_union_tags(raw.values, error["loc"])
-    path = ".".join(parts)
-    origin = raw.origin_of(path)
+    parts = _as_written(raw.values, error["loc"])
+    path = ".".join(map(str, parts))
+    origin = raw.origin_of(".".join(part for part in parts if isinstance(part, str)))
     if error["type"] == "extra_forbidden":
         known = _known_keys(schema, error["loc"][:-1])
-        near = difflib.get_close_matches(parts[-1], known, n=1)
+        near = difflib.get_close_matches(str(parts[-1]), known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
         return f"{path}: unknown key in {origin}; {hint}"
-    if error["type"] == "missing":
-        return f"{path}: required, but neither the project nor its fragments set it"
+    if error["type"] in ("missing", "union_tag_not_found"):
+        key = path if error["type"] == "missing" else f"{path}.kind"
+        return f"{key}: required, but neither the project nor its fragments set it"
     message = error["msg"].removeprefix("Value error, ")
-    return (
-        f"{path or 'config'}: {message} (got {error['input']!r} from {origin})"
-        if (not isinstance(error["input"], dict))
-        else f"{path or 'config'}: {message} (in {origin})"
-    )
+    if isinstance(error["input"], dict):
+        return f"{path}: {message} (in {origin})"
+    return f"{path}: {message} (got {error['input']!r} from {origin})"
 
 
-def _without_union_tags(values: Any, loc: tuple[int | str, ...]) -> list[str]:
-    """Pydantic puts the tag of a union ("maskrcnn") into the path; users never wrote it."""
-    parts: list[str] = []
+def _as_written(values: Any, loc: tuple[int | str, ...]) -> list[int | str]:
+    """Path as the user wrote it: pydantic adds the member of a union that it tried.
+
+    That is the ``kind`` of a section ("maskrcnn") or, below a value, a type ("int").
+    """
+    parts: list[int | str] = []
     for position, part in enumerate(loc):
-        if isinstance(values, dict) and part not in values and position < len(loc) - 1:
-            continue
-        parts.append(str(part))
         if isinstance(values, dict):
+            if part == values.get("kind") and position < len(loc) - 1:
+                continue
             values = values.get(part)
-        elif isinstance(values, list) and isinstance(part, int) and part < len(values):
+        elif isinstance(values, list) and isinstance(part, int):
             values = values[part]
+        else:
+            break
+        parts.append(part)
     return parts
 
 

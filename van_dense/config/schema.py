@@ -38,7 +38,7 @@ class SampleData(Section):
     root: str  # folder to write to
     train_images: Positive = 480  # scenes of the training part
     val_images: Positive = 60  # scenes of the validation part, from other seeds
-    size: Positive = 128  # height of a scene in pixels; widths vary around it
+    size: Annotated[int, Field(ge=64)] = 128  # height of a scene in pixels; widths vary around it
     seed: int = 0  # of the first scene
 
 
@@ -155,9 +155,6 @@ class RetinaNetHead(Section):
     norm: Literal["none", "group"] = "none"  # after each tower convolution
     positive_iou: Share = 0.5
     negative_iou: Share = 0.4
-    focal_alpha: Share = 0.25
-    focal_gamma: float = 2.0
-    pre_nms: Positive = 1000  # per level
     score_threshold: Share = 0.05
     nms_iou: Share = 0.5
     max_detections: Positive = 100
@@ -244,7 +241,7 @@ class DetectionConfig(Section):
     """A complete detection or instance segmentation experiment."""
 
     task: Literal["detection"]
-    seed: int = 42
+    seed: Annotated[int, Field(ge=0)] = 42
     data: DetectionData
     model: Annotated[MaskRCNN | RetinaNet, Field(discriminator="kind")]
     train: Train

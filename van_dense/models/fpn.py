@@ -19,7 +19,7 @@ Norm = Literal["none", "group"]
 
 def norm_layer(norm: Norm) -> partial[nn.GroupNorm] | None:
     """GroupNorm of at most 32 groups for torchvision's builders, or None for no norm."""
-    return partial(_group_norm, max_groups=32) if norm == "group" else None  # type: ignore[arg-type]
+    return partial(_group_norm, max_groups=32) if norm == "group" else None
 
 
 def _group_norm(channels: int, max_groups: int) -> nn.GroupNorm:

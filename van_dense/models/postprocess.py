@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from van_dense.structures import RLE, Batch, Instances, Prediction, Size
 
@@ -66,6 +67,14 @@ def paste_masks(masks: Tensor, boxes: Tensor, size: Size, threshold: float = 0.5
         mask_utils.encode(paste_mask(mask, box, size, threshold))
         for mask, box in zip(masks.cpu().numpy(), boxes.cpu().numpy(), strict=True)
     ]
+
+
+def resize_masks(masks: Tensor, size: Size) -> Tensor:
+    """Resize whole-image bitmaps uint8 (N, H, W) to ``size``, area-weighted and thresholded."""
+    if len(masks) == 0:
+        return masks.new_zeros((0, *size))
+    resized = F.interpolate(masks[:, None].float(), size, mode="bilinear", antialias=True)
+    return (resized[:, 0] >= 0.5).to(torch.uint8)
 
 
 def to_predictions(

@@ -156,9 +156,7 @@ class RetinaNet(DenseModel):
     ) -> Instances:
         boxes, scores, labels = [], [], []
         for level_logits, level_deltas, level_anchors in zip(logits, deltas, anchors, strict=True):
-            score, flat = (
-                level_logits.sigmoid().flatten().topk(min(PRE_NMS, level_logits.numel()))
-            )
+            score, flat = level_logits.sigmoid().flatten().topk(min(PRE_NMS, level_logits.numel()))
             flat = flat[score > self.rule.score_threshold]
             anchor = flat // level_logits.shape[1]
             labels.append(flat % level_logits.shape[1])

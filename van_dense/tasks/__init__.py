@@ -1,1 +1,7 @@
-"""Tasks: model, data and evaluator wired together."""
+"""Tasks: model, data and evaluator wired together; a new task is one file and one entry here."""
+
+from types import ModuleType
+
+from van_dense.tasks import detection
+
+TASKS: dict[str, ModuleType] = {"detection": detection}

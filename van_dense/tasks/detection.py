@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from torch import Tensor
 from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
 
 from van_dense.backbones.build import Backbone, build_backbone
 from van_dense.config import schema
-from van_dense.data.check import Quarantine
 from van_dense.data.coco import CocoDataset
 from van_dense.data.dataset import DenseDataset, Transform
+from van_dense.data.quarantine import Quarantine
 from van_dense.data.sample_data import write_sample_data
 from van_dense.data.transforms import DetectionTest, DetectionTrain
 from van_dense.data.yolo import YoloDataset
 from van_dense.dataset_info import DatasetInfo
-from van_dense.evaluation.coco import CocoEvaluator, coco_ground_truth
-from van_dense.evaluation.results import save_results
+from van_dense.evaluation.coco import CocoEvaluator, Kind
+from van_dense.evaluation.ground_truth import coco_ground_truth
 from van_dense.models import maskrcnn, retinanet
-from van_dense.models.anchors import OCTAVE_SCALES, Anchors, BoxMatcher
+from van_dense.models.anchors import OCTAVE_SCALES, Anchors, BoxMatcher, without_crowd
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.fpn import FPN
+from van_dense.models.postprocess import resize_masks, to_predictions
 from van_dense.models.roi_heads import BoxBranch, DetectionFilter, MaskBranch
 from van_dense.models.rpn import RPN, ProposalFilter
-from van_dense.structures import Prediction
+from van_dense.structures import Batch, Prediction, Size, encode_masks
 
 Split = Literal["train", "val"]
 
@@ -140,21 +144,49 @@ def build_transform(config: schema.DetectionConfig, *, train: bool) -> Transform
     t = config.data.transforms
     if not train:
         return DetectionTest(t.test_short_side, t.max_long_side)
-    return DetectionTrain(
-        t.short_sides, t.max_long_side, flip=t.flip, color_jitter=t.color_jitter
-    )
+    return DetectionTrain(t.short_sides, t.max_long_side, flip=t.flip, color_jitter=t.color_jitter)
 
 
-def metric_types(config: schema.DetectionConfig) -> tuple[str, ...]:
+def largest_input(config: schema.DetectionConfig) -> Size:
+    """(height, width) of the largest padded training image, for the memory estimate."""
+    t, divisor = config.data.transforms, config.data.size_divisor
+    short, long = max(t.short_sides), t.max_long_side
+    return -(-short // divisor) * divisor, -(-long // divisor) * divisor
+
+
+def metric_types(config: schema.DetectionConfig) -> tuple[Kind, ...]:
     """What is evaluated: boxes, and masks where the model gives some."""
     return ("bbox", "segm") if config.model.kind == "maskrcnn" else ("bbox",)
 
 
-def build_evaluator(dataset: DenseDataset, config: schema.DetectionConfig) -> CocoEvaluator:
-    """COCO evaluator with the untransformed ground truth of ``dataset``."""
-    return CocoEvaluator(
-        coco_ground_truth(dataset), types=metric_types(config), backend=config.eval.backend
+def evaluator_factory(
+    dataset: DenseDataset, config: schema.DetectionConfig
+) -> Callable[[], CocoEvaluator]:
+    """Make COCO evaluators that share the untransformed ground truth of ``dataset``."""
+    return partial(
+        CocoEvaluator,
+        coco_ground_truth(dataset),
+        dataset.info,
+        metric_types(config),
+        backend=config.eval.backend,
     )
+
+
+def perfect_predictions(batch: Batch) -> list[Prediction]:
+    """Bring the targets of a batch back to original pixels, as a perfect network would.
+
+    Raises:
+        ValueError: When the batch has no targets.
+    """
+    predictions = to_predictions(batch, without_crowd(batch.targets))
+    perfect = []
+    for prediction, target in zip(predictions, without_crowd(batch.targets), strict=True):
+        assert prediction.instances is not None  # to_predictions fills it
+        masks = None
+        if isinstance(target.masks, Tensor):
+            masks = encode_masks(resize_masks(target.masks, prediction.size))
+        perfect.append(replace(prediction, instances=replace(prediction.instances, masks=masks)))
+    return perfect
 
 
 def best_metric(config: schema.DetectionConfig) -> str:

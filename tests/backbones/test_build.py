@@ -1,0 +1,232 @@
+"""Backbones of any timm model: maps, norm modes, frozen stages, checkpointing, mistakes."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from van_dense.backbones.build import Backbone, build_backbone, resolve_norm_mode
+
+CHANNELS = {
+    "van_b0": [32, 64, 160, 256],
+    "resnet50": [256, 512, 1024, 2048],
+    "convnext_tiny": [96, 192, 384, 768],
+    "pvt_v2_b2": [64, 128, 320, 512],
+    "swin_tiny_patch4_window7_224": [96, 192, 384, 768],
+    "poolformer_s12": [64, 128, 320, 512],
+}
+
+
+def small(**settings: Any) -> Backbone:
+    """The smallest VAN and input that still has every part."""
+    torch.manual_seed(0)
+    options = {"embed_dims": (8, 8, 16, 16), "depths": (1, 1, 2, 1)}
+    return build_backbone("van_b0", options=options, **settings)
+
+
+def trained(backbone: nn.Module) -> set[str]:
+    return {name for name, parameter in backbone.named_parameters() if parameter.requires_grad}
+
+
+@pytest.mark.parametrize("name", CHANNELS)
+def test_any_model_gives_four_maps_of_ceil_size_on_any_input(name: str) -> None:
+    backbone = build_backbone(name).eval()
+    assert backbone.channels == CHANNELS[name]
+    assert backbone.strides == (4, 8, 16, 32)
+    for height, width in ((64, 96), (33, 70)):
+        with torch.no_grad():
+            maps = backbone(torch.randn(1, 3, height, width))
+        assert [tuple(level.shape) for level in maps] == [
+            (1, channels, -(-height // stride), -(-width // stride))
+            for channels, stride in zip(CHANNELS[name], (4, 8, 16, 32), strict=True)
+        ]
+
+
+def test_keys_are_official_ones_after_a_single_prefix() -> None:
+    keys = set(build_backbone("van_b0").state_dict())
+    assert "body.patch_embed1.proj.weight" in keys
+    assert "body.block4.1.mlp.dwconv.dwconv.weight" in keys
+    assert not any("head" in key for key in keys)
+
+
+@pytest.mark.parametrize("name", ["van_b0", "resnet18", "convnext_atto"])
+def test_every_parameter_is_used(name: str) -> None:
+    backbone = build_backbone(name)
+    sum(level.square().sum() for level in backbone(torch.randn(2, 3, 64, 64))).backward()
+    assert [n for n, p in backbone.named_parameters() if p.grad is None] == []
+
+
+def test_options_reach_the_model() -> None:
+    backbone = build_backbone("van_b0", drop_path=0.1, options={"norm_eps": 1e-5, "lka_kernel": 7})
+    assert backbone.body.norm2.eps == 1e-5
+    assert backbone.body.block1[0].attn.spatial_gating_unit.conv_spatial.kernel_size == (3, 3)
+    assert backbone.body.block4[1].drop_path.drop_prob == pytest.approx(0.1)
+
+
+def test_an_unknown_name_gets_the_nearest_ones() -> None:
+    with pytest.raises(ValueError, match=r"'van_b7'.*'van_b6'"):
+        build_backbone("van_b7")
+
+
+def test_a_model_without_the_strides_is_refused_with_its_strides() -> None:
+    with pytest.raises(ValueError, match=r"strides \[16\], but \[4, 8, 32\]"):
+        build_backbone("vit_tiny_patch16_224")
+
+
+@pytest.mark.parametrize("name", ["van_b0", "resnet18.no_such_tag"])
+def test_an_unknown_option_or_tag_is_named(name: str) -> None:
+    with pytest.raises(ValueError, match=f"timm cannot build {name}"):
+        build_backbone(name, options={"pretrained": "." in name, "no_such_option": 3})
+
+
+# --------------------------------------------------------------------------------------- norms
+
+
+@pytest.mark.parametrize(
+    ("mode", "device", "world_size", "resolved"),
+    [
+        ("auto", "cuda", 8, "sync"),
+        ("auto", "cuda", 1, "batch"),
+        ("auto", "cpu", 2, "batch"),
+        ("sync", "cuda", 1, "sync"),
+        ("frozen", "cpu", 1, "frozen"),
+        ("batch", "cuda", 8, "batch"),
+    ],
+)
+def test_norm_mode_resolves(mode: Any, device: str, world_size: int, resolved: str) -> None:
+    assert resolve_norm_mode(mode, device, world_size).mode == resolved
+
+
+def test_the_reason_of_the_norm_mode_can_be_printed() -> None:
+    assert "8 processes on GPUs" in resolve_norm_mode("auto", "cuda", 8).reason
+    assert resolve_norm_mode("batch", "cpu", 1).reason == "as configured"
+
+
+def test_sync_on_the_cpu_and_unknown_modes_are_refused() -> None:
+    with pytest.raises(ValueError, match="sync works on GPUs only, this run is on cpu"):
+        resolve_norm_mode("sync", "cpu", 2)
+    with pytest.raises(ValueError, match="'group' is unknown"):
+        resolve_norm_mode("group", "cpu", 1)  # type: ignore[arg-type]
+
+
+def test_sync_replaces_every_batch_norm_and_keeps_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = small()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    synced = small(norm_mode="sync")
+    assert not any(type(module) is nn.BatchNorm2d for module in synced.modules())
+    assert sum(isinstance(module, nn.SyncBatchNorm) for module in synced.modules()) == 14
+    assert list(synced.state_dict()) == list(plain.state_dict())
+
+
+def test_frozen_norms_stay_as_they_are_in_training() -> None:
+    backbone = small(norm_mode="frozen").train()
+    norm = backbone.body.block3[1].norm2
+    before = copy.deepcopy(norm.state_dict())
+    sum(level.sum() for level in backbone(torch.randn(2, 3, 64, 64))).backward()
+    torch.testing.assert_close(norm.state_dict(), before)
+    assert norm.weight.grad is None and not norm.training
+    assert backbone.body.block3[1].training
+    assert backbone.body.norm3.weight.grad is not None  # a LayerNorm is no BatchNorm
+
+
+def test_batch_norms_follow_the_batch_by_default() -> None:
+    backbone = small()
+    backbone(torch.randn(2, 3, 64, 64))
+    assert backbone.body.patch_embed1.norm.num_batches_tracked == 1
+
+
+# -------------------------------------------------------------------------------------- freezing
+
+
+def test_frozen_stages_get_no_gradient_and_stay_in_evaluation() -> None:
+    backbone = small(freeze_stages=2, drop_path=0.5).train()
+    names = {name.split(".")[1] for name in trained(backbone)}
+    assert names == {"patch_embed3", "block3", "norm3", "patch_embed4", "block4", "norm4"}
+    assert not any(module.training for module in backbone.body.block2.modules())
+    assert backbone.body.block3.training
+    before = copy.deepcopy(backbone.body.patch_embed2.norm.state_dict())
+    images = torch.randn(2, 3, 64, 64)
+    first, again = backbone(images), backbone(images)
+    torch.testing.assert_close(first[1], again[1])
+    assert not first[1].requires_grad and first[2].requires_grad
+    torch.testing.assert_close(backbone.body.patch_embed2.norm.state_dict(), before)
+
+
+def test_freezing_survives_a_copy() -> None:
+    backbone = copy.deepcopy(small(freeze_stages=4)).train()
+    assert trained(backbone) == set()
+    assert not any(module.training for module in backbone.body.block4.modules())
+
+
+@pytest.mark.parametrize(
+    ("name", "frozen", "open_"),
+    [
+        ("resnet18", {"conv1", "bn1", "layer1"}, {"layer2", "layer3", "layer4"}),
+        ("convnext_atto", {"stem", "stages.0"}, {"stages.1", "stages.2", "stages.3"}),
+        ("efficientnet_b0", {"conv_stem", "bn1", "blocks.0", "blocks.1"}, {"blocks.2"}),
+    ],
+)
+def test_freezing_stops_at_the_module_of_the_level(
+    name: str, frozen: set[str], open_: set[str]
+) -> None:
+    backbone = build_backbone(name, freeze_stages=1).train()
+    for part in frozen:
+        module = backbone.body.get_submodule(part)
+        assert not any(parameter.requires_grad for parameter in module.parameters())
+        assert not any(child.training for child in module.modules())
+    for part in open_:
+        module = backbone.body.get_submodule(part)
+        assert all(parameter.requires_grad for parameter in module.parameters())
+        assert all(child.training for child in module.modules())
+    assert backbone.body.training
+
+
+def test_impossible_freezing_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"freeze_stages must be in 0\.\.4, got 5"):
+        small(freeze_stages=5)
+    with pytest.raises(ValueError, match="HighResolutionNet has no module 'stage1'"):
+        build_backbone("hrnet_w18_small", freeze_stages=1)
+
+
+# ---------------------------------------------------------------------------------- checkpointing
+
+
+@pytest.mark.parametrize("freeze_stages", [0, 1])
+def test_checkpointing_gives_identical_gradients_and_stores_less(freeze_stages: int) -> None:
+    images = torch.randn(2, 3, 64, 64)
+
+    def step(checkpointing: bool) -> tuple[dict[str, Tensor], int]:
+        backbone = small(checkpointing=checkpointing, freeze_stages=freeze_stages)
+        sizes: dict[int, int] = {}
+
+        def pack(tensor: Tensor) -> Tensor:
+            sizes[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            loss = sum(level.square().sum() for level in backbone(images))
+        loss.backward()
+        gradients = {n: p.grad for n, p in backbone.named_parameters() if p.grad is not None}
+        return gradients | dict(backbone.named_buffers()), sum(sizes.values())
+
+    (plain, stored), (again, stored_less) = step(False), step(True)
+    torch.testing.assert_close(again, plain, rtol=0, atol=0)
+    assert stored_less < 0.6 * stored
+
+
+def test_checkpointing_works_for_other_models() -> None:
+    images = torch.randn(1, 3, 64, 64)
+    gradients = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        backbone = build_backbone("convnext_atto", checkpointing=checkpointing)
+        sum(level.square().sum() for level in backbone(images)).backward()
+        gradients.append({n: p.grad for n, p in backbone.named_parameters()})
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
+def test_a_model_without_checkpointing_says_so() -> None:
+    with pytest.raises(ValueError, match="dla34 does not support it"):
+        build_backbone("dla34", checkpointing=True)

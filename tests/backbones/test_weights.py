@@ -1,0 +1,218 @@
+"""Weights: files that are read or refused, and the load report."""
+
+import argparse
+import zipfile
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+import van_dense  # noqa: F401  (registers VAN)
+from van_dense.backbones.build import build_backbone
+from van_dense.backbones.layouts import LAYOUTS, from_official
+from van_dense.backbones.weights import load_backbone, load_pretrained, read_state, unwrap
+
+
+def randomized(model: nn.Module) -> nn.Module:
+    """Move scales, biases and running statistics away from their start values."""
+    torch.manual_seed(7)
+    for name, value in model.state_dict().items():
+        if value.ndim == 1:
+            value.copy_(0.5 + 0.5 * torch.rand_like(value))
+        elif name.endswith("num_batches_tracked"):
+            value.fill_(5)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def official() -> dict[str, Tensor]:
+    return dict(randomized(timm.create_model("van_b0")).state_dict())
+
+
+# --------------------------------------------------------------------------------------- files
+
+
+@pytest.mark.parametrize("container", ["state_dict", "model", None])
+def test_checkpoints_are_read_out_of_their_containers(
+    container: str | None, tmp_path: Path, official: dict[str, Tensor]
+) -> None:
+    extra = {"epoch": 300, "args": argparse.Namespace(lr=1e-3)}
+    torch.save({container: official, **extra} if container else official, tmp_path / "van.pth.tar")
+    state = read_state(tmp_path / "van.pth.tar")
+    torch.testing.assert_close(state, official)
+
+
+def test_safetensors_are_read(tmp_path: Path) -> None:
+    save_file({"a": torch.arange(3.0)}, tmp_path / "van.safetensors")
+    torch.testing.assert_close(read_state(tmp_path / "van.safetensors"), {"a": torch.arange(3.0)})
+
+
+class Surprise:
+    """Something that only unpickling could bring back."""
+
+
+def test_a_file_that_needs_unpickling_is_refused_with_a_way_out(tmp_path: Path) -> None:
+    torch.save({"state_dict": {"a": torch.zeros(1)}, "object": Surprise()}, tmp_path / "x.pth")
+    with pytest.raises(ValueError, match=r"x\.pth holds a Python object \(.*Surprise\).*save its"):
+        read_state(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
+def test_a_torn_file_is_recognised(suffix: str, share: float, tmp_path: Path) -> None:
+    whole, torn = tmp_path / f"whole{suffix}", tmp_path / f"torn{suffix}"
+    state = {"a": torch.randn(1000)}
+    torch.save(state, whole) if suffix == ".pth" else save_file(state, whole)
+    torn.write_bytes(whole.read_bytes()[: int(share * whole.stat().st_size)])
+    with pytest.raises(ValueError, match=r"torn.*cut short or is no checkpoint; fetch it again"):
+        read_state(torn)
+
+
+def test_a_torn_checkpoint_of_the_old_format_is_recognised(tmp_path: Path) -> None:
+    torch.save({"a": torch.randn(1000)}, tmp_path / "w", _use_new_zipfile_serialization=False)
+    (tmp_path / "torn.pth").write_bytes((tmp_path / "w").read_bytes()[:2000])
+    with pytest.raises(ValueError, match="cut short or is no checkpoint"):
+        read_state(tmp_path / "torn.pth")
+
+
+def test_other_files_are_named_for_what_they_are(tmp_path: Path) -> None:
+    (tmp_path / "page.pth").write_text("\n<!DOCTYPE html><html>sign in</html>")
+    with pytest.raises(ValueError, match=r"page\.pth is a web page"):
+        read_state(tmp_path / "page.pth")
+    (tmp_path / "lfs.pth").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0")
+    with pytest.raises(ValueError, match="Git LFS pointer"):
+        read_state(tmp_path / "lfs.pth")
+    (tmp_path / "picture.pth").write_bytes(b"\x89PNG\r\n" + bytes(100))
+    with pytest.raises(ValueError, match=r"picture\.pth \(106 bytes\) .* is no checkpoint"):
+        read_state(tmp_path / "picture.pth")
+    with zipfile.ZipFile(tmp_path / "other.pth", "w") as archive:
+        archive.writestr("readme.txt", "no tensors")
+    with pytest.raises(ValueError, match="is no checkpoint"):
+        read_state(tmp_path / "other.pth")
+    with pytest.raises(ValueError, match="does not exist"):
+        read_state(tmp_path / "none.pth")
+
+
+def test_a_checkpoint_without_tensors_lists_what_it_holds() -> None:
+    with pytest.raises(ValueError, match=r"no state dict.*found \['epoch', 'loss'\]"):
+        unwrap({"epoch": 3, "loss": 0.5})
+    with pytest.raises(ValueError, match="found list"):
+        unwrap([1, 2])
+
+
+# -------------------------------------------------------------------------------------- loading
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_backbone_takes_every_layout(layout: str, official: dict[str, Tensor]) -> None:
+    backbone = build_backbone("van_b0")
+    report = load_backbone(backbone, from_official(official, layout))
+    assert (report.layout, report.coverage, report.elements) == (layout, 100.0, 3_848_800)
+    assert report.missing == report.unexpected == report.reshaped == []
+    assert report.head == ["head.weight unexpected", "head.bias unexpected"]
+    own = backbone.body.state_dict()
+    torch.testing.assert_close(own, {key: official[key] for key in own})
+
+
+def test_a_classifier_is_loaded_where_it_fits_and_listed_where_not(
+    official: dict[str, Tensor],
+) -> None:
+    whole = timm.create_model("van_b0")
+    assert load_backbone(whole, official).head == ["head.weight matched", "head.bias matched"]
+    torch.testing.assert_close(whole.head.bias, official["head.bias"])
+    other = load_backbone(timm.create_model("van_b0", num_classes=2), official)
+    assert other.head[0] == "head.weight reshaped (file (1000, 256), model (2, 256))"
+    assert other.coverage == 100
+
+
+def test_decode_heads_of_segmentation_checkpoints_are_ignored_and_listed(
+    official: dict[str, Tensor],
+) -> None:
+    state = {f"backbone.{key}": value for key, value in official.items()}
+    state["decode_head.conv_seg.weight"] = torch.zeros(150, 512, 1, 1)
+    report = load_backbone(build_backbone("van_b0"), state)
+    assert report.coverage == 100 and report.ignored == ["decode_head.conv_seg.weight"]
+
+
+def test_a_detector_of_this_package_gives_its_backbone(official: dict[str, Tensor]) -> None:
+    source, target = build_backbone("van_b0"), build_backbone("van_b0")
+    load_backbone(source, official)
+    state = {f"backbone.{key}": value for key, value in source.state_dict().items()}
+    load_backbone(target, {**state, "rpn_head.weight": torch.zeros(1)})
+    torch.testing.assert_close(target.state_dict(), source.state_dict())
+
+
+def test_weights_of_another_size_are_refused_and_leave_the_model_alone(
+    official: dict[str, Tensor],
+) -> None:
+    backbone = build_backbone("van_b1")
+    before = {key: value.clone() for key, value in backbone.state_dict().items()}
+    with pytest.raises(ValueError, match=r"(?s)at least 95 %.*fill 0\.\d % of 13\.35 M.*reshaped"):
+        load_backbone(backbone, official)
+    torch.testing.assert_close(backbone.state_dict(), before)
+
+
+def test_weights_that_match_nothing_are_refused() -> None:
+    with pytest.raises(ValueError, match="no VAN weights"):
+        load_backbone(build_backbone("van_b0"), {"conv1.weight": torch.zeros(1)})
+    with pytest.raises(ValueError, match=r"fill 0\.0 % of"):
+        load_backbone(build_backbone("resnet18"), {"layer9.weight": torch.zeros(1)})
+
+
+def test_a_small_gap_is_loaded_and_reported(official: dict[str, Tensor]) -> None:
+    state = {k: v for k, v in official.items() if k != "block1.0.layer_scale_1"}
+    report = load_backbone(build_backbone("van_b0"), {**state, "block1.0.extra": torch.zeros(2)})
+    assert report.missing == ["block1.0.layer_scale_1"]
+    assert report.unexpected == ["block1.0.extra"]
+    assert report.coverage == pytest.approx(100 * (1 - 32 / 3_848_800))
+    assert str(report).splitlines() == [
+        "weights (official layout) fill 100.0 % of 3.85 M backbone parameters",
+        f"  matched      {len(report.matched)}",
+        "  reshaped       0",
+        "  missing        1  block1.0.layer_scale_1",
+        "  unexpected     1  block1.0.extra",
+        "  head           2  head.weight unexpected, head.bias unexpected",
+        "  ignored        0",
+    ]
+
+
+@pytest.mark.parametrize("name", ["resnet18", "convnext_atto"])
+@pytest.mark.parametrize("prefix", ["", "module.", "backbone.body."])
+def test_other_models_take_the_names_of_timm(name: str, prefix: str) -> None:
+    source = randomized(timm.create_model(name))
+    backbone = build_backbone(name)
+    state = {prefix + key: value for key, value in source.state_dict().items()}
+    report = load_backbone(backbone, state)
+    assert (report.layout, report.coverage, report.missing) == ("plain", 100.0, [])
+    assert any("unexpected" in line for line in report.head)
+    own = backbone.body.state_dict()
+    torch.testing.assert_close(own, {key: source.state_dict()[key] for key in own})
+
+
+def test_a_config_names_a_file(tmp_path: Path, official: dict[str, Tensor]) -> None:
+    torch.save(official, tmp_path / "van.pth")
+    report = load_pretrained(build_backbone("van_b0"), str(tmp_path / "van.pth"))
+    assert report.coverage == 100
+
+
+def test_a_config_asks_for_the_weights_of_timm(monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone = build_backbone("resnet18.a1_in1k")
+    published = randomized(timm.create_model("resnet18", num_classes=0))
+    asked = {}
+
+    def create_model(name: str, **options: object) -> nn.Module:
+        asked[name] = options
+        return published
+
+    monkeypatch.setattr(timm, "create_model", create_model)
+    assert load_pretrained(backbone, "timm").coverage == 100
+    assert asked == {"resnet18.a1_in1k": {"pretrained": True, "num_classes": 0}}
+    torch.testing.assert_close(backbone.body.bn1.bias, published.bn1.bias)
+
+
+def test_weights_that_timm_lacks_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"timm cannot give weights for van_b5\.untrained"):
+        load_pretrained(build_backbone("van_b5", options={"depths": (1, 1, 1, 1)}), "timm")

@@ -1,0 +1,81 @@
+"""The schema: what is required, what excludes what, and what is out of range."""
+
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from van_dense.config.schema import (
+    Backbone,
+    DetectionConfig,
+    DetectionData,
+    MaskRCNN,
+    RetinaNet,
+    Section,
+    Train,
+)
+
+SPLIT = {"images": "a", "annotations": "a.json"}
+DATA = {"train": SPLIT, "val": SPLIT}
+
+
+def detection(**model: Any) -> DetectionConfig:
+    return DetectionConfig.model_validate(
+        {"task": "detection", "data": DATA, "model": model, "train": {"epochs": 1}}
+    )
+
+
+def sections(model: type[BaseModel] = Section) -> list[type[BaseModel]]:
+    return [inner for child in model.__subclasses__() for inner in (child, *sections(child))]
+
+
+@pytest.mark.parametrize("section", sections(), ids=lambda section: section.__name__)
+def test_every_section_is_frozen_refuses_unknown_keys_and_has_a_docstring(
+    section: type[BaseModel],
+) -> None:
+    assert section.model_config["extra"] == "forbid"
+    assert section.model_config["frozen"]
+    assert section.__doc__
+
+
+@pytest.mark.parametrize("kind, section", [("maskrcnn", MaskRCNN), ("retinanet", RetinaNet)])
+def test_the_kind_of_a_model_chooses_its_section(kind: str, section: type[BaseModel]) -> None:
+    assert isinstance(detection(kind=kind, backbone={"name": "van_b0"}).model, section)
+
+
+def test_a_key_of_one_kind_is_unknown_in_the_other() -> None:
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        detection(kind="retinanet", backbone={"name": "van_b0"}, rpn={})
+
+
+@pytest.mark.parametrize("length", [{}, {"epochs": 1, "steps": 1}])
+def test_a_run_has_exactly_one_length(length: dict[str, int]) -> None:
+    with pytest.raises(ValidationError, match=r"exactly one of train\.epochs and train\.steps"):
+        Train(**length)
+
+
+def test_coco_data_need_both_parts() -> None:
+    with pytest.raises(ValidationError, match=r"data\.train and data\.val"):
+        DetectionData.model_validate({"train": SPLIT})
+
+
+def test_yolo_data_need_only_their_folder() -> None:
+    with pytest.raises(ValidationError, match=r"data\.yolo_root"):
+        DetectionData(format="yolo")
+    assert DetectionData(format="yolo", yolo_root="x").train is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"drop_path": 1.0}, {"drop_path": -0.1}, {"freeze_stages": 5}, {"norm_mode": "group"}],
+)
+def test_values_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Backbone.model_validate({"name": "van_b0", **wrong})
+
+
+def test_backbone_options_keep_their_types() -> None:
+    options = {"flag": True, "kernel": 7, "eps": 1e-5, "variant": "full"}
+    backbone = Backbone.model_validate({"name": "van_b0", "options": options})
+    assert backbone.options == options
+    assert [type(value) for value in backbone.options.values()] == [bool, int, float, str]

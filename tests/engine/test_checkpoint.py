@@ -1,0 +1,129 @@
+"""Checkpoint files: whole or absent, checked before use."""
+
+import os
+import pickle
+
+import pytest
+import torch
+
+from van_dense.engine import checkpoint
+from van_dense.engine.checkpoint import (
+    best_path,
+    changed_keys,
+    checkpoint_path,
+    checkpoints,
+    is_intact,
+    keep_last,
+    latest_intact,
+    load_checkpoint,
+    mark_best,
+    save_checkpoint,
+)
+
+
+def save_steps(run_dir, *steps):
+    for step in steps:
+        save_checkpoint(checkpoint_path(run_dir, step), {"step": step, "w": torch.ones(5000)})
+
+
+def flip_a_byte(path, position):
+    data = bytearray(path.read_bytes())
+    data[position] ^= 0xFF
+    path.write_bytes(data)
+
+
+def test_a_checkpoint_comes_back_as_it_was_saved(tmp_path):
+    state = {"w": torch.randn(3), "config": {"lr": 1e-4, "sides": [1, 2]}, "betas": (0.9, 0.99)}
+    save_checkpoint(tmp_path / "a.pt", state)
+    loaded = load_checkpoint(tmp_path / "a.pt")
+    assert torch.equal(loaded.pop("w"), state.pop("w"))
+    assert loaded == {"format": 1, **state}
+
+
+def test_a_torn_or_corrupt_file_is_found(tmp_path):
+    save_steps(tmp_path, 1)
+    path = checkpoint_path(tmp_path, 1)
+    whole = path.read_bytes()
+    assert is_intact(path)
+    for length in (0, 10, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        assert not is_intact(path), length
+    path.write_bytes(whole)
+    flip_a_byte(path, len(whole) // 2)  # inside the tensor
+    assert not is_intact(path)
+    with pytest.raises(ValueError, match="damaged"):
+        load_checkpoint(path)
+
+
+def test_every_single_flipped_byte_is_survived(tmp_path):
+    save_checkpoint(tmp_path / "a.pt", {"w": torch.zeros(4)})
+    whole = (tmp_path / "a.pt").read_bytes()
+    for position in range(0, len(whole), 7):
+        (tmp_path / "a.pt").write_bytes(whole)
+        flip_a_byte(tmp_path / "a.pt", position)
+        is_intact(tmp_path / "a.pt")  # an answer, never an exception
+
+
+def test_pickled_objects_are_refused(tmp_path):
+    torch.save({"format": 1, "x": pytest.approx}, tmp_path / "a.pt")
+    with pytest.raises(pickle.UnpicklingError):
+        load_checkpoint(tmp_path / "a.pt")
+
+
+def test_another_format_is_an_error(tmp_path):
+    torch.save({"model": {}}, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match="format None, expected 1"):
+        load_checkpoint(tmp_path / "a.pt")
+
+
+def test_the_one_before_a_damaged_checkpoint_is_used(tmp_path, caplog):
+    save_steps(tmp_path, 5, 10, 100_000_000)
+    assert latest_intact(tmp_path) == checkpoint_path(tmp_path, 100_000_000)
+    flip_a_byte(checkpoint_path(tmp_path, 100_000_000), 9000)
+    assert latest_intact(tmp_path) == checkpoint_path(tmp_path, 10)
+    assert "step_100000000.pt is damaged" in caplog.text
+
+
+def test_without_checkpoints_there_is_no_latest(tmp_path):
+    assert latest_intact(tmp_path) is None
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    save_steps(tmp_path, 1)
+    before = checkpoint_path(tmp_path, 1).read_bytes()
+
+    def fail(state, file):
+        file.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(checkpoint.torch, "save", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save_steps(tmp_path, 1)
+    assert checkpoint_path(tmp_path, 1).read_bytes() == before
+    assert checkpoints(tmp_path) == [checkpoint_path(tmp_path, 1)]
+
+
+def test_old_checkpoints_go_and_the_best_stays(tmp_path):
+    save_steps(tmp_path, 1, 2, 3)
+    mark_best(tmp_path, 1)
+    keep_last(tmp_path, 2)
+    assert [p.name for p in checkpoints(tmp_path)] == ["step_00000002.pt", "step_00000003.pt"]
+    assert load_checkpoint(best_path(tmp_path))["step"] == 1
+    mark_best(tmp_path, 3)
+    assert load_checkpoint(best_path(tmp_path))["step"] == 3
+
+
+def test_without_hard_links_the_best_is_a_copy(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError("not supported")
+
+    monkeypatch.setattr(os, "link", fail)
+    save_steps(tmp_path, 1)
+    mark_best(tmp_path, 1)
+    assert load_checkpoint(best_path(tmp_path))["step"] == 1
+
+
+def test_changes_of_a_configuration_are_listed():
+    old = {"seed": 1, "train": {"lr": 1e-4, "steps": 10}}
+    new = {"seed": 1, "train": {"lr": 2e-4, "steps": 10, "clip_norm": 1.0}}
+    assert changed_keys(old, new) == ["train.clip_norm: None -> 1.0", "train.lr: 0.0001 -> 0.0002"]

@@ -1,0 +1,37 @@
+"""The moving average of the weights."""
+
+import pytest
+import torch
+from torch import nn
+
+from van_dense.engine.ema import Ema
+
+
+def test_the_average_follows_with_a_decay_that_ramps_up():
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(model.weight, 0.0)
+    ema = Ema(model, decay=0.5)
+    nn.init.constant_(model.weight, 1.0)
+    ema.update(1)  # decay (1 + 1) / (10 + 1) = 2 / 11: 0 -> 9 / 11
+    assert ema.module.weight.item() == pytest.approx(9 / 11)
+    ema.update(100)  # decay min(0.5, 101 / 110) = 0.5: half of the way
+    assert ema.module.weight.item() == pytest.approx(10 / 11)
+
+
+def test_buffers_are_copied_and_frozen_weights_stay():
+    model = nn.BatchNorm2d(2)
+    model.bias.requires_grad_(False)
+    ema = Ema(model, decay=0.9)
+    model(torch.randn(4, 2, 3, 3))
+    ema.update(1)
+    assert torch.equal(ema.module.running_mean, model.running_mean)
+    assert ema.module.num_batches_tracked.item() == 1
+    assert torch.equal(ema.module.bias, model.bias)
+
+
+def test_the_average_is_a_model_of_its_own_for_evaluation():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5))
+    ema = Ema(model, decay=0.9)
+    assert model.training and not ema.module.training
+    assert not any(p.requires_grad for p in ema.module.parameters())
+    assert ema.module.state_dict().keys() == model.state_dict().keys()

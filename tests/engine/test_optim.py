@@ -1,0 +1,66 @@
+"""Parameter groups and the optimiser."""
+
+import pytest
+import torch
+from torch import nn
+
+from van_dense.config.schema import Optimizer
+from van_dense.engine.optim import build_optimizer, describe_groups, parameter_groups, set_lr
+
+
+class Tiny(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.backbone = nn.Module()
+        self.backbone.conv = nn.Conv2d(1, 2, 1)
+        self.backbone.norm1 = nn.BatchNorm2d(2)
+        self.head = nn.Linear(2, 1)
+        self.frozen = nn.Parameter(torch.zeros(3), requires_grad=False)
+
+
+def sizes(groups):
+    return {
+        (g["lr_factor"], g["weight_decay"]): sum(p.numel() for p in g["params"]) for g in groups
+    }
+
+
+def test_names_with_norm_get_no_weight_decay_and_the_backbone_its_own_rate():
+    groups = parameter_groups(Tiny(), Optimizer(backbone_lr_factor=0.1, weight_decay=0.05))
+    assert sizes(groups) == {(0.1, 0.05): 4, (0.1, 0.0): 4, (1.0, 0.05): 3}  # frozen: nowhere
+
+
+def test_the_rule_is_the_name_not_the_kind_of_layer():
+    groups = parameter_groups(Tiny(), Optimizer(no_decay=("bias",), weight_decay=0.1))
+    no_decay = sum(len(g["params"]) for g in groups if g["weight_decay"] == 0)
+    assert no_decay == 3  # biases of the convolution, the BatchNorm and the linear layer
+
+
+def test_a_frozen_model_is_an_error():
+    with pytest.raises(ValueError, match="freeze_stages"):
+        parameter_groups(Tiny().requires_grad_(False), Optimizer())
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("adamw", torch.optim.AdamW), ("adam", torch.optim.Adam), ("sgd", torch.optim.SGD)],
+)
+def test_every_optimiser_steps_at_the_rate_of_its_group(name, kind):
+    model = Tiny()
+    optimizer = build_optimizer(model, Optimizer(name=name, backbone_lr_factor=0.0), lr=0.1)
+    assert type(optimizer) is kind
+    set_lr(optimizer, 0.5)
+    assert {g["name"]: g["lr"] for g in optimizer.param_groups} == {
+        "backbone, decay": 0.0,
+        "backbone, no decay": 0.0,
+        "head, decay": 0.5,
+    }
+    before = {n: p.clone() for n, p in model.named_parameters()}
+    sum(p.square().sum() for p in model.parameters()).backward()
+    optimizer.step()
+    moved = {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
+    assert moved == {"head.weight", "head.bias"}
+
+
+def test_groups_are_described_with_their_sizes():
+    text = describe_groups(parameter_groups(Tiny(), Optimizer()))
+    assert "head, decay: 2 tensors, 3 parameters, weight decay 0.05" in text

@@ -1,0 +1,138 @@
+"""A resumed run equals an uninterrupted one, bit for bit."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+from toy_training import run, slow_job, toy_job
+
+from van_dense.engine.checkpoint import best_path, checkpoint_path, checkpoints, load_checkpoint
+from van_dense.engine.log import read_log
+
+TIMES = {"images_per_s", "data_share", "memory_gb"}  # what may differ between two equal runs
+
+
+def assert_same(a, b, where="state"):
+    assert type(a) is type(b), where
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), where
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        for key in a:
+            assert_same(a[key], b[key], f"{where}.{key}")
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b), where
+        for i, pair in enumerate(zip(a, b, strict=True)):
+            assert_same(*pair, f"{where}[{i}]")
+    else:
+        assert a == b, where
+
+
+def assert_same_runs(one: Path, other: Path, last_step: int) -> None:
+    """Weights, average, optimiser state, log window, best checkpoint and log are equal."""
+    for path in (checkpoint_path(one, last_step), best_path(one)):
+        assert_same(load_checkpoint(path), load_checkpoint(other / path.relative_to(one)))
+    logs = [
+        [{k: v for k, v in entry.items() if k not in TIMES} for entry in read_log(d / "log.jsonl")]
+        for d in (one, other)
+    ]
+    assert_same(*logs)
+
+
+class Crash(Exception):
+    pass
+
+
+def crash_before(job, step):
+    """The same job, whose loader fails when the batches of a (0-based) step are due."""
+
+    def make_loader(start):
+        yield from islice(job.make_loader(start), (step - start) * job.plan.accumulation)
+        raise Crash
+
+    return dataclasses.replace(job, make_loader=make_loader)
+
+
+@pytest.mark.parametrize("crash_step", [1, 4, 5, 10, 11])
+def test_a_run_that_crashed_at_any_step_resumes_to_the_same_result(tmp_path, crash_step):
+    run(toy_job(tmp_path / "whole"))
+    with pytest.raises(Crash):
+        run(crash_before(toy_job(tmp_path / "crashed"), crash_step))
+    run(toy_job(tmp_path / "crashed"), resume=True)
+    assert_same_runs(tmp_path / "whole", tmp_path / "crashed", 12)
+
+
+def test_accumulation_and_bfloat16_resume_to_the_same_result(tmp_path):
+    options = {"micro_batch": 2, "precision": "bf16"}
+    run(toy_job(tmp_path / "whole", **options))
+    with pytest.raises(Crash):
+        run(crash_before(toy_job(tmp_path / "crashed", **options), 7))
+    run(toy_job(tmp_path / "crashed", **options), resume=True)
+    assert_same_runs(tmp_path / "whole", tmp_path / "crashed", 12)
+
+
+def test_a_run_killed_in_an_evaluation_makes_it_up_when_it_resumes(tmp_path):
+    run(toy_job(tmp_path / "whole"))
+    job = toy_job(tmp_path / "killed")
+
+    def evaluate(model, step):
+        if step == 8:
+            raise Crash
+        return job.evaluate(model, step)
+
+    with pytest.raises(Crash):
+        run(dataclasses.replace(job, evaluate=evaluate))
+    assert [e["step"] for e in read_log(tmp_path / "killed/log.jsonl") if e["kind"] == "eval"] == [
+        4
+    ]
+    run(toy_job(tmp_path / "killed"), resume=True)
+    assert_same_runs(tmp_path / "whole", tmp_path / "killed", 12)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_finishes_the_step_saves_and_names_the_command(tmp_path, caplog, number):
+    run(toy_job(tmp_path / "whole"))
+    job = toy_job(tmp_path / "stopped")
+
+    def make_loader(start):
+        for step, batch in enumerate(job.make_loader(start)):
+            if step == 5:
+                os.kill(os.getpid(), number)
+            yield batch
+
+    result = run(dataclasses.replace(job, make_loader=make_loader))
+    assert result.interrupted and result.step == 6
+    assert checkpoint_path(tmp_path / "stopped", result.step).exists()
+    assert f"--output {tmp_path / 'stopped'} --resume" in caplog.text
+    result = run(toy_job(tmp_path / "stopped"), resume=True)
+    assert not result.interrupted
+    assert_same_runs(tmp_path / "whole", tmp_path / "stopped", 12)
+
+
+def test_a_torn_newest_checkpoint_falls_back_to_the_one_before(tmp_path):
+    run(toy_job(tmp_path / "whole"))
+    run(toy_job(tmp_path / "torn"))
+    newest = checkpoint_path(tmp_path / "torn", 12)
+    newest.write_bytes(newest.read_bytes()[:-1000])
+    run(toy_job(tmp_path / "torn"), resume=True)
+    assert_same_runs(tmp_path / "whole", tmp_path / "torn", 12)
+
+
+def test_a_run_killed_by_sigkill_resumes_to_the_same_result(tmp_path):
+    run(slow_job(tmp_path / "whole"))
+    script = Path(__file__).with_name("toy_training.py")
+    process = subprocess.Popen([sys.executable, str(script), str(tmp_path / "killed")])
+    deadline = time.monotonic() + 60
+    while len(checkpoints(tmp_path / "killed")) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    run(slow_job(tmp_path / "killed"), resume=True)
+    assert_same_runs(tmp_path / "whole", tmp_path / "killed", 40)

@@ -1,0 +1,61 @@
+"""Metrics are shown as tables and written as JSON."""
+
+import json
+import math
+
+import pytest
+
+from van_dense.evaluation.table import (
+    format_metrics,
+    format_per_class,
+    load_metrics,
+    save_metrics,
+)
+
+
+def rows(text: str) -> list[list[str]]:
+    return [
+        [cell.strip() for cell in line.strip("│┃").replace("┃", "│").split("│")]
+        for line in text.splitlines()
+        if line.startswith(("│", "┃"))
+    ]
+
+
+def test_metrics_are_rows_and_types_are_columns_in_percent():
+    text = format_metrics({"bbox/AP": 0.5046, "bbox/APs": math.nan, "segm/AP": 0.25})
+    header, ap, small = rows(text)
+    assert header[:3] == ["metric, %", "bbox", "segm"]
+    assert ap[:3] == ["AP", "50.5", "25.0"]
+    assert small[:3] == ["APs", "-", "-"]
+
+
+def test_classes_are_sorted_by_ap_and_those_without_objects_come_last():
+    table = {"cat": {"AP": 0.2}, "cow": {"AP": math.nan}, "dog": {"AP": 0.7}}
+    assert rows(format_per_class({"bbox": table})) == [
+        ["class", "bbox AP"],
+        ["dog", "70.0"],
+        ["cat", "20.0"],
+        ["cow", "-"],
+    ]
+
+
+def test_of_many_classes_the_best_and_the_worst_are_shown():
+    table = {f"class {i:02}": {"AP": i / 80} for i in range(80)}
+    names = [row[0] for row in rows(format_per_class({"bbox": table}))]
+    assert names[1] == "class 79" and names[-1] == "class 00"
+    assert names[11] == "... 60 more ..."
+    assert len(names) == 1 + 10 + 1 + 10
+
+
+def test_long_class_names_keep_the_table_in_its_width():
+    text = format_per_class({"bbox": {"a very long name " * 10: {"AP": 0.5, "AP50": 0.5}}})
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_metrics_survive_json_and_missing_values_are_null(tmp_path):
+    path = tmp_path / "eval" / "metrics.json"
+    save_metrics(path, {"bbox/AP": 0.5, "bbox/APs": math.nan}, {"bbox": {"cat": {"AP": 0.1}}})
+    assert json.loads(path.read_text())["metrics"] == {"bbox/AP": 0.5, "bbox/APs": None}
+    metrics, per_class = load_metrics(path)
+    assert metrics == pytest.approx({"bbox/AP": 0.5, "bbox/APs": math.nan}, nan_ok=True)
+    assert per_class == {"bbox": {"cat": {"AP": 0.1}}}

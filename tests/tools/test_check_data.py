@@ -1,0 +1,89 @@
+"""``tools/check_data.py``: lines, summary, quarantine list and exit code, as a user calls it."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+TOOL = Path(__file__).parents[2] / "tools" / "check_data.py"
+
+
+def call(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(TOOL), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture
+def coco(tmp_path: Path) -> tuple[Path, Path]:
+    """Two images; the box of annotation 2 has no size."""
+    images, file = tmp_path / "images", tmp_path / "train.json"
+    images.mkdir()
+    for number in (1, 2):
+        Image.new("RGB", (20, 12), (number, 0, 0)).save(images / f"{number}.png")
+    boxes = [[1, 1, 5, 5], [1, 1, 0, 5]]
+    data = {
+        "images": [{"id": i, "file_name": f"{i}.png", "width": 20, "height": 12} for i in (1, 2)],
+        "annotations": [
+            {"id": i, "image_id": i, "category_id": 1, "bbox": box}
+            for i, box in enumerate(boxes, 1)
+        ],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    file.write_text(json.dumps(data))
+    return images, file
+
+
+def test_help_answers_at_once() -> None:
+    start = time.monotonic()
+    result = call("--help")
+    assert result.returncode == 0 and "--quarantine" in result.stdout
+    assert time.monotonic() - start < 1.5
+
+
+def test_problems_are_printed_quarantined_and_make_the_exit_code_one(
+    tmp_path: Path, coco: tuple[Path, Path]
+) -> None:
+    images, file = coco
+    out = tmp_path / "bad.json"
+    result = call("--images", images, "--annotations", file, "--quarantine", out)
+    assert result.returncode == 1, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith(f"error: {file}: annotations[1] (id 2): the box [1, 1, 0, 5]")
+    assert "1 errors, 0 warnings, 1 notes" in lines
+    assert any("cat" in line and line.endswith("1") for line in lines)
+    assert f"data.quarantine={out}" in lines[-1]
+    (part,) = json.loads(out.read_text()).values()
+    assert part == {"images": [], "annotations": [2]}
+
+
+def test_a_sound_yolo_folder_gives_zero(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (20, 12)).save(tmp_path / "images" / "a.png")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a.txt").write_text("0 .5 .5 .5 .5")
+    (tmp_path / "data.yaml").write_text("train: images\nnames: [cat]\n")
+    result = call("--yolo", tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "0 errors" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give --config"),
+        (["--images", "a"], "give --config"),
+        (["--yolo", "a", "--config", "b"], "give --config"),
+        (["--yolo", "a", "seed=1"], "unexpected"),
+        (["--yolo", "a", "--threads", "0"], "--threads"),
+        (["--yolo", "missing"], "data.yaml"),
+        (["--config", "missing.yaml"], "missing.yaml: no such file"),
+    ],
+)
+def test_misuse_gives_two_and_one_line_why(arguments: list[str], message: str) -> None:
+    result = call(*arguments)
+    assert result.returncode == 2
+    assert message in result.stderr and "Traceback" not in result.stderr

@@ -1,0 +1,42 @@
+"""tools/show_config.py prints every value with its origin."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def show(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "tools/show_config.py", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_every_value_is_printed_with_the_file_it_came_from() -> None:
+    result = show("projects/maskrcnn_van_b2.yaml", "seed=7")
+    origins = {
+        line.split(": ")[0]: (line.split(": ", 1)[1].split("  #")[0].rstrip(), line.split("# ")[1])
+        for line in result.stdout.splitlines()
+    }
+    assert result.returncode == 0
+    assert origins["model.kind"] == ("maskrcnn", "projects/maskrcnn_van_b2.yaml")
+    assert origins["model.backbone.norm_mode"] == ("auto", "configs/_van/detection.yaml")
+    assert origins["train.optimizer.betas"] == ("[0.9, 0.999]", "configs/_schedule/1x.yaml")
+    assert origins["model.rpn.nms_iou"] == ("0.7", "default")
+    assert origins["seed"] == ("7", "command line")
+
+
+def test_the_sample_shows_where_its_settings_come_from() -> None:
+    result = show("projects/maskrcnn_van_b2.yaml", "--sample", "seed=7")
+    assert result.returncode == 0, result.stderr
+    assert "configs/_sample/detection.yaml" in result.stdout
+
+
+def test_a_mistake_is_one_line_and_no_traceback() -> None:
+    result = show("projects/maskrcnn_van_b2.yaml", "sead=7")
+    assert result.returncode == 1
+    assert result.stderr == "sead: unknown key in command line; did you mean 'seed'?\n"

@@ -1,0 +1,190 @@
+"""Published VAN weights: their names, and a cached, resumable, checked download.
+
+Sources: the authors' files on the Hugging Face hub (VAN-Classification README), and the converted
+files of mmpretrain (configs/van) and mmsegmentation (projects/van).
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import logging
+import os
+import re
+import shutil
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from filelock import FileLock
+
+logger = logging.getLogger(__name__)
+
+_TIMEOUT = 30  # seconds without a byte
+_CHUNK = 1 << 20  # bytes
+
+
+class DownloadError(ValueError):
+    """Weights cannot be fetched; the message names the address and where to put the file."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """One published file.
+
+    Attributes:
+        url: Address of the file.
+        normalization: Mean and standard deviation of the images it was trained on, in words.
+            Dense prediction normalises with the ImageNet statistics whatever the weights.
+    """
+
+    url: str
+    normalization: str
+
+
+_HUB = "https://huggingface.co/Visual-Attention-Network"
+_MMCLS = "https://download.openmmlab.com/mmclassification/v0/van"
+_MMSEG = "https://download.openmmlab.com/mmsegmentation/v0.5/van_3rdparty"
+_HALF = "mean 0.5, std 0.5 in every channel"
+_IMAGENET = "ImageNet mean (0.485, 0.456, 0.406), std (0.229, 0.224, 0.225)"
+
+PUBLISHED: dict[str, Published] = {
+    "van_b0_in1k": Published(f"{_HUB}/VAN-Tiny-original/resolve/main/van_tiny_754.pth.tar", _HALF),
+    "van_b1_in1k": Published(
+        f"{_HUB}/VAN-Small-original/resolve/main/van_small_811.pth.tar", _HALF
+    ),
+    "van_b2_in1k": Published(f"{_HUB}/VAN-Base-original/resolve/main/van_base_828.pth.tar", _HALF),
+    "van_b3_in1k": Published(
+        f"{_HUB}/VAN-Large-original/resolve/main/van_large_839.pth.tar", _HALF
+    ),
+    "van_b4_in1k": Published(f"{_MMCLS}/van-b4_3rdparty_in1k_20220909-f4665b92.pth", _HALF),
+    "van_b4_in22k": Published(f"{_MMCLS}/van-b4_3rdparty_in21k_20220909-db926b18.pth", _IMAGENET),
+    "van_b5_in22k": Published(f"{_MMCLS}/van-b5_3rdparty_in21k_20220909-18e904e3.pth", _IMAGENET),
+    "van_b6_in22k": Published(f"{_MMCLS}/van-b6_3rdparty_in21k_20220909-96c2cb3a.pth", _IMAGENET),
+    # The same weights from other hosts, in file names that carry a hash.
+    "van_b0_in1k_mmpretrain": Published(
+        f"{_MMCLS}/van-tiny_8xb128_in1k_20220501-385941af.pth", _HALF
+    ),
+    "van_b1_in1k_mmpretrain": Published(
+        f"{_MMCLS}/van-small_8xb128_in1k_20220501-17bc91aa.pth", _HALF
+    ),
+    "van_b2_in1k_mmpretrain": Published(
+        f"{_MMCLS}/van-base_8xb128_in1k_20220501-6a4cc31b.pth", _HALF
+    ),
+    "van_b3_in1k_mmpretrain": Published(
+        f"{_MMCLS}/van-large_8xb128_in1k_20220501-f212ba21.pth", _HALF
+    ),
+    "van_b0_in1k_mmseg": Published(f"{_MMSEG}/van-b0_3rdparty_20230522-956f5e0d.pth", _HALF),
+    "van_b4_in22k_mmseg": Published(
+        f"{_MMSEG}/van-b4-in22k_3rdparty_20230522-5e31cafb.pth", _IMAGENET
+    ),
+    "van_b5_in22k_mmseg": Published(
+        f"{_MMSEG}/van-b5-in22k_3rdparty_20230522-b26134d7.pth", _IMAGENET
+    ),
+    "van_b6_in22k_mmseg": Published(
+        f"{_MMSEG}/van-b6-in22k_3rdparty_20230522-5e5172a3.pth", _IMAGENET
+    ),
+}
+
+
+def fetch_weights(name_or_path: str | Path, cache_dir: str | Path | None = None) -> Path:
+    """Return the file of published weights, downloading it once, or a local file as it is.
+
+    Args:
+        name_or_path: A name of ``PUBLISHED``, or a file, which needs no network.
+        cache_dir: Where downloads are kept; by default ``$XDG_CACHE_HOME/van_dense``, or
+            ``~/.cache/van_dense``.
+
+    Raises:
+        DownloadError: When the file cannot be fetched, is cut short, or has another hash than
+            its name says.
+        ValueError: When there is neither such a file nor such a name.
+    """
+    path = Path(name_or_path).expanduser()
+    if path.is_file():
+        return path
+    name = str(name_or_path)
+    if name not in PUBLISHED:
+        near = difflib.get_close_matches(name, PUBLISHED, n=3, cutoff=0.4)
+        raise ValueError(
+            f"weights {name!r} are neither a file nor a published name; nearest names: "
+            f"{near or sorted(PUBLISHED)}"
+        )
+    url = PUBLISHED[name].url
+    target = (Path(cache_dir) if cache_dir else _default_cache()) / url.rsplit("/", 1)[-1]
+    if not target.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{target}.lock"):  # several processes of one run ask at the same time
+            if not target.is_file():
+                _download(url, target)
+    return target
+
+
+def _default_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "van_dense"
+
+
+def _download(url: str, target: Path) -> None:
+    """Fetch into ``<target>.part``, going on where an earlier attempt stopped, then rename."""
+    part = Path(f"{target}.part")
+    logger.info("downloading %s to %s", url, target)
+    try:
+        _append_rest(url, part)
+    except (OSError, urllib.error.URLError) as error:
+        raise DownloadError(
+            f"cannot download {url} ({error}); run again to go on where it stopped, or fetch it "
+            f"by other means and put it at {target}"
+        ) from error
+    _check_hash(part, target.name)
+    part.replace(target)
+
+
+def _append_rest(url: str, part: Path) -> None:
+    done = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=_TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and done == _total_size(error.headers.get("Content-Range")):
+            return  # every byte was there already, only the rename was missing
+        if error.code == 416:
+            part.unlink()  # longer than the published file: start over next time
+        raise
+    with response:
+        resumed = response.status == 206
+        expected = int(response.headers.get("Content-Length", -1))
+        with part.open("ab" if resumed else "wb") as file:
+            _copy(response, file, expected)
+
+
+def _copy(source: BinaryIO, file: BinaryIO, expected: int) -> None:
+    start = file.tell()
+    shutil.copyfileobj(source, file, _CHUNK)
+    received = file.tell() - start
+    if expected >= 0 and received != expected:
+        raise OSError(f"connection closed after {received} of {expected} bytes")
+
+
+def _total_size(content_range: str | None) -> int | None:
+    """Size of the whole file in a header such as ``bytes */1234``."""
+    match = re.fullmatch(r"bytes .*/(\d+)", content_range or "")
+    return int(match[1]) if match else None
+
+
+def _check_hash(part: Path, name: str) -> None:
+    """Compare with the first digits of the SHA-256 in names such as ``van-b4-f4665b92.pth``."""
+    match = re.search(r"-([0-9a-f]{8})\.", name)
+    if match is None:
+        return
+    digest = hashlib.sha256()
+    with part.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    if not digest.hexdigest().startswith(match[1]):
+        part.unlink()
+        raise DownloadError(
+            f"{name}: the SHA-256 begins with {digest.hexdigest()[:8]}, but the name says "
+            f"{match[1]}; the download was damaged and is removed, run again"
+        )

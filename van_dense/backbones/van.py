@@ -1,0 +1,291 @@
+"""Visual Attention Network VAN-B0..B6 as timm models ``van_b0`` .. ``van_b6``.
+
+Paper: Guo et al., "Visual Attention Network", arXiv 2202.09741 (CVM 2023); Table 5 gives the sizes,
+Fig. 4 a stage, Fig. 2 and 3 the attention. Module names are those of the official checkpoints
+(github.com/Visual-Attention-Network/VAN-Classification, Apache-2.0), so published files fit.
+
+Shapes: every tensor is (B, C, H, W); stage i = 1..4 works at stride 4, 8, 16, 32 and its output is
+the map after its LayerNorm. A side of H pixels becomes ceil(H / stride), whatever H is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models._features import feature_take_indices
+from torch import Tensor, nn
+
+from van_dense.backbones.download import PUBLISHED
+from van_dense.backbones.van_layers import (
+    Block,
+    LargeKernel,
+    LKAVariant,
+    PatchEmbed,
+    Stage,
+    StageNorm,
+    init_weights,
+)
+
+_PARTS = ("patch_embed", "block", "norm")  # of a stage, in the order of execution
+
+
+class VAN(nn.Module):
+    """Visual Attention Network.
+
+    Args:
+        embed_dims: Channels C of the four stages.
+        depths: Blocks L of the four stages.
+        mlp_ratios: Expansion ratios (e.r.) of the feed-forward networks.
+        num_classes: Outputs of ``head``; 0 leaves it out.
+        in_chans: Channels of the image.
+        global_pool: "avg", or "" to keep the map of the last stage.
+        drop_rate: Dropout in the feed-forward networks; the paper uses none.
+        drop_path_rate: Stochastic depth of the last block, growing linearly from 0 over all
+            blocks; whole samples are dropped, in both branches of a block at the same rate.
+        norm_eps: Of the LayerNorms. VAN-Classification uses 1e-6, VAN-Segmentation and
+            mmpretrain 1e-5.
+        lka_kernel: K of ``LargeKernel``.
+        lka_dilation: d of ``LargeKernel``.
+        lka_variant: Row of Table 3, see ``LargeKernel``.
+    """
+
+    # timm hands over flat keyword arguments; hence more parameters than elsewhere.
+    def __init__(
+        self,
+        embed_dims: Sequence[int],
+        depths: Sequence[int],
+        mlp_ratios: Sequence[int] = (8, 8, 4, 4),
+        *,
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        global_pool: str = "avg",
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        norm_eps: float = 1e-6,
+        lka_kernel: int = 21,
+        lka_dilation: int = 3,
+        lka_variant: LKAVariant = "full",
+    ) -> None:
+        super().__init__()
+        spec = LargeKernel(lka_kernel, lka_dilation, lka_variant)
+        last_block = max(sum(depths) - 1, 1)
+        rates = iter(drop_path_rate * position / last_block for position in range(sum(depths)))
+        self.feature_info: list[dict[str, Any]] = []
+        for i, (dim, depth, ratio) in enumerate(
+            zip(embed_dims, depths, mlp_ratios, strict=True), start=1
+        ):
+            embed = PatchEmbed(in_chans, dim, 7, 4) if i == 1 else PatchEmbed(in_chans, dim, 3, 2)
+            blocks = [Block(dim, ratio, spec, drop_rate, next(rates)) for _ in range(depth)]
+            setattr(self, f"patch_embed{i}", embed)
+            setattr(self, f"block{i}", Stage(*blocks))
+            setattr(self, f"norm{i}", StageNorm(dim, eps=norm_eps))
+            self.feature_info.append(
+                {"num_chs": dim, "reduction": 2 ** (i + 1), "module": f"norm{i}"}
+            )
+            in_chans = dim
+        self.num_features = self.head_hidden_size = embed_dims[-1]
+        self.reset_classifier(num_classes, global_pool)
+        self.apply(init_weights)
+
+    def _run_stage(self, position: int, x: Tensor) -> Tensor:
+        for part in _PARTS:
+            x = getattr(self, f"{part}{position + 1}")(x)
+        return x
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Map of the last stage, (B, C, ceil(H / 32), ceil(W / 32))."""
+        for position in range(len(self.feature_info)):
+            x = self._run_stage(position, x)
+        return x
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Pool the last map and classify it; ``pre_logits`` stops after pooling."""
+        if self.global_pool == "avg":
+            x = x.mean(dim=(2, 3))
+        return x if pre_logits else self.head(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, num_classes) of images (B, 3, H, W)."""
+        return self.forward_head(self.forward_features(x))
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """Maps of chosen stages, always after their LayerNorm; the arguments are timm's."""
+        if output_fmt != "NCHW":
+            raise ValueError(f"VAN gives NCHW maps only, not {output_fmt!r}")
+        num_stages = len(self.feature_info)
+        taken, last = feature_take_indices(num_stages, indices)
+        maps = []
+        for position in range(last + 1 if stop_early else num_stages):
+            x = self._run_stage(position, x)
+            if position in taken:
+                maps.append(x)
+        return maps if intermediates_only else (x, maps)
+
+    def prune_intermediate_layers(
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Drop stages above the last chosen one; norms stay, since they belong to the features."""
+        taken, last = feature_take_indices(len(self.feature_info), indices)
+        for i in range(last + 2, len(self.feature_info) + 1):
+            for part in _PARTS:
+                delattr(self, f"{part}{i}")
+        if prune_head or last + 1 < len(self.feature_info):
+            self.reset_classifier(0, "")
+        del self.feature_info[last + 1 :]
+        self.num_features = self.head_hidden_size = self.feature_info[last]["num_chs"]
+        return taken
+
+    def get_classifier(self) -> nn.Module:
+        """The last linear layer."""
+        return self.head
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Replace the classifier by a new one; 0 classes give an identity."""
+        if global_pool is not None:
+            if global_pool not in ("avg", ""):
+                raise ValueError(f"global_pool of VAN must be 'avg' or '', got {global_pool!r}")
+            self.global_pool = global_pool
+        self.num_classes = num_classes
+        self.head = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
+        init_weights(self.head)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute each block in the backward pass instead of storing its activations."""
+        for module in self.modules():
+            if isinstance(module, Stage):
+                module.grad_checkpointing = enable
+
+    def no_weight_decay(self) -> set[str]:
+        """Names without weight decay: none, layer scales are decayed in the official training."""
+        return set()
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Patterns of timm's layer groups: whole stages, or single blocks."""
+        blocks = [
+            (r"^patch_embed(\d+)", (0,)),
+            (r"^block(\d+)\.(\d+)", None),
+            (r"^norm(\d+)", (99999,)),
+        ]
+        return {
+            "stem": r"^patch_embed1",
+            "blocks": r"^(?:patch_embed|block|norm)(\d+)" if coarse else blocks,
+        }
+
+
+# Table 5: channels and blocks of the four stages; expansion ratios are 8, 8, 4, 4 everywhere.
+SIZES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
+    "van_b0": ((32, 64, 160, 256), (3, 3, 5, 2)),
+    "van_b1": ((64, 128, 320, 512), (2, 2, 4, 2)),
+    "van_b2": ((64, 128, 320, 512), (3, 3, 12, 3)),
+    "van_b3": ((64, 128, 320, 512), (3, 5, 27, 3)),
+    "van_b4": ((64, 128, 320, 512), (3, 6, 40, 3)),
+    "van_b5": ((96, 192, 480, 768), (3, 3, 24, 3)),
+    "van_b6": ((96, 192, 384, 768), (6, 6, 90, 6)),
+}
+
+
+def _default_cfg(weights: str = "") -> dict[str, Any]:
+    """timm's data about weights; ImageNet-1K and -22K files expect different normalisation."""
+    is_1k = not weights.endswith("in22k")
+    return {
+        "url": PUBLISHED[weights].url if weights else "",
+        "num_classes": 1000 if is_1k else 21841,
+        "input_size": (3, 224, 224),
+        "pool_size": (7, 7),
+        "crop_pct": 0.9 if is_1k else 0.875,
+        "interpolation": "bicubic",
+        "mean": (0.5, 0.5, 0.5) if is_1k else IMAGENET_DEFAULT_MEAN,
+        "std": (0.5, 0.5, 0.5) if is_1k else IMAGENET_DEFAULT_STD,
+        "first_conv": "patch_embed1.proj",
+        "classifier": "head",
+        "license": "apache-2.0",
+    }
+
+
+default_cfgs = generate_default_cfgs(
+    {
+        "van_b0.in1k": _default_cfg("van_b0_in1k"),
+        "van_b1.in1k": _default_cfg("van_b1_in1k"),
+        "van_b2.in1k": _default_cfg("van_b2_in1k"),
+        "van_b3.in1k": _default_cfg("van_b3_in1k"),
+        "van_b4.in1k": _default_cfg("van_b4_in1k"),
+        "van_b4.in22k": _default_cfg("van_b4_in22k"),
+        # The default of B5 and B6 has 1000 classes although no weights for them are published.
+        "van_b5.in22k": _default_cfg("van_b5_in22k"),
+        "van_b5.untrained*": _default_cfg(),
+        "van_b6.in22k": _default_cfg("van_b6_in22k"),
+        "van_b6.untrained*": _default_cfg(),
+    }
+)
+
+
+def _filter_published(state: dict[str, Any], model: nn.Module) -> dict[str, Tensor]:
+    from van_dense.backbones.layouts import to_official
+    from van_dense.backbones.weights import unwrap
+
+    return to_official(unwrap(state))
+
+
+def _create(name: str, pretrained: bool, options: dict[str, Any]) -> VAN:
+    embed_dims, depths = SIZES[name]
+    return build_model_with_cfg(
+        VAN,
+        name,
+        pretrained,
+        pretrained_filter_fn=_filter_published,
+        feature_cfg={"out_indices": (0, 1, 2, 3)},
+        **{"embed_dims": embed_dims, "depths": depths, **options},
+    )
+
+
+@register_model
+def van_b0(pretrained: bool = False, **options: Any) -> VAN:
+    """VAN-B0 (Tiny), 4.1 M parameters, 0.9 GFLOPs at 224 x 224."""
+    return _create("van_b0", pretrained, options)
+
+
+@register_model
+def van_b1(pretrained: bool = False, **options: Any) -> VAN:
+    """VAN-B1 (Small), 13.9 M parameters, 2.5 GFLOPs."""
+    return _create("van_b1", pretrained, options)
+
+
+@register_model
+def van_b2(pretrained: bool = False, **options: Any) -> VAN:
+    """VAN-B2 (Base), 26.6 M parameters, 5.0 GFLOPs."""
+    return _create("van_b2", pretrained, options)
+
+
+@register_model
+def van_b3(pretrained: bool = False, **options: Any) -> VAN:
+    """VAN-B3 (Large), 44.8 M parameters, 9.0 GFLOPs."""
+    return _create("van_b3", pretrained, options)
+
+
+@register_model
+def van_b4(pretrained: bool = False, **options: Any) -> VAN:
+    """VAN-B4, 60.3 M parameters, 12.2 GFLOPs."""
+    return _create("van_b4", pretrained, options)
+
+
+@register_model
+def van_b5(pretrained: bool = False, **options: Any) -> VAN:
+    """VAN-B5, 90.0 M parameters, 17.2 GFLOPs."""
+    return _create("van_b5", pretrained, options)
+
+
+@register_model
+def van_b6(pretrained: bool = False, **options: Any) -> VAN:
+    """VAN-B6, 200 M parameters, 38.9 GFLOPs (Table 8; Table 5 prints 38.4)."""
+    return _create("van_b6", pretrained, options)

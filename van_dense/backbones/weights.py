@@ -1,0 +1,220 @@
+"""Backbone weights: reading files, loading them, and a report of what was loaded."""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from van_dense.backbones.build import Backbone
+from van_dense.backbones.download import fetch_weights
+from van_dense.backbones.layouts import State, detect_layout, split_official, strip_prefix
+
+_CONTAINERS = ("state_dict", "model")  # VAN-Classification and mmpretrain; the 22K trainings
+_GATE = 95.0  # percent of the backbone's parameter elements that must come from the file
+
+
+def read_state(path: str | Path) -> State:
+    """Read the tensors of a ``.safetensors`` file or of a PyTorch checkpoint, on the CPU.
+
+    Nothing in the file is executed: a checkpoint that holds objects other than tensors and plain
+    data is refused.
+
+    Raises:
+        ValueError: When the file is no checkpoint, is cut short, or would need unpickling.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"weights file {path} does not exist")
+    with path.open("rb") as file:
+        start = file.read(64).lstrip()
+    if start.startswith((b"<", b"version https://git-lfs")):
+        raise ValueError(
+            f"{path} is {'a web page' if start.startswith(b'<') else 'a Git LFS pointer'}, not a "
+            "checkpoint; download the file itself again"
+        )
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise ValueError(_torn(path, repr(error))) from error
+    return unwrap(_read_checkpoint(path), path)
+
+
+def _read_checkpoint(path: Path) -> object:
+    try:
+        # The official 22K checkpoints hold their command line; a Namespace is plain data.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if forbidden := re.search(r"GLOBAL (\S+)", str(error)):
+            raise ValueError(
+                f"{path} holds a Python object ({forbidden[1]}), which could run any code when "
+                "unpickled, so it is not read; if you trust the file, save its tensors alone: "
+                "torch.save(torch.load(file, weights_only=False)['state_dict'], new_file)"
+            ) from error
+        raise ValueError(_torn(path, "its bytes are no tensors")) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError) as error:
+        raise ValueError(_torn(path, repr(error))) from error
+
+
+def _torn(path: Path, reason: str) -> str:
+    return (
+        f"{path} ({path.stat().st_size} bytes) is cut short or is no checkpoint; fetch it again. "
+        f"Reason: {reason[:200]}"
+    )
+
+
+def unwrap(content: object, path: str | Path = "checkpoint") -> State:
+    """Take the tensors out of a checkpoint: the dictionary itself, ``state_dict`` or ``model``.
+
+    Raises:
+        ValueError: When there are none.
+    """
+    if isinstance(content, Mapping):
+        for candidate in (*(content.get(name) for name in _CONTAINERS), content):
+            if isinstance(candidate, Mapping):
+                tensors = {k: v for k, v in candidate.items() if isinstance(v, Tensor)}
+                if tensors:
+                    return tensors
+    found = list(content)[:10] if isinstance(content, Mapping) else type(content).__name__
+    raise ValueError(
+        f"{path} holds no state dict, neither at its top nor under {list(_CONTAINERS)}; found "
+        f"{found}"
+    )
+
+
+@dataclass
+class LoadReport:
+    """What happened to every entry of a backbone and of a file.
+
+    Attributes:
+        layout: Layout of the file, or "plain" for the model's own names.
+        matched: Keys that are loaded.
+        reshaped: Keys whose shapes disagree, with both shapes; not loaded.
+        missing: Keys of the backbone that the file lacks.
+        unexpected: Keys of the file that the backbone lacks.
+        head: The classifier's keys, with what happened to them; no part of the backbone.
+        ignored: Keys of other parts of a file, such as decode heads.
+        elements: Number of parameter elements of the backbone.
+        coverage: Percent of these elements that the file fills.
+    """
+
+    layout: str
+    matched: list[str] = field(default_factory=list)
+    reshaped: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    head: list[str] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+    elements: int = 0
+    coverage: float = 0.0
+
+    def __str__(self) -> str:
+        lines = [
+            f"weights ({self.layout} layout) fill {self.coverage:.1f} % of "
+            f"{self.elements / 1e6:.2f} M backbone parameters"
+        ]
+        for name in ("matched", "reshaped", "missing", "unexpected", "head", "ignored"):
+            keys = getattr(self, name)
+            shown = [] if name == "matched" else keys[:3]
+            more = f", ... and {len(keys) - 3} more" if len(keys) > 3 and shown else ""
+            lines.append(f"  {name:<10} {len(keys):>5}  {', '.join(shown)}{more}".rstrip())
+        return "\n".join(lines)
+
+
+def load_pretrained(backbone: Backbone, source: str) -> LoadReport:
+    """Load the weights that a config names, and report every key.
+
+    Args:
+        backbone: Filled in place.
+        source: A published name such as ``van_b2_in1k``, a file, or ``timm`` for the weights that
+            timm offers under the backbone's own name and tag.
+
+    Raises:
+        ValueError: When they cannot be had, cannot be read, or do not fit.
+    """
+    if source != "timm":
+        return load_backbone(backbone, read_state(fetch_weights(source)))
+    cfg = backbone.body.pretrained_cfg
+    name = ".".join(part for part in (cfg["architecture"], cfg.get("tag")) if part)
+    try:
+        model = timm.create_model(name, pretrained=True, num_classes=0)
+    except (RuntimeError, OSError) as error:  # none published, or no network
+        raise ValueError(
+            f"model.backbone.weights: timm cannot give weights for {name} ({error}); name a file "
+            "instead"
+        ) from error
+    return load_backbone(backbone, model.state_dict())
+
+
+def load_backbone(model: nn.Module, state: Mapping[str, Tensor]) -> LoadReport:
+    """Copy weights into a backbone, or into a timm model, and report every key.
+
+    Args:
+        model: A ``Backbone``, whose ``body`` is filled, or a timm model.
+        state: Tensors as ``read_state`` gives them. For VAN in any layout; for other models under
+            timm's names, after ``module.``, ``backbone.`` or ``body.`` if these lead.
+
+    Raises:
+        ValueError: When less than 95 % of the backbone's parameters come from ``state``; the
+            model is unchanged then.
+    """
+    body = model.body if isinstance(model, Backbone) else model
+    report, matched = compare(body, state)
+    if report.coverage < _GATE:
+        raise ValueError(
+            f"the weights do not fit this backbone: at least {_GATE:.0f} % of its parameters must "
+            f"come from the file.\n{report}"
+        )
+    body.load_state_dict(matched, strict=False)
+    return report
+
+
+def compare(body: nn.Module, state: Mapping[str, Tensor]) -> tuple[LoadReport, State]:
+    """Report what ``state`` would fill in a timm model, and return the tensors that fit."""
+    own = body.state_dict()
+    report = LoadReport(layout="plain")
+    if "patch_embed1.proj.weight" in own:
+        report.layout = detect_layout(state)
+        state, report.ignored = split_official(state)
+    else:
+        state = {k if k in own else strip_prefix(k): v for k, v in state.items()}
+    head = _head_prefixes(body)
+    for key in dict.fromkeys((*own, *state)):
+        outcome, shapes = _outcome(own.get(key), state.get(key))
+        if key.startswith(head):
+            report.head.append(f"{key} {outcome}{shapes}")
+        else:
+            getattr(report, outcome).append(key + shapes)
+    fitting = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
+    sizes = {k: p.numel() for k, p in body.named_parameters() if not k.startswith(head)}
+    report.elements = sum(sizes.values())
+    report.coverage = 100.0 * sum(sizes[k] for k in sizes.keys() & fitting) / report.elements
+    return report, fitting
+
+
+def _outcome(own: Tensor | None, loaded: Tensor | None) -> tuple[str, str]:
+    if loaded is None:
+        return "missing", ""
+    if own is None:
+        return "unexpected", ""
+    if own.shape != loaded.shape:
+        return "reshaped", f" (file {tuple(loaded.shape)}, model {tuple(own.shape)})"
+    return "matched", ""
+
+
+def _head_prefixes(body: nn.Module) -> tuple[str, ...]:
+    """Beginnings of the classifier's keys, as timm's data about the model name them."""
+    names = getattr(body, "pretrained_cfg", {}).get("classifier") or "head"
+    return tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))

@@ -1,0 +1,339 @@
+"""Loaders: an endless training stream that depends on (seed, position) alone, and evaluation.
+
+Position p = step * batch_size + slot fixes the image and, by ``default_rng((seed, p))``, its
+augmentation. The number of workers, processes and micro-batches, and the step a run resumes from,
+therefore change nothing about what is seen at a position.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from van_dense.data.dataset import DenseDataset, ReadError, Transform
+from van_dense.structures import Batch, Sample, collate
+
+logger = logging.getLogger(__name__)
+
+MAX_AUTO_WORKERS = 8
+_CHECK = "run tools/check_data.py to list the broken files and to quarantine them"
+
+
+@dataclass(frozen=True)
+class LoaderPlan:
+    """How the training stream is cut into batches.
+
+    Attributes:
+        batch_size: Images of one optimiser step over all processes.
+        micro_batch: Images of one forward pass of one process.
+        rank: Number of this process.
+        world: Number of processes.
+        workers: Loader processes of this process; 0 reads in the process itself.
+        seed: Of the order and the augmentation.
+        size_divisor: Padded sides are multiples of this.
+        group_by_aspect: Batches of one orientation, so that padding stays small.
+        max_bad_share: A greater share of unreadable images stops the run; one image is always
+            tolerated unless the share is 0.
+
+    Raises:
+        ValueError: When the batch cannot be cut evenly.
+    """
+
+    batch_size: int
+    micro_batch: int
+    rank: int = 0
+    world: int = 1
+    workers: int = 0
+    seed: int = 0
+    size_divisor: int = 32
+    group_by_aspect: bool = True
+    max_bad_share: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rank < self.world:
+            raise ValueError(f"rank {self.rank} is none of 0..{self.world - 1}")
+        if self.batch_size % (self.world * self.micro_batch):
+            raise ValueError(
+                f"batch_size {self.batch_size} cannot be cut into micro-batches of "
+                f"{self.micro_batch} for {self.world} processes; make it a multiple of "
+                f"{self.world * self.micro_batch}"
+            )
+
+    @property
+    def micro_batches(self) -> int:
+        """Forward passes of one process in one optimiser step."""
+        return self.batch_size // (self.world * self.micro_batch)
+
+
+def steps_per_epoch(num_images: int, batch_size: int) -> int:
+    """Full batches of one epoch; a data set smaller than a batch gives one."""
+    return max(1, num_images // batch_size)
+
+
+def epoch_order(
+    num_images: int, batch_size: int, *, seed: int, epoch: int, groups: np.ndarray | None = None
+) -> np.ndarray:
+    """Draw the batches of one epoch.
+
+    Args:
+        num_images: Images of the data set.
+        batch_size: Images of a batch. With fewer images than that, indices repeat.
+        seed: Of the run.
+        epoch: Counted from 0.
+        groups: int (num_images,); then a batch holds one group, except for at most one mixed batch
+            of what is left over.
+
+    Returns:
+        int64 (steps, batch_size) of image indices; images beyond the last full batch are dropped.
+    """
+    rng = np.random.default_rng((seed, epoch))
+    order = rng.permutation(num_images)
+    steps = steps_per_epoch(num_images, batch_size)
+    if num_images < batch_size:
+        return np.resize(order, (1, batch_size))
+    if groups is None:
+        return order[: steps * batch_size].reshape(steps, batch_size)
+    batches, left = [], np.ones(num_images, dtype=bool)
+    for group in np.unique(groups):
+        places = np.flatnonzero(groups[order] == group)
+        places = places[: len(places) // batch_size * batch_size]
+        batches.append(order[places].reshape(-1, batch_size))
+        left[places] = False
+    rest = order[left]  # in drawn order, so that the mixed batches favour no group
+    batches.append(rest[: len(rest) // batch_size * batch_size].reshape(-1, batch_size))
+    return rng.permutation(np.concatenate(batches), axis=0)
+
+
+def build_train_loader(
+    dataset: DenseDataset, transform: Transform, *, plan: LoaderPlan, start_step: int = 0
+) -> Iterator[Batch]:
+    """Endless micro-batches of this process, ``plan.micro_batches`` for each step.
+
+    Rank r takes every ``world``-th image of a batch, from the r-th on. In place of an unreadable
+    image the next readable one of the data set stands in; each is logged once.
+
+    Raises:
+        ValueError: When the data set is empty.
+        RuntimeError: While iterating, when too many images are unreadable.
+    """
+    if len(dataset) == 0:
+        raise ValueError(f"data set {dataset.info.name!r} holds no image to train on")
+    batches = _TrainBatches(dataset, transform, plan)
+    loader = _torch_loader(batches, _CountFrom(start_step * plan.micro_batches), plan.workers)
+    return _watch(loader, len(dataset), plan.max_bad_share)
+
+
+def _watch(loader: DataLoader[Batch], num_images: int, max_bad_share: float) -> Iterator[Batch]:
+    """Log each unreadable image once, and stop when there are too many."""
+    bad: dict[str, None] = {}
+    allowed = max(1, int(max_bad_share * num_images)) if max_bad_share > 0 else 0
+    for batch in loader:
+        for message in batch.skipped:
+            if message not in bad:
+                bad[message] = None
+                logger.warning("unreadable image %d, another stands in: %s", len(bad), message)
+        if len(bad) > allowed:
+            examples = "; ".join(itertools.islice(bad, 3))
+            raise RuntimeError(
+                f"{len(bad)} of {num_images} images are unreadable, more than the share of "
+                f"{max_bad_share:g} that data.max_bad_share allows: {examples}; {_CHECK}"
+            )
+        yield batch
+
+
+class _TrainBatches(Dataset[Batch]):
+    """Micro-batch m of the stream of one process."""
+
+    def __init__(self, dataset: DenseDataset, transform: Transform, plan: LoaderPlan) -> None:
+        self._dataset, self._transform, self._plan = dataset, transform, plan
+        self._groups = None
+        if plan.group_by_aspect:
+            sizes = np.array([dataset.size(index) for index in range(len(dataset))])
+            self._groups = (sizes[:, 0] > sizes[:, 1]).astype(np.int64)
+        self._epoch = -1
+        self._order = np.zeros((0, 0), dtype=np.int64)
+
+    def __getitem__(self, number: int) -> Batch:
+        plan = self._plan
+        step, part = divmod(number, plan.micro_batches)
+        slots = np.arange(plan.rank, plan.batch_size, plan.world)
+        slots = slots[part * plan.micro_batch : (part + 1) * plan.micro_batch]
+        images = self._batch(step)
+        skipped: list[str] = []
+        samples = []
+        for slot in slots.tolist():
+            sample = self._read(int(images[slot]), skipped)
+            rng = np.random.default_rng((plan.seed, step * plan.batch_size + slot))
+            samples.append(self._transform(sample, rng))
+        return replace(collate(samples, plan.size_divisor), skipped=skipped)
+
+    def _batch(self, step: int) -> np.ndarray:
+        plan, num_images = self._plan, len(self._dataset)
+        epoch, row = divmod(step, steps_per_epoch(num_images, plan.batch_size))
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._order = epoch_order(
+                num_images, plan.batch_size, seed=plan.seed, epoch=epoch, groups=self._groups
+            )
+        return self._order[row]
+
+    def _read(self, index: int, skipped: list[str]) -> Sample:
+        for offset in range(len(self._dataset)):
+            try:
+                return self._dataset.raw((index + offset) % len(self._dataset))
+            except ReadError as error:
+                skipped.append(str(error))
+        raise RuntimeError(f"no image of the data set can be read: {skipped[0]}; {_CHECK}")
+
+
+class _CountFrom(Sampler[int]):
+    """start, start + 1, and so on without end."""
+
+    def __init__(self, start: int) -> None:
+        self._start = start
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.count(self._start)
+
+
+class EvalLoader:
+    """Batches of one process in order, without ground truth; may be iterated again and again.
+
+    Rank r sees the images r, r + world, r + 2 world, and so on, each once, and nothing is repeated
+    to fill the last batch. An unreadable image is logged and gives no prediction, so that its
+    objects count as missed; a batch without any readable image is left out.
+    """
+
+    def __init__(self, batches: _EvalBatches, workers: int) -> None:
+        self._loader = _torch_loader(batches, range(len(batches)), workers)
+        self._length = len(batches)
+
+    def __len__(self) -> int:
+        """Number of batches, counting those that turn out to be unreadable."""
+        return self._length
+
+    def __iter__(self) -> Iterator[Batch]:
+        for item in self._loader:
+            messages = item.skipped if isinstance(item, Batch) else item
+            for message in messages:
+                logger.warning("unreadable image, it gets no prediction: %s", message)
+            if isinstance(item, Batch):
+                yield item
+
+
+def build_eval_loader(
+    dataset: DenseDataset,
+    transform: Transform,
+    *,
+    batch_size: int,
+    rank: int = 0,
+    world: int = 1,
+    workers: int = 0,
+    size_divisor: int = 32,
+) -> EvalLoader:
+    """Batches of one process for evaluation; see ``EvalLoader``."""
+    images = range(rank, len(dataset), world)
+    parts = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
+    return EvalLoader(_EvalBatches(dataset, transform, parts, size_divisor), workers)
+
+
+class _EvalBatches(Dataset["Batch | list[str]"]):
+    """Batch i of the images of one process, or the messages where no image is readable."""
+
+    def __init__(
+        self,
+        dataset: DenseDataset,
+        transform: Transform,
+        parts: Sequence[Sequence[int]],
+        size_divisor: int,
+    ) -> None:
+        self._dataset, self._transform = dataset, transform
+        self._parts, self._size_divisor = parts, size_divisor
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def __getitem__(self, number: int) -> Batch | list[str]:
+        samples, skipped = [], []
+        for index in self._parts[number]:
+            try:
+                sample = self._dataset.raw(index)
+            except ReadError as error:
+                skipped.append(str(error))
+                continue
+            # Evaluators own the ground truth; resizing masks here would double the reading time.
+            bare = Sample(sample.image, sample.image_id, sample.path, sample.orig_size)
+            samples.append(self._transform(bare, np.random.default_rng((0, index))))
+        if not samples:
+            return skipped
+        return replace(collate(samples, self._size_divisor), skipped=skipped)
+
+
+def resolve_workers(workers: int | Literal["auto"]) -> int:
+    """Number of loader processes of this training process.
+
+    "auto" divides the usable cores among the training processes of this machine and leaves one of
+    each share to the training itself: at most 8, at least 1 where a second core exists.
+
+    Raises:
+        ValueError: For a negative number.
+    """
+    if workers != "auto":
+        if workers < 0:
+            raise ValueError(f"data.workers is {workers}; give 0 or more, or auto")
+        return workers
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux; containers and Slurm limit it
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    share = cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return min(MAX_AUTO_WORKERS, max(share - 1, 1 if cores > 1 else 0))
+
+
+def _torch_loader(
+    batches: Dataset, sampler: Sampler[int] | Sequence[int], workers: int
+) -> DataLoader:
+    if workers > 0:
+        _allow_many_files()
+    return DataLoader(
+        batches,
+        batch_size=None,  # the data set returns whole batches
+        sampler=sampler,
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_init_worker,
+        # Its own generator: otherwise starting a loader would draw from the global one.
+        generator=torch.Generator(),
+    )
+
+
+def _init_worker(_: int) -> None:
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+    # Ctrl-C and schedulers signal the whole group, but the step in progress still needs its data;
+    # workers end when the training process does.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _allow_many_files() -> None:
+    """Raise the soft limit of open files to the hard one.
+
+    Each tensor on its way from a worker holds one, and 8 workers with 2 batches of 16 images need
+    more than the usual 1024 (PyTorch: "received 0 items of ancdata").
+    """
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,87 @@
+"""The quarantine list: bad images and annotations that the readers leave out.
+
+``tools/check_data.py`` writes it. It is JSON, one entry for each annotation file or image folder:
+``{"annotations/train.json": {"images": [17], "annotations": [4711]}}``. The key holds the last two
+parts of the path, so that the list stays valid when the data set moves as a whole.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+Id = int | str
+
+
+@dataclass(frozen=True)
+class QuarantinedPart:
+    """Ids of one part of a data set that are left out."""
+
+    images: frozenset[Id] = frozenset()
+    annotations: frozenset[Id] = frozenset()
+
+
+@dataclass(frozen=True)
+class Quarantine:
+    """Bad records of some parts, keyed by ``part_key`` of their annotation file or folder."""
+
+    parts: Mapping[str, QuarantinedPart] = field(default_factory=dict)
+
+    @staticmethod
+    def load(path: str | Path) -> Quarantine:
+        """Read a list that ``save`` wrote.
+
+        Raises:
+            ValueError: When the file is missing or holds something else, with path and fix.
+        """
+        fix = "write it with: python tools/check_data.py --config PROJECT --quarantine FILE"
+        try:
+            data = json.loads(Path(path).read_bytes())
+        except OSError as error:
+            raise ValueError(
+                f"quarantine {path}: cannot be read ({error.strerror}); {fix}"
+            ) from None
+        except ValueError as error:
+            raise ValueError(f"quarantine {path}: not JSON ({error}); {fix}") from None
+        if not isinstance(data, dict):
+            raise ValueError(f"quarantine {path}: expected an object, not a list or value; {fix}")
+        for key, part in data.items():
+            if not isinstance(part, dict) or set(part) != {"images", "annotations"}:
+                raise ValueError(
+                    f"quarantine {path}: {key!r} must hold the lists images and annotations; {fix}"
+                )
+            for kind, ids in part.items():
+                if not isinstance(ids, list) or not all(isinstance(i, int | str) for i in ids):
+                    raise ValueError(
+                        f"quarantine {path}: {key!r}, {kind}: not a list of ids; {fix}"
+                    )
+        return Quarantine(
+            {
+                key: QuarantinedPart(frozenset(part["images"]), frozenset(part["annotations"]))
+                for key, part in data.items()
+            }
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the list as JSON, sorted, one part after the other."""
+
+        def ordered(ids: Iterable[Id]) -> list[Id]:
+            return sorted(ids, key=lambda i: (isinstance(i, str), i))
+
+        data = {
+            key: {"images": ordered(part.images), "annotations": ordered(part.annotations)}
+            for key, part in sorted(self.parts.items())
+        }
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+
+    def of(self, source: str | Path) -> QuarantinedPart:
+        """What to leave out of the part that ``source`` describes."""
+        return self.parts.get(part_key(source), QuarantinedPart())
+
+
+def part_key(source: str | Path) -> str:
+    """Key of an annotation file or image folder: the last two parts of its path."""
+    return "/".join(Path(source).absolute().parts[-2:])

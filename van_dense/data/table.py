@@ -1,0 +1,196 @@
+"""All images of a data set with their instances, in a few flat arrays.
+
+Flat arrays, since 118,000 images with 860,000 lists of polygons would be copied into every loader
+process, as Python's reference counts write to each object that is touched.
+"""
+
+from __future__ import annotations
+
+import itertools
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from van_dense.data.dataset import ReadError
+from van_dense.data.image import read_image
+from van_dense.data.segmentation import Segmentation, decode_into, to_rle
+from van_dense.structures import RLE, Sample, Size
+
+Box = tuple[float, float, float, float]
+
+MIN_SIDE = 0.01  # pixels; float32 boxes of large images resolve no thinner sliver
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """Where an image lies, its id, and its (height, width), which is (0, 0) if unknown."""
+
+    path: str
+    id: int | str
+    size: Size
+
+
+@dataclass(frozen=True)
+class InstanceRecord:
+    """One instance of the image at position ``image``.
+
+    Attributes:
+        image: Position of its image.
+        box: xyxy pixels inside the image, of positive size.
+        label: 0-based.
+        crowd: Whether it is a region of many objects.
+        segmentation: Usable polygons or RLE, or None.
+        keypoints: 3 K numbers x, y, visibility, with x and y in pixels, or None.
+    """
+
+    image: int
+    box: Box
+    label: int
+    crowd: bool = False
+    segmentation: Segmentation | None = None
+    keypoints: Sequence[float] | None = None
+
+
+def clip_box(box: Box, size: Size) -> Box | None:
+    """Clip an xyxy box to an image of ``size``; None when less than ``MIN_SIDE`` remains."""
+    height, width = size
+    x1, x2 = (min(max(x, 0.0), float(width)) for x in box[0::2])
+    y1, y2 = (min(max(y, 0.0), float(height)) for y in box[1::2])
+    if x2 - x1 < MIN_SIDE or y2 - y1 < MIN_SIDE:
+        return None
+    return x1, y1, x2, y2
+
+
+class InstanceTable:
+    """Images and instances; builds the ``Sample`` of an image.
+
+    Args:
+        images: All images.
+        instances: All instances, in any order.
+        masks: Whether samples carry masks; then every instance needs a segmentation.
+        num_keypoints: K, or 0 for samples without keypoints.
+        drop_empty: Leave out images of known size without an instance that is no crowd.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[ImageRecord],
+        instances: Iterable[InstanceRecord],
+        *,
+        masks: bool,
+        num_keypoints: int = 0,
+        drop_empty: bool = False,
+    ) -> None:
+        self._paths = [image.path for image in images]
+        self._ids = [image.id for image in images]
+        self._sizes = np.array([image.size for image in images], dtype=np.int32).reshape(-1, 2)
+        self._has_masks = masks
+        self._num_keypoints = num_keypoints
+        owner = self._pack(instances)
+        self._rows = np.argsort(owner, kind="stable")  # instances, image by image
+        self._starts = np.searchsorted(owner[self._rows], np.arange(len(images) + 1))
+        self._kept = np.arange(len(images))
+        if drop_empty:
+            targets = np.bincount(owner[~self._crowd], minlength=len(images))
+            unknown = self._sizes[:, 0] == 0  # reading it will say what is wrong
+            self._kept = np.flatnonzero((targets > 0) | unknown)
+
+    def _pack(self, instances: Iterable[InstanceRecord]) -> np.ndarray:
+        """Fill the flat arrays; returns the position of each instance's image."""
+        owner, labels, crowd = array("q"), array("q"), array("b")
+        boxes, keypoints, coordinates = array("f"), array("f"), array("d")
+        polygon_ends, polygons_until = array("q", [0]), array("q", [0])
+        self._rles: dict[int, RLE] = {}
+        for row, instance in enumerate(instances):
+            owner.append(instance.image)
+            boxes.extend(instance.box)
+            labels.append(instance.label)
+            crowd.append(instance.crowd)
+            if self._num_keypoints:
+                keypoints.extend(instance.keypoints or [0.0] * (3 * self._num_keypoints))
+            if isinstance(instance.segmentation, dict):
+                self._rles[row] = instance.segmentation
+            elif instance.segmentation is not None:
+                for polygon in instance.segmentation:
+                    coordinates.extend(polygon)
+                    polygon_ends.append(len(coordinates))
+            polygons_until.append(len(polygon_ends) - 1)
+        self._boxes = np.array(boxes, dtype=np.float32).reshape(-1, 4)
+        self._labels = np.array(labels, dtype=np.int64)
+        self._crowd = np.array(crowd, dtype=bool)
+        self._keypoints = np.array(keypoints, dtype=np.float32)
+        # float64: pycocotools rounds to 1/5 pixel, and float32 would round some the other way
+        self._coordinates = np.array(coordinates, dtype=np.float64)
+        self._polygon_ends = np.array(polygon_ends)
+        self._polygons_until = np.array(polygons_until)
+        return np.array(owner, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def size(self, index: int) -> Size:
+        """(height, width) of an image."""
+        height, width = self._sizes[self._kept[index]].tolist()
+        return height, width
+
+    def image_id(self, index: int) -> int | str:
+        """Id of an image."""
+        return self._ids[self._kept[index]]
+
+    def sample(self, index: int) -> Sample:
+        """Read an image and build its instances.
+
+        Raises:
+            ReadError: When the image cannot be read, or when its size is not the stated one.
+        """
+        position = int(self._kept[index])
+        path = self._paths[position]
+        image = read_image(path)
+        size: Size = (image.shape[0], image.shape[1])
+        if (problem := size_problem(size, self.size(index))) is not None:
+            raise ReadError(f"{path}: {problem}")
+        rows = self._rows[self._starts[position] : self._starts[position + 1]]
+        num_keypoints = self._num_keypoints
+        return Sample(
+            image=image,
+            image_id=self._ids[position],
+            path=path,
+            orig_size=size,
+            boxes=self._boxes[rows],
+            labels=self._labels[rows],
+            crowd=self._crowd[rows],
+            masks=self._masks(rows, size) if self._has_masks else None,
+            keypoints=self._keypoints.reshape(-1, num_keypoints, 3)[rows]
+            if num_keypoints
+            else None,
+        )
+
+    def _masks(self, rows: np.ndarray, size: Size) -> np.ndarray:
+        masks = np.zeros((len(rows), *size), dtype=np.uint8)
+        for mask, row in zip(masks, rows.tolist(), strict=True):
+            segmentation = self._rles.get(row) or self._polygons(row)
+            decode_into(to_rle(segmentation, size), mask)
+        return masks
+
+    def _polygons(self, row: int) -> list[np.ndarray]:
+        first, last = self._polygons_until[row : row + 2]
+        ends = self._polygon_ends[first : last + 1]
+        return [self._coordinates[start:end] for start, end in itertools.pairwise(ends)]
+
+
+def size_problem(size: Size, stated: Size) -> str | None:
+    """Say how a decoded (height, width) differs from the stated one, or None if it does not."""
+    if size == stated:
+        return None
+    what = (
+        f"the image is {size[1]}x{size[0]} (width x height), its annotation says "
+        f"{stated[1]}x{stated[0]}"
+    )
+    if size == stated[::-1]:
+        return (
+            f"{what}: swapped, most likely an EXIF rotation that the annotation tool ignored; "
+            "store the image upright, or annotate it as viewers show it"
+        )
+    return f"{what}; the annotation belongs to another version of the file"

@@ -1,0 +1,191 @@
+"""Geometry and colour of detection samples; every random number comes from the given generator.
+
+Boxes, masks and keypoints follow the image exactly: no box is lost, clipped or rounded, so crowd
+flags and labels stay aligned with them. The geometry is OpenCV's and not an
+``albumentations.Compose``: for 9 masks of 640x480 brought to 800 pixels that takes 5 ms against 2
+here, and it raises on boxes that touch the border from outside by a rounding error. Colour is
+albumentations'.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import cv2
+import numpy as np
+
+from van_dense.structures import Sample, Size
+
+
+@dataclass(frozen=True)
+class DetectionTrain:
+    """Training: resize to a drawn short side, flip, change colours.
+
+    Attributes:
+        short_sides: One is drawn for each image, in pixels.
+        max_long_side: The image is shrunk further until its long side fits.
+        flip: Chance of a horizontal flip.
+        color_jitter: Brightness, contrast and saturation are scaled by factors drawn from
+            [1 - color_jitter, 1 + color_jitter].
+        flip_order: ``DatasetInfo.flip_order()``, needed to flip samples with keypoints.
+    """
+
+    short_sides: Sequence[int]
+    max_long_side: int
+    flip: float
+    color_jitter: float = 0.0
+    flip_order: Sequence[int] | None = None
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Transform one sample.
+
+        Raises:
+            ValueError: When a sample with keypoints is flipped without ``flip_order``.
+        """
+        short_side = int(rng.choice(self.short_sides))
+        if rng.random() < self.flip:
+            sample = flip_horizontally(sample, self.flip_order)
+        sample = resize(sample, fit_size(sample.size, short_side, self.max_long_side))
+        if self.color_jitter > 0:
+            sample = replace(sample, image=_jitter(sample.image, self.color_jitter, rng))
+        return sample
+
+
+@dataclass(frozen=True)
+class DetectionTest:
+    """Evaluation and prediction: resize alone; see ``DetectionTrain``."""
+
+    short_side: int
+    max_long_side: int
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Transform one sample; the generator is not used."""
+        return resize(sample, fit_size(sample.size, self.short_side, self.max_long_side))
+
+
+def fit_size(size: Size, short_side: int, max_long_side: int) -> Size:
+    """(height, width) with the short side given, or smaller where the long side would not fit.
+
+    Rounded as mmdet 2.x does (``mmcv.rescale_size``), which the published recipes used.
+    """
+    height, width = size
+    scale = min(short_side / min(size), max_long_side / max(size))
+    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+
+
+def resize(sample: Sample, size: Size) -> Sample:
+    """Resize image and annotation to (height, width).
+
+    Boxes and keypoints are scaled by the ratio of the sides. Masks are interpolated and cut at one
+    half, so they stay centred on their boxes; an object thinner than about one new pixel may lose
+    its mask, and keeps its box.
+    """
+    if size == sample.size:
+        return sample
+    height, width = size
+    scale_y, scale_x = height / sample.size[0], width / sample.size[1]
+    # Bilinear as mmdet; averaging over areas below one half, where bilinear would skip pixels.
+    shrinks = max(scale_x, scale_y) < 0.5
+    image = cv2.resize(
+        sample.image,
+        (width, height),
+        interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
+    )
+    scaled = replace(sample, image=image)
+    if sample.boxes is not None:
+        scale = np.array([scale_x, scale_y, scale_x, scale_y])
+        scaled.boxes = (sample.boxes * scale).astype(np.float32)
+    if sample.keypoints is not None:
+        scaled.keypoints = (sample.keypoints * [scale_x, scale_y, 1.0]).astype(np.float32)
+    if sample.masks is not None:
+        scaled.masks = np.zeros((len(sample.masks), height, width), dtype=np.uint8)
+        for mask, out in zip(sample.masks, scaled.masks, strict=True):
+            _resize_mask(mask, out)
+    if sample.semantic is not None:
+        scaled.semantic = cv2.resize(
+            sample.semantic, (width, height), interpolation=cv2.INTER_NEAREST_EXACT
+        )
+    return scaled
+
+
+def _resize_mask(mask: np.ndarray, out: np.ndarray) -> None:
+    """Bilinear resize of a {0, 1} mask into a zeroed one; uint8 rounding cuts it at one half.
+
+    Only the region of the object is computed, which is 2.7 times faster on COCO than the whole mask
+    with ``cv2.resize``; the pixels are the same, up to 1/32 pixel that OpenCV interpolates at.
+    """
+    x, y, width, height = cv2.boundingRect(mask)
+    scale_x, scale_y = out.shape[1] / mask.shape[1], out.shape[0] / mask.shape[0]
+    left, top = int(x * scale_x), int(y * scale_y)
+    right = min(out.shape[1], int((x + width) * scale_x) + 1)
+    bottom = min(out.shape[0], int((y + height) * scale_y) + 1)
+    if width == 0:
+        return
+    # Pixel centres lie at one half: u = (X + left + 0.5) / scale - 0.5.
+    to_source = np.array(
+        [
+            [1 / scale_x, 0, (left + 0.5) / scale_x - 0.5],
+            [0, 1 / scale_y, (top + 0.5) / scale_y - 0.5],
+        ]
+    )
+    out[top:bottom, left:right] = cv2.warpAffine(
+        mask,
+        to_source,
+        (right - left, bottom - top),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+
+
+def flip_horizontally(sample: Sample, flip_order: Sequence[int] | None = None) -> Sample:
+    """Mirror image and annotation; twice is the identity.
+
+    Args:
+        sample: Any sample.
+        flip_order: Position each keypoint comes from, from ``DatasetInfo.flip_order()``.
+
+    Raises:
+        ValueError: When the sample has keypoints and ``flip_order`` is missing.
+    """
+    width = sample.size[1]
+    flipped = replace(sample, image=cv2.flip(sample.image, 1))
+    if sample.boxes is not None:
+        x1, y1, x2, y2 = sample.boxes.T
+        flipped.boxes = np.stack([width - x2, y1, width - x1, y2], axis=1)
+    if sample.keypoints is not None:
+        if flip_order is None:
+            raise ValueError(
+                f"{sample.path}: cannot flip keypoints without knowing which swap left and right; "
+                "pass flip_order=info.flip_order(), or set flip to 0"
+            )
+        points = sample.keypoints[:, list(flip_order)]
+        is_labeled = points[..., 2] > 0  # the others stay at (0, 0)
+        points[..., 0] = np.where(is_labeled, width - points[..., 0], points[..., 0])
+        flipped.keypoints = points
+    if sample.masks is not None:
+        flipped.masks = np.empty(sample.masks.shape, dtype=np.uint8)
+        for mask, out in zip(sample.masks, flipped.masks, strict=True):
+            cv2.flip(mask, 1, dst=out)
+    if sample.semantic is not None:
+        flipped.semantic = cv2.flip(sample.semantic, 1)
+    return flipped
+
+
+def _jitter(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    transform = _color_transform(strength)
+    transform.set_random_seed(int(rng.integers(2**32)))
+    return transform(image=image)["image"]
+
+
+@cache
+def _color_transform(strength: float) -> Any:
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it asks the network for its newest version
+    import albumentations as A
+
+    return A.ColorJitter(
+        brightness=strength, contrast=strength, saturation=strength, hue=0.0, p=1.0
+    )

@@ -1,0 +1,144 @@
+"""Checkpoints of a run: written whole or not at all, checked before use, never unpickled.
+
+Layout: ``RUN/checkpoints/step_00000500.pt`` and ``RUN/checkpoints/best.pt``, a hard link to the
+best of them (so it survives when the numbered file is removed, and costs no space).
+
+A checkpoint is a plain dictionary: format, step, model, ema, optimizer, scaler, window, world_size,
+config, info. It holds no state of random number generators, because everything random here is
+seeded anew from (seed, position); the global generators of Python and NumPy are not used.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+_STEP_NAME = re.compile(r"step_(\d{8,})\.pt")
+
+
+def checkpoint_path(run_dir: Path, step: int) -> Path:
+    """Where the checkpoint after ``step`` optimiser steps lies."""
+    return run_dir / "checkpoints" / f"step_{step:08d}.pt"
+
+
+def best_path(run_dir: Path) -> Path:
+    """Where the checkpoint with the best evaluation lies."""
+    return run_dir / "checkpoints" / "best.pt"
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write ``state`` so that ``path`` holds the old file or the new one, even after power loss."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _replacing(path) as temporary, open(temporary, "wb") as file:
+        torch.save({"format": FORMAT, **state}, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint to the CPU; only tensors and plain data are accepted.
+
+    Raises:
+        FileNotFoundError: When there is no such file.
+        ValueError: When the file is damaged, or was written by a newer version.
+    """
+    if not is_intact(path):
+        raise ValueError(
+            f"{path} is damaged (a torn or corrupt file); resume from an older checkpoint in "
+            f"{path.parent}, or copy the file again"
+        )
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    if state.get("format") != FORMAT:
+        raise ValueError(
+            f"{path} is not a checkpoint of this version: format {state.get('format')!r}, "
+            f"expected {FORMAT}; update van_dense, or load weights with model.backbone.weights"
+        )
+    return state
+
+
+def is_intact(path: Path) -> bool:
+    """Whether every record of the file agrees with its CRC-32.
+
+    Raises:
+        FileNotFoundError: When there is no such file.
+    """
+    with open(path, "rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:  # torch.save writes a zip file
+                return archive.testzip() is None
+        except Exception:  # damaged headers lead zipfile into errors of almost any kind
+            return False
+
+
+def checkpoints(run_dir: Path) -> list[Path]:
+    """Numbered checkpoints of a run, oldest first."""
+    found = (
+        (int(match[1]), path)
+        for path in (run_dir / "checkpoints").glob("step_*.pt")
+        if (match := _STEP_NAME.fullmatch(path.name))
+    )
+    return [path for _, path in sorted(found)]
+
+
+def latest_intact(run_dir: Path) -> Path | None:
+    """Newest checkpoint that is not damaged; a warning names the damaged ones. None if none is."""
+    for path in reversed(checkpoints(run_dir)):
+        if is_intact(path):
+            return path
+        log.warning("%s is damaged and left out; trying the one before", path)
+    return None
+
+
+def keep_last(run_dir: Path, count: int) -> None:
+    """Remove all but the newest ``count`` numbered checkpoints; best.pt stays."""
+    for path in checkpoints(run_dir)[:-count]:
+        path.unlink()
+
+
+def mark_best(run_dir: Path, step: int) -> None:
+    """Make best.pt the checkpoint of ``step``."""
+    source, best = checkpoint_path(run_dir, step), best_path(run_dir)
+    with _replacing(best) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:  # file systems without hard links
+            shutil.copyfile(source, temporary)
+
+
+def changed_keys(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Differences of two configurations, as ``path: old -> new``."""
+    changes = []
+    for key in sorted(old.keys() | new.keys()):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            changes += changed_keys(before, after, f"{prefix}{key}.")
+        elif before != after:
+            changes.append(f"{prefix}{key}: {before} -> {after}")
+    return changes
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that takes its place when the block succeeds."""
+    temporary = path.with_name(f".{path.name}.tmp")  # the glob of checkpoints() does not see it
+    temporary.unlink(missing_ok=True)
+    yield temporary
+    os.replace(temporary, path)
+    if os.name == "posix":  # the new name itself reaches the disk with its folder
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

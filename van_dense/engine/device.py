@@ -1,0 +1,28 @@
+"""The accelerator of a run: device, processes and autocast, from accelerate."""
+
+from __future__ import annotations
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+
+
+def make_accelerator(precision: str = "fp32") -> Accelerator:
+    """Make a fresh accelerator on the GPU, or on the CPU without one; make one for each run.
+
+    Under ``torchrun`` it joins the other processes (gloo on the CPU, NCCL on GPUs).
+
+    Args:
+        precision: Of autocast: "fp32", "bf16" or "fp16".
+
+    Raises:
+        ValueError: When fp16 is asked for without a GPU: accelerate would silently use fp32.
+    """
+    has_gpu = torch.cuda.is_available()
+    if precision == "fp16" and not has_gpu:
+        raise ValueError("train.precision = fp16 needs a GPU; set it to bf16 or fp32")
+    # A second run of one process (a notebook) may use another precision.
+    AcceleratorState._reset_state()
+    return Accelerator(mixed_precision=_PRECISION[precision], cpu=not has_gpu)

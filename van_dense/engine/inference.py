@@ -1,0 +1,103 @@
+"""Predictions for a whole data set, by one process or many."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Protocol
+
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator
+
+from van_dense.structures import Batch, Prediction
+
+log = logging.getLogger(__name__)
+
+CHUNK = 32  # batches of each process between two gathers
+REPORT_SECONDS = 15.0  # between two lines of progress
+
+
+class Predictor(Protocol):
+    """The part of a model that inference needs."""
+
+    training: bool
+
+    def train(self, mode: bool = True) -> object:
+        """Switch dropout and BatchNorm."""
+        ...
+
+    def predict(self, batch: Batch) -> list[Prediction]:
+        """Results of each image, in original pixels, on the CPU."""
+        ...
+
+
+def predict_all(
+    model: Predictor, loader: Iterable[Batch], accelerator: Accelerator
+) -> list[Prediction]:
+    """Predict every image and gather the results on rank 0; the other ranks get an empty list.
+
+    See ``predict_chunks``, which needs less memory where predictions are whole maps.
+    """
+    return [p for chunk in predict_chunks(model, loader, accelerator) for p in chunk]
+
+
+def predict_chunks(
+    model: Predictor, loader: Iterable[Batch], accelerator: Accelerator
+) -> Iterator[list[Prediction]]:
+    """Predict and gather a few batches at a time; every rank must exhaust the iterator.
+
+    Args:
+        model: The unwrapped model, on the accelerator's device; its mode is restored at the end.
+        loader: The batches of this rank, without images that other ranks have too. Ranks may have
+            different numbers of batches.
+        accelerator: For device, autocast and the gathering.
+
+    Yields:
+        On rank 0 the predictions of all ranks, on the others an empty list.
+    """
+    was_training = model.training
+    model.train(False)
+    batches, done, images = iter(loader), False, 0
+    reported = time.monotonic()
+    try:
+        while not done:
+            chunk: list[Prediction] = []
+            count = 0
+            for batch in islice(batches, CHUNK):
+                chunk += _predict(model, batch, accelerator)
+                count += 1
+                images += len(batch)
+                if accelerator.is_main_process and time.monotonic() - reported > REPORT_SECONDS:
+                    reported = time.monotonic()
+                    log.info("predicted %d images on this process", images)
+            done = _all_agree(count < CHUNK, accelerator)
+            yield _gather(chunk, accelerator)
+    finally:
+        model.train(was_training)
+
+
+@torch.inference_mode()
+def _predict(model: Predictor, batch: Batch, accelerator: Accelerator) -> list[Prediction]:
+    # Only forward() is autocast by accelerator.prepare.
+    with accelerator.autocast():
+        return model.predict(batch.to(accelerator.device, non_blocking=True))
+
+
+def _all_agree(flag: bool, accelerator: Accelerator) -> bool:
+    if accelerator.num_processes == 1:
+        return flag
+    count = torch.tensor(float(flag), device=accelerator.device)
+    return bool(accelerator.reduce(count, "sum").item() == accelerator.num_processes)
+
+
+def _gather(chunk: list[Prediction], accelerator: Accelerator) -> list[Prediction]:
+    if accelerator.num_processes == 1:
+        return chunk
+    chunks: list[list[Prediction]] | None = None
+    if accelerator.is_main_process:
+        chunks = [[] for _ in range(accelerator.num_processes)]
+    dist.gather_object(chunk, chunks, dst=0)
+    return [prediction for part in chunks or [] for prediction in part]

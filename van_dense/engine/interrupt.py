@@ -1,0 +1,51 @@
+"""SIGTERM and Ctrl-C become a request that the loop honours between two steps."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from types import FrameType, TracebackType
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+_SAME_KEY_PRESS = 1.0  # seconds; torchrun passes Ctrl-C on, so that its workers get it twice
+
+
+class StopSignal:
+    """Context in which SIGTERM and the first Ctrl-C only set ``requested``; the second one kills.
+
+    Outside the main thread signals cannot be caught, and ``requested`` stays false.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._since = 0.0
+        self._previous: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> StopSignal:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if not self.requested:
+            self.requested, self._since = True, time.monotonic()
+            log.warning(
+                "%s: finishing this step, then saving; Ctrl-C again stops at once",
+                signal.Signals(number).name,
+            )
+        elif number == signal.SIGINT and time.monotonic() - self._since > _SAME_KEY_PRESS:
+            raise KeyboardInterrupt

@@ -1,0 +1,80 @@
+"""What the training loop is asked to do, and how it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from van_dense.engine.plan import TrainPlan
+from van_dense.structures import Batch
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to train, on what, and where to write.
+
+    Attributes:
+        model: ``model(batch)`` gives a dictionary of scalar losses, always with the same names.
+        make_loader: Takes a step and gives the endless stream of this rank's micro-batches from
+            that step on, as a function of (seed, position).
+        evaluate: Takes the model (or its average) and the step and gives metrics; called on every
+            rank, and those of rank 0 count. None: no evaluation.
+        plan: Lengths, batch split and learning rate.
+        run_dir: The run folder, on a disk that all processes see.
+        seed: Of the model's own draws.
+        best_metric: The metric that chooses the best checkpoint, higher is better; None: none.
+        config: The complete configuration as plain data, kept in checkpoints.
+        info: ``DatasetInfo.to_dict()``, kept in checkpoints.
+    """
+
+    model: nn.Module
+    make_loader: Callable[[int], Iterable[Batch]]
+    evaluate: Callable[[nn.Module, int], dict[str, float]] | None
+    plan: TrainPlan
+    run_dir: Path
+    seed: int
+    best_metric: str | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    info: dict[str, Any] = field(default_factory=dict)
+
+    def is_eval_step(self, step: int) -> bool:
+        """Whether an evaluation follows after ``step`` optimiser steps."""
+        due = step == self.plan.steps or (step > 0 and step % self.plan.eval_every == 0)
+        return self.evaluate is not None and due
+
+    def is_save_step(self, step: int) -> bool:
+        """Whether a checkpoint follows; always before an evaluation, so that none is lost there."""
+        due = step == self.plan.steps or step % self.plan.save_every == 0
+        return due or self.is_eval_step(step)
+
+    @property
+    def resume_command(self) -> str:
+        """What to type to continue this run."""
+        processes = self.plan.world_size
+        start = "python" if processes == 1 else f"torchrun --nproc-per-node {processes}"
+        run = self.run_dir
+        return f"{start} tools/train_net.py --config {run / 'config.yaml'} --output {run} --resume"
+
+    @property
+    def saved_with(self) -> dict[str, Any]:
+        """What checkpoints hold besides the state."""
+        return {"config": self.config, "info": self.info}
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a run ended.
+
+    Attributes:
+        step: Optimiser steps done.
+        metrics: Of the last evaluation; empty without one.
+        interrupted: Whether a signal ended the run; the caller chooses the exit code.
+    """
+
+    step: int
+    metrics: dict[str, float]
+    interrupted: bool = False

@@ -1,0 +1,253 @@
+"""What a run says about itself: log.jsonl, TensorBoard, and one line or a bar in the terminal.
+
+``log.jsonl`` holds one object a line, steps counted from 1, with means since the line before::
+
+    {"kind": "train", "step": 20, "lr": ..., "loss": ..., "losses": {"box": ...}, "grad_norm": ...,
+     "images_per_s": ..., "data_share": ..., "memory_gb": ...}
+    {"kind": "eval", "step": 500, "metrics": {"bbox/AP": ...}}
+
+``data_share`` is the part of the time spent waiting for data. What is not finite is null.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import psutil
+import torch
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Column
+
+log = logging.getLogger(__name__)
+
+_CONSOLE = Console(stderr=True)  # shared, so that messages appear above the bar
+Entry = dict[str, Any]
+
+
+def setup_logging(is_main: bool = True) -> None:
+    """Send the messages of this package to the terminal; other processes only warn.
+
+    Handlers that exist already (notebooks, tests) are left as they are.
+    """
+    handler: logging.Handler
+    if _CONSOLE.is_terminal:
+        handler = RichHandler(console=_CONSOLE, show_path=False, log_time_format="%H:%M:%S")
+        logging.basicConfig(handlers=[handler], format="%(message)s")
+    else:
+        logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("van_dense").setLevel(logging.INFO if is_main else logging.WARNING)
+
+
+def read_log(path: Path) -> list[Entry]:
+    """Read a log.jsonl; a torn last line, left by a killed run, is left out.
+
+    Raises:
+        ValueError: When another line is broken.
+    """
+    lines = path.read_text(encoding="utf-8").split("\n")
+    entries = []
+    for number, line in enumerate(lines, start=1):
+        if not line:
+            continue
+        try:
+            entries.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            if number == len(lines):
+                break
+            raise ValueError(f"{path}, line {number} is not JSON ({error}); remove it") from error
+    return entries
+
+
+class RunLog:
+    """Writes the log of a run; where ``enabled`` is false (all ranks but 0) it does nothing.
+
+    Entries after ``start_step`` are left by a run that was killed later than its last checkpoint;
+    they are removed, since the resumed run writes them again.
+
+    Attributes:
+        evaluations: The evaluation entries so far, oldest first.
+    """
+
+    def __init__(
+        self, run_dir: Path, start_step: int = 0, *, total_steps: int, enabled: bool = True
+    ) -> None:
+        self.evaluations: list[Entry] = []
+        self._enabled = enabled
+        self._start_step, self._total_steps = start_step, total_steps
+        self._began = time.perf_counter()
+        if not enabled:
+            return
+        from torch.utils.tensorboard import SummaryWriter  # slow to import
+
+        run_dir.mkdir(parents=True, exist_ok=True)
+        path = run_dir / "log.jsonl"
+        self.evaluations = [e for e in _rewind(path, start_step) if e["kind"] == "eval"]
+        self._file = open(path, "a", encoding="utf-8")
+        self._tensorboard = SummaryWriter(
+            str(run_dir / "tensorboard"), purge_step=start_step + 1 if start_step else None
+        )
+        self._bar = Progress(
+            TextColumn("step"),
+            MofNCompleteColumn(),
+            BarColumn(12),
+            # The text takes what is left of the line and is cut at its end.
+            TextColumn("{task.description}", table_column=Column(no_wrap=True, ratio=1)),
+            expand=True,
+            console=_CONSOLE,
+            refresh_per_second=2,
+            disable=not _CONSOLE.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=total_steps, completed=start_step)
+        self._bar.start()
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._enabled:
+            self._bar.stop()
+            self._tensorboard.close()
+            self._file.close()
+
+    def advance(self, step: int) -> None:
+        """Move the bar."""
+        if self._enabled:
+            self._bar.update(self._task, completed=step)
+
+    def train(self, step: int, values: Mapping[str, float]) -> None:
+        """Write the means of the steps up to ``step``."""
+        if not self._enabled:
+            return
+        scalars = _finite({**values, "memory_gb": memory_gb()})
+        losses = {k[len("loss/") :]: v for k, v in scalars.items() if k.startswith("loss/")}
+        others = {k: v for k, v in scalars.items() if not k.startswith("loss/")}
+        entry = {"kind": "train", "step": step, **others, "losses": losses}
+        self._write(entry, scalars)
+        line = train_line(entry, eta=self._seconds_left(step))
+        self._bar.update(self._task, description=line)
+        if self._bar.disable:
+            log.info("step %d/%d  %s", step, self._total_steps, line)
+
+    def evaluation(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Write the metrics of an evaluation; they are on the disk when this returns."""
+        if not self._enabled:
+            return
+        scalars = _finite(metrics)
+        entry = {"kind": "eval", "step": step, "metrics": scalars}
+        self._write(entry, scalars)
+        self.evaluations.append(entry)
+        os.fsync(self._file.fileno())
+        shown = (f"{key} {value:.4g}" for key, value in metrics.items() if key.count("/") < 2)
+        log.info("step %d/%d  evaluation: %s", step, self._total_steps, "  ".join(shown))
+
+    def _write(self, entry: Entry, scalars: Mapping[str, float | None]) -> None:
+        self._file.write(json.dumps(entry) + "\n")
+        self._file.flush()
+        for name, value in scalars.items():
+            if value is not None:
+                self._tensorboard.add_scalar(f"{entry['kind']}/{name}", value, entry["step"])
+
+    def _seconds_left(self, step: int) -> float:
+        """Time to the end at the pace so far, evaluations included."""
+        pace = (time.perf_counter() - self._began) / max(1, step - self._start_step)
+        return pace * (self._total_steps - step)
+
+
+class Window:
+    """Means of the training values since the last line of the log.
+
+    Sums and count are part of checkpoints, so that a resumed run logs the same means; times are
+    not.
+    """
+
+    def __init__(self, sums: Mapping[str, float] | None = None, count: int = 0) -> None:
+        self._sums, self._count = dict(sums or {}), count
+        self._timed, self._seconds, self._waited = 0, 0.0, 0.0
+
+    def add(self, values: Mapping[str, float], *, seconds: float, waited: float) -> None:
+        """Add the values of one step, its duration, and the part of it spent waiting for data."""
+        for key, value in values.items():
+            self._sums[key] = self._sums.get(key, 0.0) + value
+        self._count += 1
+        self._timed += 1
+        self._seconds += seconds
+        self._waited += waited
+
+    def means(self, batch_size: int) -> dict[str, float]:
+        """Means, images/s and the share of time spent waiting for data."""
+        means = {key: value / self._count for key, value in self._sums.items()}
+        means["images_per_s"] = batch_size * self._timed / self._seconds
+        means["data_share"] = self._waited / self._seconds
+        return means
+
+    def state_dict(self) -> dict[str, Any]:
+        """The arguments that make an equal window."""
+        return {"sums": dict(self._sums), "count": self._count}
+
+
+def best_evaluation(evaluations: Sequence[Entry], metric: str) -> tuple[int, int]:
+    """Step of the (first) best evaluation, and the number of evaluations after it.
+
+    Raises:
+        ValueError: When an evaluation lacks the metric.
+    """
+    for entry in evaluations:
+        if metric not in entry["metrics"]:
+            names = sorted(entry["metrics"])
+            raise ValueError(f"no metric {metric!r}; set eval.best_metric to one of {names}")
+    values = [entry["metrics"][metric] for entry in evaluations]
+    values = [-math.inf if value is None else value for value in values]
+    best = values.index(max(values))
+    return evaluations[best]["step"], len(values) - 1 - best
+
+
+def train_line(entry: Mapping[str, Any], *, eta: float) -> str:
+    """Show a training entry in one line, the most wanted first; ``eta`` in seconds."""
+
+    def show(value: float | None, form: str) -> str:
+        return "not finite" if value is None else format(value, form)
+
+    parts = "  ".join(f"{name} {show(value, '.3f')}" for name, value in entry["losses"].items())
+    minutes, seconds = divmod(round(eta), 60)
+    return (
+        f"loss {show(entry['loss'], '.3f')}  ETA {minutes // 60}:{minutes % 60:02d}:{seconds:02d}  "
+        f"{entry['images_per_s']:.1f} images/s  data {entry['data_share']:.0%}  "
+        f"{entry['memory_gb']:.1f} GB  lr {entry['lr']:.2e}  ({parts})"
+    )
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+
+
+def memory_gb() -> float:
+    """Peak memory of the GPU in GB, or on a CPU the memory of this process now."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e9
+    return psutil.Process().memory_info().rss / 1e9
+
+
+def _rewind(path: Path, step: int) -> list[Entry]:
+    """Keep the entries up to ``step``, in the file too, and return them."""
+    if not path.exists():
+        return []
+    entries = [entry for entry in read_log(path) if entry["step"] <= step]
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
+    os.replace(temporary, path)
+    return entries

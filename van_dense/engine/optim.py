@@ -1,0 +1,84 @@
+"""The optimiser and its parameter groups: weight decay or none, backbone or head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from van_dense.config.schema import Optimizer
+
+
+def build_optimizer(model: nn.Module, config: Optimizer, lr: float) -> torch.optim.Optimizer:
+    """Make the optimiser; call it after the model is on its device.
+
+    Every group holds its own ``lr_factor``: the learning rate of a group is the scheduled one
+    times this factor (see ``set_lr``).
+
+    Args:
+        model: Its frozen parameters are left out; those named "backbone." get the backbone's
+            learning rate.
+        config: Kind and hyper-parameters.
+        lr: Learning rate after scaling, before the schedule.
+    """
+    groups = parameter_groups(model, config)
+    # One kernel for all parameters; on a CPU it took 4 ms instead of 20 ms for 6 M parameters.
+    device = groups[0]["params"][0].device.type
+    options: dict[str, Any] = {"lr": lr, "fused": device in ("cpu", "cuda")}
+    if config.name == "sgd":
+        return torch.optim.SGD(groups, momentum=config.momentum, **options)
+    kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
+    return kind(groups, betas=config.betas, **options)
+
+
+def parameter_groups(model: nn.Module, config: Optimizer) -> list[dict[str, Any]]:
+    """Sort the trainable parameters into at most four groups.
+
+    No weight decay where the parameter's name holds a part of ``config.no_decay``: the rule of
+    Swin Transformer's detection recipes, which the VAN paper follows
+    (``paramwise_cfg: custom_keys: {'norm': decay_mult 0}``).
+
+    Raises:
+        ValueError: When every parameter is frozen.
+    """
+    groups: dict[tuple[bool, bool], dict[str, Any]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        is_backbone = name.startswith("backbone.")
+        decays = not any(part in name for part in config.no_decay)
+        group = groups.setdefault(
+            (is_backbone, decays),
+            {
+                "name": f"{'backbone' if is_backbone else 'head'}, "
+                f"{'decay' if decays else 'no decay'}",
+                "params": [],
+                "weight_decay": config.weight_decay if decays else 0.0,
+                "lr_factor": config.backbone_lr_factor if is_backbone else 1.0,
+            },
+        )
+        group["params"].append(parameter)
+    if not groups:
+        raise ValueError(
+            "every parameter is frozen, there is nothing to train; lower "
+            "model.backbone.freeze_stages"
+        )
+    return list(groups.values())
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Give every group ``lr`` times its own factor."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr_factor"]
+
+
+def describe_groups(groups: Sequence[dict[str, Any]]) -> str:
+    """One line for each group: tensors, parameters, weight decay and learning rate factor."""
+    return "\n".join(
+        f"{group['name']}: {len(group['params'])} tensors, "
+        f"{sum(parameter.numel() for parameter in group['params']):,} parameters, "
+        f"weight decay {group['weight_decay']:g}, learning rate x {group['lr_factor']:g}"
+        for group in groups
+    )

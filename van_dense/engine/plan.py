@@ -1,0 +1,142 @@
+"""What a training configuration means in steps and images: batch split, learning rate, intervals.
+
+The configuration speaks of epochs and of the global batch; the loop needs steps and micro-batches.
+All arithmetic between the two is here, so that ``--dry-run`` prints what the loop will do.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from van_dense.config.schema import Optimizer, Train
+from van_dense.engine.schedule import lr_factor
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    """Every number the loop needs, derived once.
+
+    Attributes:
+        settings: The configuration it was derived from.
+        num_images: Images of the training part.
+        world_size: Processes that train together.
+        steps_per_epoch: Optimiser steps of one epoch; incomplete batches are not counted.
+        steps: Optimiser steps of the whole run.
+        micro_batch: Images of one forward pass of one process.
+        accumulation: Forward passes of one process in a step.
+        lr: Learning rate after scaling, before the schedule.
+        lr_reason: How ``lr`` came about, in words.
+        milestones: Steps after which the step schedule lowers the learning rate.
+        eval_every: Steps between evaluations; the last step is always evaluated.
+        save_every: Steps between checkpoints; the last step is always saved.
+    """
+
+    settings: Train
+    num_images: int
+    world_size: int
+    steps_per_epoch: int
+    steps: int
+    micro_batch: int
+    accumulation: int
+    lr: float
+    lr_reason: str
+    milestones: tuple[int, ...]
+    eval_every: int
+    save_every: int
+
+    def lr_at(self, step: int) -> float:
+        """Learning rate of 0-based ``step``; parameter groups multiply it by their own factor."""
+        return self.lr * lr_factor(
+            self.settings.schedule, step, total_steps=self.steps, milestones=self.milestones
+        )
+
+    def describe(self) -> dict[str, str]:
+        """Name and value of everything a user wants to check before a long run."""
+        settings, schedule = self.settings, self.settings.schedule
+        lines = {
+            "batch": f"{settings.batch_size} images a step = {self.world_size} process(es) x "
+            f"{self.accumulation} forward pass(es) x {self.micro_batch} images",
+            "learning rate": self.lr_reason,
+            "length": f"{self.steps} steps = {self.steps / self.steps_per_epoch:.4g} epochs of "
+            f"{self.steps_per_epoch} steps ({self.num_images} images)",
+            "schedule": f"{schedule.name}"
+            + (f", lowered after steps {self.milestones}" if schedule.name == "step" else ""),
+            "warm-up": f"{schedule.warmup_steps} steps from x {schedule.warmup_ratio:g}",
+            "precision": settings.precision,
+            "evaluation": f"every {self.eval_every} steps",
+            "checkpoints": f"every {self.save_every} steps, the last {settings.keep_last} are kept",
+        }
+        if schedule.warmup_steps >= self.steps:
+            lines["warm-up"] += "; NOTE: longer than the run, the full rate is never reached"
+        return lines
+
+
+def make_plan(train: Train, *, num_images: int, world_size: int) -> TrainPlan:
+    """Derive the plan of a run on ``num_images`` images with ``world_size`` processes.
+
+    Raises:
+        ValueError: When there is no image, or when the batch cannot be split evenly.
+    """
+    if num_images < 1:
+        raise ValueError("the training part holds no image; check the paths under data.train")
+    steps_per_epoch = max(1, num_images // train.batch_size)
+    unit = steps_per_epoch if train.epochs is not None else 1  # steps in one unit of length
+
+    def in_steps(length: float) -> int:
+        return max(1, round(length * unit))
+
+    steps = train.steps if train.steps is not None else in_steps(train.epochs or 0)
+    micro_batch, accumulation = _split_batch(train, world_size)
+    lr, reason = scaled_lr(train.optimizer, train.batch_size)
+    return TrainPlan(
+        settings=train,
+        num_images=num_images,
+        world_size=world_size,
+        steps_per_epoch=steps_per_epoch,
+        steps=steps,
+        micro_batch=micro_batch,
+        accumulation=accumulation,
+        lr=lr,
+        lr_reason=reason,
+        milestones=tuple(in_steps(milestone) for milestone in train.schedule.milestones),
+        eval_every=steps if train.eval_every is None else in_steps(train.eval_every),
+        save_every=in_steps(train.save_every),
+    )
+
+
+def _split_batch(train: Train, world_size: int) -> tuple[int, int]:
+    """Micro-batch of one process and the number of them in a step."""
+    batch, micro = train.batch_size, train.micro_batch
+    at_once = world_size * (micro or 1)
+    if batch % at_once:
+        below, above = batch // at_once * at_once, -(-batch // at_once) * at_once
+        working = f"{below} or {above}" if below else f"{above}"
+        fix = f"set train.batch_size to {working}"
+        if batch % world_size == 0:
+            fix += f", or train.micro_batch to a divisor of {batch // world_size}"
+        raise ValueError(
+            f"train.batch_size = {batch} cannot be split evenly over {world_size} process(es)"
+            f"{'' if micro is None else f' with train.micro_batch = {micro}'}; {fix}"
+        )
+    micro = micro or batch // world_size
+    return micro, batch // (world_size * micro)
+
+
+def scaled_lr(optimizer: Optimizer, batch_size: int) -> tuple[float, str]:
+    """Learning rate for ``batch_size`` images a step, and the reason in words.
+
+    SGD scales linearly (Goyal et al. 2017, arXiv 1706.02677), Adam with the square root
+    (Malladi et al. 2022, arXiv 2205.10287).
+    """
+    rule, ratio = optimizer.scale_lr, batch_size / optimizer.base_batch
+    if rule == "auto":
+        rule = "linear" if optimizer.name == "sgd" else "sqrt"
+    if ratio == 1 or rule == "none":
+        why = "not scaled" if rule == "none" else f"chosen for {batch_size} images a step"
+        return optimizer.lr, f"{optimizer.lr:.4g} ({why})"
+    factor, formula = (math.sqrt(ratio), "sqrt({})") if rule == "sqrt" else (ratio, "{}")
+    formula = formula.format(f"{batch_size} / {optimizer.base_batch}")
+    lr = optimizer.lr * factor
+    why = f"{rule} rule for {optimizer.name}, train.optimizer.scale_lr = {optimizer.scale_lr}"
+    return lr, f"{lr:.4g} = {optimizer.lr:.4g} x {formula} ({why})"

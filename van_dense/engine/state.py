@@ -1,0 +1,167 @@
+"""Everything that changes while a run goes on, and how it is saved and restored."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from van_dense.engine.checkpoint import (
+    changed_keys,
+    checkpoint_path,
+    checkpoints,
+    keep_last,
+    latest_intact,
+    load_checkpoint,
+    save_checkpoint,
+)
+from van_dense.engine.ema import Ema
+from van_dense.engine.log import Window
+from van_dense.engine.optim import build_optimizer
+from van_dense.engine.plan import TrainPlan
+
+log = logging.getLogger(__name__)
+
+
+class TrainState:
+    """Model, average, optimiser and position of a run.
+
+    Attributes:
+        model: The model itself, on the accelerator's device.
+        wrapped: The same for training: with autocast and gradient synchronisation.
+        optimizer: Over the trainable parameters.
+        ema: The average of the weights, or None.
+        accelerator: Device, processes and autocast.
+        parameters: The trainable parameters.
+        step: Optimiser steps done.
+        window: Values since the last line of the log.
+    """
+
+    def __init__(self, model: nn.Module, plan: TrainPlan, accelerator: Accelerator) -> None:
+        settings = plan.settings
+        # The optimiser and the average need the parameters at their final place.
+        self.model = model.to(accelerator.device).train()
+        if settings.channels_last:
+            self.model.to(memory_format=torch.channels_last)
+        self.ema = None if settings.ema_decay is None else Ema(self.model, settings.ema_decay)
+        self.wrapped, self.optimizer = accelerator.prepare(
+            self.model, build_optimizer(self.model, settings.optimizer, plan.lr)
+        )
+        self.step = 0
+        self.window = Window()
+        self.accelerator = accelerator
+        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self._settings = settings
+        self._buffers = list(self.model.buffers())
+        self._buffers_before = [buffer.clone() for buffer in self._buffers]
+
+    @property
+    def eval_model(self) -> nn.Module:
+        """The model to evaluate: the average where there is one."""
+        return self.model if self.ema is None else self.ema.module
+
+    def take_means(self) -> dict[str, float]:
+        """Means since the last line of the log; the next window begins."""
+        window, self.window = self.window, Window()
+        return window.means(self._settings.batch_size)
+
+    def remember_buffers(self) -> None:
+        """Keep the buffers (BatchNorm statistics) that the next forward pass changes."""
+        if self._buffers:
+            torch._foreach_copy_(self._buffers_before, self._buffers)
+
+    def undo_buffers(self) -> None:
+        """Put the remembered buffers back."""
+        if self._buffers:
+            torch._foreach_copy_(self._buffers, self._buffers_before)
+
+    def save(self, run_dir: Path, extra: dict[str, Any], *, prune: bool = True) -> Path:
+        """Write the checkpoint of this step on rank 0, with ``extra`` entries, and return its path.
+
+        Args:
+            run_dir: The run folder.
+            extra: Configuration and data set information.
+            prune: Remove all but the newest checkpoints afterwards.
+        """
+        path = checkpoint_path(run_dir, self.step)
+        if self.accelerator.is_main_process:
+            scaler = self.accelerator.scaler
+            state = {
+                "step": self.step,
+                "model": self.model.state_dict(),
+                "ema": None if self.ema is None else self.ema.module.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": None if scaler is None else scaler.state_dict(),
+                "window": self.window.state_dict(),
+                "world_size": self.accelerator.num_processes,
+            }
+            save_checkpoint(path, {**state, **extra})
+            if prune:
+                keep_last(run_dir, self._settings.keep_last)
+        self.accelerator.wait_for_everyone()
+        return path
+
+    def restore(self, path: Path, config: dict[str, Any]) -> None:
+        """Continue from a checkpoint; a changed ``config`` is warned about and takes effect.
+
+        Raises:
+            ValueError: When the checkpoint belongs to another model or lacks the average.
+        """
+        state = load_checkpoint(path)
+        if changed := changed_keys(state["config"], config):
+            log.warning("the configuration is not the one of %s: %s", path, "; ".join(changed))
+        world_size = self.accelerator.num_processes
+        if state["world_size"] != world_size:
+            log.warning(
+                "resumed with %d processes instead of %d: same images, but other random draws",
+                world_size,
+                state["world_size"],
+            )
+        try:
+            self.model.load_state_dict(state["model"])
+        except RuntimeError as error:
+            raise ValueError(f"{path} holds another model: {error}") from error
+        if self.ema is not None:
+            if state["ema"] is None:
+                raise ValueError(f"{path} holds no average; resume without train.ema_decay")
+            self.ema.module.load_state_dict(state["ema"])
+        self._restore_optimizer(state["optimizer"])
+        if self.accelerator.scaler is not None and state["scaler"] is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.window = Window(**state["window"])
+        self.step = state["step"]
+        log.info("resumed from %s", path)
+
+    def _restore_optimizer(self, state: dict[str, Any]) -> None:
+        # load_state_dict would bring back old hyper-parameters and hide a changed configuration.
+        current = [
+            {key: value for key, value in group.items() if key != "params"}
+            for group in self.optimizer.param_groups
+        ]
+        self.optimizer.load_state_dict(state)
+        for group, values in zip(self.optimizer.param_groups, current, strict=True):
+            group.update(values)
+
+
+def find_checkpoint(run_dir: Path, resume: bool) -> Path | None:
+    """Where to continue from: the newest intact checkpoint, or None for a new run.
+
+    Raises:
+        ValueError: When a new run would overwrite an old one, or no checkpoint is intact.
+    """
+    existing = checkpoints(run_dir)
+    if existing and not resume:
+        raise ValueError(
+            f"{run_dir} already holds a run (up to {existing[-1].name}); continue it with "
+            "--resume, or choose another --output"
+        )
+    path = latest_intact(run_dir)
+    if existing and path is None:
+        raise ValueError(f"every checkpoint in {run_dir} is damaged; start anew with --output")
+    if resume and path is None:
+        log.warning("no checkpoint in %s yet; starting at step 0", run_dir)
+    return path

@@ -1,0 +1,217 @@
+"""The training loop: it reads in the order in which things happen.
+
+Everything random is a function of (seed, position): the loader starts at any step, and the
+model's own draws (dropout, drop path, sampling) are seeded before every step. A run that was
+killed and resumed therefore equals an uninterrupted one, bit for bit where the device's kernels
+are deterministic (those of a CPU are).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from typing import TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, gather_object
+from torch import Tensor
+
+from van_dense.engine.checkpoint import mark_best
+from van_dense.engine.interrupt import StopSignal
+from van_dense.engine.job import Job, TrainResult
+from van_dense.engine.log import RunLog, best_evaluation
+from van_dense.engine.optim import set_lr
+from van_dense.engine.plan import TrainPlan
+from van_dense.engine.state import TrainState, find_checkpoint
+from van_dense.structures import Batch
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Forward = tuple[list[int | str], Tensor]  # image ids; total loss and its parts (1 + K,)
+
+
+class NonFiniteLoss(RuntimeError):
+    """A loss or gradient is NaN or infinite; the message names the images and the way back."""
+
+
+def train(job: Job, accelerator: Accelerator, *, resume: bool = False) -> TrainResult:
+    """Train to the end of the plan, or until a signal or early stopping ends the run.
+
+    Args:
+        job: What to train.
+        accelerator: A fresh one, from ``make_accelerator``.
+        resume: Continue from the newest intact checkpoint of the run folder, if there is one.
+
+    Raises:
+        ValueError: When the run folder holds a run and ``resume`` is false.
+        NonFiniteLoss: When a loss is not finite; the state before that step is saved first.
+    """
+    plan, is_main = job.plan, accelerator.is_main_process
+    state = TrainState(job.model, plan, accelerator)
+    path = _from_rank_0(find_checkpoint(job.run_dir, resume) if is_main else None)
+    if path is not None:
+        state.restore(path, job.config)
+
+    with (
+        StopSignal() as stop,
+        RunLog(job.run_dir, state.step, total_steps=plan.steps, enabled=is_main) as run_log,
+    ):
+        metrics, finished = _catch_up(job, state, run_log)
+        batches = iter(job.make_loader(state.step))
+        while state.step < plan.steps and not finished:
+            lr = plan.lr_at(state.step)
+            set_lr(state.optimizer, lr)
+            stopping = _step(job, state, batches, stop)
+            run_log.advance(state.step)
+            if state.step % plan.settings.log_every == 0 or state.step == plan.steps:
+                run_log.train(state.step, {"lr": lr, **state.take_means()})
+            if stopping or job.is_save_step(state.step):
+                state.save(job.run_dir, job.saved_with)
+            if stopping:
+                log.warning(
+                    "stopped after step %d; resume with: %s", state.step, job.resume_command
+                )
+                return TrainResult(state.step, metrics, interrupted=True)
+            if job.is_eval_step(state.step):
+                metrics, finished = _evaluate(job, state, run_log)
+    return TrainResult(state.step, metrics)
+
+
+def _step(job: Job, state: TrainState, batches: Iterator[Batch], stop: StopSignal) -> bool:
+    """Make one optimiser step; return whether any process was asked to stop."""
+    accelerator, clip_norm = state.accelerator, job.plan.settings.clip_norm
+    began = time.perf_counter()
+    _seed(job.seed, state.step, accelerator.process_index)
+    state.remember_buffers()
+
+    names, forwards, waited = _accumulate(job.plan, state, batches)
+    norm = accelerator.clip_grad_norm_(state.parameters, clip_norm or math.inf)
+    losses = torch.stack([losses for _, losses in forwards]).mean(dim=0)
+    values, stopping = _to_host(losses, norm, stop.requested, accelerator)
+    # The loss scaler of fp16 meets infinite gradients by design and leaves such a step out.
+    checked = values if accelerator.scaler is None else values[:-1]
+    if not all(map(math.isfinite, checked)):
+        raise _non_finite(job, state, forwards)
+
+    state.optimizer.step()
+    state.optimizer.zero_grad()
+    state.step += 1
+    if state.ema is not None:
+        state.ema.update(state.step)
+    named = dict(zip((*names, "grad_norm"), values, strict=True))
+    state.window.add(named, seconds=time.perf_counter() - began, waited=waited)
+    return stopping
+
+
+def _accumulate(
+    plan: TrainPlan, state: TrainState, batches: Iterator[Batch]
+) -> tuple[list[str], list[Forward], float]:
+    """Add up the gradients of the micro-batches; also gives the seconds spent waiting for data."""
+    names: list[str] = []
+    forwards: list[Forward] = []
+    waited = 0.0
+    for index in range(plan.accumulation):
+        began = time.perf_counter()
+        batch = next(batches)
+        waited += time.perf_counter() - began
+        batch = batch.to(state.accelerator.device, non_blocking=True)
+        is_last = index == plan.accumulation - 1  # gradients travel between processes only then
+        with nullcontext() if is_last else state.accelerator.no_sync(state.wrapped):
+            parts = state.wrapped(batch)
+            total = torch.stack(list(parts.values())).sum()
+            state.accelerator.backward(total / plan.accumulation)
+        names = ["loss", *(f"loss/{name}" for name in parts)]
+        forwards.append((batch.image_ids, torch.stack([total, *parts.values()]).detach()))
+    return names, forwards, waited
+
+
+def _to_host(
+    losses: Tensor, norm: Tensor, stop: bool, accelerator: Accelerator
+) -> tuple[list[float], bool]:
+    """Losses and norm averaged over the processes, and whether any wants to stop.
+
+    This is the only moment of a step in which the CPU waits for the GPU.
+    """
+    packed = torch.cat([losses, torch.stack([norm, norm.new_tensor(float(stop))])])
+    if accelerator.num_processes > 1:
+        packed = accelerator.reduce(packed, "mean")
+    *values, stopping = packed.tolist()
+    return values, stopping > 0
+
+
+def _non_finite(job: Job, state: TrainState, forwards: Sequence[Forward]) -> NonFiniteLoss:
+    """Save the state before this step, which replays it, and describe what happened."""
+    bad = [i for ids, losses in forwards if not losses.isfinite().all() for i in ids]
+    images = gather_object(bad)
+    what = f"the loss of images {images}"
+    if not images:
+        images = gather_object([i for ids, _ in forwards for i in ids])
+        what = f"the gradient (not the loss) of images {images}"
+    state.undo_buffers()
+    path = state.save(job.run_dir, job.saved_with, prune=False)
+    return NonFiniteLoss(
+        f"step {state.step + 1}: {what} is not finite. The state before this step is in {path}; "
+        f"replay it with: {job.resume_command}. A lower train.optimizer.lr, train.clip_norm=1 or "
+        "train.precision=fp32 often helps; look at these images with tools/check_data.py"
+    )
+
+
+def _catch_up(job: Job, state: TrainState, run_log: RunLog) -> tuple[dict[str, float], bool]:
+    """Make the evaluation in which a run was killed; metrics, and whether to stop early."""
+    done = [entry["step"] for entry in run_log.evaluations]
+    if _from_rank_0(job.is_eval_step(state.step) and state.step not in done):
+        return _evaluate(job, state, run_log)
+    return _judge(job, state, run_log)
+
+
+def _evaluate(job: Job, state: TrainState, run_log: RunLog) -> tuple[dict[str, float], bool]:
+    """Evaluate and log; metrics, and whether to stop early."""
+    assert job.evaluate is not None
+    model = state.eval_model
+    if state.accelerator.num_processes > 1:
+        for buffer in model.buffers():  # every process has its own BatchNorm statistics
+            dist.broadcast(buffer, src=0)
+    metrics = job.evaluate(model, state.step)
+    state.model.train()
+    run_log.evaluation(state.step, metrics)
+    return _judge(job, state, run_log)
+
+
+def _judge(job: Job, state: TrainState, run_log: RunLog) -> tuple[dict[str, float], bool]:
+    """Mark the best checkpoint; metrics of the last evaluation, and whether to stop early.
+
+    The log is the only memory of evaluations, so that a checkpoint can be written before one.
+    """
+    metrics: dict[str, float] = {}
+    finished = False
+    if run_log.evaluations:  # only on rank 0
+        last = run_log.evaluations[-1]["metrics"]
+        metrics = {name: math.nan if value is None else value for name, value in last.items()}
+        if job.best_metric is not None:
+            best, stale = best_evaluation(run_log.evaluations, job.best_metric)
+            if best == state.step:
+                mark_best(job.run_dir, best)
+            finished = stale >= (job.plan.settings.patience or math.inf)
+            if finished:
+                log.info("%s has not improved in %d evaluations", job.best_metric, stale)
+    return _from_rank_0((metrics, finished))
+
+
+def _seed(*position: int) -> None:
+    """Seed the draws of the model from (seed, step, rank)."""
+    seed = int(np.random.SeedSequence(position).generate_state(1, np.uint64)[0])
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed takes 0.7 ms without a GPU
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed(seed)
+
+
+def _from_rank_0(value: T) -> T:
+    shared: list[T] = broadcast_object_list([value])
+    return shared[0]

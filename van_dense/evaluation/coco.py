@@ -1,0 +1,360 @@
+"""COCO box, mask and keypoint metrics, by faster-coco-eval or by pycocotools.
+
+Reference: pycocotools (https://github.com/cocodataset/cocoapi, ``cocoeval.py``); both backends
+agree with it to 1e-6, see ``tests/evaluation/test_coco.py``. All metrics are in 0..1, and NaN where
+the data set has no object to measure (no small objects, no object of a class).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+
+from van_dense.data.coco_json import CocoDict
+from van_dense.dataset_info import DatasetInfo
+from van_dense.evaluation.ground_truth import Kind, annotation_rle
+from van_dense.evaluation.results import FIELD_OF_KIND, Result, to_results
+from van_dense.structures import Prediction
+
+logger = logging.getLogger(__name__)
+
+Backend = Literal["faster", "pycocotools"]
+
+# In the order of ``COCOeval.stats``. The small / medium / large split is at 32 and 96 px squared;
+# AR1, AR10, AR100 allow that many detections in an image.
+DETECTION_METRICS = (
+    *("AP", "AP50", "AP75", "APs", "APm", "APl"),
+    *("AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
+)
+KEYPOINT_METRICS = (
+    *("AP", "AP50", "AP75", "APm", "APl"),
+    *("AR", "AR50", "AR75", "ARm", "ARl"),
+)
+METRICS_OF_KIND: dict[Kind, tuple[str, ...]] = {
+    "bbox": DETECTION_METRICS,
+    "segm": DETECTION_METRICS,
+    "keypoints": KEYPOINT_METRICS,
+}
+
+
+@dataclass(frozen=True)
+class CocoScores:
+    """Metrics of one kind, see ``METRICS_OF_KIND``, and "AP", "AP50", "AR100" of each class."""
+
+    metrics: dict[str, float]
+    per_class: dict[str, dict[str, float]]
+
+
+class CocoEvaluator:
+    """Collects predictions of a data set and computes COCO metrics; images come in any order.
+
+    Args:
+        ground_truth: COCO annotations, see ``coco_ground_truth``.
+        info: Gives the category id of each label, and the sigmas of keypoints.
+        types: What to measure; predictions need masks for "segm" and keypoints for "keypoints".
+        backend: Same numbers, "faster" is faster.
+
+    Raises:
+        ValueError: When the annotations lack a category of the data set.
+    """
+
+    def __init__(
+        self,
+        ground_truth: CocoDict,
+        info: DatasetInfo,
+        types: Sequence[Kind] = ("bbox", "segm"),
+        *,
+        backend: Backend = "faster",
+    ) -> None:
+        known = {category["id"] for category in ground_truth["categories"]}
+        missing = [name for name, id_ in _named_ids(info) if id_ not in known]
+        if missing:
+            raise ValueError(
+                f"data set {info.name!r}: the annotations have no category for {missing}; "
+                "DatasetInfo.category_ids must hold the ids of the annotation file"
+            )
+        self.ground_truth = ground_truth
+        self.info = info
+        self.types = tuple(types)
+        self.backend: Backend = backend
+        self.results: list[Result] = []
+        self._sizes = {
+            image["id"]: (image["height"], image["width"]) for image in ground_truth["images"]
+        }
+        self._seen: set[int | str] = set()
+        self._scores: dict[Kind, CocoScores] | None = None
+
+    def update(self, predictions: Sequence[Prediction]) -> None:
+        """Add the predictions of some images.
+
+        Raises:
+            ValueError: When an image is unknown, comes twice, or its prediction is impossible.
+        """
+        self._scores = None
+        for prediction in predictions:
+            self._check(prediction)
+            self._seen.add(prediction.image_id)
+            self.results += to_results(prediction, self.info)
+
+    def compute(self) -> dict[str, float]:
+        """Flat metrics "bbox/AP", "segm/AP50", ...; no prediction at all gives 0.
+
+        Raises:
+            ValueError: When the backend returns a value outside 0..1.
+        """
+        return {
+            f"{kind}/{name}": value
+            for kind, scores in self._evaluate().items()
+            for name, value in scores.metrics.items()
+        }
+
+    def per_class(self) -> dict[str, dict[str, dict[str, float]]]:
+        """For each type and class name: "AP", "AP50" and "AR100" ("AR" for keypoints)."""
+        return {kind: scores.per_class for kind, scores in self._evaluate().items()}
+
+    def _check(self, prediction: Prediction) -> None:
+        image_id = prediction.image_id
+        if image_id not in self._sizes:
+            raise ValueError(
+                f"prediction for image {image_id!r}, which is not in the ground truth; "
+                f"its ids are {list(self._sizes)[:5]}, ..."
+            )
+        if image_id in self._seen:
+            raise ValueError(f"image {image_id!r} was predicted twice")
+        size = self._sizes[image_id]
+        if tuple(prediction.size) != size:
+            raise ValueError(
+                f"prediction of image {image_id!r} has size {prediction.size}, its annotation "
+                f"says {size} (height, width); results are given in original-image pixels"
+            )
+        for kind, field in (("segm", "masks"), ("keypoints", "keypoints")):
+            instances = prediction.instances
+            if kind in self.types and instances and getattr(instances, field) is None:
+                raise ValueError(
+                    f"prediction of image {image_id!r} has no {field}, which {kind!r} needs"
+                )
+
+    def _evaluate(self) -> dict[Kind, CocoScores]:
+        if self._scores is None:
+            unseen = len(self._sizes) - len(self._seen)
+            if unseen:
+                logger.warning(
+                    "%d of %d images have no prediction; they count as images without results",
+                    unseen,
+                    len(self._sizes),
+                )
+            self._scores = {
+                kind: evaluate_results(
+                    self.ground_truth,
+                    self.results,
+                    kind,
+                    backend=self.backend,
+                    sigmas=self.info.sigmas,
+                )
+                for kind in self.types
+            }
+        return self._scores
+
+
+def _named_ids(info: DatasetInfo) -> list[tuple[str, int]]:
+    return list(zip(info.class_names, info.category_ids, strict=True))
+
+
+def evaluate_results(
+    ground_truth: CocoDict,
+    results: Sequence[Result],
+    kind: Kind,
+    *,
+    backend: Backend = "faster",
+    sigmas: Sequence[float] = (),
+) -> CocoScores:
+    """Compute the COCO metrics of result records, which are left unchanged.
+
+    Masks count with their own area in the size split, even where a record holds a box as well;
+    pycocotools on such a record would take the area of the box.
+
+    Args:
+        ground_truth: COCO annotations. A missing "iscrowd" is 0, a missing "area" that of the
+            box or mask which is measured.
+        results: Of images in ``ground_truth``, see ``load_results`` for foreign ones.
+        kind: What to measure.
+        backend: Same numbers, "faster" is faster.
+        sigmas: K constants of the OKS metric; empty means the 17 of COCO.
+
+    Raises:
+        ValueError: When an annotation cannot be evaluated, or a metric is outside 0..1.
+    """
+    images = _renumbered_images(ground_truth)
+    truth = [
+        _annotation(entry, number, images.get(entry["image_id"]), kind)
+        for number, entry in enumerate(ground_truth["annotations"], 1)
+    ]
+    found = [
+        _detection(record, number, images[record["image_id"]]["id"], kind)
+        for number, record in enumerate(results, 1)
+    ]
+    coco_class, evaluation_class = _backend_classes(backend)
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
+        indexed = []
+        for annotations in (truth, found):
+            coco = coco_class()
+            coco.dataset = {
+                "images": list(images.values()),
+                "annotations": annotations,
+                "categories": ground_truth["categories"],
+            }
+            coco.createIndex()
+            indexed.append(coco)
+        evaluation = evaluation_class(*indexed, kind)
+        evaluation.params.catIds = sorted(c["id"] for c in ground_truth["categories"])
+        if kind == "keypoints":
+            _set_sigmas(evaluation.params, truth, sigmas)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    names = METRICS_OF_KIND[kind]
+    return CocoScores(
+        metrics={
+            name: _checked(value, f"{kind}/{name}")
+            for name, value in zip(names, evaluation.stats[: len(names)], strict=True)
+        },
+        per_class=_per_class(evaluation, ground_truth["categories"], kind),
+    )
+
+
+def _renumbered_images(ground_truth: CocoDict) -> dict[int | str, dict[str, Any]]:
+    """Images by their own id, under new ids 1..n.
+
+    Ids may be text, which the backends refuse, and both misread an annotation id 0. The order of
+    the images decides between equal scores, so it is kept: ascending, as in pycocotools.
+    """
+    images = {image["id"]: image for image in ground_truth["images"]}
+    if len(images) < len(ground_truth["images"]):
+        raise ValueError("the annotation file lists an image id twice; ids must be unique")
+    order = sorted(images, key=lambda image_id: (isinstance(image_id, str), image_id))
+    return {image_id: {**images[image_id], "id": n} for n, image_id in enumerate(order, 1)}
+
+
+def _backend_classes(backend: Backend) -> tuple[Any, Any]:
+    if backend == "faster":
+        from faster_coco_eval import COCO, COCOeval_faster
+
+        return COCO, partial(COCOeval_faster, print_function=logger.debug)  # it logs 20 lines
+    if backend == "pycocotools":
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+
+        return COCO, COCOeval
+    raise ValueError(f"unknown backend {backend!r}; choose faster or pycocotools")
+
+
+def _annotation(
+    entry: dict[str, Any], number: int, image: dict[str, Any] | None, kind: Kind
+) -> dict[str, Any]:
+    """Copy what the backend needs of a ground-truth annotation, under its new ids."""
+    where = f"annotation {number - 1} (counted from 0, id {entry.get('id')!r})"
+    if image is None:
+        raise ValueError(
+            f"{where} belongs to image {entry['image_id']!r}, which the file does not list; "
+            "tools/check_data.py finds such records"
+        )
+    needed = ["keypoints", "bbox", "area"] if kind == "keypoints" else [FIELD_OF_KIND[kind]]
+    missing = [key for key in needed if entry.get(key) in (None, [])]
+    if missing:
+        raise ValueError(
+            f"{where} has no {missing}, which {kind!r} needs; add it to the annotations, or do "
+            f"not measure {kind!r}"
+        )
+    annotation = {
+        "id": number,
+        "image_id": image["id"],
+        "category_id": entry["category_id"],
+        "iscrowd": int(entry.get("iscrowd", 0)),
+        **{key: entry[key] for key in needed},
+    }
+    if kind == "keypoints":
+        visible = sum(v > 0 for v in entry["keypoints"][2::3])
+        annotation["num_keypoints"] = entry.get("num_keypoints", visible)
+    if kind == "segm":
+        annotation["segmentation"] = annotation_rle(entry, (image["height"], image["width"]))
+    annotation["area"] = entry["area"] if "area" in entry else _area(annotation, kind)
+    return annotation
+
+
+def _detection(record: Result, number: int, image_number: int, kind: Kind) -> dict[str, Any]:
+    """Copy a result under its new ids, with the area that decides its size class."""
+    field = FIELD_OF_KIND[kind]
+    detection: dict[str, Any] = {
+        "id": number,
+        "image_id": image_number,
+        "category_id": record["category_id"],
+        "iscrowd": 0,
+        "score": record["score"],
+        field: record[field],  # type: ignore[literal-required]
+    }
+    return detection | {"area": _area(detection, kind)}
+
+
+def _area(entry: dict[str, Any], kind: Kind) -> float:
+    """Area of a box, a mask, or the extent of keypoints, as ``COCO.loadRes`` defines it."""
+    from pycocotools import mask as mask_utils
+
+    if kind == "bbox":
+        return entry["bbox"][2] * entry["bbox"][3]
+    if kind == "segm":
+        return float(mask_utils.area(entry["segmentation"]))
+    x, y = entry["keypoints"][0::3], entry["keypoints"][1::3]
+    return (max(x) - min(x)) * (max(y) - min(y))
+
+
+def _set_sigmas(params: Any, truth: Sequence[dict[str, Any]], sigmas: Sequence[float]) -> None:
+    if sigmas:
+        params.kpt_oks_sigmas = np.asarray(sigmas)
+    counts = {len(annotation["keypoints"]) // 3 for annotation in truth}
+    if counts - {len(params.kpt_oks_sigmas)}:
+        raise ValueError(
+            f"annotations have {sorted(counts)} keypoints, but there are "
+            f"{len(params.kpt_oks_sigmas)} OKS sigmas; give one sigma for each keypoint"
+        )
+
+
+def _per_class(
+    evaluation: Any, categories: Sequence[dict[str, Any]], kind: Kind
+) -> dict[str, dict[str, float]]:
+    """Metrics of each class over all sizes, at the largest number of detections."""
+    name_of = {category["id"]: category.get("name", str(category["id"])) for category in categories}
+    if len(set(name_of.values())) < len(name_of):
+        name_of = {id_: f"{name} (id {id_})" for id_, name in name_of.items()}
+    precision = np.asarray(evaluation.eval["precision"])[:, :, :, 0, -1]  # IoU, recall, class
+    recall = np.asarray(evaluation.eval["recall"])[:, :, 0, -1]  # IoU, class
+    recall_name = "AR" if kind == "keypoints" else "AR100"
+    table = {}
+    for k, category_id in enumerate(evaluation.params.catIds):
+        name = name_of[category_id]
+        values = {
+            "AP": precision[:, :, k],
+            "AP50": precision[0, :, k],
+            recall_name: recall[:, k],
+        }
+        table[name] = {
+            metric: _checked(np.mean(value), f"{kind}/{metric} of {name}")
+            for metric, value in values.items()
+        }
+    return table
+
+
+def _checked(value: float, name: str) -> float:
+    """Turn COCO's -1 ("nothing to measure") into NaN, and refuse impossible values."""
+    if value == -1:
+        return math.nan
+    if not -1e-9 <= value <= 1 + 1e-9:
+        raise ValueError(f"{name} is {value}, which is outside 0..1; the evaluation is broken")
+    return float(min(max(value, 0.0), 1.0))

@@ -1,0 +1,148 @@
+"""Ground truth of any data set as a COCO annotation dictionary.
+
+Source of the format: https://cocodataset.org/#format-data. Official files are kept as they are:
+the size split of the official numbers needs the ``area`` of each annotation itself.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+
+from van_dense.data.coco_json import CocoDict
+from van_dense.data.dataset import DenseDataset, ReadError
+from van_dense.data.segmentation import to_rle, usable_segmentation
+from van_dense.structures import RLE, Instances, Prediction, Size
+
+logger = logging.getLogger(__name__)
+
+Kind = Literal["bbox", "segm", "keypoints"]
+
+
+@runtime_checkable
+class HasCocoDict(Protocol):
+    """A data set that was read from a COCO annotation file."""
+
+    def coco_dict(self) -> CocoDict:
+        """The annotation file, parsed."""
+        ...
+
+
+def coco_ground_truth(dataset: DenseDataset) -> CocoDict:
+    """Ground truth of the images of a data set, as a COCO annotation dictionary.
+
+    A data set with a method ``coco_dict`` gives its own annotations, unchanged; for any other one
+    they are built from its raw samples, which decodes every image once.
+
+    Raises:
+        ValueError: When the data set has images which its own annotation file lacks.
+    """
+    if not isinstance(dataset, HasCocoDict):
+        return _from_samples(dataset)
+    image_ids = {dataset.image_id(index) for index in range(len(dataset))}
+    ground_truth = restrict(dataset.coco_dict(), image_ids)
+    unknown = image_ids - {image["id"] for image in ground_truth["images"]}
+    if unknown:
+        raise ValueError(
+            f"data set {dataset.info.name!r}: {len(unknown)} image ids are not in its annotation "
+            f"file, such as {sorted(unknown, key=str)[:5]}; image_id() must return the ids of it"
+        )
+    return ground_truth
+
+
+def restrict(ground_truth: CocoDict, image_ids: Collection[int | str]) -> CocoDict:
+    """Keep only some images and their annotations."""
+    return {
+        **ground_truth,
+        "images": [image for image in ground_truth["images"] if image["id"] in image_ids],
+        "annotations": [
+            annotation
+            for annotation in ground_truth["annotations"]
+            if annotation["image_id"] in image_ids
+        ],
+    }
+
+
+def _from_samples(dataset: DenseDataset) -> CocoDict:
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for index in range(len(dataset)):
+        try:
+            truth = Prediction.from_sample(dataset.raw(index))
+        except ReadError as error:
+            logger.warning("left out of the evaluation: %s", error)
+            continue
+        height, width = truth.size
+        images.append({"id": truth.image_id, "height": height, "width": width})
+        annotations += _annotations(truth, dataset.info.category_ids)
+    info = dataset.info
+    return {
+        "images": images,
+        "annotations": [{**entry, "id": number} for number, entry in enumerate(annotations, 1)],
+        "categories": [
+            {"id": category_id, "name": name}
+            for category_id, name in zip(info.category_ids, info.class_names, strict=True)
+        ],
+    }
+
+
+def _annotations(truth: Prediction, category_ids: tuple[int, ...]) -> list[dict[str, Any]]:
+    from pycocotools import mask as mask_utils
+
+    instances = truth.instances
+    if instances is None:
+        return []
+    entries = []
+    for i, ((x1, y1, x2, y2), label) in enumerate(
+        zip(instances.boxes.tolist(), instances.labels.tolist(), strict=True)
+    ):
+        entry: dict[str, Any] = {
+            "image_id": truth.image_id,
+            "category_id": category_ids[label],
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "area": (x2 - x1) * (y2 - y1),
+            "iscrowd": 0 if instances.crowd is None else int(instances.crowd[i]),
+        }
+        if instances.masks is not None:
+            rle: RLE = instances.masks[i]  # type: ignore[assignment]  # from_sample encodes them
+            entry |= {"segmentation": rle_to_json(rle), "area": float(mask_utils.area(rle))}
+        if instances.keypoints is not None:
+            entry["keypoints"] = keypoints_to_json(instances)[i]
+            entry["num_keypoints"] = int((instances.keypoints[i, :, 2] > 0).sum())
+        entries.append(entry)
+    return entries
+
+
+def rle_to_json(rle: RLE) -> dict[str, Any]:
+    """Make a compressed RLE fit for JSON: its counts become text."""
+    counts = rle["counts"]
+    return {
+        "size": [int(side) for side in rle["size"]],
+        "counts": counts.decode("ascii") if isinstance(counts, bytes) else counts,
+    }
+
+
+def keypoints_to_json(instances: Instances) -> list[list[float]]:
+    """N times x, y and visibility or score of K keypoints, as COCO counts them.
+
+    COCO means pixel 0 by x = 0, whose centre lies at 0.5 in the continuous coordinates used inside;
+    the readers add this half pixel.
+    """
+    assert instances.keypoints is not None
+    shifted = instances.keypoints.double() - torch.tensor([0.5, 0.5, 0.0])
+    return shifted.flatten(1).numpy().round(4).tolist()
+
+
+def annotation_rle(annotation: dict[str, Any], size: Size) -> RLE:
+    """Turn the segmentation of an annotation (polygons or RLE) into compressed RLE.
+
+    Raises:
+        ValueError: When it cannot be rasterised, with the reason.
+    """
+    segmentation, problem = usable_segmentation(annotation.get("segmentation"), size)
+    if segmentation is None:
+        raise ValueError(f"annotation {annotation.get('id')!r}: {problem}")
+    return to_rle(segmentation, size)

@@ -1,0 +1,213 @@
+"""COCO results JSON: predictions become records at this border, and files are checked when read.
+
+Source of the format: https://cocodataset.org/#format-results. Boxes of records are ``[x, y, width,
+height]`` in pixels of the original image, classes are category ids of the annotation file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any, TypedDict
+
+import torch
+
+from van_dense.data.coco_json import CocoDict
+from van_dense.dataset_info import DatasetInfo
+from van_dense.evaluation.ground_truth import Kind, keypoints_to_json, rle_to_json
+from van_dense.structures import Instances, Prediction, encode_masks
+
+# Six bits a character from "0" on; the sixth bit ("P" and later) says that more follow. pycocotools
+# reads beyond the end of anything else.
+RLE_TEXT = re.compile(r"(?:[0-o]*[0-O])?")
+
+FIELD_OF_KIND: dict[Kind, str] = {
+    "bbox": "bbox",
+    "segm": "segmentation",
+    "keypoints": "keypoints",
+}
+
+
+class Result(TypedDict, total=False):
+    """One record of a results file; which of the last three it holds depends on the task.
+
+    Attributes:
+        image_id: The data set's own id.
+        category_id: As the annotation file spells it.
+        score: Confidence.
+        bbox: x, y, width, height in pixels.
+        segmentation: RLE as JSON holds it: "size" (height, width) and "counts" as text.
+        keypoints: x, y and score of K keypoints, 3 K numbers.
+    """
+
+    image_id: int | str
+    category_id: int
+    score: float
+    bbox: list[float]
+    segmentation: dict[str, Any]
+    keypoints: list[float]
+
+
+def to_results(prediction: Prediction, info: DatasetInfo) -> list[Result]:
+    """Turn the prediction of one image into COCO records.
+
+    Boxes and keypoints keep 4 decimals and scores 9, about the resolution of float32, so that a
+    saved file evaluates to the same numbers as the predictions themselves.
+
+    Raises:
+        ValueError: For missing instances, scores, or numbers no result can have.
+    """
+    where = f"prediction of image {prediction.image_id!r}"
+    instances = prediction.instances
+    if instances is None:
+        raise ValueError(
+            f"{where} has no instances; give Instances.empty() where nothing was found"
+        )
+    if len(instances) == 0:
+        return []
+    scores, boxes = _checked_numbers(instances, info, where)
+    records: list[Result] = [
+        {"image_id": prediction.image_id, "category_id": category_id, "score": score, "bbox": box}
+        for category_id, score, box in zip(
+            [info.category_ids[label] for label in instances.labels.tolist()],
+            scores.double().numpy().round(9).tolist(),
+            boxes.numpy().round(4).tolist(),
+            strict=True,
+        )
+    ]
+    if instances.masks is not None:
+        masks = instances.masks
+        rles = encode_masks(masks) if isinstance(masks, torch.Tensor) else masks
+        for record, rle in zip(records, rles, strict=True):
+            if tuple(rle["size"]) != tuple(prediction.size):
+                raise ValueError(
+                    f"{where}: a mask has size {tuple(rle['size'])}, the image "
+                    f"{tuple(prediction.size)}; results are given in original-image pixels"
+                )
+            record["segmentation"] = rle_to_json(rle)
+    if instances.keypoints is not None:
+        for record, keypoints in zip(records, keypoints_to_json(instances), strict=True):
+            record["keypoints"] = keypoints
+    return records
+
+
+def _checked_numbers(
+    instances: Instances, info: DatasetInfo, where: str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scores (N,) and boxes (N, 4) as xywh float64, all of them possible."""
+    scores, boxes, labels = instances.scores, instances.boxes.double(), instances.labels
+    if scores is None:
+        raise ValueError(f"{where} has no scores; ground truth is not a prediction")
+    if not bool(((scores >= 0) & (scores <= 1)).all()):
+        raise ValueError(f"{where} has scores outside 0..1: {scores.tolist()[:5]}")
+    if int(labels.min()) < 0 or int(labels.max()) >= info.num_classes:
+        raise ValueError(
+            f"{where} has labels {int(labels.min())}..{int(labels.max())}, but data set "
+            f"{info.name!r} has classes 0..{info.num_classes - 1}"
+        )
+    xywh = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], dim=1)
+    broken = ~(xywh.isfinite().all(dim=1) & (xywh[:, 2:] >= 0).all(dim=1))
+    if broken.any():
+        raise ValueError(
+            f"{where}: {int(broken.sum())} boxes are not finite xyxy with x1 <= x2 and y1 <= y2, "
+            f"first {boxes[broken][0].tolist()}"
+        )
+    return scores, xywh
+
+
+def save_results(path: str | Path, predictions: Iterable[Prediction], info: DatasetInfo) -> None:
+    """Write predictions as COCO results JSON, which any COCO tool can read."""
+    records = [record for prediction in predictions for record in to_results(prediction, info)]
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(json.dumps(records))
+
+
+def load_results(path: str | Path, ground_truth: CocoDict, kind: Kind) -> list[Result]:
+    """Read COCO results JSON and check every record against its annotation file.
+
+    Raises:
+        ValueError: At the first wrong record, with its index and what to change.
+    """
+    try:
+        data = json.loads(Path(path).read_bytes())
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is not JSON: {error}") from None
+    if not isinstance(data, list):
+        raise ValueError(
+            f"{path} is no COCO results file: it holds a {type(data).__name__} instead of a list "
+            "of records" + ("; is it the annotation file?" if "annotations" in data else "")
+        )
+    sizes = {image["id"]: [image["height"], image["width"]] for image in ground_truth["images"]}
+    category_ids = {category["id"] for category in ground_truth["categories"]}
+    for index, record in enumerate(data):
+        try:
+            _check_record(record, sizes, category_ids, kind)
+        except ValueError as error:
+            raise ValueError(f"{path}, record {index} (counted from 0): {error}") from None
+    return data
+
+
+def _check_record(
+    record: Any, sizes: dict[int | str, list[int]], category_ids: set[Any], kind: Kind
+) -> None:
+    if not isinstance(record, dict):
+        raise ValueError(f"is a {type(record).__name__}, expected an object")
+    field = FIELD_OF_KIND[kind]
+    missing = [key for key in ("image_id", "category_id", "score", field) if key not in record]
+    if missing:
+        raise ValueError(f"lacks {missing}; --type {kind} needs them, it has {sorted(record)}")
+    if not _is_known(record["image_id"], sizes):
+        raise ValueError(
+            f"image_id {record['image_id']!r} is not in the annotation file, whose ids are "
+            f"{_first(sizes)}; results and annotations must be of the same split"
+        )
+    if not _is_known(record["category_id"], category_ids):
+        raise ValueError(
+            f"category_id {record['category_id']!r} is not in the annotation file, whose ids are "
+            f"{_first(category_ids)}; results need category ids of the file, not 0-based labels"
+        )
+    if not _are_numbers([record["score"]], count=1):
+        raise ValueError(f"score is {record['score']!r}, expected a finite number")
+    value = record[field]
+    if kind == "bbox" and not (_are_numbers(value, count=4) and min(value[2:]) >= 0):
+        raise ValueError(f"bbox is {value!r}, expected x, y, width >= 0, height >= 0 in pixels")
+    if kind == "keypoints" and not (_are_numbers(value) and len(value) % 3 == 0):
+        raise ValueError("keypoints must be 3 K numbers: x, y and score of each keypoint")
+    if kind == "segm":
+        _check_rle(value, sizes[record["image_id"]])
+
+
+def _check_rle(rle: Any, size: list[int]) -> None:
+    if not (isinstance(rle, dict) and isinstance(rle.get("counts"), str) and "size" in rle):
+        raise ValueError(
+            "segmentation must be compressed RLE, {'size': [height, width], 'counts': text}; "
+            "polygons become RLE by pycocotools.mask.frPyObjects and merge"
+        )
+    if rle["size"] != size:
+        raise ValueError(
+            f"segmentation has size {rle['size']}, its image {size} (height, width); masks are "
+            "given in original-image pixels"
+        )
+    if not RLE_TEXT.fullmatch(rle["counts"]):
+        raise ValueError("the counts of the segmentation are no RLE text as pycocotools writes it")
+
+
+def _is_known(value: Any, ids: Collection[Any]) -> bool:
+    return isinstance(value, int | str) and value in ids
+
+
+def _are_numbers(values: Any, count: int | None = None) -> bool:
+    return (
+        isinstance(values, list)
+        and len(values) == (count or len(values))
+        and all(isinstance(value, int | float) and math.isfinite(value) for value in values)
+    )
+
+
+def _first(ids: Iterable[Any]) -> str:
+    """Show the first few ids, for messages."""
+    ordered = sorted(ids, key=lambda value: (isinstance(value, str), value))
+    return ", ".join(repr(value) for value in ordered[:5]) + (", ..." if len(ordered) > 5 else "")

@@ -1,0 +1,120 @@
+"""Metrics as tables for people and as JSON for machines."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+PerClass = Mapping[str, Mapping[str, Mapping[str, float]]]  # type, class name, metric
+
+MAX_CLASSES = 30  # a longer table shows the ends only
+ENDS = 10  # best and worst classes of a long table
+WIDTH = 100
+MEANING = {
+    "AP": "average precision, mean over IoU (keypoints: OKS) 0.50 to 0.95",
+    "AP50": "at IoU 0.50",
+    "AP75": "at IoU 0.75",
+    "APs": "objects below 32² px",
+    "APm": "objects of 32² to 96² px",
+    "APl": "objects above 96² px",
+    "AR": "average recall",
+    "AR50": "recall at OKS 0.50",
+    "AR75": "recall at OKS 0.75",
+    "AR1": "average recall with 1 detection an image",
+    "AR10": "average recall with 10 detections an image",
+    "AR100": "average recall with 100 detections an image",
+    "ARs": "AR of objects below 32² px",
+    "ARm": "AR of objects of 32² to 96² px",
+    "ARl": "AR of objects above 96² px",
+}
+
+
+def format_metrics(metrics: Mapping[str, float]) -> str:
+    """Lay out flat COCO metrics ("bbox/AP") in percent: a row for each metric, types as columns."""
+    kinds = list(dict.fromkeys(name.split("/")[0] for name in metrics))
+    names = [name for name in MEANING if any(f"{kind}/{name}" in metrics for kind in kinds)]
+    table = Table("metric, %", *kinds, "meaning")
+    _align_right(table, range(1, 1 + len(kinds)))
+    for name in names:
+        values = [metrics.get(f"{kind}/{name}", math.nan) for kind in kinds]
+        table.add_row(name, *map(_percent, values), MEANING[name])
+    return _render(table)
+
+
+def format_per_class(per_class: PerClass) -> str:
+    """Lay out the metrics of each class in percent, best class first.
+
+    Of more than 30 classes the ten best and the ten worst are shown. Classes without any object in
+    the annotations have no value and come last.
+    """
+    kinds = list(per_class)
+    columns = [(kind, metric) for kind in kinds for metric in _metrics_of(per_class[kind])]
+    table = Table("class", *(f"{kind} {metric}" for kind, metric in columns))
+    _align_right(table, range(1, 1 + len(columns)))
+
+    def rank(name: str) -> float:
+        value = per_class[kinds[0]][name]["AP"]
+        return math.inf if math.isnan(value) else -value
+
+    ordered = sorted(per_class[kinds[0]] if kinds else [], key=rank)
+    measured = [name for name in ordered if rank(name) < math.inf]
+    is_long = len(ordered) > MAX_CLASSES and len(measured) > 2 * ENDS
+    shown = measured[:ENDS] + measured[-ENDS:] if is_long else ordered
+    for position, name in enumerate(shown):
+        if is_long and position == ENDS:
+            table.add_row(f"... {len(ordered) - len(shown)} more ...", *[""] * len(columns))
+        table.add_row(name, *(_percent(per_class[kind][name][m]) for kind, m in columns))
+    return _render(table)
+
+
+def save_metrics(path: str | Path, metrics: Mapping[str, float], per_class: PerClass) -> None:
+    """Write metrics as JSON ``{"metrics": {...}, "per_class": {...}}``; NaN becomes null."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    content = {"metrics": dict(metrics), "per_class": per_class}
+    Path(path).write_text(json.dumps(_map_leaves(content, _nan_to_none), indent=1) + "\n")
+
+
+def load_metrics(path: str | Path) -> tuple[dict[str, float], PerClass]:
+    """Read what ``save_metrics`` wrote: metrics and metrics of each class."""
+    content = _map_leaves(json.loads(Path(path).read_text()), _none_to_nan)
+    return content["metrics"], content["per_class"]
+
+
+def _metrics_of(classes: Mapping[str, Mapping[str, float]]) -> list[str]:
+    return list(next(iter(classes.values()), {}))
+
+
+def _percent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.1f}"
+
+
+def _align_right(table: Table, columns: range) -> None:
+    for column in columns:
+        table.columns[column].justify = "right"
+
+
+def _render(table: Table) -> str:
+    console = Console(width=WIDTH, color_system=None)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get()
+
+
+def _map_leaves(value: Any, change: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _map_leaves(entry, change) for key, entry in value.items()}
+    return change(value)
+
+
+def _nan_to_none(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _none_to_nan(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -1,0 +1,74 @@
+"""Evaluate a model on the validation part and write what a user looks at afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from accelerate import Accelerator
+from torch import nn
+
+from van_dense.config import Config
+from van_dense.data.dataset import DenseDataset
+from van_dense.data.loader import build_eval_loader, resolve_workers
+from van_dense.engine.inference import predict_chunks
+from van_dense.evaluation.coco import CocoEvaluator
+from van_dense.evaluation.results import save_results
+from van_dense.evaluation.table import save_metrics
+from van_dense.structures import Prediction
+from van_dense.tasks import TASKS
+from van_dense.visualize.sheet import save_comparisons
+
+
+class Evaluation:
+    """Evaluates any number of models on one data set, whose ground truth is read once.
+
+    Args:
+        config: Of the experiment.
+        dataset: Validation part.
+        accelerator: Its processes share the images.
+    """
+
+    def __init__(self, config: Config, dataset: DenseDataset, accelerator: Accelerator) -> None:
+        task = TASKS[config.task]
+        self._config, self._dataset, self._accelerator = config, dataset, accelerator
+        self._transform = task.build_transform(config, train=False)
+        self.make_evaluator: Callable[[], CocoEvaluator] = task.evaluator_factory(dataset, config)
+
+    def run(self, model: nn.Module, folder: Path) -> dict[str, float]:
+        """Predict, score and draw.
+
+        Writes metrics.json, predictions.json (COCO results) and pictures/ into ``folder``.
+
+        Returns:
+            The metrics on the main process, nothing on the others.
+        """
+        config, main = self._config, self._accelerator.is_main_process
+        loader = build_eval_loader(
+            self._dataset,
+            self._transform,
+            batch_size=config.eval.batch_size,
+            rank=self._accelerator.process_index,
+            world=self._accelerator.num_processes,
+            workers=resolve_workers(config.data.workers),
+            size_divisor=config.data.size_divisor,
+        )
+        evaluator = self.make_evaluator()
+        predictions: list[Prediction] = []
+        for chunk in predict_chunks(model, loader, self._accelerator):  # type: ignore[arg-type]
+            evaluator.update(chunk)
+            predictions += chunk
+        if not main:
+            return {}
+        metrics = evaluator.compute()
+        folder.mkdir(parents=True, exist_ok=True)
+        save_metrics(folder / "metrics.json", metrics, evaluator.per_class())
+        save_results(folder / "predictions.json", predictions, self._dataset.info)
+        save_comparisons(
+            folder / "pictures",
+            self._dataset,
+            predictions,
+            num=config.eval.pictures,
+            min_score=config.eval.picture_score,
+        )
+        return metrics

@@ -1,0 +1,160 @@
+"""Curves of a run: losses, metrics and learning rate over steps, as one PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_METRICS = ("AP", "AP50")  # of every kind such as bbox and segm; other metrics are in the log
+_SMOOTH_REACH = 0.02  # of the running mean to both sides, as a share of the points
+
+
+def plot_curves(entries: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draw the entries of ``log.jsonl`` into one figure of three panels.
+
+    Left: the total loss and its parts, on a logarithmic scale, pale as logged and strong as a
+    running mean. Middle: AP and AP50 of each evaluation, the last value in the legend.
+    Right: the learning rate. Non-finite values leave gaps.
+
+    Args:
+        entries: ``{"kind": "train", "step", "loss", "losses": {name: value}, "lr"}`` and
+            ``{"kind": "eval", "step", "metrics": {"bbox/AP": value}}``, in any order; other
+            kinds are ignored.
+        path: PNG file to write.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    entries = sorted(entries, key=lambda entry: entry.get("step", 0))
+    train = [entry for entry in entries if entry["kind"] == "train"]
+    evals = [entry for entry in entries if entry["kind"] == "eval"]
+
+    figure = Figure(figsize=(15, 4.6), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, 3, width_ratios=(1.2, 1.2, 0.9))
+    loss_axes, metric_axes, rate_axes = panels
+    _plot_losses(loss_axes, train)
+    _plot_metrics(metric_axes, evals)
+    _plot_rate(rate_axes, train)
+    last = max((entry["step"] for entry in (*train, *evals)), default=0)
+    for axes in panels:
+        axes.set_xlim(0, max(last, 1) * 1.02)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+def smooth(values: np.ndarray, reach: int) -> np.ndarray:
+    """Mean of each value and up to ``reach`` before and after it, leaving non-finite ones out."""
+    if len(values) == 0:
+        return values
+    valid = np.isfinite(values)
+    window = np.ones(2 * reach + 1)
+    here = slice(reach, reach + len(values))
+    total = np.convolve(np.where(valid, values, 0.0), window)[here]
+    count = np.convolve(valid, window)[here]
+    return np.where(valid, total / np.maximum(count, 1), np.nan)
+
+
+def _plot_losses(axes: Axes, train: Sequence[Mapping[str, Any]]) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    _style(axes, "loss")
+    steps = [entry["step"] for entry in train]
+    names = sorted({name for entry in train for name in entry.get("losses", {})})
+    series = {name: [entry.get("losses", {}).get(name) for entry in train] for name in names}
+    if len(names) == 1:  # one part is the total itself
+        series = {}
+    reach = round(len(train) * _SMOOTH_REACH)
+    positive = False
+    for name, logged in {"total": [entry["loss"] for entry in train], **series}.items():
+        values = np.array(logged, dtype=np.float64)  # None becomes NaN
+        values[~(values > 0) | np.isinf(values)] = np.nan  # has no place on a logarithmic scale
+        if np.isnan(values).all():
+            continue
+        positive = True
+        color, width = ("black", 2.0) if name == "total" else (f"C{names.index(name) % 10}", 1.4)
+        axes.plot(steps, values, color=color, alpha=0.2, linewidth=0.8)
+        style = "o" if len(train) == 1 else "-"
+        axes.plot(steps, smooth(values, reach), style, color=color, linewidth=width, label=name)
+    if not positive:
+        _say(axes, "no finite loss logged yet")
+        return
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    _legend(axes)
+
+
+def _plot_metrics(axes: Axes, evals: Sequence[Mapping[str, Any]]) -> None:
+    _style(axes, "metrics")
+    names = sorted({name for entry in evals for name in entry["metrics"]})
+    shown = [name for name in names if name.rpartition("/")[2] in _METRICS]
+    kinds = sorted({name.rpartition("/")[0] for name in shown})
+    for name in shown:
+        kind, _, metric = name.rpartition("/")
+        points = [(e["step"], e["metrics"][name]) for e in evals if name in e["metrics"]]
+        steps, values = zip(*points, strict=True)
+        axes.plot(
+            steps,
+            values,
+            "o-" if metric == _METRICS[0] else "o--",
+            color=f"C{kinds.index(kind) % 10}",
+            markersize=4,
+            linewidth=1.6,
+            label=f"{kind} {metric}: {values[-1]:.3f}".strip(),
+        )
+    if not shown:
+        _say(axes, "no evaluation yet")
+        return
+    axes.set_ylim(bottom=0)
+    _legend(axes)
+
+
+def _plot_rate(axes: Axes, train: Sequence[Mapping[str, Any]]) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    _style(axes, "learning rate")
+    if not train:
+        _say(axes, "no training step logged yet")
+        return
+    marker = "o-" if len(train) == 1 else "-"
+    axes.plot([e["step"] for e in train], [e["lr"] for e in train], marker, color="C0")
+    axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.1e}"))
+
+
+def _style(axes: Axes, title: str) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axes.set_title(title, loc="left", fontsize=13, fontweight="bold")
+    axes.set_xlabel("step", fontsize=11)
+    axes.tick_params(labelsize=10)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.grid(color="0.9", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _legend(axes: Axes) -> None:
+    """List the curves below the panel, where the list hides none of them."""
+    axes.legend(
+        fontsize=10,
+        frameon=False,
+        ncols=min(3, (len(axes.get_legend_handles_labels()[1]) + 1) // 2),
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.13),
+    )
+
+
+def _say(axes: Axes, text: str) -> None:
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color="0.5", fontsize=12)
+    axes.set_axis_off()

@@ -1,0 +1,158 @@
+"""Text on pictures: one good scalable font, and labels that do not cover each other.
+
+Legend: a tile is the filled rectangle of one label, (width, height) in pixels of the canvas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from van_dense.dataset_info import Color
+from van_dense.structures import Size
+from van_dense.visualize.palette import text_color
+
+MIN_FONT = 11  # pixels; smaller letters cannot be told apart on a screen
+_FONT_SHARE = 1 / 36  # letter height as a share of the short side of the canvas
+_UNCROWDED = 16  # labels that fit at full size; more of them shrink
+_MAX_SHRINK = 0.6
+_PREFERENCE = 0.05  # what a less usual place costs, in shares of a covered object
+
+
+@dataclass(frozen=True)
+class Label:
+    """Text that belongs to one object.
+
+    Attributes:
+        text: A single line.
+        box: xyxy of the object, pixels of the canvas.
+        color: Fill of the tile; the letters are black or white.
+    """
+
+    text: str
+    box: tuple[float, float, float, float]
+    color: Color
+
+
+@lru_cache(maxsize=64)
+def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """Load DejaVu Sans at ``size`` pixels; matplotlib ships it, so that it is always there."""
+    import matplotlib
+
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name, size)
+
+
+def font_size(canvas: Size, num_labels: int) -> int:
+    """Letter size in pixels: grows with the canvas, shrinks when there are many labels."""
+    shrink = max(_MAX_SHRINK, min(1.0, (_UNCROWDED / max(num_labels, 1)) ** 0.5))
+    return max(MIN_FONT, round(min(canvas) * _FONT_SHARE * shrink))
+
+
+def draw_labels(canvas: np.ndarray, labels: Sequence[Label]) -> int:
+    """Draw labels on a uint8 (H, W, 3) RGB canvas, in place.
+
+    Args:
+        canvas: Changed in place.
+        labels: The most important first: it gets the best place, and a label for which no
+            place without another label is left is not drawn, since two labels on top of each
+            other cannot be read.
+
+    Returns:
+        Number of labels that were drawn.
+    """
+    letters = font(font_size(canvas.shape[:2], len(labels)))
+    tiles = [_render(label, letters) for label in labels]
+    sizes = [(tile.shape[1], tile.shape[0]) for tile in tiles]
+    places = place_labels([label.box for label in labels], sizes, canvas.shape[:2])
+    for tile, place in zip(tiles, places, strict=True):
+        if place is not None:
+            x, y = place
+            target = canvas[y : y + tile.shape[0], x : x + tile.shape[1]]
+            target[:] = tile[: target.shape[0], : target.shape[1]]
+    return sum(place is not None for place in places)
+
+
+def place_labels(
+    boxes: Sequence[tuple[float, float, float, float]],
+    sizes: Sequence[tuple[int, int]],
+    canvas: Size,
+) -> list[tuple[int, int] | None]:
+    """Find the top left corner of each tile; the tiles neither overlap nor leave the canvas.
+
+    Of the free places around and inside its box, a tile takes the one that covers the least of
+    all objects (each counts by the covered share of its box), earlier places winning ties.
+
+    Args:
+        boxes: N xyxy, pixels of the canvas; the most important first.
+        sizes: N (width, height) of the tiles.
+        canvas: (height, width).
+
+    Returns:
+        N (x, y), or None where no place is free.
+    """
+    objects = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+    areas = np.maximum(np.prod(objects[:, 2:] - objects[:, :2], axis=1), 1.0)
+    taken = np.zeros((0, 4))
+    places: list[tuple[int, int] | None] = []
+    for box, (width, height) in zip(boxes, sizes, strict=True):
+        tiles = _candidates(box, (width, height), canvas)
+        covered = (_intersection(tiles, objects) / areas).sum(axis=1)
+        cost = covered + _PREFERENCE * np.arange(len(tiles))
+        cost[_intersection(tiles, taken).sum(axis=1) > 0] = np.inf
+        best = int(cost.argmin())
+        if np.isinf(cost[best]):
+            places.append(None)
+            continue
+        taken = np.concatenate([taken, tiles[best : best + 1]])
+        places.append((int(tiles[best, 0]), int(tiles[best, 1])))
+    return places
+
+
+def _candidates(
+    box: tuple[float, float, float, float], tile: tuple[int, int], canvas: Size
+) -> np.ndarray:
+    """Places for a tile, float64 (M, 4) xyxy, the most usual first, shifted into the canvas."""
+    x0, y0, x1, y1 = box
+    width, height = tile
+    corners = np.array(
+        [
+            (x0, y0 - height),  # above, at the left
+            (x0, y0),  # inside
+            (x1 - width, y0 - height),
+            (x1 - width, y0),
+            (x0, y1),  # below
+            (x0, y1 - height),
+            (x1 - width, y1),
+            (x1 - width, y1 - height),
+            (x1, y0),  # beside
+            (x0 - width, y0),
+            (x1, y1 - height),
+            (x0 - width, y1 - height),
+            ((x0 + x1 - width) / 2, (y0 + y1 - height) / 2),  # in the middle
+        ]
+    )
+    room = np.maximum((canvas[1] - width, canvas[0] - height), 0)
+    corners = np.clip(np.rint(corners), 0, room)
+    return np.hstack([corners, corners + np.array(tile)])
+
+
+def _intersection(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Intersection areas (A, B) of xyxy boxes (A, 4) and (B, 4)."""
+    sides = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
+    return np.maximum(sides, 0).prod(axis=2)
+
+
+def _render(label: Label, letters: ImageFont.FreeTypeFont) -> np.ndarray:
+    """Draw one tile, uint8 (height, width, 3); all tiles of one font have the same height."""
+    ascent, descent = letters.getmetrics()
+    padding = max(2, round(letters.size / 5))
+    width = round(letters.getlength(label.text)) + 2 * padding
+    tile = Image.new("RGB", (width, ascent + descent), label.color)
+    ImageDraw.Draw(tile).text((padding, 0), label.text, text_color(label.color), letters)
+    return np.asarray(tile)
