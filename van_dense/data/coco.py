@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,13 @@ from typing import Any
 
 from pycocotools import mask as mask_utils
 
-from van_dense.data.coco_json import CocoDict, Record, dataset_info, read_coco_json
+from van_dense.data.coco_json import (
+    CocoDict,
+    Record,
+    dataset_info,
+    paused_garbage_collection,
+    read_coco_json,
+)
 from van_dense.data.quarantine import Quarantine, QuarantinedPart
 from van_dense.data.segmentation import Segmentation, to_rle, usable_segmentation
 from van_dense.data.table import Box, ImageRecord, InstanceRecord, InstanceTable, clip_box
@@ -47,6 +54,7 @@ class CocoDataset:
         ValueError: For a missing or foreign file, with key and fix, and when no image remains.
     """
 
+    @paused_garbage_collection()
     def __init__(
         self,
         images: str | Path,
@@ -68,7 +76,7 @@ class CocoDataset:
         self._table = InstanceTable(
             [
                 ImageRecord(
-                    str(Path(images) / record["file_name"]), record["id"], record_size(record)
+                    os.path.join(images, record["file_name"]), record["id"], record_size(record)
                 )
                 for record in parser.images
             ],
@@ -86,6 +94,11 @@ class CocoDataset:
 
     def __len__(self) -> int:
         return len(self._table)
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether samples carry masks: they were asked for, and there are some."""
+        return self._table.has_masks
 
     def raw(self, index: int) -> Sample:
         """Read one image and its annotation; see ``DenseDataset``."""
@@ -112,8 +125,8 @@ class CocoDataset:
         for annotation, instance in parser.pairs(data["annotations"]):
             if isinstance(instance.segmentation, list):  # broken polygons are gone
                 annotation["segmentation"] = instance.segmentation
-            annotation.setdefault("iscrowd", 0)
-            if "area" not in annotation:
+            annotation["iscrowd"] = int(instance.crowd)
+            if not isinstance(annotation.get("area"), int | float):
                 annotation["area"] = _area(instance, record_size(parser.images[instance.image]))
             kept.append(annotation)
         ids = {parse_id(annotation.get("id", 0)) for annotation in kept}

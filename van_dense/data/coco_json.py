@@ -42,6 +42,19 @@ MAX_SIDE = 1_000_000  # pixels
 _LISTS = ("images", "annotations", "categories")
 
 
+@contextmanager
+def paused_garbage_collection() -> Iterator[None]:
+    """Do not search growing data for cycles: parsing train2017 takes 5 s instead of 14."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@paused_garbage_collection()
 def read_coco_json(path: str | Path) -> CocoDict:
     """Parse a COCO annotation file and check what every record must have.
 
@@ -52,8 +65,7 @@ def read_coco_json(path: str | Path) -> CocoDict:
         ValueError: With file, key and fix, when it is missing, no JSON, or something else.
     """
     try:
-        with _paused_garbage_collection():
-            data = json.loads(Path(path).read_bytes())
+        data = json.loads(Path(path).read_bytes())
     except FileNotFoundError:
         raise ValueError(f"{path}: no such annotation file; looked in {Path.cwd()}") from None
     except OSError as error:
@@ -70,18 +82,6 @@ def read_coco_json(path: str | Path) -> CocoDict:
         twice = sorted({i for i in ids if ids.count(i) > 1})
         raise ValueError(f"{path}: the category ids {twice} appear twice; give each class its own")
     return data
-
-
-@contextmanager
-def _paused_garbage_collection() -> Iterator[None]:
-    """Parse without searching the growing data for cycles: 5 s instead of 14 for train2017."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _check_structure(path: str | Path, data: Any) -> None:

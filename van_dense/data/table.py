@@ -86,7 +86,7 @@ class InstanceTable:
         self._paths = [image.path for image in images]
         self._ids = [image.id for image in images]
         self._sizes = np.array([image.size for image in images], dtype=np.int32).reshape(-1, 2)
-        self._has_masks = masks
+        self.has_masks = masks
         self._num_keypoints = num_keypoints
         owner = self._pack(instances)
         self._rows = np.argsort(owner, kind="stable")  # instances, image by image
@@ -161,7 +161,7 @@ class InstanceTable:
             boxes=self._boxes[rows],
             labels=self._labels[rows],
             crowd=self._crowd[rows],
-            masks=self._masks(rows, size) if self._has_masks else None,
+            masks=self._masks(rows, size) if self.has_masks else None,
             keypoints=self._keypoints.reshape(-1, num_keypoints, 3)[rows]
             if num_keypoints
             else None,

@@ -97,6 +97,11 @@ class YoloDataset:
     def __len__(self) -> int:
         return len(self._table)
 
+    @property
+    def has_masks(self) -> bool:
+        """Whether samples carry masks: they were asked for, and there are some."""
+        return self._table.has_masks
+
     def raw(self, index: int) -> Sample:
         """Read one image and its annotation; see ``DenseDataset``."""
         return self._table.sample(index)

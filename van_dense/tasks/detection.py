@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 from torch import Tensor
 from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
 
@@ -29,7 +30,7 @@ from van_dense.models.fpn import FPN
 from van_dense.models.postprocess import resize_masks, to_predictions
 from van_dense.models.roi_heads import BoxBranch, DetectionFilter, MaskBranch
 from van_dense.models.rpn import RPN, ProposalFilter
-from van_dense.structures import Batch, Prediction, Size, encode_masks
+from van_dense.structures import Batch, Prediction, Sample, Size, encode_masks
 
 Split = Literal["train", "val"]
 
@@ -119,32 +120,49 @@ def prepare_data(config: schema.DetectionConfig) -> None:
 
 
 def build_dataset(config: schema.DetectionConfig, split: Split) -> DenseDataset:
-    """Reader of one part; training leaves out images without boxes where the config says so."""
+    """Reader of one part; training leaves out images without boxes where the config says so.
+
+    Raises:
+        ValueError: When the files do not fit, or a model with masks gets a data set without any.
+    """
     data = config.data
-    quarantine = Quarantine.load(data.quarantine) if data.quarantine else None
-    drop_empty = data.drop_empty and split == "train"
+    wants_masks = "segm" in metric_types(config)
+    options: dict[str, Any] = {
+        "name": data.name,
+        "quarantine": Quarantine.load(data.quarantine) if data.quarantine else None,
+        "drop_empty": data.drop_empty and split == "train",
+        "masks": wants_masks,  # decoding them is half of the reading time
+    }
+    dataset: CocoDataset | YoloDataset
     if data.format == "yolo":
         assert data.yolo_root is not None  # the schema demands it
-        return YoloDataset(
-            data.yolo_root, split, name=data.name, quarantine=quarantine, drop_empty=drop_empty
+        dataset = YoloDataset(data.yolo_root, split, **options)
+    else:
+        part = data.train if split == "train" else data.val
+        assert part is not None  # the schema demands it
+        dataset = CocoDataset(part.images, part.annotations, **options)
+    if wants_masks and not dataset.has_masks:
+        raise ValueError(
+            f"{config.model.kind} learns masks, but the {split} part of {data.name!r} has boxes "
+            "only; use a retinanet project, or annotations with segmentation"
         )
-    part = data.train if split == "train" else data.val
-    assert part is not None  # the schema demands it
-    return CocoDataset(
-        part.images,
-        part.annotations,
-        name=data.name,
-        quarantine=quarantine,
-        drop_empty=drop_empty,
-    )
+    return dataset
 
 
 def build_transform(config: schema.DetectionConfig, *, train: bool) -> Transform:
     """Resize, flip and colour for training; resize alone for evaluation."""
     t = config.data.transforms
     if not train:
-        return DetectionTest(t.test_short_side, t.max_long_side)
-    return DetectionTrain(t.short_sides, t.max_long_side, flip=t.flip, color_jitter=t.color_jitter)
+        return partial(_without_keypoints, DetectionTest(t.test_short_side, t.max_long_side))
+    return partial(
+        _without_keypoints,
+        DetectionTrain(t.short_sides, t.max_long_side, flip=t.flip, color_jitter=t.color_jitter),
+    )
+
+
+def _without_keypoints(transform: Transform, sample: Sample, rng: np.random.Generator) -> Sample:
+    """Detectors learn no keypoints, so unknown flip pairs of a data set must not stop them."""
+    return transform(replace(sample, keypoints=None), rng)
 
 
 def largest_input(config: schema.DetectionConfig) -> Size:

@@ -14,6 +14,7 @@ from van_dense.data.loader import LoaderPlan, build_train_loader, resolve_worker
 from van_dense.engine.device import make_accelerator
 from van_dense.engine.job import Job, TrainResult
 from van_dense.engine.log import read_log, setup_logging
+from van_dense.engine.state import find_checkpoint
 from van_dense.engine.trainer import train
 from van_dense.evaluation.oracle import oracle_check
 from van_dense.structures import Batch
@@ -42,6 +43,8 @@ def train_run(config: Config, run_dir: Path, *, resume: bool = False) -> TrainRe
         ValueError: When data, weights or config do not fit, or the oracle check fails.
         RuntimeError: When a loss is not finite or too many images are unreadable.
     """
+    if not resume:
+        find_checkpoint(run_dir, resume)  # before an old run's files are touched
     accelerator = make_accelerator(config.train.precision)
     setup_logging(accelerator.is_main_process)
     experiment = prepare(config, accelerator)

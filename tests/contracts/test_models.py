@@ -1,0 +1,116 @@
+"""What every model of every task must do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from van_dense.data.loader import LoaderPlan, build_train_loader
+from van_dense.models.dense_model import DenseModel
+from van_dense.structures import Batch, Instances, collate
+from van_dense.tasks import TASKS
+
+
+@pytest.fixture
+def config(make_config):
+    return make_config()
+
+
+@pytest.fixture
+def batch(config) -> Batch:
+    task = TASKS[config.task]
+    plan = LoaderPlan(batch_size=2, micro_batch=2)
+    loader = build_train_loader(
+        task.build_dataset(config, "train"), task.build_transform(config, train=True), plan=plan
+    )
+    return next(loader)
+
+
+@pytest.fixture
+def model(config) -> DenseModel:
+    torch.manual_seed(0)
+    task = TASKS[config.task]
+    return task.build_model(config, task.build_dataset(config, "val").info)
+
+
+def without(target: Instances) -> Instances:
+    return target[torch.zeros(len(target), dtype=torch.bool)]
+
+
+def total(losses: dict[str, Tensor]) -> Tensor:
+    return torch.stack(list(losses.values())).sum()
+
+
+def test_losses_are_finite_scalars_and_reach_every_parameter(model, batch):
+    losses = model(batch)
+    assert all(loss.shape == () and loss.isfinite() for loss in losses.values())
+    total(losses).backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize("empty", [(0,), (0, 1)], ids=["half", "all"])
+def test_images_without_targets_give_losses_and_gradients_too(model, batch, empty):
+    targets = [without(t) if i in empty else t for i, t in enumerate(batch.targets)]
+    losses = model(replace(batch, targets=targets))
+    total(losses).backward()
+    assert total(losses).isfinite()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+def test_a_crowd_is_no_target(model, batch):
+    model.eval()  # no sampling of BatchNorm statistics between the two passes
+
+    def losses(targets) -> Tensor:
+        torch.manual_seed(0)
+        return total(model(replace(batch, targets=targets)))
+
+    crowded = [replace(t, crowd=torch.ones(len(t), dtype=torch.bool)) for t in batch.targets]
+    assert torch.equal(losses(crowded), losses([without(t) for t in batch.targets]))
+
+
+def test_forward_means_losses_and_predict_means_results_in_either_mode(model, batch):
+    for mode in (True, False):
+        model.train(mode)
+        assert isinstance(model(batch), dict)
+        assert len(model.predict(batch)) == len(batch)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (37, 101), (150, 33)])
+def test_results_are_in_original_pixels_whatever_the_shape(model, config, size):
+    from van_dense.structures import Sample
+
+    image = np.random.default_rng(0).integers(0, 255, (*size, 3), dtype=np.uint8)
+    sample = Sample(image=image, image_id="x", path="x", orig_size=size)
+    transform = TASKS[config.task].build_transform(config, train=False)
+    small = transform(sample, np.random.default_rng(0))
+    prediction = model.eval().predict(collate([small]))[0]
+    assert prediction.size == size and prediction.image_id == "x"
+    found = prediction.instances
+    if found is not None and len(found):
+        limit = torch.tensor([size[1], size[0]] * 2)
+        assert (found.boxes >= 0).all() and (found.boxes <= limit + 1e-3).all()
+        assert all(tuple(rle["size"]) == size for rle in found.masks or [])
+
+
+def test_broken_weights_raise_instead_of_finding_nothing(model, batch):
+    with torch.no_grad():
+        next(model.backbone.parameters()).fill_(float("nan"))
+    assert not total(model(batch)).isfinite()
+    with pytest.raises(ValueError, match="non-finite"):
+        model.eval().predict(batch)
+
+
+def test_one_image_is_predicted_the_same_alone_and_beside_one_of_its_size(model, config):
+    from van_dense.structures import Sample
+
+    images = np.random.default_rng(0).integers(0, 255, (2, 64, 96, 3), dtype=np.uint8)
+    samples = [Sample(image, i, "x", (64, 96)) for i, image in enumerate(images)]
+    model.eval()
+    alone, pair = model.predict(collate(samples[:1]))[0], model.predict(collate(samples))[0]
+    if alone.instances is not None:
+        assert torch.allclose(alone.instances.scores, pair.instances.scores, atol=1e-5)
+        assert torch.allclose(alone.instances.boxes, pair.instances.boxes, atol=1e-2)

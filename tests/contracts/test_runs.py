@@ -1,0 +1,131 @@
+"""What every training run of every task must do, from config to pictures."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+import van_dense
+from van_dense.api import evaluate_run
+from van_dense.engine.checkpoint import load_checkpoint
+from van_dense.engine.device import make_accelerator
+from van_dense.structures import Prediction
+from van_dense.tasks import TASKS
+from van_dense.tasks.training import plan_run, train_run
+
+
+def test_ground_truth_given_as_prediction_scores_one(make_config):
+    config = make_config()
+    task = TASKS[config.task]
+    dataset = task.build_dataset(config, "val")
+    evaluator = task.evaluator_factory(dataset, config)()
+    for i in range(len(dataset)):
+        prediction = Prediction.from_sample(dataset.raw(i))
+        assert prediction.instances is not None
+        crowd = prediction.instances.crowd
+        found = prediction.instances if crowd is None else prediction.instances[~crowd]
+        evaluator.update([Prediction(prediction.image_id, prediction.size, instances=found)])
+    metrics = evaluator.compute()
+    assert metrics[task.best_metric(config)] == pytest.approx(1.0)
+
+
+def test_a_run_leaves_everything_a_user_looks_for(make_config, tmp_path):
+    config = make_config()
+    result = train_run(config, tmp_path / "run")
+    run = tmp_path / "run"
+    assert result.step == 4 and TASKS[config.task].best_metric(config) in result.metrics
+    for name in ("config.yaml", "log.jsonl", "curves.png", "checkpoints/best.pt"):
+        assert (run / name).is_file(), name
+    folder = run / "eval" / "step_00000004"
+    assert (folder / "pictures" / "overview.png").is_file()
+    assert json.loads((folder / "metrics.json").read_text())
+    assert isinstance(json.loads((folder / "predictions.json").read_text()), list)
+
+    # The run folder alone is enough to evaluate and to predict.
+    again = evaluate_run(run, checkpoint="last", output=tmp_path / "again")
+    assert again == pytest.approx(result.metrics, nan_ok=True)
+    loaded = van_dense.load(run)
+    image = np.zeros((50, 70, 3), dtype=np.uint8)
+    assert [p.size for p in loaded.predict([image, image])] == [(50, 70)] * 2
+    assert van_dense.load_config(run / "config.yaml") == config
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(make_config, tmp_path):
+    # Real models draw too: drop path, sampling of anchors and proposals, augmentation.
+    overrides = ["model.backbone.drop_path=0.3", "train.ema_decay=0.9", "train.clip_norm=1.0"]
+    config = make_config(*overrides)
+    train_run(config, tmp_path / "whole")
+    train_run(config, tmp_path / "parts")
+    last = tmp_path / "parts" / "checkpoints" / "step_00000004.pt"
+    last.unlink()
+    (tmp_path / "parts" / "checkpoints" / "best.pt").unlink()
+    train_run(config, tmp_path / "parts", resume=True)
+
+    whole = load_checkpoint(tmp_path / "whole" / "checkpoints" / "step_00000004.pt")
+    parts = load_checkpoint(last)
+    for name in ("model", "ema"):
+        assert whole[name].keys() == parts[name].keys()
+        assert all(torch.equal(whole[name][key], parts[name][key]) for key in whole[name])
+
+
+def test_the_plan_says_what_will_happen(make_config):
+    text = plan_run(make_config("train.micro_batch=1"))
+    for words in (
+        "2 images a step = 1 process(es) x 2 forward pass(es) x 1 images",
+        "learning rate:",
+        "4 steps",
+        "norm mode:",
+        "weights:",
+        "memory:",
+        "4 -> 2 box",
+        "parameters",
+    ):
+        assert words in text
+
+
+def test_a_wrong_id_map_is_named_before_training(make_config, tmp_path, monkeypatch):
+    config = make_config()
+    task = TASKS[config.task]
+    read = task.build_dataset
+
+    def shifted(config, split):
+        dataset = read(config, split)
+        raw = dataset.raw
+
+        def wrong(index):
+            sample = raw(index)
+            sample.labels = (sample.labels + 1) % dataset.info.num_classes
+            return sample
+
+        monkeypatch.setattr(dataset, "raw", wrong)
+        return dataset
+
+    monkeypatch.setattr(task, "build_dataset", shifted)
+    with pytest.raises(ValueError, match="label"):
+        train_run(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "log.jsonl").exists()
+
+
+def test_a_corrupt_image_is_skipped_counted_and_does_not_stop_training(
+    make_config, tmp_path, sample_root, caplog
+):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for path in (sample_root / "train2017").iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    victim = sorted(folder.iterdir())[0]
+    victim.write_bytes(victim.read_bytes()[:200])
+    config = make_config(f"data.train.images={folder}", "data.max_bad_share=0.5", "train.steps=8")
+    with caplog.at_level(logging.WARNING):
+        assert train_run(config, tmp_path / "run").step == 8
+    lines = [r.message for r in caplog.records if victim.name in r.getMessage()]
+    assert len(lines) == 1
+
+
+def test_the_accelerator_leaves_no_state_behind(make_config):
+    assert make_accelerator("bf16").mixed_precision == "bf16"
+    assert make_accelerator("fp32").mixed_precision == "no"
