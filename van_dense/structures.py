@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TypedDict
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -328,9 +329,11 @@ def collate(samples: Sequence[Sample], size_divisor: int = 32) -> Batch:
 
     height, width = padded_side(0), padded_side(1)
     images = torch.zeros(len(samples), 3, height, width, dtype=torch.uint8)
-    for image, sample in zip(images, samples, strict=True):
+    for image, sample in zip(images.numpy(), samples, strict=True):
+        assert sample.image.dtype == np.uint8  # for another dtype OpenCV would write elsewhere
         h, w = sample.size
-        image[:, :h, :w] = torch.from_numpy(np.ascontiguousarray(sample.image)).permute(2, 0, 1)
+        # 0.3 ms for an image of 800 pixels, against 0.8 with a permuted copy.
+        cv2.split(np.ascontiguousarray(sample.image), list(image[:, :h, :w]))
 
     return Batch(
         images=images,

@@ -5,6 +5,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -310,10 +311,20 @@ def test_signals_to_the_whole_group_leave_the_workers_alive_until_the_loader_end
     before = take(loader, 2)
     workers = multiprocessing.active_children()
     for worker in workers:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            os.kill(worker.pid, number)
+        for name in ("-INT", "-TERM"):  # from another process, as a scheduler sends it
+            subprocess.run(["kill", name, str(worker.pid)], check=True)
     assert_equal(before + take(loader, 12), stream(Pictures(11), PLAN, 14))
     loader.close()
     for worker in workers:
         worker.join(timeout=10)
         assert worker.exitcode == 0
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="needs sigwaitinfo")
+def test_a_training_process_that_ends_with_its_loader_open_takes_the_workers_along() -> None:
+    loader = build_train_loader(Pictures(11), AUGMENT, plan=replace(PLAN, workers=1))
+    take(loader, 1)
+    (worker,) = multiprocessing.active_children()
+    worker.terminate()  # what multiprocessing does at exit, before it waits for the worker
+    worker.join(timeout=10)
+    assert worker.exitcode == 0

@@ -1,0 +1,1 @@
+"""Speed and memory of the toolkit, measured as ratios within one run: tools/benchmark.py."""

@@ -1,0 +1,120 @@
+"""Times and peak memory of calls that are compared with each other.
+
+Machines are shared, and drift by more than the differences looked for. Calls therefore take turns,
+in rounds, and what counts is the median over the rounds of the ratio within a round.
+"""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+Call = Callable[[], object]
+
+
+def time_in_turn(
+    calls: Mapping[str, Call], *, rounds: int, device: torch.device
+) -> dict[str, list[float]]:
+    """Seconds of every call in every round, after a round that warms caches and allocators up.
+
+    Every other round goes backwards, so that none always follows the same call.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    names = list(calls)
+    for _ in range(rounds + 1):
+        for name in names:
+            synchronize(device)
+            began = perf_counter()
+            calls[name]()
+            synchronize(device)
+            seconds[name].append(perf_counter() - began)
+        names.reverse()
+    return {name: values[1:] for name, values in seconds.items()}
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until a GPU has done everything it was asked to."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def compare(
+    seconds: Mapping[str, Sequence[float]], baseline: str, *, images: int
+) -> dict[str, dict[str, Any]]:
+    """Images per second of each call, and its speed-up over ``baseline`` with quartiles."""
+    return {
+        name: {
+            "images_per_s": round(images / median(values), 2),
+            "speedup": spread(np.divide(seconds[baseline], values)),
+        }
+        for name, values in seconds.items()
+    }
+
+
+def spread(values: Sequence[float] | np.ndarray, digits: int = 3) -> dict[str, float]:
+    """Median and quartiles of what several rounds gave."""
+    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75]).tolist()
+    return {
+        "median": round(middle, digits),
+        "quartile_1": round(low, digits),
+        "quartile_3": round(high, digits),
+    }
+
+
+def peak_bytes(call: Call, device: torch.device) -> int:
+    """Largest number of bytes that tensors made by ``call`` hold at one time.
+
+    On a GPU its allocator counts them. On a CPU the results of all operators are followed, those of
+    the backward pass too; scratch memory inside an operator is not seen there.
+    """
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        call()
+        return torch.cuda.max_memory_allocated(device) - before
+    with _TensorBytes() as counter:
+        call()
+    return counter.peak
+
+
+class _TensorBytes(TorchDispatchMode):
+    """Counts the living bytes of the tensors that operators return."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = 0
+        self._now = 0
+        self._alive: set[int] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor):
+                self._follow(leaf.untyped_storage())
+        return result
+
+    def _follow(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._alive:  # a view, or an operator that works in place
+            return
+        self._alive.add(key)
+        self._now += size
+        self.peak = max(self.peak, self._now)
+        weakref.finalize(storage, self._forget, key, size)
+
+    def _forget(self, key: int, size: int) -> None:
+        self._alive.discard(key)
+        self._now -= size

@@ -1,0 +1,133 @@
+"""Images per second of the training loader: stage by stage in one process, and through workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from statistics import median
+from time import perf_counter, process_time
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from van_dense.benchmark.clock import spread
+from van_dense.config import Config
+from van_dense.data.dataset import DenseDataset, Transform
+from van_dense.data.image import read_image
+from van_dense.data.loader import LoaderPlan, build_train_loader, resolve_workers
+from van_dense.engine.plan import make_plan
+from van_dense.structures import collate
+from van_dense.tasks import TASKS
+
+MAX_IMAGES = 240  # of one round
+STAGES = ("decode", "annotations", "transform", "collate")
+
+
+def measure_loader(config: Config, *, rounds: int) -> dict[str, Any]:
+    """Read, transform and collate training images as ``config`` says, on one core a process.
+
+    Args:
+        config: Of the experiment; micro-batch and number of workers are its own.
+        rounds: Passes over the images (at most ``MAX_IMAGES``), after one to warm up.
+    """
+    task = TASKS[config.task]
+    task.prepare_data(config)
+    dataset = task.build_dataset(config, "train")
+    transform = task.build_transform(config, train=True)
+    plan = LoaderPlan(
+        batch_size=config.train.batch_size,
+        micro_batch=make_plan(config.train, num_images=len(dataset), world_size=1).micro_batch,
+        workers=resolve_workers(config.data.workers),
+        size_divisor=config.data.size_divisor,
+        group_by_aspect=config.data.group_by_aspect,
+    )
+    with _one_thread():
+        alone = _in_process(dataset, transform, plan, rounds)
+    return {
+        "data": config.data.name,
+        "images": min(len(dataset), MAX_IMAGES),
+        "short_sides": list(config.data.transforms.short_sides),
+        "masks": dataset.raw(0).masks is not None,
+        "micro_batch": plan.micro_batch,
+        "rounds": rounds,
+        "one_process": alone,
+        "through_workers": _through_workers(dataset, transform, plan, rounds),
+    }
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads[0])
+        cv2.setNumThreads(threads[1])
+
+
+def _in_process(
+    dataset: DenseDataset, transform: Transform, plan: LoaderPlan, rounds: int
+) -> dict[str, Any]:
+    """Milliseconds of an image by stage, and rates of reading and transforming it."""
+    images = np.linspace(0, len(dataset), min(len(dataset), MAX_IMAGES), endpoint=False, dtype=int)
+    passes = [_one_pass(dataset, transform, plan, images.tolist()) for _ in range(rounds + 1)][1:]
+    rates = [1 / (p["decode"] + p["annotations"] + p["transform"]) for p in passes]
+    with_collate = [1 / sum(p[stage] for stage in STAGES) for p in passes]
+    return {
+        "images_per_s": spread(rates, 1),
+        "images_per_s_with_collate": spread(with_collate, 1),
+        "images_per_cpu_s_with_collate": spread([1 / p["cpu"] for p in passes], 1),
+        "ms_per_image": {s: round(1e3 * median(p[s] for p in passes), 2) for s in STAGES},
+    }
+
+
+def _one_pass(
+    dataset: DenseDataset, transform: Transform, plan: LoaderPlan, images: list[int]
+) -> dict[str, float]:
+    """Seconds of an image in each stage, and of the processor in all of them."""
+    seconds = dict.fromkeys((*STAGES, "cpu"), 0.0)
+    for start in range(0, len(images), plan.micro_batch):
+        samples = []
+        for index in images[start : start + plan.micro_batch]:
+            cpu, began = process_time(), perf_counter()
+            sample = dataset.raw(index)
+            read = perf_counter()
+            samples.append(transform(sample, np.random.default_rng((plan.seed, index))))
+            transformed = perf_counter()
+            seconds["cpu"] += process_time() - cpu
+            read_image(sample.path)  # once more, to take the reading of a sample apart
+            decode = perf_counter() - transformed
+            seconds["decode"] += decode
+            seconds["annotations"] += read - began - decode
+            seconds["transform"] += transformed - read
+        cpu, began = process_time(), perf_counter()
+        collate(samples, plan.size_divisor)
+        seconds["collate"] += perf_counter() - began
+        seconds["cpu"] += process_time() - cpu
+    return {stage: value / len(images) for stage, value in seconds.items()}
+
+
+def _through_workers(
+    dataset: DenseDataset, transform: Transform, plan: LoaderPlan, rounds: int
+) -> dict[str, Any]:
+    """Rate at which a process that does nothing else receives batches from its workers."""
+    batches = build_train_loader(dataset, transform, plan=plan)
+    num_batches = max(1, min(len(dataset), MAX_IMAGES) // plan.micro_batch)
+    rates, busy = [], []
+    for _ in range(rounds + 1):  # the first also starts the workers
+        cpu, began = process_time(), perf_counter()
+        for _ in range(num_batches):
+            next(batches)
+        images = num_batches * plan.micro_batch
+        rates.append(images / (perf_counter() - began))
+        busy.append(1e3 * (process_time() - cpu) / images)
+    return {
+        "workers": plan.workers,
+        "images_per_s": spread(rates[1:], 1),
+        "images_per_s_of_a_worker": spread([r / max(1, plan.workers) for r in rates[1:]], 1),
+        "receiving_cpu_ms_per_image": round(median(busy[1:]), 2),
+    }

@@ -1,0 +1,147 @@
+"""What the training loop costs beside a bare one over the same model and batches."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils import clip_grad_norm_
+
+from van_dense.benchmark.backbone import AUTOCAST
+from van_dense.benchmark.clock import spread, synchronize
+from van_dense.config import Config
+from van_dense.data.loader import LoaderPlan, build_train_loader
+from van_dense.engine.device import make_accelerator
+from van_dense.engine.job import Job
+from van_dense.engine.optim import build_optimizer
+from van_dense.engine.plan import TrainPlan, make_plan
+from van_dense.engine.trainer import train
+from van_dense.structures import Batch
+from van_dense.tasks import TASKS
+
+BLOCK = 5  # steps; the trainer writes its log once in each block, more often than by default
+NUM_BATCHES = 4  # different ones, used again and again
+
+
+def measure_trainer(config: Config, *, precision: str, rounds: int) -> dict[str, Any]:
+    """Time blocks of steps of ``engine.trainer.train`` and of a bare loop, in turn.
+
+    Both train their own copy of the model of ``config`` with the same optimiser and clipping on the
+    same batches, which lie in memory. Start-up, evaluation and checkpoints are not counted.
+
+    Args:
+        config: Of the experiment; its data are read for a few batches.
+        precision: Of autocast: "fp32", "bf16" or "fp16".
+        rounds: Blocks of each loop, after one to warm up.
+    """
+    task = TASKS[config.task]
+    task.prepare_data(config)
+    dataset = task.build_dataset(config, "train")
+    settings = config.train.model_copy(
+        update={
+            "epochs": None,
+            "steps": BLOCK * (rounds + 1) + 1,  # one more: a block ends when the next batch is due
+            "micro_batch": None,
+            "precision": precision,
+            "ema_decay": None,
+            "log_every": BLOCK,
+            "save_every": 1e9,
+        }
+    )
+    plan = make_plan(settings, num_images=len(dataset), world_size=1)
+    loader = build_train_loader(
+        dataset,
+        task.build_transform(config, train=True),
+        plan=LoaderPlan(plan.micro_batch, plan.micro_batch, size_divisor=config.data.size_divisor),
+    )
+    torch.manual_seed(config.seed)
+    model = task.build_model(config, dataset.info)
+    bare = BareLoop(copy.deepcopy(model), plan)
+    turns = _Turns(bare, list(islice(loader, NUM_BATCHES)), rounds)
+    with tempfile.TemporaryDirectory() as folder:
+        job = Job(
+            model=model,
+            make_loader=lambda _: turns,
+            evaluate=None,
+            plan=plan,
+            run_dir=Path(folder),
+            seed=config.seed,
+        )
+        train(job, make_accelerator(precision))
+    seconds = turns.seconds[1:]
+    return {
+        "model": f"{config.model.kind} on {config.model.backbone.name}",
+        "batch": plan.micro_batch,
+        "size": list(turns.batches[0].images.shape[-2:]),
+        "precision": precision,
+        "rounds": rounds,
+        "steps_of_a_round": BLOCK,
+        "bare_ms_per_step": spread([1e3 * bare / BLOCK for bare, _ in seconds], 1),
+        "overhead_percent": spread([100 * (ours / bare - 1) for bare, ours in seconds], 2),
+    }
+
+
+class BareLoop:
+    """The shortest loop that trains: forward, backward, clipping if asked for, optimiser."""
+
+    def __init__(self, model: nn.Module, plan: TrainPlan) -> None:
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._model = model.to(self.device).train()
+        if plan.settings.channels_last:
+            self._model.to(memory_format=torch.channels_last)
+        self._optimizer = build_optimizer(self._model, plan.settings.optimizer, plan.lr_at(0))
+        self._parameters = [p for p in self._model.parameters() if p.requires_grad]
+        self._clip_norm = plan.settings.clip_norm
+        self._dtype = AUTOCAST[plan.settings.precision]
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=self._dtype is torch.float16)
+
+    def step(self, batch: Batch) -> None:
+        """Train on one batch."""
+        with torch.autocast(self.device.type, self._dtype, enabled=self._dtype is not None):
+            losses = self._model(batch.to(self.device, non_blocking=True))
+        self._scaler.scale(torch.stack(list(losses.values())).sum()).backward()
+        if self._clip_norm is not None:
+            self._scaler.unscale_(self._optimizer)
+            clip_grad_norm_(self._parameters, self._clip_norm)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self._optimizer.zero_grad()
+
+
+class _Turns:
+    """Batches for the trainer; before each block of them the bare loop trains on the same ones.
+
+    Attributes:
+        batches: In memory.
+        seconds: Of each block: of the bare loop and of the trainer.
+    """
+
+    def __init__(self, bare: BareLoop, batches: Sequence[Batch], rounds: int) -> None:
+        self.batches = batches
+        self.seconds: list[tuple[float, float]] = []
+        self._bare, self._rounds = bare, rounds
+
+    def __iter__(self) -> Iterator[Batch]:
+        for block in range(self._rounds + 1):
+            numbers = range(block * BLOCK, (block + 1) * BLOCK)
+            batches = [self.batches[number % len(self.batches)] for number in numbers]
+            with torch.random.fork_rng():
+                began = self._now()
+                for batch in batches:
+                    self._bare.step(batch)
+                bare = self._now() - began
+            began = self._now()
+            yield from batches
+            self.seconds.append((bare, self._now() - began))
+        yield self.batches[0]
+
+    def _now(self) -> float:
+        synchronize(self._bare.device)
+        return perf_counter()
