@@ -7,6 +7,7 @@ Predictions:   tools/eval_net.py --predictions results.json --annotations gt.jso
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -25,7 +26,8 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"metrics: {path}")
+    if path is not None:
+        print(f"metrics: {path}")
     return 0
 
 
@@ -53,8 +55,9 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def evaluate_run(arguments: argparse.Namespace) -> Path:
-    """Predict the validation part with a trained model and evaluate it."""
+def evaluate_run(arguments: argparse.Namespace) -> Path | None:
+    """Evaluate a trained model; None on all processes of ``torchrun`` but the first."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in train_net.py
     from van_dense.api import evaluate_run
     from van_dense.evaluation.table import load_metrics
 
@@ -62,7 +65,11 @@ def evaluate_run(arguments: argparse.Namespace) -> Path:
     folder = run if run.is_dir() else run.parent
     name = run.stem if run.is_file() else Path(arguments.checkpoint).stem
     output = Path(arguments.output) if arguments.output else folder / "eval" / name
-    evaluate_run(run, checkpoint=arguments.checkpoint, overrides=arguments.overrides, output=output)
+    metrics = evaluate_run(
+        run, checkpoint=arguments.checkpoint, overrides=arguments.overrides, output=output
+    )
+    if not metrics:
+        return None
     path = output / "metrics.json"
     print_tables(*load_metrics(path))
     return path

@@ -17,6 +17,7 @@ from van_dense.data.image import read_image
 from van_dense.dataset_info import DatasetInfo
 from van_dense.engine.checkpoint import best_path, latest_intact, load_checkpoint
 from van_dense.engine.device import make_accelerator
+from van_dense.engine.log import setup_logging
 from van_dense.models.dense_model import DenseModel
 from van_dense.structures import Prediction, Sample, collate
 from van_dense.tasks import TASKS
@@ -149,6 +150,9 @@ def evaluate_run(
         overrides: ``key.path=value`` on top of the stored config, such as other data paths.
         output: Folder for metrics.json, predictions.json and pictures/.
 
+    Returns:
+        The metrics; nothing on all processes of ``torchrun`` but the first.
+
     Raises:
         ValueError: When checkpoint or data do not fit.
     """
@@ -162,5 +166,6 @@ def evaluate_run(
             f"{dataset.info.class_names}; its labels would be compared with the wrong names"
         )
     accelerator = make_accelerator(loaded.config.train.precision)
+    setup_logging(accelerator.is_main_process)
     model = loaded.model.to(accelerator.device)
     return Evaluation(loaded.config, dataset, accelerator).run(model, Path(output))

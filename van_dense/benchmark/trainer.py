@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import tempfile
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
@@ -20,26 +21,27 @@ from van_dense.config import Config
 from van_dense.data.loader import LoaderPlan, build_train_loader
 from van_dense.engine.device import make_accelerator
 from van_dense.engine.job import Job
-from van_dense.engine.optim import build_optimizer
+from van_dense.engine.optim import build_optimizer, set_lr
 from van_dense.engine.plan import TrainPlan, make_plan
 from van_dense.engine.trainer import train
 from van_dense.structures import Batch
 from van_dense.tasks import TASKS
 
-BLOCK = 5  # steps; the trainer writes its log once in each block, more often than by default
+BLOCK = 5  # steps of a round; the trainer writes its log once in each, more often than by default
 NUM_BATCHES = 4  # different ones, used again and again
 
 
 def measure_trainer(config: Config, *, precision: str, rounds: int) -> dict[str, Any]:
-    """Time blocks of steps of ``engine.trainer.train`` and of a bare loop, in turn.
+    """Time ``engine.trainer.train`` and a bare loop, in turn.
 
-    Both train their own copy of the model of ``config`` with the same optimiser and clipping on the
-    same batches, which lie in memory. Start-up, evaluation and checkpoints are not counted.
+    Both train their own copy of the model of ``config`` with the same optimiser, learning rates and
+    clipping on the same batches, which lie in memory; on a CPU the draws of the model are the same
+    as well, and so are the weights at the end. Start-up, evaluation and checkpoints do not count.
 
     Args:
         config: Of the experiment; its data are read for a few batches.
         precision: Of autocast: "fp32", "bf16" or "fp16".
-        rounds: Blocks of each loop, after one to warm up.
+        rounds: Of ``BLOCK`` steps of each loop, after one to warm up.
     """
     task = TASKS[config.task]
     task.prepare_data(config)
@@ -47,7 +49,7 @@ def measure_trainer(config: Config, *, precision: str, rounds: int) -> dict[str,
     settings = config.train.model_copy(
         update={
             "epochs": None,
-            "steps": BLOCK * (rounds + 1) + 1,  # one more: a block ends when the next batch is due
+            "steps": BLOCK * (rounds + 1) + 1,  # one more: a step ends when the next batch is due
             "micro_batch": None,
             "precision": precision,
             "ema_decay": None,
@@ -64,7 +66,7 @@ def measure_trainer(config: Config, *, precision: str, rounds: int) -> dict[str,
     torch.manual_seed(config.seed)
     model = task.build_model(config, dataset.info)
     bare = BareLoop(copy.deepcopy(model), plan)
-    turns = _Turns(bare, list(islice(loader, NUM_BATCHES)), rounds)
+    turns = Turns(bare, list(itertools.islice(loader, NUM_BATCHES)), rounds)
     with tempfile.TemporaryDirectory() as folder:
         job = Job(
             model=model,
@@ -75,7 +77,7 @@ def measure_trainer(config: Config, *, precision: str, rounds: int) -> dict[str,
             seed=config.seed,
         )
         train(job, make_accelerator(precision))
-    seconds = turns.seconds[1:]
+    seconds = np.array(turns.seconds).reshape(rounds + 1, -1, 2).sum(axis=1)[1:]
     return {
         "model": f"{config.model.kind} on {config.model.backbone.name}",
         "batch": plan.micro_batch,
@@ -93,46 +95,53 @@ class BareLoop:
 
     def __init__(self, model: nn.Module, plan: TrainPlan) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._model = model.to(self.device).train()
+        self.model = model.to(self.device).train()
         if plan.settings.channels_last:
-            self._model.to(memory_format=torch.channels_last)
-        self._optimizer = build_optimizer(self._model, plan.settings.optimizer, plan.lr_at(0))
-        self._parameters = [p for p in self._model.parameters() if p.requires_grad]
-        self._clip_norm = plan.settings.clip_norm
+            self.model.to(memory_format=torch.channels_last)
+        self._plan, self._step = plan, 0
+        self._optimizer = build_optimizer(self.model, plan.settings.optimizer, plan.lr)
+        self._parameters = [p for p in self.model.parameters() if p.requires_grad]
         self._dtype = AUTOCAST[plan.settings.precision]
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self._dtype is torch.float16)
 
     def step(self, batch: Batch) -> None:
         """Train on one batch."""
+        set_lr(self._optimizer, self._plan.lr_at(self._step))
         with torch.autocast(self.device.type, self._dtype, enabled=self._dtype is not None):
-            losses = self._model(batch.to(self.device, non_blocking=True))
+            losses = self.model(batch.to(self.device, non_blocking=True))
         self._scaler.scale(torch.stack(list(losses.values())).sum()).backward()
-        if self._clip_norm is not None:
+        if self._plan.settings.clip_norm is not None:
             self._scaler.unscale_(self._optimizer)
-            clip_grad_norm_(self._parameters, self._clip_norm)
+            clip_grad_norm_(self._parameters, self._plan.settings.clip_norm)
         self._scaler.step(self._optimizer)
         self._scaler.update()
         self._optimizer.zero_grad()
+        self._step += 1
 
 
-class _Turns:
-    """Batches for the trainer; before each block of them the bare loop trains on the same ones.
+class Turns:
+    """Batches for the trainer; before each turn of them the bare loop trains on the same ones.
+
+    A turn is one step on a CPU, where others disturb most. On a GPU it is a whole round, so that
+    both loops may run ahead of the GPU.
 
     Attributes:
         batches: In memory.
-        seconds: Of each block: of the bare loop and of the trainer.
+        seconds: Of each turn: of the bare loop and of the trainer.
     """
 
     def __init__(self, bare: BareLoop, batches: Sequence[Batch], rounds: int) -> None:
         self.batches = batches
         self.seconds: list[tuple[float, float]] = []
-        self._bare, self._rounds = bare, rounds
+        self._bare = bare
+        self._steps = 1 if bare.device.type == "cpu" else BLOCK
+        self._num_turns = (rounds + 1) * BLOCK // self._steps
 
     def __iter__(self) -> Iterator[Batch]:
-        for block in range(self._rounds + 1):
-            numbers = range(block * BLOCK, (block + 1) * BLOCK)
-            batches = [self.batches[number % len(self.batches)] for number in numbers]
-            with torch.random.fork_rng():
+        stream = itertools.cycle(self.batches)
+        for _ in range(self._num_turns):
+            batches = list(itertools.islice(stream, self._steps))
+            with torch.random.fork_rng():  # the trainer has just seeded its step
                 began = self._now()
                 for batch in batches:
                     self._bare.step(batch)

@@ -1,0 +1,159 @@
+"""The command everybody knows, as a user runs it: in its own process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from van_dense.engine.log import read_log
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOL = ROOT / "tools" / "train_net.py"
+# RetinaNet draws no samples, so two processes can be compared with one.
+TINY = (
+    "data.sample={train_images: 12, val_images: 5, size: 64, root: data}",
+    "data.train={images: data/train2017, annotations: data/annotations/instances_train2017.json}",
+    "data.val={images: data/val2017, annotations: data/annotations/instances_val2017.json}",
+    "data.transforms={short_sides: [64], test_short_side: 64, max_long_side: 112}",
+    "model.fpn.channels=16",
+    "model.backbone.norm_mode=frozen",
+    "model.backbone.drop_path=0",
+    "model.anchor_sizes=[8, 16, 24, 36, 48]",
+    "train.steps=6",
+    "train.log_every=1",
+    "train.save_every=1",
+    "train.schedule.warmup_steps=0",
+    "data.workers=1",
+)
+
+
+def command(*arguments: str, project: str = "retinanet_van_b0.yaml") -> list[str]:
+    return [str(TOOL), "--config", str(ROOT / "projects" / project), *arguments]
+
+
+def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(
+        arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=250
+    )
+
+
+def losses(run_dir: Path) -> list[float]:
+    return [e["loss"] for e in read_log(run_dir / "log.jsonl") if e["kind"] == "train"]
+
+
+def test_without_coco_it_says_what_is_missing_where_it_looked_and_offers_the_sample(tmp_path):
+    done = run([sys.executable, *command(project="maskrcnn_van_b2.yaml")], tmp_path)
+    assert done.returncode == 2
+    for words in ("data.train.annotations", str(tmp_path), "instances_val2017.json", "--sample"):
+        assert words in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--sample", "train.stepz=5"], "did you mean 'steps'?"),
+        (["--sample", "model.engine=detectron2"], "model.engine"),
+        ([], "--sample"),
+    ],
+)
+def test_mistakes_are_reported_before_torch_is_imported(arguments, words, tmp_path):
+    code = (
+        "import runpy, sys; sys.argv = sys.argv[1:]\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "except SystemExit as e: print(e.code, 'torch' in sys.modules, 'timm' in sys.modules)"
+    )
+    done = run([sys.executable, "-c", code, *command(*arguments)], tmp_path)
+    assert done.stdout.split() == ["2", "False", "False"]
+    assert words in done.stderr
+
+
+def test_a_dry_run_prints_the_plan_and_trains_nothing(tmp_path):
+    done = run([sys.executable, *command("--sample", "--dry-run", *TINY)], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "learning rate:" in done.stdout and "4 -> 2 box" in done.stdout
+    assert not (tmp_path / "runs").exists()
+
+
+def test_two_processes_train_as_one_and_evaluate_the_same(tmp_path):
+    arguments = command("--sample", *TINY, "--output")
+    one = run([sys.executable, *arguments, "one"], tmp_path)
+    assert one.returncode == 0, one.stderr
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    two = run([*launcher, "--master-port", "29653", *arguments, "two"], tmp_path)
+    assert two.returncode == 0, two.stderr
+
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-3)
+    folder = Path("eval") / "step_00000006"
+    counts = [
+        len(json.loads((tmp_path / name / folder / "predictions.json").read_text()))
+        for name in ("one", "two")
+    ]
+    assert counts[0] == pytest.approx(counts[1], abs=2)
+
+
+def test_evaluation_by_two_processes_equals_that_by_one(tmp_path):
+    """The same checkpoint, so the numbers must be the same to the last digit."""
+    trained = run(
+        [sys.executable, *command("--sample", *TINY, "train.steps=2", "--output", "run")], tmp_path
+    )
+    assert trained.returncode == 0, trained.stderr
+    tool = [str(ROOT / "tools" / "eval_net.py"), "run", "eval.batch_size=1", "--output"]
+    one = run([sys.executable, *tool, "one"], tmp_path)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    two = run([*launcher, "--master-port", "29654", *tool, "two"], tmp_path)
+    assert one.returncode == 0 and two.returncode == 0, one.stderr + two.stderr
+    first, second = ((tmp_path / n / "metrics.json").read_text() for n in ("one", "two"))
+    assert json.loads(first) == json.loads(second)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_killed_run_continues_and_ends_as_if_nothing_had_happened(tmp_path):
+    arguments = [sys.executable, *command("--sample", *TINY, "train.steps=12")]
+    whole = run([*arguments, "--output", "whole"], tmp_path)
+    assert whole.returncode == 0, whole.stderr
+
+    process = subprocess.Popen(
+        [*arguments, "--output", "parts"],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.DEVNULL,
+    )
+    log = tmp_path / "parts" / "log.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (log.exists() and len(read_log(log)) >= 4):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    resumed = run([*arguments, "--output", "parts", "--resume"], tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+    results = Path("eval") / "step_00000012" / "predictions.json"
+    assert (tmp_path / "parts" / results).read_text() == (tmp_path / "whole" / results).read_text()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_sigterm_saves_and_prints_how_to_resume(tmp_path):
+    arguments = [sys.executable, *command("--sample", *TINY, "train.steps=500", "--output", "run")]
+    process = subprocess.Popen(
+        arguments,
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    log = tmp_path / "run" / "log.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (log.exists() and len(read_log(log)) >= 2):
+        time.sleep(0.05)
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--config run/config.yaml --output run --resume" in errors.replace("\n", " ")
