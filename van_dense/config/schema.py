@@ -63,6 +63,7 @@ class DetectionData(Section):
     sample: SampleData | None = None  # generate this data set first if it is missing
     quarantine: str | None = None  # list of bad records from tools/check_data.py, left out
     drop_empty: bool = True  # training leaves out images without any box, as mmdet does
+    max_images: Positive | None = None  # only the first images of each part: can it overfit them?
     max_bad_share: Share = 0.01  # more unreadable images than this share stop the run
     transforms: DetectionTransforms = DetectionTransforms()
     size_divisor: Positive = 32  # padded sides are multiples of this

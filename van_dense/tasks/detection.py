@@ -15,7 +15,7 @@ from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
 from van_dense.backbones.build import Backbone, build_backbone
 from van_dense.config import schema
 from van_dense.data.coco import CocoDataset
-from van_dense.data.dataset import DenseDataset, Transform
+from van_dense.data.dataset import DenseDataset, FirstImages, Transform
 from van_dense.data.quarantine import Quarantine
 from van_dense.data.sample_data import write_sample_data
 from van_dense.data.transforms import DetectionTest, DetectionTrain
@@ -146,7 +146,7 @@ def build_dataset(config: schema.DetectionConfig, split: Split) -> DenseDataset:
             f"{config.model.kind} learns masks, but the {split} part of {data.name!r} has boxes "
             "only; use a retinanet project, or annotations with segmentation"
         )
-    return dataset
+    return dataset if data.max_images is None else FirstImages(dataset, data.max_images)
 
 
 def build_transform(config: schema.DetectionConfig, *, train: bool) -> Transform:
