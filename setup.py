@@ -1,8 +1,12 @@
 """Package definition; ``pip install -e '.[all]'`` installs everything."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "van_dense/__init__.py").read_text())[1]
 
 # torch and torchvision must come as a pair from one command: their compiled parts must match.
 CORE = [
@@ -19,7 +23,6 @@ CORE = [
     "pydantic>=2.7",
     "pyyaml>=6.0",
     "safetensors>=0.4",
-    "supervision>=0.25",
     "matplotlib>=3.8",
     "tensorboard>=2.16",
     "rich>=13",
@@ -40,9 +43,9 @@ DEV = [
 
 setup(
     name="van_dense",
-    version="0.1.0",
+    version=VERSION,
     description="Dense prediction around the Visual Attention Network and any timm backbone",
-    long_description=Path("README.md").read_text(encoding="utf-8"),
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",

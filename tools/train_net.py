@@ -20,7 +20,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="on top of the file")
-    return parser.parse_args()
+    return parser.parse_intermixed_args()
 
 
 def main() -> int:
@@ -40,6 +40,8 @@ def main() -> int:
     # beside one busy process a step of the quickstart took 13 s instead of 0.7 s.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Only now torch: a mistake above is reported at once.
+    from van_dense.data.dataset import TooManyBadImages
+    from van_dense.engine.trainer import NonFiniteLoss
     from van_dense.tasks.training import plan_run, train_run
 
     name = Path(arguments.config).stem + ("_sample" if arguments.sample else "")
@@ -49,7 +51,7 @@ def main() -> int:
             print(plan_run(config))
             return 0
         result = train_run(config, run_dir, resume=arguments.resume)
-    except (ValueError, FileNotFoundError, RuntimeError) as error:
+    except (ValueError, FileNotFoundError, NonFiniteLoss, TooManyBadImages) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if result.interrupted:

@@ -58,13 +58,17 @@ class Loaded:
 
         Returns:
             One prediction for each image, in its own pixels.
+
+        Raises:
+            ValueError: When a file cannot be read, or an array is no RGB image.
         """
         several = [images] if isinstance(images, str | Path | np.ndarray) else list(images)
         transform = TASKS[self.config.task].build_transform(self.config, train=False)
         predictions: list[Prediction] = []
         for index, source in enumerate(several):
-            image = source if isinstance(source, np.ndarray) else read_image(Path(source))
             name = f"image {index}" if isinstance(source, np.ndarray) else str(source)
+            image = source if isinstance(source, np.ndarray) else read_image(Path(source))
+            _check_image(image, name)
             sample = Sample(image=image, image_id=name, path=name, orig_size=image.shape[:2])
             sample = transform(sample, np.random.default_rng(0))
             batch = collate([sample], self.config.data.size_divisor).to(self.device)
@@ -73,7 +77,15 @@ class Loaded:
         return predictions
 
 
-def find_checkpoint(run: str | Path, which: str = "best") -> Path:
+def _check_image(image: np.ndarray, name: str) -> None:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+        raise ValueError(
+            f"{name}: expected uint8 (height, width, 3) in RGB order, got {image.dtype} "
+            f"{image.shape}"
+        )
+
+
+def choose_checkpoint(run: str | Path, which: str = "best") -> Path:
     """Checkpoint of a run folder.
 
     Args:
@@ -116,7 +128,7 @@ def load(
     Raises:
         ValueError: When there is no checkpoint, or when it does not fit the config.
     """
-    path = find_checkpoint(run, checkpoint)
+    path = choose_checkpoint(run, checkpoint)
     state = load_checkpoint(path)
     raw = RawConfig()
     raw.merge(state["config"], str(path))
@@ -156,16 +168,18 @@ def evaluate_run(
     Raises:
         ValueError: When checkpoint or data do not fit.
     """
-    loaded = load(run, checkpoint=checkpoint, overrides=overrides)
+    loaded = load(run, checkpoint=checkpoint, overrides=overrides, device="cpu")
+    accelerator = make_accelerator(loaded.config.train.precision)
+    setup_logging(accelerator.is_main_process)
     task = TASKS[loaded.config.task]
-    task.prepare_data(loaded.config)
+    if accelerator.is_main_process:
+        task.prepare_data(loaded.config)
+    accelerator.wait_for_everyone()
     dataset = task.build_dataset(loaded.config, "val")
     if dataset.info.class_names != loaded.info.class_names:
         raise ValueError(
             f"the model knows the classes {loaded.info.class_names}, but the data set has "
             f"{dataset.info.class_names}; its labels would be compared with the wrong names"
         )
-    accelerator = make_accelerator(loaded.config.train.precision)
-    setup_logging(accelerator.is_main_process)
     model = loaded.model.to(accelerator.device)
     return Evaluation(loaded.config, dataset, accelerator).run(model, Path(output))

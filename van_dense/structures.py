@@ -44,7 +44,8 @@ class Sample:
         labels: int64 (N,), 0-based.
         crowd: bool (N,); crowd regions are never targets and are ignored in evaluation.
         masks: uint8 {0, 1} (N, H, W), or None.
-        keypoints: float32 (N, K, 3): x, y in pixels and visibility 0 / 1 / 2, or None.
+        keypoints: float32 (N, K, 3): x, y in pixels (a pixel's centre is at 0.5) and visibility
+            0 / 1 / 2, or None.
         semantic: uint8 or int16 (H, W) label map with 255 = ignore, or None.
         label: Image-level class, or None.
     """
@@ -147,6 +148,12 @@ class Instances:
             },
         )
 
+    def pin_memory(self) -> Instances:
+        """Pin the masks, by far the largest tensors."""
+        if not isinstance(self.masks, Tensor):
+            return self
+        return replace(self, masks=self.masks.pin_memory())
+
     @staticmethod
     def cat(parts: Sequence[Instances]) -> Instances:
         """Join instances of one image; a field is kept only where every part has it.
@@ -224,6 +231,9 @@ class Batch:
         return replace(
             self,
             images=self.images.pin_memory(),
+            targets=None
+            if self.targets is None
+            else [target.pin_memory() for target in self.targets],
             semantic=None if self.semantic is None else self.semantic.pin_memory(),
         )
 

@@ -90,18 +90,23 @@ def test_results_are_in_original_pixels_whatever_the_shape(model, config, size):
     prediction = model.eval().predict(collate([small]))[0]
     assert prediction.size == size and prediction.image_id == "x"
     found = prediction.instances
-    if found is not None and len(found):
-        limit = torch.tensor([size[1], size[0]] * 2)
-        assert (found.boxes >= 0).all() and (found.boxes <= limit + 1e-3).all()
-        assert all(tuple(rle["size"]) == size for rle in found.masks or [])
+    assert found is not None and len(found) > 0
+    limit = torch.tensor([size[1], size[0]] * 2)
+    assert (found.boxes >= 0).all() and (found.boxes <= limit + 1e-3).all()
+    assert all(tuple(rle["size"]) == size for rle in found.masks or [])
 
 
-def test_broken_weights_raise_instead_of_finding_nothing(model, batch):
-    with torch.no_grad():
-        next(model.backbone.parameters()).fill_(float("nan"))
-    assert not total(model(batch)).isfinite()
-    with pytest.raises(ValueError, match="non-finite"):
-        model.eval().predict(batch)
+def test_broken_weights_anywhere_raise_instead_of_finding_nothing(model, batch):
+    model.eval()
+    weights = [p for name, p in model.named_parameters() if name.endswith("weight")]
+    for weight in (weights[0], *weights[-12:]):  # the stem, and all that heads consist of
+        sound = weight.detach().clone()
+        with torch.no_grad():
+            weight.fill_(float("nan"))
+            assert not total(model(batch)).isfinite()
+            with pytest.raises(ValueError, match="non-finite"):
+                model.predict(batch)
+            weight.copy_(sound)
 
 
 def test_one_image_is_predicted_the_same_alone_and_beside_one_of_its_size(model, config):
@@ -111,6 +116,6 @@ def test_one_image_is_predicted_the_same_alone_and_beside_one_of_its_size(model,
     samples = [Sample(image, i, "x", (64, 96)) for i, image in enumerate(images)]
     model.eval()
     alone, pair = model.predict(collate(samples[:1]))[0], model.predict(collate(samples))[0]
-    if alone.instances is not None:
-        assert torch.allclose(alone.instances.scores, pair.instances.scores, atol=1e-5)
-        assert torch.allclose(alone.instances.boxes, pair.instances.boxes, atol=1e-2)
+    assert len(alone.instances) > 0
+    assert torch.allclose(alone.instances.scores, pair.instances.scores, atol=1e-5)
+    assert torch.allclose(alone.instances.boxes, pair.instances.boxes, atol=1e-2)

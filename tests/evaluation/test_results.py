@@ -119,7 +119,7 @@ def test_a_saved_file_evaluates_to_the_same_numbers(tmp_path: Path):
     evaluator = CocoEvaluator(truth, INFO, ("bbox",))
     evaluator.update(predictions)
     path = tmp_path / "eval" / "predictions.json"
-    save_results(path, predictions, INFO)
+    save_results(path, [r for p in predictions for r in to_results(p, INFO)])
     metrics = evaluate_results(truth, load_results(path, truth, "bbox"), "bbox").metrics
     assert 0.1 < metrics["AP"] < 0.9
     computed = list(evaluator.compute().values())

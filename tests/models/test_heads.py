@@ -6,7 +6,7 @@ from torchvision.ops import roi_align
 
 from van_dense.models.fpn import FPN
 from van_dense.models.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
-from van_dense.models.roi_heads import DetectionFilter, crop_masks, pool
+from van_dense.models.roi_heads import crop_masks, pool
 from van_dense.structures import Batch, Instances
 
 
@@ -49,7 +49,7 @@ def test_regions_are_pooled_from_the_level_of_their_size():
         torch.tensor([[0.0, 0, 40, 50]]),
         torch.tensor([[10.0, 10, 240, 240], [0, 0, 120, 120]]),
     ]
-    pooled = pool(features, boxes, 7)
+    pooled = pool(features, boxes, output=7)
     for row, level, image, box in (
         (0, 0, 0, boxes[0][0]),
         (1, 2, 1, boxes[1][0]),
@@ -62,7 +62,7 @@ def test_regions_are_pooled_from_the_level_of_their_size():
 
 def test_pooling_no_region_keeps_the_shape():
     features = [torch.rand(1, 4, 8, 8)] * 4
-    assert pool(features, [torch.zeros(0, 4)], 7).shape == (0, 4, 7, 7)
+    assert pool(features, [torch.zeros(0, 4)], output=7).shape == (0, 4, 7, 7)
 
 
 def make_target(num: int) -> Instances:
@@ -76,7 +76,7 @@ def test_mask_targets_are_cut_by_their_region_across_chunks():
     target = make_target(20)  # more than one chunk
     matched = torch.tensor([0, 19])
     boxes = torch.tensor([[0.0, 0, 20, 10], [0, 19, 40, 29]])
-    crops = crop_masks(target, matched, boxes, 28)
+    crops = crop_masks(target, matched, boxes=boxes, resolution=28)
     assert crops[0].eq(1).all()
     assert crops[1, :, :14].eq(1).all() and crops[1, :, 14:].eq(0).all()
 
@@ -84,26 +84,12 @@ def test_mask_targets_are_cut_by_their_region_across_chunks():
 def test_masks_are_demanded_only_where_there_are_regions():
     boxes_only = Instances(torch.rand(1, 4), torch.tensor([0]))
     assert (
-        crop_masks(boxes_only, torch.zeros(0, dtype=torch.long), torch.zeros(0, 4), 28).shape[0]
+        crop_masks(
+            boxes_only, torch.zeros(0, dtype=torch.long), boxes=torch.zeros(0, 4), resolution=28
+        ).shape[0]
         == 0
     )
     with pytest.raises(ValueError, match="use RetinaNet"):
-        crop_masks(boxes_only, torch.tensor([0]), torch.tensor([[0.0, 0, 5, 5]]), 28)
-
-
-def test_detections_are_thresholded_clipped_and_suppressed_class_by_class():
-    boxes = torch.tensor([[0.0, 0, 50, 50], [1, 1, 50, 50], [30, 30, 90, 90]])
-    scores = torch.tensor([[0.9, 0.02], [0.8, 0.7], [0.6, 0.01]])
-    rule = DetectionFilter(score_threshold=0.05, nms_iou=0.5, max_detections=100)
-    found = rule.per_class(boxes[:, None].repeat(1, 2, 1), scores, (60, 60))
-    assert found.labels.tolist() == [0, 1, 0]  # the second box of class 0 is suppressed
-    assert torch.allclose(found.scores, torch.tensor([0.9, 0.7, 0.6]))
-    assert found.boxes[2].tolist() == [30, 30, 60, 60]
-    assert (
-        len(
-            DetectionFilter(0.05, 0.5, 1).per_class(
-                boxes[:, None].repeat(1, 2, 1), scores, (60, 60)
-            )
+        crop_masks(
+            boxes_only, torch.tensor([0]), boxes=torch.tensor([[0.0, 0, 5, 5]]), resolution=28
         )
-        == 1
-    )

@@ -4,8 +4,11 @@ import torch
 from torch.nn import functional as F
 
 from van_dense.models.postprocess import (
+    DetectionFilter,
+    check_finite,
     paste_mask,
     paste_masks,
+    resize_masks,
     scale_boxes,
     to_predictions,
 )
@@ -18,20 +21,24 @@ def paste_with_grid_sample(mask: torch.Tensor, box: list[float], size: tuple[int
     y = (torch.arange(size[0]) + 0.5 - y0) / (y1 - y0) * 2 - 1
     x = (torch.arange(size[1]) + 0.5 - x0) / (x1 - x0) * 2 - 1
     grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)
-    return F.grid_sample(mask[None, None], grid[None], align_corners=False)[0, 0] >= 0.5
+    return F.grid_sample(mask[None, None], grid[None], align_corners=False)[0, 0]
 
 
+@pytest.mark.parametrize("threshold", [0.5, 0.2])
 @pytest.mark.parametrize(
     "box", [[3.2, 4.7, 20.1, 17.9], [-5.0, -3.0, 12.0, 9.0], [25.0, 20.0, 45.0, 40.0]]
 )
-def test_pasting_equals_bilinear_sampling_at_pixel_centres(box):
+def test_pasting_equals_bilinear_sampling_at_pixel_centres(box, threshold):
     mask = torch.rand(28, 28, generator=torch.Generator().manual_seed(0))
-    expected = paste_with_grid_sample(mask, box, (32, 40)).numpy()
-    assert np.array_equal(paste_mask(mask.numpy(), np.array(box), (32, 40)).astype(bool), expected)
+    expected = (paste_with_grid_sample(mask, box, (32, 40)) >= threshold).numpy()
+    assert np.array_equal(
+        paste_mask(mask.numpy(), np.array(box), size=(32, 40), threshold=threshold).astype(bool),
+        expected,
+    )
 
 
 def test_a_full_mask_fills_its_box_exactly():
-    pasted = paste_mask(np.ones((28, 28), np.float32), np.array([2.0, 3, 10, 7]), (12, 14))
+    pasted = paste_mask(np.ones((28, 28), np.float32), np.array([2.0, 3, 10, 7]), size=(12, 14))
     expected = np.zeros((12, 14))
     expected[3:7, 2:10] = 1
     assert np.array_equal(pasted, expected)
@@ -39,11 +46,11 @@ def test_a_full_mask_fills_its_box_exactly():
 
 @pytest.mark.parametrize("box", [[5.0, 5, 5, 9], [50.0, 50, 60, 60], [-9.0, -9, -1, -1]])
 def test_a_box_without_any_pixel_gives_an_empty_mask(box):
-    assert paste_mask(np.ones((28, 28), np.float32), np.array(box), (12, 14)).sum() == 0
+    assert paste_mask(np.ones((28, 28), np.float32), np.array(box), size=(12, 14)).sum() == 0
 
 
 def test_boxes_scale_by_height_and_width_apart():
-    scaled = scale_boxes(torch.tensor([[10.0, 20, 30, 40]]), (100, 50), (200, 200))
+    scaled = scale_boxes(torch.tensor([[10.0, 20, 30, 40]]), (100, 50), target=(200, 200))
     assert scaled.tolist() == [[40, 40, 120, 80]]
 
 
@@ -73,11 +80,10 @@ def test_non_finite_boxes_raise_with_the_image_id():
     bad = Instances(
         torch.tensor([[0.0, 0, float("nan"), 1]]), torch.tensor([0]), scores=torch.tensor([0.5])
     )
-    with pytest.raises(ValueError, match="image a"):
+    with pytest.raises(ValueError, match=r"non-finite.*\['a'\]"):
         to_predictions(make_batch(), [bad])
 
 
-@pytest.mark.slow
 def test_pasting_a_hundred_masks_at_1333x800_stays_far_below_a_gigabyte():
     import tracemalloc
 
@@ -85,7 +91,33 @@ def test_pasting_a_hundred_masks_at_1333x800_stays_far_below_a_gigabyte():
     corners = torch.rand(100, 2) * 400
     boxes = torch.cat([corners, corners + 300], dim=1)
     tracemalloc.start()
-    paste_masks(torch.rand(100, 28, 28), boxes, (800, 1333))
+    paste_masks(torch.rand(100, 28, 28), boxes, size=(800, 1333))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 50e6
+
+
+def test_detections_are_thresholded_clipped_and_suppressed_class_by_class():
+    boxes = torch.tensor([[0.0, 0, 50, 50], [1, 1, 50, 50], [30, 30, 90, 90]])
+    boxes = boxes[:, None].repeat(1, 2, 1)
+    scores = torch.tensor([[0.9, 0.02], [0.8, 0.7], [0.6, 0.01]])
+    rule = DetectionFilter(score_threshold=0.05, nms_iou=0.5, max_detections=100)
+    found = rule.per_class(boxes, scores, size=(60, 60))
+    assert found.labels.tolist() == [0, 1, 0]  # the second box of class 0 is suppressed
+    assert torch.allclose(found.scores, torch.tensor([0.9, 0.7, 0.6]))
+    assert found.boxes[2].tolist() == [30, 30, 60, 60]
+    assert len(DetectionFilter(0.05, 0.5, 1).per_class(boxes, scores, size=(60, 60))) == 1
+
+
+def test_non_finite_outputs_name_the_images():
+    check_finite([torch.zeros(2), torch.zeros(0)], [7])
+    with pytest.raises(ValueError, match=r"images \[7, 8\]"):
+        check_finite([torch.zeros(2), torch.tensor([float("inf")])], [7, 8])
+
+
+def test_whole_image_masks_are_resized_and_encoded():
+    masks = torch.zeros(2, 10, 20, dtype=torch.uint8)
+    masks[0, :5] = 1
+    resized = decode_masks(resize_masks(masks, (20, 40)), (20, 40))
+    assert resized[0, :10].all() and not resized[0, 10:].any() and not resized[1].any()
+    assert resize_masks(masks[:0], (20, 40)) == []

@@ -100,14 +100,17 @@ class _TensorBytes(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        for leaf in tree_leaves((args, kwargs)):
+            if isinstance(leaf, Tensor):  # if it is unknown, it was there before
+                self._follow(leaf.untyped_storage(), 0)
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor):
-                self._follow(leaf.untyped_storage())
+                self._follow(leaf.untyped_storage(), leaf.untyped_storage().nbytes())
         return result
 
-    def _follow(self, storage: torch.UntypedStorage) -> None:
-        key, size = storage._cdata, storage.nbytes()
+    def _follow(self, storage: torch.UntypedStorage, size: int) -> None:
+        key = storage._cdata
         if key in self._alive:  # a view, or an operator that works in place
             return
         self._alive.add(key)

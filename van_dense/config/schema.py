@@ -8,7 +8,7 @@ This module imports no torch, so that a mistake is reported at once.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -101,19 +101,35 @@ class FPN(Section):
     norm: Literal["none", "group"] = "none"  # after each convolution of the pyramid
 
 
+_Thresholds = TypeVar("_Thresholds", "RPN", "RetinaNetHead")
+
+
+def _ordered(section: _Thresholds) -> _Thresholds:
+    if section.negative_iou > section.positive_iou:
+        raise ValueError(
+            f"negative_iou {section.negative_iou} is above positive_iou {section.positive_iou}; "
+            "an anchor would be background and foreground"
+        )
+    return section
+
+
 class RPN(Section):
     """Region proposals of Mask R-CNN (recipes of mmdet 2.x and PoolFormer)."""
 
-    positive_iou: Share = 0.7  # anchors above are foreground
+    positive_iou: Share = 0.7  # anchors from here on are foreground
     negative_iou: Share = 0.3  # anchors below are background
     min_positive_iou: Share = 0.3  # a box takes its best anchor only from here on
     samples: Positive = 256  # anchors of each image in the loss
     positive_share: Share = 0.5  # of the samples, at most
     train_pre_nms: Positive = 2000  # per level
     train_post_nms: Positive = 1000  # per image
-    test_pre_nms: Positive = 1000
-    test_post_nms: Positive = 1000
-    nms_iou: Share = 0.7
+    test_pre_nms: Positive = 1000  # per level
+    test_post_nms: Positive = 1000  # per image
+    nms_iou: Share = 0.7  # proposals that overlap a better one more than this go
+
+    @model_validator(mode="after")
+    def _thresholds_in_order(self) -> RPN:
+        return _ordered(self)
 
 
 class BoxHead(Section):
@@ -122,16 +138,16 @@ class BoxHead(Section):
     channels: Positive = 1024  # of the two fully connected layers
     positive_iou: Share = 0.5  # proposals from here on are foreground, the others background
     samples: Positive = 512  # proposals of each image in the loss
-    positive_share: Share = 0.25
-    score_threshold: Share = 0.05
-    nms_iou: Share = 0.5
+    positive_share: Share = 0.25  # of the samples, at most
+    score_threshold: Share = 0.05  # detections below go
+    nms_iou: Share = 0.5  # those that overlap a better one of their class more than this go
     max_detections: Positive = 100  # per image
 
 
 class MaskHead(Section):
     """Mask branch of Mask R-CNN."""
 
-    channels: Positive = 256
+    channels: Positive = 256  # of every layer
     convs: Positive = 4  # 3x3 convolutions before the deconvolution
     threshold: Share = 0.5  # of the pasted mask probabilities
 
@@ -141,12 +157,12 @@ class MaskRCNN(Section):
 
     kind: Literal["maskrcnn"]
     engine: Literal["torchvision"] = "torchvision"  # the only engine so far
-    backbone: Backbone
-    fpn: FPN = FPN()
+    backbone: Backbone  # required
+    fpn: FPN = FPN()  # see there
     anchor_sizes: tuple[float, ...] = (32.0, 64.0, 128.0, 256.0, 512.0)  # of P2..P6, pixels
-    rpn: RPN = RPN()
-    box_head: BoxHead = BoxHead()
-    mask_head: MaskHead = MaskHead()
+    rpn: RPN = RPN()  # see there
+    box_head: BoxHead = BoxHead()  # see there
+    mask_head: MaskHead = MaskHead()  # see there
 
 
 class RetinaNetHead(Section):
@@ -154,11 +170,15 @@ class RetinaNetHead(Section):
 
     convs: Positive = 4  # 3x3 convolutions of each tower
     norm: Literal["none", "group"] = "none"  # after each tower convolution
-    positive_iou: Share = 0.5
-    negative_iou: Share = 0.4
-    score_threshold: Share = 0.05
-    nms_iou: Share = 0.5
-    max_detections: Positive = 100
+    positive_iou: Share = 0.5  # anchors from here on are foreground
+    negative_iou: Share = 0.4  # anchors below are background
+    score_threshold: Share = 0.05  # detections below go
+    nms_iou: Share = 0.5  # those that overlap a better one of their class more than this go
+    max_detections: Positive = 100  # per image
+
+    @model_validator(mode="after")
+    def _thresholds_in_order(self) -> RetinaNetHead:
+        return _ordered(self)
 
 
 class RetinaNet(Section):
@@ -166,10 +186,10 @@ class RetinaNet(Section):
 
     kind: Literal["retinanet"]
     engine: Literal["torchvision"] = "torchvision"  # the only engine so far
-    backbone: Backbone
-    fpn: FPN = FPN()
+    backbone: Backbone  # required
+    fpn: FPN = FPN()  # see there
     anchor_sizes: tuple[float, ...] = (32.0, 64.0, 128.0, 256.0, 512.0)  # of P3..P7, pixels
-    head: RetinaNetHead = RetinaNetHead()
+    head: RetinaNetHead = RetinaNetHead()  # see there
 
 
 # ------------------------------------------------------------------------------------ training
@@ -182,9 +202,9 @@ class Optimizer(Section):
     lr: Annotated[float, Field(gt=0)] = 1e-4  # for ``base_batch`` images a step
     base_batch: Positive = 16  # the batch size that ``lr`` was chosen for
     scale_lr: Literal["auto", "none", "linear", "sqrt"] = "auto"  # auto: sqrt Adam, linear SGD
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[float, float] = (0.9, 0.999)  # Adam and AdamW only
     momentum: Share = 0.9  # SGD only
-    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05  # of the parameters that decay
     no_decay: tuple[str, ...] = ("norm",)  # parameters whose name holds one of these
     backbone_lr_factor: Annotated[float, Field(ge=0)] = 1.0  # learning rate of the backbone
 
@@ -192,12 +212,12 @@ class Optimizer(Section):
 class Schedule(Section):
     """Learning rate as a function of the step."""
 
-    name: Literal["step", "poly", "cosine"] = "step"
+    name: Literal["step", "poly", "cosine"] = "step"  # shape after the warm-up
     warmup_steps: Annotated[int, Field(ge=0)] = 500  # linear, always in steps
     warmup_ratio: Share = 0.001  # first factor of the warm-up
     milestones: tuple[float, ...] = (8, 11)  # step: x ``gamma`` after these epochs (or steps)
-    gamma: Annotated[float, Field(gt=0)] = 0.1
-    power: Annotated[float, Field(gt=0)] = 0.9  # poly
+    gamma: Annotated[float, Field(gt=0)] = 0.1  # step: factor at each milestone
+    power: Annotated[float, Field(gt=0)] = 0.9  # poly: (1 - progress) to this power
     min_factor: Share = 0.0  # poly and cosine end at this share of the learning rate
 
 
@@ -208,15 +228,15 @@ class Train(Section):
     steps: Positive | None = None  # ... its number of optimiser steps
     batch_size: Positive = 16  # images of one optimiser step, over all processes
     micro_batch: Positive | None = None  # images of one forward pass; smaller = accumulation
-    optimizer: Optimizer = Optimizer()
-    schedule: Schedule = Schedule()
+    optimizer: Optimizer = Optimizer()  # see there
+    schedule: Schedule = Schedule()  # see there
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # of autocast
     clip_norm: Annotated[float, Field(gt=0)] | None = None  # of the whole gradient
     ema_decay: Share | None = None  # keep and evaluate an average of the weights
     channels_last: bool = False  # memory format of the model
     log_every: Positive = 20  # steps
     eval_every: Annotated[float, Field(gt=0)] | None = 1.0  # none: only at the end
-    save_every: Annotated[float, Field(gt=0)] = 1.0
+    save_every: Annotated[float, Field(gt=0)] = 1.0  # epochs or steps, as eval_every
     keep_last: Positive = 2  # checkpoints, beside the best one
     patience: Positive | None = None  # evaluations without improvement before an early stop
 
@@ -241,9 +261,9 @@ class DetectionEval(Section):
 class DetectionConfig(Section):
     """A complete detection or instance segmentation experiment."""
 
-    task: Literal["detection"]
-    seed: Annotated[int, Field(ge=0)] = 42
-    data: DetectionData
+    task: Literal["detection"]  # required
+    seed: Annotated[int, Field(ge=0)] = 42  # of everything random
+    data: DetectionData  # see there
     model: Annotated[MaskRCNN | RetinaNet, Field(discriminator="kind")]
     train: Train
     eval: DetectionEval = DetectionEval()

@@ -17,6 +17,10 @@ class ReadError(ValueError):
     """One image or its annotation cannot be read; the message names the file and the reason."""
 
 
+class TooManyBadImages(RuntimeError):
+    """More images are unreadable than the config allows; training on the rest would mislead."""
+
+
 class DenseDataset(Protocol):
     """Images with annotations; indices run from 0 to len - 1."""
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from van_dense.data.dataset import DenseDataset, ReadError, Transform
+from van_dense.data.dataset import DenseDataset, ReadError, TooManyBadImages, Transform
 from van_dense.structures import Batch, Sample, collate
 
 logger = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ def build_train_loader(
 
     Raises:
         ValueError: When the data set is empty.
-        RuntimeError: While iterating, when too many images are unreadable.
+        TooManyBadImages: While iterating, when too many images are unreadable.
     """
     if len(dataset) == 0:
         raise ValueError(f"data set {dataset.info.name!r} holds no image to train on")
@@ -145,7 +145,7 @@ def _watch(loader: DataLoader[Batch], num_images: int, max_bad_share: float) -> 
                 logger.warning("unreadable image %d, another stands in: %s", len(bad), message)
         if len(bad) > allowed:
             examples = "; ".join(itertools.islice(bad, 3))
-            raise RuntimeError(
+            raise TooManyBadImages(
                 f"{len(bad)} of {num_images} images are unreadable, more than the share of "
                 f"{max_bad_share:g} that data.max_bad_share allows: {examples}; {_CHECK}"
             )
@@ -194,7 +194,7 @@ class _TrainBatches(Dataset[Batch]):
                 return self._dataset.raw((index + offset) % len(self._dataset))
             except ReadError as error:
                 skipped.append(str(error))
-        raise RuntimeError(f"no image of the data set can be read: {skipped[0]}; {_CHECK}")
+        raise TooManyBadImages(f"no image of the data set can be read: {skipped[0]}; {_CHECK}")
 
 
 class _CountFrom(Sampler[int]):

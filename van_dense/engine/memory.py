@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from van_dense.config.schema import Train
 
 GIB = 2**30
+HALF_PRECISION_SHARE = 0.6  # a guess between 0.5 (all half) and 1 (none)
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class MemoryEstimate:
 
     Attributes:
         states: Weights, gradients, optimiser state and averaged weights.
-        activations: Tensors that the backward pass keeps, for one micro-batch.
+        activations: What the network keeps for its backward pass, for one micro-batch; the losses
+            are not counted.
     """
 
     states: int
@@ -30,15 +32,15 @@ class MemoryEstimate:
         total = self.states + self.activations
         return (
             f"about {total / GIB:.1f} GiB a process = {self.states / GIB:.2f} weights, gradients "
-            f"and optimiser + {self.activations / GIB:.1f} activations; the libraries' own memory "
-            "and short-lived buffers come on top"
+            f"and optimiser + {self.activations / GIB:.1f} activations; losses, short-lived "
+            "buffers and the libraries' own memory come on top"
         )
 
 
 def estimate_memory(
-    model: nn.Module, forward: Callable[[], None], train: Train, micro_batch: int
+    model: nn.Module, forward: Callable[[], None], *, train: Train, micro_batch: int
 ) -> MemoryEstimate:
-    """Estimate a training step by listing what autograd would keep for one image.
+    """Estimate a training step by listing what autograd keeps of the network for one image.
 
     Args:
         model: On the meta device.
@@ -62,6 +64,6 @@ def estimate_memory(
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
         forward()
     one_image = sum(t.untyped_storage().nbytes() for t in kept.values())
-    # Autocast keeps convolution inputs in half precision; norms and losses stay in fp32.
-    share = 1.0 if train.precision == "fp32" else 0.6
+    # Autocast keeps convolution inputs in half precision, but norms in fp32.
+    share = 1.0 if train.precision == "fp32" else HALF_PRECISION_SHARE
     return MemoryEstimate(states, round(one_image * micro_batch * share))

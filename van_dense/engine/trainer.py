@@ -137,7 +137,7 @@ def _to_host(
 ) -> tuple[list[float], bool]:
     """Losses and norm averaged over the processes, and whether any wants to stop.
 
-    This is the only moment of a step in which the CPU waits for the GPU.
+    The loop itself makes the CPU wait for the GPU only here; models may do so too.
     """
     packed = torch.cat([losses, torch.stack([norm, norm.new_tensor(float(stop))])])
     if accelerator.num_processes > 1:

@@ -14,6 +14,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -21,7 +22,7 @@ import numpy as np
 from van_dense.data.coco_json import CocoDict
 from van_dense.dataset_info import DatasetInfo
 from van_dense.evaluation.ground_truth import Kind, annotation_rle
-from van_dense.evaluation.results import FIELD_OF_KIND, Result, to_results
+from van_dense.evaluation.results import FIELD_OF_KIND, Result, save_results, to_results
 from van_dense.structures import Prediction
 
 logger = logging.getLogger(__name__)
@@ -119,6 +120,10 @@ class CocoEvaluator:
     def per_class(self) -> dict[str, dict[str, dict[str, float]]]:
         """For each type and class name: "AP", "AP50" and "AR100" ("AR" for keypoints)."""
         return {kind: scores.per_class for kind, scores in self._evaluate().items()}
+
+    def save(self, folder: Path) -> None:
+        """Write the predictions given so far as predictions.json, a COCO results file."""
+        save_results(folder / "predictions.json", self.results)
 
     def _check(self, prediction: Prediction) -> None:
         image_id = prediction.image_id

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -118,11 +118,10 @@ def _checked_numbers(
     return scores, xywh
 
 
-def save_results(path: str | Path, predictions: Iterable[Prediction], info: DatasetInfo) -> None:
-    """Write predictions as COCO results JSON, which any COCO tool can read."""
-    records = [record for prediction in predictions for record in to_results(prediction, info)]
+def save_results(path: str | Path, results: Sequence[Result]) -> None:
+    """Write records of ``to_results`` as COCO results JSON, which any COCO tool can read."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(json.dumps(records))
+    Path(path).write_text(json.dumps(results))
 
 
 def load_results(path: str | Path, ground_truth: CocoDict, kind: Kind) -> list[Result]:

@@ -16,10 +16,12 @@ from torch import Tensor, nn
 from torchvision.models.detection._utils import BoxCoder, Matcher
 from torchvision.ops import box_iou
 
-from van_dense.structures import Instances
+from van_dense.structures import Instances, Size
 
 OCTAVE_SCALES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
 ASPECT_RATIOS = (0.5, 1.0, 2.0)  # height / width
+IOU_CHUNK = 16  # boxes at once: intermediate results of 1000 boxes and 270k anchors take 5 GB
+PADDING = 32  # mmdet's ``Pad(size_divisor=32)``
 
 __all__ = [
     "ASPECT_RATIOS",
@@ -27,6 +29,7 @@ __all__ = [
     "Anchors",
     "BoxCoder",
     "BoxMatcher",
+    "match_anchors",
     "match_boxes",
     "without_crowd",
 ]
@@ -58,12 +61,15 @@ class Anchors(nn.Module):
             )
         self.strides = tuple(strides)
         self.num_per_cell = len(scales) * len(ratios)
-        self.cells = [_cell_anchors(size, scales, ratios) for size in sizes]
+        for level, size in enumerate(sizes):
+            cell = _cell_anchors(size, scales, ratios)
+            self.register_buffer(f"cell_{level}", cell, persistent=False)
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Anchors (H * W * num_per_cell, 4) of each level, cell by cell in row order."""
         anchors = []
-        for cell, stride, feature in zip(self.cells, self.strides, features, strict=True):
+        for level, (stride, feature) in enumerate(zip(self.strides, features, strict=True)):
+            cell: Tensor = getattr(self, f"cell_{level}")
             height, width = feature.shape[-2:]
             y, x = torch.meshgrid(
                 torch.arange(height, device=feature.device, dtype=torch.float32) * stride,
@@ -71,7 +77,7 @@ class Anchors(nn.Module):
                 indexing="ij",
             )
             shifts = torch.stack([x, y, x, y], dim=-1).view(-1, 1, 4)
-            anchors.append((shifts + cell.to(feature.device)).view(-1, 4))
+            anchors.append((shifts + cell).view(-1, 4))
         return anchors
 
 
@@ -93,11 +99,11 @@ class BoxMatcher(Matcher):
         positive_iou: Candidates from here on are foreground.
         negative_iou: Candidates below are background; those between are left out.
         min_positive_iou: A box also takes its best candidates if their IoU reaches this (mmdet's
-            ``min_pos_iou``); None switches that off.
+            ``min_pos_iou``), even from a box they overlap more; None switches that off.
     """
 
     def __init__(
-        self, positive_iou: float, negative_iou: float, min_positive_iou: float | None
+        self, positive_iou: float, negative_iou: float, *, min_positive_iou: float | None = None
     ) -> None:
         super().__init__(
             positive_iou, negative_iou, allow_low_quality_matches=min_positive_iou is not None
@@ -107,18 +113,41 @@ class BoxMatcher(Matcher):
     def set_low_quality_matches_(
         self, matches: Tensor, all_matches: Tensor, match_quality_matrix: Tensor
     ) -> None:
-        """Give every box its best candidates; a box that touches none takes none."""
+        """Give every box its best candidates; a box that touches none takes none.
+
+        As mmdet's ``gt_max_assign_all`` and unlike Detectron2, the candidate changes to this box;
+        where several boxes share a best candidate, the last one has it.
+        """
         best = match_quality_matrix.max(dim=1, keepdim=True).values
-        good_enough = (best >= self.min_positive_iou) & (best > 0)
-        chosen = ((match_quality_matrix == best) & good_enough).any(dim=0)
-        matches[chosen] = all_matches[chosen]
+        is_best = (match_quality_matrix == best) & (best >= self.min_positive_iou) & (best > 0)
+        chosen = is_best.any(dim=0)
+        last = len(best) - 1 - is_best.flip(0).to(torch.uint8).argmax(dim=0)
+        matches[chosen] = last[chosen]
 
 
 def match_boxes(matcher: BoxMatcher, targets: Instances, candidates: Tensor) -> Tensor:
     """Index int64 (A,) of the matched box; -1 background, -2 neither."""
     if len(targets) == 0:
         return torch.full((len(candidates),), Matcher.BELOW_LOW_THRESHOLD, device=candidates.device)
-    return matcher(box_iou(targets.boxes, candidates))
+    iou = candidates.new_empty(len(targets), len(candidates))
+    for start in range(0, len(targets), IOU_CHUNK):
+        rows = slice(start, start + IOU_CHUNK)
+        iou[rows] = box_iou(targets.boxes[rows], candidates)
+    return matcher(iou)
+
+
+def match_anchors(
+    matcher: BoxMatcher, targets: Instances, anchors: Tensor, *, size: Size
+) -> Tensor:
+    """``match_boxes`` that leaves out anchors in the padding of a batch, as mmdet's valid flags.
+
+    Each image alone is padded to a multiple of 32; anchors centred beyond that belong to no image.
+    """
+    matched = match_boxes(matcher, targets, anchors)
+    height, width = (-(-side // PADDING) * PADDING for side in size)
+    centre = (anchors[:, :2] + anchors[:, 2:]) / 2
+    outside = (centre[:, 0] >= width) | (centre[:, 1] >= height)
+    return matched.masked_fill(outside, Matcher.BETWEEN_THRESHOLDS)
 
 
 def without_crowd(targets: list[Instances] | None) -> list[Instances]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-
 from torch import Tensor, nn
 
-from van_dense.structures import Batch, Prediction
+from van_dense.structures import Batch, Prediction, Size
 
 
 class DenseModel(nn.Module):
@@ -14,13 +12,17 @@ class DenseModel(nn.Module):
 
     backbone: nn.Module
 
-    @abstractmethod
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Weighted scalar losses of a batch with targets; works for images without any target.
 
         This is ``forward`` because DistributedDataParallel wraps nothing else.
         """
+        raise NotImplementedError
 
-    @abstractmethod
     def predict(self, batch: Batch) -> list[Prediction]:
         """Results of each image, in the pixels of the original image, on the CPU."""
+        raise NotImplementedError
+
+    def flops_forward(self, size: Size) -> None:
+        """Run the network once on a zero image, as the paper's tables count it; works on meta."""
+        raise NotImplementedError

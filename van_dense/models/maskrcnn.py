@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from van_dense.models.anchors import without_crowd
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.fpn import FPN
-from van_dense.models.postprocess import check_finite_features, to_predictions
+from van_dense.models.postprocess import check_finite, to_predictions
 from van_dense.models.preprocess import Preprocess
-from van_dense.models.roi_heads import BOX_POOL, MASK_POOL, BoxBranch, MaskBranch
+from van_dense.models.roi_heads import BOX_POOL, MASK_POOL, BoxBranch, MaskBranch, pool
 from van_dense.models.rpn import RPN
 from van_dense.structures import Batch, Prediction, Size
 
@@ -60,7 +60,7 @@ class MaskRCNN(DenseModel):
         proposals = self.rpn.proposals(scored, batch.sizes, self.rpn.train_filter)
         regions = self.box.sample(proposals, targets)
         return {
-            **self.rpn.losses(scored, targets),
+            **self.rpn.losses(scored, targets, batch.sizes),
             **self.box.losses(features, regions, targets),
             **self.mask.losses(features, regions, targets),
         }
@@ -73,10 +73,14 @@ class MaskRCNN(DenseModel):
             ValueError: When the network gives non-finite values.
         """
         features = self.fpn(self.backbone(self.preprocess(batch)))
-        check_finite_features(features, batch)
-        proposals = self.rpn.proposals(self.rpn(features), batch.sizes, self.rpn.test_filter)
-        detections = self.box.detect(features, proposals, batch.sizes)
+        scored = self.rpn(features)
+        check_finite([*scored.objectness, *scored.deltas], batch.image_ids)
+        proposals = self.rpn.proposals(scored, batch.sizes, self.rpn.test_filter)
+        logits, deltas = self.box(pool(features, proposals, output=BOX_POOL))
+        check_finite([logits, deltas], batch.image_ids)
+        detections = self.box.detect(logits, deltas, proposals, sizes=batch.sizes)
         masks = self.mask.probabilities(features, detections)
+        check_finite(masks, batch.image_ids)
         return to_predictions(batch, detections, masks, mask_threshold=self.mask_threshold)
 
     def flops_forward(self, size: Size) -> None:

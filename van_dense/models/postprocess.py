@@ -6,23 +6,48 @@ Legend: N instances, M mask resolution; boxes xyxy pixels; size is (height, widt
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torchvision.ops import batched_nms, clip_boxes_to_image
 
-from van_dense.structures import RLE, Batch, Instances, Prediction, Size
+from van_dense.structures import RLE, Batch, Instances, Prediction, Size, encode_masks
 
 
-def scale_boxes(boxes: Tensor, size: Size, target: Size) -> Tensor:
+@dataclass(frozen=True)
+class DetectionFilter:
+    """From scored boxes to detections: ``score > score_threshold``, NMS by class, the best few."""
+
+    score_threshold: float
+    nms_iou: float
+    max_detections: int
+
+    def per_class(self, boxes: Tensor, scores: Tensor, *, size: Size) -> Instances:
+        """Filter class-specific boxes (R, C, 4) with scores (R, C)."""
+        region, label = (scores > self.score_threshold).nonzero(as_tuple=True)
+        return self.labelled(boxes[region, label], scores[region, label], labels=label, size=size)
+
+    def labelled(self, boxes: Tensor, scores: Tensor, *, labels: Tensor, size: Size) -> Instances:
+        """Filter boxes (R, 4) above the threshold with scores (R,) and labels (R,)."""
+        boxes = clip_boxes_to_image(boxes, size)
+        solid = ((boxes[:, 2:] - boxes[:, :2]) > 0).all(dim=1)
+        boxes, scores, labels = boxes[solid], scores[solid], labels[solid]
+        kept = batched_nms(boxes, scores, labels, self.nms_iou)[: self.max_detections]
+        return Instances(boxes=boxes[kept], labels=labels[kept], scores=scores[kept])
+
+
+def scale_boxes(boxes: Tensor, size: Size, *, target: Size) -> Tensor:
     """Scale boxes from an image of ``size`` to the same image at ``target`` size."""
     factor_y, factor_x = target[0] / size[0], target[1] / size[1]
     return boxes * boxes.new_tensor([factor_x, factor_y, factor_x, factor_y])
 
 
-def paste_mask(mask: np.ndarray, box: np.ndarray, size: Size, threshold: float = 0.5) -> np.ndarray:
+def paste_mask(
+    mask: np.ndarray, box: np.ndarray, *, size: Size, threshold: float = 0.5
+) -> np.ndarray:
     """Resample one mask into its box and threshold it.
 
     Bilinear sampling at pixel centres, zero outside the mask, as ``grid_sample`` with
@@ -42,8 +67,10 @@ def paste_mask(mask: np.ndarray, box: np.ndarray, size: Size, threshold: float =
     x0, y0, x1, y1 = box.tolist()
     if x1 <= x0 or y1 <= y0:
         return pasted
-    left, top = max(int(x0), 0), max(int(y0), 0)
-    right, bottom = min(int(np.ceil(x1)), size[1]), min(int(np.ceil(y1)), size[0])
+    # Bilinear sampling reaches half a cell beyond the box, which a low threshold shows.
+    reach_x, reach_y = (x1 - x0) / len(mask) / 2, (y1 - y0) / len(mask) / 2
+    left, right = max(int(x0 - reach_x), 0), min(int(np.ceil(x1 + reach_x)), size[1])
+    top, bottom = max(int(y0 - reach_y), 0), min(int(np.ceil(y1 + reach_y)), size[0])
     if right <= left or bottom <= top:
         return pasted
     rows = _bilinear_weights(np.arange(top, bottom), y0, y1, len(mask))
@@ -59,22 +86,23 @@ def _bilinear_weights(pixels: np.ndarray, start: float, end: float, cells: int) 
     return np.maximum(0.0, 1.0 - distance).astype(np.float32)
 
 
-def paste_masks(masks: Tensor, boxes: Tensor, size: Size, threshold: float = 0.5) -> list[RLE]:
+def paste_masks(masks: Tensor, boxes: Tensor, *, size: Size, threshold: float = 0.5) -> list[RLE]:
     """Paste masks (N, M, M) one by one and encode each at once: memory of a single bitmap."""
     from pycocotools import mask as mask_utils
 
     return [
-        mask_utils.encode(paste_mask(mask, box, size, threshold))
+        mask_utils.encode(paste_mask(mask, box, size=size, threshold=threshold))
         for mask, box in zip(masks.cpu().numpy(), boxes.cpu().numpy(), strict=True)
     ]
 
 
-def resize_masks(masks: Tensor, size: Size) -> Tensor:
-    """Resize whole-image bitmaps uint8 (N, H, W) to ``size``, area-weighted and thresholded."""
-    if len(masks) == 0:
-        return masks.new_zeros((0, *size))
-    resized = F.interpolate(masks[:, None].float(), size, mode="bilinear", antialias=True)
-    return (resized[:, 0] >= 0.5).to(torch.uint8)
+def resize_masks(masks: Tensor, size: Size) -> list[RLE]:
+    """Resize whole-image bitmaps uint8 (N, H, W) one by one, area-weighted, and encode each."""
+    rles: list[RLE] = []
+    for mask in masks[:, None, None]:
+        resized = F.interpolate(mask.float(), size, mode="bilinear", antialias=True)
+        rles += encode_masks((resized[0] >= 0.5).to(torch.uint8))
+    return rles
 
 
 def to_predictions(
@@ -98,11 +126,12 @@ def to_predictions(
     predictions = []
     for i, found in enumerate(detections):
         original = batch.orig_sizes[i]
-        boxes = scale_boxes(found.boxes, batch.sizes[i], original).cpu()
-        _check_finite(boxes, found.scores, batch.image_ids[i])
+        boxes = scale_boxes(found.boxes, batch.sizes[i], target=original).cpu()
+        check_finite([boxes], batch.image_ids[i : i + 1])
         masks = None
         if mask_probabilities is not None:
-            masks = paste_masks(mask_probabilities[i].float(), boxes, original, mask_threshold)
+            probabilities = mask_probabilities[i].float()
+            masks = paste_masks(probabilities, boxes, size=original, threshold=mask_threshold)
         predictions.append(
             Prediction(
                 image_id=batch.image_ids[i],
@@ -113,19 +142,14 @@ def to_predictions(
     return predictions
 
 
-def check_finite_features(features: Sequence[Tensor], batch: Batch) -> None:
-    """Raise where feature maps are not finite: NaN scores would vanish in the thresholds.
+def check_finite(outputs: Sequence[Tensor], image_ids: Sequence[int | str]) -> None:
+    """Raise where raw outputs are not finite: NaN scores would vanish in the thresholds.
 
     Raises:
         ValueError: With the image ids of the batch.
     """
-    if not torch.stack([f.isfinite().all() for f in features]).all():
+    if not torch.stack([output.isfinite().all() for output in outputs]).all():
         raise ValueError(
-            f"the network gives non-finite features for the images {batch.image_ids}; "
+            f"the network gives non-finite outputs for the images {list(image_ids)}; "
             "the weights hold NaN or infinity, or the precision overflows (try fp32 or bf16)"
         )
-
-
-def _check_finite(boxes: Tensor, scores: Tensor | None, image_id: int | str) -> None:
-    if not boxes.isfinite().all() or (scores is not None and not scores.isfinite().all()):
-        raise ValueError(f"image {image_id}: the network gives non-finite boxes or scores")

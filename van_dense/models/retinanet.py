@@ -13,21 +13,18 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import sigmoid_focal_loss
 from torchvision.ops.misc import Conv2dNormActivation
 
-from van_dense.models.anchors import Anchors, BoxCoder, BoxMatcher, match_boxes, without_crowd
+from van_dense.models.anchors import Anchors, BoxCoder, BoxMatcher, match_anchors, without_crowd
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.fpn import FPN, Norm, norm_layer
-from van_dense.models.losses import l1_sum, synced_count
-from van_dense.models.postprocess import check_finite_features, to_predictions
+from van_dense.models.losses import focal_sum, l1_sum, synced_count
+from van_dense.models.postprocess import DetectionFilter, check_finite, to_predictions
 from van_dense.models.preprocess import Preprocess
-from van_dense.models.roi_heads import DetectionFilter
 from van_dense.structures import Batch, Instances, Prediction, Size
 
 STRIDES = (8, 16, 32, 64, 128)
 PRIOR = 0.01  # foreground probability at the start, so that easy background does not swamp it
-FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0  # the paper's, and mmdet's
 PRE_NMS = 1000  # best scores of each level that are decoded at all
 
 
@@ -113,19 +110,12 @@ class RetinaNet(DenseModel):
         anchors = torch.cat(self.anchors(features))
         class_loss = box_loss = deltas.sum() * 0
         num_positive = 0
-        for image, target in enumerate(targets):
-            matched = match_boxes(self.matcher, target, anchors)
+        for image, (target, size) in enumerate(zip(targets, batch.sizes, strict=True)):
+            matched = match_anchors(self.matcher, target, anchors, size=size)
             positive = (matched >= 0).nonzero()[:, 0]
-            considered = matched != BoxMatcher.BETWEEN_THRESHOLDS
-            wanted_class = torch.zeros_like(logits[image])
-            wanted_class[positive, target.labels[matched[positive]]] = 1.0
-            class_loss = class_loss + sigmoid_focal_loss(
-                logits[image][considered],
-                wanted_class[considered],
-                alpha=FOCAL_ALPHA,
-                gamma=FOCAL_GAMMA,
-                reduction="sum",
-            )
+            labels = target.labels[matched[positive]]
+            ignored = matched == BoxMatcher.BETWEEN_THRESHOLDS
+            class_loss = class_loss + focal_sum(logits[image], positive, labels, ignored)
             wanted_box = self.coder.encode_single(
                 target.boxes[matched[positive]], anchors[positive]
             )
@@ -142,8 +132,8 @@ class RetinaNet(DenseModel):
             ValueError: When the network gives non-finite values.
         """
         features = self.fpn(self.backbone(self.preprocess(batch))[1:])
-        check_finite_features(features, batch)
         logits, deltas = self.head(features)
+        check_finite([*logits, *deltas], batch.image_ids)
         anchors = self.anchors(features)
         detections = [
             self._detect([lo[i] for lo in logits], [d[i] for d in deltas], anchors, size)
@@ -162,7 +152,9 @@ class RetinaNet(DenseModel):
             labels.append(flat % level_logits.shape[1])
             scores.append(score[: len(flat)])  # topk sorts, so the kept ones come first
             boxes.append(self.coder.decode_single(level_deltas[anchor], level_anchors[anchor]))
-        return self.rule.labelled(torch.cat(boxes), torch.cat(scores), torch.cat(labels), size)
+        return self.rule.labelled(
+            torch.cat(boxes), torch.cat(scores), labels=torch.cat(labels), size=size
+        )
 
     def flops_forward(self, size: Size) -> None:
         """Run backbone, pyramid and towers on one zero image."""

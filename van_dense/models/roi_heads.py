@@ -15,10 +15,11 @@ from torch.nn import functional as F
 from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
 from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
-from torchvision.ops import batched_nms, clip_boxes_to_image, roi_align
+from torchvision.ops import roi_align
 
 from van_dense.models.anchors import BoxCoder, BoxMatcher, match_boxes
 from van_dense.models.losses import l1_sum, synced_count
+from van_dense.models.postprocess import DetectionFilter
 from van_dense.structures import Instances, Size
 
 BOX_POOL, MASK_POOL = 7, 14
@@ -38,7 +39,7 @@ class Regions:
     matched: Tensor
 
 
-def pool(features: Sequence[Tensor], boxes: Sequence[Tensor], output: int) -> Tensor:
+def pool(features: Sequence[Tensor], boxes: Sequence[Tensor], *, output: int) -> Tensor:
     """RoIAlign (R, channels, output, output) of boxes from P2..P5, half-pixel aligned.
 
     The level is floor(4 + log2(sqrt(area) / 224)), within 2..5 (FPN paper, eq. 1). torchvision's
@@ -48,34 +49,12 @@ def pool(features: Sequence[Tensor], boxes: Sequence[Tensor], output: int) -> Te
     rois = torch.cat([image_index, torch.cat(list(boxes))], dim=1)
     side = ((rois[:, 3] - rois[:, 1]) * (rois[:, 4] - rois[:, 2])).clamp(min=0).sqrt()
     level = (4 + torch.log2(side / 224 + 1e-8)).floor().clamp(2, 5).long() - 2
-    pooled = features[0].new_zeros(len(rois), features[0].shape[1], output, output)
-    for index, feature in enumerate(features[:4]):
-        here = (level == index).nonzero()[:, 0]
-        maps = roi_align(feature, rois[here], output, 0.25 / 2**index, 0, aligned=True)
-        pooled = pooled.index_copy(0, here, maps.to(pooled.dtype))
-    return pooled
-
-
-@dataclass(frozen=True)
-class DetectionFilter:
-    """From scored boxes to detections: ``score > score_threshold``, NMS by class, the best few."""
-
-    score_threshold: float
-    nms_iou: float
-    max_detections: int
-
-    def per_class(self, boxes: Tensor, scores: Tensor, size: Size) -> Instances:
-        """Filter class-specific boxes (R, C, 4) with scores (R, C)."""
-        region, label = (scores > self.score_threshold).nonzero(as_tuple=True)
-        return self.labelled(boxes[region, label], scores[region, label], label, size)
-
-    def labelled(self, boxes: Tensor, scores: Tensor, labels: Tensor, size: Size) -> Instances:
-        """Filter boxes (R, 4) above the threshold with scores (R,) and labels (R,)."""
-        boxes = clip_boxes_to_image(boxes, size)
-        solid = ((boxes[:, 2:] - boxes[:, :2]) > 0).all(dim=1)
-        boxes, scores, labels = boxes[solid], scores[solid], labels[solid]
-        kept = batched_nms(boxes, scores, labels, self.nms_iou)[: self.max_detections]
-        return Instances(boxes=boxes[kept], labels=labels[kept], scores=scores[kept])
+    here = [(level == index).nonzero()[:, 0] for index in range(4)]
+    pooled = [
+        roi_align(feature, rois[index], output, 0.25 / 2**i, 0, aligned=True)
+        for i, (feature, index) in enumerate(zip(features, here, strict=False))
+    ]
+    return torch.cat(pooled)[torch.cat(here).argsort()]
 
 
 class BoxBranch(nn.Module):
@@ -146,7 +125,7 @@ class BoxBranch(nn.Module):
         self, features: Sequence[Tensor], regions: Sequence[Regions], targets: Sequence[Instances]
     ) -> dict[str, Tensor]:
         """Cross entropy and class-specific L1, both divided by the number of regions."""
-        logits, deltas = self(pool(features, [r.boxes for r in regions], BOX_POOL))
+        logits, deltas = self(pool(features, [r.boxes for r in regions], output=BOX_POOL))
         labels = torch.cat([r.labels for r in regions])
         wanted = torch.cat(
             [
@@ -165,20 +144,29 @@ class BoxBranch(nn.Module):
 
     def detect(
         self,
-        features: Sequence[Tensor],
+        logits: Tensor,
+        deltas: Tensor,
         proposals: Sequence[Tensor],
+        *,
         sizes: Sequence[Size],
     ) -> list[Instances]:
-        """Final boxes of each image: threshold, class-wise NMS, best first."""
-        logits, deltas = self(pool(features, proposals, BOX_POOL))
+        """Final boxes of each image: threshold, class-wise NMS, best first.
+
+        Args:
+            logits: (R, C + 1) of all proposals.
+            deltas: (R, C * 4) of all proposals.
+            proposals: (P, 4) of each image.
+            sizes: Boxes are clipped to them.
+        """
         counts = [len(p) for p in proposals]
         scores = logits.softmax(dim=1)[:, :-1].split(counts)
         boxes = [
-            self.coder.decode_single(d, p).view(len(p), -1, 4)
+            self.coder.decode_single(d, p).view(len(p), self.num_classes, 4)
             for d, p in zip(deltas.split(counts), proposals, strict=True)
         ]
         return [
-            self.rule.per_class(b, s, size) for b, s, size in zip(boxes, scores, sizes, strict=True)
+            self.rule.per_class(b, s, size=size)
+            for b, s, size in zip(boxes, scores, sizes, strict=True)
         ]
 
 
@@ -196,6 +184,8 @@ class MaskBranch(nn.Module):
         super().__init__()
         self.head = MaskRCNNHeads(in_channels, [channels] * convs, dilation=1)
         self.predictor = MaskRCNNPredictor(channels, channels, num_classes)
+        for layer in (self.predictor.conv5_mask, self.predictor.mask_fcn_logits):
+            nn.init.zeros_(layer.bias)  # as mmdet; torchvision keeps PyTorch's random ones
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Mask logits (R, C, M, M) of pooled maps."""
@@ -209,11 +199,11 @@ class MaskBranch(nn.Module):
         foreground = [r.labels < num_classes for r in regions]
         boxes = [r.boxes[fg] for r, fg in zip(regions, foreground, strict=True)]
         labels = torch.cat([r.labels[fg] for r, fg in zip(regions, foreground, strict=True)])
-        logits = self(pool(features, boxes, MASK_POOL))
+        logits = self(pool(features, boxes, output=MASK_POOL))
         logits = logits[torch.arange(len(labels), device=labels.device), labels]
         wanted = torch.cat(
             [
-                crop_masks(t, r.matched[fg], b, logits.shape[-1])
+                crop_masks(t, r.matched[fg], boxes=b, resolution=logits.shape[-1])
                 for t, r, fg, b in zip(targets, regions, foreground, boxes, strict=True)
             ]
         )
@@ -225,13 +215,13 @@ class MaskBranch(nn.Module):
     ) -> list[Tensor]:
         """Mask probabilities (N, M, M) of the detected class, for each image."""
         labels = torch.cat([d.labels for d in detections])
-        logits = self(pool(features, [d.boxes for d in detections], MASK_POOL))
+        logits = self(pool(features, [d.boxes for d in detections], output=MASK_POOL))
         chosen = logits[torch.arange(len(labels), device=labels.device), labels].sigmoid()
         return list(chosen.split([len(d) for d in detections]))
 
 
 @torch.no_grad()
-def crop_masks(target: Instances, matched: Tensor, boxes: Tensor, resolution: int) -> Tensor:
+def crop_masks(target: Instances, matched: Tensor, *, boxes: Tensor, resolution: int) -> Tensor:
     """Cut the matched masks by boxes (R, 4) to float {0, 1} (R, M, M).
 
     Few masks are converted to float at a time: a crowded image has a hundred of a megapixel each.

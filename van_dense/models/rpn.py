@@ -16,7 +16,7 @@ from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
 from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
-from van_dense.models.anchors import Anchors, BoxCoder, BoxMatcher, match_boxes
+from van_dense.models.anchors import Anchors, BoxCoder, BoxMatcher, match_anchors
 from van_dense.models.losses import l1_sum, synced_count
 from van_dense.structures import Instances, Size
 
@@ -79,17 +79,19 @@ class RPN(nn.Module):
             anchors=self.anchors(features),
         )
 
-    def losses(self, output: RPNOutput, targets: Sequence[Instances]) -> dict[str, Tensor]:
+    def losses(
+        self, output: RPNOutput, targets: Sequence[Instances], sizes: Sequence[Size]
+    ) -> dict[str, Tensor]:
         """Binary cross entropy and L1 over sampled anchors, divided by their number."""
         anchors = torch.cat(output.anchors)
         objectness = torch.cat(output.objectness, dim=1)
         deltas = torch.cat(output.deltas, dim=1)
         class_loss = box_loss = objectness.sum() * 0
         num_sampled = 0
-        for image, target in enumerate(targets):
-            matched = match_boxes(self.matcher, target, anchors)
+        for image, (target, size) in enumerate(zip(targets, sizes, strict=True)):
+            matched = match_anchors(self.matcher, target, anchors, size=size)
             # The sampler reads 1 as foreground, 0 as background, -1 as neither.
-            kind = torch.where(matched >= 0, 1, torch.where(matched == -1, 0, -1))
+            kind = (matched >= 0).long() - (matched == BoxMatcher.BETWEEN_THRESHOLDS).long()
             positive, negative = (mask[0].nonzero()[:, 0] for mask in self.sampler([kind]))
             sampled = torch.cat([positive, negative])
             wanted = self.coder.encode_single(target.boxes[matched[positive]], anchors[positive])

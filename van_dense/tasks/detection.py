@@ -21,16 +21,16 @@ from van_dense.data.sample_data import write_sample_data
 from van_dense.data.transforms import DetectionTest, DetectionTrain
 from van_dense.data.yolo import YoloDataset
 from van_dense.dataset_info import DatasetInfo
-from van_dense.evaluation.coco import CocoEvaluator, Kind
+from van_dense.evaluation.coco import METRICS_OF_KIND, CocoEvaluator, Kind
 from van_dense.evaluation.ground_truth import coco_ground_truth
 from van_dense.models import maskrcnn, retinanet
 from van_dense.models.anchors import OCTAVE_SCALES, Anchors, BoxMatcher, without_crowd
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.fpn import FPN
-from van_dense.models.postprocess import resize_masks, to_predictions
-from van_dense.models.roi_heads import BoxBranch, DetectionFilter, MaskBranch
+from van_dense.models.postprocess import DetectionFilter, resize_masks, to_predictions
+from van_dense.models.roi_heads import BoxBranch, MaskBranch
 from van_dense.models.rpn import RPN, ProposalFilter
-from van_dense.structures import Batch, Prediction, Sample, Size, encode_masks
+from van_dense.structures import Batch, Prediction, Sample, Size
 
 Split = Literal["train", "val"]
 
@@ -63,7 +63,9 @@ def _mask_rcnn(config: schema.MaskRCNN, num_classes: int) -> maskrcnn.MaskRCNN:
         rpn=RPN(
             channels,
             Anchors(config.anchor_sizes, maskrcnn.STRIDES),
-            matcher=BoxMatcher(rpn.positive_iou, rpn.negative_iou, rpn.min_positive_iou),
+            matcher=BoxMatcher(
+                rpn.positive_iou, rpn.negative_iou, min_positive_iou=rpn.min_positive_iou
+            ),
             sampler=BalancedPositiveNegativeSampler(rpn.samples, rpn.positive_share),
             train_filter=ProposalFilter(rpn.train_pre_nms, rpn.train_post_nms, rpn.nms_iou),
             test_filter=ProposalFilter(rpn.test_pre_nms, rpn.test_post_nms, rpn.nms_iou),
@@ -72,7 +74,7 @@ def _mask_rcnn(config: schema.MaskRCNN, num_classes: int) -> maskrcnn.MaskRCNN:
             channels,
             num_classes,
             channels=box.channels,
-            matcher=BoxMatcher(box.positive_iou, box.positive_iou, None),
+            matcher=BoxMatcher(box.positive_iou, box.positive_iou),
             sampler=BalancedPositiveNegativeSampler(box.samples, box.positive_share),
             rule=DetectionFilter(box.score_threshold, box.nms_iou, box.max_detections),
         ),
@@ -101,7 +103,7 @@ def _retinanet(config: schema.RetinaNet, num_classes: int) -> retinanet.RetinaNe
             norm=head.norm,
         ),
         anchors=anchors,
-        matcher=BoxMatcher(head.positive_iou, head.negative_iou, 0.0),
+        matcher=BoxMatcher(head.positive_iou, head.negative_iou, min_positive_iou=0.0),
         rule=DetectionFilter(head.score_threshold, head.nms_iou, head.max_detections),
     )
 
@@ -196,17 +198,26 @@ def perfect_predictions(batch: Batch) -> list[Prediction]:
     Raises:
         ValueError: When the batch has no targets.
     """
-    predictions = to_predictions(batch, without_crowd(batch.targets))
+    targets = without_crowd(batch.targets)
     perfect = []
-    for prediction, target in zip(predictions, without_crowd(batch.targets), strict=True):
+    for prediction, target in zip(to_predictions(batch, targets), targets, strict=True):
         assert prediction.instances is not None  # to_predictions fills it
         masks = None
         if isinstance(target.masks, Tensor):
-            masks = encode_masks(resize_masks(target.masks, prediction.size))
+            masks = resize_masks(target.masks, prediction.size)
         perfect.append(replace(prediction, instances=replace(prediction.instances, masks=masks)))
     return perfect
 
 
 def best_metric(config: schema.DetectionConfig) -> str:
-    """Name of the metric that chooses the best checkpoint."""
-    return config.eval.best_metric or f"{metric_types(config)[-1]}/AP"
+    """Name of the metric that chooses the best checkpoint.
+
+    Raises:
+        ValueError: When the config names none that is measured.
+    """
+    types = metric_types(config)
+    known = [f"{kind}/{metric}" for kind in types for metric in METRICS_OF_KIND[kind]]
+    metric = config.eval.best_metric or f"{types[-1]}/AP"
+    if metric not in known:
+        raise ValueError(f"eval.best_metric: {metric!r} is not measured; choose one of {known}")
+    return metric

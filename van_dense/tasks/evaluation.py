@@ -6,15 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from accelerate import Accelerator
-from torch import nn
 
 from van_dense.config import Config
 from van_dense.data.dataset import DenseDataset
 from van_dense.data.loader import build_eval_loader, resolve_workers
 from van_dense.engine.inference import predict_chunks
 from van_dense.evaluation.coco import CocoEvaluator
-from van_dense.evaluation.results import save_results
 from van_dense.evaluation.table import save_metrics
+from van_dense.models.dense_model import DenseModel
 from van_dense.structures import Prediction
 from van_dense.tasks import TASKS
 from van_dense.visualize.sheet import save_comparisons
@@ -35,7 +34,7 @@ class Evaluation:
         self._transform = task.build_transform(config, train=False)
         self.make_evaluator: Callable[[], CocoEvaluator] = task.evaluator_factory(dataset, config)
 
-    def run(self, model: nn.Module, folder: Path) -> dict[str, float]:
+    def run(self, model: DenseModel, folder: Path) -> dict[str, float]:
         """Predict, score and draw.
 
         Writes metrics.json, predictions.json (COCO results) and pictures/ into ``folder``.
@@ -55,7 +54,7 @@ class Evaluation:
         )
         evaluator = self.make_evaluator()
         predictions: list[Prediction] = []
-        for chunk in predict_chunks(model, loader, self._accelerator):  # type: ignore[arg-type]
+        for chunk in predict_chunks(model, loader, self._accelerator):
             evaluator.update(chunk)
             predictions += chunk
         if not main:
@@ -63,7 +62,7 @@ class Evaluation:
         metrics = evaluator.compute()
         folder.mkdir(parents=True, exist_ok=True)
         save_metrics(folder / "metrics.json", metrics, evaluator.per_class())
-        save_results(folder / "predictions.json", predictions, self._dataset.info)
+        evaluator.save(folder)
         save_comparisons(
             folder / "pictures",
             self._dataset,

@@ -92,7 +92,10 @@ def _memory(experiment: Experiment) -> str:
         model = task.build_model(config, experiment.train_set.info)
     size = task.largest_input(config)
     estimate = estimate_memory(
-        model, lambda: model.flops_forward(size), config.train, experiment.plan.micro_batch
+        model,
+        lambda: model.flops_forward(size),
+        train=config.train,
+        micro_batch=experiment.plan.micro_batch,
     )
     return f"{estimate.describe()} (images of {size[1]}x{size[0]})"
 

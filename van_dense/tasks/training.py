@@ -17,6 +17,7 @@ from van_dense.engine.log import read_log, setup_logging
 from van_dense.engine.state import find_checkpoint
 from van_dense.engine.trainer import train
 from van_dense.evaluation.oracle import oracle_check
+from van_dense.models.dense_model import DenseModel
 from van_dense.structures import Batch
 from van_dense.tasks.evaluation import Evaluation
 from van_dense.tasks.experiment import Experiment, describe, prepare
@@ -41,7 +42,8 @@ def train_run(config: Config, run_dir: Path, *, resume: bool = False) -> TrainRe
 
     Raises:
         ValueError: When data, weights or config do not fit, or the oracle check fails.
-        RuntimeError: When a loss is not finite or too many images are unreadable.
+        NonFiniteLoss: When a loss is not finite.
+        TooManyBadImages: When too many images are unreadable.
     """
     if not resume:
         find_checkpoint(run_dir, resume)  # before an old run's files are touched
@@ -57,6 +59,7 @@ def train_run(config: Config, run_dir: Path, *, resume: bool = False) -> TrainRe
     accelerator.wait_for_everyone()
 
     def evaluate(model: nn.Module, step: int) -> dict[str, float]:
+        assert isinstance(model, DenseModel)  # the loop hands back what it was given
         metrics = evaluation.run(model, run_dir / "eval" / f"step_{step:08d}")
         if accelerator.is_main_process:
             this = {"kind": "eval", "step": step, "metrics": metrics}

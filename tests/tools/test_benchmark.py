@@ -1,0 +1,255 @@
+"""tools/benchmark.py measures and writes JSON; no test looks at a time."""
+
+import copy
+import importlib.util
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from van_dense.backbones.build import build_backbone
+from van_dense.benchmark import trainer
+from van_dense.benchmark.backbone import largest_difference, measure_backbone
+from van_dense.benchmark.clock import compare, peak_bytes, time_in_turn
+from van_dense.benchmark.eager_van import EagerVAN
+from van_dense.benchmark.machine import shareable_command
+from van_dense.config import load_config
+from van_dense.data.sample_data import write_sample_data
+from van_dense.engine.job import Job
+from van_dense.engine.trainer import train
+from van_dense.structures import Batch
+
+ROOT = Path(__file__).resolve().parents[2]
+SPEC = importlib.util.spec_from_file_location("benchmark", ROOT / "tools" / "benchmark.py")
+assert SPEC is not None and SPEC.loader is not None
+benchmark = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(benchmark)
+
+torch.set_num_threads(1)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """A tiny detector on eight images."""
+    root = tmp_path_factory.mktemp("data") / "sample"
+    write_sample_data(root, train_images=8, val_images=2, size=64, seed=3)
+    return [
+        "--config",
+        str(ROOT / "projects" / "quickstart.yaml"),
+        f"data.sample={{train_images: 8, val_images: 2, size: 64, seed: 3, root: {root}}}",
+        f"data.train.images={root}/train2017",
+        f"data.train.annotations={root}/annotations/instances_train2017.json",
+        f"data.val.images={root}/val2017",
+        f"data.val.annotations={root}/annotations/instances_val2017.json",
+        "data.transforms={short_sides: [64], test_short_side: 64, max_long_side: 112}",
+        "data.workers=0",
+        "model.fpn.channels=16",
+        "train.batch_size=2",
+    ]
+
+
+def test_one_run_measures_everything_and_writes_it(arguments, tmp_path, capsys):
+    output = tmp_path / "results" / "x.json"
+    extra = ["--repeats", "1", "--batch", "1", "--size", "32", "64", "--output", str(output)]
+    assert benchmark.main([*arguments, *extra]) == 0
+    assert f"results: {output}" in capsys.readouterr().out
+    result = json.loads(output.read_text())
+    assert list(result) == ["machine", "command", "loader", "trainer", "backbone"]
+    assert {"cpu", "cores", "gpu", "torch", "timm"} <= set(result["machine"])
+    assert str(tmp_path.parent) not in output.read_text()
+
+    alone = result["loader"]["one_process"]
+    assert set(alone["ms_per_image"]) == {"decode", "annotations", "transform", "collate"}
+    assert alone["images_per_s"]["median"] > alone["images_per_s_with_collate"]["median"] > 0
+    assert result["loader"]["through_workers"]["workers"] == 0
+
+    assert result["trainer"]["bare_ms_per_step"]["median"] > 0
+    for name in ("overhead_percent", "overhead_percent_of_cpu_time"):
+        assert set(result["trainer"][name]) == {"median", "quartile_1", "quartile_3"}
+
+    backbone = result["backbone"]
+    assert (backbone["batch"], backbone["size"]) == (1, [32, 64])
+    assert set(backbone["forward"]) == {"eager", "contiguous", "channels_last"}
+    assert set(backbone["train_step"]) == {*backbone["forward"], "checkpointing"}
+    assert backbone["train_step"]["eager"]["speedup"]["median"] == 1.0
+    assert set(backbone["peak_mb_forward"]) == set(backbone["forward"])
+    assert set(backbone["peak_mb_train_step"]) == set(backbone["train_step"])
+
+
+def test_sections_are_chosen_by_name(arguments, tmp_path):
+    output = tmp_path / "x.json"
+    extra = ["loader", "--repeats", "1", "--output", str(output)]
+    assert benchmark.main([*arguments, *extra]) == 0
+    assert list(json.loads(output.read_text())) == ["machine", "command", "loader"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="turns of several steps draw other numbers")
+def test_the_bare_loop_does_the_same_work_as_the_trainer(arguments, monkeypatch):
+    """After any number of steps both models have the same weights, bit for bit."""
+    compared = []
+
+    def compare_before_each_batch(job: Job, accelerator: Accelerator) -> None:
+        turns = job.make_loader(0)
+
+        def batches() -> Iterator[Batch]:
+            done = {}
+            for batch in turns:  # with each batch the bare loop is one step ahead
+                if done:
+                    compared.append(equal(job.model.state_dict(), done))
+                done = copy.deepcopy(turns.bare.model.state_dict())
+                yield batch
+
+        train(replace(job, make_loader=lambda _: batches()), accelerator)
+
+    monkeypatch.setattr(trainer, "train", compare_before_each_batch)
+    config = load_config(arguments[1], arguments[2:])
+    trainer.measure_trainer(config, precision="fp32", rounds=1)
+    assert compared == [True] * 2 * trainer.BLOCK
+
+
+def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def test_ours_and_the_eager_definition_are_one_function_with_one_gradient():
+    torch.manual_seed(0)
+    ours = build_backbone("van_b0", options={"norm_eps": 1e-6})
+    for parameter in ours.parameters():  # so that no scale, shift or bias is 0 or 1
+        torch.nn.init.normal_(parameter, mean=0.05, std=0.1)
+    dims, depths = (32, 64, 160, 256), (3, 3, 5, 2)
+    eager = EagerVAN(dims, depths, norm_eps=1e-6)
+    eager.load_state_dict(ours.body.state_dict())
+    assert largest_difference(eager, ours) < 1e-4
+
+    image = torch.randn(2, 3, 64, 32)
+    gradients = []
+    for model in (eager, ours):
+        maps = model.train()(image)
+        sum((level * level.detach().cos()).sum() for level in maps).backward()
+        body = getattr(model, "body", model)
+        gradients.append({name: p.grad for name, p in body.named_parameters()})
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradient, gradients[1][name], rtol=1e-3, atol=1e-3, msg=name)
+
+
+def test_definitions_that_differ_are_not_compared(monkeypatch):
+    monkeypatch.setattr("van_dense.benchmark.backbone.TOLERANCE", -1.0)
+    with pytest.raises(RuntimeError, match="speeds of different functions say nothing"):
+        measure_backbone("van_b0", batch=1, size=(32, 32), precision="fp32", rounds=1)
+
+
+def test_a_backbone_without_eager_definition_is_refused(arguments, tmp_path, capsys):
+    extra = ["backbone", "--output", str(tmp_path / "x.json"), "model.backbone.name=resnet18"]
+    assert benchmark.main([*arguments, *extra]) == 1
+    assert "the eager definition is one of VAN, not of 'resnet18'" in capsys.readouterr().err
+    assert not (tmp_path / "x.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [(["loder"], "no section ['loder']"), (["--repeats", "0"], "must be at least 1")],
+)
+def test_wrong_arguments_are_explained(arguments, extra, message, capsys):
+    with pytest.raises(SystemExit):
+        benchmark.main([*arguments, "--output", "x.json", *extra])
+    assert message in capsys.readouterr().err
+
+
+def test_missing_data_are_named_before_anything_is_measured(tmp_path, capsys):
+    config = str(ROOT / "projects" / "maskrcnn_van_b0.yaml")
+    missing = f"data.train.images={tmp_path}/nowhere"
+    assert benchmark.main(["--config", config, missing, "--output", "x.json"]) == 2
+    assert "nowhere" in capsys.readouterr().err
+
+
+def test_help_needs_no_torch():
+    code = (
+        "import sys, runpy; sys.argv = ['benchmark.py', '--help']\n"
+        "try: runpy.run_path('tools/benchmark.py', run_name='__main__')\n"
+        "except SystemExit: print('torch' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert result.stdout.splitlines()[-1] == "False", result.stderr
+
+
+@pytest.mark.parametrize(
+    ("argument", "shown"),
+    [
+        ("data.train.images=/home/me/coco/train2017", "data.train.images=coco/train2017"),
+        ("--output=../../private/a/b.json", "--output=a/b.json"),
+        ("~/x/y.yaml", "x/y.yaml"),
+        ("projects/maskrcnn_van_b0.yaml", "projects/maskrcnn_van_b0.yaml"),
+        ("data.val={images: /a/b/c}", "'data.val={images: b/c}'"),
+        ("/x.json", "x.json"),
+    ],
+)
+def test_a_recorded_command_holds_no_path_of_the_machine(argument, shown):
+    assert shareable_command([argument]) == f"python tools/benchmark.py {shown}"
+
+
+def test_calls_take_turns_and_the_first_round_is_not_counted():
+    order = []
+    calls = {"a": lambda: order.append("a"), "b": lambda: order.append("b")}
+    seconds = time_in_turn(calls, rounds=2, device=CPU)
+    assert order == ["a", "b", "b", "a", "a", "b"]
+    assert [len(values) for values in seconds.values()] == [2, 2]
+
+
+def test_the_speedup_is_the_median_of_the_ratios_of_each_round():
+    seconds = {"slow": [1.0, 2.0, 90.0], "fast": [0.5, 0.5, 30.0]}  # the machine was busy at last
+    result = compare(seconds, "slow", images=4)
+    assert result["fast"]["speedup"] == {"median": 3.0, "quartile_1": 2.5, "quartile_3": 3.5}
+    assert result["fast"]["images_per_s"] == 8.0
+    assert result["slow"]["speedup"]["median"] == 1.0
+
+
+def test_peak_bytes_count_what_lives_at_one_time_and_views_only_once():
+    def call():
+        a = torch.zeros(1000)  # 4000 bytes
+        b = a + 1  # 8000
+        del a
+        c = b.view(10, 100).t()  # a view: 4000
+        d = torch.zeros(500, dtype=torch.uint8)  # 4500
+        return c, d
+
+    assert peak_bytes(call, CPU) == 8000
+
+
+def test_peak_bytes_leave_out_what_was_there_before():
+    x = torch.zeros(1000)
+    assert peak_bytes(lambda: x[:500].detach().add_(1), CPU) == 0
+
+
+def test_checkpointing_lowers_the_peak_of_a_training_step():
+    ours = build_backbone("van_b0")
+    image = torch.randn(1, 3, 128, 128)
+
+    def step():
+        ours.zero_grad()
+        sum(level.square().sum() for level in ours(image)).backward()
+
+    step()
+    stored = peak_bytes(step, CPU)
+    ours.body.set_grad_checkpointing(True)
+    gradients = sum(4 * parameter.numel() for parameter in ours.parameters())
+    assert peak_bytes(step, CPU) - gradients < 0.6 * (stored - gradients)
+
+
+def test_peak_bytes_follow_the_backward_pass():
+    x = torch.zeros(250, requires_grad=True)  # made before, not counted
+
+    def call():
+        x.grad = None
+        x.exp().exp().sum().backward()  # keeps both results; each gradient is one more
+
+    assert peak_bytes(call, CPU) >= 3 * 1000
+    assert np.isclose(x.grad[0].item(), np.e, rtol=1e-5)
