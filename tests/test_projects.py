@@ -110,3 +110,32 @@ def test_the_poolformer_preset_lies_over_a_project(tmp_path: Path) -> None:
     path.write_text(f"extends: [{ROOT / 'projects/maskrcnn_van_b2.yaml'}, {preset}]")
     optimizer = load_config(path).train.optimizer
     assert (optimizer.weight_decay, optimizer.no_decay, optimizer.lr) == (1e-4, (), 1e-4)
+
+
+@pytest.mark.parametrize("name", ["retinanet_van_b2.yaml", "maskrcnn_van_b2.yaml"])
+def test_the_1x_projects_hold_the_recipe_of_the_paper(name):
+    """AdamW 1e-4, weight decay 0.05, batch 16, 12 epochs, 1333x800 (CVMJ 4.2, mmdet)."""
+    config = load_config(ROOT / "projects" / name)
+    train, transforms = config.train, config.data.transforms
+    assert (train.epochs, train.batch_size) == (12, 16)
+    optimizer = train.optimizer
+    assert (optimizer.name, optimizer.lr, optimizer.weight_decay) == ("adamw", 1e-4, 0.05)
+    assert (optimizer.betas, optimizer.no_decay) == ((0.9, 0.999), ("norm",))
+    schedule = train.schedule
+    assert (schedule.name, schedule.milestones, schedule.gamma) == ("step", (8, 11), 0.1)
+    assert (schedule.warmup_steps, schedule.warmup_ratio) == (500, 0.001)
+    assert (transforms.short_sides, transforms.max_long_side) == ((800,), 1333)
+    assert (transforms.flip, config.data.size_divisor) == (0.5, 32)
+    assert config.model.anchor_sizes == (32, 64, 128, 256, 512)
+    if config.model.kind == "maskrcnn":
+        rpn, box = config.model.rpn, config.model.box_head
+        assert (rpn.positive_iou, rpn.negative_iou, rpn.min_positive_iou) == (0.7, 0.3, 0.3)
+        assert (rpn.samples, rpn.positive_share, rpn.nms_iou) == (256, 0.5, 0.7)
+        assert (rpn.train_pre_nms, rpn.train_post_nms) == (2000, 1000)
+        assert (rpn.test_pre_nms, rpn.test_post_nms) == (1000, 1000)
+        assert (box.positive_iou, box.samples, box.positive_share) == (0.5, 512, 0.25)
+        assert (box.score_threshold, box.nms_iou, box.max_detections) == (0.05, 0.5, 100)
+    else:
+        head = config.model.head
+        assert (head.convs, head.positive_iou, head.negative_iou) == (4, 0.5, 0.4)
+        assert (head.score_threshold, head.nms_iou, head.max_detections) == (0.05, 0.5, 100)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from van_dense.models.maskrcnn import MaskRCNN
 from van_dense.models.retinanet import RetinaNet
 from van_dense.structures import Batch, Instances
 
+PROJECTS = Path(__file__).resolve().parents[2] / "projects"
 SMALL = ["model.fpn.channels=16", "model.anchor_sizes=[16, 32, 64, 96, 128]"]
 NO_SAMPLING = ["model.box_head.samples=100000", "model.rpn.samples=1000000"]
 
@@ -41,13 +43,13 @@ def batch() -> Batch:
 @pytest.fixture(scope="module")
 def retinanet() -> RetinaNet:
     torch.manual_seed(0)
-    return build_model(load_config("projects/retinanet_van_b0.yaml", SMALL)).eval()
+    return build_model(load_config(PROJECTS / "retinanet_van_b0.yaml", SMALL)).eval()
 
 
 @pytest.fixture(scope="module")
 def mask_rcnn() -> MaskRCNN:
     torch.manual_seed(0)
-    return build_model(load_config("projects/maskrcnn_van_b0.yaml", SMALL + NO_SAMPLING)).eval()
+    return build_model(load_config(PROJECTS / "maskrcnn_van_b0.yaml", SMALL + NO_SAMPLING)).eval()
 
 
 def encode(box: Tensor, anchor: Tensor, std: tuple[float, ...]) -> Tensor:
