@@ -60,7 +60,7 @@ def test_a_detector_is_what_its_name_says(project: Path) -> None:
     assert (model.kind, model.backbone.name) == (kind, f"van_{size}")
     assert model.backbone.weights == f"van_{size}_in1k"
     assert model.backbone.drop_path == (0.3 if size == "b3" else 0.1)
-    assert model.backbone.options == {"norm_eps": 1e-5}
+    assert model.backbone.norm_eps == 1e-5
 
 
 @each_detector
@@ -88,7 +88,7 @@ def test_detectors_follow_the_1x_recipe(project: Path) -> None:
     [
         "model.backbone.drop_path",
         "model.backbone.norm_mode",
-        "model.backbone.options.norm_eps",
+        "model.backbone.norm_eps",
         "seed",
         "train.precision",
         "train.clip_norm",

@@ -55,7 +55,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=4, help="images decoded at the same time")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the project file")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     chosen = [bool(args.config), bool(args.images or args.annotations), bool(args.yolo)]
     if sum(chosen) != 1 or bool(args.images) != bool(args.annotations):
         parser.error("give --config FILE, or --images DIR --annotations FILE, or --yolo DIR")

@@ -51,12 +51,13 @@ def main() -> int:
             print(plan_run(config))
             return 0
         result = train_run(config, run_dir, resume=arguments.resume)
-    except (ValueError, FileNotFoundError, NonFiniteLoss, TooManyBadImages) as error:
+    except (ValueError, OSError, NonFiniteLoss, TooManyBadImages) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if result.interrupted:
         return 130
-    print(f"results, pictures and curves: {run_dir}")
+    if os.environ.get("RANK", "0") == "0":  # torchrun starts several of us
+        print(f"results, pictures and curves: {run_dir}")
     return 0
 
 

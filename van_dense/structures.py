@@ -195,6 +195,8 @@ class Batch:
         targets: Ground truth of each image in the pixels of ``sizes``, or None.
         semantic: int64 (B, H, W), padded with 255, or None.
         labels: int64 (B,) image-level classes, or None.
+        seeds: For the random draws that a model makes for each image, so that they depend on its
+            position in the stream alone; None draws from the global generator.
         skipped: One message for each unreadable image that another one stands in for.
     """
 
@@ -205,7 +207,11 @@ class Batch:
     targets: list[Instances] | None = None
     semantic: Tensor | None = None
     labels: Tensor | None = None
+    seeds: Sequence[int | None] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.seeds = self.seeds or [None] * len(self.images)
 
     def __len__(self) -> int:
         return len(self.images)

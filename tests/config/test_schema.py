@@ -50,7 +50,7 @@ def test_a_key_of_one_kind_is_unknown_in_the_other() -> None:
 
 @pytest.mark.parametrize("length", [{}, {"epochs": 1, "steps": 1}])
 def test_a_run_has_exactly_one_length(length: dict[str, int]) -> None:
-    with pytest.raises(ValidationError, match=r"exactly one of train\.epochs and train\.steps"):
+    with pytest.raises(ValidationError, match=r"exactly one of train\.epochs .* and train\.steps"):
         Train(**length)
 
 

@@ -160,7 +160,7 @@ def test_a_bad_image_is_an_error_and_quarantined(
     report = check_dataset([CocoPart("train", str(images), str(file))])
     (problem,) = found(report, "error")
     assert re.search(what, problem.what)
-    assert problem.file == str(images / "2.png") and problem.where == "image id 2"
+    assert problem.file == str(images / "2.png") and problem.where == "image 1, id 2"
     assert report.quarantine().of(file).images == {2}
 
 
@@ -338,7 +338,7 @@ def test_broken_lines_and_images_of_a_yolo_folder_are_found_and_quarantined(
     assert [(Path(p.file).name, p.where) for p in errors] == [
         ("a.txt", "line 2"),
         ("a.txt", "line 3"),
-        ("b.png", "image id 'images/b.png'"),
+        ("b.png", "image 1, id 'images/b.png'"),
     ]
     assert "a class that does not exist" in errors[0].what and "outside 0..1" in errors[1].what
     assert [Path(p.file).name for p in found(report, "warning")] == ["orphan.txt"]

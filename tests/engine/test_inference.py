@@ -6,7 +6,7 @@ from toy_training import ToyModel, make_batch
 
 from van_dense.engine import inference
 from van_dense.engine.device import make_accelerator
-from van_dense.engine.inference import predict_all, predict_chunks
+from van_dense.engine.inference import EvaluationStopped, predict_all, predict_chunks
 
 
 class Watching(ToyModel):
@@ -35,6 +35,15 @@ def test_the_mode_is_restored_after_an_error_too():
     with pytest.raises(AttributeError):
         predict_all(model, [None], make_accelerator())
     assert model.training
+
+
+def test_asked_to_stop_it_stops_after_a_chunk(monkeypatch):
+    monkeypatch.setattr(inference, "CHUNK", 2)
+    seen = []
+    loader = (seen.append(i) or make_batch(range(i, i + 1)) for i in range(9))
+    with pytest.raises(EvaluationStopped):
+        list(predict_chunks(ToyModel(), loader, make_accelerator(), should_stop=lambda: True))
+    assert seen == [0, 1]
 
 
 @pytest.mark.parametrize("batches", [0, 1, 2, 3, 4, 5])

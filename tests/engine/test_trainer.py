@@ -18,7 +18,7 @@ from van_dense.engine.trainer import NonFiniteLoss
 def evaluating(job, values):
     """The same job with prescribed metrics at steps 4, 8, 12."""
     return dataclasses.replace(
-        job, evaluate=lambda model, step: {"toy/score": values[step // 4 - 1]}
+        job, evaluate=lambda model, step, _: {"toy/score": values[step // 4 - 1]}
     )
 
 
@@ -83,7 +83,7 @@ def test_the_last_step_is_logged_evaluated_and_saved(tmp_path):
 def test_the_average_is_evaluated_and_saved_beside_the_model(tmp_path):
     seen = []
     job = toy_job(tmp_path)
-    run(dataclasses.replace(job, evaluate=lambda m, s: seen.append(m) or {"toy/score": 0.0}))
+    run(dataclasses.replace(job, evaluate=lambda m, s, _: seen.append(m) or {"toy/score": 0.0}))
     assert all(model is not job.model for model in seen)
     state = load_checkpoint(checkpoint_path(tmp_path, 12))
     assert not torch.equal(state["ema"]["head.weight"], state["model"]["head.weight"])

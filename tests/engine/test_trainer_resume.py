@@ -14,6 +14,8 @@ import torch
 from toy_training import run, slow_job, toy_job
 
 from van_dense.engine.checkpoint import best_path, checkpoint_path, checkpoints, load_checkpoint
+from van_dense.engine.device import make_accelerator
+from van_dense.engine.inference import predict_chunks
 from van_dense.engine.log import read_log
 
 TIMES = {"images_per_s", "data_share", "memory_gb"}  # what may differ between two equal runs
@@ -82,10 +84,10 @@ def test_a_run_killed_in_an_evaluation_makes_it_up_when_it_resumes(tmp_path):
     run(toy_job(tmp_path / "whole"))
     job = toy_job(tmp_path / "killed")
 
-    def evaluate(model, step):
+    def evaluate(model, step, should_stop):
         if step == 8:
             raise Crash
-        return job.evaluate(model, step)
+        return job.evaluate(model, step, should_stop)
 
     with pytest.raises(Crash):
         run(dataclasses.replace(job, evaluate=evaluate))
@@ -113,6 +115,23 @@ def test_a_signal_finishes_the_step_saves_and_names_the_command(tmp_path, caplog
     assert f"--output {tmp_path / 'stopped'} --resume" in caplog.text
     result = run(toy_job(tmp_path / "stopped"), resume=True)
     assert not result.interrupted
+    assert_same_runs(tmp_path / "whole", tmp_path / "stopped", 12)
+
+
+def test_a_signal_in_an_evaluation_ends_it_and_resuming_repeats_it(tmp_path, caplog):
+    run(toy_job(tmp_path / "whole"))
+    job = toy_job(tmp_path / "stopped")
+
+    def evaluate(model, step, should_stop):
+        if step == 8:
+            os.kill(os.getpid(), signal.SIGTERM)
+            list(predict_chunks(model, [], make_accelerator(), should_stop=should_stop))
+        return job.evaluate(model, step, should_stop)
+
+    result = run(dataclasses.replace(job, evaluate=evaluate))
+    assert result.interrupted and result.step == 8
+    assert "--resume" in caplog.text
+    run(toy_job(tmp_path / "stopped"), resume=True)
     assert_same_runs(tmp_path / "whole", tmp_path / "stopped", 12)
 
 

@@ -96,7 +96,7 @@ def toy_job(
                 yield make_batch(range(first, first + plan.micro_batch))
             step += 1
 
-    def evaluate(model: nn.Module, step: int) -> dict[str, float]:
+    def evaluate(model: nn.Module, step: int, _: object) -> dict[str, float]:
         batch = make_batch(VALIDATION)
         with torch.no_grad():
             model.eval()

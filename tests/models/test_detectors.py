@@ -124,7 +124,7 @@ def test_the_losses_of_the_proposals(mask_rcnn, batch):
             if box >= 0:
                 goal = encode(target.boxes[box], anchors[a], (1, 1, 1, 1))
                 box_loss += (deltas[i, a] - goal).abs().sum()
-    losses = mask_rcnn.rpn.losses(scored, batch.targets, batch.sizes)
+    losses = mask_rcnn.rpn.losses(scored, batch.targets, batch)
     assert float(box_loss) > 0
     assert losses["rpn_class"].item() == pytest.approx(float(class_loss) / count, rel=1e-4)
     assert losses["rpn_box"].item() == pytest.approx(float(box_loss) / count, rel=1e-4)
@@ -134,9 +134,9 @@ def test_the_losses_of_the_proposals(mask_rcnn, batch):
 def test_the_losses_of_the_second_stage(mask_rcnn, batch):
     model = mask_rcnn
     features = model.fpn(model.backbone(model.preprocess(batch)))
-    torch.manual_seed(0)
+    torch.manual_seed(0)  # of the proposals
     proposals = [torch.rand(12, 4) * 40 + torch.tensor([0.0, 0, 40, 40]) for _ in range(2)]
-    regions = model.box.sample(proposals, batch.targets)
+    regions = model.box.sample(proposals, batch.targets, seeds=batch.seeds)
     class_loss = box_loss = mask_loss = foreground = total = 0.0
     for i, (region, target) in enumerate(zip(regions, batch.targets, strict=True)):
         for box in region.boxes:

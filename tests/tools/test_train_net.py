@@ -16,12 +16,11 @@ from van_dense.engine.log import read_log
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools" / "train_net.py"
-# RetinaNet draws no samples, so two processes can be compared with one.
 TINY = (
     "data.sample={train_images: 12, val_images: 5, size: 64, root: data}",
     "data.train={images: data/train2017, annotations: data/annotations/instances_train2017.json}",
     "data.val={images: data/val2017, annotations: data/annotations/instances_val2017.json}",
-    "data.transforms={short_sides: [64], test_short_side: 64, max_long_side: 112}",
+    "data.transforms={short_sides: [64], test_short_side: 64, max_long_side: 64}",
     "model.fpn.channels=16",
     "model.backbone.norm_mode=frozen",
     "model.backbone.drop_path=0",
@@ -82,15 +81,21 @@ def test_a_dry_run_prints_the_plan_and_trains_nothing(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_two_processes_train_as_one_and_evaluate_the_same(tmp_path):
-    arguments = command("--sample", *TINY, "--output")
+@pytest.mark.parametrize("project", ["retinanet_van_b0.yaml", "quickstart.yaml"])
+def test_two_processes_train_as_one_and_evaluate_the_same(project, tmp_path):
+    """Where images are padded alike, without BatchNorm statistics and drop path of each process."""
+    arguments = command("--sample", *TINY, "--output", project=project)
     one = run([sys.executable, *arguments, "one"], tmp_path)
     assert one.returncode == 0, one.stderr
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     two = run([*launcher, "--master-port", "29653", *arguments, "two"], tmp_path)
     assert two.returncode == 0, two.stderr
 
-    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-3)
+    first, second = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert second[0] == pytest.approx(first[0], rel=1e-5)
+    # Top-k and NMS of proposals turn rounding into other proposals after a few steps.
+    comparable = 2 if project == "quickstart.yaml" else len(first)
+    assert second[:comparable] == pytest.approx(first[:comparable], rel=1e-3)
     folder = Path("eval") / "step_00000006"
     counts = [
         len(json.loads((tmp_path / name / folder / "predictions.json").read_text()))

@@ -119,6 +119,7 @@ def fetch_weights(name_or_path: str | Path, cache_dir: str | Path | None = None)
         with FileLock(f"{target}.lock"):  # several processes of one run ask at the same time
             if not target.is_file():
                 _download(url, target)
+    _check_hash(target, target.name)  # a file put there by hand may be another one
     return target
 
 
@@ -135,9 +136,14 @@ def _download(url: str, target: Path) -> None:
     except (OSError, urllib.error.URLError) as error:
         raise DownloadError(
             f"cannot download {url} ({error}); run again to go on where it stopped, or fetch it "
-            f"by other means and put it at {target}"
+            f"by other means and put it at {target}, or give model.backbone.weights=FILE "
+            "(null: start from random weights)"
         ) from error
-    _check_hash(part, target.name)
+    try:
+        _check_hash(part, target.name)
+    except DownloadError:
+        part.unlink()  # going on from damaged bytes would never end well
+        raise
     part.replace(target)
 
 
@@ -173,18 +179,17 @@ def _total_size(content_range: str | None) -> int | None:
     return int(match[1]) if match else None
 
 
-def _check_hash(part: Path, name: str) -> None:
+def _check_hash(file_path: Path, name: str) -> None:
     """Compare with the first digits of the SHA-256 in names such as ``van-b4-f4665b92.pth``."""
     match = re.search(r"-([0-9a-f]{8})\.", name)
     if match is None:
         return
     digest = hashlib.sha256()
-    with part.open("rb") as file:
+    with file_path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     if not digest.hexdigest().startswith(match[1]):
-        part.unlink()
         raise DownloadError(
-            f"{name}: the SHA-256 begins with {digest.hexdigest()[:8]}, but the name says "
-            f"{match[1]}; the download was damaged and is removed, run again"
+            f"{file_path}: the SHA-256 begins with {digest.hexdigest()[:8]}, but the name says "
+            f"{match[1]}; the file is damaged or another one, remove it and run again"
         )

@@ -67,12 +67,10 @@ class RawConfig:
     ) -> None:
         for key, value in values.items():
             path = f"{prefix}{key}"
-            if isinstance(value, Mapping):
+            if isinstance(value, Mapping) and value:  # an empty mapping clears what was there
                 if not isinstance(target.get(key), dict):
                     self._forget(path)
                     target[key] = {}
-                if not value:
-                    self.origins.setdefault(path, origin)
                 self._merge_into(target[key], value, origin, f"{path}.")
             else:
                 self._forget(path)
@@ -218,7 +216,7 @@ def _as_written(values: Any, loc: tuple[int | str, ...]) -> list[int | str]:
                 continue
             values = values.get(part)
         elif isinstance(values, list) and isinstance(part, int):
-            values = values[part]
+            values = values[part] if part < len(values) else None
         else:
             break
         parts.append(part)

@@ -14,6 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Momentum = Annotated[float, Field(ge=0.0, lt=1.0)]
+Size = Annotated[float, Field(gt=0.0)]
+FiveSizes = tuple[Size, Size, Size, Size, Size]
 
 
 class Section(BaseModel):
@@ -45,7 +48,9 @@ class SampleData(Section):
 class DetectionTransforms(Section):
     """Geometry of training and test images."""
 
-    short_sides: tuple[Positive, ...] = (800,)  # training: one is drawn for each image
+    short_sides: Annotated[tuple[Positive, ...], Field(min_length=1)] = (
+        800,
+    )  # training: one is drawn for each image
     test_short_side: Positive = 800  # evaluation and prediction
     max_long_side: Positive = 1333  # the image is shrunk until its long side fits
     flip: Share = 0.5  # chance of a horizontal flip
@@ -68,7 +73,9 @@ class DetectionData(Section):
     transforms: DetectionTransforms = DetectionTransforms()
     size_divisor: Positive = 32  # padded sides are multiples of this
     group_by_aspect: bool = True  # batches of one orientation, so that padding stays small
-    workers: int | Literal["auto"] = "auto"  # loader processes of each training process
+    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = (
+        "auto"  # loader processes of each training process
+    )
 
     @model_validator(mode="after")
     def _format_has_its_paths(self) -> DetectionData:
@@ -90,6 +97,7 @@ class Backbone(Section):
     drop_path: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0  # stochastic depth, last block
     norm_mode: Literal["auto", "batch", "sync", "frozen"] = "auto"  # of the BatchNorm layers
     freeze_stages: Annotated[int, Field(ge=0, le=4)] = 0  # stages without gradient, from the stem
+    norm_eps: Annotated[float, Field(gt=0)] | None = None  # VAN's LayerNorms; others keep theirs
     checkpointing: bool = False  # recompute activations in backward: less memory, more time
     options: dict[str, bool | int | float | str] = {}  # further arguments of the timm model
 
@@ -159,7 +167,7 @@ class MaskRCNN(Section):
     engine: Literal["torchvision"] = "torchvision"  # the only engine so far
     backbone: Backbone  # required
     fpn: FPN = FPN()  # see there
-    anchor_sizes: tuple[float, ...] = (32.0, 64.0, 128.0, 256.0, 512.0)  # of P2..P6, pixels
+    anchor_sizes: FiveSizes = (32.0, 64.0, 128.0, 256.0, 512.0)  # of P2..P6, pixels
     rpn: RPN = RPN()  # see there
     box_head: BoxHead = BoxHead()  # see there
     mask_head: MaskHead = MaskHead()  # see there
@@ -188,7 +196,7 @@ class RetinaNet(Section):
     engine: Literal["torchvision"] = "torchvision"  # the only engine so far
     backbone: Backbone  # required
     fpn: FPN = FPN()  # see there
-    anchor_sizes: tuple[float, ...] = (32.0, 64.0, 128.0, 256.0, 512.0)  # of P3..P7, pixels
+    anchor_sizes: FiveSizes = (32.0, 64.0, 128.0, 256.0, 512.0)  # of P3..P7, pixels
     head: RetinaNetHead = RetinaNetHead()  # see there
 
 
@@ -202,8 +210,8 @@ class Optimizer(Section):
     lr: Annotated[float, Field(gt=0)] = 1e-4  # for ``base_batch`` images a step
     base_batch: Positive = 16  # the batch size that ``lr`` was chosen for
     scale_lr: Literal["auto", "none", "linear", "sqrt"] = "auto"  # auto: sqrt Adam, linear SGD
-    betas: tuple[float, float] = (0.9, 0.999)  # Adam and AdamW only
-    momentum: Share = 0.9  # SGD only
+    betas: tuple[Momentum, Momentum] = (0.9, 0.999)  # Adam and AdamW only
+    momentum: Momentum = 0.9  # SGD only
     weight_decay: Annotated[float, Field(ge=0)] = 0.05  # of the parameters that decay
     no_decay: tuple[str, ...] = ("norm",)  # parameters whose name holds one of these
     backbone_lr_factor: Annotated[float, Field(ge=0)] = 1.0  # learning rate of the backbone
@@ -243,7 +251,10 @@ class Train(Section):
     @model_validator(mode="after")
     def _one_length(self) -> Train:
         if (self.epochs is None) == (self.steps is None):
-            raise ValueError("set exactly one of train.epochs and train.steps")
+            raise ValueError(
+                f"set exactly one of train.epochs (now {self.epochs}) and train.steps (now "
+                f"{self.steps}); null unsets one: train.steps=null"
+            )
         return self
 
 

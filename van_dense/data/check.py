@@ -25,7 +25,7 @@ Part = CocoPart | YoloPart
 Inspection = tuple[str | None, str]  # what is wrong with an image file, and a hash of its bytes
 Progress = Callable[[Iterable[Inspection], int], Iterable[Inspection]]
 
-_RESTORE = "restore the file, or leave it out with --quarantine"
+_RESTORE = "restore the file or correct its annotation, or leave it out with --quarantine"
 
 
 def check_dataset(
@@ -81,8 +81,9 @@ def _check_images(
     owners: dict[str, tuple[PartReport, ImageRecord]],
 ) -> None:
     """Report broken files of one part, and pictures that ``owners`` knows already."""
-    for image, (problem, digest) in zip(report.images, inspections, strict=False):
-        where = f"image id {image.id!r}"
+    for index, (image, inspection) in enumerate(zip(report.images, inspections, strict=False)):
+        problem, digest = inspection
+        where = f"image {index}, id {image.id!r}"
         if problem is not None:
             report.problems.append(
                 Problem("error", image.path, where, problem, _RESTORE, image_id=image.id)

@@ -131,7 +131,8 @@ def build_train_loader(
         raise ValueError(f"data set {dataset.info.name!r} holds no image to train on")
     batches = _TrainBatches(dataset, transform, plan)
     loader = _torch_loader(batches, _CountFrom(start_step * plan.micro_batches), plan.workers)
-    return _watch(loader, len(dataset), plan.max_bad_share)
+    # Each process meets its share of the images, so it is allowed its share of the bad ones.
+    return _watch(loader, len(dataset) // plan.world, plan.max_bad_share)
 
 
 def _watch(loader: DataLoader[Batch], num_images: int, max_bad_share: float) -> Iterator[Batch]:
@@ -171,12 +172,13 @@ class _TrainBatches(Dataset[Batch]):
         slots = slots[part * plan.micro_batch : (part + 1) * plan.micro_batch]
         images = self._batch(step)
         skipped: list[str] = []
-        samples = []
+        samples, seeds = [], []
         for slot in slots.tolist():
             sample = self._read(int(images[slot]), skipped)
             rng = np.random.default_rng((plan.seed, step * plan.batch_size + slot))
             samples.append(self._transform(sample, rng))
-        return replace(collate(samples, plan.size_divisor), skipped=skipped)
+            seeds.append(int(rng.integers(2**63)))
+        return replace(collate(samples, plan.size_divisor), skipped=skipped, seeds=seeds)
 
     def _batch(self, step: int) -> np.ndarray:
         plan, num_images = self._plan, len(self._dataset)

@@ -136,6 +136,7 @@ def _replacing(path: Path) -> Iterator[Path]:
     temporary.unlink(missing_ok=True)
     yield temporary
     os.replace(temporary, path)
+    temporary.unlink(missing_ok=True)  # replacing a hard link by another of its file does nothing
     if os.name == "posix":  # the new name itself reaches the disk with its folder
         folder = os.open(path.parent, os.O_RDONLY)
         try:

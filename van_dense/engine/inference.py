@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Protocol
 
@@ -18,6 +18,10 @@ log = logging.getLogger(__name__)
 
 CHUNK = 32  # batches of each process between two gathers
 REPORT_SECONDS = 15.0  # between two lines of progress
+
+
+class EvaluationStopped(RuntimeError):
+    """A signal asked the run to end while it was evaluating; nothing is lost."""
 
 
 class Predictor(Protocol):
@@ -45,7 +49,11 @@ def predict_all(
 
 
 def predict_chunks(
-    model: Predictor, loader: Iterable[Batch], accelerator: Accelerator
+    model: Predictor,
+    loader: Iterable[Batch],
+    accelerator: Accelerator,
+    *,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[list[Prediction]]:
     """Predict and gather a few batches at a time; every rank must exhaust the iterator.
 
@@ -54,9 +62,13 @@ def predict_chunks(
         loader: The batches of this rank, without images that other ranks have too. Ranks may have
             different numbers of batches.
         accelerator: For device, autocast and the gathering.
+        should_stop: Asked after every chunk.
 
     Yields:
         On rank 0 the predictions of all ranks, on the others an empty list.
+
+    Raises:
+        EvaluationStopped: On all ranks, when ``should_stop`` says so on any.
     """
     was_training = model.training
     model.train(False)
@@ -73,7 +85,9 @@ def predict_chunks(
                 if accelerator.is_main_process and time.monotonic() - reported > REPORT_SECONDS:
                     reported = time.monotonic()
                     log.info("predicted %d images on this process", images)
-            done = _all_agree(count < CHUNK, accelerator)
+            done = _count(count < CHUNK, accelerator) == accelerator.num_processes
+            if _count(should_stop(), accelerator) > 0:
+                raise EvaluationStopped
             yield _gather(chunk, accelerator)
     finally:
         model.train(was_training)
@@ -86,11 +100,12 @@ def _predict(model: Predictor, batch: Batch, accelerator: Accelerator) -> list[P
         return model.predict(batch.to(accelerator.device, non_blocking=True))
 
 
-def _all_agree(flag: bool, accelerator: Accelerator) -> bool:
+def _count(flag: bool, accelerator: Accelerator) -> int:
+    """On how many ranks ``flag`` is true."""
     if accelerator.num_processes == 1:
-        return flag
+        return int(flag)
     count = torch.tensor(float(flag), device=accelerator.device)
-    return bool(accelerator.reduce(count, "sum").item() == accelerator.num_processes)
+    return int(accelerator.reduce(count, "sum").item())
 
 
 def _gather(chunk: list[Prediction], accelerator: Accelerator) -> list[Prediction]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +22,9 @@ class Job:
         model: ``model(batch)`` gives a dictionary of scalar losses, always with the same names.
         make_loader: Takes a step and gives the endless stream of this rank's micro-batches from
             that step on, as a function of (seed, position).
-        evaluate: Takes the model (or its average) and the step and gives metrics; called on every
-            rank, and those of rank 0 count. None: no evaluation.
+        evaluate: Takes the model (or its average), the step and a function that says whether to
+            stop (``predict_chunks`` asks it), and gives metrics; called on every rank, and those of
+            rank 0 count. None: no evaluation.
         plan: Lengths, batch split and learning rate.
         run_dir: The run folder, on a disk that all processes see.
         seed: Of the model's own draws.
@@ -33,7 +35,7 @@ class Job:
 
     model: nn.Module
     make_loader: Callable[[int], Iterable[Batch]]
-    evaluate: Callable[[nn.Module, int], dict[str, float]] | None
+    evaluate: Callable[[nn.Module, int, Callable[[], bool]], dict[str, float]] | None
     plan: TrainPlan
     run_dir: Path
     seed: int
@@ -56,8 +58,8 @@ class Job:
         """What to type to continue this run."""
         processes = self.plan.world_size
         start = "python" if processes == 1 else f"torchrun --nproc-per-node {processes}"
-        run = self.run_dir
-        return f"{start} tools/train_net.py --config {run / 'config.yaml'} --output {run} --resume"
+        config, run = (shlex.quote(str(p)) for p in (self.run_dir / "config.yaml", self.run_dir))
+        return f"{start} tools/train_net.py --config {config} --output {run} --resume"
 
     @property
     def saved_with(self) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class TrainPlan:
             + (f", lowered after steps {self.milestones}" if schedule.name == "step" else ""),
             "warm-up": f"{schedule.warmup_steps} steps from x {schedule.warmup_ratio:g}",
             "precision": settings.precision,
-            "evaluation": f"every {self.eval_every} steps",
+            "evaluation": f"every {self.eval_every} steps and at the end",
             "checkpoints": f"every {self.save_every} steps, the last {settings.keep_last} are kept",
         }
         if schedule.warmup_steps >= self.steps:

@@ -23,6 +23,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor
 
 from van_dense.engine.checkpoint import mark_best
+from van_dense.engine.inference import EvaluationStopped
 from van_dense.engine.interrupt import StopSignal
 from van_dense.engine.job import Job, TrainResult
 from van_dense.engine.log import RunLog, best_evaluation
@@ -63,25 +64,31 @@ def train(job: Job, accelerator: Accelerator, *, resume: bool = False) -> TrainR
         StopSignal() as stop,
         RunLog(job.run_dir, state.step, total_steps=plan.steps, enabled=is_main) as run_log,
     ):
-        metrics, finished = _catch_up(job, state, run_log)
-        batches = iter(job.make_loader(state.step))
-        while state.step < plan.steps and not finished:
-            lr = plan.lr_at(state.step)
-            set_lr(state.optimizer, lr)
-            stopping = _step(job, state, batches, stop)
-            run_log.advance(state.step)
-            if state.step % plan.settings.log_every == 0 or state.step == plan.steps:
-                run_log.train(state.step, {"lr": lr, **state.take_means()})
-            if stopping or job.is_save_step(state.step):
-                state.save(job.run_dir, job.saved_with)
-            if stopping:
-                log.warning(
-                    "stopped after step %d; resume with: %s", state.step, job.resume_command
-                )
-                return TrainResult(state.step, metrics, interrupted=True)
-            if job.is_eval_step(state.step):
-                metrics, finished = _evaluate(job, state, run_log)
+        metrics: dict[str, float] = {}
+        try:
+            metrics, finished = _catch_up(job, state, run_log, stop)
+            batches = iter(job.make_loader(state.step))
+            while state.step < plan.steps and not finished:
+                lr = plan.lr_at(state.step)
+                set_lr(state.optimizer, lr)
+                stopping = _step(job, state, batches, stop)
+                run_log.advance(state.step)
+                if state.step % plan.settings.log_every == 0 or state.step == plan.steps:
+                    run_log.train(state.step, {"lr": lr, **state.take_means()})
+                if stopping or job.is_save_step(state.step):
+                    state.save(job.run_dir, job.saved_with)
+                if stopping:
+                    return _interrupted(job, state, metrics)
+                if job.is_eval_step(state.step):
+                    metrics, finished = _evaluate(job, state, run_log, stop)
+        except EvaluationStopped:  # the checkpoint precedes it, and resuming repeats it
+            return _interrupted(job, state, metrics)
     return TrainResult(state.step, metrics)
+
+
+def _interrupted(job: Job, state: TrainState, metrics: dict[str, float]) -> TrainResult:
+    log.warning("stopped after step %d; resume with: %s", state.step, job.resume_command)
+    return TrainResult(state.step, metrics, interrupted=True)
 
 
 def _step(job: Job, state: TrainState, batches: Iterator[Batch], stop: StopSignal) -> bool:
@@ -163,22 +170,26 @@ def _non_finite(job: Job, state: TrainState, forwards: Sequence[Forward]) -> Non
     )
 
 
-def _catch_up(job: Job, state: TrainState, run_log: RunLog) -> tuple[dict[str, float], bool]:
+def _catch_up(
+    job: Job, state: TrainState, run_log: RunLog, stop: StopSignal
+) -> tuple[dict[str, float], bool]:
     """Make the evaluation in which a run was killed; metrics, and whether to stop early."""
     done = [entry["step"] for entry in run_log.evaluations]
     if _from_rank_0(job.is_eval_step(state.step) and state.step not in done):
-        return _evaluate(job, state, run_log)
+        return _evaluate(job, state, run_log, stop)
     return _judge(job, state, run_log)
 
 
-def _evaluate(job: Job, state: TrainState, run_log: RunLog) -> tuple[dict[str, float], bool]:
+def _evaluate(
+    job: Job, state: TrainState, run_log: RunLog, stop: StopSignal
+) -> tuple[dict[str, float], bool]:
     """Evaluate and log; metrics, and whether to stop early."""
     assert job.evaluate is not None
     model = state.eval_model
     if state.accelerator.num_processes > 1:
         for buffer in model.buffers():  # every process has its own BatchNorm statistics
             dist.broadcast(buffer, src=0)
-    metrics = job.evaluate(model, state.step)
+    metrics = job.evaluate(model, state.step, lambda: stop.requested)
     state.model.train()
     run_log.evaluation(state.step, metrics)
     return _judge(job, state, run_log)

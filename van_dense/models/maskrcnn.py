@@ -58,9 +58,9 @@ class MaskRCNN(DenseModel):
         features = self.fpn(self.backbone(self.preprocess(batch)))
         scored = self.rpn(features)
         proposals = self.rpn.proposals(scored, batch.sizes, self.rpn.train_filter)
-        regions = self.box.sample(proposals, targets)
+        regions = self.box.sample(proposals, targets, seeds=batch.seeds)
         return {
-            **self.rpn.losses(scored, targets, batch.sizes),
+            **self.rpn.losses(scored, targets, batch),
             **self.box.losses(features, regions, targets),
             **self.mask.losses(features, regions, targets),
         }

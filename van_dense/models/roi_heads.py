@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
 from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.ops import roi_align
@@ -20,6 +19,7 @@ from torchvision.ops import roi_align
 from van_dense.models.anchors import BoxCoder, BoxMatcher, match_boxes
 from van_dense.models.losses import l1_sum, synced_count
 from van_dense.models.postprocess import DetectionFilter
+from van_dense.models.sampling import Sampler
 from van_dense.structures import Instances, Size
 
 BOX_POOL, MASK_POOL = 7, 14
@@ -76,7 +76,7 @@ class BoxBranch(nn.Module):
         *,
         channels: int,
         matcher: BoxMatcher,
-        sampler: BalancedPositiveNegativeSampler,
+        sampler: Sampler,
         rule: DetectionFilter,
     ) -> None:
         super().__init__()
@@ -107,17 +107,22 @@ class BoxBranch(nn.Module):
         return self.class_logits(hidden).float(), self.box_deltas(hidden).float()
 
     @torch.no_grad()
-    def sample(self, proposals: Sequence[Tensor], targets: Sequence[Instances]) -> list[Regions]:
+    def sample(
+        self,
+        proposals: Sequence[Tensor],
+        targets: Sequence[Instances],
+        *,
+        seeds: Sequence[int | None],
+    ) -> list[Regions]:
         """Draw the training regions of each image; ground-truth boxes are proposals too."""
         regions = []
-        for boxes, target in zip(proposals, targets, strict=True):
+        for boxes, target, seed in zip(proposals, targets, seeds, strict=True):
             candidates = torch.cat([boxes, target.boxes])
             matched = match_boxes(self.matcher, target, candidates)
             foreground = matched >= 0
             labels = torch.full_like(matched, self.num_classes)
             labels[foreground] = target.labels[matched[foreground]]
-            positive, negative = self.sampler([foreground.long()])
-            chosen = (positive[0] | negative[0]).nonzero()[:, 0]
+            chosen = torch.cat(self.sampler(foreground.long(), seed))
             regions.append(Regions(candidates[chosen], labels[chosen], matched[chosen]))
         return regions
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
 from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from van_dense.models.anchors import Anchors, BoxCoder, BoxMatcher, match_anchors
 from van_dense.models.losses import l1_sum, synced_count
-from van_dense.structures import Instances, Size
+from van_dense.models.sampling import Sampler
+from van_dense.structures import Batch, Instances, Size
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class RPN(nn.Module):
         anchors: Anchors,
         *,
         matcher: BoxMatcher,
-        sampler: BalancedPositiveNegativeSampler,
+        sampler: Sampler,
         train_filter: ProposalFilter,
         test_filter: ProposalFilter,
     ) -> None:
@@ -80,19 +80,25 @@ class RPN(nn.Module):
         )
 
     def losses(
-        self, output: RPNOutput, targets: Sequence[Instances], sizes: Sequence[Size]
+        self, output: RPNOutput, targets: Sequence[Instances], batch: Batch
     ) -> dict[str, Tensor]:
-        """Binary cross entropy and L1 over sampled anchors, divided by their number."""
+        """Binary cross entropy and L1 over sampled anchors, divided by their number.
+
+        Args:
+            output: Of the batch.
+            targets: Without crowds.
+            batch: Gives the valid sizes and the seeds of the draws.
+        """
         anchors = torch.cat(output.anchors)
         objectness = torch.cat(output.objectness, dim=1)
         deltas = torch.cat(output.deltas, dim=1)
         class_loss = box_loss = objectness.sum() * 0
         num_sampled = 0
-        for image, (target, size) in enumerate(zip(targets, sizes, strict=True)):
-            matched = match_anchors(self.matcher, target, anchors, size=size)
+        for image, target in enumerate(targets):
+            matched = match_anchors(self.matcher, target, anchors, size=batch.sizes[image])
             # The sampler reads 1 as foreground, 0 as background, -1 as neither.
             kind = (matched >= 0).long() - (matched == BoxMatcher.BETWEEN_THRESHOLDS).long()
-            positive, negative = (mask[0].nonzero()[:, 0] for mask in self.sampler([kind]))
+            positive, negative = self.sampler(kind, batch.seeds[image])
             sampled = torch.cat([positive, negative])
             wanted = self.coder.encode_single(target.boxes[matched[positive]], anchors[positive])
             box_loss = box_loss + l1_sum(deltas[image, positive], wanted)

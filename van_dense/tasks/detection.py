@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor
-from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
 
 from van_dense.backbones.build import Backbone, build_backbone
 from van_dense.config import schema
@@ -30,6 +29,7 @@ from van_dense.models.fpn import FPN
 from van_dense.models.postprocess import DetectionFilter, resize_masks, to_predictions
 from van_dense.models.roi_heads import BoxBranch, MaskBranch
 from van_dense.models.rpn import RPN, ProposalFilter
+from van_dense.models.sampling import Sampler
 from van_dense.structures import Batch, Prediction, Sample, Size
 
 Split = Literal["train", "val"]
@@ -44,13 +44,16 @@ def build_model(config: schema.DetectionConfig, info: DatasetInfo) -> DenseModel
 
 
 def _backbone(config: schema.Backbone) -> Backbone:
+    options = dict(config.options)
+    if config.norm_eps is not None and config.name.startswith("van_"):
+        options["norm_eps"] = config.norm_eps
     return build_backbone(
         config.name,
         drop_path=config.drop_path,
         norm_mode=config.norm_mode,
         freeze_stages=config.freeze_stages,
         checkpointing=config.checkpointing,
-        options=config.options,
+        options=options,
     )
 
 
@@ -66,7 +69,7 @@ def _mask_rcnn(config: schema.MaskRCNN, num_classes: int) -> maskrcnn.MaskRCNN:
             matcher=BoxMatcher(
                 rpn.positive_iou, rpn.negative_iou, min_positive_iou=rpn.min_positive_iou
             ),
-            sampler=BalancedPositiveNegativeSampler(rpn.samples, rpn.positive_share),
+            sampler=Sampler(rpn.samples, rpn.positive_share),
             train_filter=ProposalFilter(rpn.train_pre_nms, rpn.train_post_nms, rpn.nms_iou),
             test_filter=ProposalFilter(rpn.test_pre_nms, rpn.test_post_nms, rpn.nms_iou),
         ),
@@ -75,7 +78,7 @@ def _mask_rcnn(config: schema.MaskRCNN, num_classes: int) -> maskrcnn.MaskRCNN:
             num_classes,
             channels=box.channels,
             matcher=BoxMatcher(box.positive_iou, box.positive_iou),
-            sampler=BalancedPositiveNegativeSampler(box.samples, box.positive_share),
+            sampler=Sampler(box.samples, box.positive_share),
             rule=DetectionFilter(box.score_threshold, box.nms_iou, box.max_detections),
         ),
         mask=MaskBranch(
@@ -132,7 +135,8 @@ def build_dataset(config: schema.DetectionConfig, split: Split) -> DenseDataset:
     options: dict[str, Any] = {
         "name": data.name,
         "quarantine": Quarantine.load(data.quarantine) if data.quarantine else None,
-        "drop_empty": data.drop_empty and split == "train",
+        # The first images must be the same ones where both parts are one file.
+        "drop_empty": data.drop_empty and (split == "train" or data.max_images is not None),
         "masks": wants_masks,  # decoding them is half of the reading time
     }
     dataset: CocoDataset | YoloDataset

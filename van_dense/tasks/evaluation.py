@@ -8,7 +8,7 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from van_dense.config import Config
-from van_dense.data.dataset import DenseDataset
+from van_dense.data.dataset import DenseDataset, TooManyBadImages
 from van_dense.data.loader import build_eval_loader, resolve_workers
 from van_dense.engine.inference import predict_chunks
 from van_dense.evaluation.coco import CocoEvaluator
@@ -34,13 +34,22 @@ class Evaluation:
         self._transform = task.build_transform(config, train=False)
         self.make_evaluator: Callable[[], CocoEvaluator] = task.evaluator_factory(dataset, config)
 
-    def run(self, model: DenseModel, folder: Path) -> dict[str, float]:
+    def run(
+        self,
+        model: DenseModel,
+        folder: Path,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> dict[str, float]:
         """Predict, score and draw.
 
         Writes metrics.json, predictions.json (COCO results) and pictures/ into ``folder``.
 
         Returns:
             The metrics on the main process, nothing on the others.
+
+        Raises:
+            EvaluationStopped: When ``should_stop`` says so.
+            TooManyBadImages: When more images are unreadable than ``data.max_bad_share`` allows.
         """
         config, main = self._config, self._accelerator.is_main_process
         loader = build_eval_loader(
@@ -54,11 +63,17 @@ class Evaluation:
         )
         evaluator = self.make_evaluator()
         predictions: list[Prediction] = []
-        for chunk in predict_chunks(model, loader, self._accelerator):
+        for chunk in predict_chunks(model, loader, self._accelerator, should_stop=should_stop):
             evaluator.update(chunk)
             predictions += chunk
         if not main:
             return {}
+        unreadable = len(self._dataset) - len(predictions)
+        if unreadable > max(1, config.data.max_bad_share * len(self._dataset)):
+            raise TooManyBadImages(
+                f"{unreadable} of {len(self._dataset)} validation images are unreadable (listed "
+                "above); the metrics would say little. Run tools/check_data.py"
+            )
         metrics = evaluator.compute()
         folder.mkdir(parents=True, exist_ok=True)
         save_metrics(folder / "metrics.json", metrics, evaluator.per_class())

@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator
 
 from van_dense.backbones.build import resolve_norm_mode
+from van_dense.backbones.download import DownloadError
 from van_dense.backbones.weights import LoadReport, load_pretrained
 from van_dense.config import Config
 from van_dense.data.dataset import DenseDataset
@@ -31,12 +32,17 @@ class Experiment:
     train_set: DenseDataset
     val_set: DenseDataset
     model: DenseModel
-    weights: LoadReport | None
+    weights: LoadReport | DownloadError | None
     plan: TrainPlan
 
 
-def prepare(config: Config, accelerator: Accelerator) -> Experiment:
+def prepare(config: Config, accelerator: Accelerator, *, needs_weights: bool = True) -> Experiment:
     """Read the data, build the network and load its weights.
+
+    Args:
+        config: Of the experiment.
+        accelerator: Of the run.
+        needs_weights: False goes on where weights cannot be downloaded, to describe the rest.
 
     Raises:
         ValueError: When data, weights or the batch split do not fit.
@@ -55,7 +61,14 @@ def prepare(config: Config, accelerator: Accelerator) -> Experiment:
     torch.manual_seed(config.seed)  # initial weights; every later draw is seeded by its step
     model = task.build_model(config, train_set.info)
     source = config.model.backbone.weights
-    weights = None if source is None else load_pretrained(model.backbone, source)
+    weights: LoadReport | DownloadError | None = None
+    if source is not None:
+        try:
+            weights = load_pretrained(model.backbone, source)
+        except DownloadError as error:
+            if needs_weights:
+                raise
+            weights = error
     plan = make_plan(config.train, num_images=len(train_set), world_size=accelerator.num_processes)
     return Experiment(config, task, train_set, val_set, model, weights, plan)
 
@@ -66,7 +79,9 @@ def describe(experiment: Experiment, accelerator: Accelerator) -> str:
     norm = resolve_norm_mode(
         config.model.backbone.norm_mode, accelerator.device.type, accelerator.num_processes
     )
-    weights = "none, the backbone starts from random weights"
+    weights = str(experiment.weights or "none, the backbone starts from random weights")
+    if isinstance(experiment.weights, DownloadError):
+        weights = f"NOT AVAILABLE: {weights}"
     total = sum(p.numel() for p in model.parameters())
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     groups = describe_groups(parameter_groups(model, config.train.optimizer))
@@ -76,7 +91,7 @@ def describe(experiment: Experiment, accelerator: Accelerator) -> str:
         "device": f"{accelerator.device}, {accelerator.num_processes} process(es)",
         **experiment.plan.describe(),
         "norm mode": f"{norm.mode} ({norm.reason})",
-        "weights": str(experiment.weights) if experiment.weights is not None else weights,
+        "weights": weights,
         "parameter groups": groups.replace("\n", "\n" + " " * 20),
         "memory": _memory(experiment),
         "data": f"{len(experiment.train_set)} training and {len(experiment.val_set)} validation "

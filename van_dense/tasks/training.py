@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 def plan_run(config: Config) -> str:
     """Describe the run without training: what ``--dry-run`` prints."""
     accelerator = make_accelerator(config.train.precision)
-    return describe(prepare(config, accelerator), accelerator)
+    return describe(prepare(config, accelerator, needs_weights=False), accelerator)
 
 
 def train_run(config: Config, run_dir: Path, *, resume: bool = False) -> TrainResult:
@@ -58,9 +58,9 @@ def train_run(config: Config, run_dir: Path, *, resume: bool = False) -> TrainRe
         (run_dir / "config.yaml").write_text(dump_config(config), encoding="utf-8")
     accelerator.wait_for_everyone()
 
-    def evaluate(model: nn.Module, step: int) -> dict[str, float]:
+    def evaluate(model: nn.Module, step: int, should_stop: Callable[[], bool]) -> dict[str, float]:
         assert isinstance(model, DenseModel)  # the loop hands back what it was given
-        metrics = evaluation.run(model, run_dir / "eval" / f"step_{step:08d}")
+        metrics = evaluation.run(model, run_dir / "eval" / f"step_{step:08d}", should_stop)
         if accelerator.is_main_process:
             this = {"kind": "eval", "step": step, "metrics": metrics}
             plot_curves([*read_log(run_dir / "log.jsonl"), this], run_dir / "curves.png")

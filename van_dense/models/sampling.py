@@ -1,0 +1,44 @@
+"""Which anchors or regions of an image enter a loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Draw candidates at random, foreground first, as mmdet's ``RandomSampler``.
+
+    torchvision's sampler draws from the global generator, which is in another state when the same
+    image is seen by another process; here an image's seed decides.
+
+    Attributes:
+        num: Candidates of one image.
+        positive_share: Foreground among them at most; background fills the rest.
+    """
+
+    num: int
+    positive_share: float
+
+    def __call__(self, kind: Tensor, seed: int | None) -> tuple[Tensor, Tensor]:
+        """Indices of the drawn foreground and background.
+
+        Args:
+            kind: int64 (A,): 1 foreground, 0 background, -1 neither.
+            seed: Of this image; None draws from the global generator.
+        """
+        generator = None
+        if seed is not None:
+            generator = torch.Generator(kind.device).manual_seed(seed)
+        positive = _draw(kind == 1, int(self.num * self.positive_share), generator)
+        negative = _draw(kind == 0, self.num - len(positive), generator)
+        return positive, negative
+
+
+def _draw(candidates: Tensor, num: int, generator: torch.Generator | None) -> Tensor:
+    indices = candidates.nonzero()[:, 0]
+    order = torch.randperm(len(indices), generator=generator, device=indices.device)
+    return indices[order[:num]]
