@@ -113,32 +113,37 @@ def resize(sample: Sample, size: Size) -> Sample:
 
 
 def _resize_mask(mask: np.ndarray, out: np.ndarray) -> None:
-    """Bilinear resize of a {0, 1} mask into a zeroed one; uint8 rounding cuts it at one half.
+    """Bilinear resize of a {0, 1} mask into a zeroed one, cut at one half.
 
     Only the region of the object is computed, which is 2.7 times faster on COCO than the whole mask
     with ``cv2.resize``; the pixels are the same, up to 1/32 pixel that OpenCV interpolates at.
     """
     x, y, width, height = cv2.boundingRect(mask)
+    if width == 0:
+        return
     scale_x, scale_y = out.shape[1] / mask.shape[1], out.shape[0] / mask.shape[0]
     left, top = int(x * scale_x), int(y * scale_y)
     right = min(out.shape[1], int((x + width) * scale_x) + 1)
     bottom = min(out.shape[0], int((y + height) * scale_y) + 1)
-    if width == 0:
-        return
+    # A margin of one pixel keeps the zeros around the object in reach of the interpolation.
+    x0, y0 = max(x - 1, 0), max(y - 1, 0)
+    # 254 halves to a whole number, so that no OpenCV build rounds one half its own way.
+    source = mask[y0 : y + height + 1, x0 : x + width + 1] * np.uint8(254)
     # Pixel centres lie at one half: u = (X + left + 0.5) / scale - 0.5.
     to_source = np.array(
         [
-            [1 / scale_x, 0, (left + 0.5) / scale_x - 0.5],
-            [0, 1 / scale_y, (top + 0.5) / scale_y - 0.5],
+            [1 / scale_x, 0, (left + 0.5) / scale_x - 0.5 - x0],
+            [0, 1 / scale_y, (top + 0.5) / scale_y - 0.5 - y0],
         ]
     )
-    out[top:bottom, left:right] = cv2.warpAffine(
-        mask,
+    resized = cv2.warpAffine(
+        source,
         to_source,
         (right - left, bottom - top),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
+    np.greater_equal(resized, 127, out=out[top:bottom, left:right].view(bool))
 
 
 def flip_horizontally(sample: Sample, flip_order: Sequence[int] | None = None) -> Sample:
