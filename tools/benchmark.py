@@ -99,11 +99,15 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, RuntimeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    path = Path(arguments.output)
+    write(Path(arguments.output), result)
+    return 0
+
+
+def write(path: Path, result: dict[str, Any]) -> None:
+    """Write the results as JSON and say where."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(f"results: {path}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -26,16 +26,23 @@ from van_dense.data.coco_json import (
 )
 from van_dense.data.quarantine import Quarantine, QuarantinedPart
 from van_dense.data.segmentation import Segmentation, to_rle, usable_segmentation
-from van_dense.data.table import Box, ImageRecord, InstanceRecord, InstanceTable, clip_box
+from van_dense.data.table import (
+    Box,
+    ImageRecord,
+    InstanceRecord,
+    InstanceTable,
+    TableDataset,
+    clip_box,
+)
 from van_dense.dataset_info import DatasetInfo
-from van_dense.structures import Sample, Size
+from van_dense.structures import Size
 
 logger = logging.getLogger(__name__)
 
 CHECK = "run tools/check_data.py to list them, and to quarantine what is broken"
 
 
-class CocoDataset:
+class CocoDataset(TableDataset):
     """A ``DenseDataset`` from a folder of images and a COCO annotation file.
 
     Broken annotations (a category or image that does not exist, no usable box or mask) are left
@@ -91,26 +98,6 @@ class CocoDataset:
                 f"{annotations}: no image remains of {len(data['images'])}"
                 f"{' with a usable box' if drop_empty else ''}; {CHECK}"
             )
-
-    def __len__(self) -> int:
-        return len(self._table)
-
-    @property
-    def has_masks(self) -> bool:
-        """Whether samples carry masks: they were asked for, and there are some."""
-        return self._table.has_masks
-
-    def raw(self, index: int) -> Sample:
-        """Read one image and its annotation; see ``DenseDataset``."""
-        return self._table.sample(index)
-
-    def size(self, index: int) -> Size:
-        """(height, width) as the annotation file states it."""
-        return self._table.size(index)
-
-    def image_id(self, index: int) -> int | str:
-        """Image id of the annotation file."""
-        return self._table.image_id(index)
 
     def coco_dict(self) -> CocoDict:
         """Parse the annotation file again, without what this reader leaves out.

@@ -16,6 +16,7 @@ import numpy as np
 from van_dense.data.dataset import ReadError
 from van_dense.data.image import read_image
 from van_dense.data.segmentation import Segmentation, decode_into, to_rle
+from van_dense.dataset_info import DatasetInfo
 from van_dense.structures import RLE, Sample, Size
 
 Box = tuple[float, float, float, float]
@@ -178,6 +179,33 @@ class InstanceTable:
         first, last = self._polygons_until[row : row + 2]
         ends = self._polygon_ends[first : last + 1]
         return [self._coordinates[start:end] for start, end in itertools.pairwise(ends)]
+
+
+class TableDataset:
+    """What readers that index their annotations in a table have in common."""
+
+    info: DatasetInfo
+    _table: InstanceTable
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether samples carry masks: they were asked for, and there are some."""
+        return self._table.has_masks
+
+    def raw(self, index: int) -> Sample:
+        """Read one image and its annotation; see ``DenseDataset``."""
+        return self._table.sample(index)
+
+    def size(self, index: int) -> Size:
+        """(height, width) as the annotation states it, or as the image file's header does."""
+        return self._table.size(index)
+
+    def image_id(self, index: int) -> int | str:
+        """Id in the annotation file, or the path of the image within its data set."""
+        return self._table.image_id(index)
 
 
 def size_problem(size: Size, stated: Size) -> str | None:

@@ -24,9 +24,16 @@ from van_dense.data.dataset import ReadError
 from van_dense.data.image import image_size
 from van_dense.data.quarantine import Quarantine
 from van_dense.data.segmentation import MIN_POINTS
-from van_dense.data.table import Box, ImageRecord, InstanceRecord, InstanceTable, clip_box
+from van_dense.data.table import (
+    Box,
+    ImageRecord,
+    InstanceRecord,
+    InstanceTable,
+    TableDataset,
+    clip_box,
+)
 from van_dense.dataset_info import DatasetInfo
-from van_dense.structures import Sample, Size
+from van_dense.structures import Size
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +42,7 @@ TOLERANCE = 0.01  # coordinates may leave 0..1 by this much; beyond it they are 
 _HEADER_THREADS = 8
 
 
-class YoloDataset:
+class YoloDataset(TableDataset):
     """A ``DenseDataset`` from a YOLO folder; category ids are 0..C-1, image ids relative paths.
 
     Broken lines are left out with one warning that counts them.
@@ -93,26 +100,6 @@ class YoloDataset:
             logger.warning("%s, %s: left out: %s; %s", root, split, counts, CHECK)
         if len(self) == 0:
             raise ValueError(f"{root}, {split}: no image remains of {len(files)}; {CHECK}")
-
-    def __len__(self) -> int:
-        return len(self._table)
-
-    @property
-    def has_masks(self) -> bool:
-        """Whether samples carry masks: they were asked for, and there are some."""
-        return self._table.has_masks
-
-    def raw(self, index: int) -> Sample:
-        """Read one image and its annotation; see ``DenseDataset``."""
-        return self._table.sample(index)
-
-    def size(self, index: int) -> Size:
-        """(height, width) from the header of the file; (0, 0) if that is broken."""
-        return self._table.size(index)
-
-    def image_id(self, index: int) -> int | str:
-        """Path of the image relative to the folder of ``data.yaml``."""
-        return self._table.image_id(index)
 
 
 @dataclass(frozen=True)
