@@ -6,7 +6,7 @@ from toy_training import ToyModel, make_batch
 
 from van_dense.engine import inference
 from van_dense.engine.device import make_accelerator
-from van_dense.engine.inference import EvaluationStopped, predict_all, predict_chunks
+from van_dense.engine.inference import EvaluationStopped, predict_chunks
 
 
 class Watching(ToyModel):
@@ -24,7 +24,7 @@ class Watching(ToyModel):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_model_predicts_in_evaluation_mode_under_autocast(precision):
     model = Watching().train()
-    predictions = predict_all(model, [make_batch(range(3))], make_accelerator(precision))
+    (predictions,) = predict_chunks(model, [make_batch(range(3))], make_accelerator(precision))
     assert [p.image_id for p in predictions] == [0, 1, 2]
     assert model.seen == (False, True, precision == "bf16")
     assert model.training  # restored
@@ -33,7 +33,7 @@ def test_the_model_predicts_in_evaluation_mode_under_autocast(precision):
 def test_the_mode_is_restored_after_an_error_too():
     model = ToyModel().train()
     with pytest.raises(AttributeError):
-        predict_all(model, [None], make_accelerator())
+        list(predict_chunks(model, [None], make_accelerator()))
     assert model.training
 
 

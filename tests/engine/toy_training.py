@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from van_dense.config.schema import Train
 from van_dense.engine.device import make_accelerator
-from van_dense.engine.inference import predict_all
+from van_dense.engine.inference import predict_chunks
 from van_dense.engine.job import Job, TrainResult
 from van_dense.engine.plan import make_plan
 from van_dense.engine.trainer import train
@@ -122,8 +122,8 @@ def run(job: Job, *, resume: bool = False) -> TrainResult:
 def validation_scores(model: nn.Module, accelerator: Accelerator) -> dict[int, float]:
     indices = list(VALIDATION)[accelerator.process_index :: accelerator.num_processes]
     batches = [make_batch(range(i, i + 1)) for i in indices]
-    predictions = predict_all(model, batches, accelerator)
-    return {p.image_id: p.class_scores.item() for p in predictions}
+    chunks = predict_chunks(model, batches, accelerator)
+    return {p.image_id: p.class_scores.item() for chunk in chunks for p in chunk}
 
 
 def distributed_job(run_dir: Path, world: int) -> Job:

@@ -38,16 +38,6 @@ class Predictor(Protocol):
         ...
 
 
-def predict_all(
-    model: Predictor, loader: Iterable[Batch], accelerator: Accelerator
-) -> list[Prediction]:
-    """Predict every image and gather the results on rank 0; the other ranks get an empty list.
-
-    See ``predict_chunks``, which needs less memory where predictions are whole maps.
-    """
-    return [p for chunk in predict_chunks(model, loader, accelerator) for p in chunk]
-
-
 def predict_chunks(
     model: Predictor,
     loader: Iterable[Batch],
