@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 
 from van_dense.backbones.build import build_backbone
 from van_dense.benchmark import trainer
@@ -23,7 +23,7 @@ from van_dense.benchmark.eager_van import EagerVAN
 from van_dense.benchmark.machine import shareable_command
 from van_dense.config import load_config
 from van_dense.data.sample_data import write_sample_data
-from van_dense.engine.job import Job
+from van_dense.engine.job import Job, TrainResult
 from van_dense.engine.trainer import train
 from van_dense.structures import Batch
 
@@ -95,29 +95,42 @@ def test_sections_are_chosen_by_name(arguments, tmp_path):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="turns of several steps draw other numbers")
 def test_the_bare_loop_does_the_same_work_as_the_trainer(arguments, monkeypatch):
     """After any number of steps both models have the same weights, bit for bit."""
-    compared = []
+    weights: dict[str, list[dict[str, Tensor]]] = {"bare": [], "trainer": []}
 
-    def compare_before_each_batch(job: Job, accelerator: Accelerator) -> None:
-        turns = job.make_loader(0)
+    def remember(name: str, model: nn.Module) -> None:
+        weights[name].append(copy.deepcopy(model.state_dict()))
 
+    bare_step = trainer.BareLoop.step
+
+    def step(self: trainer.BareLoop, batch: Batch) -> None:
+        bare_step(self, batch)
+        remember("bare", self.model)
+
+    def train_and_remember(job: Job, accelerator: Accelerator) -> TrainResult:
         def batches() -> Iterator[Batch]:
-            done = {}
-            for batch in turns:  # with each batch the bare loop is one step ahead
-                if done:
-                    compared.append(equal(job.model.state_dict(), done))
-                done = copy.deepcopy(turns.bare.model.state_dict())
+            for number, batch in enumerate(job.make_loader(0)):
+                if number > 0:
+                    remember("trainer", job.model)
                 yield batch
 
-        train(replace(job, make_loader=lambda _: batches()), accelerator)
+        return train(replace(job, make_loader=lambda _: batches()), accelerator)
 
-    monkeypatch.setattr(trainer, "train", compare_before_each_batch)
+    monkeypatch.setattr(trainer.BareLoop, "step", step)
+    monkeypatch.setattr(trainer, "train", train_and_remember)
     config = load_config(arguments[1], arguments[2:])
     trainer.measure_trainer(config, precision="fp32", rounds=1)
-    assert compared == [True] * 2 * trainer.BLOCK
+    assert len(weights["bare"]) == len(weights["trainer"]) == 2 * trainer.BLOCK
+    for bare, ours in zip(weights["bare"], weights["trainer"], strict=True):
+        assert all(torch.equal(value, ours[name]) for name, value in bare.items())
 
 
-def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
-    return all(torch.equal(value, second[name]) for name, value in first.items())
+def test_an_interrupted_training_is_no_measurement(arguments, monkeypatch):
+    stopped = TrainResult(step=1, metrics={}, interrupted=True)
+    monkeypatch.setattr(trainer, "train", lambda job, accelerator: stopped)
+    with pytest.raises(RuntimeError, match="a signal ended the training before it was measured"):
+        trainer.measure_trainer(
+            load_config(arguments[1], arguments[2:]), precision="fp32", rounds=1
+        )
 
 
 def test_ours_and_the_eager_definition_are_one_function_with_one_gradient():

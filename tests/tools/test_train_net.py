@@ -88,7 +88,7 @@ def test_two_processes_train_as_one_and_evaluate_the_same(project, tmp_path):
     one = run([sys.executable, *arguments, "one"], tmp_path)
     assert one.returncode == 0, one.stderr
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    two = run([*launcher, "--master-port", "29653", *arguments, "two"], tmp_path)
+    two = run([*launcher, "--standalone", *arguments, "two"], tmp_path)
     assert two.returncode == 0, two.stderr
 
     first, second = losses(tmp_path / "one"), losses(tmp_path / "two")
@@ -113,7 +113,7 @@ def test_evaluation_by_two_processes_equals_that_by_one(tmp_path):
     tool = [str(ROOT / "tools" / "eval_net.py"), "run", "eval.batch_size=1", "--output"]
     one = run([sys.executable, *tool, "one"], tmp_path)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    two = run([*launcher, "--master-port", "29654", *tool, "two"], tmp_path)
+    two = run([*launcher, "--standalone", *tool, "two"], tmp_path)
     assert one.returncode == 0 and two.returncode == 0, one.stderr + two.stderr
     first, second = ((tmp_path / n / "metrics.json").read_text() for n in ("one", "two"))
     assert json.loads(first) == json.loads(second)
