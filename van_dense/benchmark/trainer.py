@@ -27,7 +27,7 @@ from van_dense.engine.trainer import train
 from van_dense.structures import Batch
 from van_dense.tasks import TASKS
 
-BLOCK = 5  # steps of a round; the trainer writes its log once in each, more often than by default
+BLOCK = 6  # steps of a round, an even number; the trainer writes its log once in each
 NUM_BATCHES = 4  # different ones, used again and again
 
 
