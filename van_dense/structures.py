@@ -47,6 +47,7 @@ class Sample:
         keypoints: float32 (N, K, 3): x, y in pixels (a pixel's centre is at 0.5) and visibility
             0 / 1 / 2, or None.
         semantic: uint8 or int16 (H, W) label map with 255 = ignore, or None.
+        saliency: uint8 (H, W), 255 = salient, grey where the ground truth is soft, or None.
         label: Image-level class, or None.
     """
 
@@ -60,6 +61,7 @@ class Sample:
     masks: np.ndarray | None = None
     keypoints: np.ndarray | None = None
     semantic: np.ndarray | None = None
+    saliency: np.ndarray | None = None
     label: int | None = None
 
     @property
@@ -194,6 +196,7 @@ class Batch:
         image_ids: The data set's own ids.
         targets: Ground truth of each image in the pixels of ``sizes``, or None.
         semantic: int64 (B, H, W), padded with 255, or None.
+        saliency: float32 (B, H, W) in [0, 1], padded with 0, or None.
         labels: int64 (B,) image-level classes, or None.
         seeds: For the random draws that a model makes for each image, so that they depend on its
             position in the stream alone; None draws from the global generator.
@@ -206,6 +209,7 @@ class Batch:
     image_ids: list[int | str]
     targets: list[Instances] | None = None
     semantic: Tensor | None = None
+    saliency: Tensor | None = None
     labels: Tensor | None = None
     seeds: Sequence[int | None] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
@@ -229,6 +233,7 @@ class Batch:
             if self.targets is None
             else [target.to(device, non_blocking) for target in self.targets],
             semantic=move(self.semantic),
+            saliency=move(self.saliency),
             labels=move(self.labels),
         )
 
@@ -241,6 +246,7 @@ class Batch:
             if self.targets is None
             else [target.pin_memory() for target in self.targets],
             semantic=None if self.semantic is None else self.semantic.pin_memory(),
+            saliency=None if self.saliency is None else self.saliency.pin_memory(),
         )
 
 
@@ -292,6 +298,9 @@ class Prediction:
             size=sample.size,
             instances=instances,
             semantic=sample.semantic,
+            saliency=None
+            if sample.saliency is None
+            else sample.saliency.astype(np.float32) / np.float32(255),
         )
 
 
@@ -359,7 +368,12 @@ def collate(samples: Sequence[Sample], size_divisor: int = 32) -> Batch:
         targets=[instances_from_sample(sample) for sample in samples]
         if _all_have(samples, "boxes")
         else None,
-        semantic=_pad_semantic(samples, height, width) if _all_have(samples, "semantic") else None,
+        semantic=_pad_maps([s.semantic for s in samples], (height, width), IGNORE_LABEL).long()
+        if _all_have(samples, "semantic")
+        else None,
+        saliency=_pad_maps([s.saliency for s in samples], (height, width), 0).float() / 255
+        if _all_have(samples, "saliency")
+        else None,
         labels=torch.tensor([sample.label for sample in samples])
         if _all_have(samples, "label")
         else None,
@@ -374,9 +388,10 @@ def _all_have(samples: Sequence[Sample], name: str) -> bool:
     return all(has)
 
 
-def _pad_semantic(samples: Sequence[Sample], height: int, width: int) -> Tensor:
-    semantic = torch.full((len(samples), height, width), IGNORE_LABEL, dtype=torch.int64)
-    for target, sample in zip(semantic, samples, strict=True):
-        h, w = sample.size
-        target[:h, :w] = torch.from_numpy(np.asarray(sample.semantic).astype(np.int64))
-    return semantic
+def _pad_maps(maps: Sequence[np.ndarray | None], size: Size, fill: int) -> Tensor:
+    padded = torch.full((len(maps), *size), fill, dtype=torch.int16)
+    for target, values in zip(padded, maps, strict=True):
+        assert values is not None  # _all_have
+        height, width = values.shape
+        target[:height, :width] = torch.from_numpy(np.ascontiguousarray(values))
+    return padded
