@@ -8,7 +8,7 @@ import yaml
 
 from van_dense.config import ConfigError, load_config
 from van_dense.config.load import load_raw
-from van_dense.config.schema import CONFIG_OF_TASK
+from van_dense.config.tasks import CONFIG_OF_TASK
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECTS = sorted(set((ROOT / "projects").glob("*.yaml")) - {ROOT / "projects/paper_tables.yaml"})

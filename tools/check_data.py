@@ -4,6 +4,8 @@ Examples:
     python tools/check_data.py --config projects/maskrcnn_van_b0.yaml
     python tools/check_data.py --images photos --annotations instances.json --quarantine bad.json
     python tools/check_data.py --yolo my_data
+    python tools/check_data.py --images photos --masks maps --label-map "1..3 -> 0..2" "0 -> ignore"
+    python tools/check_data.py --images photos --masks maps --saliency
 """
 
 from __future__ import annotations
@@ -21,21 +23,15 @@ def main() -> int:
     """Print one line for each problem, then a summary; 1 when there are errors, 2 on misuse."""
     args = _parse()
     try:
-        parts, known = _parts(args)
+        parts, known = _parts_of_config(args) if args.config else (_parts(args), None)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
     from van_dense.data.check import check_dataset
 
-    report = check_dataset(
-        parts, quarantine=known, threads=args.threads, progress=None if args.quiet else _progress
-    )
-    for problem in report.problems:
-        print(problem)
-    for part in report.parts:
-        print(f"\n{part.summary()}")
-    counts = [sum(p.severity == s for p in report.problems) for s in ("error", "warning", "info")]
-    print("\n{} errors, {} warnings, {} notes".format(*counts))
+    progress = None if args.quiet else _progress
+    report = check_dataset(parts, quarantine=known, threads=args.threads, progress=progress)
+    print(report.text())
     if args.quarantine:
         report.quarantine().save(args.quarantine)
         print(f"quarantine list: {args.quarantine}; train with data.quarantine={args.quarantine}")
@@ -48,64 +44,76 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--config", help="project file whose data is checked")
     parser.add_argument("--sample", action="store_true", help="its generated sample data instead")
-    parser.add_argument("--images", help="folder of the images of one COCO annotation file")
-    parser.add_argument("--annotations", help="the COCO annotation file")
+    parser.add_argument("--images", help="folder of images, with --annotations or --masks")
+    parser.add_argument("--annotations", help="COCO annotation file")
+    parser.add_argument("--masks", help="folder of label maps or saliency masks")
+    parser.add_argument("--image-pattern", default="{key}.*", help="of files below --images")
+    parser.add_argument("--mask-pattern", default="{key}.*", help="of files below --masks")
+    meaning = parser.add_mutually_exclusive_group()
+    meaning.add_argument("--label-map", nargs="+", metavar="LINE", help="none = suggest one")
+    meaning.add_argument("--saliency", action="store_true", help="the masks are white on black")
     parser.add_argument("--yolo", help="folder that holds data.yaml")
     parser.add_argument("--quarantine", help="write the bad records to this file")
-    parser.add_argument("--threads", type=int, default=4, help="images decoded at the same time")
+    threads = {"type": int, "choices": range(1, 65), "default": 4, "metavar": "N"}
+    parser.add_argument("--threads", **threads, help="images decoded at the same time")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the project file")
     args = parser.parse_intermixed_args()
-    chosen = [bool(args.config), bool(args.images or args.annotations), bool(args.yolo)]
-    if sum(chosen) != 1 or bool(args.images) != bool(args.annotations):
-        parser.error("give --config FILE, or --images DIR --annotations FILE, or --yolo DIR")
+    truths = [truth for truth in (args.annotations, args.masks) if truth]
+    chosen = [bool(args.config), bool(args.images or truths), bool(args.yolo)]
+    if sum(chosen) != 1 or len(truths) != bool(args.images):
+        parser.error("give --config, --yolo, or --images with either --annotations or --masks")
+    if (args.label_map or args.saliency) and not args.masks:
+        parser.error("--label-map and --saliency say how to read --masks DIR")
     if args.overrides and not args.config:
         parser.error(f"unexpected {args.overrides}: key=value changes a --config")
-    if args.threads < 1:
-        parser.error("--threads must be at least 1")
     return args
 
 
-def _parts(args: argparse.Namespace) -> tuple[list[Part], Quarantine | None]:
-    """What to check, and what a config has in quarantine already."""
-    if args.config:
-        return _parts_of_config(args)
-    from van_dense.data.check import CocoPart, YoloPart
+def _parts(args: argparse.Namespace) -> list[Part]:
+    from van_dense.data.check import CocoPart, MaskPart, YoloPart
+    from van_dense.data.label_map import LabelMap
     from van_dense.data.yolo import YoloLayout
 
     if args.yolo:
         splits = [s for s in ("train", "val", "test") if YoloLayout.read(args.yolo).entries.get(s)]
-        return [YoloPart(args.yolo, split) for split in splits], None
-    return [CocoPart("images", args.images, args.annotations)], None
+        return [YoloPart(args.yolo, split) for split in splits]
+    if args.annotations:
+        return [CocoPart("images", args.images, args.annotations)]
+    patterns = args.image_pattern, args.mask_pattern
+    labels = LabelMap.parse(args.label_map) if args.label_map else None
+    return [MaskPart("masks", args.images, args.masks, *patterns, labels, (), args.saliency)]
 
 
 def _parts_of_config(args: argparse.Namespace) -> tuple[list[Part], Quarantine | None]:
+    """What to check, and what is in quarantine already."""
     from van_dense.config import load_config
 
     config = load_config(args.config, args.overrides, sample=args.sample)  # before heavy imports
-    from van_dense.data.check import CocoPart, Quarantine, YoloPart
+    from van_dense.data.check import CocoPart, MaskPart, Quarantine, YoloPart
+    from van_dense.data.label_map import LabelMap
     from van_dense.tasks import TASKS
 
     TASKS[config.task].prepare_data(config)
     data = config.data
     known = Quarantine.load(data.quarantine) if data.quarantine else None
-    if data.format == "yolo":
-        return [YoloPart(str(data.yolo_root), split) for split in ("train", "val")], known
     splits = {"train": data.train, "val": data.val}
-    return [
-        CocoPart(name, split.images, split.annotations)
-        for name, split in splits.items()
-        if split is not None
-    ], known
+    if config.task == "detection" and data.format == "yolo":
+        return [YoloPart(str(data.yolo_root), split) for split in splits], known
+    if config.task == "detection":
+        return [CocoPart(name, s.images, s.annotations) for name, s in splits.items()], known
+    names = () if config.task == "saliency" else data.classes
+    labels = LabelMap.parse(data.label_map, len(names)) if names else None
+    how = data.image_pattern, data.mask_pattern, labels, names, config.task == "saliency"
+    return [MaskPart(name, s.images, s.masks, *how) for name, s in splits.items()], known
 
 
 def _progress(inspections: Iterable[Inspection], total: int) -> Iterable[Inspection]:
     from rich.console import Console
     from rich.progress import track
 
-    return track(
-        inspections, "checking images", total=total, console=Console(stderr=True), transient=True
-    )
+    console = Console(stderr=True)
+    return track(inspections, "checking images", total=total, console=console, transient=True)
 
 
 if __name__ == "__main__":

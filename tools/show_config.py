@@ -13,6 +13,8 @@ import yaml
 from van_dense.config import ConfigError
 from van_dense.config.load import leaves, load_raw, validate
 
+WIDTH = 72  # columns before the origin; a longer value pushes it to the right
+
 
 def main(argv: list[str] | None = None) -> int:
     """Print one line for each value; a mistake in the config is printed and exits with 1."""
@@ -31,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
         (f"{path}: {_inline(value)}", raw.origin_of(path))
         for path, value in leaves(config.model_dump(mode="json"))
     ]
-    width = max(len(line) for line, _ in lines)
+    width = min(WIDTH, max(len(line) for line, _ in lines))
     for line, origin in lines:
         print(f"{line:{width}}  # {origin}")
     return 0

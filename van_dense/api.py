@@ -12,7 +12,6 @@ import torch
 
 from van_dense.config import Config, load_config
 from van_dense.config.load import RawConfig, parse_override, validate
-from van_dense.data.coco_categories import coco_info
 from van_dense.data.image import read_image
 from van_dense.dataset_info import DatasetInfo
 from van_dense.engine.checkpoint import best_path, latest_intact, load_checkpoint
@@ -35,9 +34,10 @@ def build_model(config: Config, info: DatasetInfo | None = None) -> DenseModel:
 
     Args:
         config: From ``load_config``.
-        info: Classes of the data set; COCO's 80 by default.
+        info: Classes of the data set; by default those the config names, or COCO's 80.
     """
-    return TASKS[config.task].build_model(config, info or coco_info())
+    task = TASKS[config.task]
+    return task.build_model(config, info or task.dataset_info(config))
 
 
 @dataclass
@@ -114,6 +114,7 @@ def load(
     run: str | Path,
     *,
     checkpoint: str = "best",
+    fragments: Sequence[str | Path] = (),
     overrides: Sequence[str] = (),
     device: str | torch.device | None = None,
 ) -> Loaded:
@@ -122,7 +123,8 @@ def load(
     Args:
         run: Run folder or checkpoint file; nothing else is needed.
         checkpoint: "best", "last" or a file.
-        overrides: ``key.path=value`` on top of the stored config.
+        fragments: YAML files, such as another data set, laid over the stored config.
+        overrides: ``key.path=value`` on top of them.
         device: A GPU where there is one, otherwise the CPU.
 
     Raises:
@@ -132,6 +134,8 @@ def load(
     state = load_checkpoint(path)
     raw = RawConfig()
     raw.merge(state["config"], str(path))
+    for fragment in fragments:
+        raw.merge_file(fragment)
     for override in overrides:
         raw.merge(parse_override(override), "command line")
     if raw.values["model"]["backbone"]["norm_mode"] == "sync":  # trains on GPUs only; same results
@@ -151,6 +155,7 @@ def evaluate_run(
     run: str | Path,
     *,
     checkpoint: str = "best",
+    fragments: Sequence[str | Path] = (),
     overrides: Sequence[str] = (),
     output: str | Path,
 ) -> dict[str, float]:
@@ -159,8 +164,9 @@ def evaluate_run(
     Args:
         run: Run folder or checkpoint file.
         checkpoint: "best", "last" or a file.
-        overrides: ``key.path=value`` on top of the stored config, such as other data paths.
-        output: Folder for metrics.json, predictions.json and pictures/.
+        fragments: YAML files, such as another data set, laid over the stored config.
+        overrides: ``key.path=value`` on top of them.
+        output: Folder for metrics.json, predictions and pictures/.
 
     Returns:
         The metrics; nothing on all processes of ``torchrun`` but the first.
@@ -168,7 +174,9 @@ def evaluate_run(
     Raises:
         ValueError: When checkpoint or data do not fit.
     """
-    loaded = load(run, checkpoint=checkpoint, overrides=overrides, device="cpu")
+    loaded = load(
+        run, checkpoint=checkpoint, fragments=fragments, overrides=overrides, device="cpu"
+    )
     accelerator = make_accelerator(loaded.config.train.precision)
     setup_logging(accelerator.is_main_process)
     task = TASKS[loaded.config.task]

@@ -12,37 +12,81 @@ from van_dense.config import Config, load_config
 from van_dense.data.sample_data import write_sample_data
 
 PROJECTS = Path(__file__).resolve().parents[2] / "projects"
-# One project for each kind of model of each task; a new task adds its own here.
-KINDS = {"detection-maskrcnn": "quickstart.yaml", "detection-retinanet": "retinanet_van_b0.yaml"}
+# One project for each kind of model of each task, with what makes it tiny; a new task adds its own.
+DETECTION = (
+    "data.train.images={root}/train2017",
+    "data.train.annotations={root}/annotations/instances_train2017.json",
+    "data.val.images={root}/val2017",
+    "data.val.annotations={root}/annotations/instances_val2017.json",
+    "data.transforms={short_sides: [64], test_short_side: 64, max_long_side: 112}",
+    "model.fpn.channels=16",
+    "model.anchor_sizes=[8, 16, 24, 36, 48]",
+)
+SEMANTIC = (
+    "data.train={images: {root}/ade/images/training, masks: {root}/ade/annotations/training}",
+    "data.val={images: {root}/ade/images/validation, masks: {root}/ade/annotations/validation}",
+    "data.transforms={scale: [112, 64], crop: [64, 64], test_scale: null}",
+    "model.backbone.name=van_b0",
+)
+SALIENCY = tuple(
+    f"data.{split}={{images: {{root}}/duts/DUTS-{name}/DUTS-{name}-Image, "
+    f"masks: {{root}}/duts/DUTS-{name}/DUTS-{name}-Mask}}"
+    for split, name in (("train", "TR"), ("val", "TE"))
+)
+# A detector that just began gives no score above the usual threshold.
+KINDS = {
+    "detection-maskrcnn": (
+        "quickstart.yaml",
+        (*DETECTION, "model.box_head.score_threshold=0.001"),
+    ),
+    "detection-retinanet": (
+        "retinanet_van_b0.yaml",
+        (*DETECTION, "model.head.score_threshold=0.001"),
+    ),
+    "semantic-semantic_fpn": (
+        "semfpn_van_b0.yaml",
+        (*SEMANTIC, "model.decoder={name: semantic_fpn, channels: 16, head_channels: 16}"),
+    ),
+    "semantic-upernet": (
+        "upernet_van_b2.yaml",
+        (
+            *SEMANTIC,
+            "model.decoder={name: upernet, channels: 16}",
+            "model.auxiliary={channels: 16}",
+        ),
+    ),
+    "semantic-smp": ("semfpn_van_b0.yaml", (*SEMANTIC, "model.decoder={name: smp/Unet}")),
+    "saliency-edn": (
+        "saliency_van_b1.yaml",
+        (
+            *SALIENCY,
+            "data.transforms={size: [64, 64], border_crop: 2}",
+            "model.backbone.name=van_b0",
+        ),
+    ),
+}
 
 
 @pytest.fixture(scope="session")
 def sample_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data") / "sample"
-    write_sample_data(root, train_images=12, val_images=6, size=64, seed=3)
+    parts = ("instances", "ade", "duts")
+    write_sample_data(root, train_images=12, val_images=6, size=64, seed=3, parts=parts)
     return root
 
 
 @pytest.fixture(scope="session", params=sorted(KINDS))
 def make_config(request: pytest.FixtureRequest, sample_root: Path) -> Callable[..., Config]:
-    # A detector that just began gives no score above the usual threshold.
-    low = "head" if request.param == "detection-retinanet" else "box_head"
+    project, tiny = KINDS[request.param]
 
     def make(*overrides: str) -> Config:
         size = "{train_images: 12, val_images: 6, size: 64, seed: 3"
         return load_config(
-            PROJECTS / KINDS[request.param],
+            PROJECTS / project,
             [
                 f"data.sample={size}, root: {sample_root}}}",
-                f"data.train.images={sample_root}/train2017",
-                f"data.train.annotations={sample_root}/annotations/instances_train2017.json",
-                f"data.val.images={sample_root}/val2017",
-                f"data.val.annotations={sample_root}/annotations/instances_val2017.json",
-                "data.transforms={short_sides: [64], test_short_side: 64, max_long_side: 112}",
+                *(override.replace("{root}", str(sample_root)) for override in tiny),
                 "data.workers=0",
-                "model.fpn.channels=16",
-                f"model.{low}.score_threshold=0.001",
-                "model.anchor_sizes=[8, 16, 24, 36, 48]",
                 "train.steps=4",
                 "train.batch_size=2",
                 "train.save_every=2",

@@ -105,6 +105,15 @@ def test_the_best_evaluation_is_the_first_maximum():
         best_evaluation(entries, "mIoU")
 
 
+def test_of_an_error_the_lowest_value_is_the_best():
+    entries = [
+        {"step": s, "metrics": {"pysod/MAE": v, "pysod/MAE_rank": v}}
+        for s, v in ((5, None), (10, 0.3), (15, 0.1), (20, 0.1), (25, 0.2))
+    ]
+    assert best_evaluation(entries, "pysod/MAE") == (15, 2)
+    assert best_evaluation(entries, "pysod/MAE_rank") == (10, 3)  # only the whole name counts
+
+
 def test_only_the_main_process_is_talkative():
     logger = logging.getLogger("van_dense")
     before = logger.level

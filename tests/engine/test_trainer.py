@@ -15,10 +15,12 @@ from van_dense.engine.log import read_log
 from van_dense.engine.trainer import NonFiniteLoss
 
 
-def evaluating(job, values):
+def evaluating(job, values, metric="toy/score"):
     """The same job with prescribed metrics at steps 4, 8, 12."""
     return dataclasses.replace(
-        job, evaluate=lambda model, step, _: {"toy/score": values[step // 4 - 1]}
+        job,
+        evaluate=lambda model, step, _: {metric: values[step // 4 - 1]},
+        best_metric=metric,
     )
 
 
@@ -109,6 +111,12 @@ def test_patience_ends_the_run(tmp_path):
     assert (result.step, result.interrupted) == (8, False)
     assert run(job, resume=True).step == 8  # and it stays ended
     assert load_checkpoint(best_path(tmp_path))["step"] == 4
+
+
+def test_an_error_is_best_and_patient_in_the_other_direction(tmp_path):
+    job = evaluating(toy_job(tmp_path, patience=1), [0.5, 0.4, 0.9], "toy/MAE")
+    assert run(job).step == 12
+    assert load_checkpoint(best_path(tmp_path))["step"] == 8
 
 
 def test_an_unknown_best_metric_names_the_known_ones(tmp_path):

@@ -71,10 +71,57 @@ def test_a_sound_yolo_folder_gives_zero(tmp_path: Path) -> None:
     assert "0 errors" in result.stdout
 
 
+@pytest.fixture
+def pairs(tmp_path: Path) -> tuple[Path, Path]:
+    """Two images; half of each mask has the value 3, the rest 0 or 1."""
+    for number in (0, 1):
+        image = Image.new("RGB", (20, 12), (number, 0, 0))
+        mask = Image.new("L", (20, 12), number)
+        mask.paste(3, (0, 0, 10, 12))
+        for folder, picture in (("photos", image), ("maps", mask)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            picture.save(tmp_path / folder / f"{number}.png")
+    return tmp_path / "photos", tmp_path / "maps"
+
+
+def test_values_of_masks_are_counted_and_those_without_a_line_make_the_exit_code_one(
+    tmp_path: Path, pairs: tuple[Path, Path]
+) -> None:
+    images, masks = pairs
+    out = tmp_path / "bad.json"
+    how = ["--label-map", "0 -> ignore", "1 -> 0", "--quarantine", out]
+    result = call("--images", images, "--masks", masks, *how)
+    assert result.returncode == 1, result.stderr
+    assert result.stdout.startswith(f"error: {masks}: the value 3 is not in data.label_map")
+    assert '"3 -> ignore"' in result.stdout and "50.000%" in result.stdout
+    assert json.loads(out.read_text()) == {
+        f"{tmp_path.name}/photos": {"images": ["0", "1"], "annotations": []}
+    }
+
+
+def test_without_a_label_map_one_is_suggested(pairs: tuple[Path, Path]) -> None:
+    patterns = ["--image-pattern", "{key}.png", "--mask-pattern", "{key}.*"]
+    result = call("--images", pairs[0], "--masks", pairs[1], *patterns)
+    assert result.returncode == 0, result.stderr
+    assert '["0..1 -> 0..1", "3 -> 2"]' in result.stdout
+
+
+def test_saliency_masks_are_told_apart_by_grey(pairs: tuple[Path, Path]) -> None:
+    result = call("--images", pairs[0], "--masks", pairs[1], "--saliency")
+    assert result.returncode == 0, result.stderr
+    assert "2 masks are not binary" in result.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ([], "give --config"),
+        (["--images", "a", "--masks", "b", "--annotations", "c"], "give --config"),
+        (["--masks", "b"], "give --config"),
+        (["--yolo", "a", "--saliency"], "--masks DIR"),
+        (["--images", "a", "--annotations", "b", "--label-map", "0 -> 0"], "--masks DIR"),
+        (["--images", "a", "--masks", "b", "--saliency", "--label-map", "0 -> 0"], "not allowed"),
+        (["--images", "a", "--masks", "b", "--label-map", "0 = 0"], "'0 = 0' cannot be read"),
         (["--images", "a"], "give --config"),
         (["--yolo", "a", "--config", "b"], "give --config"),
         (["--yolo", "a", "seed=1"], "unexpected"),

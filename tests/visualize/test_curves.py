@@ -4,9 +4,10 @@ import sys
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
-from van_dense.visualize.curves import plot_curves, smooth
+from van_dense.visualize.curves import headline_metrics, plot_curves, smooth
 
 
 def train(step: int, loss: float = 1.0, **losses: float) -> dict:
@@ -31,7 +32,8 @@ NAN = float("nan")
         [train(20, NAN, cls=NAN), train(40, NAN, cls=NAN)],
         [train(20, 1.0, cls=1.0, mask=0.0), train(40, float("inf"), cls=NAN)],
         [train(20), evaluation(20, AP=NAN, AP50=NAN)],
-        [train(20), evaluation(20, AR100=0.4)],
+        [{"kind": "eval", "step": 20, "metrics": {}}],
+        [evaluation(20, MAE=0.1, Fmax=0.4), evaluation(40, MAE=0.05, Fmax=0.8)],
         [train(40), {"kind": "start", "time": 0}, evaluation(20, AP=0.1), train(20)],
     ],
     ids=[
@@ -43,7 +45,8 @@ NAN = float("nan")
         "nan",
         "inf and zero",
         "nan AP",
-        "no AP",
+        "no metric",
+        "error",
         "unordered",
     ],
 )
@@ -60,6 +63,27 @@ def test_pyplot_is_not_touched(tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)
     plot_curves([train(20)], tmp_path / "curves.png")
     assert "matplotlib.pyplot" not in sys.modules
+
+
+def test_the_first_two_metrics_of_each_kind_are_drawn():
+    logged = {"pysod/MAE": 0.1, "pysod/Fmax": 0.8, "pysod/Sm": 0.7, "edn/MAE": 0.2}
+    assert headline_metrics([{"metrics": {}}, {"metrics": logged}]) == [
+        *("pysod/MAE", "pysod/Fmax", "edn/MAE"),
+    ]
+
+
+def test_an_error_has_a_scale_of_its_own(tmp_path, monkeypatch):
+    limits = []
+    save = Figure.savefig
+
+    def savefig(figure, *args):
+        limits.extend((axes.get_ylabel(), axes.get_ylim()[1]) for axes in figure.axes)
+        save(figure, *args)
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    plot_curves([evaluation(20, MAE=0.03, Fmax=0.9)], tmp_path / "curves.png")
+    top = dict(limits)["MAE, less is better"]
+    assert 0.03 < top < 0.1
 
 
 def test_smoothing_is_a_running_mean_that_shrinks_at_the_ends():

@@ -1,4 +1,4 @@
-"""Pictures show boxes, masks and labels where they belong, at a readable size."""
+"""Pictures show boxes, masks, maps and labels where they belong, at a readable size."""
 
 import time
 from dataclasses import replace
@@ -9,7 +9,7 @@ import torch
 
 from van_dense.dataset_info import DatasetInfo
 from van_dense.structures import Instances, Prediction, decode_masks, encode_masks
-from van_dense.visualize.draw import decode_crop, default_scale, draw
+from van_dense.visualize.draw import decode_crop, default_scale, draw, draw_panel
 from van_dense.visualize.palette import class_colors
 
 INFO = DatasetInfo("shapes", ("disk", "square"), (1, 2))
@@ -167,6 +167,50 @@ def test_a_prediction_with_nothing_to_draw_is_refused():
         draw(image(64, 64), Prediction("7", (64, 64)), INFO)
 
 
+@pytest.mark.parametrize(
+    "maps",
+    [
+        {"semantic": np.zeros((128, 160), np.uint8)},
+        {"saliency": np.zeros((128, 160), np.float32)},
+    ],
+    ids=["semantic", "saliency"],
+)
+def test_a_legend_stands_below_a_map_and_not_over_it(maps):
+    result = Prediction("7", (128, 160), **maps)
+    panel = draw_panel(image(128, 160), result, INFO)
+    picture = draw(image(128, 160), result, INFO)
+    assert panel.shape == (640, 800, 3)
+    assert changed(panel).all()
+    assert (picture[:640] == panel).all()
+    assert 660 < len(picture) < 740
+    assert len(np.unique(picture[640:])) > 3  # letters and colours on paper
+
+
+def test_boxes_lie_over_a_label_map():
+    boxes = prediction((640, 640), [[100, 200, 300, 400]], [1])
+    both = replace(boxes, semantic=np.zeros((640, 640), np.uint8))
+    picture = draw(image(640, 640), both, INFO)
+    assert tuple(picture[300, 100]) == class_colors(INFO)[1]
+    assert changed(picture)[600, 600]
+
+
+def test_a_legend_is_readable_below_a_narrow_picture():
+    result = Prediction("7", (2000, 40), semantic=np.zeros((2000, 40), np.uint8))
+    assert draw(image(2000, 40), result, INFO).shape[1] > 90
+
+
+def test_a_map_of_another_size_is_refused():
+    for maps in ({"semantic": np.zeros((9, 9), np.uint8)}, {"saliency": np.zeros((9, 9))}):
+        with pytest.raises(ValueError, match="original image"):
+            draw(image(64, 64), Prediction("7", (64, 64), **maps), INFO)
+
+
+def test_a_label_map_of_another_data_set_is_refused():
+    labels = np.full((64, 64), 5, np.uint8)
+    with pytest.raises(ValueError, match="label 5 is none of the 2 classes of 'shapes'"):
+        draw(image(64, 64), Prediction("7", (64, 64), semantic=labels), INFO)
+
+
 @pytest.mark.parametrize("share", [0.002, 0.05, 0.5, 0.98, 1.0])
 def test_a_decoded_crop_equals_the_whole_mask_of_pycocotools(share):
     noise = torch.from_numpy(np.random.default_rng(0).random((20, 97, 133)) < share)
@@ -183,6 +227,21 @@ def test_a_decoded_crop_is_as_small_as_the_object():
     assert (x, y) == (700, 300)
     assert crop.shape == (5, 10)
     assert crop.all()
+
+
+def test_a_label_map_of_150_classes_on_a_4k_image_takes_less_than_half_a_second():
+    info = DatasetInfo("many", tuple(f"class {i}" for i in range(150)), tuple(range(150)))
+    blocks = np.random.default_rng(0).integers(0, 150, (27, 48), dtype=np.uint8)
+    labels = np.kron(blocks, np.ones((80, 80), np.uint8))
+    labels[:400] = 255
+    result = Prediction("7", (2160, 3840), semantic=labels)
+    photo = image(2160, 3840)
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        draw(photo, result, info)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.5
 
 
 def test_a_hundred_results_on_a_4k_image_take_less_than_half_a_second():

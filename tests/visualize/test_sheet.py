@@ -1,11 +1,13 @@
 """After an evaluation the same images are shown again, ground truth beside the prediction."""
 
 import logging
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from van_dense.data.dataset import ReadError
 from van_dense.dataset_info import DatasetInfo
@@ -57,58 +59,87 @@ def predict(dataset: Scenes) -> list[Prediction]:
     return [Prediction(dataset.image_id(i), dataset.shape, found) for i in range(len(dataset))]
 
 
+class Maps(Scenes):
+    """The same images with a label map or a saliency map: a bright part of 1200 pixels."""
+
+    def __init__(self, kind: str, num: int, **options):
+        super().__init__(num, **options)
+        self.kind = kind
+
+    def raw(self, index):
+        sample = super().raw(index)
+        values = np.zeros(self.shape, dtype=np.uint8)
+        if self.kind == "semantic":
+            values[20:50, 30:70] = 1
+            values[:10] = 255
+            values[:] = 255 if index in self.empty else values
+        elif index not in self.empty:
+            values[20:50, 30:70] = 255
+        return replace(sample, boxes=None, masks=None, **{self.kind: values})
+
+
 def ids(samples):
     return [sample.image_id for sample in samples]
 
 
 def test_the_choice_is_spread_evenly():
-    assert ids(choose_samples(Scenes(20), range(20), 4)) == ["val/0", "val/5", "val/10", "val/15"]
+    assert ids(choose_samples(Scenes(20), 4)) == ["val/0", "val/5", "val/10", "val/15"]
 
 
 def test_images_without_objects_give_way_to_the_next_one():
-    dataset = Scenes(20, empty=(0, 1, 10))
-    assert ids(choose_samples(dataset, range(20), 2)) == ["val/2", "val/11"]
+    assert ids(choose_samples(Scenes(20, empty=(0, 1, 10)), 2)) == ["val/2", "val/11"]
 
 
 def test_an_empty_image_is_better_than_none():
-    assert ids(choose_samples(Scenes(4, empty=range(4)), range(4), 2)) == ["val/0", "val/2"]
+    assert ids(choose_samples(Scenes(4, empty=range(4)), 2)) == ["val/0", "val/2"]
+
+
+@pytest.mark.parametrize("kind", ["semantic", "saliency"])
+def test_a_map_without_labels_or_salient_pixels_gives_way_to_the_next_one(kind):
+    assert ids(choose_samples(Maps(kind, 8, empty=(0, 4, 5)), 2)) == ["val/1", "val/6"]
 
 
 def test_at_most_all_images_are_chosen():
-    assert len(choose_samples(Scenes(3), range(3), 8)) == 3
-    assert choose_samples(Scenes(3), [], 8) == []
+    assert len(choose_samples(Scenes(3), 8)) == 3
+    assert choose_samples(Scenes(0), 8) == []
+    assert choose_samples(Scenes(3), 0) == []
 
 
 def test_an_unreadable_image_is_logged_and_replaced(caplog):
     with caplog.at_level(logging.WARNING):
-        assert ids(choose_samples(Scenes(10, broken=(0,)), range(10), 2)) == ["val/1", "val/5"]
+        assert ids(choose_samples(Scenes(10, broken=(0,)), 2)) == ["val/1", "val/5"]
     assert "truncated file" in caplog.text
 
 
 def test_files_are_named_by_image_and_the_overview_comes_last(tmp_path):
     dataset = Scenes(6)
-    files = save_comparisons(tmp_path / "pictures", dataset, predict(dataset), num=3)
+    files = save_comparisons(
+        tmp_path / "pictures", choose_samples(dataset, 3), predict(dataset), INFO
+    )
     assert [file.name for file in files] == ["val_0.png", "val_2.png", "val_4.png", "overview.png"]
     assert all(file.is_file() for file in files)
 
 
-def test_the_overview_of_eight_images_fits_on_a_screen(tmp_path):
-    dataset = Scenes(9)
-    *_, overview = save_comparisons(tmp_path, dataset, predict(dataset), num=9)
+@pytest.mark.parametrize("make", [Scenes, partial(Maps, "semantic"), partial(Maps, "saliency")])
+def test_the_overview_of_eight_images_fits_on_a_screen(make, tmp_path):
+    dataset = make(9)
+    samples = choose_samples(dataset, 9)
+    truth = [Prediction.from_sample(sample) for sample in samples]
+    *pages, overview = save_comparisons(tmp_path, samples, truth, INFO)
+    assert len(pages) == 9
     with Image.open(overview) as picture:
-        assert picture.width <= 1800
+        assert 1500 <= picture.width <= 1800
         assert picture.height <= 1800
 
 
 def test_only_images_with_a_prediction_are_shown(tmp_path):
-    dataset = Scenes(10)
-    files = save_comparisons(tmp_path, dataset, predict(dataset)[6:8], num=2)
-    assert [file.name for file in files] == ["val_6.png", "val_7.png", "overview.png"]
+    dataset = Scenes(4)
+    files = save_comparisons(tmp_path, choose_samples(dataset, 4), predict(dataset)[2:], INFO)
+    assert [file.name for file in files] == ["val_2.png", "val_3.png", "overview.png"]
 
 
-def test_zero_pictures_write_nothing(tmp_path):
-    dataset = Scenes(2)
-    assert save_comparisons(tmp_path / "pictures", dataset, predict(dataset), num=0) == []
+def test_nothing_to_show_writes_nothing(tmp_path):
+    assert save_comparisons(tmp_path / "pictures", [], predict(Scenes(2)), INFO) == []
     assert not (tmp_path / "pictures").exists()
 
 
@@ -133,3 +164,75 @@ def test_a_perfect_prediction_looks_like_the_truth_except_for_the_score():
     rows = np.flatnonzero((left != right).any(axis=(1, 2)))
     assert len(rows) > 0  # "disk" and "disk 100%"
     assert np.ptp(rows) < 40
+
+
+@pytest.mark.parametrize("size", [(1, 1), (64, 64), (480, 640), (2160, 3840), (40, 2000)])
+@pytest.mark.parametrize("kind", ["semantic", "saliency"])
+def test_maps_have_three_panels_of_readable_size(kind, size):
+    sample = Maps(kind, 1, size=size).raw(0)
+    truth = Prediction.from_sample(sample)
+    page = comparison(sample.image, truth, truth, INFO, title="x" * 500)
+    assert 850 <= page.shape[1] <= 3 * 848 + 4 * 16
+
+
+def captions(monkeypatch) -> list[str]:
+    """Everything that will be written with Pillow, which is all but the labels of boxes."""
+    said: list[str] = []
+    write = ImageDraw.ImageDraw.text
+
+    def text(pen, place, words, *args, **options):
+        said.append(words)
+        write(pen, place, words, *args, **options)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
+    return said
+
+
+def test_errors_of_a_label_map_are_shown_and_measured(monkeypatch):
+    said = captions(monkeypatch)
+    sample = Maps("semantic", 1, size=(100, 100)).raw(0)
+    truth = Prediction.from_sample(sample)
+    wrong = sample.semantic.copy()
+    wrong[20:50, 30:70] = 0  # 1200 of the 9000 pixels that are not ignored
+    wrong[:10] = 1  # ignored
+    page = comparison(sample.image, truth, replace(truth, semantic=wrong), INFO, title="0.jpg")
+    # disk: 7800 right of 9000 predicted, 86.7 %; square: 0 %; mean 43.3 %
+    assert {"accuracy 86.7%, mIoU 43.3%", "disk 86.7%", "square 0.0%", "ignored"} <= set(said)
+    red = np.flatnonzero((page == (216, 59, 59)).all(axis=2).any(axis=0))  # 100 and (255, 45, 45)
+    assert len(red) == 0.4 * 640  # 40 of 100 columns, in the third panel only
+    assert red.min() > 2 * 640
+
+
+def test_pixels_predicted_as_ignore_are_wrong_but_no_class_of_their_own(monkeypatch):
+    said = captions(monkeypatch)
+    truth = Prediction("0", (100, 100), semantic=np.zeros((100, 100), np.uint8))
+    found = replace(truth, semantic=np.repeat([[0], [255]], 50, axis=0).repeat(100, axis=1))
+    comparison(np.zeros((100, 100, 3), np.uint8), truth, found, INFO, title="0.jpg")
+    assert "accuracy 50.0%, mIoU 50.0%" in said
+
+
+def test_a_label_map_that_is_ignored_as_a_whole_is_shown_without_a_score(monkeypatch):
+    said = captions(monkeypatch)
+    sample = Maps("semantic", 1, empty=(0,)).raw(0)
+    truth = Prediction.from_sample(sample)
+    found = replace(truth, semantic=np.zeros_like(sample.semantic))
+    comparison(sample.image, truth, found, INFO, title="0.jpg")
+    assert "all pixels are ignored" in said
+
+
+def test_saliency_stands_beside_photo_and_truth_with_its_error(monkeypatch):
+    said = captions(monkeypatch)
+    sample = Maps("saliency", 1, size=(100, 100)).raw(0)
+    truth = Prediction.from_sample(sample)
+    found = replace(truth, saliency=np.full((100, 100), 0.25, np.float32))
+    page = comparison(sample.image, truth, found, INFO, title="0.jpg")
+    # 1200 pixels are 0.75 too low, 8800 are 0.25 too high
+    assert {"photo", "ground truth", "prediction: MAE 0.310"} <= set(said)
+    assert (page[300:600, 16:656] == 100).all()
+
+
+def test_a_prediction_of_another_task_than_the_truth_is_refused():
+    sample = Maps("saliency", 1).raw(0)
+    found = Prediction("val/0", sample.size, semantic=np.zeros(sample.size, np.uint8))
+    with pytest.raises(ValueError, match="semantic"):
+        comparison(sample.image, Prediction.from_sample(sample), found, INFO, title="0.jpg")

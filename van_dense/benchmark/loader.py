@@ -49,13 +49,20 @@ def measure_loader(config: Config, *, rounds: int) -> dict[str, Any]:
     return {
         "data": config.data.name,
         "images": min(len(dataset), MAX_IMAGES),
-        "short_sides": list(config.data.transforms.short_sides),
-        "masks": dataset.raw(0).masks is not None,
+        "transforms": config.data.transforms.model_dump(mode="json"),
+        "annotations": _annotations(dataset),
         "micro_batch": plan.micro_batch,
         "rounds": rounds,
         "one_process": alone,
         "through_workers": _through_workers(dataset, transform, plan, rounds),
     }
+
+
+def _annotations(dataset: DenseDataset) -> list[str]:
+    """What samples carry beside the image."""
+    sample = dataset.raw(0)
+    names = ("boxes", "masks", "keypoints", "semantic", "saliency")
+    return [name for name in names if getattr(sample, name) is not None]
 
 
 @contextmanager

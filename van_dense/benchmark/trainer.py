@@ -74,7 +74,7 @@ def measure_trainer(config: Config, *, precision: str, rounds: int) -> dict[str,
     seconds = np.array(turns.seconds).reshape(rounds + 1, -1, 2, 2).sum(axis=1)[1:]
     overhead = 100 * (seconds[:, 1] / seconds[:, 0] - 1)
     return {
-        "model": f"{config.model.kind} on {config.model.backbone.name}",
+        "model": f"{config.model.title}, on {config.model.backbone.name}",
         "batch": plan.micro_batch,
         "size": list(turns.batches[0].images.shape[-2:]),
         "precision": precision,

@@ -1,6 +1,6 @@
 """Configuration: the schema with every default, and the loader of project files. No torch."""
 
 from van_dense.config.load import ConfigError, dump_config, load_config
-from van_dense.config.schema import Config, DetectionConfig
+from van_dense.config.tasks import Config
 
-__all__ = ["Config", "ConfigError", "DetectionConfig", "dump_config", "load_config"]
+__all__ = ["Config", "ConfigError", "dump_config", "load_config"]

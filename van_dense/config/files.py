@@ -4,25 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from van_dense.config.schema import Config
+from van_dense.config.tasks import Config
 
 
 def missing_data(config: Config) -> str | None:
     """Explain which data files are missing and what to do, or None if all are there."""
-    data = config.data
-    if data.sample is not None:
+    if config.data.sample is not None:
         return None  # written when missing
-    if data.format == "yolo":
-        assert data.yolo_root is not None  # the schema demands it
-        wanted = {"data.yolo_root": Path(data.yolo_root) / "data.yaml"}
-    else:
-        assert data.train is not None and data.val is not None  # the schema demands it
-        wanted = {
-            "data.train.images": Path(data.train.images),
-            "data.train.annotations": Path(data.train.annotations),
-            "data.val.images": Path(data.val.images),
-            "data.val.annotations": Path(data.val.annotations),
-        }
+    wanted = {key: Path(path) for key, path in config.data.files().items()}
     missing = {key: path for key, path in wanted.items() if not path.exists()}
     if not missing:
         return None
@@ -30,7 +19,7 @@ def missing_data(config: Config) -> str | None:
     key = next(iter(missing))
     return "\n".join(
         [
-            f"The data set {data.name!r} is not complete; missing:",
+            f"The data set {config.data.name!r} is not complete; missing:",
             *lines,
             "Give the right place on the command line, for example "
             f"{key}=PATH, see docs/own-data.md;",

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from van_dense.config.schema import CONFIG_OF_TASK, Config
+from van_dense.config.tasks import CONFIG_OF_TASK, Config
 
 MAX_DEPTH = 2
 COMMAND_LINE = "command line"
@@ -57,6 +57,14 @@ class RawConfig:
 
     values: dict[str, Any] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
+
+    def merge_file(self, path: str | Path) -> None:
+        """Lay a YAML file, with the fragments it extends, over what is there.
+
+        Raises:
+            ConfigError: For a missing file, broken YAML, or a cycle of fragments.
+        """
+        _merge_file(self, Path(path), ())
 
     def merge(self, values: Mapping[str, Any], origin: str) -> None:
         """Lay ``values`` over what is there; mappings merge, everything else replaces."""
@@ -106,9 +114,9 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), *, sample: bool
 def load_raw(path: str | Path, overrides: Sequence[str] = (), *, sample: bool = False) -> RawConfig:
     """Merge file, fragments and overrides without validation; see ``load_config``."""
     raw = RawConfig()
-    _merge_file(raw, Path(path), ())
+    raw.merge_file(path)
     if sample:
-        _merge_file(raw, sample_fragment(str(raw.values.get("task")), Path(path)), ())
+        raw.merge_file(sample_fragment(str(raw.values.get("task")), Path(path)))
     for override in overrides:
         raw.merge(parse_override(override), COMMAND_LINE)
     return raw
@@ -196,7 +204,8 @@ def _explain(raw: RawConfig, schema: type[BaseModel], error: dict[str, Any]) -> 
         hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
         return f"{path}: unknown key in {origin}; {hint}"
     if error["type"] in ("missing", "union_tag_not_found"):
-        key = path if error["type"] == "missing" else f"{path}.kind"
+        tag = error.get("ctx", {}).get("discriminator", "").strip("'")
+        key = f"{path}.{tag}" if tag else path
         return f"{key}: required, but neither the project nor its fragments set it"
     message = error["msg"].removeprefix("Value error, ")
     if isinstance(error["input"], dict):
@@ -207,12 +216,13 @@ def _explain(raw: RawConfig, schema: type[BaseModel], error: dict[str, Any]) -> 
 def _as_written(values: Any, loc: tuple[int | str, ...]) -> list[int | str]:
     """Path as the user wrote it: pydantic adds the member of a union that it tried.
 
-    That is the ``kind`` of a section ("maskrcnn") or, below a value, a type ("int").
+    That is the ``kind`` or ``name`` of a section ("maskrcnn") or, below a value, a type ("int").
     """
     parts: list[int | str] = []
     for position, part in enumerate(loc):
         if isinstance(values, dict):
-            if part == values.get("kind") and position < len(loc) - 1:
+            is_tag = part not in values and part in (values.get("kind"), values.get("name"))
+            if is_tag and position < len(loc) - 1:
                 continue
             values = values.get(part)
         elif isinstance(values, list) and isinstance(part, int):
@@ -247,8 +257,8 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
-    kind = model.model_fields.get("kind")
-    return getattr(kind.annotation, "__args__", ()) if kind else ()
+    fields = (model.model_fields.get(name) for name in ("kind", "name"))
+    return tuple(tag for f in fields if f for tag in getattr(f.annotation, "__args__", ()))
 
 
 def dump_config(config: Config) -> str:

@@ -9,20 +9,41 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from van_dense.data.check_coco import CocoPart, check_coco
+from van_dense.data.check_masks import MaskContent, MaskPart, MaskReport, check_masks
 from van_dense.data.check_yolo import YoloPart, check_yolo
 from van_dense.data.dataset import ReadError
 from van_dense.data.image import read_image
 from van_dense.data.problem import PartReport, Problem, Report
 from van_dense.data.quarantine import Quarantine
 from van_dense.data.table import ImageRecord, size_problem
+from van_dense.structures import Size
 
-__all__ = ["CocoPart", "Problem", "Quarantine", "Report", "YoloPart", "check_dataset"]
+__all__ = ["CocoPart", "MaskPart", "Problem", "Quarantine", "Report", "YoloPart", "check_dataset"]
 
-Part = CocoPart | YoloPart
-Inspection = tuple[str | None, str]  # what is wrong with an image file, and a hash of its bytes
+Part = CocoPart | YoloPart | MaskPart
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a look at the files of one image found.
+
+    Attributes:
+        problem: What is wrong with the image file, or None.
+        digest: Hash of its bytes, "" where it cannot be read.
+        size: Its (height, width), or None.
+        mask: What its mask holds, where the part has masks.
+    """
+
+    problem: str | None
+    digest: str = ""
+    size: Size | None = None
+    mask: MaskContent | None = None
+
+
 Progress = Callable[[Iterable[Inspection], int], Iterable[Inspection]]
 
 _RESTORE = "restore the file or correct its annotation, or leave it out with --quarantine"
@@ -47,32 +68,40 @@ def check_dataset(
         Every problem found, in the order of the parts.
     """
     known = quarantine or Quarantine()
-    reports = [
-        check_coco(part, known) if isinstance(part, CocoPart) else check_yolo(part, known)
-        for part in parts
-    ]
-    total = sum(len(report.images) for report in reports)
+    reports = [_check_records(part, known) for part in parts]
     owners: dict[str, tuple[PartReport, ImageRecord]] = {}
     with ThreadPoolExecutor(threads) as pool:
-        images = [image for report in reports for image in report.images]
-        inspections = pool.map(_inspect, images)
-        found = iter(progress(inspections, total) if progress else inspections)
+        places = [(report, index) for report in reports for index in range(len(report.images))]
+        inspections = pool.map(lambda place: _inspect(*place), places)
+        found = iter(progress(inspections, len(places)) if progress else inspections)
         for report in reports:
             _check_images(report, found, owners)
+            if isinstance(report, MaskReport):
+                report.conclude()
     _check_names(reports)
     _check_categories(reports)
     return Report(reports, known)
 
 
-def _inspect(image: ImageRecord) -> Inspection:
+def _check_records(part: Part, known: Quarantine) -> PartReport:
+    if isinstance(part, CocoPart):
+        return check_coco(part, known)
+    if isinstance(part, YoloPart):
+        return check_yolo(part, known)
+    return check_masks(part, known)
+
+
+def _inspect(report: PartReport, index: int) -> Inspection:
+    image = report.images[index]
+    mask = report.read_mask(index) if isinstance(report, MaskReport) else None
     try:
         pixels = read_image(image.path)
     except ReadError as error:
-        return str(error).removeprefix(f"{image.path}: "), ""
+        return Inspection(str(error).removeprefix(f"{image.path}: "), mask=mask)
     digest = hashlib.blake2b(Path(image.path).read_bytes(), digest_size=16).hexdigest()
-    if image.size == (0, 0):
-        return None, digest
-    return size_problem((pixels.shape[0], pixels.shape[1]), image.size), digest
+    size: Size = (pixels.shape[0], pixels.shape[1])
+    problem = None if image.size == (0, 0) else size_problem(size, image.size)
+    return Inspection(problem, digest, size, mask)
 
 
 def _check_images(
@@ -82,15 +111,16 @@ def _check_images(
 ) -> None:
     """Report broken files of one part, and pictures that ``owners`` knows already."""
     for index, (image, inspection) in enumerate(zip(report.images, inspections, strict=False)):
-        problem, digest = inspection
         where = f"image {index}, id {image.id!r}"
-        if problem is not None:
+        if inspection.problem is not None:
             report.problems.append(
-                Problem("error", image.path, where, problem, _RESTORE, image_id=image.id)
+                Problem("error", image.path, where, inspection.problem, _RESTORE, image_id=image.id)
             )
-        if not digest:
+        if isinstance(report, MaskReport) and inspection.mask is not None:
+            report.add(index, inspection.mask, inspection.size)
+        if not inspection.digest:
             continue
-        owner, twin = owners.setdefault(digest, (report, image))
+        owner, twin = owners.setdefault(inspection.digest, (report, image))
         if owner is not report:
             what = f"the part {report.name!r} holds the same picture: {image.path}"
             fix = "delete one of them, or quarantine this one: results would be too good"

@@ -51,13 +51,13 @@ class FirstImages:
     """The first images of another data set: to see whether a model can overfit them.
 
     Args:
-        dataset: Any reader.
+        dataset: Any reader; indices and ids stay its own.
         count: How many to keep at most.
     """
 
     def __init__(self, dataset: DenseDataset, count: int) -> None:
         self.info = dataset.info
-        self._dataset = dataset
+        self.dataset = dataset
         self._count = min(count, len(dataset))
 
     def __len__(self) -> int:
@@ -65,12 +65,12 @@ class FirstImages:
 
     def raw(self, index: int) -> Sample:
         """Read one image; see ``DenseDataset``."""
-        return self._dataset.raw(range(self._count)[index])
+        return self.dataset.raw(range(self._count)[index])
 
     def size(self, index: int) -> Size:
         """(height, width); see ``DenseDataset``."""
-        return self._dataset.size(range(self._count)[index])
+        return self.dataset.size(range(self._count)[index])
 
     def image_id(self, index: int) -> int | str:
         """Id of an image; see ``DenseDataset``."""
-        return self._dataset.image_id(range(self._count)[index])
+        return self.dataset.image_id(range(self._count)[index])

@@ -41,20 +41,34 @@ def read_image(path: str | Path) -> np.ndarray:
     Raises:
         ReadError: With path and reason, for a missing, empty, truncated or foreign file.
     """
+    image = decode(path)
+    try:
+        rgb = _to_rgb(image)
+    except Exception as error:  # as in decode: conversions meet the same bytes
+        raise ReadError(f"{path}: broken image: {_reason(error)}") from error
+    orientation = _orientation(image)
+    if orientation in _UPRIGHT:
+        rgb = rgb.transpose(_UPRIGHT[orientation])
+    return np.array(rgb)
+
+
+def decode(path: str | Path) -> Image.Image:
+    """Decode a file as it is stored: mode and orientation are its own.
+
+    Raises:
+        ReadError: With path and reason, for a missing, empty, truncated or foreign file.
+    """
     data = _read_bytes(path)
-    image, orientation = _open(path, data)
+    image, _ = _open(path, data)
     _require_jpeg_end(path, data)
     try:
         if image.format == "PNG":  # its checksums find flipped bits, but loading skips them
             Image.open(io.BytesIO(data)).verify()
         image.load()
-        rgb = _to_rgb(image)
-        if orientation in _UPRIGHT:
-            rgb = rgb.transpose(_UPRIGHT[orientation])
-        return np.array(rgb)
     # Decoders meet hostile bytes with OSError, SyntaxError, struct.error, IndexError and more.
     except Exception as error:
         raise ReadError(f"{path}: broken image: {_reason(error)}") from error
+    return image
 
 
 def image_size(path: str | Path) -> Size:

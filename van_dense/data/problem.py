@@ -27,6 +27,7 @@ class Problem:
         fix: What to do about it.
         image_id: Image to quarantine for an error, or None.
         annotation_id: Annotation to quarantine for an error, or None.
+        image_ids: Images to quarantine for an error that several share.
     """
 
     severity: Severity
@@ -36,6 +37,7 @@ class Problem:
     fix: str
     image_id: Id | None = None
     annotation_id: Id | None = None
+    image_ids: tuple[Id, ...] = ()
 
     def __str__(self) -> str:
         where = f"{self.where}: " if self.where else ""
@@ -44,7 +46,7 @@ class Problem:
 
 @dataclass
 class PartReport:
-    """Findings about one part of a data set.
+    """Findings about one part of a data set; the counts are those of instances.
 
     Attributes:
         name: "train", "val", or a path.
@@ -114,6 +116,17 @@ class Report:
         """Number of errors."""
         return sum(problem.severity == "error" for problem in self.problems)
 
+    def text(self) -> str:
+        """One line for each problem, the summary of each part, and how much was found."""
+        found = Counter(problem.severity for problem in self.problems)
+        return "\n".join(
+            [
+                *map(str, self.problems),
+                *(f"\n{part.summary()}" for part in self.parts),
+                f"\n{found['error']} errors, {found['warning']} warnings, {found['info']} notes",
+            ]
+        )
+
     def quarantine(self) -> Quarantine:
         """The known list, with the images and annotations that have an error."""
         merged = dict(self.known.parts)
@@ -124,6 +137,7 @@ class Report:
             images = {
                 p.image_id for p in errors if p.image_id is not None and p.annotation_id is None
             }
+            images = images.union(*(p.image_ids for p in errors))
             merged[part_key(part.source)] = QuarantinedPart(
                 known.images | images, known.annotations | annotations
             )

@@ -106,10 +106,15 @@ def resize(sample: Sample, size: Size) -> Sample:
         for mask, out in zip(sample.masks, scaled.masks, strict=True):
             _resize_mask(mask, out)
     if sample.semantic is not None:
-        scaled.semantic = cv2.resize(
-            sample.semantic, (width, height), interpolation=cv2.INTER_NEAREST_EXACT
-        )
+        scaled.semantic = _resize_map(sample.semantic, size)
+    if sample.saliency is not None:
+        scaled.saliency = _resize_map(sample.saliency, size)
     return scaled
+
+
+def _resize_map(values: np.ndarray, size: Size) -> np.ndarray:
+    """Nearest neighbour between pixel centres: no value arises that was not there."""
+    return cv2.resize(values, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 def _resize_mask(mask: np.ndarray, out: np.ndarray) -> None:
@@ -177,6 +182,8 @@ def flip_horizontally(sample: Sample, flip_order: Sequence[int] | None = None) -
             cv2.flip(mask, 1, dst=out)
     if sample.semantic is not None:
         flipped.semantic = cv2.flip(sample.semantic, 1)
+    if sample.saliency is not None:
+        flipped.saliency = cv2.flip(sample.saliency, 1)
     return flipped
 
 

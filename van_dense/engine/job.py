@@ -28,7 +28,7 @@ class Job:
         plan: Lengths, batch split and learning rate.
         run_dir: The run folder, on a disk that all processes see.
         seed: Of the model's own draws.
-        best_metric: The metric that chooses the best checkpoint, higher is better; None: none.
+        best_metric: Chooses the best checkpoint, as ``log.best_evaluation`` says; None: none.
         config: The complete configuration as plain data, kept in checkpoints.
         info: ``DatasetInfo.to_dict()``, kept in checkpoints.
     """

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 _CONSOLE = Console(stderr=True)  # shared, so that messages appear above the bar
 Entry = dict[str, Any]
+ERRORS = frozenset({"MAE"})  # metrics of which less is better, by the last part of their names
 
 
 def setup_logging(is_main: bool = True) -> None:
@@ -200,8 +201,15 @@ class Window:
         return {"sums": dict(self._sums), "count": self._count}
 
 
+def is_error(metric: str) -> bool:
+    """Whether less is better, as in ``pysod/MAE``."""
+    return metric.rsplit("/", 1)[-1] in ERRORS
+
+
 def best_evaluation(evaluations: Sequence[Entry], metric: str) -> tuple[int, int]:
     """Step of the (first) best evaluation, and the number of evaluations after it.
+
+    The best is the highest value, or the lowest of an error; one that is null is the worst.
 
     Raises:
         ValueError: When an evaluation lacks the metric.
@@ -210,8 +218,9 @@ def best_evaluation(evaluations: Sequence[Entry], metric: str) -> tuple[int, int
         if metric not in entry["metrics"]:
             names = sorted(entry["metrics"])
             raise ValueError(f"no metric {metric!r}; set eval.best_metric to one of {names}")
+    sign = -1 if is_error(metric) else 1
     values = [entry["metrics"][metric] for entry in evaluations]
-    values = [-math.inf if value is None else value for value in values]
+    values = [-math.inf if value is None else sign * value for value in values]
     best = values.index(max(values))
     return evaluations[best]["step"], len(values) - 1 - best
 

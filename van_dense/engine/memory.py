@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from van_dense.config.schema import Train
 
@@ -49,6 +50,9 @@ def estimate_memory(
         micro_batch: Images of one forward pass.
     """
     parameters = list(model.parameters())
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            module.eval()  # a map pooled to one pixel has no statistics; what is kept is the same
     trainable = sum(p.numel() for p in parameters if p.requires_grad)
     moments = 1 if train.optimizer.name == "sgd" else 2
     copies = sum(p.numel() for p in parameters) * (1 if train.ema_decay is None else 2)

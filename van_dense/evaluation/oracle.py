@@ -36,7 +36,7 @@ class OracleReport:
         ok: Whether the pipeline keeps the ground truth.
         num_images: Images that went through.
         metrics: What they scored, empty when the evaluator refused them.
-        ceiling: What their annotations score.
+        ceiling: What their annotations score, of the metrics that are looked at.
         diagnosis: What breaks; when ok, a remark or nothing.
     """
 
@@ -50,7 +50,7 @@ class OracleReport:
         scores = ", ".join(
             f"{name} {self.metrics[name]:.3f} (ceiling {ceiling:.3f})"
             for name, ceiling in self.ceiling.items()
-            if name in REQUIRED and name in self.metrics
+            if name in self.metrics
         )
         if not self.metrics:
             scores = "no scores"
@@ -94,7 +94,7 @@ def oracle_check(
             scale_of[sample.image_id] = size[0] / sample.size[0]
 
     checked = _for_images(evaluator, {prediction.image_id for prediction in raw})
-    ceiling = _ceiling(checked)
+    ceiling = {name: value for name, value in _ceiling(checked).items() if name in REQUIRED}
     refusal = ""
     metrics: dict[str, float] = {}
     try:

@@ -34,8 +34,12 @@ class Preprocess(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Float images (B, 3, H, W) of a batch of uint8 images."""
-        images = (batch.images.to(self.mean.dtype) - self.mean) / self.std
+        images = self.normalise(batch.images)
         for image, (height, width) in zip(images, batch.sizes, strict=True):
             image[:, height:] = 0
             image[:, :, width:] = 0
         return images
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Normalise pixels 0..255 of any type (B, 3, H, W) that have no padding."""
+        return (pixels.to(self.mean.dtype) - self.mean) / self.std

@@ -2,6 +2,10 @@
 
 from types import ModuleType
 
-from van_dense.tasks import detection
+from van_dense.tasks import detection, saliency, semantic
 
-TASKS: dict[str, ModuleType] = {"detection": detection}
+TASKS: dict[str, ModuleType] = {
+    "detection": detection,
+    "semantic": semantic,
+    "saliency": saliency,
+}

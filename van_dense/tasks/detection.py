@@ -6,22 +6,23 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from van_dense.backbones.build import Backbone, build_backbone
-from van_dense.config import schema
+from van_dense.config import detection as schema
 from van_dense.data.coco import CocoDataset
+from van_dense.data.coco_categories import coco_info
 from van_dense.data.dataset import DenseDataset, FirstImages, Transform
 from van_dense.data.quarantine import Quarantine
-from van_dense.data.sample_data import write_sample_data
 from van_dense.data.transforms import DetectionTest, DetectionTrain
 from van_dense.data.yolo import YoloDataset
 from van_dense.dataset_info import DatasetInfo
 from van_dense.evaluation.coco import METRICS_OF_KIND, CocoEvaluator, Kind
 from van_dense.evaluation.ground_truth import coco_ground_truth
+from van_dense.evaluation.oracle import OracleReport
+from van_dense.evaluation.oracle import oracle_check as check_coco
 from van_dense.models import maskrcnn, retinanet
 from van_dense.models.anchors import OCTAVE_SCALES, Anchors, BoxMatcher, without_crowd
 from van_dense.models.dense_model import DenseModel
@@ -31,8 +32,12 @@ from van_dense.models.roi_heads import BoxBranch, MaskBranch
 from van_dense.models.rpn import RPN, ProposalFilter
 from van_dense.models.sampling import Sampler
 from van_dense.structures import Batch, Prediction, Sample, Size
+from van_dense.tasks.common import Split, backbone_of, prepare_sample
 
-Split = Literal["train", "val"]
+
+def dataset_info(config: schema.DetectionConfig) -> DatasetInfo:
+    """Classes without reading any file: COCO's 80."""
+    return coco_info()
 
 
 def build_model(config: schema.DetectionConfig, info: DatasetInfo) -> DenseModel:
@@ -43,22 +48,8 @@ def build_model(config: schema.DetectionConfig, info: DatasetInfo) -> DenseModel
     return _retinanet(model, info.num_classes)
 
 
-def _backbone(config: schema.Backbone) -> Backbone:
-    options = dict(config.options)
-    if config.norm_eps is not None and config.name.startswith("van_"):
-        options["norm_eps"] = config.norm_eps
-    return build_backbone(
-        config.name,
-        drop_path=config.drop_path,
-        norm_mode=config.norm_mode,
-        freeze_stages=config.freeze_stages,
-        checkpointing=config.checkpointing,
-        options=options,
-    )
-
-
 def _mask_rcnn(config: schema.MaskRCNN, num_classes: int) -> maskrcnn.MaskRCNN:
-    backbone = _backbone(config.backbone)
+    backbone = backbone_of(config.backbone)
     channels, rpn, box = config.fpn.channels, config.rpn, config.box_head
     return maskrcnn.MaskRCNN(
         backbone,
@@ -92,7 +83,7 @@ def _mask_rcnn(config: schema.MaskRCNN, num_classes: int) -> maskrcnn.MaskRCNN:
 
 
 def _retinanet(config: schema.RetinaNet, num_classes: int) -> retinanet.RetinaNet:
-    backbone = _backbone(config.backbone)
+    backbone = backbone_of(config.backbone)
     head = config.head
     anchors = Anchors(config.anchor_sizes, retinanet.STRIDES, scales=OCTAVE_SCALES)
     return retinanet.RetinaNet(
@@ -113,15 +104,7 @@ def _retinanet(config: schema.RetinaNet, num_classes: int) -> retinanet.RetinaNe
 
 def prepare_data(config: schema.DetectionConfig) -> None:
     """Write the sample data set if the config asks for it and it is not there."""
-    sample = config.data.sample
-    if sample is not None:
-        write_sample_data(
-            Path(sample.root),
-            train_images=sample.train_images,
-            val_images=sample.val_images,
-            size=sample.size,
-            seed=sample.seed,
-        )
+    prepare_sample(config.data, "instances")
 
 
 def build_dataset(config: schema.DetectionConfig, split: Split) -> DenseDataset:
@@ -211,6 +194,27 @@ def perfect_predictions(batch: Batch) -> list[Prediction]:
             masks = resize_masks(target.masks, prediction.size)
         perfect.append(replace(prediction, instances=replace(prediction.instances, masks=masks)))
     return perfect
+
+
+def oracle_check(
+    dataset: DenseDataset, transform: Transform, *, evaluator: CocoEvaluator, num_images: int
+) -> OracleReport:
+    """Push boxes and masks through transform, post-processing and evaluator."""
+    return check_coco(
+        dataset,
+        transform,
+        to_prediction=perfect_predictions,
+        evaluator=evaluator,
+        num_images=num_images,
+    )
+
+
+def save_figures(evaluator: CocoEvaluator, folder: Path) -> None:
+    """Nothing beside the pictures."""
+
+
+def prediction_writer(config: schema.DetectionConfig) -> None:
+    """The evaluator writes all predictions as COCO results, so none are written one by one."""
 
 
 def best_metric(config: schema.DetectionConfig) -> str:

@@ -11,12 +11,12 @@ from van_dense.config import Config
 from van_dense.data.dataset import DenseDataset, TooManyBadImages
 from van_dense.data.loader import build_eval_loader, resolve_workers
 from van_dense.engine.inference import predict_chunks
-from van_dense.evaluation.coco import CocoEvaluator
+from van_dense.evaluation.evaluator import Evaluator
 from van_dense.evaluation.table import save_metrics
 from van_dense.models.dense_model import DenseModel
 from van_dense.structures import Prediction
 from van_dense.tasks import TASKS
-from van_dense.visualize.sheet import save_comparisons
+from van_dense.visualize.sheet import choose_samples, save_comparisons
 
 
 class Evaluation:
@@ -29,10 +29,10 @@ class Evaluation:
     """
 
     def __init__(self, config: Config, dataset: DenseDataset, accelerator: Accelerator) -> None:
-        task = TASKS[config.task]
+        self._task = TASKS[config.task]
         self._config, self._dataset, self._accelerator = config, dataset, accelerator
-        self._transform = task.build_transform(config, train=False)
-        self.make_evaluator: Callable[[], CocoEvaluator] = task.evaluator_factory(dataset, config)
+        self._transform = self._task.build_transform(config, train=False)
+        self.make_evaluator: Callable[[], Evaluator] = self._task.evaluator_factory(dataset, config)
 
     def run(
         self,
@@ -42,7 +42,7 @@ class Evaluation:
     ) -> dict[str, float]:
         """Predict, score and draw.
 
-        Writes metrics.json, predictions.json (COCO results) and pictures/ into ``folder``.
+        Writes metrics.json, what the evaluator keeps, and pictures/ into ``folder``.
 
         Returns:
             The metrics on the main process, nothing on the others.
@@ -62,27 +62,40 @@ class Evaluation:
             size_divisor=config.data.size_divisor,
         )
         evaluator = self.make_evaluator()
-        predictions: list[Prediction] = []
+        write = self._task.prediction_writer(config)
+        samples = choose_samples(self._dataset, config.eval.pictures) if main else []
+        drawn: dict[int | str, Prediction | None] = {sample.image_id: None for sample in samples}
+        count = 0
         for chunk in predict_chunks(model, loader, self._accelerator, should_stop=should_stop):
             evaluator.update(chunk)
-            predictions += chunk
+            count += len(chunk)
+            for prediction in chunk:  # kept only where a picture needs it
+                if prediction.image_id in drawn:
+                    drawn[prediction.image_id] = prediction
+                if write is not None:
+                    write(prediction, folder / "predictions" / str(prediction.image_id))
         if not main:
             return {}
-        unreadable = len(self._dataset) - len(predictions)
-        if unreadable > max(1, config.data.max_bad_share * len(self._dataset)):
-            raise TooManyBadImages(
-                f"{unreadable} of {len(self._dataset)} validation images are unreadable (listed "
-                "above); the metrics would say little. Run tools/check_data.py"
-            )
+        self._check_count(count)
         metrics = evaluator.compute()
         folder.mkdir(parents=True, exist_ok=True)
         save_metrics(folder / "metrics.json", metrics, evaluator.per_class())
         evaluator.save(folder)
+        self._task.save_figures(evaluator, folder)
         save_comparisons(
             folder / "pictures",
-            self._dataset,
-            predictions,
-            num=config.eval.pictures,
+            samples,
+            [prediction for prediction in drawn.values() if prediction is not None],
+            self._dataset.info,
             min_score=config.eval.picture_score,
         )
         return metrics
+
+    def _check_count(self, predicted: int) -> None:
+        images = len(self._dataset)
+        unreadable = images - predicted
+        if unreadable > max(1, self._config.data.max_bad_share * images):
+            raise TooManyBadImages(
+                f"{unreadable} of {images} validation images are unreadable (listed above); the "
+                "metrics would say little. Run tools/check_data.py"
+            )

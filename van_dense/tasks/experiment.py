@@ -86,8 +86,8 @@ def describe(experiment: Experiment, accelerator: Accelerator) -> str:
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     groups = describe_groups(parameter_groups(model, config.train.optimizer))
     lines = {
-        "model": f"{config.model.kind} on {config.model.backbone.name}, engine "
-        f"{config.model.engine}, {total:,} parameters, {trainable:,} of them trained",
+        "model": f"{config.model.title}, on {config.model.backbone.name}, {total:,} parameters, "
+        f"{trainable:,} of them trained",
         "device": f"{accelerator.device}, {accelerator.num_processes} process(es)",
         **experiment.plan.describe(),
         "norm mode": f"{norm.mode} ({norm.reason})",

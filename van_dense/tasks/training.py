@@ -16,7 +16,6 @@ from van_dense.engine.job import Job, TrainResult
 from van_dense.engine.log import read_log, setup_logging
 from van_dense.engine.state import find_checkpoint
 from van_dense.engine.trainer import train
-from van_dense.evaluation.oracle import oracle_check
 from van_dense.models.dense_model import DenseModel
 from van_dense.structures import Batch
 from van_dense.tasks.evaluation import Evaluation
@@ -89,10 +88,9 @@ def check_pipeline(experiment: Experiment, evaluation: Evaluation) -> None:
     config, task = experiment.config, experiment.task
     if config.eval.oracle_images == 0:
         return
-    report = oracle_check(
+    report = task.oracle_check(
         experiment.val_set,
         task.build_transform(config, train=False),
-        to_prediction=task.perfect_predictions,
         evaluator=evaluation.make_evaluator(),
         num_images=config.eval.oracle_images,
     )

@@ -10,8 +10,10 @@ import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
-_METRICS = ("AP", "AP50")  # of every kind such as bbox and segm; other metrics are in the log
+_PER_KIND = 2  # metrics of bbox, semantic, pysod ... that are drawn; the others are in the log
+_ERRORS = ("MAE",)  # have a scale of their own at the right
 _SMOOTH_REACH = 0.02  # of the running mean to both sides, as a share of the points
 
 
@@ -19,8 +21,8 @@ def plot_curves(entries: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Draw the entries of ``log.jsonl`` into one figure of three panels.
 
     Left: the total loss and its parts, on a logarithmic scale, pale as logged and strong as a
-    running mean. Middle: AP and AP50 of each evaluation, the last value in the legend.
-    Right: the learning rate. Non-finite values leave gaps.
+    running mean. Middle: the first two metrics of each kind (AP and AP50 of bbox), the last value
+    in the legend. Right: the learning rate. Non-finite values leave gaps.
 
     Args:
         entries: ``{"kind": "train", "step", "loss", "losses": {name: value}, "lr"}`` and
@@ -71,50 +73,72 @@ def _plot_losses(axes: Axes, train: Sequence[Mapping[str, Any]]) -> None:
     if len(names) == 1:  # one part is the total itself
         series = {}
     reach = round(len(train) * _SMOOTH_REACH)
-    positive = False
+    lines = []
     for name, logged in {"total": [entry["loss"] for entry in train], **series}.items():
         values = np.array(logged, dtype=np.float64)  # None becomes NaN
         values[~(values > 0) | np.isinf(values)] = np.nan  # has no place on a logarithmic scale
         if np.isnan(values).all():
             continue
-        positive = True
         color, width = ("black", 2.0) if name == "total" else (f"C{names.index(name) % 10}", 1.4)
         axes.plot(steps, values, color=color, alpha=0.2, linewidth=0.8)
         style = "o" if len(train) == 1 else "-"
-        axes.plot(steps, smooth(values, reach), style, color=color, linewidth=width, label=name)
-    if not positive:
+        lines += axes.plot(
+            steps, smooth(values, reach), style, color=color, linewidth=width, label=name
+        )
+    if not lines:
         _say(axes, "no finite loss logged yet")
         return
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
-    _legend(axes)
+    _legend(axes, lines)
 
 
 def _plot_metrics(axes: Axes, evals: Sequence[Mapping[str, Any]]) -> None:
     _style(axes, "metrics")
-    names = sorted({name for entry in evals for name in entry["metrics"]})
-    shown = [name for name in names if name.rpartition("/")[2] in _METRICS]
-    kinds = sorted({name.rpartition("/")[0] for name in shown})
+    shown = headline_metrics(evals)
+    if not shown:
+        _say(axes, "no evaluation yet")
+        return
+    errors = axes
+    if any(_is_error(name) for name in shown):  # 0.03 beside 0.9 would be a line at the bottom
+        errors = axes.twinx()
+        errors.set_ylabel("MAE, less is better", fontsize=11)
+        errors.tick_params(labelsize=10)
+        errors.spines["top"].set_visible(False)
+    kinds = list(dict.fromkeys(name.rpartition("/")[0] for name in shown))
+    lines = []
     for name in shown:
         kind, _, metric = name.rpartition("/")
         points = [(e["step"], e["metrics"][name]) for e in evals if name in e["metrics"]]
         steps, values = zip(*points, strict=True)
-        axes.plot(
+        first = name == next(other for other in shown if other.rpartition("/")[0] == kind)
+        lines += (errors if _is_error(name) else axes).plot(
             steps,
             values,
-            "o-" if metric == _METRICS[0] else "o--",
+            "o-" if first else "o--",
             color=f"C{kinds.index(kind) % 10}",
             markersize=4,
             linewidth=1.6,
             label=f"{kind} {metric}: {values[-1]:.3f}".strip(),
         )
-    if not shown:
-        _say(axes, "no evaluation yet")
-        return
-    axes.set_ylim(bottom=0)
-    _legend(axes)
+    for panel in {axes, errors}:
+        panel.set_ylim(bottom=0)
+    _legend(axes, lines)
+
+
+def headline_metrics(evals: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of the first two metrics of every kind, in the order that the evaluators give them."""
+    names = dict.fromkeys(name for entry in evals for name in entry["metrics"])
+    of_kind: dict[str, list[str]] = {}
+    for name in names:
+        of_kind.setdefault(name.rpartition("/")[0], []).append(name)
+    return [name for kind in of_kind.values() for name in kind[:_PER_KIND]]
+
+
+def _is_error(name: str) -> bool:
+    return name.rpartition("/")[2] in _ERRORS
 
 
 def _plot_rate(axes: Axes, train: Sequence[Mapping[str, Any]]) -> None:
@@ -144,12 +168,13 @@ def _style(axes: Axes, title: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _legend(axes: Axes) -> None:
+def _legend(axes: Axes, lines: Sequence[Line2D]) -> None:
     """List the curves below the panel, where the list hides none of them."""
     axes.legend(
+        handles=lines,
         fontsize=10,
         frameon=False,
-        ncols=min(3, (len(axes.get_legend_handles_labels()[1]) + 1) // 2),
+        ncols=min(3, (len(lines) + 1) // 2),
         loc="upper center",
         bbox_to_anchor=(0.5, -0.13),
     )

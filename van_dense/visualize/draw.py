@@ -16,9 +16,12 @@ import torch
 from torch import Tensor
 
 from van_dense.dataset_info import Color, DatasetInfo
-from van_dense.structures import RLE, Instances, Prediction, Size, encode_masks
-from van_dense.visualize.labels import Label, draw_labels
+from van_dense.structures import IGNORE_LABEL, RLE, Instances, Prediction, Size, encode_masks
+from van_dense.visualize.labels import Label, draw_labels, font_size
+from van_dense.visualize.legend import class_entries, legend, saliency_scale, stack
+from van_dense.visualize.maps import class_counts, draw_classes, draw_saliency
 from van_dense.visualize.palette import CROWD, class_colors, distinct_colors
+from van_dense.visualize.strokes import line_thickness, stripe_width, stripes
 
 MIN_SIDE = 640  # canvas pixels of the short side, for readable labels
 MAX_ENLARGED = 1920  # canvas pixels of the long side beyond which nothing is enlarged
@@ -35,10 +38,11 @@ def draw(
     instance_colors: bool = False,
     scale: float | None = None,
 ) -> np.ndarray:
-    """Draw everything a prediction holds over its image.
+    """Draw everything a prediction holds over its image, with a legend below where it needs one.
 
-    Instances get a box, a filled outline where they have masks, and a label with the score;
-    crowd regions are grey, hatched and dashed. Small objects lie on top of large ones.
+    Label maps tint the photo by class, saliency lets it glow. Instances get a box, a filled
+    outline where they have masks, and a label with the score; crowd regions are grey, hatched
+    and dashed. Small objects lie on top of large ones.
 
     Args:
         image: uint8 (H, W, 3) RGB; it is not changed.
@@ -49,25 +53,56 @@ def draw(
         scale: Canvas pixels for one image pixel; None enlarges small images only.
 
     Returns:
-        uint8 RGB picture of (H, W) times the scale.
+        uint8 RGB picture of (H, W) times the scale; for label maps and saliency, the legend
+        makes it higher.
 
     Raises:
         ValueError: When image, prediction and info do not belong together, or when there is
             nothing in the prediction that could be drawn.
     """
+    canvas = draw_panel(
+        image,
+        prediction,
+        info,
+        min_score=min_score,
+        instance_colors=instance_colors,
+        scale=scale,
+    )
+    parts = [canvas]
+    if prediction.semantic is not None:
+        shares = class_counts(prediction.semantic) / prediction.semantic.size
+        entries = class_entries(info, shares, shares)
+        letters = font_size(canvas.shape[:2], len(entries))
+        parts.append(legend(entries, canvas.shape[1], letters, indent=letters // 2))
+    if prediction.saliency is not None:
+        letters = font_size(canvas.shape[:2], 1)
+        parts.append(saliency_scale(canvas.shape[1], letters, indent=letters // 2))
+    return stack(parts)
+
+
+def draw_panel(
+    image: np.ndarray,
+    prediction: Prediction,
+    info: DatasetInfo,
+    *,
+    min_score: float = 0.0,
+    instance_colors: bool = False,
+    scale: float | None = None,
+) -> np.ndarray:
+    """Like ``draw`` but without the legend, so that the picture has exactly the photo's shape."""
     _check(image, prediction, info)
-    instances = prediction.instances
-    if instances is None:
-        raise ValueError(
-            f"the prediction of image {prediction.image_id!r} has no instances, and nothing else "
-            "can be drawn; pass the result of a detection model"
-        )
-    if instances.scores is not None:
-        instances = instances[instances.scores >= min_score]
     scale = default_scale(prediction.size) if scale is None else scale
-    canvas = _resize(image, scale)
-    colors = _instance_colors(instances, info, instance_colors)
-    _draw_instances(canvas, instances, info.class_names, colors, scale)
+    canvas = resize(image, scale)
+    if prediction.saliency is not None:
+        draw_saliency(canvas, prediction.saliency)
+    if prediction.semantic is not None:
+        draw_classes(canvas, prediction.semantic, info)
+    instances = prediction.instances
+    if instances is not None:
+        if instances.scores is not None:
+            instances = instances[instances.scores >= min_score]
+        colors = _instance_colors(instances, info, instance_colors)
+        _draw_instances(canvas, instances, info.class_names, colors, scale)
     return canvas
 
 
@@ -84,15 +119,35 @@ def _check(image: np.ndarray, prediction: Prediction, info: DatasetInfo) -> None
             f"image {prediction.image_id!r} is {image.shape[:2]} (height, width), but its "
             f"prediction is for {tuple(prediction.size)}; draw on the original image"
         )
-    instances = prediction.instances
-    if instances is not None and len(instances) and int(instances.labels.max()) >= info.num_classes:
+    instances, semantic, saliency = prediction.instances, prediction.semantic, prediction.saliency
+    if instances is None and semantic is None and saliency is None:
         raise ValueError(
-            f"image {prediction.image_id!r}: label {int(instances.labels.max())} is none of the "
-            f"{info.num_classes} classes of {info.name!r}; pass the model's own DatasetInfo"
+            f"the prediction of image {prediction.image_id!r} has no instances, no label map and "
+            "no saliency, and nothing else can be drawn"
+        )
+    for name, values in (("label map", semantic), ("saliency", saliency)):
+        if values is not None and values.shape != image.shape[:2]:
+            raise ValueError(
+                f"image {prediction.image_id!r} is {image.shape[:2]} (height, width), but its "
+                f"{name} {values.shape}; predictions are in the pixels of the original image"
+            )
+    if semantic is not None:
+        labels = np.flatnonzero(class_counts(semantic)[:IGNORE_LABEL])
+        _check_label(int(labels.max(initial=0)), prediction, info)
+    if instances is not None and len(instances):
+        _check_label(int(instances.labels.max()), prediction, info)
+
+
+def _check_label(label: int, prediction: Prediction, info: DatasetInfo) -> None:
+    if label >= info.num_classes:
+        raise ValueError(
+            f"image {prediction.image_id!r}: label {label} is none of the {info.num_classes} "
+            f"classes of {info.name!r}; pass the model's own DatasetInfo"
         )
 
 
-def _resize(image: np.ndarray, scale: float) -> np.ndarray:
+def resize(image: np.ndarray, scale: float) -> np.ndarray:
+    """Copy of a uint8 (H, W, 3) image with both sides times the scale."""
     if scale == 1:
         return image.copy()
     height, width = image.shape[:2]
@@ -150,11 +205,6 @@ def _draw_instances(
     )
 
 
-def line_thickness(canvas: Size, *, thin: bool = False) -> int:
-    """Line width in pixels: 2 on a short side of 640, 5 on 4K; half of it for thin lines."""
-    return max(1, round(min(canvas) / (800 if thin else 400)))
-
-
 def _text(instances: Instances, index: int, names: Sequence[str]) -> str:
     name = names[int(instances.labels[index])]
     if instances.crowd is not None and instances.crowd[index]:
@@ -195,17 +245,11 @@ def _draw_mask(
     area = (slice(top, top + height), slice(left, left + width))
     tint = np.full_like(photo[area], color)
     blended = cv2.addWeighted(photo[area], 1 - _OPACITY, tint, _OPACITY, 0)
-    fill = mask * _stripes(mask.shape, max(3, min(canvas.shape[:2]) // 80)) if hatched else mask
+    fill = mask * stripes(mask.shape, stripe_width(canvas.shape[:2])) if hatched else mask
     cv2.copyTo(blended, fill, canvas[area])
     contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     thickness = line_thickness(canvas.shape[:2], thin=True)
     cv2.drawContours(canvas, contours, -1, color, thickness, cv2.LINE_AA, offset=(left, top))
-
-
-def _stripes(size: Size, width: int) -> np.ndarray:
-    """Diagonal stripes, uint8 {0, 1} of ``size``, as wide as the gaps between them."""
-    rows, columns = np.ogrid[: size[0], : size[1]]
-    return ((rows + columns) // width % 2).astype(np.uint8)
 
 
 def _draw_box(

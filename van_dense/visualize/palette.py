@@ -12,6 +12,8 @@ from van_dense.dataset_info import Color, DatasetInfo
 BLACK: Color = (0, 0, 0)
 WHITE: Color = (255, 255, 255)
 CROWD: Color = (190, 190, 190)
+PAPER: Color = (250, 250, 250)  # of pages and legends
+INK: Color = (25, 25, 25)
 
 # Neither so dark nor so pale nor so grey that a fill would vanish in a photo (CIELAB units).
 _LIGHTNESS = (55.0, 88.0)

@@ -14,20 +14,25 @@ from PIL import Image, ImageDraw
 
 from van_dense.data.dataset import DenseDataset, ReadError
 from van_dense.dataset_info import DatasetInfo
-from van_dense.structures import Prediction, Sample, Size
-from van_dense.visualize.draw import default_scale, draw
+from van_dense.structures import IGNORE_LABEL, Prediction, Sample
+from van_dense.visualize.draw import default_scale, draw_panel, resize
 from van_dense.visualize.labels import font
+from van_dense.visualize.legend import Entry, class_entries, legend, saliency_scale, stack
+from van_dense.visualize.maps import WRONG, class_counts, draw_errors
+from van_dense.visualize.palette import INK, PAPER
 
-_MAX_PANEL = 1280  # long side of one panel in pixels
-_MIN_PANEL = 420  # width in which the captions fit
+_PAGE = 2608  # pixels of the widest page: two panels of 1280, or three of 848
 _MARGIN = 16
-_PAPER, _INK, _FAINT = (250, 250, 250), (25, 25, 25), (110, 110, 110)
+_FAINT = (110, 110, 110)
 _TITLE, _CAPTION = 20, 16  # letter heights
+_OVERVIEW = 1800  # pixels of the widest overview
 _OVERVIEW_IMAGES = 8
-_TILE: Size = (330, 425)  # largest panel of the overview, which is then 1796 pixels wide
+_TILE_HEIGHT = 330  # of the highest panel of the overview
 _TRIES = 10  # images that are looked at to find one with ground truth
 
 _log = logging.getLogger(__name__)
+
+Panels = Sequence[tuple[str, np.ndarray]]  # a caption and its picture
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,17 @@ class _Case:
     truth: Prediction
     prediction: Prediction
 
+    @property
+    def num_panels(self) -> int:
+        """Three for maps: the errors or the photo come on top of truth and prediction."""
+        return 2 if self.prediction.instances is not None else 3
+
+    def scale(self, page: int, max_height: float = np.inf) -> float:
+        """Panel pixels for an image pixel, so that the panels fit on a page of that width."""
+        height, width = self.truth.size
+        panel = (page - _MARGIN) // self.num_panels - _MARGIN
+        return min(panel / width, min(panel, max_height) / height)
+
 
 def comparison(
     image: np.ndarray,
@@ -49,7 +65,11 @@ def comparison(
     title: str,
     min_score: float = 0.3,
 ) -> np.ndarray:
-    """Draw ground truth at the left and the prediction at the right, below a title.
+    """Draw ground truth and prediction side by side, below a title and captions of what is seen.
+
+    Instances: truth, prediction. Label maps: truth, prediction, errors (red, ignored pixels
+    hatched), with a legend that gives the IoU of each class in this image. Saliency: photo,
+    truth, prediction, as is the custom of the field.
 
     Args:
         image: uint8 (H, W, 3) RGB, the original image.
@@ -57,76 +77,84 @@ def comparison(
         prediction: Result for the same image.
         info: Class names and colours.
         title: One line, such as the file name; shortened at the left if it is too long.
-        min_score: Results below are not drawn.
+        min_score: Instances below are not drawn.
 
     Returns:
-        uint8 RGB picture. Small images are enlarged, panels over 1280 pixels shrunk.
+        uint8 RGB picture. Small images are enlarged, panels of pages over 2608 pixels shrunk.
+
+    Raises:
+        ValueError: When image, truth and prediction do not belong together.
     """
-    scale = min(default_scale(truth.size), _MAX_PANEL / max(truth.size))
-    return _compare(_Case(title, image, truth, prediction), info, min_score, scale)
+    case = _Case(title, image, truth, prediction)
+    scale = min(default_scale(truth.size), case.scale(_PAGE))
+    page = _page(_panels(case, info, min_score, scale), title)
+    return stack([page, _legend([case], info, page.shape[1])])
 
 
 def save_comparisons(
     folder: Path,
-    dataset: DenseDataset,
+    samples: Sequence[Sample],
     predictions: Sequence[Prediction],
+    info: DatasetInfo,
     *,
-    num: int = 8,
     min_score: float = 0.3,
 ) -> list[Path]:
-    """Write ``<image_id>.png`` for a fixed spread of images, and ``overview.png`` of up to eight.
-
-    The choice depends on the data set only, so the pictures of one evaluation can be laid beside
-    those of the next. Unreadable images are reported in the log and replaced by the next one.
+    """Write ``<image_id>.png`` for each sample, and ``overview.png`` of up to eight.
 
     Args:
         folder: Made if missing.
-        dataset: Where images and ground truth are read.
-        predictions: Results; images without one are never chosen.
-        num: Number of images; 0 writes nothing.
-        min_score: Results below are not drawn.
+        samples: Images and ground truth, from ``choose_samples``.
+        predictions: Results in any order; samples without one are left out.
+        info: Class names and colours.
+        min_score: Instances below are not drawn.
 
     Returns:
-        Written files, the overview last.
+        Written files, the overview last; none when there is nothing to show.
     """
     of_image = {prediction.image_id: prediction for prediction in predictions}
-    indices = [i for i in range(len(dataset)) if dataset.image_id(i) in of_image]
-    files: list[Path] = []
-    tiles: list[np.ndarray] = []
-    for sample in choose_samples(dataset, indices, num):
-        title = f"{Path(sample.path).name}  (id {sample.image_id})"
-        truth, prediction = Prediction.from_sample(sample), of_image[sample.image_id]
-        page = comparison(
-            sample.image, truth, prediction, dataset.info, title=title, min_score=min_score
+    cases = [
+        _Case(
+            f"{Path(sample.path).name}  (id {sample.image_id})",
+            sample.image,
+            Prediction.from_sample(sample),
+            of_image[sample.image_id],
         )
-        name = re.sub(r"[^\w.-]+", "_", str(sample.image_id))  # ids may be relative paths
+        for sample in samples
+        if sample.image_id in of_image
+    ]
+    files: list[Path] = []
+    for case in cases:
+        page = comparison(
+            case.image, case.truth, case.prediction, info, title=case.title, min_score=min_score
+        )
+        name = re.sub(r"[^\w.-]+", "_", str(case.prediction.image_id))  # may be a relative path
         files.append(_write(folder / f"{name}.png", page))
-        if len(tiles) < _OVERVIEW_IMAGES:  # drawn anew, so that the letters keep their size
-            scale = min(_TILE[0] / sample.size[0], _TILE[1] / sample.size[1])
-            case = _Case(title, sample.image, truth, prediction)
-            tiles.append(_compare(case, dataset.info, min_score, scale))
-    if tiles:
-        files.append(_write(folder / "overview.png", _grid(tiles)))
+    if cases:
+        files.append(
+            _write(folder / "overview.png", _overview(cases[:_OVERVIEW_IMAGES], info, min_score))
+        )
     return files
 
 
-def choose_samples(dataset: DenseDataset, indices: Sequence[int], num: int) -> list[Sample]:
-    """Read ``num`` samples, evenly spread over ``indices``, with ground truth where possible.
+def choose_samples(dataset: DenseDataset, num: int) -> list[Sample]:
+    """Read ``num`` samples, evenly spread over a data set, with something to see where possible.
 
-    From each of ``num`` even starts, the first sample with an instance within ten is taken, or
-    else the first readable one.
+    The choice depends on the data set only, so the pictures of one evaluation can be laid beside
+    those of the next. From each of ``num`` even starts, the first sample with an object, a label
+    or a salient pixel within ten is taken, or else the first readable one. Unreadable images are
+    reported in the log.
     """
-    num = min(num, len(indices))
-    bounds = [position * len(indices) // num for position in range(num + 1)] if num else []
+    num = min(num, len(dataset))
+    bounds = [position * len(dataset) // num for position in range(num + 1)] if num else []
     chosen = [
-        _first_with_objects(dataset, indices[start : min(end, start + _TRIES)])
+        _first_with_objects(dataset, range(start, min(end, start + _TRIES)))
         for start, end in pairwise(bounds)
     ]
     return [sample for sample in chosen if sample is not None]
 
 
 def _first_with_objects(dataset: DenseDataset, indices: Sequence[int]) -> Sample | None:
-    """First sample with an instance, else the first readable one, else None."""
+    """First sample with something to see, else the first readable one, else None."""
     fallback = None
     for index in indices:
         try:
@@ -134,47 +162,108 @@ def _first_with_objects(dataset: DenseDataset, indices: Sequence[int]) -> Sample
         except ReadError as error:
             _log.warning("no picture of image %s: %s", dataset.image_id(index), error)
             continue
-        if sample.boxes is not None and len(sample.boxes):
+        if (
+            (sample.boxes is not None and len(sample.boxes))
+            or (sample.semantic is not None and (sample.semantic != IGNORE_LABEL).any())
+            or (sample.saliency is not None and (sample.saliency > 127).any())
+        ):
             return sample
         fallback = fallback or sample
     return fallback
 
 
-def _compare(case: _Case, info: DatasetInfo, min_score: float, scale: float) -> np.ndarray:
-    truth = case.truth
+def _panels(case: _Case, info: DatasetInfo, min_score: float, scale: float) -> Panels:
+    """Pictures of one case with their captions, all of the same size."""
+    truth, prediction = case.truth, case.prediction
     if truth.instances is not None:
         truth = replace(truth, instances=replace(truth.instances, scores=None))
-    panels = (
-        draw(case.image, truth, info, scale=scale),
-        draw(case.image, case.prediction, info, scale=scale, min_score=min_score),
-    )
-    captions = (
-        f"ground truth: {_count(truth)}",
-        f"prediction (score ≥ {min_score:g}): {_count(case.prediction, min_score)}",
-    )
-    return _page(panels, case.title, captions)
+    left = draw_panel(case.image, truth, info, scale=scale)
+    right = draw_panel(case.image, prediction, info, scale=scale, min_score=min_score)
+    if prediction.instances is not None:
+        return [
+            (f"ground truth: {_count(truth)}", left),
+            (f"prediction (score ≥ {min_score:g}): {_count(prediction, min_score)}", right),
+        ]
+    photo = resize(case.image, scale)
+    if prediction.semantic is not None:
+        expected, found = _maps(case, "semantic")
+        draw_errors(photo, expected, found)
+        return [("ground truth", left), ("prediction", right), (_score(expected, found), photo)]
+    expected, found = _maps(case, "saliency")
+    error = float(np.abs(expected - found).mean())
+    return [("photo", photo), ("ground truth", left), (f"prediction: MAE {error:.3f}", right)]
 
 
-def _page(
-    panels: tuple[np.ndarray, np.ndarray], title: str, captions: tuple[str, str]
-) -> np.ndarray:
-    """Put two panels of one size side by side below the title and their captions."""
-    height, width = panels[0].shape[:2]
-    column = max(width, _MIN_PANEL)
+def _maps(case: _Case, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """Label maps or saliency of truth and prediction."""
+    expected, found = getattr(case.truth, kind), getattr(case.prediction, kind)
+    if expected is None:
+        raise ValueError(
+            f"image {case.prediction.image_id!r}: the prediction holds a {kind} map, the ground "
+            "truth holds none; compare with ground truth of the same task"
+        )
+    return expected, found
+
+
+def _score(truth: np.ndarray, prediction: np.ndarray) -> str:
+    """Caption of the panel of errors."""
+    valid = truth != IGNORE_LABEL
+    if not valid.any():
+        return "all pixels are ignored"
+    right = ((truth == prediction) & valid).sum() / valid.sum()
+    return f"accuracy {right:.1%}, mIoU {np.nanmean(_iou(truth, prediction)):.1%}"
+
+
+def _iou(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """IoU of each label over the pixels that are not ignored, float64 (256,).
+
+    NaN for labels that occur neither in the truth nor in the prediction.
+    """
+    valid = truth != IGNORE_LABEL
+    overlap = class_counts(truth, truth == prediction)
+    union = class_counts(truth, valid) + class_counts(prediction, valid) - overlap
+    union[IGNORE_LABEL] = 0
+    return np.divide(overlap, union, out=np.full(256, np.nan), where=union > 0)
+
+
+def _legend(cases: Sequence[_Case], info: DatasetInfo, width: int) -> np.ndarray:
+    """Strip that explains the colours of all cases; of a single one with the IoU of its classes."""
+    strips = [np.full((0, width, 3), PAPER, np.uint8)]
+    if any(case.prediction.semantic is not None for case in cases):
+        pairs = [_maps(case, "semantic") for case in cases]
+        shares = np.sum([class_counts(m) / m.size for pair in pairs for m in pair], axis=0)
+        single = len(cases) == 1
+        iou = _iou(*pairs[0]) if single else np.full(256, np.nan)
+        entries = [
+            Entry("class and IoU:" if single else "classes:"),
+            *class_entries(info, shares, iou),
+            Entry("wrong, at the right", WRONG),
+        ]
+        strips.append(legend(entries, width, _CAPTION, indent=_MARGIN))
+    if any(case.prediction.saliency is not None for case in cases):
+        strips.append(saliency_scale(width, _CAPTION, indent=_MARGIN))
+    return stack(strips)
+
+
+def _page(panels: Panels, title: str) -> np.ndarray:
+    """Put panels of one size side by side below the title and their captions."""
+    letters = font(_CAPTION)
+    height, width = panels[0][1].shape[:2]
+    column = max(width, *(round(letters.getlength(caption)) for caption, _ in panels))
     title_line, caption_line = round(_TITLE * 1.5), round(_CAPTION * 1.7)
     top = _MARGIN + title_line + caption_line
-    page = np.full((top + height + _MARGIN, 3 * _MARGIN + 2 * column, 3), _PAPER, np.uint8)
-    for position, panel in enumerate(panels):
-        x = _MARGIN + position * (column + _MARGIN)
+    page_width = _MARGIN + len(panels) * (column + _MARGIN)
+    page = np.full((top + height + _MARGIN, page_width, 3), PAPER, np.uint8)
+    left = [_MARGIN + position * (column + _MARGIN) for position in range(len(panels))]
+    for x, (_, panel) in zip(left, panels, strict=True):
         page[top : top + height, x : x + width] = panel
 
     picture = Image.fromarray(page)
     pen = ImageDraw.Draw(picture)
-    title = _shorten(title, page.shape[1] - 2 * _MARGIN)
-    pen.text((_MARGIN, _MARGIN // 2), title, _INK, font(_TITLE, bold=True))
-    for position, caption in enumerate(captions):
-        x = _MARGIN + position * (column + _MARGIN)
-        pen.text((x, _MARGIN // 2 + title_line), caption, _FAINT, font(_CAPTION))
+    title = _shorten(title, page_width - 2 * _MARGIN)
+    pen.text((_MARGIN, _MARGIN // 2), title, INK, font(_TITLE, bold=True))
+    for x, (caption, _) in zip(left, panels, strict=True):
+        pen.text((x, _MARGIN // 2 + title_line), caption, _FAINT, letters)
     return np.array(picture)
 
 
@@ -196,19 +285,24 @@ def _count(prediction: Prediction, min_score: float = 0.0) -> str:
     return f"{shown} object" if shown == 1 else f"{shown} objects"
 
 
-def _grid(pages: Sequence[np.ndarray]) -> np.ndarray:
-    """Lay pages out in two columns, each row as high as its highest page."""
+def _overview(cases: Sequence[_Case], info: DatasetInfo, min_score: float) -> np.ndarray:
+    """Small pages in two columns, each row as high as its highest page, with one legend.
+
+    The panels are drawn anew, so that the letters keep their size.
+    """
+    pages = []
+    for case in cases:
+        scale = case.scale(_OVERVIEW // 2, _TILE_HEIGHT)
+        pages.append(_page(_panels(case, info, min_score, scale), case.title))
     width = max(page.shape[1] for page in pages)
     rows = []
     for left in range(0, len(pages), 2):
         row = pages[left : left + 2]
-        height = max(page.shape[0] for page in row)
-        line = np.full((height, min(2, len(pages)) * width, 3), _PAPER, np.uint8)
+        line = np.full((max(map(len, row)), min(2, len(pages)) * width, 3), PAPER, np.uint8)
         for column, page in enumerate(row):
-            x = column * width
-            line[: page.shape[0], x : x + page.shape[1]] = page
+            line[: len(page), column * width : column * width + page.shape[1]] = page
         rows.append(line)
-    return np.concatenate(rows)
+    return stack([*rows, _legend(cases, info, rows[0].shape[1])])
 
 
 def _write(path: Path, picture: np.ndarray) -> Path:

@@ -1,0 +1,193 @@
+"""Schema of object detection and instance segmentation; see ``schema.py``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import Field, model_validator
+
+from van_dense.config.schema import Backbone, Data, Eval, Positive, Section, Share, Train
+
+Pixels = Annotated[float, Field(gt=0.0)]
+FivePixels = tuple[Pixels, Pixels, Pixels, Pixels, Pixels]
+
+
+class CocoSplit(Section):
+    """One part of a COCO data set."""
+
+    images: str  # folder of the images
+    annotations: str  # instances_*.json
+
+
+class DetectionTransforms(Section):
+    """Geometry of training and test images."""
+
+    short_sides: Annotated[tuple[Positive, ...], Field(min_length=1)] = (
+        800,
+    )  # training: one is drawn for each image
+    test_short_side: Positive = 800  # evaluation and prediction
+    max_long_side: Positive = 1333  # the image is shrunk until its long side fits
+    flip: Share = 0.5  # chance of a horizontal flip
+    color_jitter: Share = 0.0  # strength of brightness, contrast and saturation changes
+
+
+class DetectionData(Data):
+    """Where boxes and masks come from, and how images reach the model."""
+
+    format: Literal["coco", "yolo"] = "coco"  # COCO JSON, or a YOLO folder with data.yaml
+    name: str = "coco"
+    train: CocoSplit | None = None  # COCO: training part
+    val: CocoSplit | None = None  # COCO: validation part
+    yolo_root: str | None = None  # YOLO: folder that holds data.yaml
+    drop_empty: bool = True  # training leaves out images without any box, as mmdet does
+    transforms: DetectionTransforms = DetectionTransforms()
+    group_by_aspect: bool = True
+
+    @model_validator(mode="after")
+    def _format_has_its_paths(self) -> DetectionData:
+        if self.format == "coco" and (self.train is None or self.val is None):
+            raise ValueError("format: coco needs data.train and data.val (images and annotations)")
+        if self.format == "yolo" and self.yolo_root is None:
+            raise ValueError("format: yolo needs data.yolo_root, the folder that holds data.yaml")
+        return self
+
+    def files(self) -> dict[str, str]:
+        """Images and annotation files of both parts, or the YOLO folder."""
+        if self.format == "yolo":
+            return {"data.yolo_root": str(Path(self.yolo_root or "") / "data.yaml")}
+        assert self.train is not None and self.val is not None  # the validator demands it
+        return {
+            "data.train.images": self.train.images,
+            "data.train.annotations": self.train.annotations,
+            "data.val.images": self.val.images,
+            "data.val.annotations": self.val.annotations,
+        }
+
+
+# --------------------------------------------------------------------------------------- model
+
+
+class FPN(Section):
+    """Feature pyramid on top of the backbone."""
+
+    channels: Positive = 256  # of every level
+    norm: Literal["none", "group"] = "none"  # after each convolution of the pyramid
+
+
+_Thresholds = TypeVar("_Thresholds", "RPN", "RetinaNetHead")
+
+
+def _ordered(section: _Thresholds) -> _Thresholds:
+    if section.negative_iou > section.positive_iou:
+        raise ValueError(
+            f"negative_iou {section.negative_iou} is above positive_iou {section.positive_iou}; "
+            "an anchor would be background and foreground"
+        )
+    return section
+
+
+class RPN(Section):
+    """Region proposals of Mask R-CNN (recipes of mmdet 2.x and PoolFormer)."""
+
+    positive_iou: Share = 0.7  # anchors from here on are foreground
+    negative_iou: Share = 0.3  # anchors below are background
+    min_positive_iou: Share = 0.3  # a box takes its best anchor only from here on
+    samples: Positive = 256  # anchors of each image in the loss
+    positive_share: Share = 0.5  # of the samples, at most
+    train_pre_nms: Positive = 2000  # per level
+    train_post_nms: Positive = 1000  # per image
+    test_pre_nms: Positive = 1000  # per level
+    test_post_nms: Positive = 1000  # per image
+    nms_iou: Share = 0.7  # proposals that overlap a better one more than this go
+
+    @model_validator(mode="after")
+    def _thresholds_in_order(self) -> RPN:
+        return _ordered(self)
+
+
+class BoxHead(Section):
+    """Second stage of Mask R-CNN: classes and boxes."""
+
+    channels: Positive = 1024  # of the two fully connected layers
+    positive_iou: Share = 0.5  # proposals from here on are foreground, the others background
+    samples: Positive = 512  # proposals of each image in the loss
+    positive_share: Share = 0.25  # of the samples, at most
+    score_threshold: Share = 0.05  # detections below go
+    nms_iou: Share = 0.5  # those that overlap a better one of their class more than this go
+    max_detections: Positive = 100  # per image
+
+
+class MaskHead(Section):
+    """Mask branch of Mask R-CNN."""
+
+    channels: Positive = 256  # of every layer
+    convs: Positive = 4  # 3x3 convolutions before the deconvolution
+    threshold: Share = 0.5  # of the pasted mask probabilities
+
+
+class MaskRCNN(Section):
+    """Mask R-CNN with FPN, as in Table 10."""
+
+    kind: Literal["maskrcnn"]
+    engine: Literal["torchvision"] = "torchvision"  # the only engine so far
+    backbone: Backbone  # required
+    fpn: FPN = FPN()  # see there
+    anchor_sizes: FivePixels = (32.0, 64.0, 128.0, 256.0, 512.0)  # of P2..P6, pixels
+    rpn: RPN = RPN()  # see there
+    box_head: BoxHead = BoxHead()  # see there
+    mask_head: MaskHead = MaskHead()  # see there
+
+    @property
+    def title(self) -> str:
+        """For the plan."""
+        return f"{self.kind}, engine {self.engine}"
+
+
+class RetinaNetHead(Section):
+    """Towers, assignment and post-processing of RetinaNet."""
+
+    convs: Positive = 4  # 3x3 convolutions of each tower
+    norm: Literal["none", "group"] = "none"  # after each tower convolution
+    positive_iou: Share = 0.5  # anchors from here on are foreground
+    negative_iou: Share = 0.4  # anchors below are background
+    score_threshold: Share = 0.05  # detections below go
+    nms_iou: Share = 0.5  # those that overlap a better one of their class more than this go
+    max_detections: Positive = 100  # per image
+
+    @model_validator(mode="after")
+    def _thresholds_in_order(self) -> RetinaNetHead:
+        return _ordered(self)
+
+
+class RetinaNet(Section):
+    """RetinaNet, as in Table 9."""
+
+    kind: Literal["retinanet"]
+    engine: Literal["torchvision"] = "torchvision"  # the only engine so far
+    backbone: Backbone  # required
+    fpn: FPN = FPN()  # see there
+    anchor_sizes: FivePixels = (32.0, 64.0, 128.0, 256.0, 512.0)  # of P3..P7, pixels
+    head: RetinaNetHead = RetinaNetHead()  # see there
+
+    @property
+    def title(self) -> str:
+        """For the plan."""
+        return f"{self.kind}, engine {self.engine}"
+
+
+class DetectionEval(Eval):
+    """Evaluation of detections; best_metric: none = segm/AP or bbox/AP."""
+
+    backend: Literal["faster", "pycocotools"] = "faster"  # same numbers, the first is faster
+
+
+class DetectionConfig(Section):
+    """A complete detection or instance segmentation experiment."""
+
+    task: Literal["detection"]  # required
+    seed: Annotated[int, Field(ge=0)] = 42  # of everything random
+    data: DetectionData  # see there
+    model: Annotated[MaskRCNN | RetinaNet, Field(discriminator="kind")]
+    train: Train
+    eval: DetectionEval = DetectionEval()

@@ -1,0 +1,39 @@
+"""Convolution, BatchNorm and ReLU, named and initialised as mmcv's ``ConvModule``."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ConvBN(nn.Module):
+    """Convolution without bias, BatchNorm, ReLU; the size stays.
+
+    Initialised as ``ConvModule``: Kaiming normal over the outputs, He et al., ICCV 2015.
+    """
+
+    def __init__(self, in_channels: int, channels: int, kernel: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, channels, kernel, padding=kernel // 2, bias=False)
+        self.bn = nn.BatchNorm2d(channels)
+        nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C_in, H, W) to (B, C, H, W)."""
+        return F.relu(self.bn(self.conv(x)), inplace=True)
+
+
+def classifier(channels: int, num_classes: int) -> nn.Conv2d:
+    """1x1 convolution to logits, initialised as mmseg's ``conv_seg``: normal, std 0.01."""
+    conv = nn.Conv2d(channels, num_classes, 1)
+    nn.init.normal_(conv.weight, std=0.01)
+    assert conv.bias is not None
+    nn.init.zeros_(conv.bias)
+    return conv
+
+
+def resize_to(x: Tensor, like: Tensor) -> Tensor:
+    """Bilinear resize of (B, C, h, w) to the height and width of ``like``, without corners."""
+    if x.shape[-2:] == like.shape[-2:]:
+        return x
+    return F.interpolate(x, like.shape[-2:], mode="bilinear", align_corners=False)

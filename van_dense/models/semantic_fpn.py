@@ -1,0 +1,69 @@
+"""Semantic FPN: a pyramid whose levels are brought to stride 4 and added up.
+
+Source: Kirillov et al., "Panoptic Feature Pyramid Networks", CVPR 2019; definition of mmseg's
+``FPN`` and ``FPNHead``, as VAN-Segmentation configures them (configs/sem_fpn).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from torch import Tensor, nn
+from torchvision.ops import FeaturePyramidNetwork
+
+from van_dense.models.conv import ConvBN, classifier, resize_to
+
+CONVS_OF_LEVEL = (1, 1, 2, 3)  # at strides 4, 8, 16, 32
+
+
+class SemanticFPN(nn.Module):
+    """Decoder from c2..c5 to logits at stride 4.
+
+    Args:
+        in_channels: Of c2..c5.
+        num_classes: C.
+        channels: Of the pyramid.
+        head_channels: Of the levels at stride 4.
+        dropout: Share of channels that is dropped before the classifier, in training.
+    """
+
+    def __init__(
+        self,
+        in_channels: list[int],
+        num_classes: int,
+        *,
+        channels: int = 256,
+        head_channels: int = 128,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.neck = FeaturePyramidNetwork(in_channels, channels)
+        for module in self.neck.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.xavier_uniform_(module.weight)  # mmseg; torchvision has Kaiming's
+        self.scale_heads = nn.ModuleList(
+            nn.Sequential(
+                *(
+                    ConvBN(channels if i == 0 else head_channels, head_channels, 3)
+                    for i in range(num_convs)
+                )
+            )
+            for num_convs in CONVS_OF_LEVEL
+        )
+        self.dropout = nn.Dropout2d(dropout)
+        self.conv_seg = classifier(head_channels, num_classes)
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        """Logits (B, C, H/4, W/4) of four maps, fine to coarse."""
+        named = OrderedDict((str(i), feature) for i, feature in enumerate(features))
+        levels = list(self.neck(named).values())
+        first, *deeper = self.scale_heads
+        total = first(levels[0])
+        for level, head in enumerate(deeper, start=1):
+            assert isinstance(head, nn.Sequential)  # made above
+            x = levels[level]
+            for step, conv in enumerate(head):
+                # Every step doubles the size, to that of the next finer level.
+                x = resize_to(conv(x), levels[level - 1 - step])
+            total = total + x
+        return self.conv_seg(self.dropout(total))

@@ -1,0 +1,84 @@
+"""UperNet and the auxiliary head that it is trained with.
+
+Source: Xiao et al., "Unified Perceptual Parsing for Scene Understanding", ECCV 2018; definition of
+mmseg's ``UPerHead`` and ``FCNHead``, as VAN-Segmentation configures them (configs/upernet).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from van_dense.models.conv import ConvBN, classifier, resize_to
+
+
+class UperNet(nn.Module):
+    """Decoder from c2..c5 to logits at stride 4: pyramid pooling on c5, then a pyramid.
+
+    Args:
+        in_channels: Of c2..c5.
+        num_classes: C.
+        channels: Of every level.
+        pool_scales: Cells a side of the pooled maps.
+        dropout: Share of channels that is dropped before the classifier, in training.
+    """
+
+    def __init__(
+        self,
+        in_channels: list[int],
+        num_classes: int,
+        *,
+        channels: int = 512,
+        pool_scales: Sequence[int] = (1, 2, 3, 6),
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        *finer, deepest = in_channels
+        self.psp_modules = nn.ModuleList(
+            nn.Sequential(nn.AdaptiveAvgPool2d(cells), ConvBN(deepest, channels, 1))
+            for cells in pool_scales
+        )
+        self.bottleneck = ConvBN(deepest + len(pool_scales) * channels, channels, 3)
+        self.lateral_convs = nn.ModuleList(ConvBN(c, channels, 1) for c in finer)
+        self.fpn_convs = nn.ModuleList(ConvBN(channels, channels, 3) for _ in finer)
+        self.fpn_bottleneck = ConvBN(len(in_channels) * channels, channels, 3)
+        self.dropout = nn.Dropout2d(dropout)
+        self.conv_seg = classifier(channels, num_classes)
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        """Logits (B, C, H/4, W/4) of four maps, fine to coarse."""
+        *finer, deepest = features
+        pooled = [resize_to(module(deepest), deepest) for module in self.psp_modules]
+        levels = [conv(x) for conv, x in zip(self.lateral_convs, finer, strict=True)]
+        levels.append(self.bottleneck(torch.cat([deepest, *pooled], dim=1)))
+        for i in range(len(levels) - 1, 0, -1):
+            levels[i - 1] = levels[i - 1] + resize_to(levels[i], levels[i - 1])
+        outputs = [conv(x) for conv, x in zip(self.fpn_convs, levels[:-1], strict=True)]
+        outputs.append(levels[-1])
+        joined = torch.cat([resize_to(x, outputs[0]) for x in outputs], dim=1)
+        return self.conv_seg(self.dropout(self.fpn_bottleneck(joined)))
+
+
+class AuxiliaryFCN(nn.Module):
+    """One convolution and a classifier on a single map, used in training only.
+
+    Args:
+        in_channels: Of the map, c4 in the recipe.
+        num_classes: C.
+        channels: Of the convolution.
+        dropout: Share of channels that is dropped before the classifier, in training.
+    """
+
+    def __init__(
+        self, in_channels: int, num_classes: int, *, channels: int = 256, dropout: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.convs = nn.Sequential(ConvBN(in_channels, channels, 3))
+        self.dropout = nn.Dropout2d(dropout)
+        self.conv_seg = classifier(channels, num_classes)
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """Logits (B, C, h, w) of a map (B, C_in, h, w)."""
+        return self.conv_seg(self.dropout(self.convs(feature)))

@@ -1,0 +1,44 @@
+"""What semantic segmentation and saliency share: pairs of images and masks, and their truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from van_dense.config.segmentation import ImageMaskData
+from van_dense.data.dataset import DenseDataset, FirstImages
+from van_dense.data.image_mask import ImageMaskDataset
+from van_dense.data.label_map import LabelMap
+from van_dense.data.quarantine import Quarantine
+from van_dense.dataset_info import DatasetInfo
+from van_dense.tasks.common import Split
+
+
+def read_pairs(
+    data: ImageMaskData, split: Split, *, info: DatasetInfo, labels: LabelMap | None
+) -> DenseDataset:
+    """Reader of one part; without ``labels`` the masks are saliency masks.
+
+    Raises:
+        ValueError: When the folders do not fit together.
+    """
+    part = data.train if split == "train" else data.val
+    dataset = ImageMaskDataset(
+        part.images,
+        part.masks,
+        image_pattern=data.image_pattern,
+        mask_pattern=data.mask_pattern,
+        labels=labels,
+        info=info,
+        quarantine=Quarantine.load(data.quarantine) if data.quarantine else None,
+    )
+    return dataset if data.max_images is None else FirstImages(dataset, data.max_images)
+
+
+def truth_of(dataset: DenseDataset) -> Callable[[int | str], np.ndarray]:
+    """Ground truth by image id, read from its mask anew each time, so that none piles up."""
+    reader = dataset.dataset if isinstance(dataset, FirstImages) else dataset
+    assert isinstance(reader, ImageMaskDataset)  # read_pairs made it
+    index_of = {dataset.image_id(index): index for index in range(len(dataset))}
+    return lambda image_id: reader.truth(index_of[image_id])

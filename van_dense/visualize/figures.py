@@ -1,0 +1,151 @@
+"""The confusion matrix of an evaluation as one PNG.
+
+Legend: C classes; rows are the truth, columns the prediction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from van_dense.visualize.legend import short_name
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_MAX_WRITTEN = 25  # classes; beyond, a cell is too small for its number
+_LISTED = 20  # confusions that are listed beside such a matrix
+_CELL = (0.55, 0.17)  # inches of a cell with and without a number
+_GAMMA = 0.5  # brightens small shares, as confusions are beside the diagonal
+
+
+def plot_confusion(confusion: np.ndarray, class_names: Sequence[str], path: Path) -> None:
+    """Draw how the pixels of each class are divided among the predictions, and its IoU.
+
+    Rows add up to 100 %. Beyond 25 classes the largest confusions are listed instead of written
+    into the cells. Classes without any pixel have a grey row, and no IoU unless they
+    were predicted.
+
+    Args:
+        confusion: Integers (C, C + 1): pixels by true and predicted class; the last column counts
+            pixels that were predicted as none of the classes, and is drawn where there are any.
+        class_names: C names.
+        path: PNG file to write.
+
+    Raises:
+        ValueError: When the shape does not fit the names.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    num = len(class_names)
+    if confusion.shape != (num, num + 1):
+        raise ValueError(
+            f"the confusion matrix of {num} classes must be {(num, num + 1)}, the last column for "
+            f"pixels without a predicted class, got {confusion.shape}"
+        )
+    names = [short_name(name) for name in class_names]
+    columns = [*names, "none"] if confusion[:, -1].any() else names
+    pixels = confusion.sum(axis=1, keepdims=True)
+    shares = np.divide(confusion, pixels, out=np.full(confusion.shape, np.nan), where=pixels > 0)
+
+    written = num <= _MAX_WRITTEN
+    side = max(3.0, num * _CELL[0 if written else 1])
+    widths = (side * len(columns) / num, 1.8) if written else (side * len(columns) / num, 1.8, 3.2)
+    figure = Figure(figsize=(sum(widths) + 2.6, side + 2.4), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(widths), width_ratios=widths)
+    _plot_shares(panels[0], shares[:, : len(columns)], names, columns)
+    _plot_iou(panels[1], confusion)
+    if not written:
+        _list_confusions(panels[2], shares[:, : len(columns)], names, columns)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+def largest_confusions(shares: np.ndarray, num: int) -> list[tuple[int, int, float]]:
+    """Find the wrong predictions that take the largest shares of their true class.
+
+    Args:
+        shares: Float (C, C or more); rows of NaN are left out.
+        num: How many at most.
+
+    Returns:
+        (row, column, share), the largest share first; shares of zero are left out.
+    """
+    wrong = np.nan_to_num(shares, nan=0.0)
+    np.fill_diagonal(wrong, 0.0)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:num]
+    pairs = [(int(i), int(j)) for i, j in zip(*np.unravel_index(order, wrong.shape), strict=True)]
+    return [(i, j, float(wrong[i, j])) for i, j in pairs if wrong[i, j] > 0]
+
+
+def _plot_shares(
+    axes: Axes, shares: np.ndarray, names: Sequence[str], columns: Sequence[str]
+) -> None:
+    from matplotlib.colors import PowerNorm
+
+    written = len(names) <= _MAX_WRITTEN
+    size = 10 if written else 7
+    axes.imshow(shares, cmap="Blues", norm=PowerNorm(_GAMMA, 0, 1), aspect="auto")
+    axes.set_facecolor("0.93")  # rows without pixels
+    axes.set_title("share of the true pixels, %", loc="left", fontsize=13, fontweight="bold")
+    axes.set_xlabel("predicted", fontsize=11)
+    axes.set_ylabel("true", fontsize=11)
+    axes.set_xticks(range(len(columns)), columns, rotation=90, fontsize=size)
+    axes.set_yticks(range(len(names)), names, fontsize=size)
+    axes.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(len(names) + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=1.0 if written else 0.4)
+    axes.tick_params(which="both", length=0)
+    axes.spines[:].set_visible(False)
+    if not written:
+        return
+    for (row, column), share in np.ndenumerate(shares):
+        if share >= 0.0005:  # NaN and what would read 0.0 stay empty
+            text = f"{100 * share:.0f}" if share >= 0.995 else f"{100 * share:.1f}"
+            color = "white" if share > 0.4 else "black"
+            axes.text(column, row, text, ha="center", va="center", fontsize=9, color=color)
+
+
+def _plot_iou(axes: Axes, confusion: np.ndarray) -> None:
+    """Bars of the IoU of each class, in line with the rows of the matrix."""
+    right = np.diagonal(confusion)
+    pixels = confusion.sum(axis=1)
+    union = pixels + confusion[:, :-1].sum(axis=0) - right
+    iou = np.divide(right, union, out=np.full(len(right), np.nan), where=union > 0)
+    size = 10 if len(iou) <= _MAX_WRITTEN else 7
+    axes.barh(range(len(iou)), np.nan_to_num(iou), height=0.7, color="C0")
+    for row, value in enumerate(iou):
+        text = "none" if np.isnan(value) else f"{100 * value:.1f}"
+        axes.text(np.nan_to_num(value) + 0.03, row, text, va="center", fontsize=size)
+    mean = "none" if np.isnan(iou).all() else f"{100 * np.nanmean(iou):.1f}"
+    axes.set_title(f"IoU, %, mean {mean}", loc="left", fontsize=13, fontweight="bold")
+    axes.set_xlim(0, 1.3)
+    axes.set_ylim(len(iou) - 0.5, -0.5)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
+
+
+def _list_confusions(
+    axes: Axes, shares: np.ndarray, names: Sequence[str], columns: Sequence[str]
+) -> None:
+    lines = [
+        f"{100 * share:5.1f} %  {names[row]} → {columns[column]}"
+        for row, column, share in largest_confusions(shares, _LISTED)
+    ]
+    axes.set_title("largest confusions", loc="left", fontsize=13, fontweight="bold")
+    axes.text(
+        0,
+        1,
+        "\n".join(lines) or "none",
+        transform=axes.transAxes,
+        va="top",
+        fontsize=11,
+        linespacing=1.6,
+    )
+    axes.set_axis_off()
