@@ -124,6 +124,10 @@ def test_colored_masks_are_read_by_color(tmp_path: Path) -> None:
             ["x1_rgb_1.v2.jpg"], ["seg1/1.v2_0.png"], ("x*_rgb_{key}.jpg", "*/{key}_*.png"),
             ["1.v2"], id="stars",
         ),
+        pytest.param(
+            ["cam1/x/2.jpg"], ["x/2.png"], ("cam*/{key}.jpg", "{key}.png"), ["x/2"],
+            id="a star ends at a folder",
+        ),
     ],
 )  # fmt: skip
 def test_usual_layouts_are_understood(

@@ -94,10 +94,10 @@ def test_colors_between_below_and_above_the_known_ones_are_not_covered(color: in
 
 
 def test_predictions_are_written_in_the_smallest_value_of_each_class() -> None:
-    labels = LabelMap.parse(["9 -> 0", "7 -> 0", "1 -> 1", "0 -> ignore"], 2)
+    labels = LabelMap.parse(["9 -> 0", "7 -> 0", "1 -> 1", "5 -> ignore"], 2)
     assert labels.raw_of_class == (7, 1)
     raw = labels.invert(np.array([[0, 1, 255]], dtype=np.uint8))
-    assert raw.tolist() == [[7, 1, 0]] and raw.dtype == np.uint8
+    assert raw.tolist() == [[7, 1, 5]] and raw.dtype == np.uint8
 
 
 def test_ignored_pixels_are_written_as_255_where_that_is_ignored() -> None:

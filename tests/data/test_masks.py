@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -137,6 +138,12 @@ def test_ambiguous_label_files_are_refused_with_a_reason(
     with pytest.raises(ReadError, match=reason) as caught:
         read_labels(tmp_path / name)
     assert str(caught.value).startswith(f"{tmp_path / name}: ")
+
+
+def test_16_bit_colors_of_which_8_would_be_lost_are_refused(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((2, 3, 3), 7, np.uint16))
+    with pytest.raises(ReadError, match="16 bits in a file of the kind RGB"):
+        read_labels(tmp_path / "a.png")
 
 
 def test_jpeg_inside_tiff_is_refused(tmp_path: Path) -> None:

@@ -170,9 +170,8 @@ class Pairs:
 
     @property
     def complete(self) -> list[str]:
-        """Keys with one image and one mask, sorted."""
-        broken = {key for key, _ in self.problems}
-        return sorted(key for key in self.images if key in self.masks and key not in broken)
+        """Keys with an image and a mask, sorted."""
+        return sorted(self.images.keys() & self.masks.keys())
 
     def require_complete(self, left_out: Iterable[int | str]) -> None:
         """Raise a ValueError when files are left without a partner, unless in quarantine."""
