@@ -13,6 +13,7 @@ CORE = [
     "torch>=2.5",
     "torchvision>=0.20",
     "timm>=1.0.31",
+    "segmentation-models-pytorch>=0.6",  # decoders and losses
     "numpy>=1.26",
     "opencv-python-headless>=4.9",
     "pillow>=10",
@@ -37,7 +38,6 @@ DEV = [
     "mypy>=1.13",
     "codespell>=2.3",
     "types-PyYAML",
-    "segmentation-models-pytorch>=0.4",  # only to prove that VAN opens there
     "transformers>=4.40,<5",  # VAN left transformers in 5.0; parity of our weight export
 ]
 

@@ -197,6 +197,17 @@ def build_backbone(
     return backbone
 
 
+def sync_norms(head: nn.Module, norm_mode: NormMode) -> nn.Module:
+    """Let the BatchNorms of a head share statistics where those of the backbone do.
+
+    Where these are frozen, a head still learns from its batches: it has no stored statistics.
+    """
+    if norm_mode == "frozen":
+        return head
+    norm = resolve_norm_mode(norm_mode, *_device_and_world_size())
+    return convert_sync_batchnorm(head) if norm.mode == "sync" else head
+
+
 def _device_and_world_size() -> tuple[str, int]:
     device_type = "cuda" if torch.cuda.is_available() else "cpu"
     if not (distributed.is_available() and distributed.is_initialized()):

@@ -55,9 +55,9 @@ class UperNet(nn.Module):
         levels.append(self.bottleneck(torch.cat([deepest, *pooled], dim=1)))
         for i in range(len(levels) - 1, 0, -1):
             levels[i - 1] = levels[i - 1] + resize_to(levels[i], levels[i - 1])
-        outputs = [conv(x) for conv, x in zip(self.fpn_convs, levels[:-1], strict=True)]
-        outputs.append(levels[-1])
-        joined = torch.cat([resize_to(x, outputs[0]) for x in outputs], dim=1)
+        for i, conv in enumerate(self.fpn_convs):
+            levels[i] = conv(levels[i])  # one by one, so that inference frees the old map at once
+        joined = torch.cat([resize_to(x, levels[0]) for x in levels], dim=1)
         return self.conv_seg(self.dropout(self.fpn_bottleneck(joined)))
 
 

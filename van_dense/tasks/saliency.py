@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 
+from van_dense.backbones.build import sync_norms
 from van_dense.config import segmentation as schema
 from van_dense.data.dataset import DenseDataset, Transform
 from van_dense.data.map_transforms import SaliencyTest, SaliencyTrain
@@ -32,7 +33,8 @@ def dataset_info(config: schema.SaliencyConfig) -> DatasetInfo:
 def build_model(config: schema.SaliencyConfig, info: DatasetInfo) -> DenseModel:
     """Build the network with random weights."""
     backbone = backbone_of(config.model.backbone)
-    return SaliencyModel(backbone, EDN(backbone.channels))
+    decoder = sync_norms(EDN(backbone.channels), config.model.backbone.norm_mode)
+    return SaliencyModel(backbone, decoder)
 
 
 def prepare_data(config: schema.SaliencyConfig) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 from torch import nn
 
-from van_dense.backbones.build import Backbone
+from van_dense.backbones.build import Backbone, sync_norms
 from van_dense.config import segmentation as schema
 from van_dense.data.dataset import DenseDataset, Transform
 from van_dense.data.label_map import LabelMap
@@ -53,15 +53,18 @@ def build_model(config: schema.SemanticConfig, info: DatasetInfo) -> DenseModel:
     backbone = backbone_of(model.backbone)
     auxiliary = None
     if model.auxiliary is not None:
-        auxiliary = AuxiliaryFCN(
-            backbone.channels[2],
-            info.num_classes,
-            channels=model.auxiliary.channels,
-            dropout=model.auxiliary.dropout,
+        auxiliary = sync_norms(
+            AuxiliaryFCN(
+                backbone.channels[2],
+                info.num_classes,
+                channels=model.auxiliary.channels,
+                dropout=model.auxiliary.dropout,
+            ),
+            model.backbone.norm_mode,
         )
     return SemanticSegmenter(
         backbone,
-        _decoder(model.decoder, backbone, info.num_classes),
+        sync_norms(_decoder(model.decoder, backbone, info.num_classes), model.backbone.norm_mode),
         losses=[
             (
                 loss.name,
