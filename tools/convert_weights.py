@@ -4,8 +4,7 @@ A backbone:       convert_weights.py van_base_828.pth.tar van_b2.safetensors --t
 A segmenter:      convert_weights.py mmseg.pth ours.pt --project projects/upernet_van_b2.yaml
 and back again:   convert_weights.py runs/upernet_van_b2/checkpoints/best.pt mmseg.pth --to mmseg
 
---project reads VAN-Segmentation and mmseg, and writes what van_dense.load and eval_net.py take.
---to official|mmseg writes our Semantic FPN and UperNet as a whole, other files by their backbone.
+--to writes the backbone alone, but our Semantic FPN and UperNet as a whole to official and mmseg.
 """
 
 from __future__ import annotations

@@ -44,6 +44,25 @@ def test_any_model_gives_four_maps_of_ceil_size_on_any_input(name: str) -> None:
         ]
 
 
+@pytest.mark.parametrize(
+    ("name", "channels"), [("resnet18", 64), ("efficientnet_b0", 16), ("van_b0", None)]
+)
+def test_a_map_at_stride_2_comes_first_where_the_model_has_one(
+    name: str, channels: int | None
+) -> None:
+    images = torch.randn(1, 3, 70, 64)
+    backbone = build_backbone(name).eval()
+    with torch.no_grad():
+        before = backbone(images)
+        backbone.add_stride_2()
+        backbone.add_stride_2()  # once is enough
+        maps = backbone(images)
+    torch.testing.assert_close(maps[-4:], before)
+    assert [tuple(level.shape) for level in maps[:-4]] == ([(1, channels, 35, 32)] * bool(channels))
+    assert len(backbone.strides) == len(backbone.channels) == len(maps)
+    assert backbone.channels[:-4] == [channels] * bool(channels)
+
+
 def test_keys_are_official_ones_after_a_single_prefix() -> None:
     keys = set(build_backbone("van_b0").state_dict())
     assert "body.patch_embed1.proj.weight" in keys

@@ -11,13 +11,14 @@ from van_dense.data.transforms import (
     DetectionTrain,
     fit_size,
     flip_horizontally,
+    nearest,
     resize,
 )
 from van_dense.structures import Sample
 
 
 def make_sample(height: int = 48, width: int = 64, seed: int = 0) -> Sample:
-    """Rectangles whose masks fill their boxes exactly, a semantic map and keypoints."""
+    """Rectangles whose masks fill their boxes exactly, maps and keypoints."""
     rng = np.random.default_rng(seed)
     corners = rng.integers(0, [width - 9, height - 9], (5, 2))
     boxes = np.concatenate([corners, corners + rng.integers(4, 9, (5, 2))], axis=1)
@@ -38,6 +39,7 @@ def make_sample(height: int = 48, width: int = 64, seed: int = 0) -> Sample:
         masks=masks,
         keypoints=keypoints,
         semantic=masks.max(axis=0),
+        saliency=masks.max(axis=0) * np.uint8(200),
     )
 
 
@@ -47,7 +49,8 @@ def box_of(mask: np.ndarray) -> np.ndarray:
 
 
 def assert_equal(a: Sample, b: Sample) -> None:
-    for name in ("image", "boxes", "labels", "crowd", "masks", "keypoints", "semantic"):
+    names = ("image", "boxes", "labels", "crowd", "masks", "keypoints", "semantic", "saliency")
+    for name in names:
         assert np.array_equal(getattr(a, name), getattr(b, name)), name
 
 
@@ -78,7 +81,8 @@ def test_boxes_are_scaled_exactly_and_nothing_is_lost() -> None:
     np.testing.assert_allclose(out.boxes, sample.boxes * scale, rtol=1e-6)
     assert np.array_equal(out.labels, sample.labels) and np.array_equal(out.crowd, sample.crowd)
     np.testing.assert_allclose(out.keypoints[..., :2], sample.keypoints[..., :2] * scale[:2], 1e-6)
-    assert out.semantic.shape == (101, 203) and set(np.unique(out.semantic)) <= {0, 1}
+    assert out.semantic.shape == (101, 203) and set(np.unique(out.semantic)) == {0, 1}
+    assert out.saliency.shape == (101, 203) and set(np.unique(out.saliency)) == {0, 200}
 
 
 @pytest.mark.parametrize("size", [(101, 203), (48, 80), (96, 128), (31, 40), (24, 32), (12, 16)])
@@ -109,6 +113,33 @@ def test_a_mask_without_a_pixel_stays_empty() -> None:
     assert not resize(sample, (96, 128)).masks.any()
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (2, 4, [0, 0, 1, 1]),
+        (4, 2, [1, 3]),  # the centre lies between 0 and 1, and belongs to the pixel it begins
+        (3, 5, [0, 0, 1, 2, 2]),  # centres at 0.3, 0.9, 1.5, 2.1, 2.7
+        (5, 3, [0, 2, 4]),
+        (4, 1, [2]),
+        (1, 3, [0, 0, 0]),
+    ],
+)
+def test_maps_take_the_pixel_that_holds_the_centre(old, new, expected) -> None:
+    assert nearest(old, new).tolist() == expected
+    row = np.arange(old, dtype=np.uint8)[None]
+    sample = Sample(np.zeros((1, old, 3), np.uint8), 1, "a.jpg", (1, old), semantic=row)
+    assert resize(sample, (1, new)).semantic.tolist() == [expected]
+
+
+@pytest.mark.parametrize("side", [32768, 40000, 65535, 100_000])
+def test_maps_longer_than_opencv_can_count_keep_their_values(side: int) -> None:
+    """Its exact nearest neighbours read outside of the map from 32768 pixels on."""
+    labels = np.repeat(np.array([[3, 5]], np.uint8), [side // 2, side - side // 2], axis=1)
+    sample = Sample(np.zeros((1, side, 3), np.uint8), 1, "a.jpg", (1, side), semantic=labels)
+    out = resize(sample, (2, 100)).semantic
+    assert out.tolist() == [[3] * 50 + [5] * 50] * 2
+
+
 def test_its_own_size_changes_nothing() -> None:
     sample = make_sample()
     assert_equal(resize(sample, (48, 64)), sample)
@@ -128,7 +159,8 @@ def test_flipping_twice_is_the_identity_and_the_input_stays_as_it_was() -> None:
 def test_a_flip_mirrors_everything_about_the_middle() -> None:
     sample = make_sample()
     out = flip_horizontally(sample, [0, 2, 1])
-    assert np.array_equal(out.image, sample.image[:, ::-1])
+    for name in ("image", "semantic", "saliency"):
+        assert np.array_equal(getattr(out, name), getattr(sample, name)[:, ::-1])
     for mask, box in zip(out.masks, out.boxes, strict=True):
         assert box_of(mask).tolist() == box.tolist()
     assert out.keypoints[1, 1, 0] == 64 - sample.keypoints[1, 2, 0]  # swapped, and mirrored

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from math import floor
+
 import pytest
+import segmentation_models_pytorch as smp
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -128,6 +132,66 @@ def test_autocast_changes_nothing(name, logits, labels):
 def test_nothing_is_kept_without_a_gradient(logits, labels):
     with torch.no_grad():
         assert not build_loss("cross_entropy")(logits, labels).requires_grad
+
+
+@pytest.mark.parametrize("rows", [1, 7, 100])
+@pytest.mark.parametrize("name", ["focal", "dice", "lovasz", "tversky"])
+def test_losses_of_smp_are_those_of_smp(name, rows, logits, labels, monkeypatch):
+    monkeypatch.setattr(segmentation_losses, "BAND_ELEMENTS", rows * 5 * 47)
+    cls = getattr(smp.losses, f"{name.capitalize()}Loss")
+    weights = {"alpha": 0.3, "beta": 0.7} if name == "tversky" else {}
+    plain = cls("multiclass", ignore_index=255, **weights)(upsampled(logits, labels), labels)
+    expected = value_and_gradient(plain, logits)
+    found = value_and_gradient(build_loss(name)(logits, labels), logits)
+    assert found[0] == pytest.approx(expected[0], rel=1e-6)
+    assert torch.allclose(found[1], expected[1], atol=1e-8, rtol=1e-4)
+
+
+@pytest.mark.parametrize("cells, height", [(1, 9), (7, 1), (3, 10), (10, 3), (113, 997), (97, 776)])
+def test_bands_of_single_rows_meet_without_a_seam(cells, height, monkeypatch):
+    monkeypatch.setattr(segmentation_losses, "BAND_ELEMENTS", 1)
+    logits = torch.randn(1, 2, cells, 3)
+    labels = torch.zeros(1, height, 5, dtype=torch.int64)
+    rows = [
+        segmentation_losses._upsample(
+            logits[:, :, part], logits, labels, rows=rows, first=part.start
+        )
+        for _, rows, part in segmentation_losses._bands(logits, labels)
+    ]
+    assert len(rows) == height
+    assert torch.allclose(torch.cat(rows, dim=2), upsampled(logits, labels), atol=1e-4)
+
+
+def test_every_row_lies_between_two_cells_of_its_band_even_in_huge_maps():
+    for height, cells in ((10_000, 9_999), (65_536, 16_384), (30_001, 7_501)):
+        labels = torch.empty(1, height, 1, device="meta")
+        logits = torch.empty(1, segmentation_losses.BAND_ELEMENTS, cells, 1, device="meta")
+        for _, rows, part in segmentation_losses._bands(logits, labels):
+            exact = Fraction((2 * rows.start + 1) * cells - height, 2 * height)
+            assert part.start == max(0, floor(exact))
+            assert part.stop == min(cells, part.start + 2)
+
+
+def test_a_loss_scale_reaches_the_gradient_before_half_precision_rounds_it():
+    logits = torch.randn(1, 150, 128, 128, generator=torch.manual_seed(0)).half().requires_grad_()
+    labels = torch.randint(0, 150, (1, 256, 256), generator=torch.manual_seed(1))
+    loss = build_loss("cross_entropy")(logits, labels)
+    (scaled,) = torch.autograd.grad(loss * 2.0**16, logits)
+    exact = logits.detach().float().requires_grad_()
+    plain = F.cross_entropy(upsampled(exact, labels), labels)
+    (expected,) = torch.autograd.grad(plain, exact)
+    assert torch.allclose(scaled.float() / 2**16, expected, rtol=1e-3, atol=2e-10)
+
+
+def test_weights_follow_the_logits_to_their_device(labels):
+    logits = torch.empty(2, 5, 9, 12, device="meta", requires_grad=True)
+    loss = build_loss("cross_entropy", class_weights=[1, 2, 3, 4, 5])
+    assert loss(logits, labels.to("meta")).is_meta
+
+
+def test_class_weights_of_a_loss_that_has_none_are_refused():
+    with pytest.raises(ValueError, match="not with 'dice'"):
+        build_loss("dice", class_weights=[1.0, 2.0])
 
 
 def test_class_weights_must_fit_the_classes(logits, labels):

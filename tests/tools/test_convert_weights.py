@@ -5,12 +5,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
 from safetensors.torch import load_file
 
-import van_dense  # noqa: F401  (registers VAN)
+import van_dense  # also registers VAN in timm
 from van_dense.backbones.layouts import detect_layout
 from van_dense.backbones.weights import read_state
 
@@ -41,6 +42,75 @@ def test_it_writes_the_layout_and_says_what_it_found(official: Path, tmp_path: P
     )
 
 
+PROJECT = str(ROOT / "projects" / "upernet_van_b2.yaml")
+TINY = [
+    "model.backbone.name=van_b0",
+    "model.decoder={name: upernet, channels: 8}",
+    "model.auxiliary={channels: 8}",
+    "data.label_map=['0 -> ignore', '1..3 -> 0..2']",
+    "data.classes=[sky, sea, sand]",
+    "data.colors=null",
+]
+
+
+@pytest.fixture
+def mmseg(tmp_path: Path) -> Path:
+    """A file of mmseg 1.x, written from random weights of the same shapes."""
+    from van_dense.models.mmseg_layout import to_mmseg
+
+    torch.manual_seed(1)
+    model = van_dense.build_model(van_dense.load_config(PROJECT, TINY))
+    path = tmp_path / "mmseg.pth"
+    torch.save({"meta": {"epoch": 1}, "state_dict": to_mmseg(model.state_dict(), "mmseg")}, path)
+    return path
+
+
+def test_a_segmenter_of_mmseg_becomes_a_checkpoint_of_ours_and_back(
+    mmseg: Path, tmp_path: Path
+) -> None:
+    ours, back = tmp_path / "ours.pt", tmp_path / "back.pth"
+    message = convert_weights.import_segmenter(str(mmseg), ours, PROJECT, TINY)
+    assert "(mmseg layout) fill 100.0 %" in message
+    loaded = van_dense.load(ours)
+    assert loaded.info.class_names == ("sky", "sea", "sand") and not loaded.model.training
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    assert loaded.predict(image)[0].semantic.shape == (40, 60)
+
+    assert "model weights of step 0, 3 classes" in convert_weights.convert(str(ours), back, "mmseg")
+    before, after = read_state(mmseg), read_state(back)
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[key], before[key]) for key in before)
+    meta = torch.load(back, weights_only=True)["meta"]
+    assert meta["CLASSES"] == ("sky", "sea", "sand") and len(meta["PALETTE"]) == 3
+
+
+def test_averaged_weights_are_written_where_a_run_has_them(mmseg: Path, tmp_path: Path) -> None:
+    ours, back = tmp_path / "ours.pt", tmp_path / "back.safetensors"
+    convert_weights.import_segmenter(str(mmseg), ours, PROJECT, TINY)
+    content = torch.load(ours, weights_only=True)
+    content["ema"] = {key: value + 1 for key, value in content["model"].items()}
+    torch.save(content, ours)
+    assert "ema weights" in convert_weights.convert(str(ours), back, "official")
+    key = "decode_head.bottleneck.conv.weight"
+    assert torch.equal(load_file(back)[key], read_state(mmseg)[key] + 1)
+
+
+def test_layouts_without_segmenters_get_the_backbone_alone(mmseg: Path, tmp_path: Path) -> None:
+    ours, hub = tmp_path / "ours.pt", tmp_path / "hub.safetensors"
+    convert_weights.import_segmenter(str(mmseg), ours, PROJECT, TINY)
+    convert_weights.convert(str(ours), hub, "transformers")
+    assert all(key.startswith("van.") for key in load_file(hub))
+
+
+def test_other_classes_than_those_of_the_file_are_a_mistake(mmseg: Path, tmp_path: Path) -> None:
+    other = [*TINY, "data.label_map=['0..1 -> 0..1']", "data.classes=[sky, sea]"]
+    with pytest.raises(
+        ValueError, match=r"another number of classes .*\(file \(3, 8, 1, 1\), model"
+    ):
+        convert_weights.import_segmenter(str(mmseg), tmp_path / "ours.pt", PROJECT, other)
+    assert not (tmp_path / "ours.pt").exists()
+
+
 def test_mistakes_end_with_one_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -51,6 +121,12 @@ def test_mistakes_end_with_one_message(
     with pytest.raises(SystemExit):
         convert_weights.parse_args(["a.pth", "b.bin", "--to", "mmseg"])
     assert "must end in .safetensors or .pth" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        convert_weights.parse_args(["a.pth", "b.pth", "--project", "p.yaml"])
+    assert "must end in .pt," in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        convert_weights.parse_args(["a.pth", "b.pth", "--to", "mmseg", "seed=1"])
+    assert "only --project reads" in capsys.readouterr().err
 
 
 def test_help_needs_no_torch() -> None:

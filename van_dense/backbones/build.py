@@ -67,10 +67,10 @@ class Backbone(nn.Module):
     Attributes:
         body: The timm model without classifier.
         channels: Of c2, c3, c4, c5.
-        strides: (4, 8, 16, 32).
+        strides: (4, 8, 16, 32), with 2 before them after ``add_stride_2``.
     """
 
-    strides = (4, 8, 16, 32)
+    strides: tuple[int, ...] = (4, 8, 16, 32)
     body: Any  # an nn.Module, but timm describes the methods of its models nowhere
 
     def __init__(self, body: nn.Module) -> None:
@@ -107,6 +107,18 @@ class Backbone(nn.Module):
             for level, stride in zip(self._maps(images), self.strides, strict=True)
         ]
 
+    def add_stride_2(self) -> None:
+        """Give c1 at stride 2 before c2..c5 where the model has such a map, as CNNs with a stem do.
+
+        It adds no parameter and no computation: the model computes this map anyway.
+        """
+        info = self.body.feature_info
+        levels = [i for i, level in enumerate(info) if level["reduction"] == 2]
+        if levels and 2 not in self.strides:
+            self.strides = (2, *self.strides)
+            self.channels = [info[levels[-1]]["num_chs"], *self.channels]
+            self._levels = [levels[-1], *self._levels]
+
     def _maps(self, images: Tensor) -> list[Tensor]:
         return self.body.forward_intermediates(
             images, indices=self._levels, output_fmt="NCHW", intermediates_only=True
@@ -133,7 +145,7 @@ class Backbone(nn.Module):
         Raises:
             ValueError: When the stages of the model are no modules of their own.
         """
-        if not 1 <= num_stages <= len(self.strides):
+        if not 1 <= num_stages <= len(self.stage_modules):
             raise ValueError(f"freeze_stages must be in 0..4, got {num_stages}")
         last = self.stage_modules[num_stages - 1]
         names = [name for name, _ in self.body.named_modules()]

@@ -11,7 +11,13 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from van_dense.data.transforms import fit_size, flip_horizontally, resize
+from van_dense.data.transforms import (
+    fit_size,
+    flip_horizontally,
+    is_averaged,
+    nearest,
+    resize,
+)
 from van_dense.structures import IGNORE_LABEL, Sample, Size
 
 _CROP_TRIES = 10  # mmseg RandomCrop
@@ -24,7 +30,8 @@ class PhotoMetric:
     """Random brightness, contrast, saturation and hue, each with chance 0.5.
 
     Source: PhotoMetricDistortion of mmseg, after Liu et al., "SSD", ECCV 2016. Contrast comes
-    before or after the changes in HSV, with equal chances.
+    before or after the changes in HSV, with equal chances. Saturation and hue share one conversion
+    to HSV and back, where mmseg converts twice and rounds twice.
 
     Attributes:
         brightness: Grey levels added at most.
@@ -80,7 +87,7 @@ class SemanticTrain:
         photometric: Colour, or None.
     """
 
-    scale: Size
+    scale: tuple[int, int]
     ratio: Range
     crop: Size
     cat_max_ratio: float
@@ -88,38 +95,70 @@ class SemanticTrain:
     photometric: PhotoMetric | None = None
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Transform one sample."""
+        """Transform one sample of an image and, unless it is bare, a label map."""
         ratio = rng.uniform(*self.ratio)
         long, short = (max(1, int(side * ratio)) for side in (max(self.scale), min(self.scale)))
-        sample = resize(sample, fit_size(sample.size, short, long))
-        sample = self._crop(sample, rng)
+        sample = self._resized_crop(sample, fit_size(sample.size, short, long), rng)
         if rng.random() < self.flip:
             sample = flip_horizontally(sample)
         if self.photometric is not None:
             sample = replace(sample, image=self.photometric(sample.image, rng))
         return sample
 
-    def _crop(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        for _ in range(_CROP_TRIES):
-            height, width = (min(c, s) for c, s in zip(self.crop, sample.size, strict=True))
-            top = int(rng.integers(sample.size[0] - height + 1))
-            left = int(rng.integers(sample.size[1] - width + 1))
-            window = np.s_[top : top + height, left : left + width]
-            if sample.semantic is None or self._is_varied(sample.semantic[window]):
+    def _resized_crop(self, sample: Sample, size: Size, rng: np.random.Generator) -> Sample:
+        """Draw a crop of what ``resize`` would give, and compute its pixels alone."""
+        height, width = (min(c, s) for c, s in zip(self.crop, size, strict=True))
+        rows, columns = (nearest(old, new) for old, new in zip(sample.size, size, strict=True))
+        labels = None
+        for _ in range(_CROP_TRIES + 1):  # the last one is kept whatever it shows
+            top = int(rng.integers(size[0] - height + 1))
+            left = int(rng.integers(size[1] - width + 1))
+            if sample.semantic is None:
                 break
-        return replace(
-            sample,
-            image=sample.image[window],
-            semantic=None if sample.semantic is None else sample.semantic[window],
-        )
+            labels = sample.semantic.take(rows[top : top + height], axis=0)
+            labels = labels.take(columns[left : left + width], axis=1)
+            if self._is_varied(labels):
+                break
+        box = left, top, left + width, top + height
+        return replace(sample, image=resize_inside(sample.image, size, box), semantic=labels)
 
     def _is_varied(self, labels: np.ndarray) -> bool:
         if self.cat_max_ratio >= 1.0:
             return True
-        counts = np.bincount(labels.reshape(-1), minlength=IGNORE_LABEL + 1)
-        counts = np.delete(counts, IGNORE_LABEL)
+        # np.bincount takes three times as long.
+        counts = cv2.calcHist([labels], [0], None, [256], [0, 256]).reshape(-1)[:IGNORE_LABEL]
         shown = np.count_nonzero(counts)
-        return bool(shown > 1 and counts.max() / counts.sum() < self.cat_max_ratio)
+        return bool(shown > 1 and counts.max() < self.cat_max_ratio * counts.sum())
+
+
+def resize_inside(image: np.ndarray, size: Size, box: tuple[int, int, int, int]) -> np.ndarray:
+    """Part of an image resized to (height, width), without computing the rest.
+
+    For a 1024x512 crop of 2048x1024 pixels enlarged twice that takes 1 ms instead of 15. OpenCV
+    interpolates at 1/32 pixel here, which on photographs changes a value by 1 at most.
+
+    Args:
+        image: uint8 (H, W, 3).
+        size: Of the whole image after resizing.
+        box: xyxy pixels of the part, inside ``size``.
+    """
+    left, top, right, bottom = box
+    if is_averaged((image.shape[0], image.shape[1]), size):
+        whole = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
+        return whole[top:bottom, left:right]
+    step_y, step_x = image.shape[0] / size[0], image.shape[1] / size[1]
+    # Pixel centres lie at one half: u = (X + left + 0.5) * step - 0.5.
+    u, v = (left + 0.5) * step_x - 0.5, (top + 0.5) * step_y - 0.5
+    # One pixel more than the interpolation reaches, since positions are rounded.
+    x0, y0 = max(0, int(u) - 1), max(0, int(v) - 1)
+    x1, y1 = int(right * step_x) + 3, int(bottom * step_y) + 3
+    return cv2.warpAffine(
+        image[y0:y1, x0:x1],
+        np.array([[step_x, 0, u - x0], [0, step_y, v - y0]]),
+        (right - left, bottom - top),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
 
 
 @dataclass(frozen=True)
@@ -132,7 +171,7 @@ class SemanticTest:
             same interpolation; mmseg interpolates twice.
     """
 
-    scale: Size | None
+    scale: tuple[int, int] | None
     multiple: int = 1
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:

@@ -88,12 +88,10 @@ def resize(sample: Sample, size: Size) -> Sample:
         return sample
     height, width = size
     scale_y, scale_x = height / sample.size[0], width / sample.size[1]
-    # Bilinear as mmdet; averaging over areas below one half, where bilinear would skip pixels.
-    shrinks = max(scale_x, scale_y) < 0.5
     image = cv2.resize(
         sample.image,
         (width, height),
-        interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
+        interpolation=cv2.INTER_AREA if is_averaged(sample.size, size) else cv2.INTER_LINEAR,
     )
     scaled = replace(sample, image=image)
     if sample.boxes is not None:
@@ -112,9 +110,27 @@ def resize(sample: Sample, size: Size) -> Sample:
     return scaled
 
 
+def is_averaged(old: Size, new: Size) -> bool:
+    """Whether ``resize`` averages over areas: below one half, where bilinear would skip pixels.
+
+    Otherwise images are interpolated bilinearly, as mmdet and mmseg do.
+    """
+    return max(new[0] / old[0], new[1] / old[1]) < 0.5
+
+
+def nearest(old: int, new: int) -> np.ndarray:
+    """Index int64 (new,) of the old pixel that holds the centre of each new one, on one axis.
+
+    Not ``cv2.INTER_NEAREST_EXACT``: for 32768 pixels and more its sums overflow, and it returns
+    values from elsewhere in memory (OpenCV 4.14).
+    """
+    return (2 * np.arange(new, dtype=np.int64) + 1) * old // (2 * new)
+
+
 def _resize_map(values: np.ndarray, size: Size) -> np.ndarray:
-    """Nearest neighbour between pixel centres: no value arises that was not there."""
-    return cv2.resize(values, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+    """Nearest neighbour: no value arises that was not there."""
+    rows, columns = (nearest(old, new) for old, new in zip(values.shape, size, strict=True))
+    return values.take(columns, axis=1).take(rows, axis=0)
 
 
 def _resize_mask(mask: np.ndarray, out: np.ndarray) -> None:

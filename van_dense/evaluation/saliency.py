@@ -1,11 +1,14 @@
 """Evaluation of saliency maps by the two protocols in use, which give different numbers.
 
-- pysod: PySODMetrics. A map is stretched to its own range 0..1, the ground truth is above 128, and
-  curves over 256 thresholds are averaged over images before their maximum and mean are taken.
-- edn: the code of EDN. Maps stay as they are, precision and recall at 50 thresholds are averaged
-  over images, and F is made of the averages; MAE compares with the grey ground truth.
+- pysod: PySODMetrics (https://github.com/lartpang/PySODMetrics, MIT). A map is stretched to its own
+  range 0..1, the ground truth is above 128, and curves over 256 thresholds are averaged over images
+  before their maximum and mean are taken.
+- edn: saleval.py of EDN (https://github.com/yuhuan-wu/EDN). Maps stay as they are, precision and
+  recall at 50 thresholds are averaged over images, and F is made of the averages; the ground truth
+  counts as it is stored, with its greys.
 
 Maps are rounded to 8 bits first, as a file holds them, so a run and its saved maps score the same.
+All but two measures then follow from how often each grey meets each grey of the ground truth.
 """
 
 from __future__ import annotations
@@ -16,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import py_sod_metrics as pysod
-from py_sod_metrics.utils import prepare_data
 
 from van_dense.data.masks import to_grey
 from van_dense.evaluation.table import PerClass
@@ -28,12 +30,18 @@ METRICS = (
     *(f"pysod/{m}" for m in ("MAE", "Fmax", "Fmean", "Fadp", "wF", "Sm", "Emax", "Emean", "Eadp")),
     *(f"edn/{m}" for m in ("MAE", "Fmax")),
 )
+CURVES = ("precision", "recall", "F", "E")
 BETA_SQUARED = 0.3  # Achanta et al., "Frequency-tuned salient region detection", CVPR 2009
-EDN_THRESHOLDS = np.arange(1, 51) / 51  # saleval.py of EDN
+_GREYS = np.arange(256)
+_EDN_THRESHOLDS = 5 * np.arange(1, 51)  # 1/51 to 50/51 of 255
+_TINY = np.finfo(float).eps
 
 
 class SaliencyEvaluator:
     """Sums the measures of each image; no image is kept.
+
+    Agrees with PySODMetrics to 1e-9, and with a direct statement of EDN's protocol, see
+    ``tests/evaluation/test_saliency.py``.
 
     Args:
         truth: Gives the ground truth of an image id, uint8 (H, W), 255 = salient.
@@ -44,24 +52,22 @@ class SaliencyEvaluator:
         self._truth = truth
         self._left = set(image_ids)
         self._known = frozenset(image_ids)
-        # Means over images: scalars, and curves over thresholds.
-        self._sums: dict[str, np.ndarray] = {}
+        self._sums: dict[str, np.ndarray | float] = {}  # scalars, and curves over thresholds
 
     @property
     def num_images(self) -> int:
-        """Images seen so far."""
+        """Images seen so far; the metrics are those of these."""
         return len(self._known) - len(self._left)
 
     def update(self, predictions: Sequence[Prediction]) -> None:
         """Measure some images; see ``Evaluator``."""
         for prediction in predictions:
-            truth, grey = self._checked(prediction)
-            measured = _pysod(grey, truth) | _edn(grey, truth)
-            for name, value in measured.items():
-                self._sums[name] = self._sums.get(name, np.float64(0)) + value
+            grey, truth = self._pair(prediction)
+            for name, value in measure_pair(grey, truth).items():
+                self._sums[name] = self._sums.get(name, 0.0) + value
             self._left.remove(prediction.image_id)
 
-    def _checked(self, prediction: Prediction) -> tuple[np.ndarray, np.ndarray]:
+    def _pair(self, prediction: Prediction) -> tuple[np.ndarray, np.ndarray]:
         image_id, found = prediction.image_id, prediction.saliency
         if image_id not in self._known:
             raise ValueError(f"image {image_id!r} is not in the ground truth")
@@ -69,8 +75,10 @@ class SaliencyEvaluator:
             raise ValueError(f"image {image_id!r} has two predictions")
         if found is None:
             raise ValueError(f"the prediction of image {image_id!r} has no saliency map")
-        if not (found.min(initial=0) >= 0 and found.max(initial=0) <= 1):  # NaN fails as well
-            raise ValueError(f"image {image_id!r}: the saliency map has values outside of 0..1")
+        if not (found.min() >= 0 and found.max() <= 1):  # NaN fails as well
+            raise ValueError(
+                f"image {image_id!r}: the saliency map has values outside of 0..1, or NaN"
+            )
         truth = self._truth(image_id)
         if truth.shape != found.shape:
             raise ValueError(
@@ -78,26 +86,26 @@ class SaliencyEvaluator:
                 f"height), the ground truth {truth.shape[1]}x{truth.shape[0]}; predict at the size "
                 "of the stored image"
             )
-        return truth, to_grey(found)
+        return to_grey(found), truth
 
     def compute(self) -> dict[str, float]:
         """All of ``METRICS``; NaN before the first image."""
         if not self.num_images:
             return dict.fromkeys(METRICS, float("nan"))
-        mean = {name: value / self.num_images for name, value in self._sums.items()}
-        precision, recall = mean["precision"], mean["recall"]
+        mean = self._means()
+        edn_curve = _f_measure(mean["edn precision"], mean["edn recall"])
         values = {
-            "pysod/MAE": mean["mae"],
-            "pysod/Fmax": mean["f"].max(),
-            "pysod/Fmean": mean["f"].mean(),
-            "pysod/Fadp": mean["f_adaptive"],
-            "pysod/wF": mean["f_weighted"],
-            "pysod/Sm": mean["structure"],
-            "pysod/Emax": mean["e"].max(),
-            "pysod/Emean": mean["e"].mean(),
-            "pysod/Eadp": mean["e_adaptive"],
-            "edn/MAE": mean["mae_grey"],
-            "edn/Fmax": _f_measure(precision, recall).max(),
+            "pysod/MAE": mean["MAE"],
+            "pysod/Fmax": mean["F"].max(),
+            "pysod/Fmean": mean["F"].mean(),
+            "pysod/Fadp": mean["Fadp"],
+            "pysod/wF": mean["wF"],
+            "pysod/Sm": mean["Sm"],
+            "pysod/Emax": mean["E"].max(),
+            "pysod/Emean": mean["E"].mean(),
+            "pysod/Eadp": mean["Eadp"],
+            "edn/MAE": mean["edn MAE"],
+            "edn/Fmax": edn_curve.max(),
         }
         return {name: float(values[name]) for name in METRICS}
 
@@ -106,51 +114,119 @@ class SaliencyEvaluator:
         return {}
 
     def save(self, folder: Path) -> None:
-        """Write the F curve of protocol pysod as curve.csv: threshold 0..255 and mean F."""
+        """Write the curves of protocol pysod as curves.csv: a row for each threshold 0..255."""
         folder.mkdir(parents=True, exist_ok=True)
-        if not self.num_images:
-            return
-        curve = self._sums["f"][::-1] / self.num_images  # it starts with the highest threshold
-        with (folder / "curve.csv").open("w", newline="", encoding="utf-8") as file:
+        mean = self._means() if self.num_images else dict.fromkeys(CURVES, np.empty(0))
+        with (folder / "curves.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(["threshold", "F"])
-            writer.writerows(enumerate(curve.tolist()))
+            writer.writerow(["threshold", *CURVES])
+            columns = [mean[name].tolist() for name in CURVES]
+            writer.writerows([t, *row] for t, row in enumerate(zip(*columns, strict=True)))
+
+    def _means(self) -> dict[str, np.ndarray]:
+        return {name: np.asarray(value) / self.num_images for name, value in self._sums.items()}
 
 
-def _pysod(grey: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
-    """Measures of one image by PySODMetrics; it prepares the pair once instead of in each."""
-    prediction, salient = prepare_data(grey, truth)
-    f_handler = pysod.FmeasureHandler(with_dynamic=True, with_adaptive=True, beta=BETA_SQUARED)
-    f = pysod.FmeasureV2({"f": f_handler})
-    structure, e, weighted = pysod.Smeasure(), pysod.Emeasure(), pysod.WeightedFmeasure()
-    for measure in (f, structure, e, weighted):
-        measure.step(prediction, salient, normalize=False)
+def measure_pair(grey: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray | float]:
+    """Measures of one image, by both protocols.
+
+    Args:
+        grey: The saliency map, uint8 (H, W).
+        truth: uint8 (H, W), 255 = salient.
+
+    Returns:
+        By name, scalars and curves: of pysod over the thresholds 0..255, of edn over its 50.
+    """
+    pairs = np.bincount((truth.astype(np.uint16) << 8 | grey).reshape(-1), minlength=256 * 256)
+    pairs = pairs.reshape(256, 256)  # pixels by grey of the truth and of the map
+    return _pysod(pairs, grey, truth > 128) | _edn(pairs)
+
+
+def _pysod(
+    pairs: np.ndarray, grey: np.ndarray, salient: np.ndarray
+) -> dict[str, np.ndarray | float]:
+    """Measures of PySODMetrics; ``salient`` is bool (H, W)."""
+    low, high = np.flatnonzero(pairs.any(axis=0))[[0, -1]]
+    levels = _GREYS / 255
+    if high > low:
+        levels = ((levels - levels[low]) / (levels[high] - levels[low])).clip(0, 1)
+    prediction = levels[grey]
+    # Which greys are found at the 256 thresholds, and at the adaptive one.
+    steps = (levels * 255).astype(np.uint8)[:, None] >= _GREYS
+    is_found = np.column_stack([steps, levels >= min(2 * prediction.mean(), 1)])
+    on, off = pairs[129:].sum(axis=0), pairs[:129].sum(axis=0)
+    true, false = on @ is_found, off @ is_found  # pixels found rightly and wrongly
+    num_salient = int(on.sum())
+    precision = true / np.maximum(true + false, 1)
+    recall = true / max(num_salient, 1)
+    f = _f_measure(precision, recall)
+    e = _e_measure(true, false, num_salient, grey.size)
     return {
-        "mae": np.abs(prediction - salient).mean(),
-        "f": f_handler.dynamic_results[0],
-        "f_adaptive": f_handler.adaptive_results[0],
-        "f_weighted": np.float64(weighted.weighted_fms[0]),
-        "structure": np.float64(structure.sms[0]),
-        "e": e.changeable_ems[0],
-        "e_adaptive": np.float64(e.adaptive_ems[0]),
+        "MAE": float(on @ (1 - levels) + off @ levels) / grey.size,
+        "precision": precision[:-1],
+        "recall": recall[:-1],
+        "F": f[:-1],
+        "Fadp": f[-1],
+        "E": e[:-1],
+        "Eadp": e[-1],
+        "wF": pysod.WeightedFmeasure().cal_wfm(prediction, salient) if num_salient else 0.0,
+        "Sm": _StructureMeasure().cal_sm(prediction, salient),
     }
 
 
-def _edn(grey: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
-    """Precision and recall of one image at EDN's thresholds, and its error."""
-    salient = truth > 128
-    # Pixels above a threshold, from a histogram of the 256 values that a map can have.
-    above = np.arange(256)[:, None] / 255 > EDN_THRESHOLDS
-    found = np.bincount(grey.reshape(-1), minlength=256) @ above
-    right = np.bincount(grey[salient], minlength=256) @ above
-    tiny = np.finfo(float).eps
+class _StructureMeasure(pysod.Smeasure):
+    """S-measure that also holds where the salient pixels centre on the last row or column."""
+
+    def ssim(self, pred: np.ndarray, gt: np.ndarray) -> float:
+        """Similarity of one quadrant; an empty one, whose weight is 0, would give NaN."""
+        return super().ssim(pred, gt) if pred.size else 0.0
+
+
+def _edn(pairs: np.ndarray) -> dict[str, np.ndarray | float]:
+    """Precision, recall and error as EDN takes them."""
+    size = pairs.sum()
+    is_found = _GREYS[:, None] > _EDN_THRESHOLDS
+    on = (_GREYS / 255) @ pairs  # salient area under each grey of the map
+    true, found = on @ is_found, pairs.sum(axis=0) @ is_found
     return {
-        "mae_grey": np.abs(grey.astype(np.int16) - truth).mean() / 255,
-        "precision": right / (found + tiny),
-        "recall": right / (np.count_nonzero(salient) + tiny),
+        "edn MAE": float((pairs * abs(_GREYS[:, None] - _GREYS)).sum() / 255 / size),
+        "edn precision": true / (found + _TINY),
+        "edn recall": true / (on.sum() + _TINY),
     }
 
 
 def _f_measure(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
-    tiny = np.finfo(float).eps
-    return (1 + BETA_SQUARED) * precision * recall / (BETA_SQUARED * precision + recall + tiny)
+    return (1 + BETA_SQUARED) * precision * recall / (BETA_SQUARED * precision + recall + _TINY)
+
+
+def _e_measure(
+    true: np.ndarray, false: np.ndarray, num_salient: int, num_pixels: int
+) -> np.ndarray:
+    """Enhanced alignment of binary maps: Fan et al., IJCAI 2018.
+
+    Map and truth minus their means agree or differ in one of four ways; pixels of one way share
+    one value, so that numbers of pixels say all.
+
+    Args:
+        true: (T,) pixels found that are salient.
+        false: (T,) pixels found that are not.
+        num_salient: Salient pixels.
+        num_pixels: All pixels.
+    """
+    found = true + false
+    if num_salient == 0:
+        aligned = num_pixels - found
+    elif num_salient == num_pixels:
+        aligned = found
+    else:
+        a, b = found / num_pixels, num_salient / num_pixels
+        aligned = sum(
+            count * (2 * x * y / (x * x + y * y + _TINY) + 1) ** 2 / 4
+            for count, x, y in (
+                (true, 1 - a, 1 - b),
+                (false, 1 - a, -b),
+                (num_salient - true, -a, 1 - b),
+                (num_pixels - num_salient - false, -a, -b),
+            )
+        )
+    return aligned / (num_pixels - 1 + _TINY)

@@ -32,44 +32,66 @@ MEANING = {
     "ARs": "AR of objects below 32² px",
     "ARm": "AR of objects of 32² to 96² px",
     "ARl": "AR of objects above 96² px",
+    "mIoU": "intersection over union, mean over classes",
+    "aAcc": "share of pixels labelled right",
+    "mAcc": "share of each class's pixels labelled right, mean over classes",
+    "Dice": "mean over classes, also called F1",
+    "fwIoU": "IoU, mean over classes weighted by their pixels",
+    "boundary_IoU": "IoU of outlines 2 % of the image diagonal wide, mean over classes",
+    "MAE": "mean absolute error, less is better",
+    "Fmax": "F-measure (beta² 0.3), maximum over thresholds",
+    "Fmean": "F-measure, mean over thresholds",
+    "Fadp": "F-measure at twice the mean of each map",
+    "wF": "weighted F-measure",
+    "Sm": "S-measure, of structure",
+    "Emax": "E-measure, of alignment, maximum over thresholds",
+    "Emean": "E-measure, mean over thresholds",
+    "Eadp": "E-measure at twice the mean of each map",
 }
+FRACTIONS = ("pysod", "edn")  # types that papers print as 0.912, not as 91.2 %
 
 
 def format_metrics(metrics: Mapping[str, float]) -> str:
-    """Lay out flat COCO metrics ("bbox/AP") in percent: a row for each metric, types as columns."""
+    """Lay out flat metrics ("bbox/AP") as papers print them: a row for each, types as columns."""
     kinds = list(dict.fromkeys(name.split("/")[0] for name in metrics))
     names = [name for name in MEANING if any(f"{kind}/{name}" in metrics for kind in kinds)]
-    table = Table("metric, %", *kinds, "meaning")
+    table = Table(
+        "metric" if any(kind in FRACTIONS for kind in kinds) else "metric, %", *kinds, "meaning"
+    )
     _align_right(table, range(1, 1 + len(kinds)))
     for name in names:
-        values = [metrics.get(f"{kind}/{name}", math.nan) for kind in kinds]
-        table.add_row(name, *map(_percent, values), MEANING[name])
+        values = [_number(metrics.get(f"{kind}/{name}", math.nan), kind) for kind in kinds]
+        table.add_row(name, *values, MEANING[name])
     return _render(table)
 
 
 def format_per_class(per_class: PerClass) -> str:
-    """Lay out the metrics of each class in percent, best class first.
+    """Lay out the metrics of each class in percent, sorted by the first of them, best class first.
 
-    Of more than 30 classes the ten best and the ten worst are shown. Classes without any object in
-    the annotations have no value and come last.
+    Of more than 30 classes the ten best and the ten worst are shown. Classes with nothing to
+    measure, such as no object in the annotations, have no value and come last. Without any class
+    the text is empty.
     """
     kinds = list(per_class)
     columns = [(kind, metric) for kind in kinds for metric in _metrics_of(per_class[kind])]
+    if not columns:
+        return ""
     table = Table("class", *(f"{kind} {metric}" for kind, metric in columns))
     _align_right(table, range(1, 1 + len(columns)))
+    first_kind, first_metric = columns[0]
 
     def rank(name: str) -> float:
-        value = per_class[kinds[0]][name]["AP"]
+        value = per_class[first_kind][name][first_metric]
         return math.inf if math.isnan(value) else -value
 
-    ordered = sorted(per_class[kinds[0]] if kinds else [], key=rank)
+    ordered = sorted(per_class[first_kind], key=rank)
     measured = [name for name in ordered if rank(name) < math.inf]
     is_long = len(ordered) > MAX_CLASSES and len(measured) > 2 * ENDS
     shown = measured[:ENDS] + measured[-ENDS:] if is_long else ordered
     for position, name in enumerate(shown):
         if is_long and position == ENDS:
             table.add_row(f"... {len(ordered) - len(shown)} more ...", *[""] * len(columns))
-        table.add_row(name, *(_percent(per_class[kind][name][m]) for kind, m in columns))
+        table.add_row(name, *(_number(per_class[kind][name][m], kind) for kind, m in columns))
     return _render(table)
 
 
@@ -90,8 +112,10 @@ def _metrics_of(classes: Mapping[str, Mapping[str, float]]) -> list[str]:
     return list(next(iter(classes.values()), {}))
 
 
-def _percent(value: float) -> str:
-    return "-" if math.isnan(value) else f"{100 * value:.1f}"
+def _number(value: float, kind: str) -> str:
+    if math.isnan(value):
+        return "-"
+    return f"{value:.3f}" if kind in FRACTIONS else f"{100 * value:.1f}"
 
 
 def _align_right(table: Table, columns: range) -> None:

@@ -113,15 +113,16 @@ def load_segmenter(model: nn.Module, state: Mapping[str, Tensor]) -> SegmenterRe
     found = sum(parameters[key].numel() for key in report.matched if key in parameters)
     report.coverage = 100.0 * found / report.elements
     if report.missing or report.reshaped or report.unexpected:
-        raise ValueError(f"the checkpoint does not fit this model; {_hint(report)}.\n{report}")
+        raise ValueError(f"the checkpoint does not fit this model; {_fix(report)}.\n{report}")
     for key in report.matched:
         own[key].copy_(state[key])  # a state dict shares the memory of its model
     return report
 
 
-def _hint(report: SegmenterReport) -> str:
-    if all(key.startswith("backbone.") for key in report.matched):
-        return "it has no head that fits; a backbone alone belongs into model.backbone.weights"
-    if all(key.startswith("auxiliary_head.") for key in report.missing + report.unexpected):
-        return "it lacks the auxiliary head; set model.auxiliary to null"
+def _fix(report: SegmenterReport) -> str:
+    if not any("_head." in key for key in report.matched + report.reshaped + report.unexpected):
+        return "it has no head; name the file of a backbone in model.backbone.weights"
+    wrong = report.missing + report.reshaped + report.unexpected
+    if all(key.startswith("auxiliary_head.") for key in wrong):
+        return "its auxiliary head is another or none; set model.auxiliary accordingly, or to null"
     return "compare backbone and decoder of the config with those of the file"

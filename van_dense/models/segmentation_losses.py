@@ -1,12 +1,14 @@
 """Losses of label maps; logits come at low resolution and are brought to that of the labels here.
 
-Cross entropy and OHEM do that band by band and keep the gradient of the small logits alone: for 150
-classes at 512x512 the upsampled logits of four images would be 630 MB, their softmax as much again.
+Cross entropy, OHEM and focal loss are sums over pixels: they are taken band by band, and nothing
+but the gradient of the small logits is kept. For 150 classes at 512x512 the upsampled logits of
+four images would be 630 MB, their softmax as much again. Means are local to a process, as in mmseg.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,13 +19,14 @@ from torch.nn import functional as F
 
 from van_dense.structures import IGNORE_LABEL
 
-BAND_ELEMENTS = 2**23  # of the upsampled logits of one band: 32 MB in float32
-SMP_LOSSES: dict[str, Callable[..., nn.Module]] = {
+BAND_ELEMENTS = 2**22  # of the upsampled logits of one band: 17 MB in float32
+WHOLE_LOSSES: dict[str, Callable[..., nn.Module]] = {
     "dice": smp_losses.DiceLoss,
-    "focal": smp_losses.FocalLoss,
     "lovasz": smp_losses.LovaszLoss,
-    "tversky": smp_losses.TverskyLoss,
+    # smp's own 0.5 and 0.5 are Dice; these are the best ones of Salehi et al., MLMI 2017.
+    "tversky": partial(smp_losses.TverskyLoss, alpha=0.3, beta=0.7),
 }
+BandLoss = Callable[[Tensor, Tensor], Tensor]  # float32 (1, C, r, W), labels (1, r, W) to their sum
 
 
 def build_loss(
@@ -42,15 +45,19 @@ def build_loss(
         ohem_min_kept: See ``OhemCrossEntropy``.
 
     Raises:
-        ValueError: For an unknown name.
+        ValueError: For an unknown name, or weights for a loss that has none.
     """
     if name == "cross_entropy":
         return CrossEntropy(class_weights)
     if name == "ohem":
         return OhemCrossEntropy(class_weights, threshold=ohem_threshold, min_kept=ohem_min_kept)
-    if name in SMP_LOSSES:
-        return SmpLoss(name)
-    known = ["cross_entropy", "ohem", *SMP_LOSSES]
+    if class_weights is not None:
+        raise ValueError(f"class_weights work with cross_entropy and ohem, not with {name!r}")
+    if name == "focal":
+        return Focal()
+    if name in WHOLE_LOSSES:
+        return WholeLoss(name)
+    known = ["cross_entropy", "ohem", "focal", *WHOLE_LOSSES]
     raise ValueError(f"loss {name!r} is unknown; choose one of {known}")
 
 
@@ -65,12 +72,9 @@ class CrossEntropy(nn.Module):
         class_weights: C factors, or None.
     """
 
-    weight: Tensor | None
-
     def __init__(self, class_weights: Sequence[float] | None = None) -> None:
         super().__init__()
-        weight = None if class_weights is None else torch.tensor(class_weights)
-        self.register_buffer("weight", weight, persistent=False)
+        self.class_weights = class_weights
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Loss of logits (B, C, h, w) and labels (B, H, W).
@@ -78,12 +82,16 @@ class CrossEntropy(nn.Module):
         Raises:
             ValueError: When there is another number of class weights than of classes.
         """
-        if self.weight is not None and len(self.weight) != logits.shape[1]:
-            raise ValueError(
-                f"class_weights has {len(self.weight)} entries for {logits.shape[1]} classes"
-            )
-        total: Tensor = _SummedCrossEntropy.apply(logits, labels, self.weight)
-        return total / labels.numel()
+        weight, num_classes = None, logits.shape[1]
+        if self.class_weights is not None:
+            if len(self.class_weights) != num_classes:
+                raise ValueError(
+                    f"class_weights has {len(self.class_weights)} entries for {num_classes} classes"
+                )
+            # Made here, so that it is where the logits are: losses need not belong to a model.
+            weight = torch.tensor(self.class_weights, dtype=torch.float32, device=logits.device)
+        summed = partial(F.cross_entropy, weight=weight, ignore_index=IGNORE_LABEL, reduction="sum")
+        return _sum_of_bands(logits, labels, summed) / labels.numel()
 
 
 class OhemCrossEntropy(CrossEntropy):
@@ -120,60 +128,86 @@ class OhemCrossEntropy(CrossEntropy):
         return super().forward(logits, labels)
 
 
-class SmpLoss(nn.Module):
-    """A loss of segmentation-models-pytorch over whole upsampled maps.
+class Focal(nn.Module):
+    """smp's ``FocalLoss``: one sigmoid for each class, gamma 2, mean over valid pixels and classes.
 
-    Overlaps of a class are counted over the whole batch, so these losses cannot be cut into bands.
+    Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, eq. 4.
+    """
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Loss of logits (B, C, h, w) and labels (B, H, W); 0 when every pixel is ignored."""
+        num_valid = (labels != IGNORE_LABEL).sum().clamp(min=1)
+        return _sum_of_bands(logits, labels, _focal_sum) / (num_valid * logits.shape[1])
+
+
+def _focal_sum(band: Tensor, labels: Tensor) -> Tensor:
+    valid = labels != IGNORE_LABEL
+    scores = band.movedim(1, -1)[valid]
+    # smp's multiclass mode is the same sum as a Python loop over classes.
+    return smp_losses.FocalLoss("binary", reduction="sum")(
+        scores, F.one_hot(labels[valid], band.shape[1])
+    )
+
+
+class WholeLoss(nn.Module):
+    """A loss of segmentation-models-pytorch that needs the whole upsampled maps at once.
+
+    Dice and Tversky divide sums over the batch, Lovász sorts its pixels. In smp's mean over classes
+    those of Dice and Tversky that the batch lacks count as 0, Lovász leaves them out.
 
     Args:
-        name: One of ``SMP_LOSSES``.
+        name: One of ``WHOLE_LOSSES``.
     """
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        self.loss = SMP_LOSSES[name]("multiclass", ignore_index=IGNORE_LABEL)
+        self.loss = WHOLE_LOSSES[name]("multiclass", ignore_index=IGNORE_LABEL)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Loss of logits (B, C, h, w) and labels (B, H, W); 0 when every pixel is ignored."""
-        if not (labels != IGNORE_LABEL).any():
+        if (labels == IGNORE_LABEL).all():  # smp's Lovász would give an empty tensor
             return logits.float().sum() * 0
         size = (labels.shape[-2], labels.shape[-1])
         upsampled = F.interpolate(logits.float(), size, mode="bilinear", align_corners=False)
         return self.loss(upsampled, labels)
 
 
-class _SummedCrossEntropy(torch.autograd.Function):
-    """Sum of the cross entropy of upsampled logits, and its gradient, one band at a time."""
+def _sum_of_bands(logits: Tensor, labels: Tensor, loss: BandLoss) -> Tensor:
+    """Sum of ``loss`` over all bands of the upsampled logits, in float32."""
+    needs_gradient = torch.is_grad_enabled() and logits.requires_grad
+    total: Tensor = _SumOfBands.apply(logits, labels, loss, needs_gradient)
+    return total
+
+
+class _SumOfBands(torch.autograd.Function):
+    """The sum and its gradient with respect to the small logits, in one pass over the bands."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, labels: Tensor, weight: Tensor | None) -> Tensor:
-        needs_gradient = ctx.needs_input_grad[0]
+    def forward(
+        ctx: Any, logits: Tensor, labels: Tensor, loss: BandLoss, needs_gradient: bool
+    ) -> Tensor:
         total = logits.new_zeros((), dtype=torch.float32)
         gradient = torch.zeros_like(logits, dtype=torch.float32) if needs_gradient else None
         for image, rows, cells in _bands(logits, labels):
             small = logits[image : image + 1, :, cells].detach().float()
-            with torch.enable_grad():
+            with torch.enable_grad():  # autocast lowers nothing in here: no matrix products
                 small.requires_grad_(needs_gradient)
                 band = _upsample(small, logits, labels, rows=rows, first=cells.start)
-                loss = F.cross_entropy(
-                    band,
-                    labels[image : image + 1, rows],
-                    weight=weight,
-                    ignore_index=IGNORE_LABEL,
-                    reduction="sum",
-                )
+                part = loss(band, labels[image : image + 1, rows])
                 if gradient is not None:
-                    gradient[image : image + 1, :, cells] += torch.autograd.grad(loss, small)[0]
-            total += loss.detach()
+                    gradient[image : image + 1, :, cells] += torch.autograd.grad(part, small)[0]
+            total += part.detach()
         ctx.save_for_backward(gradient)
         ctx.dtype = logits.dtype
         return total
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None, None]:
+        # The factor of a GradScaler comes in before the cast, so that float16 holds the product. In
+        # place, since logits at full resolution are large; a second backward pass is an error.
         (gradient,) = ctx.saved_tensors
-        return (gradient * grad_output).to(ctx.dtype), None, None
+        return gradient.mul_(grad_output).to(ctx.dtype), None, None, None
 
 
 @torch.no_grad()
@@ -196,9 +230,17 @@ def _bands(logits: Tensor, labels: Tensor) -> Iterator[tuple[int, slice, slice]]
     for image in range(len(labels)):
         for start in range(0, height, step):
             stop = min(start + step, height)
-            first = max(0, int((start + 0.5) * cells / height - 0.5))
-            last = min(cells, int((stop - 0.5) * cells / height - 0.5) + 2)
-            yield image, slice(start, stop), slice(first, last)
+            first = _cell_above(start, height, cells)
+            last = _cell_above(stop - 1, height, cells) + 2
+            yield image, slice(start, stop), slice(first, min(last, cells))
+
+
+def _cell_above(row: int, height: int, cells: int) -> int:
+    """Row of the logits at or above a row of the labels: floor((row + 0.5) cells / height - 0.5).
+
+    In integers, since one rounding error would name a cell outside the band.
+    """
+    return max(0, ((2 * row + 1) * cells - height) // (2 * height))
 
 
 def _upsample(small: Tensor, logits: Tensor, labels: Tensor, *, rows: slice, first: int) -> Tensor:
@@ -207,11 +249,12 @@ def _upsample(small: Tensor, logits: Tensor, labels: Tensor, *, rows: slice, fir
     Columns are PyTorch's; rows are mixed here, since a band starts between two cells.
     """
     height, cells = labels.shape[-2], logits.shape[-2]
-    y = (torch.arange(rows.start, rows.stop, device=small.device) + 0.5) * cells / height - 0.5
-    y = y.clamp(0, cells - 1)
-    above = y.long()
-    weight = (y - above).to(small.dtype)[:, None]
+    if logits.shape[-2:] == labels.shape[-2:]:
+        return small[:, :, rows.start - first : rows.stop - first]
+    twice = (2 * torch.arange(rows.start, rows.stop, device=small.device) + 1) * cells - height
+    above = (twice // (2 * height)).clamp(min=0)
     below = (above + 1).clamp(max=cells - 1)
-    mixed = small[:, :, above - first].lerp(small[:, :, below - first], weight)
+    weight = (twice.clamp(min=0) - 2 * height * above) / (2 * height)
+    mixed = small[:, :, above - first].lerp(small[:, :, below - first], weight[:, None])
     size = (mixed.shape[-2], labels.shape[-1])
     return F.interpolate(mixed, size, mode="bilinear", align_corners=False)

@@ -22,7 +22,7 @@ from van_dense.models.preprocess import Preprocess
 from van_dense.structures import Batch, Prediction, Size
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # logits (B, C, h, w), labels (B, H, W) to a scalar
-AUXILIARY_LEVEL = 2  # c4, as in mmseg's UperNet configs
+AUXILIARY_LEVEL = -2  # c4, as in mmseg's UperNet configs
 
 
 class SemanticSegmenter(DenseModel):

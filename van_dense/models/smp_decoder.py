@@ -1,11 +1,13 @@
 """Every decoder of segmentation-models-pytorch on any of our backbones.
 
 smp builds encoder and decoder together and tells the decoder the encoder's channels. A stand-in
-with the channels of our backbone takes the place of its encoder while the model is built; decoder
-and head are then kept alone, so that there is one backbone, with its own weights and settings.
+with the channels of our backbone takes the place of its encoder while smp's public class builds the
+model; decoder and head are then kept alone, so that there is one backbone, with its own weights and
+settings, and every default of a decoder is smp's.
 
-Like smp's transformer encoders our backbones have no map at stride 2: it stands there without
-channels. smp's last upsampling is left out: logits are upsampled where they are used.
+smp's last upsampling is left out: logits are upsampled where they are used. Where smp dilates the
+encoder (DeepLabV3, DeepLabV3Plus, PAN), c5 is enlarged to the stride that it asks for instead, so
+that its rates and factors reach as far as they are meant to; c5 itself is no finer for that.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ from typing import Any
 import segmentation_models_pytorch as smp
 from segmentation_models_pytorch.encoders import encoders
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from van_dense.structures import Size
+from van_dense.models.conv import resize_to
 
 ARCHITECTURES: dict[str, Any] = {
     "Unet": smp.Unet,
@@ -35,115 +38,157 @@ ARCHITECTURES: dict[str, Any] = {
     "Segformer": smp.Segformer,
     "DPT": smp.DPT,
 }
-_DEPTH = 5  # of an encoder with a deepest stride of 32, as smp counts
+_STRIDE_OPTION = "encoder_output_stride"
+_LEVEL_OF_STRIDE = {8: -3, 16: -2, 32: -1}
+_PAN_CELLS = 8  # its pooling halves the deepest map three times
 _STAND_IN = "van_dense_stand_in"
-_OF_ENCODER = ("encoder_", "in_channels", "classes", "activation", "aux_params", "kwargs", "self")
+_SHALLOW = {"PSPNet": {"encoder_depth": 5}}  # its default would stop at c3
 
 
 def smp_decoder(
-    arch: str,
-    channels: Sequence[int],
-    num_classes: int,
-    *,
-    options: Mapping[str, Any],
+    arch: str, channels: Sequence[int], num_classes: int, *, options: Mapping[str, Any]
 ) -> SmpDecoder:
-    """Build a decoder that takes c2..c5.
+    """Build a decoder that takes c2..c5, or c1..c5.
 
     Args:
         arch: Name of the smp model, one of ``ARCHITECTURES``.
-        channels: Of c2..c5.
+        channels: Of c2..c5, or with c1 at stride 2 before them, from which the U-Nets, Linknet and
+            Segformer then take a connection as they do in smp.
         num_classes: C.
         options: Further arguments of the smp model, such as ``decoder_channels``.
 
     Raises:
-        ValueError: For an unknown name or option.
+        ValueError: For an unknown name or option, or a value that smp refuses.
     """
     if arch not in ARCHITECTURES:
         raise ValueError(f"smp has no decoder {arch!r} here; choose one of {list(ARCHITECTURES)}")
-    accepted = [
-        name
-        for name in inspect.signature(ARCHITECTURES[arch].__init__).parameters
-        if not name.startswith(_OF_ENCODER)
-    ]
-    if unknown := sorted(set(options) - set(accepted)):
-        raise ValueError(f"smp/{arch} has no option {unknown}; it takes {accepted}")
-    if arch == "DPT":
-        return _dpt(channels, num_classes, dict(options))
-    model = _build(arch, [3, 0, *channels], classes=num_classes, **options)
-    if arch == "DeepLabV3Plus":
-        # It expects the deepest map at stride 16; ours is at 32, its other one at 4.
-        model.decoder.up = nn.Upsample(scale_factor=8, mode="bilinear", align_corners=False)
-    return SmpDecoder(model.decoder, model.segmentation_head[0])
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(ARCHITECTURES[arch]).parameters.items()
+        if name == _STRIDE_OPTION or name.startswith(("decoder_", "psp_"))
+    }
+    if unknown := sorted(set(options) - set(defaults)):
+        raise ValueError(f"smp/{arch} has no option {unknown}; it takes {sorted(defaults)}")
+    try:
+        build = _build_dpt if arch == "DPT" else _build
+        model = build(arch, channels, classes=num_classes, **options)
+    except (TypeError, ValueError, KeyError, IndexError) as error:
+        raise ValueError(
+            f"smp/{arch} cannot be built with the options {dict(options)}: {error}"
+        ) from error
+    _leave_unused_attention_out(model.decoder)
+    # Head of DPT: convolutions in front of its upsampling; of all others: one convolution.
+    head = model.segmentation_head.head if arch == "DPT" else model.segmentation_head[0]
+    stride = {**defaults, **options}.get(_STRIDE_OPTION, 32)
+    return SmpDecoder(arch, model.decoder, head=head, deepest_stride=stride)
 
 
-def _build(arch: str, channels: list[int], **options: Any) -> Any:
-    """Let smp build a model whose encoder is the stand-in."""
-    if arch == "PSPNet":
-        options["encoder_depth"] = _DEPTH  # its default stops at stride 8
-    encoders[_STAND_IN] = {"encoder": partial(_StandIn, channels), "params": {}}
+def _build(arch: str, channels: Sequence[int], **options: Any) -> Any:
+    """Let smp build a model whose encoder is the stand-in, listed for this moment only."""
+    maps = [3, *([0] if len(channels) == 4 else []), *channels]  # 0: no map at stride 2
+    encoders[_STAND_IN] = {"encoder": partial(_StandIn, maps), "params": {}}
+    options = {**_SHALLOW.get(arch, {}), **options}
     try:
         return ARCHITECTURES[arch](encoder_name=_STAND_IN, encoder_weights=None, **options)
-    except (TypeError, KeyError) as error:
-        raise ValueError(f"smp/{arch} cannot be built with {options}: {error}") from error
     finally:
         del encoders[_STAND_IN]
 
 
-def _dpt(channels: Sequence[int], num_classes: int, options: dict[str, Any]) -> SmpDecoder:
-    """DPT, made for maps of one stride with prefix tokens: it takes others, and none, as well."""
-    from segmentation_models_pytorch.base import initialization
-    from segmentation_models_pytorch.decoders.dpt.decoder import DPTDecoder, DPTSegmentationHead
+def _build_dpt(arch: str, channels: Sequence[int], **options: Any) -> Any:
+    """DPT takes timm models only: the smallest VAN of these widths stands in."""
+    widths = {"embed_dims": list(channels[-4:]), "depths": [1] * 4, "mlp_ratios": [1] * 4}
+    options = {"decoder_readout": "ignore", **options}  # of tokens that our maps do not have
+    return ARCHITECTURES[arch]("tu-van_b0", encoder_weights=None, **widths, **options)
 
-    fusion = options.get("decoder_fusion_channels", 256)
-    decoder = DPTDecoder(
-        encoder_out_channels=list(channels),
-        encoder_output_strides=[4, 8, 16, 32],
-        encoder_has_prefix_tokens=False,
-        readout="ignore",
-        intermediate_channels=options.get("decoder_intermediate_channels", (256, 512, 1024, 1024)),
-        fusion_channels=fusion,
-    )
-    head = DPTSegmentationHead(fusion, num_classes, upsampling=1)
-    initialization.initialize_decoder(decoder)
-    initialization.initialize_head(head)
-    return SmpDecoder(decoder, head, takes_tokens=True)
+
+def _leave_unused_attention_out(decoder: Any) -> None:
+    """Keep parameters that never see a gradient from DistributedDataParallel, which refuses them.
+
+    smp gives every block of a U-Net an attention over its skip; the last block has no skip.
+    """
+    blocks = list(getattr(decoder, "blocks", nn.Module()).children())
+    if blocks and hasattr(blocks[-1], "attention1"):
+        blocks[-1].attention1.requires_grad_(False)
 
 
 class SmpDecoder(nn.Module):
     """Decoder and classifier of an smp model behind our interface.
 
     Args:
+        arch: Name of the smp model.
         decoder: smp's decoder.
         head: From its output to logits.
-        takes_tokens: Whether the decoder takes c2..c5 and prefix tokens (DPT).
+        deepest_stride: Stride at which the decoder wants c5.
     """
 
-    def __init__(self, decoder: nn.Module, head: nn.Module, *, takes_tokens: bool = False) -> None:
+    def __init__(
+        self, arch: str, decoder: nn.Module, *, head: nn.Module, deepest_stride: int
+    ) -> None:
         super().__init__()
+        self.arch = arch
         self.decoder = decoder
         self.head = head
-        self.takes_tokens = takes_tokens
+        self.deepest_level = _LEVEL_OF_STRIDE[deepest_stride]
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        """Logits (B, C, h, w) of c2..c5; the resolution is that of smp's decoder.
+        """Logits (B, C, h, w) of c2..c5 or c1..c5; the resolution is that of smp's decoder.
+
+        smp's decoders double the size from map to map. Maps of an image whose sides are no
+        multiples of 32 are therefore continued on the right and below, and what the logits have
+        there is cut off.
 
         Raises:
-            ValueError: When the sides of the image are no multiples of 32.
+            ValueError: When BatchNorm has a single value to learn from, or a map is too small.
         """
-        finest = features[0]
-        size: Size = (finest.shape[-2], finest.shape[-1])
-        if any(
-            8 * cells != side for cells, side in zip(features[-1].shape[-2:], size, strict=True)
-        ):
+        c2 = features[-4]
+        maps = _continued(features)
+        try:
+            logits = self._decode(maps)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
             raise ValueError(
-                f"smp decoders need images whose sides are multiples of 32, got maps of {size} at "
-                "stride 4; set data.size_divisor to 32"
+                f"smp/{self.arch} normalises features that are pooled to one value an image, which "
+                "takes two images or more in a forward pass of training; raise train.batch_size or "
+                "train.micro_batch"
+            ) from error
+        padded = maps[-4]
+        if padded.shape == c2.shape:
+            return logits
+        if logits.shape[-1] < padded.shape[-1]:  # coarse cells could not be cut where c2 ends
+            logits = resize_to(logits, padded)
+        factor = logits.shape[-1] // padded.shape[-1]
+        return logits[..., : factor * c2.shape[-2], : factor * c2.shape[-1]]
+
+    def _decode(self, maps: list[Tensor]) -> Tensor:
+        deepest = resize_to(maps[-1], maps[self.deepest_level])
+        maps = [*maps[:-1], deepest]
+        if self.arch == "DPT":
+            return self.head(self.decoder(maps[-4:], [None] * 4))
+        if self.arch == "PAN" and min(deepest.shape[-2:]) < _PAN_CELLS:
+            cells = tuple(deepest.shape[-2:])
+            raise ValueError(
+                f"smp/PAN needs {_PAN_CELLS} cells a side in its deepest map, got {cells}; give it "
+                "larger images, 128 pixels a side at stride 16"
             )
-        if self.takes_tokens:
-            return self.head(self.decoder(features, [None] * len(features)))
-        image = finest.new_empty(len(finest), 0, 4 * size[0], 4 * size[1])  # only its size is read
-        half = finest.new_empty(len(finest), 0, 2 * size[0], 2 * size[1])
-        return self.head(self.decoder([image, half, *features]))
+        batch, _, height, width = maps[-4].shape
+        if len(maps) == 4:
+            maps = [maps[0].new_empty(batch, 0, 2 * height, 2 * width), *maps]
+        image = maps[0].new_empty(batch, 0, 4 * height, 4 * width)  # only its size is read
+        return self.head(self.decoder([image, *maps]))
+
+
+def _continued(features: list[Tensor]) -> list[Tensor]:
+    """Repeat last rows and columns until each map has twice as many as the next."""
+    height, width = features[-1].shape[-2:]
+    maps = []
+    for level, feature in enumerate(reversed(features)):
+        below = (height << level) - feature.shape[-2]
+        right = (width << level) - feature.shape[-1]
+        if below or right:
+            feature = F.pad(feature, (0, right, 0, below), mode="replicate")
+        maps.append(feature)
+    return maps[::-1]
 
 
 class _StandIn(nn.Module):
@@ -158,4 +203,4 @@ class _StandIn(nn.Module):
         """Nothing to do: it never sees an image."""
 
     def make_dilated(self, output_stride: int) -> None:
-        """Our backbones keep a deepest stride of 32."""
+        """Nothing to do: our backbones keep a deepest stride of 32."""

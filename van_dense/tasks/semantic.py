@@ -55,7 +55,7 @@ def build_model(config: schema.SemanticConfig, info: DatasetInfo) -> DenseModel:
     if model.auxiliary is not None:
         auxiliary = sync_norms(
             AuxiliaryFCN(
-                backbone.channels[2],
+                backbone.channels[-2],
                 info.num_classes,
                 channels=model.auxiliary.channels,
                 dropout=model.auxiliary.dropout,
@@ -113,6 +113,7 @@ def _decoder(
             dropout=config.dropout,
         )
     arch = config.name.removeprefix("smp/")
+    backbone.add_stride_2()  # smp's encoders give it where the model has one
     return smp_decoder(arch, backbone.channels, num_classes, options=config.options)
 
 
