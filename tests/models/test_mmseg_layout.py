@@ -29,7 +29,7 @@ def segmenter(decoder: str, *, num_classes: int = 3, auxiliary: bool = True, **s
     model = SemanticSegmenter(
         backbone,
         head,
-        losses=[],
+        losses=[("cross_entropy", build_loss("cross_entropy"), 1.0)],
         inference=Inference(),
         auxiliary=AuxiliaryFCN(backbone.channels[2], num_classes, channels=4)
         if auxiliary

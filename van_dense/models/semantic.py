@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -10,18 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from van_dense.models.dense_model import DenseModel
-from van_dense.models.map_inference import (
-    Inference,
-    View,
-    image_views,
-    label_views,
-    slide_labels,
-)
+from van_dense.models.map_inference import Inference, Logits, Resized, label_map, look_at
 from van_dense.models.postprocess import check_finite
 from van_dense.models.preprocess import Preprocess
 from van_dense.structures import Batch, Prediction, Size
 
-Loss = Callable[[Tensor, Tensor], Tensor]  # logits (B, C, h, w), labels (B, H, W) to a scalar
 AUXILIARY_LEVEL = -2  # c4, as in mmseg's UperNet configs
 
 
@@ -31,10 +24,14 @@ class SemanticSegmenter(DenseModel):
     Args:
         backbone: Gives c2..c5.
         decoder: Takes c2..c5 and gives logits (B, C, h, w), usually at stride 4.
-        losses: Name, function and weight of each term.
+        losses: Name, module and weight of each term; a module takes logits (B, C, h, w) and labels
+            int64 (B, H, W), 255 = ignore, and gives a scalar.
         inference: How ``predict`` looks at images.
         auxiliary: Head on c4 that training adds; its losses are those of the decoder.
         auxiliary_weight: Of the losses of that head.
+
+    Raises:
+        ValueError: For no loss, or two of one name.
     """
 
     def __init__(
@@ -42,17 +39,22 @@ class SemanticSegmenter(DenseModel):
         backbone: nn.Module,
         decoder: nn.Module,
         *,
-        losses: Sequence[tuple[str, Loss, float]],
+        losses: Sequence[tuple[str, nn.Module, float]],
         inference: Inference,
         auxiliary: nn.Module | None = None,
         auxiliary_weight: float = 0.4,
     ) -> None:
         super().__init__()
+        names = [name for name, _, _ in losses]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"model.losses: {names} must name at least one loss, and each once")
         self.preprocess = Preprocess()
         self.backbone = backbone
         self.decoder = decoder
         self.auxiliary = auxiliary
-        self.losses = losses
+        # Modules, so that class weights follow the model to its device.
+        self.losses = nn.ModuleList(loss for _, loss, _ in losses)
+        self._terms = [(name, weight) for name, _, weight in losses]
         self.auxiliary_weight = auxiliary_weight
         self.inference = inference
 
@@ -76,7 +78,10 @@ class SemanticSegmenter(DenseModel):
         return losses
 
     def _losses(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        return {name: weight * loss(logits, labels) for name, loss, weight in self.losses}
+        return {
+            name: weight * loss(logits, labels)
+            for (name, weight), loss in zip(self._terms, self.losses, strict=True)
+        }
 
     def logits(self, images: Tensor) -> Tensor:
         """Logits (B, C, h, w) of normalised images (B, 3, H, W)."""
@@ -89,54 +94,37 @@ class SemanticSegmenter(DenseModel):
         Raises:
             ValueError: When the network gives non-finite values, with the image id.
         """
-        if self.inference.mode == "whole" and self.inference.is_single:
-            labels = self._predict_whole(batch)
-        else:
-            labels = [self._predict_views(batch, i) for i in range(len(batch))]
+        find = self._labels_of_batch if self.inference.is_plain else self._labels_of_each
         return [
-            Prediction(image_id, size, semantic=found)
-            for image_id, size, found in zip(batch.image_ids, batch.orig_sizes, labels, strict=True)
+            Prediction(image_id, size, semantic=labels)
+            for image_id, size, labels in zip(
+                batch.image_ids, batch.orig_sizes, find(batch), strict=True
+            )
         ]
 
-    def _predict_whole(self, batch: Batch) -> list[np.ndarray]:
+    def _labels_of_batch(self, batch: Batch) -> Iterator[np.ndarray]:
         """All images in one pass, padded as they are."""
         logits = self.logits(self.preprocess(batch))
-        stride_y, stride_x = (
-            padded / cells
-            for padded, cells in zip(batch.images.shape[-2:], logits.shape[-2:], strict=True)
-        )
-        labels = []
+        cells_y, cells_x = (logits.shape[axis] / batch.images.shape[axis] for axis in (2, 3))
         for i, (height, width) in enumerate(batch.sizes):
             check_finite([logits[i]], batch.image_ids[i : i + 1])
-            view = View(logits[i], (height / stride_y, width / stride_x))
-            labels.append(label_views([view], batch.orig_sizes[i]))
-        return labels
+            extent = (height * cells_y, width * cells_x)
+            yield label_map([Resized(Logits(logits[i]), batch.orig_sizes[i], extent=extent)])
 
-    def _predict_views(self, batch: Batch, index: int) -> np.ndarray:
-        """One image, without its padding, through windows or in several views."""
-        height, width = batch.sizes[index]
-        image = batch.images[index, :, :height, :width]
-        orig_size = batch.orig_sizes[index]
+    def _labels_of_each(self, batch: Batch) -> Iterator[np.ndarray]:
+        """Image by image, without its padding, through windows or in several views."""
+        for i, (height, width) in enumerate(batch.sizes):
 
-        def network(pixels: Tensor) -> Tensor:
-            logits = self._logits_of_pixels(pixels)
-            check_finite([logits], batch.image_ids[index : index + 1])
-            return logits
+            def look(pixels: Tensor, size: Size, i: int = i) -> Tensor:
+                image = self.preprocess.normalise(pixels[None])
+                padding = (0, size[1] - pixels.shape[2], 0, size[0] - pixels.shape[1])
+                logits = self.logits(F.pad(image, padding))
+                check_finite([logits], batch.image_ids[i : i + 1])
+                return logits[0]
 
-        if self.inference.is_single and orig_size == (height, width):
-            return slide_labels(image, network, self.inference)
-        return label_views(list(image_views(image, network, self.inference)), orig_size)
-
-    def _logits_of_pixels(self, pixels: Tensor) -> Tensor:
-        """Logits (1, C, h, w) of pixels (1, 3, H, W) in 0..255; a window is padded to the crop."""
-        images = self.preprocess.normalise(pixels)
-        size = (pixels.shape[-2], pixels.shape[-1])
-        if self.inference.mode != "slide" or size == self.inference.crop:
-            return self.logits(images)
-        crop = self.inference.crop
-        logits = self.logits(F.pad(images, (0, crop[1] - size[1], 0, crop[0] - size[0])))
-        upsampled = F.interpolate(logits.float(), crop, mode="bilinear", align_corners=False)
-        return upsampled[..., : size[0], : size[1]]
+            image = batch.images[i, :, :height, :width]
+            views = look_at(image, batch.orig_sizes[i], look=look, inference=self.inference)
+            yield label_map(views)
 
     def flops_forward(self, size: Size) -> None:
         """Run backbone and decoder on one zero image; the paper leaves the auxiliary head out."""
