@@ -10,12 +10,14 @@ from torch import Tensor, nn
 from van_dense.backbones.build import Backbone, build_backbone
 from van_dense.models.map_inference import Inference
 from van_dense.models.mmseg_layout import load_segmenter, to_mmseg
+from van_dense.models.segmentation_losses import build_loss
 from van_dense.models.semantic import SemanticSegmenter
 from van_dense.models.semantic_fpn import SemanticFPN
 from van_dense.models.upernet import AuxiliaryFCN, UperNet
 
 # The smallest network with all parts of a VAN; stages 1 and 2 have another expansion than 3 and 4.
 SIZE = {"embed_dims": (8, 12, 16, 20), "depths": (1, 1, 2, 1)}
+LOSSES = [("cross_entropy", build_loss("cross_entropy", class_weights=[1.0, 2.0, 3.0]), 1.0)]
 
 
 def segmenter(decoder: str, *, num_classes: int = 3, auxiliary: bool = True, **size: object):
@@ -29,7 +31,7 @@ def segmenter(decoder: str, *, num_classes: int = 3, auxiliary: bool = True, **s
     model = SemanticSegmenter(
         backbone,
         head,
-        losses=[("cross_entropy", build_loss("cross_entropy"), 1.0)],
+        losses=LOSSES,
         inference=Inference(),
         auxiliary=AuxiliaryFCN(backbone.channels[2], num_classes, channels=4)
         if auxiliary
@@ -207,7 +209,7 @@ def test_a_file_that_does_not_fit_changes_nothing(file, message):
 def test_models_without_names_in_mmseg_say_so():
     resnet = build_backbone("resnet18")
     head = SemanticFPN(resnet.channels, 3, channels=8, head_channels=6)
-    on_resnet = SemanticSegmenter(resnet, head, losses=[], inference=Inference())
+    on_resnet = SemanticSegmenter(resnet, head, losses=LOSSES, inference=Inference())
     with pytest.raises(ValueError, match="only Semantic FPN and UperNet on a VAN"):
         to_mmseg(on_resnet.state_dict(), "official")
     state = segmenter("upernet").state_dict()

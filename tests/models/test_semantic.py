@@ -210,3 +210,15 @@ def test_operations_are_counted_without_the_auxiliary_head_and_without_memory():
     model.decoder.register_forward_hook(lambda _, __, out: shapes.append(tuple(out.shape)))
     model.flops_forward((512, 2048))
     assert shapes == [(1, 3, 128, 512)] and model.auxiliary.seen == []
+
+
+def test_a_batch_too_small_for_batch_norm_says_what_to_raise():
+    class Pooled(FirstMap):
+        def forward(self, features: list[Tensor]) -> Tensor:
+            return nn.BatchNorm2d(3)(features[0].mean(dim=(2, 3), keepdim=True))
+
+    model = SemanticSegmenter(
+        Pools(), Pooled(), losses=[("ce", CrossEntropy(), 1.0)], inference=Inference()
+    )
+    with pytest.raises(ValueError, match=r"train\.micro_batch"):
+        model(collate([sample((64, 96))]))

@@ -158,10 +158,10 @@ def test_attention_that_is_never_run_wants_no_gradient(arch):
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_one_image_can_be_predicted_and_its_training_works_or_explains_itself(arch):
+def test_one_image_can_be_predicted_and_trains_unless_its_features_are_pooled(arch):
     decoder = smp_decoder(arch, CHANNELS, 3, options={})
-    if arch in POOLED:
-        with pytest.raises(ValueError, match=rf"smp/{arch} normalises.*train.micro_batch"):
+    if arch in POOLED:  # the segmenter explains it
+        with pytest.raises(ValueError, match="more than 1 value per channel"):
             decoder(maps(128, 128, batch=1))
     else:
         decoder(maps(128, 128, batch=1)).sum().backward()

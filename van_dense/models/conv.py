@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -30,6 +33,25 @@ def classifier(channels: int, num_classes: int) -> nn.Conv2d:
     assert conv.bias is not None
     nn.init.zeros_(conv.bias)
     return conv
+
+
+@contextmanager
+def explain_single_values() -> Iterator[None]:
+    """Say what to do when BatchNorm meets maps that are pooled to one value in the whole batch.
+
+    Raises:
+        ValueError: In place of PyTorch's message, which names neither cause nor fix.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ValueError(
+            "this network normalises features that are pooled to one value an image, which takes "
+            "two images or more in a forward pass of training; raise train.batch_size or "
+            "train.micro_batch"
+        ) from error
 
 
 def resize_to(x: Tensor, like: Tensor) -> Tensor:

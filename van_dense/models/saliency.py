@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from van_dense.models.conv import explain_single_values
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.losses import synced_count
 from van_dense.models.postprocess import check_finite
@@ -52,7 +53,10 @@ class SaliencyModel(DenseModel):
         target, valid = batch.saliency[:, None], _valid_pixels(batch)
         count = synced_count(valid.sum(), valid.device)
         bce = dice = target.new_zeros(())
-        for output in self.decoder(self.backbone(self.preprocess(batch))):
+        features = self.backbone(self.preprocess(batch))
+        with explain_single_values():
+            outputs = self.decoder(features)
+        for output in outputs:
             logits = _resize(output.float(), (target.shape[-2], target.shape[-1]))
             total = F.binary_cross_entropy_with_logits(
                 logits, target, weight=valid, reduction="sum"

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from van_dense.models.conv import explain_single_values
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.map_inference import Inference, Logits, Resized, label_map, look_at
 from van_dense.models.postprocess import check_finite
@@ -62,7 +63,7 @@ class SemanticSegmenter(DenseModel):
         """Each loss of the decoder by its name, and those of the auxiliary head in one sum.
 
         Raises:
-            ValueError: When the batch has no label maps.
+            ValueError: When the batch has no label maps, or is too small for the BatchNorms.
         """
         if batch.semantic is None:
             raise ValueError(
@@ -70,7 +71,9 @@ class SemanticSegmenter(DenseModel):
                 "folder of the data set"
             )
         features = self.backbone(self.preprocess(batch))
-        losses = self._losses(self.decoder(features), batch.semantic)
+        with explain_single_values():
+            logits = self.decoder(features)
+        losses = self._losses(logits, batch.semantic)
         if self.auxiliary is not None:
             auxiliary = self._losses(self.auxiliary(features[AUXILIARY_LEVEL]), batch.semantic)
             total = torch.stack(list(auxiliary.values())).sum()
@@ -127,6 +130,7 @@ class SemanticSegmenter(DenseModel):
             yield label_map(views)
 
     def flops_forward(self, size: Size) -> None:
-        """Run backbone and decoder on one zero image; the paper leaves the auxiliary head out."""
+        """Label one zero image at its resolution; the paper leaves the auxiliary head out."""
         device = next(self.parameters()).device
-        self.logits(torch.zeros(1, 3, *size, device=device))
+        logits = self.logits(torch.zeros(1, 3, *size, device=device))
+        F.interpolate(logits, size, mode="bilinear", align_corners=False)

@@ -138,20 +138,11 @@ class SmpDecoder(nn.Module):
         there is cut off.
 
         Raises:
-            ValueError: When BatchNorm has a single value to learn from, or a map is too small.
+            ValueError: When a map is too small.
         """
         c2 = features[-4]
         maps = _continued(features)
-        try:
-            logits = self._decode(maps)
-        except ValueError as error:
-            if "more than 1 value per channel" not in str(error):
-                raise
-            raise ValueError(
-                f"smp/{self.arch} normalises features that are pooled to one value an image, which "
-                "takes two images or more in a forward pass of training; raise train.batch_size or "
-                "train.micro_batch"
-            ) from error
+        logits = self._decode(maps)
         padded = maps[-4]
         if padded.shape == c2.shape:
             return logits
