@@ -14,9 +14,9 @@ import numpy as np
 from van_dense.data.transforms import (
     fit_size,
     flip_horizontally,
-    is_averaged,
     nearest,
     resize,
+    resize_image,
 )
 from van_dense.structures import IGNORE_LABEL, Sample, Size
 
@@ -81,8 +81,8 @@ class SemanticTrain:
         scale: Long and short side that the image is brought into, times a drawn ratio.
         ratio: Range of that ratio.
         crop: (height, width) of the crop.
-        cat_max_ratio: A crop is drawn anew, ten times at most, while it shows one class only, or
-            while one class covers this share of its pixels that are not ignored, or more.
+        cat_max_ratio: A crop is drawn anew, ten times at most, while one class covers this share
+            of its pixels that are not ignored, or more; 1 takes the first crop.
         flip: Chance of a horizontal flip.
         photometric: Colour, or None.
     """
@@ -127,8 +127,7 @@ class SemanticTrain:
             return True
         # np.bincount takes three times as long.
         counts = cv2.calcHist([labels], [0], None, [256], [0, 256]).reshape(-1)[:IGNORE_LABEL]
-        shown = np.count_nonzero(counts)
-        return bool(shown > 1 and counts.max() < self.cat_max_ratio * counts.sum())
+        return bool(counts.max() < self.cat_max_ratio * counts.sum())
 
 
 def resize_inside(image: np.ndarray, size: Size, box: tuple[int, int, int, int]) -> np.ndarray:
@@ -143,10 +142,11 @@ def resize_inside(image: np.ndarray, size: Size, box: tuple[int, int, int, int])
         box: xyxy pixels of the part, inside ``size``.
     """
     left, top, right, bottom = box
-    if is_averaged((image.shape[0], image.shape[1]), size):
-        whole = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
-        return whole[top:bottom, left:right]
     step_y, step_x = image.shape[0] / size[0], image.shape[1] / size[1]
+    # There the whole costs little, and a part can have more than the 32766 pixels that
+    # warpAffine takes: an image of 1x100000.
+    if max(step_y, step_x) > 2:
+        return resize_image(image, size)[top:bottom, left:right]
     # Pixel centres lie at one half: u = (X + left + 0.5) * step - 0.5.
     u, v = (left + 0.5) * step_x - 0.5, (top + 0.5) * step_y - 0.5
     # One pixel more than the interpolation reaches, since positions are rounded.

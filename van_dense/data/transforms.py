@@ -88,12 +88,7 @@ def resize(sample: Sample, size: Size) -> Sample:
         return sample
     height, width = size
     scale_y, scale_x = height / sample.size[0], width / sample.size[1]
-    image = cv2.resize(
-        sample.image,
-        (width, height),
-        interpolation=cv2.INTER_AREA if is_averaged(sample.size, size) else cv2.INTER_LINEAR,
-    )
-    scaled = replace(sample, image=image)
+    scaled = replace(sample, image=resize_image(sample.image, size))
     if sample.boxes is not None:
         scale = np.array([scale_x, scale_y, scale_x, scale_y])
         scaled.boxes = (sample.boxes * scale).astype(np.float32)
@@ -110,12 +105,15 @@ def resize(sample: Sample, size: Size) -> Sample:
     return scaled
 
 
-def is_averaged(old: Size, new: Size) -> bool:
-    """Whether ``resize`` averages over areas: below one half, where bilinear would skip pixels.
+def resize_image(image: np.ndarray, size: Size) -> np.ndarray:
+    """Resize uint8 (H, W, 3) to (height, width): bilinearly, as mmdet and mmseg do.
 
-    Otherwise images are interpolated bilinearly, as mmdet and mmseg do.
+    Below one half areas are averaged, where bilinear interpolation would skip pixels.
     """
-    return max(new[0] / old[0], new[1] / old[1]) < 0.5
+    is_averaged = max(size[0] / image.shape[0], size[1] / image.shape[1]) < 0.5
+    return cv2.resize(
+        image, size[::-1], interpolation=cv2.INTER_AREA if is_averaged else cv2.INTER_LINEAR
+    )
 
 
 def nearest(old: int, new: int) -> np.ndarray:
