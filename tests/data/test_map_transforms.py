@@ -30,21 +30,21 @@ def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def photograph(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """Smooth as photographs are: neighbours differ by some grey levels."""
+def smooth_image(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Blurred noise, smoother than photographs: 1/32 pixel is less than a grey level."""
     noise = rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return cv2.GaussianBlur(noise, (0, 0), 1.5)
 
 
 def semantic_sample(height: int = 64, width: int = 90, seed: int = 0) -> Sample:
     labels = rng(seed).choice(np.array(LABELS, np.uint8), (height, width))
-    return Sample(photograph(height, width, seed), 1, "a.jpg", (height, width), semantic=labels)
+    return Sample(smooth_image(height, width, seed), 1, "a.jpg", (height, width), semantic=labels)
 
 
 def saliency_sample(height: int = 60, width: int = 80) -> Sample:
     mask = np.zeros((height, width), np.uint8)
     mask[height // 4 : height // 2, width // 8 : width // 2] = 255
-    return Sample(photograph(height, width), 1, "a.jpg", (height, width), saliency=mask)
+    return Sample(smooth_image(height, width), 1, "a.jpg", (height, width), saliency=mask)
 
 
 def assert_same(a: Sample, b: Sample) -> None:
@@ -75,7 +75,7 @@ def test_a_crop_is_the_one_of_the_whole_image_resized(seed: int) -> None:
     "size", [(64, 90), (128, 180), (80, 113), (33, 46), (20, 28), (50, 40), (300, 421)]
 )
 def test_any_part_can_be_computed_alone(size: Size) -> None:
-    image = photograph(64, 90)
+    image = smooth_image(64, 90)
     whole = resize(Sample(image, 1, "a.jpg", (64, 90)), size).image.astype(int)
     height, width = size
     for box in [
@@ -313,7 +313,7 @@ def test_sizes_of_evaluation(size: Size, scale: Size | None, multiple: int, expe
     "transform", [PLAIN, SemanticTest((128, 64), 32), SaliencyTrain((48, 64)), SaliencyTest((9, 7))]
 )
 def test_an_image_without_annotation_passes(transform: Transform) -> None:
-    out = transform(Sample(photograph(40, 50), 1, "a.jpg", (40, 50)), rng(1))
+    out = transform(Sample(smooth_image(40, 50), 1, "a.jpg", (40, 50)), rng(1))
     assert out.semantic is None and out.saliency is None and out.image.shape == (*out.size, 3)
 
 

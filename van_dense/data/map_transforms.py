@@ -133,8 +133,9 @@ class SemanticTrain:
 def resize_inside(image: np.ndarray, size: Size, box: tuple[int, int, int, int]) -> np.ndarray:
     """Part of an image resized to (height, width), without computing the rest.
 
-    For a 1024x512 crop of 2048x1024 pixels enlarged twice that takes 1 ms instead of 15. OpenCV
-    interpolates at 1/32 pixel here, which on photographs changes a value by 1 at most.
+    For a 1024x512 crop of 2048x1024 pixels enlarged twice that takes 1 ms instead of 15. OpenCV 4
+    interpolates at 1/32 pixel here: on CamVid 1 % of the values differ by more than 1 from those of
+    ``resize``, and by 5 at most. With OpenCV 5 none differs by more than 1.
 
     Args:
         image: uint8 (H, W, 3).
