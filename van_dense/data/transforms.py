@@ -99,9 +99,9 @@ def resize(sample: Sample, size: Size) -> Sample:
         for mask, out in zip(sample.masks, scaled.masks, strict=True):
             _resize_mask(mask, out)
     if sample.semantic is not None:
-        scaled.semantic = _resize_map(sample.semantic, size)
+        scaled.semantic = resize_map(sample.semantic, size)
     if sample.saliency is not None:
-        scaled.saliency = _resize_map(sample.saliency, size)
+        scaled.saliency = resize_map(sample.saliency, size)
     return scaled
 
 
@@ -125,8 +125,8 @@ def nearest(old: int, new: int) -> np.ndarray:
     return (2 * np.arange(new, dtype=np.int64) + 1) * old // (2 * new)
 
 
-def _resize_map(values: np.ndarray, size: Size) -> np.ndarray:
-    """Nearest neighbour: no value arises that was not there."""
+def resize_map(values: np.ndarray, size: Size) -> np.ndarray:
+    """Resize (H, W) values to (height, width) by nearest neighbour: no new value arises."""
     rows, columns = (nearest(old, new) for old, new in zip(values.shape, size, strict=True))
     return values.take(columns, axis=1).take(rows, axis=0)
 

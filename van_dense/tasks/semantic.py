@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import cv2
 from torch import nn
 
 from van_dense.backbones.build import Backbone, sync_norms
@@ -15,6 +14,7 @@ from van_dense.data.dataset import DenseDataset, Transform
 from van_dense.data.label_map import LabelMap
 from van_dense.data.map_transforms import PhotoMetric, SemanticTest, SemanticTrain
 from van_dense.data.masks import write_labels
+from van_dense.data.transforms import resize_map
 from van_dense.dataset_info import DatasetInfo
 from van_dense.evaluation.map_oracle import check_maps
 from van_dense.evaluation.oracle import OracleReport
@@ -176,8 +176,8 @@ def perfect_predictions(batch: Batch) -> list[Prediction]:
     for index, (height, width) in enumerate(batch.sizes):
         labels = batch.semantic[index, :height, :width].numpy().astype("uint8")
         size = batch.orig_sizes[index]
-        labels = cv2.resize(labels, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-        perfect.append(Prediction(batch.image_ids[index], size, semantic=labels))
+        found = resize_map(labels, size)
+        perfect.append(Prediction(batch.image_ids[index], size, semantic=found))
     return perfect
 
 

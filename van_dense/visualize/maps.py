@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from van_dense.data.transforms import resize_map
 from van_dense.dataset_info import Color, DatasetInfo
 from van_dense.structures import IGNORE_LABEL, Size
 from van_dense.visualize.labels import font, font_size
@@ -113,8 +114,7 @@ def _fit(labels: np.ndarray, canvas: np.ndarray) -> np.ndarray:
     labels = labels.astype(np.uint8, copy=False)
     if labels.shape == canvas.shape[:2]:
         return labels
-    size = (canvas.shape[1], canvas.shape[0])
-    return cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT)
+    return resize_map(labels, (canvas.shape[0], canvas.shape[1]))
 
 
 def _where(labels: np.ndarray, label: int) -> np.ndarray:
@@ -141,8 +141,8 @@ def _name_regions(canvas: np.ndarray, labels: np.ndarray, names: Sequence[str]) 
     largest = [k for k in np.argsort(-counts, kind="stable").tolist()[:MAX_ENTRIES] if counts[k]]
     letters = font(font_size(canvas.shape[:2], len(largest)))
     shrink = min(1.0, _SEARCH / max(labels.shape))
-    size = tuple(max(1, round(side * shrink)) for side in labels.shape[::-1])
-    small = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT)
+    height, width = (max(1, round(side * shrink)) for side in labels.shape)
+    small = resize_map(labels, (height, width))
     for label in largest:
         text = short_name(names[label])
         sides = (letters.size * 1.3, letters.getlength(text) + letters.size * 0.6)
