@@ -20,6 +20,7 @@ CORE = [
     "albumentations>=2.0.8,<2.1",
     "pycocotools>=2.0.8",
     "faster-coco-eval>=1.6.5",
+    "pysodmetrics>=1.4",
     "accelerate>=1.0",
     "pydantic>=2.7",
     "pyyaml>=6.0",

@@ -1,11 +1,12 @@
 """Measure speed and memory, as ratios within one run, and write them as JSON.
 
-loader    images/s of one core: decode, annotations, transform, collate; and through workers
-trainer   overhead of the training loop over a bare one
-backbone  forward and training step of VAN beside the plain eager definition, with peak memory
+loader      images/s of one core: decode, annotations, transform, collate; and through workers
+trainer     overhead of the training loop over a bare one
+backbone    forward and training step of VAN beside the plain eager definition, with peak memory
+evaluation  label maps beside NumPy masks, saliency maps beside PySODMetrics; needs no --config
 
-tools/benchmark.py [loader] [trainer] [backbone] --config projects/maskrcnn_van_b0.yaml
-    [key.path=value ...] --output benchmarks/results/x.json          (no section: all three)
+tools/benchmark.py [loader] [trainer] [backbone] [evaluation] --config projects/maskrcnn_van_b0.yaml
+    [key.path=value ...] --output benchmarks/results/x.json          (no section: all four)
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-SECTIONS = ("loader", "trainer", "backbone")
+from van_dense.config import Config, ConfigError, load_config  # no torch
+from van_dense.config.files import missing_data
+
+SECTIONS = ("loader", "trainer", "backbone", "evaluation")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -26,10 +30,8 @@ def build_parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("words", nargs="*", metavar="section | key.path=value")
-    parser.add_argument("--config", required=True, help="project file; overrides change it")
-    parser.add_argument(
-        "--trainer-config", help="project for the trainer, without overrides (default: --config)"
-    )
+    parser.add_argument("--config", help="project file; overrides change it")
+    parser.add_argument("--trainer-config", help="another one for the trainer, without overrides")
     parser.add_argument("--sample", action="store_true", help="generated data, small images")
     parser.add_argument("--output", required=True, help="JSON file to write")
     parser.add_argument("--repeats", type=int, default=7, help="rounds (default 7)")
@@ -53,61 +55,65 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"no section {sorted(unknown)}; choose from {', '.join(SECTIONS)}")
     if arguments.repeats < 1 or arguments.batch < 1 or min(arguments.size) < 32:
         parser.error("--repeats and --batch must be at least 1, --size at least 32 32")
-
-    from van_dense.config import ConfigError, load_config
-    from van_dense.config.files import missing_data
+    if arguments.config is None and (overrides or sections != ["evaluation"]):
+        parser.error("give --config; the section evaluation alone needs none, and no overrides")
 
     try:
-        config = load_config(arguments.config, overrides, sample=arguments.sample)
-        trained = config
-        if arguments.trainer_config is not None:
-            trained = load_config(arguments.trainer_config, sample=arguments.sample)
+        configs = load_configs(arguments, sections, overrides)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
-    needed = {"loader": config, "trainer": trained}
-    for missing in (missing_data(needed[name]) for name in sections if name in needed):
-        if missing is not None:
-            print(missing, file=sys.stderr)
-            return 2
 
     # Only now torch: a mistake above is reported at once.
     from van_dense.benchmark.backbone import measure_backbone
+    from van_dense.benchmark.evaluation import measure_evaluation
     from van_dense.benchmark.loader import measure_loader
     from van_dense.benchmark.machine import describe_machine, shareable_command
     from van_dense.benchmark.trainer import measure_trainer
 
     rounds, precision = arguments.repeats, arguments.precision
     measures: dict[str, Callable[[], dict[str, Any]]] = {
-        "loader": lambda: measure_loader(config, rounds=rounds),
-        "trainer": lambda: measure_trainer(trained, precision=precision, rounds=rounds),
+        "loader": lambda: measure_loader(configs["loader"], rounds=rounds),
+        "trainer": lambda: measure_trainer(configs["trainer"], precision=precision, rounds=rounds),
         "backbone": lambda: measure_backbone(
-            config.model.backbone.name,
+            configs["backbone"].model.backbone.name,
             batch=arguments.batch,
             size=tuple(arguments.size),
             precision=precision,
             rounds=rounds,
         ),
+        "evaluation": lambda: measure_evaluation(rounds=rounds),
     }
     command = shareable_command(sys.argv[1:] if argv is None else argv)
     result: dict[str, Any] = {"machine": describe_machine(), "command": command}
     try:
-        for name in SECTIONS:
-            if name in sections:
-                result[name] = measures[name]()
-                print(f"{name}\n{json.dumps(result[name], indent=2)}")
+        for name in sorted(set(sections), key=SECTIONS.index):
+            result[name] = measures[name]()
+            print(f"{name}\n{json.dumps(result[name], indent=2)}")
     except (ValueError, RuntimeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    write(Path(arguments.output), result)
-    return 0
-
-
-def write(path: Path, result: dict[str, Any]) -> None:
-    """Write the results as JSON and say where."""
+    path = Path(arguments.output)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(f"results: {path}")
+    return 0
+
+
+def load_configs(
+    arguments: argparse.Namespace, sections: list[str], overrides: list[str]
+) -> dict[str, Config]:
+    """Config of each section; a mistake in one, or missing data, raises ConfigError."""
+    if arguments.config is None:
+        return {}
+    config = load_config(arguments.config, overrides, sample=arguments.sample)
+    configs = dict.fromkeys(SECTIONS, config)
+    if arguments.trainer_config is not None:
+        configs["trainer"] = load_config(arguments.trainer_config, sample=arguments.sample)
+    for name in ("loader", "trainer"):
+        if name in sections and (missing := missing_data(configs[name])) is not None:
+            raise ConfigError(missing)
+    return configs
 
 
 if __name__ == "__main__":

@@ -5,7 +5,9 @@ import math
 
 import pytest
 
+from van_dense.evaluation import coco, saliency, semantic
 from van_dense.evaluation.table import (
+    MEANING,
     format_metrics,
     format_per_class,
     load_metrics,
@@ -29,6 +31,18 @@ def test_metrics_are_rows_and_types_are_columns_in_percent():
     assert small[:3] == ["APs", "-", "-"]
 
 
+def test_saliency_metrics_are_fractions_and_both_protocols_are_columns():
+    header, mae, f = rows(format_metrics({"pysod/Fmax": 0.9124, "pysod/MAE": 0.03, "edn/MAE": 0.1}))
+    assert header[:3] == ["metric", "pysod", "edn"]
+    assert mae[:3] == ["MAE", "0.030", "0.100"]
+    assert f[:3] == ["Fmax", "0.912", "-"]
+
+
+def test_every_metric_has_a_row():
+    measured = {name.split("/")[1] for name in (*semantic.METRICS, *saliency.METRICS)}
+    assert measured | {*coco.DETECTION_METRICS, *coco.KEYPOINT_METRICS} == set(MEANING)
+
+
 def test_classes_are_sorted_by_ap_and_those_without_objects_come_last():
     table = {"cat": {"AP": 0.2}, "cow": {"AP": math.nan}, "dog": {"AP": 0.7}}
     assert rows(format_per_class({"bbox": table})) == [
@@ -45,6 +59,25 @@ def test_of_many_classes_the_best_and_the_worst_are_shown():
     assert names[1] == "class 79" and names[-1] == "class 00"
     assert names[11] == "... 60 more ..."
     assert len(names) == 1 + 10 + 1 + 10
+
+
+def test_classes_are_sorted_by_the_first_metric():
+    table = {"sky": {"IoU": 0.5, "Acc": 0.6}, "road": {"IoU": 0.75, "Acc": 0.1}}
+    assert rows(format_per_class({"semantic": table})) == [
+        ["class", "semantic IoU", "semantic Acc"],
+        ["road", "75.0", "10.0"],
+        ["sky", "50.0", "60.0"],
+    ]
+
+
+def test_of_many_classes_those_without_a_value_are_counted():
+    table = {f"class {i:02}": {"IoU": i / 80 if i < 3 else math.nan} for i in range(80)}
+    names = [row[0] for row in rows(format_per_class({"semantic": table}))]
+    assert names == ["class", "class 02", "class 01", "class 00", "... 77 without a value ..."]
+
+
+def test_without_classes_there_is_no_table():
+    assert format_per_class({}) == ""
 
 
 def test_long_class_names_keep_the_table_in_its_width():

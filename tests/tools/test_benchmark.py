@@ -16,10 +16,11 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from van_dense.backbones.build import build_backbone
-from van_dense.benchmark import trainer
+from van_dense.benchmark import evaluation, trainer
 from van_dense.benchmark.backbone import largest_difference, measure_backbone
 from van_dense.benchmark.clock import compare, peak_bytes, time_in_turn
 from van_dense.benchmark.eager_van import EagerVAN
+from van_dense.benchmark.loader import measure_loader
 from van_dense.benchmark.machine import shareable_command
 from van_dense.config import load_config
 from van_dense.data.sample_data import write_sample_data
@@ -57,13 +58,22 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     ]
 
 
+@pytest.fixture
+def small_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the section "evaluation" generate few and small maps."""
+    small = {"LABEL_MAPS": 3, "SALIENCY_MAPS": 2, "MEMORY_IMAGES": (2, 4), "NUM_CLASSES": 5}
+    for name, value in {**small, "LABEL_MAP_SIZE": (24, 32), "SALIENCY_SIZE": (30, 40)}.items():
+        monkeypatch.setattr(evaluation, name, value)
+
+
+@pytest.mark.usefixtures("small_maps")
 def test_one_run_measures_everything_and_writes_it(arguments, tmp_path, capsys):
     output = tmp_path / "results" / "x.json"
     extra = ["--repeats", "1", "--batch", "1", "--size", "32", "64", "--output", str(output)]
     assert benchmark.main([*arguments, *extra]) == 0
     assert f"results: {output}" in capsys.readouterr().out
     result = json.loads(output.read_text())
-    assert list(result) == ["machine", "command", "loader", "trainer", "backbone"]
+    assert list(result) == ["machine", "command", *benchmark.SECTIONS]
     assert {"cpu", "cores", "gpu", "torch", "timm"} <= set(result["machine"])
     assert str(tmp_path.parent) not in output.read_text()
 
@@ -71,6 +81,8 @@ def test_one_run_measures_everything_and_writes_it(arguments, tmp_path, capsys):
     assert set(alone["ms_per_image"]) == {"decode", "annotations", "transform", "collate"}
     assert alone["images_per_s"]["median"] > alone["images_per_s_with_collate"]["median"] > 0
     assert result["loader"]["through_workers"]["workers"] == 0
+    assert result["loader"]["annotations"] == ["boxes", "masks"]
+    assert min(result["loader"]["input_size"]) == 64
 
     assert result["trainer"]["bare_ms_per_step"]["median"] > 0
     for name in ("overhead_percent", "overhead_percent_of_cpu_time"):
@@ -85,11 +97,86 @@ def test_one_run_measures_everything_and_writes_it(arguments, tmp_path, capsys):
     assert set(backbone["peak_mb_train_step"]) == set(backbone["train_step"])
 
 
+@pytest.mark.usefixtures("small_maps")
+def test_evaluation_is_measured_without_a_config(tmp_path):
+    output = tmp_path / "x.json"
+    assert benchmark.main(["evaluation", "--repeats", "1", "--output", str(output)]) == 0
+    result = json.loads(output.read_text())["evaluation"]
+    plain = {"semantic": "numpy_masks", "saliency": "pysodmetrics"}
+    for task, baseline in plain.items():
+        assert result[task]["speed"][baseline]["speedup"]["median"] == 1.0
+        assert result[task]["speed"]["ours"]["images_per_s"] > 0
+        assert set(result[task]["peak_mb"]) == {"2_images", "4_images"}
+
+
+@pytest.mark.usefixtures("small_maps")
+@pytest.mark.parametrize("baseline", ["iou_by_masks", "measures_by_pysod"])
+def test_evaluations_that_differ_are_not_compared(baseline, monkeypatch):
+    right = getattr(evaluation, baseline)
+
+    def wrong(pairs):
+        return right([(np.zeros_like(truth), found) for truth, found in pairs])
+
+    monkeypatch.setattr(evaluation, baseline, wrong)
+    with pytest.raises(RuntimeError, match="speeds of different functions say nothing"):
+        evaluation.measure_evaluation(rounds=1)
+
+
+@pytest.mark.usefixtures("small_maps")
+def test_the_memory_of_maps_that_are_kept_would_be_seen(monkeypatch):
+    """32 MB for each image more, where ours holds the same for two images and for four."""
+    kept = []
+
+    def evaluate(count):
+        kept.extend(np.ones(4_000_000) for _ in range(count))
+        return evaluation._evaluate_labels(evaluation.make_label_maps((24, 32)), count)
+
+    peaks = evaluation._peak_mb(evaluate)
+    assert peaks["4_images"] - peaks["2_images"] == pytest.approx(64, abs=1)
+    ours = evaluation.measure_evaluation(rounds=1)
+    for task in ("semantic", "saliency"):
+        assert ours[task]["peak_mb"]["4_images"] <= ours[task]["peak_mb"]["2_images"] + 0.1
+
+
+def test_generated_maps_are_neither_trivial_nor_perfect():
+    for truth, found in evaluation.make_label_maps((128, 171)):
+        assert len(np.unique(truth)) > 20 and 0.6 < np.mean(truth == found) < 0.99
+    for truth, found in evaluation.make_saliency_maps((60, 80)):
+        assert 0.02 < np.mean(truth == 255) < 0.8 and found.min() >= 0 and found.max() <= 1
+        assert len(np.unique(found)) > 100
+
+
 def test_sections_are_chosen_by_name(arguments, tmp_path):
     output = tmp_path / "x.json"
     extra = ["loader", "--repeats", "1", "--output", str(output)]
     assert benchmark.main([*arguments, *extra]) == 0
     assert list(json.loads(output.read_text())) == ["machine", "command", "loader"]
+
+
+@pytest.mark.parametrize(
+    ("project", "annotation"),
+    [("semfpn_van_b0", "semantic"), ("saliency_van_b1", "saliency")],
+)
+def test_the_loader_of_map_tasks_is_measured_as_well(project, annotation, tmp_path):
+    sample = {"train_images": 4, "val_images": 1, "size": 64, "seed": 3, "root": f"{tmp_path}/data"}
+    geometry = {"semantic": "{crop: [64, 64]}", "saliency": "{size: [64, 64]}"}[annotation]
+    overrides = [
+        *(f"data.sample.{key}={value}" for key, value in sample.items()),
+        f"data.transforms={geometry}",
+        "data.workers=0",
+    ]
+    folders = {
+        "semantic": ("ade/images/training", "ade/annotations/training"),
+        "saliency": ("duts/DUTS-TR/DUTS-TR-Image", "duts/DUTS-TR/DUTS-TR-Mask"),
+    }
+    images, masks = (tmp_path / "data" / folder for folder in folders[annotation])
+    overrides += [f"data.train.images={images}", f"data.train.masks={masks}"]
+    config = load_config(ROOT / "projects" / f"{project}.yaml", overrides, sample=True)
+    result = measure_loader(config, rounds=1)
+    assert result["annotations"] == [annotation]
+    assert result["images"] == 4 and result["input_size"] == (64, 64)
+    assert result["one_process"]["images_per_s_with_collate"]["median"] > 0
+    assert result["through_workers"]["images_per_s_of_a_worker"]["median"] > 0
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="turns of several steps draw other numbers")
@@ -175,6 +262,13 @@ def test_wrong_arguments_are_explained(arguments, extra, message, capsys):
     with pytest.raises(SystemExit):
         benchmark.main([*arguments, "--output", "x.json", *extra])
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [[], ["loader"], ["evaluation", "seed=1"]])
+def test_a_config_is_asked_for_where_one_is_needed(words, capsys):
+    with pytest.raises(SystemExit):
+        benchmark.main([*words, "--output", "x.json"])
+    assert "give --config" in capsys.readouterr().err
 
 
 def test_missing_data_are_named_before_anything_is_measured(tmp_path, capsys):

@@ -7,7 +7,9 @@ import sys
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEC = importlib.util.spec_from_file_location("eval_net", ROOT / "tools" / "eval_net.py")
@@ -74,6 +76,7 @@ def test_a_missing_file_is_named(files, tmp_path, capsys, missing):
         (["run", "--predictions", "r.json"], "give either a run folder, or --predictions"),
         (["--predictions", "r.json", "--type", "bbox"], "needs --annotations and --type"),
         (["--predictions", "r.json", "--annotations", "a.json"], "needs --annotations and --type"),
+        (["run", "--label-map", "1 -> 0"], "--label-map and the patterns belong to --type"),
     ],
 )
 def test_incomplete_arguments_are_explained(arguments, message, capsys):
@@ -109,6 +112,7 @@ def test_a_run_is_evaluated_into_its_own_folder(api, tmp_path, capsys):
         {
             "run": run,
             "checkpoint": "last",
+            "fragments": [],
             "overrides": ["seed=1", "eval.batch_size=2"],
             "output": run / "eval" / "last",
         }
@@ -122,6 +126,83 @@ def test_a_run_is_evaluated_into_the_folder_asked_for(api, tmp_path):
     assert eval_net.main([str(tmp_path), "--output", str(tmp_path / "out")]) == 0
     assert api[0]["output"] == tmp_path / "out"
     assert api[0]["checkpoint"] == "best"
+
+
+def test_data_fragments_are_laid_over_the_config_of_a_run(api, tmp_path):
+    assert eval_net.main([str(tmp_path), "--data", "a.yaml", "--data", "b.yaml", "seed=1"]) == 0
+    assert (api[0]["fragments"], api[0]["overrides"]) == (["a.yaml", "b.yaml"], ["seed=1"])
+
+
+# -------------------------------------------------------------------------- folders of maps
+
+
+@pytest.fixture
+def maps(tmp_path: Path) -> list[str]:
+    """Arguments for one label map: raw 1 right twice, raw 2 once instead of 1, raw 0 ignored."""
+    for folder, values in (("masks", [[1, 1, 1, 0]]), ("maps", [[1, 1, 2, 2]])):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(np.array(values, np.uint8)).save(tmp_path / folder / "a.png")
+    folders = ["--predictions", str(tmp_path / "maps"), "--annotations", str(tmp_path / "masks")]
+    return [*folders, "--type", "semantic"]
+
+
+LABEL_MAP = ["--label-map", "0 -> ignore", "1..2 -> 0..1"]
+
+
+def test_label_maps_are_compared_through_a_label_map(maps, tmp_path, capsys):
+    assert eval_net.main([*maps, *LABEL_MAP]) == 0
+    printed = capsys.readouterr().out
+    assert "1 maps" in printed and "mIoU" in printed and "33.3" in printed
+    written = json.loads((tmp_path / "metrics_semantic.json").read_text())
+    assert written["metrics"]["semantic/mIoU"] == pytest.approx((2 / 3 + 0) / 2)
+    assert written["per_class"]["semantic"]["1"]["IoU"] == pytest.approx(2 / 3)
+    assert (tmp_path / "confusion.csv").read_text().split("\n")[1] == "1,2,1,0"
+
+
+def test_a_data_fragment_gives_label_map_names_and_pattern(maps, tmp_path, capsys):
+    (tmp_path / "masks" / "a.png").rename(tmp_path / "masks" / "a_labels.png")
+    (tmp_path / "data.yaml").write_text(
+        'data: {name: x, label_map: ["0 -> ignore", "1..2 -> 0..1"], classes: [sky, road],\n'
+        'mask_pattern: "{key}_labels.png"}'
+    )
+    assert eval_net.main([*maps, "--data", str(tmp_path / "data.yaml")]) == 0
+    assert "sky" in capsys.readouterr().out
+
+
+def test_the_command_line_outweighs_the_fragment(maps, tmp_path):
+    (tmp_path / "data.yaml").write_text('data: {label_map: ["0..9 -> 0"], mask_pattern: "no{key}"}')
+    output = str(tmp_path / "out" / "x.json")
+    changes = [*LABEL_MAP, "--mask-pattern", "{key}.png", "--output", output]
+    assert eval_net.main([*maps, "--data", str(tmp_path / "data.yaml"), *changes]) == 0
+    assert json.loads(Path(output).read_text())["metrics"]["semantic/aAcc"] == pytest.approx(2 / 3)
+    assert (tmp_path / "out" / "confusion.csv").is_file()
+
+
+def test_label_maps_need_to_be_told_what_values_mean(maps, capsys):
+    assert eval_net.main(maps) == 1
+    assert (
+        "error: what do the values of the label maps mean? Give --data" in capsys.readouterr().err
+    )
+
+
+def test_saliency_maps_need_no_label_map(maps, tmp_path, capsys):
+    for folder in ("masks", "maps"):
+        values = np.array([[0, 255, 255, 0]], np.uint8)
+        Image.fromarray(values).save(tmp_path / folder / "a.png")
+    assert eval_net.main([*maps[:-1], "saliency"]) == 0
+    printed = capsys.readouterr().out
+    assert "pysod" in printed and "edn" in printed and "class" not in printed
+    written = json.loads((tmp_path / "metrics_saliency.json").read_text())
+    assert written["metrics"]["edn/MAE"] == 0 and written["per_class"] == {}
+    assert (tmp_path / "curves.csv").is_file()
+
+
+def test_a_missing_prediction_is_one_line_and_no_traceback(maps, tmp_path, capsys):
+    Image.fromarray(np.zeros((1, 4), np.uint8)).save(tmp_path / "masks" / "b.png")
+    assert eval_net.main([*maps, *LABEL_MAP]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+    assert "1 of 2 annotations have no prediction: b" in error
 
 
 def test_help_needs_no_torch():

@@ -24,6 +24,7 @@ from van_dense.tasks import TASKS
 
 MAX_IMAGES = 240  # of one round
 STAGES = ("decode", "annotations", "transform", "collate")
+ANNOTATIONS = ("boxes", "masks", "keypoints", "semantic", "saliency")
 
 
 def measure_loader(config: Config, *, rounds: int) -> dict[str, Any]:
@@ -32,6 +33,9 @@ def measure_loader(config: Config, *, rounds: int) -> dict[str, Any]:
     Args:
         config: Of the experiment; micro-batch and number of workers are its own.
         rounds: Passes over the images (at most ``MAX_IMAGES``), after one to warm up.
+
+    Returns:
+        Rates and what was measured; ``input_size`` is (height, width) of one transformed sample.
     """
     task = TASKS[config.task]
     task.prepare_data(config)
@@ -46,23 +50,18 @@ def measure_loader(config: Config, *, rounds: int) -> dict[str, Any]:
     )
     with _one_thread():
         alone = _in_process(dataset, transform, plan, rounds)
+    sample = dataset.raw(0)
     return {
         "data": config.data.name,
         "images": min(len(dataset), MAX_IMAGES),
         "transforms": config.data.transforms.model_dump(mode="json"),
-        "annotations": _annotations(dataset),
+        "annotations": [name for name in ANNOTATIONS if getattr(sample, name) is not None],
+        "input_size": transform(sample, np.random.default_rng((plan.seed, 0))).size,
         "micro_batch": plan.micro_batch,
         "rounds": rounds,
         "one_process": alone,
         "through_workers": _through_workers(dataset, transform, plan, rounds),
     }
-
-
-def _annotations(dataset: DenseDataset) -> list[str]:
-    """What samples carry beside the image."""
-    sample = dataset.raw(0)
-    names = ("boxes", "masks", "keypoints", "semantic", "saliency")
-    return [name for name in names if getattr(sample, name) is not None]
 
 
 @contextmanager

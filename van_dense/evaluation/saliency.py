@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import py_sod_metrics as pysod
 
 from van_dense.data.masks import to_grey
 from van_dense.evaluation.table import PerClass
@@ -160,6 +161,7 @@ def _pysod(
     precision = true / np.maximum(true + false, 1)
     recall = true / max(num_salient, 1)
     f = _f_measure(precision, recall)
+    structure, weighted = _library()
     e = _e_measure(true, false, num_salient, grey.size)
     return {
         "MAE": float(on @ (1 - levels) + off @ levels) / grey.size,
@@ -169,17 +171,23 @@ def _pysod(
         "Fadp": f[-1],
         "E": e[:-1],
         "Eadp": e[-1],
-        "wF": pysod.WeightedFmeasure().cal_wfm(prediction, salient) if num_salient else 0.0,
-        "Sm": _StructureMeasure().cal_sm(prediction, salient),
+        "wF": weighted.cal_wfm(prediction, salient) if num_salient else 0.0,
+        "Sm": structure.cal_sm(prediction, salient),
     }
 
 
-class _StructureMeasure(pysod.Smeasure):
-    """S-measure that also holds where the salient pixels centre on the last row or column."""
+@cache
+def _library() -> tuple[Any, Any]:
+    """S-measure and weighted F-measure; importing them takes a second, so only when wanted."""
+    import py_sod_metrics as pysod
 
-    def ssim(self, pred: np.ndarray, gt: np.ndarray) -> float:
-        """Similarity of one quadrant; an empty one, whose weight is 0, would give NaN."""
-        return super().ssim(pred, gt) if pred.size else 0.0
+    class StructureMeasure(pysod.Smeasure):
+        def ssim(self, pred: np.ndarray, gt: np.ndarray) -> float:
+            # Where the salient pixels centre on the last row or column, a quadrant is empty. Its
+            # weight is 0, but the library's mean of it would be NaN.
+            return super().ssim(pred, gt) if pred.size else 0.0
+
+    return StructureMeasure(), pysod.WeightedFmeasure()
 
 
 def _edn(pairs: np.ndarray) -> dict[str, np.ndarray | float]:

@@ -68,9 +68,9 @@ def format_metrics(metrics: Mapping[str, float]) -> str:
 def format_per_class(per_class: PerClass) -> str:
     """Lay out the metrics of each class in percent, sorted by the first of them, best class first.
 
-    Of more than 30 classes the ten best and the ten worst are shown. Classes with nothing to
-    measure, such as no object in the annotations, have no value and come last. Without any class
-    the text is empty.
+    Classes with nothing to measure, such as no object in the annotations, have no value and come
+    last. Of more than 30 classes the ten best and the ten worst are shown, and those without a
+    value are counted. Without any class the text is empty.
     """
     kinds = list(per_class)
     columns = [(kind, metric) for kind in kinds for metric in _metrics_of(per_class[kind])]
@@ -86,12 +86,16 @@ def format_per_class(per_class: PerClass) -> str:
 
     ordered = sorted(per_class[first_kind], key=rank)
     measured = [name for name in ordered if rank(name) < math.inf]
-    is_long = len(ordered) > MAX_CLASSES and len(measured) > 2 * ENDS
-    shown = measured[:ENDS] + measured[-ENDS:] if is_long else ordered
+    is_long = len(ordered) > MAX_CLASSES
+    left_out = max(0, len(measured) - 2 * ENDS) if is_long else 0
+    shown = measured[:ENDS] + measured[ENDS + left_out :] if is_long else ordered
+    blank = [""] * len(columns)
     for position, name in enumerate(shown):
-        if is_long and position == ENDS:
-            table.add_row(f"... {len(ordered) - len(shown)} more ...", *[""] * len(columns))
+        if left_out and position == ENDS:
+            table.add_row(f"... {left_out} more ...", *blank)
         table.add_row(name, *(_number(per_class[kind][name][m], kind) for kind, m in columns))
+    if is_long and len(measured) < len(ordered):
+        table.add_row(f"... {len(ordered) - len(measured)} without a value ...", *blank)
     return _render(table)
 
 

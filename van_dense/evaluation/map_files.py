@@ -1,0 +1,176 @@
+"""Evaluate folders of label maps or saliency maps that any program saved.
+
+A prediction and an annotation belong together when their files have the same key; see
+``van_dense/data/image_mask.py`` for the patterns that say what the key is.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from van_dense.data.dataset import ReadError
+from van_dense.data.image import decode
+from van_dense.data.image_mask import Pairs
+from van_dense.data.label_map import LabelMap
+from van_dense.data.masks import read_labels, read_saliency
+from van_dense.dataset_info import DatasetInfo
+from van_dense.evaluation.saliency import SaliencyEvaluator
+from van_dense.evaluation.semantic import SemanticEvaluator
+from van_dense.structures import Prediction, Size
+
+logger = logging.getLogger(__name__)
+
+_SHOWN = 3  # keys in a message
+
+Files = Mapping[str, tuple[Path, Path]]  # prediction and annotation of each key
+
+
+def find_files(
+    predictions: str | Path,
+    annotations: str | Path,
+    *,
+    prediction_pattern: str = "{key}.*",
+    mask_pattern: str = "{key}.*",
+) -> Files:
+    """Pair the files of two folders; predictions without annotation are logged and left out.
+
+    Raises:
+        ValueError: When a folder is missing or empty, an annotation has no prediction, or two
+            files have one key.
+    """
+    found = Pairs.find(
+        predictions, annotations, image_pattern=prediction_pattern, mask_pattern=mask_pattern
+    )
+    maps, masks = found.images, found.masks
+    if missing := sorted(masks.keys() - maps.keys()):
+        raise ValueError(
+            f"{predictions}: {len(missing)} of {len(masks)} annotations have no prediction: "
+            f"{_listed(missing)}; the predictions there are called {_listed(sorted(maps))}. "
+            "Predict every image, or give the patterns of both names"
+        )
+    if repeated := [text for key, text in found.problems if key in masks and key in maps]:
+        raise ValueError(f"{repeated[0]}; keep one of them, or give a pattern that leaves one out")
+    if extra := sorted(maps.keys() - masks.keys()):
+        logger.warning(
+            "%d predictions have no annotation and are not evaluated: %s",
+            len(extra),
+            _listed(extra),
+        )
+    return {
+        key: (Path(predictions, maps[key]), Path(annotations, masks[key])) for key in found.complete
+    }
+
+
+def evaluate_label_maps(
+    files: Files, label_map: Sequence[str], classes: Sequence[str] = ()
+) -> SemanticEvaluator:
+    """Compare label maps; one label map reads predictions and annotations.
+
+    A predicted value that it ignores is no class, and wrong wherever there is one.
+
+    Args:
+        files: From ``find_files``.
+        label_map: Lines such as "1..150 -> 0..149"; see ``LabelMap``.
+        classes: Names; without any the classes are called by their raw values.
+
+    Raises:
+        ValueError: For a label map that cannot be read or does not fit the names, and, with the
+            names of the files, for a broken file, a value without a line, or two sizes.
+    """
+    labels = LabelMap.parse(label_map, len(classes) or None)
+    info = DatasetInfo(
+        name="annotations",
+        class_names=tuple(classes or map(str, labels.raw_of_class)),
+        category_ids=labels.raw_of_class,
+    )
+
+    def read(path: Path) -> np.ndarray:
+        raw = read_labels(path, color=labels.is_color)
+        try:
+            return labels.apply(raw)
+        except ValueError as error:
+            raise ReadError(f"{path}: {error}") from error
+
+    evaluator = SemanticEvaluator(lambda key: read(files[str(key)][1]), list(files), info)
+    for key, paths in files.items():
+        found = read(paths[0])
+        prediction = Prediction(key, _size(found), semantic=found)
+        _update(evaluator, prediction, paths)
+    return evaluator
+
+
+def evaluate_saliency_maps(files: Files) -> SaliencyEvaluator:
+    """Compare saliency maps; those of another size are enlarged or reduced bilinearly, and logged.
+
+    Networks have one size for all images and many save their maps so.
+
+    Raises:
+        ValueError: For a broken file, height and width swapped, or maps that are all but black,
+            with the names of the files.
+    """
+    truth = lru_cache(maxsize=1)(lambda key: read_saliency(files[str(key)][1]))
+    evaluator = SaliencyEvaluator(truth, list(files))
+    resized, brightest = 0, 0
+    for key, paths in files.items():
+        grey = _read_map(paths[0])
+        brightest = max(brightest, int(grey.max()))
+        size = _size(truth(key))
+        if grey.shape != size:
+            grey = _resize(grey, size, paths)
+            resized += 1
+        prediction = Prediction(key, size, saliency=grey.astype(np.float32) / np.float32(255))
+        _update(evaluator, prediction, paths)
+    if brightest == 1:
+        raise ValueError(
+            f"{paths[0].parent}: no map is brighter than 1 of 255; were they saved as 0..1? "
+            "Multiply them by 255"
+        )
+    if resized:
+        logger.warning(
+            "%d of %d maps were resized bilinearly to the size of their annotation",
+            resized,
+            len(files),
+        )
+    return evaluator
+
+
+def _update(
+    evaluator: SemanticEvaluator | SaliencyEvaluator,
+    prediction: Prediction,
+    paths: tuple[Path, Path],
+) -> None:
+    try:
+        evaluator.update([prediction])
+    except ReadError:  # names its file
+        raise
+    except ValueError as error:
+        raise ValueError(f"{paths[0]} with {paths[1]}: {error}") from error
+
+
+def _read_map(path: Path) -> np.ndarray:
+    """Predicted map as uint8 (H, W). 8-bit grey counts as stored: 0 and 1 are no flags here."""
+    image = decode(path)
+    return np.array(image) if image.mode == "L" else read_saliency(path)
+
+
+def _resize(grey: np.ndarray, size: Size, paths: tuple[Path, Path]) -> np.ndarray:
+    if grey.shape == size[::-1]:
+        raise ValueError(
+            f"{paths[0]} is {size[0]}x{size[1]} (width x height), {paths[1]} {size[1]}x{size[0]}: "
+            "height and width are swapped; turn the map as the annotation is"
+        )
+    return cv2.resize(grey, size[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def _size(array: np.ndarray) -> Size:
+    return array.shape[0], array.shape[1]
+
+
+def _listed(keys: list[str]) -> str:
+    return ", ".join(keys[:_SHOWN]) + (", ..." if len(keys) > _SHOWN else "")
