@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from statistics import median
 from time import perf_counter
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -121,3 +123,16 @@ class _TensorBytes(TorchDispatchMode):
     def _forget(self, key: int, size: int) -> None:
         self._alive.discard(key)
         self._now -= size
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let PyTorch and OpenCV use one thread, as each loader process does."""
+    threads = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads[0])
+        cv2.setNumThreads(threads[1])

@@ -6,8 +6,7 @@ All work in one thread on maps that lie in memory, so that no file is read.
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
@@ -15,7 +14,7 @@ import numpy as np
 import py_sod_metrics as pysod
 import torch
 
-from van_dense.benchmark.clock import compare, time_in_turn
+from van_dense.benchmark.clock import compare, one_thread, time_in_turn
 from van_dense.data.masks import to_grey
 from van_dense.dataset_info import DatasetInfo
 from van_dense.evaluation.evaluator import Evaluator
@@ -46,7 +45,7 @@ def measure_evaluation(*, rounds: int) -> dict[str, Any]:
     Raises:
         RuntimeError: When ours and the other way disagree.
     """
-    with _one_thread():
+    with one_thread():
         return {"rounds": rounds, "semantic": _semantic(rounds), "saliency": _saliency(rounds)}
 
 
@@ -209,13 +208,3 @@ def _peak_mb(evaluate: Callable[[int], Evaluator]) -> dict[str, float]:
         peaks[f"{count}_images"] = round(tracemalloc.get_traced_memory()[1] / 1e6, 2)
         tracemalloc.stop()
     return peaks
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(0)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(threads)

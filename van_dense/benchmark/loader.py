@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from statistics import median
 from time import perf_counter, process_time
 from typing import Any
 
-import cv2
 import numpy as np
 import psutil
-import torch
 
-from van_dense.benchmark.clock import spread
+from van_dense.benchmark.clock import one_thread, spread
 from van_dense.config import Config
 from van_dense.data.dataset import DenseDataset, Transform
 from van_dense.data.image import read_image
@@ -48,7 +44,7 @@ def measure_loader(config: Config, *, rounds: int) -> dict[str, Any]:
         size_divisor=config.data.size_divisor,
         group_by_aspect=config.data.group_by_aspect,
     )
-    with _one_thread():
+    with one_thread():
         alone = _in_process(dataset, transform, plan, rounds)
     sample = dataset.raw(0)
     return {
@@ -62,18 +58,6 @@ def measure_loader(config: Config, *, rounds: int) -> dict[str, Any]:
         "one_process": alone,
         "through_workers": _through_workers(dataset, transform, plan, rounds),
     }
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads[0])
-        cv2.setNumThreads(threads[1])
 
 
 def _in_process(

@@ -13,7 +13,15 @@ from typing import Any
 
 import torch
 
-_LIBRARIES = ("torch", "torchvision", "timm", "numpy", "opencv-python-headless", "pillow")
+_LIBRARIES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "numpy",
+    "opencv-python-headless",
+    "pillow",
+    "pysodmetrics",
+)
 _FOREIGN_PATH = re.compile(r"(?<![\w.~-])(?:~|\.\.)?/[^\s,{}]+")
 
 
