@@ -26,8 +26,9 @@ lint: install
 	$(BIN)/codespell
 	$(BIN)/mypy
 
+# A process for each core, up to four; one thread each.
 test: install lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 slow: install
 	$(BIN)/python -m pytest -m slow

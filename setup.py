@@ -35,6 +35,7 @@ CORE = [
 DEV = [
     "pytest>=8",
     "pytest-timeout>=2.3",
+    "pytest-xdist>=3.5",
     "ruff>=0.9",
     "mypy>=1.13",
     "codespell>=2.3",
