@@ -94,4 +94,11 @@ def test_saliency_follows_the_paper(size: str) -> None:
     assert config.data.transforms.size == (384, 384)
     assert (train.epochs, train.batch_size) == (30, 24)
     assert (train.optimizer.name, train.optimizer.lr) == ("adam", 5e-5)
-    assert train.schedule.name == "step"
+    assert (train.optimizer.betas, train.optimizer.weight_decay) == ((0.9, 0.999), 1e-4)
+    assert (train.optimizer.base_batch, train.optimizer.no_decay) == (24, ())
+    schedule = train.schedule
+    assert (schedule.name, schedule.milestones, schedule.gamma) == ("step", (20,), 0.1)
+    assert (schedule.warmup_steps, schedule.warmup_ratio) == (200, 0.01)
+    assert (config.model.backbone.drop_path, config.model.backbone.norm_eps) == (0.1, 1e-5)
+    t = config.data.transforms
+    assert (t.border_crop, t.flip, t.vertical_flip) == (12, 0.5, 0.0)

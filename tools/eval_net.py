@@ -29,8 +29,10 @@ def main(argv: list[str] | None = None) -> int:
     if has_predictions and not (arguments.annotations and arguments.type):
         parser.error("--predictions needs --annotations and --type")
     for_maps = arguments.label_map or arguments.prediction_pattern or arguments.mask_pattern
-    if for_maps and arguments.type not in MAP_TYPES:
-        parser.error("--label-map and the patterns belong to --type semantic or saliency")
+    if (for_maps or (has_predictions and arguments.data)) and arguments.type not in MAP_TYPES:
+        parser.error("--label-map, --data and the patterns belong to --type semantic or saliency")
+    if arguments.label_map and arguments.type == "saliency":
+        parser.error("--label-map belongs to --type semantic; saliency masks are white on black")
     try:
         path = evaluate_saved(arguments) if has_predictions else evaluate_run(arguments)
     except (ValueError, OSError) as error:

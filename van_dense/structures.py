@@ -339,8 +339,8 @@ def instances_from_sample(sample: Sample) -> Instances:
     )
 
 
-def collate(samples: Sequence[Sample], size_divisor: int = 32) -> Batch:
-    """Pad samples to one size, a multiple of ``size_divisor``, and stack them.
+def collate(samples: Sequence[Sample], size_divisor: int = 32, min_size: Size = (0, 0)) -> Batch:
+    """Pad samples to one size, a multiple of ``size_divisor``, at least ``min_size``, and stack.
 
     Raises:
         ValueError: When there is no sample, or when only some samples carry an annotation.
@@ -349,7 +349,7 @@ def collate(samples: Sequence[Sample], size_divisor: int = 32) -> Batch:
         raise ValueError("cannot collate an empty list of samples")
 
     def padded_side(axis: int) -> int:
-        longest = max(sample.size[axis] for sample in samples)
+        longest = max(min_size[axis], *(sample.size[axis] for sample in samples))
         return -(-longest // size_divisor) * size_divisor
 
     height, width = padded_side(0), padded_side(1)

@@ -37,19 +37,17 @@ def test_the_mode_is_restored_after_an_error_too():
     assert model.training
 
 
-def test_asked_to_stop_it_stops_after_a_chunk(monkeypatch):
-    monkeypatch.setattr(inference, "CHUNK", 2)
+def test_asked_to_stop_a_single_process_stops_after_a_batch():
     seen = []
     loader = (seen.append(i) or make_batch(range(i, i + 1)) for i in range(9))
     with pytest.raises(EvaluationStopped):
         list(predict_chunks(ToyModel(), loader, make_accelerator(), should_stop=lambda: True))
-    assert seen == [0, 1]
+    assert seen == [0]
 
 
-@pytest.mark.parametrize("batches", [0, 1, 2, 3, 4, 5])
-def test_large_sets_come_in_chunks(monkeypatch, batches):
-    monkeypatch.setattr(inference, "CHUNK", 2)
+@pytest.mark.parametrize("batches", [0, 1, 2, 5])
+def test_a_single_process_hands_on_every_batch_at_once(batches):
     loader = [make_batch(range(i, i + 1)) for i in range(batches)]
     chunks = list(predict_chunks(ToyModel(), loader, make_accelerator()))
-    assert max(map(len, chunks)) <= 2
+    assert all(len(chunk) == 1 for chunk in chunks)
     assert [p.image_id for chunk in chunks for p in chunk] == [*range(batches)]

@@ -195,7 +195,8 @@ def test_panels_bound_the_windows_of_a_wide_image(image, size, flip, monkeypatch
     inference = Inference("slide", (32, 32), (22, 22), flip=flip)
     expected = label_map(look_at(image, size, look=look, inference=inference))
     # Three rows of four windows of 5 x 8 x 8 logits: 4 * 22 - 32 columns.
-    monkeypatch.setattr(map_inference, "WINDOW_ELEMENTS", 3 * 4 * 5 * 8 * 8)
+    num_views = 2 if flip else 1
+    monkeypatch.setattr(map_inference, "WINDOW_ELEMENTS", num_views * 3 * 4 * 5 * 8 * 8)
     monkeypatch.setattr(map_inference, "BAND_ELEMENTS", 5 * 56 * 4)
     watch = Watch()
     views = look_at(image, size, look=watch, inference=inference)
@@ -216,8 +217,8 @@ def test_a_view_is_made_at_every_scale_mirrored_and_not(image):
 
     inference = Inference(scales=(0.5, 1.0, 1.75), flip=True, multiple=32)
     assert len(look_at(image, SIZE, look=spy, inference=inference)) == 6
-    # 50 x 70.5 and 175 x 246.75, rounded up; the image itself stays.
-    sizes = [(64, 96), (100, 141), (192, 256)]
+    # 50 x 70.5 and 175 x 246.75, rounded up; the image itself is padded.
+    sizes = [(64, 96), (128, 160), (192, 256)]
     assert [size[:2] for size in seen] == [size for size in sizes for _ in range(2)]
 
 
@@ -238,9 +239,10 @@ def test_a_scaled_image_is_a_bilinear_one_in_float(image):
 def test_the_probabilities_of_views_are_averaged(image, mode, band, monkeypatch):
     monkeypatch.setattr(map_inference, "BAND_ELEMENTS", band)
     scales, crop, stride = (0.75, 1.0, 1.5), (64, 64), (40, 40)
+    image = image[:, :96, :128]
     expected = torch.zeros(5, 130, 150)
     for scale in scales:
-        size = (math.ceil(100 * scale / 8) * 8, math.ceil(141 * scale / 8) * 8)
+        size = (math.ceil(3 * scale) * 32, math.ceil(4 * scale) * 32)
         scaled = image.float() if scale == 1 else resize(image.float(), size)
         for turn in (lambda x: x, lambda x: x.flip(-1)):
             seen = turn(scaled)
@@ -248,12 +250,26 @@ def test_the_probabilities_of_views_are_averaged(image, mode, band, monkeypatch)
                 slide_plainly(seen, crop, stride) if mode == "slide" else look(seen, seen.shape[1:])
             )
             expected += turn(resize(logits, (130, 150))).softmax(0)
-    inference = Inference(mode, crop, stride, scales=scales, flip=True, multiple=8)
+    inference = Inference(mode, crop, stride, scales=scales, flip=True, multiple=32)
     labels = label_map(look_at(image, (130, 150), look=look, inference=inference))
     first, second = expected.topk(2, dim=0).values
     is_clear = (first - second > 1e-5).numpy()
     assert is_clear.mean() > 0.999
     assert np.array_equal(labels[is_clear], expected.argmax(0).numpy()[is_clear])
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_whole_image_is_padded_to_the_deepest_stride_and_stays_in_place(image, flip):
+    views = look_at(image, SIZE, look=look, inference=Inference(flip=flip))
+    # 100 x 141 pixels of 128 x 160 are 25 x 35.25 of 32 x 40 cells.
+    for view, seen in zip(views, (image, image.flip(-1)), strict=False):
+        cells = look(seen, (128, 160))
+        large = resize(cells, (512, 640))  # 4 x 4 pixels for every one of the image
+        centres = [torch.arange(side) * 4 + 2 for side in SIZE]
+        expected = (large[:, centres[0]] + large[:, centres[0] - 1]) / 2
+        expected = (expected[..., centres[1]] + expected[..., centres[1] - 1]) / 2
+        found = view.at(torch.arange(SIZE[0]), torch.arange(SIZE[1]))
+        assert torch.allclose(found.flip(-1) if view.mirrored else found, expected, atol=1e-4)
 
 
 def test_views_are_averaged_as_probabilities_not_as_logits():

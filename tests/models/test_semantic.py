@@ -106,14 +106,6 @@ def test_ignored_pixels_alone_give_zero_with_gradients(batch):
     assert loss.item() == 0 and model.decoder.scale.grad.item() == 0
 
 
-def test_class_weights_move_with_the_model_and_stay_out_of_checkpoints():
-    loss = CrossEntropy()
-    loss.register_buffer("weight", torch.ones(3), persistent=False)
-    model = segmenter(losses=[("ce", loss, 1.0)]).to("meta")
-    assert loss.weight.device.type == "meta"
-    assert list(model.state_dict()) == ["decoder.scale"]
-
-
 def test_a_batch_without_label_maps_is_an_error_with_its_images(batch):
     with pytest.raises(ValueError, match=r"'image 64', 'image 48'.*no label maps"):
         segmenter()(replace(batch, semantic=None))

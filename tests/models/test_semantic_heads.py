@@ -112,8 +112,33 @@ def test_the_auxiliary_head_is_one_convolution_and_a_classifier(features):
 def test_dropout_takes_whole_channels_in_training_only(features, head):
     module = head(CHANNELS, 3, dropout=0.5)
     assert isinstance(module.dropout, torch.nn.Dropout2d) and module.dropout.p == 0.5
+    seen = []
+    module.conv_seg.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    module(list(features))
+    empty = (seen[0] == 0).all(dim=(2, 3)).float().mean()
+    assert 0.3 < empty < 0.7
     module.eval()
     assert torch.equal(module(list(features)), module(list(features)))
+
+
+def test_the_auxiliary_head_drops_channels_too(features):
+    module = AuxiliaryFCN(CHANNELS[2], 3, channels=64, dropout=0.5)
+    seen = []
+    module.conv_seg.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    module(features[2])
+    assert 0.3 < (seen[0] == 0).all(dim=(2, 3)).float().mean() < 0.7
+
+
+def test_starting_weights_are_those_of_mmseg():
+    torch.manual_seed(0)
+    fpn, uper = SemanticFPN([64] * 4, 150), UperNet([64] * 4, 150)
+    for module in (fpn, uper, AuxiliaryFCN(64, 150)):
+        assert module.conv_seg.weight.std().item() == pytest.approx(0.01, rel=0.05)
+        assert (module.conv_seg.bias == 0).all()
+    conv = uper.fpn_bottleneck.conv.weight  # Kaiming: sqrt(2 / (9 * 512))
+    assert conv.std().item() == pytest.approx((2 / (9 * 512)) ** 0.5, rel=0.02)
+    lateral = fpn.neck.inner_blocks[0][0].weight  # Xavier: sqrt(2 / (64 + 256))
+    assert lateral.std().item() == pytest.approx((2 / 320) ** 0.5, rel=0.02)
 
 
 def count(name: str, head: type, size: tuple[int, int], *, auxiliary: bool) -> tuple[int, float]:

@@ -180,6 +180,12 @@ class DetectionEval(Eval):
     """Evaluation of detections; best_metric: none = segm/AP or bbox/AP."""
 
     backend: Literal["faster", "pycocotools"] = "faster"  # same numbers, the first is faster
+    picture_score: Share = 0.3  # detections below are not drawn
+
+    @property
+    def lowest_drawn_score(self) -> float:
+        """``picture_score``."""
+        return self.picture_score
 
 
 class DetectionConfig(Section):

@@ -137,4 +137,8 @@ class Eval(Section):
     best_metric: str | None = None  # chooses the best checkpoint; none = the task's usual one
     oracle_images: Annotated[int, Field(ge=0)] = 16  # ground truth pushed through before training
     pictures: Annotated[int, Field(ge=0)] = 8  # drawn after every evaluation
-    picture_score: Share = 0.3  # instances below are not drawn
+
+    @property
+    def lowest_drawn_score(self) -> float:
+        """Results below are not drawn; tasks without scores draw everything."""
+        return 0.0

@@ -64,7 +64,9 @@ class SemanticTransforms(Section):
     flip: Share = 0.5  # chance of a horizontal flip
     photometric: PhotoMetric | None = PhotoMetric()  # see there; none = colours stay
     test_scale: Sides | None = (2048, 512)  # the image is brought into these; none = its own size
-    test_multiple: Positive = 32  # then enlarged until both sides are multiples of this
+    # Then it is enlarged until both sides are multiples of this; not where eval.inference slides,
+    # and scales other than 1 are enlarged to multiples of 32 at least.
+    test_multiple: Positive = 32
 
 
 class SemanticData(ImageMaskData):

@@ -22,7 +22,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from van_dense.data.dataset import DenseDataset, ReadError, TooManyBadImages, Transform
-from van_dense.structures import Batch, Sample, collate
+from van_dense.structures import Batch, Sample, Size, collate
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +42,7 @@ class LoaderPlan:
         workers: Loader processes of this process; 0 reads in the process itself.
         seed: Of the order and the augmentation.
         size_divisor: Padded sides are multiples of this.
+        min_size: Padded (height, width) at least, so that batches of small crops weigh the same.
         group_by_aspect: Batches of one orientation, so that padding stays small.
         max_bad_share: A greater share of unreadable images stops the run; one image is always
             tolerated unless the share is 0.
@@ -57,6 +58,7 @@ class LoaderPlan:
     workers: int = 0
     seed: int = 0
     size_divisor: int = 32
+    min_size: Size = (0, 0)
     group_by_aspect: bool = True
     max_bad_share: float = 0.01
 
@@ -178,7 +180,9 @@ class _TrainBatches(Dataset[Batch]):
             rng = np.random.default_rng((plan.seed, step * plan.batch_size + slot))
             samples.append(self._transform(sample, rng))
             seeds.append(int(rng.integers(2**63)))
-        return replace(collate(samples, plan.size_divisor), skipped=skipped, seeds=seeds)
+        return replace(
+            collate(samples, plan.size_divisor, plan.min_size), skipped=skipped, seeds=seeds
+        )
 
     def _batch(self, step: int) -> np.ndarray:
         plan, num_images = self._plan, len(self._dataset)

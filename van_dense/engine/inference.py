@@ -16,7 +16,7 @@ from van_dense.structures import Batch, Prediction
 
 log = logging.getLogger(__name__)
 
-CHUNK = 32  # batches of each process between two gathers
+CHUNK = 32  # batches of each process between two gathers, where there are several
 REPORT_SECONDS = 15.0  # between two lines of progress
 
 
@@ -62,23 +62,25 @@ def predict_chunks(
     """
     was_training = model.training
     model.train(False)
+    size = CHUNK if accelerator.num_processes > 1 else 1  # alone, nothing needs to pile up
     batches, done, images = iter(loader), False, 0
     reported = time.monotonic()
     try:
         while not done:
             chunk: list[Prediction] = []
             count = 0
-            for batch in islice(batches, CHUNK):
+            for batch in islice(batches, size):
                 chunk += _predict(model, batch, accelerator)
                 count += 1
                 images += len(batch)
                 if accelerator.is_main_process and time.monotonic() - reported > REPORT_SECONDS:
                     reported = time.monotonic()
                     log.info("predicted %d images on this process", images)
-            done = _count(count < CHUNK, accelerator) == accelerator.num_processes
+            done = _count(count < size, accelerator) == accelerator.num_processes
             if _count(should_stop(), accelerator) > 0:
                 raise EvaluationStopped
-            yield _gather(chunk, accelerator)
+            if count > 0 or accelerator.num_processes > 1:
+                yield _gather(chunk, accelerator)
     finally:
         model.train(was_training)
 

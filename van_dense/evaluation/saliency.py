@@ -42,7 +42,7 @@ class SaliencyEvaluator:
     """Sums the measures of each image; no image is kept.
 
     Agrees with PySODMetrics to 1e-9, and with a direct statement of EDN's protocol, see
-    ``tests/evaluation/test_saliency.py``.
+    ``tests/evaluation/test_saliency_evaluator.py``.
 
     Args:
         truth: Gives the ground truth of an image id, uint8 (H, W), 255 = salient.

@@ -36,7 +36,7 @@ class SemanticEvaluator:
     """Counts pixels of label maps, image by image; no image is kept.
 
     Agrees with masks of each class, and with the erosions of the published Boundary IoU, see
-    ``tests/evaluation/test_semantic.py``.
+    ``tests/evaluation/test_semantic_evaluator.py``.
 
     Args:
         truth: Gives the ground truth of an image id, uint8 (H, W) 0..C-1 and 255 = ignore.

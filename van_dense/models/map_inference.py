@@ -25,7 +25,8 @@ from van_dense.structures import Size
 Look = Callable[[Tensor, Size], Tensor]
 
 BAND_ELEMENTS = 2**24  # of (C, R, K) at a time: 64 MiB
-WINDOW_ELEMENTS = 2**28  # of the windows that a slide remembers: 1 GiB
+WINDOW_ELEMENTS = 2**28  # of the windows that the slides of all views remember: 1 GiB
+_DIVISOR = 32  # deepest stride of the backbones
 
 
 @dataclass(frozen=True)
@@ -209,7 +210,9 @@ class Slide:
         (crop_y, crop_x), (stride_y, stride_x) = inference.crop, inference.stride
         window_rows = -(-crop_y // stride_y) + 1
         height, width = first.source.size
-        windows = WINDOW_ELEMENTS // (window_rows * self.num_classes * height * width)
+        num_views = len(inference.scales) * (2 if inference.flip else 1)
+        window_elements = window_rows * self.num_classes * height * width
+        windows = WINDOW_ELEMENTS // (num_views * window_elements)
         self.panel = max(stride_x, windows * stride_x - crop_x)
 
     def at(self, rows: Tensor, columns: Tensor) -> Tensor:
@@ -254,26 +257,37 @@ def _spans(pixels: Tensor, starts: Sequence[int], crop: int) -> dict[int, slice]
 
 
 def look_at(image: Tensor, size: Size, *, look: Look, inference: Inference) -> list[LogitMap]:
-    """Every view of an image (3, H, W), as maps of its original ``size``."""
+    """Every view of an image (3, H, W), as maps of its original ``size``.
+
+    Rescaled and mirrored images are kept until the end: 12 float bytes a pixel of each view.
+    """
     views: list[LogitMap] = []
     for scale in inference.scales:
         scaled = _rescale(image, scale, inference.multiple)
         for mirrored in (False, True) if inference.flip else (False,):
             seen = scaled.flip(-1) if mirrored else scaled
-            source: LogitMap
             if inference.mode == "slide":
-                source = Slide(seen, look, inference)
+                slide = Slide(seen, look, inference)
+                is_same = slide.size == size and not mirrored
+                views.append(slide if is_same else Resized(slide, size, mirrored=mirrored))
             else:
-                source = Logits(look(seen, (seen.shape[1], seen.shape[2])))
-            is_same = source.size == size and not mirrored
-            views.append(source if is_same else Resized(source, size, mirrored=mirrored))
+                views.append(_whole(seen, size, look=look, mirrored=mirrored))
     return views
+
+
+def _whole(image: Tensor, size: Size, *, look: Look, mirrored: bool) -> Resized:
+    """A look at a whole image, padded as ``collate`` pads it, at its original ``size``."""
+    height, width = image.shape[1:]
+    padded = (-(-height // _DIVISOR) * _DIVISOR, -(-width // _DIVISOR) * _DIVISOR)
+    logits = Logits(look(image, padded))
+    extent = (height * logits.size[0] / padded[0], width * logits.size[1] / padded[1])
+    return Resized(logits, size, extent=extent, mirrored=mirrored)
 
 
 def _rescale(image: Tensor, scale: float, multiple: int) -> Tensor:
     """Bilinear resize of (3, H, W) by a factor, sides rounded up to multiples."""
     if scale == 1:
-        return image  # the test transform has made it a multiple
+        return image  # as the test transform made it
     height, width = (
         -(-max(1, round(side * scale)) // multiple) * multiple for side in image.shape[1:]
     )

@@ -53,7 +53,6 @@ class SemanticSegmenter(DenseModel):
         self.backbone = backbone
         self.decoder = decoder
         self.auxiliary = auxiliary
-        # Modules, so that class weights follow the model to its device.
         self.losses = nn.ModuleList(loss for _, loss, _ in losses)
         self._terms = [(name, weight) for name, _, weight in losses]
         self.auxiliary_weight = auxiliary_weight

@@ -161,6 +161,11 @@ def largest_input(config: schema.DetectionConfig) -> Size:
     return -(-short // divisor) * divisor, -(-long // divisor) * divisor
 
 
+def smallest_input(config: schema.DetectionConfig) -> Size:
+    """Images are padded to the largest of their batch alone."""
+    return 0, 0
+
+
 def metric_types(config: schema.DetectionConfig) -> tuple[Kind, ...]:
     """What is evaluated: boxes, and masks where the model gives some."""
     return ("bbox", "segm") if config.model.kind == "maskrcnn" else ("bbox",)

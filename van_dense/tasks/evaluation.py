@@ -20,7 +20,7 @@ from van_dense.visualize.sheet import choose_samples, save_comparisons
 
 
 class Evaluation:
-    """Evaluates any number of models on one data set, whose ground truth is read once.
+    """Evaluates any number of models on one data set.
 
     Args:
         config: Of the experiment.
@@ -87,7 +87,7 @@ class Evaluation:
             samples,
             [prediction for prediction in drawn.values() if prediction is not None],
             self._dataset.info,
-            min_score=config.eval.picture_score,
+            min_score=config.eval.lowest_drawn_score,
         )
         return metrics
 

@@ -66,6 +66,11 @@ def largest_input(config: schema.SaliencyConfig) -> Size:
     return config.data.transforms.size
 
 
+def smallest_input(config: schema.SaliencyConfig) -> Size:
+    """(height, width) of every image."""
+    return config.data.transforms.size
+
+
 def evaluator_factory(
     dataset: DenseDataset, config: schema.SaliencyConfig
 ) -> Callable[[], SaliencyEvaluator]:

@@ -156,6 +156,11 @@ def largest_input(config: schema.SemanticConfig) -> Size:
     return config.data.transforms.crop
 
 
+def smallest_input(config: schema.SemanticConfig) -> Size:
+    """(height, width) that smaller crops are padded to, as in mmseg."""
+    return config.data.transforms.crop
+
+
 def evaluator_factory(
     dataset: DenseDataset, config: schema.SemanticConfig
 ) -> Callable[[], SemanticEvaluator]:

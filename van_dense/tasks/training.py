@@ -109,6 +109,7 @@ def _loader(experiment: Experiment, accelerator: Accelerator, start_step: int) -
         workers=resolve_workers(config.data.workers),
         seed=config.seed,
         size_divisor=config.data.size_divisor,
+        min_size=experiment.task.smallest_input(config),
         group_by_aspect=config.data.group_by_aspect,
         max_bad_share=config.data.max_bad_share,
     )
