@@ -53,11 +53,15 @@ def test_decoders_are_built_as_configured():
     ).decoder
     assert fpn.neck.layer_blocks[0][0].out_channels == 24
     assert (fpn.conv_seg.in_channels, fpn.dropout.p) == (12, 0.4)
-    uper = model_of(
+    upernet = model_of(
         "semfpn_van_b0",
         "model.decoder={name: upernet, channels: 16, pool_scales: [1, 2], dropout: 0.2}",
     ).decoder
-    assert (len(uper.psp_modules), uper.conv_seg.in_channels, uper.dropout.p) == (2, 16, 0.2)
+    assert (len(upernet.psp_modules), upernet.conv_seg.in_channels, upernet.dropout.p) == (
+        2,
+        16,
+        0.2,
+    )
 
 
 def test_smp_decoders_get_their_options_and_the_map_at_stride_2():
@@ -93,8 +97,8 @@ def test_training_crops_are_made_as_configured():
     cfg = config(
         "semfpn_van_b0",
         "data.transforms={scale: [300, 200], ratio: [0.7, 1.3], crop: [96, 64], "
-        "cat_max_ratio: 0.6, flip: 0.1, photometric: {brightness: 5, contrast: [0.9, 1.1], saturation: [0.8, 1.2], "
-        "hue: 3}}",
+        "cat_max_ratio: 0.6, flip: 0.1, photometric: {brightness: 5, contrast: [0.9, 1.1], "
+        "saturation: [0.8, 1.2], hue: 3}}",
     )
     assert semantic.build_transform(cfg, train=True) == SemanticTrain(
         scale=(300, 200),

@@ -131,11 +131,11 @@ def test_the_auxiliary_head_drops_channels_too(features):
 
 def test_starting_weights_are_those_of_mmseg():
     torch.manual_seed(0)
-    fpn, uper = SemanticFPN([64] * 4, 150), UperNet([64] * 4, 150)
-    for module in (fpn, uper, AuxiliaryFCN(64, 150)):
+    fpn, upernet = SemanticFPN([64] * 4, 150), UperNet([64] * 4, 150)
+    for module in (fpn, upernet, AuxiliaryFCN(64, 150)):
         assert module.conv_seg.weight.std().item() == pytest.approx(0.01, rel=0.05)
         assert (module.conv_seg.bias == 0).all()
-    conv = uper.fpn_bottleneck.conv.weight  # Kaiming: sqrt(2 / (9 * 512))
+    conv = upernet.fpn_bottleneck.conv.weight  # Kaiming: sqrt(2 / (9 * 512))
     assert conv.std().item() == pytest.approx((2 / (9 * 512)) ** 0.5, rel=0.02)
     lateral = fpn.neck.inner_blocks[0][0].weight  # Xavier: sqrt(2 / (64 + 256))
     assert lateral.std().item() == pytest.approx((2 / 320) ** 0.5, rel=0.02)

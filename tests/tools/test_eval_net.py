@@ -76,7 +76,7 @@ def test_a_missing_file_is_named(files, tmp_path, capsys, missing):
         (["run", "--predictions", "r.json"], "give either a run folder, or --predictions"),
         (["--predictions", "r.json", "--type", "bbox"], "needs --annotations and --type"),
         (["--predictions", "r.json", "--annotations", "a.json"], "needs --annotations and --type"),
-        (["run", "--label-map", "1 -> 0"], "--label-map and the patterns belong to --type"),
+        (["run", "--label-map", "1 -> 0"], "--label-map, --data and the patterns belong"),
     ],
 )
 def test_incomplete_arguments_are_explained(arguments, message, capsys):
