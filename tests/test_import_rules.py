@@ -11,11 +11,13 @@ FILES = sorted(ROOT.rglob("*.py"))
 ALLOWED = {
     "structures": set(),
     "dataset_info": set(),
+    "crops": {"structures"},
+    "seeding": set(),
     "config": {"config"},
     "backbones": {"backbones"},
-    "models": {"models", "backbones", "structures"},
-    "data": {"data", "structures", "dataset_info"},
-    "evaluation": {"evaluation", "data", "structures", "dataset_info"},
+    "models": {"models", "backbones", "structures", "crops", "seeding"},
+    "data": {"data", "structures", "dataset_info", "crops", "seeding"},
+    "evaluation": {"evaluation", "data", "structures", "dataset_info", "crops"},
     "visualize": {"visualize", "data", "structures", "dataset_info"},
     "engine": {"engine", "config", "structures"},
 }

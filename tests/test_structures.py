@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 import torch
 
+from van_dense.data.collate import collate
 from van_dense.structures import (
     IGNORE_LABEL,
     Batch,
     Instances,
     Prediction,
     Sample,
-    collate,
     decode_masks,
     encode_masks,
 )

@@ -27,6 +27,10 @@ class DatasetInfo:
             and flipping raises; an empty tuple means that no keypoint has a mirror twin.
         sigmas: K constants of the OKS metric, as standard deviations in units of sqrt(area).
         skeleton: Pairs of keypoint names to join when drawing.
+        upper_body: Keypoint names of the upper half; the others are the lower half. Empty means
+            unknown, and half-body crops raise.
+        head: Keypoint names of the head, at least two: the largest distance between two of them
+            is the length that PCKh measures errors in. Empty means unknown.
 
     Raises:
         ValueError: When lengths disagree, ids repeat, or a pair names an unknown keypoint.
@@ -41,6 +45,8 @@ class DatasetInfo:
     flip_pairs: tuple[tuple[str, str], ...] | None = None
     sigmas: tuple[float, ...] = ()
     skeleton: tuple[tuple[str, str], ...] = ()
+    upper_body: tuple[str, ...] = ()
+    head: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for field in ("category_ids", "is_thing", "colors"):
@@ -57,12 +63,18 @@ class DatasetInfo:
                 f"data set {self.name!r}: {len(self.sigmas)} sigmas for "
                 f"{len(self.keypoint_names)} keypoints"
             )
-        for pair in (*(self.flip_pairs or ()), *self.skeleton):
-            for keypoint in pair:
+        groups = {
+            "flip_pairs": (self.flip_pairs or ()),
+            "skeleton": self.skeleton,
+            "upper_body": (self.upper_body,),
+            "head": (self.head,),
+        }
+        for field, names in ((f, name) for f, values in groups.items() for name in values):
+            for keypoint in names:
                 if keypoint not in self.keypoint_names:
                     raise ValueError(
-                        f"data set {self.name!r}: pair {pair} names the keypoint {keypoint!r}, "
-                        f"which is none of {list(self.keypoint_names)}"
+                        f"data set {self.name!r}: {field} {names} names the keypoint "
+                        f"{keypoint!r}, which is none of {list(self.keypoint_names)}"
                     )
 
     @property

@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from van_dense.data.collate import collate
 from van_dense.data.loader import LoaderPlan, build_train_loader
 from van_dense.models.dense_model import DenseModel
-from van_dense.structures import Batch, Instances, collate
+from van_dense.structures import Batch, Instances
 from van_dense.tasks import TASKS
 
 

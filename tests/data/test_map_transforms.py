@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from van_dense.data.collate import collate
 from van_dense.data.dataset import Transform
 from van_dense.data.map_transforms import (
     PhotoMetric,
@@ -17,7 +18,7 @@ from van_dense.data.map_transforms import (
     resize_inside,
 )
 from van_dense.data.transforms import fit_size, flip_horizontally, resize
-from van_dense.structures import Sample, collate
+from van_dense.structures import Sample
 
 Size = tuple[int, int]
 PLAIN = SemanticTrain(

@@ -64,3 +64,9 @@ def test_every_optimiser_steps_at_the_rate_of_its_group(name, kind):
 def test_groups_are_described_with_their_sizes():
     text = describe_groups(parameter_groups(Tiny(), Optimizer()))
     assert "head, decay: 2 tensors, 3 parameters, weight decay 0.05" in text
+
+
+def test_without_decay_of_vectors_only_kernels_and_matrices_decay():
+    settings = Optimizer(no_decay=(), decay_vectors=False, weight_decay=0.1)
+    for group in parameter_groups(Tiny(), settings):
+        assert {p.ndim > 1 for p in group["params"]} == {group["weight_decay"] > 0}

@@ -36,3 +36,7 @@ def test_cosine_falls_to_its_minimum():
 def test_warm_up_multiplies_the_schedule():
     options = {"name": "poly", "power": 1.0, "warmup_steps": 20, "warmup_ratio": 0.0}
     assert factors([10, 20], **options) == pytest.approx([0.5 * 0.9, 0.8])
+
+
+def test_after_its_last_step_a_schedule_stays_at_its_end():
+    assert factors([100, 101, 150], name="cosine", min_factor=0.1) == pytest.approx([0.1] * 3)

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from van_dense.data.collate import collate
 from van_dense.models.map_inference import Inference
 from van_dense.models.semantic import SemanticSegmenter
-from van_dense.structures import Batch, Sample, collate
+from van_dense.structures import Batch, Sample
 
 
 class Pools(nn.Module):

@@ -11,11 +11,11 @@ import psutil
 
 from van_dense.benchmark.clock import one_thread, spread
 from van_dense.config import Config
+from van_dense.data.collate import collate
 from van_dense.data.dataset import DenseDataset, Transform
 from van_dense.data.image import read_image
 from van_dense.data.loader import LoaderPlan, build_train_loader, resolve_workers
 from van_dense.engine.plan import make_plan
-from van_dense.structures import collate
 from van_dense.tasks import TASKS
 
 MAX_IMAGES = 240  # of one round

@@ -7,17 +7,10 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
-from van_dense.config.schema import Backbone, Data, Eval, Positive, Section, Share, Train
+from van_dense.config.schema import Backbone, CocoSplit, Data, Eval, Positive, Section, Share, Train
 
 Pixels = Annotated[float, Field(gt=0.0)]
 FivePixels = tuple[Pixels, Pixels, Pixels, Pixels, Pixels]
-
-
-class CocoSplit(Section):
-    """One part of a COCO data set."""
-
-    images: str  # folder of the images
-    annotations: str  # instances_*.json
 
 
 class DetectionTransforms(Section):

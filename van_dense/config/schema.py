@@ -1,10 +1,10 @@
 """The sections that every task shares: one class per section, one comment per field.
 
-The schema of a task is ``detection.py`` or ``segmentation.py`` beside this file; together they hold
-the only defaults. Unknown keys are errors. Values that the VAN paper leaves open are marked "not in
-paper" in the project files that set them. Lengths of training (milestones, evaluation and saving
-intervals) are in the unit of the run: epochs where ``train.epochs`` is set, steps where
-``train.steps`` is set. This package imports no torch, so that a mistake is reported at once.
+The schemas of the tasks lie beside this file; together they hold the only defaults. Unknown keys
+are errors. Values that the VAN paper leaves open are marked "not in paper" in the project files
+that set them. Lengths of training (milestones, cool-down, evaluation and saving intervals) are in
+the unit of the run: epochs where ``train.epochs`` is set, steps where ``train.steps`` is set. This
+package imports no torch, so that a mistake is reported at once.
 """
 
 from __future__ import annotations
@@ -56,6 +56,13 @@ class Data(Section):
         raise NotImplementedError
 
 
+class CocoSplit(Section):
+    """One part of a COCO data set."""
+
+    images: str  # folder of the images
+    annotations: str  # instances_*.json
+
+
 # --------------------------------------------------------------------------------------- model
 
 
@@ -86,6 +93,7 @@ class Optimizer(Section):
     momentum: Momentum = 0.9  # SGD only
     weight_decay: Annotated[float, Field(ge=0)] = 0.05  # of the parameters that decay
     no_decay: tuple[str, ...] = ("norm",)  # parameters whose name holds one of these
+    decay_vectors: bool = True  # false: none on biases and other 1-d tensors (timm's rule)
     backbone_lr_factor: Annotated[float, Field(ge=0)] = 1.0  # learning rate of the backbone
 
 
@@ -99,6 +107,7 @@ class Schedule(Section):
     gamma: Annotated[float, Field(gt=0)] = 0.1  # step: factor at each milestone
     power: Annotated[float, Field(gt=0)] = 0.9  # poly: (1 - progress) to this power
     min_factor: Share = 0.0  # poly and cosine end at this share of the learning rate
+    cooldown: Annotated[float, Field(ge=0)] = 0.0  # poly and cosine: last epochs (or steps) there
 
 
 class Train(Section):

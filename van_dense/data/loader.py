@@ -21,8 +21,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from van_dense.data.collate import collate
 from van_dense.data.dataset import DenseDataset, ReadError, TooManyBadImages, Transform
-from van_dense.structures import Batch, Sample, Size, collate
+from van_dense.structures import Batch, Sample, Size
 
 logger = logging.getLogger(__name__)
 
@@ -279,7 +280,13 @@ class _EvalBatches(Dataset["Batch | list[str]"]):
                 skipped.append(str(error))
                 continue
             # Evaluators own the ground truth; resizing masks here would double the reading time.
-            bare = Sample(sample.image, sample.image_id, sample.path, sample.orig_size)
+            bare = Sample(
+                sample.image,
+                sample.image_id,
+                sample.path,
+                sample.orig_size,
+                proposals=sample.proposals,
+            )
             samples.append(self._transform(bare, np.random.default_rng((0, index))))
         if not samples:
             return skipped

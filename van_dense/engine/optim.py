@@ -38,7 +38,8 @@ def parameter_groups(model: nn.Module, config: Optimizer) -> list[dict[str, Any]
 
     No weight decay where the parameter's name holds a part of ``config.no_decay``: the rule of
     Swin Transformer's detection recipes, which the VAN paper follows
-    (``paramwise_cfg: custom_keys: {'norm': decay_mult 0}``).
+    (``paramwise_cfg: custom_keys: {'norm': decay_mult 0}``). Without ``config.decay_vectors`` none
+    on 1-d tensors either: timm's ``param_groups_weight_decay``, of the classification recipes.
 
     Raises:
         ValueError: When every parameter is frozen.
@@ -48,7 +49,9 @@ def parameter_groups(model: nn.Module, config: Optimizer) -> list[dict[str, Any]
         if not parameter.requires_grad:
             continue
         is_backbone = name.startswith("backbone.")
-        decays = not any(part in name for part in config.no_decay)
+        decays = not any(part in name for part in config.no_decay) and (
+            config.decay_vectors or parameter.ndim > 1
+        )
         group = groups.setdefault(
             (is_backbone, decays),
             {

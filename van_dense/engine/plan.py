@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from van_dense.config.schema import Optimizer, Train
+from van_dense.config.schema import Optimizer, Schedule, Train
 from van_dense.engine.schedule import lr_factor
 
 
@@ -27,6 +27,7 @@ class TrainPlan:
         accumulation: Forward passes of one process in a step.
         lr: Learning rate after scaling, before the schedule.
         lr_reason: How ``lr`` came about, in words.
+        cooldown: Last steps, in which a poly or cosine schedule stays at its end.
         milestones: Steps after which the step schedule lowers the learning rate.
         eval_every: Steps between evaluations; the last step is always evaluated.
         save_every: Steps between checkpoints; the last step is always saved.
@@ -41,6 +42,7 @@ class TrainPlan:
     accumulation: int
     lr: float
     lr_reason: str
+    cooldown: int
     milestones: tuple[int, ...]
     eval_every: int
     save_every: int
@@ -48,7 +50,10 @@ class TrainPlan:
     def lr_at(self, step: int) -> float:
         """Learning rate of 0-based ``step``; parameter groups multiply it by their own factor."""
         return self.lr * lr_factor(
-            self.settings.schedule, step, total_steps=self.steps, milestones=self.milestones
+            self.settings.schedule,
+            step,
+            total_steps=self.steps - self.cooldown,
+            milestones=self.milestones,
         )
 
     def describe(self) -> dict[str, str]:
@@ -61,7 +66,8 @@ class TrainPlan:
             "length": f"{self.steps} steps = {self.steps / self.steps_per_epoch:.4g} epochs of "
             f"{self.steps_per_epoch} steps ({self.num_images} images)",
             "schedule": f"{schedule.name}"
-            + (f", lowered after steps {self.milestones}" if schedule.name == "step" else ""),
+            + (f", lowered after steps {self.milestones}" if schedule.name == "step" else "")
+            + (f", at its end for the last {self.cooldown} steps" if self.cooldown else ""),
             "warm-up": f"{schedule.warmup_steps} steps from x {schedule.warmup_ratio:g}",
             "precision": settings.precision,
             "evaluation": f"every {self.eval_every} steps and at the end",
@@ -99,10 +105,21 @@ def make_plan(train: Train, *, num_images: int, world_size: int) -> TrainPlan:
         accumulation=accumulation,
         lr=lr,
         lr_reason=reason,
+        cooldown=_cooldown(train.schedule, steps, round(train.schedule.cooldown * unit)),
         milestones=tuple(in_steps(milestone) for milestone in train.schedule.milestones),
         eval_every=steps if train.eval_every is None else in_steps(train.eval_every),
         save_every=in_steps(train.save_every),
     )
+
+
+def _cooldown(schedule: Schedule, steps: int, cooldown: int) -> int:
+    if schedule.name == "step" or cooldown == 0:
+        return 0
+    if cooldown >= steps:
+        raise ValueError(
+            f"train.schedule.cooldown is {cooldown} steps of a run of {steps}; make it shorter"
+        )
+    return cooldown
 
 
 def _split_batch(train: Train, world_size: int) -> tuple[int, int]:

@@ -15,7 +15,9 @@ from van_dense.config.schema import Schedule
 def lr_factor(
     schedule: Schedule, step: int, *, total_steps: int, milestones: Sequence[int] = ()
 ) -> float:
-    """Factor on the learning rate for 0-based ``step`` of ``total_steps``; ``milestones`` in steps.
+    """Factor on the learning rate for 0-based ``step``.
+
+    Poly and cosine reach their end after ``total_steps`` and stay there; ``milestones`` are steps.
 
     Warm-up multiplies by ``1 - (1 - step / warmup_steps) * (1 - warmup_ratio)``.
     """

@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from van_dense.data.collate import collate
 from van_dense.data.dataset import DenseDataset, ReadError, Transform
 from van_dense.evaluation.evaluator import Evaluator
 from van_dense.evaluation.oracle import OracleReport
-from van_dense.structures import Batch, Prediction, collate
+from van_dense.structures import Batch, Prediction
 
 logger = logging.getLogger(__name__)
 

@@ -15,12 +15,13 @@ import numpy as np
 import torch
 
 from van_dense.data.coco_json import CocoDict
+from van_dense.data.collate import collate
 from van_dense.data.dataset import DenseDataset, ReadError, Transform
 from van_dense.evaluation.coco import CocoEvaluator, evaluate_results
 from van_dense.evaluation.diagnosis import annotated_objects, arrived_objects, explain
 from van_dense.evaluation.ground_truth import annotation_rle, restrict, rle_to_json
 from van_dense.evaluation.results import Kind, Result
-from van_dense.structures import Batch, Prediction, Sample, collate
+from van_dense.structures import Batch, Prediction, Sample
 
 logger = logging.getLogger(__name__)
 
