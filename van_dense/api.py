@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from van_dense.backbones.weights import load_pretrained
 from van_dense.config import Config, load_config
 from van_dense.config.load import RawConfig, parse_override, validate
 from van_dense.data.collate import collate
@@ -24,6 +23,7 @@ from van_dense.engine.log import setup_logging
 from van_dense.models.dense_model import DenseModel
 from van_dense.structures import Instances, Prediction, Sample
 from van_dense.tasks import TASKS
+from van_dense.tasks.common import load_weights
 from van_dense.tasks.evaluation import Evaluation
 
 log = logging.getLogger(__name__)
@@ -261,16 +261,15 @@ def evaluate_weights(config: Config, *, output: str | Path) -> dict[str, float]:
         )
     accelerator, dataset = _validation_part(config)
     model = build_model(config, dataset.info)
-    report = load_pretrained(model.backbone, config.model.backbone.weights)
+    report = load_weights(model, config)
+    assert report is not None  # there are weights
     log.info("%s", report)
     if missing := report.random_head():
         raise ValueError(
             f"the weights {config.model.backbone.weights} do not fill the classifier of "
             f"{dataset.info.num_classes} classes: {', '.join(missing)}; train it first"
         )
-    return Evaluation(config, dataset, accelerator).run(
-        model.to(accelerator.device), Path(output)
-    )
+    return Evaluation(config, dataset, accelerator).run(model.to(accelerator.device), Path(output))
 
 
 def _validation_part(config: Config) -> tuple[Accelerator, DenseDataset]:

@@ -34,7 +34,7 @@ def regions_of_boxes(boxes: np.ndarray, size: Size, padding: float) -> np.ndarra
 
 
 def fit_aspect(sides: np.ndarray, size: Size) -> np.ndarray:
-    """Enlarge (..., 2) widths and heights until they have the aspect of (height, width) ``size``."""
+    """Enlarge (..., 2) widths and heights to the aspect of (height, width) ``size``."""
     aspect = size[1] / size[0]
     width = np.maximum(sides[..., 0], sides[..., 1] * aspect)
     return np.stack([width, width / aspect], axis=-1)

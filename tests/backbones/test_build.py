@@ -7,7 +7,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from van_dense.backbones.build import Backbone, build_backbone, resolve_norm_mode
+from van_dense.backbones.build import (
+    Backbone,
+    WholeModel,
+    build_backbone,
+    build_classifier,
+    resolve_norm_mode,
+)
 
 CHANNELS = {
     "van_b0": [32, 64, 160, 256],
@@ -249,3 +255,93 @@ def test_checkpointing_works_for_other_models() -> None:
 def test_a_model_without_checkpointing_says_so() -> None:
     with pytest.raises(ValueError, match="dla34 does not support it"):
         build_backbone("dla34", checkpointing=True)
+
+
+# ------------------------------------------------------------------------------------ classifiers
+
+# Tables 5, 7 and 8 of the paper, to the last parameter.
+PARAMETERS = {
+    ("van_b0", 1000): 4_105_800,
+    ("van_b1", 1000): 13_861_800,
+    ("van_b2", 1000): 26_578_472,
+    ("van_b3", 1000): 44_765_608,
+    ("van_b4", 1000): 60_283_176,
+    ("van_b5", 1000): 89_967_688,
+    ("van_b6", 1000): 199_829_416,
+    ("van_b4", 200): 60_283_176 - 800 * 513,
+    ("van_b4", 21841): 60_283_176 + 20_841 * 513,
+}
+
+
+def small_classifier(num_classes: int = 3) -> WholeModel:
+    torch.manual_seed(0)
+    options = {"embed_dims": (8, 8, 16, 16), "depths": (1, 1, 2, 1)}
+    return build_classifier("van_b0", num_classes, options=options)
+
+
+@pytest.mark.parametrize(("name", "num_classes"), PARAMETERS)
+def test_classifiers_have_the_parameters_of_the_paper(name: str, num_classes: int) -> None:
+    with torch.device("meta"):
+        model = build_classifier(name, num_classes)
+    assert sum(p.numel() for p in model.parameters()) == PARAMETERS[name, num_classes]
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "options"),
+    [
+        ("resnet18", (40, 70), {}),
+        ("swin_tiny_patch4_window7_224", (64, 96), {"depths": (1, 1, 1, 1)}),
+        ("vit_tiny_patch16_224", (32, 32), {"img_size": 32, "depth": 1}),
+    ],
+)
+def test_any_model_of_timm_classifies(name: str, size: tuple[int, int], options: Any) -> None:
+    model = build_classifier(name, 5, options=options).eval()
+    images = torch.randn(2, 3, *size)
+    with torch.no_grad():
+        logits = model(images)
+        torch.testing.assert_close(logits, model.body(images))
+    assert logits.shape == (2, 5) and model.num_classes == 5
+
+
+def test_keys_of_a_classifier_are_those_of_a_backbone_and_its_head() -> None:
+    assert set(small_classifier().state_dict()) == {
+        *small().state_dict(),
+        "body.head.weight",
+        "body.head.bias",
+    }
+
+
+def test_a_model_of_one_size_says_what_to_set() -> None:
+    model = build_classifier("vit_tiny_patch16_224", 5, options={"img_size": 32, "depth": 1})
+    with pytest.raises(ValueError, match=r"images of 48x32 .*data\.transforms\.size.*img_size"):
+        model(torch.randn(1, 3, 32, 48))
+
+
+def test_a_classifier_is_frozen_as_a_backbone_is() -> None:
+    model = small_classifier()
+    model.adapt(norm_mode="frozen", freeze_stages=3, checkpointing=True)
+    model.train()
+    assert {name.split(".")[1] for name in trained(model)} == {
+        "patch_embed4",
+        "block4",
+        "norm4",
+        "head",
+    }
+    assert not any(isinstance(m, nn.BatchNorm2d) and m.training for m in model.modules())
+    assert model.body.block4.grad_checkpointing
+    model(torch.randn(2, 3, 64, 64)).sum().backward()
+    assert model.body.head.weight.grad is not None
+
+
+def test_a_classifier_without_such_stages_cannot_freeze_them() -> None:
+    model = build_classifier("vit_tiny_patch16_224", 5, options={"img_size": 32, "depth": 1})
+    with pytest.raises(ValueError, match=r"strides \[16\], but \[4, 8, 32\]"):
+        model.adapt(norm_mode="auto", freeze_stages=1, checkpointing=False)
+
+
+def test_a_classifier_takes_the_options_of_its_model() -> None:
+    model = build_classifier("van_b0", 3, drop_path=0.1, options={"norm_eps": 1e-5})
+    assert model.body.norm2.eps == 1e-5
+    assert model.body.block4[1].drop_path.drop_prob == pytest.approx(0.1)
+    with pytest.raises(ValueError, match=r"'van_b7'.*'van_b6'"):
+        build_classifier("van_b7", 3)

@@ -8,8 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from van_dense.backbones import download
-from van_dense.backbones.download import PUBLISHED, DownloadError, Published, fetch_weights
+from van_dense.backbones.download import (
+    IMAGENET,
+    PUBLISHED,
+    DownloadError,
+    Published,
+    fetch_weights,
+)
 
 CONTENT = bytes(range(256)) * 400
 DIGEST = hashlib.sha256(CONTENT).hexdigest()[:8]
@@ -54,7 +59,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         "short": "short/van.pth",
         "plain": "plain/van.pth",
     }.items():
-        monkeypatch.setitem(PUBLISHED, name, Published(f"{address}/{path}", ""))
+        monkeypatch.setitem(PUBLISHED, name, Published(f"{address}/{path}", IMAGENET))
     yield address
     httpd.shutdown()
     httpd.server_close()
@@ -65,6 +70,19 @@ def test_a_local_file_is_taken_as_it_is(tmp_path: Path) -> None:
     file.write_bytes(b"x")
     assert fetch_weights(file) == file
     assert fetch_weights(str(file)) == file
+
+
+def test_of_a_run_the_best_checkpoint_is_taken_then_the_last(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    for name in ("step_00000005.pt", "step_00000100.pt", "best.pt"):
+        (folder / name).write_bytes(b"x")
+        assert fetch_weights(tmp_path) == folder / name
+
+
+def test_a_folder_without_checkpoints_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"has no checkpoint .*best\.pt or step_\*\.pt"):
+        fetch_weights(str(tmp_path))
 
 
 def test_an_unknown_name_gets_the_nearest_ones() -> None:
@@ -126,7 +144,7 @@ def test_another_hash_than_the_name_says_is_refused(server: str, tmp_path: Path)
 def test_without_network_the_message_says_where_to_put_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(PUBLISHED, "away", Published("http://127.0.0.1:9/van.pth", ""))
+    monkeypatch.setitem(PUBLISHED, "away", Published("http://127.0.0.1:9/van.pth", IMAGENET))
     with pytest.raises(
         DownloadError, match=r"http://127\.0\.0\.1:9/van\.pth.*put it at .*van\.pth"
     ):
@@ -138,7 +156,16 @@ def test_published_names_say_size_and_data_set() -> None:
         PUBLISHED
     )
     for published in PUBLISHED.values():
-        assert published.url.startswith("https://") and published.normalization
+        assert published.url.startswith("https://")
     hashed = PUBLISHED["van_b0_in1k_mmpretrain"].url
     assert hashed.endswith("-385941af.pth")
-    assert download._HALF in PUBLISHED["van_b4_in1k"].normalization
+
+
+def test_weights_of_1k_and_22k_expect_other_statistics() -> None:
+    """The 1K ones 127.5 of 255, as VAN-Classification and mmpretrain; the 22K ones ImageNet's."""
+    for name, published in PUBLISHED.items():
+        mean, std = published.normalization
+        if "in22k" in name:
+            assert (mean, std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+        else:
+            assert mean == std == (0.5, 0.5, 0.5)

@@ -11,9 +11,17 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import van_dense  # noqa: F401  (registers VAN)
-from van_dense.backbones.build import build_backbone
+from van_dense.backbones.build import build_backbone, build_classifier
+from van_dense.backbones.download import PUBLISHED
 from van_dense.backbones.layouts import LAYOUTS, from_official
-from van_dense.backbones.weights import load_backbone, load_pretrained, read_state, unwrap
+from van_dense.backbones.weights import (
+    LoadReport,
+    load_backbone,
+    load_pretrained,
+    read_state,
+    unwrap,
+)
+from van_dense.engine.checkpoint import best_path, checkpoint_path, save_checkpoint
 
 
 def randomized(model: nn.Module) -> nn.Module:
@@ -200,7 +208,7 @@ def test_a_config_names_a_file(tmp_path: Path, official: dict[str, Tensor]) -> N
 
 def test_a_config_asks_for_the_weights_of_timm(monkeypatch: pytest.MonkeyPatch) -> None:
     backbone = build_backbone("resnet18.a1_in1k")
-    published = randomized(timm.create_model("resnet18", num_classes=0))
+    published = randomized(timm.create_model("resnet18"))
     asked = {}
 
     def create_model(name: str, **options: object) -> nn.Module:
@@ -209,10 +217,147 @@ def test_a_config_asks_for_the_weights_of_timm(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(timm, "create_model", create_model)
     assert load_pretrained(backbone, "timm").coverage == 100
-    assert asked == {"resnet18.a1_in1k": {"pretrained": True, "num_classes": 0}}
+    # Another number of classes than the published one would make timm drop the classifier.
+    assert asked == {"resnet18.a1_in1k": {"pretrained": True, "num_classes": 1000}}
     torch.testing.assert_close(backbone.body.bn1.bias, published.bn1.bias)
 
 
 def test_weights_that_timm_lacks_are_refused() -> None:
     with pytest.raises(ValueError, match=r"timm cannot give weights for van_b5\.untrained"):
         load_pretrained(build_backbone("van_b5", options={"depths": (1, 1, 1, 1)}), "timm")
+
+
+# -------------------------------------------------------------------------- runs of this package
+
+TINY = {"embed_dims": (8, 8, 16, 16), "depths": (1, 1, 2, 1)}
+HALF = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
+
+
+def write_checkpoint(path: Path, model: nn.Module, ema: nn.Module | None = None, **config) -> Path:
+    """A checkpoint as the trainer writes it, of a model that holds ``model`` as its backbone."""
+
+    def state(backbone: nn.Module) -> dict[str, Tensor]:
+        whole = {f"backbone.{key}": value for key, value in backbone.state_dict().items()}
+        return {**whole, "other.weight": torch.zeros(3)}
+
+    content = {"model": state(model), "ema": None if ema is None else state(ema)}
+    optimizer = {"state": {0: {"exp_avg": torch.zeros(2)}}, "param_groups": []}
+    extra = {"step": 5, "optimizer": optimizer, "config": {"model": config}, "info": {}}
+    save_checkpoint(path, {**content, **extra})
+    return path
+
+
+@pytest.mark.parametrize("name", ["van_b0", "resnet18"])
+def test_a_classifier_trained_here_is_the_backbone_of_a_detector(name: str, tmp_path: Path) -> None:
+    options = TINY if name == "van_b0" else {}
+    source = randomized(build_classifier(name, 4, options=options))
+    write_checkpoint(best_path(tmp_path), source, **HALF)
+    backbone = build_backbone(name, options=options).eval()
+    report = load_pretrained(backbone, str(tmp_path))
+    assert (report.coverage, report.missing, report.random_head()) == (100, [], [])
+    own = backbone.state_dict()
+    torch.testing.assert_close(own, {key: source.state_dict()[key] for key in own})
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        c5 = source.body.forward_features(images)
+        torch.testing.assert_close(backbone(images)[-1], c5)
+
+
+def test_averaged_weights_come_first_and_raw_ones_where_there_are_none(tmp_path: Path) -> None:
+    raw, averaged = (build_classifier("van_b0", 4, options=TINY) for _ in range(2))
+    for ema, expected in ((averaged, averaged), (None, raw)):
+        path = write_checkpoint(tmp_path / "some.pt", raw, ema)
+        model = build_classifier("van_b0", 4, options=TINY)
+        assert load_pretrained(model, str(path)).random_head() == []
+        torch.testing.assert_close(model.state_dict(), expected.state_dict())
+
+
+def test_the_best_checkpoint_of_a_run_comes_first_then_the_last(tmp_path: Path) -> None:
+    models = {}
+    for path in (*(checkpoint_path(tmp_path, step) for step in (5, 20, 100)), best_path(tmp_path)):
+        models[path.name] = build_classifier("van_b0", 4, options=TINY)
+        write_checkpoint(path, models[path.name])
+        loaded = build_classifier("van_b0", 4, options=TINY)
+        load_pretrained(loaded, str(tmp_path))
+        torch.testing.assert_close(loaded.state_dict(), models[path.name].state_dict())
+
+
+def test_a_classifier_of_other_classes_starts_at_random_and_the_report_says_so(
+    official: dict[str, Tensor], tmp_path: Path
+) -> None:
+    torch.save(official, tmp_path / "van.pth")
+    same, other = build_classifier("van_b0", 1000), build_classifier("van_b0", 200)
+    report = load_pretrained(same, str(tmp_path / "van.pth"))
+    assert report.random_head() == [] and "random" not in str(report)
+    torch.testing.assert_close(dict(same.body.state_dict()), official)
+
+    before = other.body.head.weight.clone()
+    report = load_pretrained(other, str(tmp_path / "van.pth"))
+    assert report.random_head() == [
+        "head.weight reshaped (file (1000, 256), model (200, 256))",
+        "head.bias reshaped (file (1000,), model (200,))",
+    ]
+    assert "the classifier stays random" in str(report)
+    assert torch.equal(other.body.head.weight, before)
+    torch.testing.assert_close(other.body.norm4.weight, official["norm4.weight"])
+
+
+def test_a_file_without_a_classifier_leaves_it_random(
+    official: dict[str, Tensor], tmp_path: Path
+) -> None:
+    backbone = {key: value for key, value in official.items() if not key.startswith("head.")}
+    torch.save(backbone, tmp_path / "van.pth")
+    report = load_pretrained(build_classifier("van_b0", 1000), str(tmp_path / "van.pth"))
+    assert report.random_head() == ["head.weight missing", "head.bias missing"]
+    assert report.coverage == 100
+
+
+# -------------------------------------------------------------------------------- normalization
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+HALVES = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("van_b0_in1k", HALVES), ("van_b0_in1k_mmseg", HALVES), ("van_b4_in22k", IMAGENET)],
+)
+def test_published_files_expect_the_statistics_of_their_training(
+    name: str, expected: object, official: dict[str, Tensor], tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("van_dense.backbones.download._check_hash", lambda *_: None)
+    path = tmp_path / "van_dense" / PUBLISHED[name].url.rsplit("/", 1)[-1]
+    path.parent.mkdir()
+    torch.save({"state_dict": official}, path)
+    for source in (name, str(path)):
+        assert load_pretrained(build_backbone("van_b0"), source).normalization == expected
+
+
+def test_runs_expect_what_they_were_trained_with_and_other_files_say_nothing(
+    official: dict[str, Tensor], tmp_path: Path
+) -> None:
+    model = build_classifier("van_b0", 4, options=TINY)
+    classifier = write_checkpoint(tmp_path / "a.pt", model, **HALF)
+    detector = write_checkpoint(tmp_path / "b.pt", model)
+    assert load_pretrained(model, str(classifier)).normalization == HALVES
+    assert load_pretrained(model, str(detector)).normalization == IMAGENET
+    torch.save({"config": "of another program", "state_dict": official}, tmp_path / "c.pth")
+    report = load_pretrained(build_backbone("van_b0"), str(tmp_path / "c.pth"))
+    assert report.normalization is None and report.mismatch(*HALVES) is None
+
+
+def test_weights_of_timm_expect_what_timm_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone = build_backbone("resnet18.a1_in1k")
+    monkeypatch.setattr(timm, "create_model", lambda name, **_: backbone.body)
+    assert load_pretrained(backbone, "timm").normalization == IMAGENET
+
+
+def test_wrong_statistics_are_explained() -> None:
+    report = LoadReport("official", normalization=PUBLISHED["van_b0_in1k"].normalization)
+    assert report.mismatch((0.5, 0.5, 0.5), (127.5 / 255,) * 3) is None
+    text = report.mismatch(*IMAGENET)
+    assert text is not None
+    assert "expect images normalised with mean (0.5, 0.5, 0.5) and std (0.5, 0.5, 0.5)" in text
+    assert "model.mean is (0.485, 0.456, 0.406)" in text and "3 points" in text
+    assert report.mismatch(HALVES[0], IMAGENET[1]) is not None  # one of them is enough

@@ -33,6 +33,19 @@ SALIENCY = tuple(
     f"masks: {{root}}/duts/DUTS-{name}/DUTS-{name}-Mask}}"
     for split, name in (("train", "TR"), ("val", "TE"))
 )
+POSE = (
+    "data.train.images={root}/train2017",
+    "data.train.annotations={root}/annotations/person_keypoints_train2017.json",
+    "data.val.images={root}/val2017",
+    "data.val.annotations={root}/annotations/person_keypoints_val2017.json",
+    "data.transforms.size=[64, 64]",
+    "model.channels=[16, 16]",
+)
+CLASSIFICATION = (
+    "data.train={root}/classes/train",
+    "data.val={root}/classes/val",
+    "data.transforms={size: 64, resize: 72}",
+)
 # A detector that just began gives no score above the usual threshold.
 KINDS = {
     "detection-maskrcnn": (
@@ -56,6 +69,8 @@ KINDS = {
         ),
     ),
     "semantic-smp": ("semfpn_van_b0.yaml", (*SEMANTIC, "model.decoder={name: smp/Unet}")),
+    "pose-simple_baseline": ("pose_van_b0_256x192.yaml", POSE),
+    "classification-van": ("classify_van_b0_in1k.yaml", CLASSIFICATION),
     "saliency-edn": (
         "saliency_van_b1.yaml",
         (
@@ -70,7 +85,7 @@ KINDS = {
 @pytest.fixture(scope="session")
 def sample_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data") / "sample"
-    parts = ("instances", "ade", "duts")
+    parts = ("instances", "keypoints", "ade", "duts", "classes")
     write_sample_data(root, train_images=12, val_images=6, size=64, seed=3, parts=parts)
     return root
 

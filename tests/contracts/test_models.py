@@ -110,6 +110,9 @@ def test_results_are_in_original_pixels_whatever_the_shape(model, config, size):
     assert prediction.size == size and prediction.image_id == "x"
     found = prediction.instances
     if found is None:
+        if prediction.class_scores is not None:
+            assert prediction.class_scores.sum() == pytest.approx(1.0)
+            return
         (pixels,) = (m for m in (prediction.semantic, prediction.saliency) if m is not None)
         assert pixels.shape == size
         return
@@ -144,7 +147,7 @@ def test_one_image_is_predicted_the_same_alone_and_beside_one_of_its_size(model,
     model.eval()
     alone, pair = model.predict(collate(samples[:1]))[0], model.predict(collate(samples))[0]
     if alone.instances is None:
-        for name in ("semantic", "saliency"):
+        for name in ("semantic", "saliency", "class_scores"):
             a, b = getattr(alone, name), getattr(pair, name)
             assert (a is None) == (b is None)
             assert a is None or np.isclose(a, b, atol=1e-4).mean() > 0.999

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def test_ground_truth_given_as_prediction_is_perfect(make_config):
     dataset = task.build_dataset(config, "val")
     evaluator = task.evaluator_factory(dataset, config)()
     for i in range(len(dataset)):
-        prediction = Prediction.from_sample(dataset.raw(i))
+        prediction = Prediction.from_sample(dataset.raw(i), dataset.info.num_classes)
         found = prediction.instances
         if found is not None and found.crowd is not None:
             prediction = replace(prediction, instances=found[~found.crowd])
@@ -46,8 +47,12 @@ def test_a_run_leaves_everything_a_user_looks_for(make_config, tmp_path):
     folder = run / "eval" / "step_00000004"
     assert (folder / "pictures" / "overview.png").is_file()
     assert json.loads((folder / "metrics.json").read_text())
-    kept = {"detection": "predictions.json", "semantic": "confusion.csv"}.get(config.task)
-    assert kept is None or (folder / kept).is_file()
+    kept = {
+        "saliency": "curves.csv",
+        "semantic": "confusion.csv",
+        "classification": "confusion.csv",
+    }
+    assert (folder / kept.get(config.task, "predictions.json")).is_file()
 
     # The run folder alone is enough to evaluate and to predict.
     again = evaluate_run(run, checkpoint="last", output=tmp_path / "again")
@@ -77,10 +82,10 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(make_config, tmp_
 
 
 def test_the_plan_says_what_will_happen(make_config):
-    config = make_config("train.micro_batch=1")
+    config = make_config("train.batch_size=4", "train.micro_batch=2")
     text = plan_run(config)
     for words in (
-        "2 images a step = 1 process(es) x 2 forward pass(es) x 1 images",
+        "4 images a step = 1 process(es) x 2 forward pass(es) x 2 images",
         "learning rate:",
         "4 steps",
         "norm mode:",
@@ -89,7 +94,13 @@ def test_the_plan_says_what_will_happen(make_config):
         "parameters",
     ):
         assert words in text
-    category = {"detection": "4 -> 2 box", "semantic": "3 -> 2 box", "saliency": "255 -> 0 salient"}
+    category = {
+        "detection": "4 -> 2 box",
+        "semantic": "3 -> 2 box",
+        "saliency": "255 -> 0 salient",
+        "pose": "1 -> 0 person",
+        "classification": "0 -> 0 ball",
+    }
     assert category[config.task] in text
 
 
@@ -121,13 +132,15 @@ def test_a_wrong_id_map_is_named_before_training(make_config, tmp_path, monkeypa
 def test_a_corrupt_image_is_skipped_counted_and_does_not_stop_training(
     make_config, tmp_path, caplog
 ):
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for path in Path(make_config().data.train.images).iterdir():
-        (folder / path.name).write_bytes(path.read_bytes())
-    victim = sorted(folder.iterdir())[0]
+    train = make_config().data.train
+    key, images = (
+        ("data.train", train) if isinstance(train, str) else ("data.train.images", train.images)
+    )
+    folder = Path(shutil.copytree(images, tmp_path / "images"))
+    first = TASKS[make_config().task].build_dataset(make_config(), "train").raw(0).path
+    victim = folder / Path(first).relative_to(images)
     victim.write_bytes(victim.read_bytes()[:200])
-    config = make_config(f"data.train.images={folder}", "data.max_bad_share=0.5", "train.steps=8")
+    config = make_config(f"{key}={folder}", "data.max_bad_share=0.5", "train.steps=8")
     with caplog.at_level(logging.WARNING):
         assert train_run(config, tmp_path / "run").step == 8
     lines = [r.message for r in caplog.records if victim.name in r.getMessage()]

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from coco_folder import SQUARE, annotation, coco_data, write_coco, write_image
+from person_folder import person, write_persons
 from PIL import Image
 
 from van_dense.data.check import CocoPart, Problem, Report, YoloPart, check_dataset
 from van_dense.data.coco import CocoDataset
+from van_dense.data.coco_json import Skeleton
 from van_dense.data.quarantine import Quarantine, part_key
 from van_dense.data.yolo import YoloDataset
 
@@ -356,3 +358,48 @@ def test_broken_lines_and_images_of_a_yolo_folder_are_found_and_quarantined(
 def test_a_wrong_yolo_folder_is_one_problem(tmp_path: Path) -> None:
     (problem,) = check_dataset([YoloPart(str(tmp_path), "train")]).problems
     assert problem.severity == "error" and "data.yaml" in problem.file
+
+
+# --------------------------------------------------------------------------------- keypoints
+
+
+def check_poses(root: Path, records: list[dict[str, Any]], **options: Any) -> Report:
+    images, file = write_persons(root, records)
+    return check_dataset([CocoPart("train", str(images), str(file), poses=True, **options)])
+
+
+def test_sound_poses_are_counted(tmp_path: Path) -> None:
+    unseen = person(2, 2, keypoints=[0] * 9, num_keypoints=0, bbox=[1, 1, 5, 5])
+    report = check_poses(tmp_path, [person(1), unseen])
+    assert [problem.severity for problem in report.problems] == ["info"]
+    assert "1 of 2 annotations have a labelled keypoint" in report.problems[0].what
+
+
+@pytest.mark.parametrize(
+    ("changes", "severity", "what"),
+    [
+        ({"keypoints": [1, 1, 2]}, "error", "not 3 times x, y and visibility"),
+        ({"keypoints": [99, 10, 2, 20, 12, 2, 5, 30, 1]}, "warning", r"1 labelled .*64x64.*99"),
+        ({"num_keypoints": 2}, "warning", "num_keypoints says 2, but 3 keypoints"),
+    ],
+)
+def test_doubtful_keypoints_are_named(tmp_path: Path, changes, severity, what) -> None:
+    report = check_poses(tmp_path, [person(1), person(2, 2, **changes)])
+    (problem,) = found(report, severity)
+    assert re.search(what, problem.what) and "annotations[1] (id 2)" in problem.where
+
+
+def test_a_file_without_any_pose_is_an_error_for_a_pose_model(tmp_path: Path) -> None:
+    unseen = person(1, keypoints=[0] * 9, num_keypoints=0)
+    assert "0 of 1 annotations" in found(check_poses(tmp_path, [unseen]), "error")[0].what
+    images, file = write_coco(tmp_path / "boxes", coco_data([annotation(1)]))
+    report = check_dataset([CocoPart("train", str(images), str(file), poses=True)])
+    assert "no category names keypoints" in found(report, "error")[0].what
+
+
+def test_masks_of_poses_are_not_looked_at_and_a_skeleton_may_be_given(tmp_path: Path) -> None:
+    broken = person(1, segmentation=[[1, 2]])
+    assert check_poses(tmp_path, [broken]).num_errors == 0
+    other = Skeleton(("nose", "hand"))
+    report = check_poses(tmp_path, [person(1)], skeleton=other)
+    assert "not 2 times x, y" in found(report, "error")[0].what

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from van_dense.data.dataset import ReadError
-from van_dense.data.image import image_size, read_image
+from van_dense.data.image import image_size, read_image, read_reduced
 
 RED, BLUE = (250, 5, 5), (5, 5, 250)
 
@@ -204,3 +204,41 @@ def test_random_damage_never_escapes_as_another_exception(tmp_path: Path) -> Non
                     read(path)
                 except ReadError as error:
                     assert str(path) in str(error)
+
+
+def smooth_jpeg(path: Path, width: int, height: int, **options) -> None:
+    """A ramp of red from left to right and of green from top to bottom."""
+    pixels = np.zeros((height, width, 3), dtype=np.uint8)
+    pixels[..., 0] = np.linspace(0, 255, width)
+    pixels[..., 1] = np.linspace(0, 255, height)[:, None]
+    Image.fromarray(pixels).save(path, quality=95, **options)
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8])
+def test_a_jpeg_is_read_at_a_fraction_of_its_size(tmp_path: Path, factor: int) -> None:
+    smooth_jpeg(tmp_path / "a.jpg", 203, 101)
+    image, size, applied = read_reduced(tmp_path / "a.jpg", factor)
+    assert (size, applied) == ((101, 203), factor)
+    assert image.shape == (-(-101 // factor), -(-203 // factor), 3) and image.dtype == np.uint8
+    # Pixel i covers stored pixels i f to (i + 1) f, so it shows their mean.
+    whole = read_image(tmp_path / "a.jpg").astype(int)
+    inner = slice(0, 96 // factor)
+    means = whole[:96, :96].reshape(96 // factor, factor, 96 // factor, factor, 3).mean((1, 3))
+    assert np.abs(image[inner, inner] - means).max() < 6
+
+
+@pytest.mark.parametrize("orientation", [2, 3, 6])
+def test_rotated_jpegs_and_other_formats_are_read_in_full(tmp_path: Path, orientation: int) -> None:
+    smooth_jpeg(tmp_path / "a.jpg", 80, 40, exif=with_orientation(orientation))
+    left_right().save(tmp_path / "a.png")
+    for name in ("a.jpg", "a.png"):
+        image, size, applied = read_reduced(tmp_path / name, 4)
+        assert applied == 1 and size == image.shape[:2]
+        assert np.array_equal(image, read_image(tmp_path / name))
+
+
+def test_a_truncated_jpeg_is_refused_at_any_size(tmp_path: Path) -> None:
+    data = noise_jpeg(tmp_path / "a.jpg")
+    (tmp_path / "a.jpg").write_bytes(data[: len(data) // 2])
+    with pytest.raises(ReadError, match=r"a\.jpg: broken image"):
+        read_reduced(tmp_path / "a.jpg", 2)

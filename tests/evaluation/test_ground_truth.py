@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from van_dense.data.dataset import ReadError
+from van_dense.data.dataset import FirstImages, ReadError
 from van_dense.dataset_info import DatasetInfo
 from van_dense.evaluation.ground_truth import annotation_rle, coco_ground_truth, restrict
 from van_dense.structures import Sample, Size, decode_masks
@@ -78,6 +78,25 @@ def test_an_id_that_the_file_lacks_is_refused():
     dataset.ids = (1, 4)
     with pytest.raises(ValueError, match=r"1 image ids are not in its annotation file, .*\[4\]"):
         coco_ground_truth(dataset)
+
+
+def test_the_annotations_inside_of_wrapped_data_sets_are_found_and_restricted():
+    truth = coco_ground_truth(FirstImages(FirstImages(Official(), 2), 1))
+    assert [image["id"] for image in truth["images"]] == [1]
+    assert truth["annotations"] == [OFFICIAL["annotations"][0]]
+
+
+def test_a_wrapper_that_has_annotations_itself_is_asked_first():
+    class Renamed(FirstImages):
+        def coco_dict(self) -> dict:
+            return {**OFFICIAL, "categories": []}
+
+    assert coco_ground_truth(Renamed(Official(), 1))["categories"] == []
+
+
+def test_a_wrapper_around_pictures_alone_is_read_itself():
+    truth = coco_ground_truth(FirstImages(Boxes(), 1))
+    assert [image["id"] for image in truth["images"]] == ["0.png"]
 
 
 def test_other_data_sets_are_read_once_and_converted():

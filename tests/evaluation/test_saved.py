@@ -1,12 +1,21 @@
 """Predictions that any program saved are scored in one call; tools/eval_net.py is its command."""
 
 import json
+import math
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from van_dense.evaluation.saved import MapSettings, score_maps, score_results
+from van_dense.data.coco_json import COCO_SIGMAS
+from van_dense.evaluation.saved import (
+    MapSettings,
+    score,
+    score_keypoints,
+    score_maps,
+    score_results,
+    skeleton_of,
+)
 
 
 def test_settings_are_taken_from_a_data_section_and_the_rest_of_it_is_left():
@@ -28,6 +37,95 @@ def test_coco_results_are_scored_with_a_line_that_counts_them(tmp_path):
     scores = score_results(*files, "bbox", "faster")
     assert scores.metrics["bbox/AP"] == scores.per_class["bbox"]["cat"]["AP"] == 1
     assert scores.summary.startswith("1 results in 1 of 2 images")
+
+
+# ------------------------------------------------------------------------------ keypoints
+
+
+def write_poses(tmp_path, names: list[str], moved: float, *, named: bool = True) -> tuple[str, str]:
+    """One person with all joints labelled on a diagonal, found but for the last joint."""
+    pose = {"image_id": 1, "category_id": 3}
+    points = np.array([[10 + 5 * k, 20 + 5 * k, 2] for k in range(len(names))], dtype=float)
+    person = {
+        "id": 1,
+        **pose,
+        "keypoints": points.flatten().tolist(),
+        "bbox": [10, 20, 100, 100],
+        "area": 6000,
+    }
+    category = {"id": 3, "name": "being"} | ({"keypoints": names} if named else {})
+    truth = {
+        "images": [{"id": 1, "height": 200, "width": 200, "file_name": "1.png"}],
+        "annotations": [person],
+        "categories": [category],
+    }
+    points[-1, 0] += moved
+    found = [{**pose, "score": 0.5, "keypoints": points.flatten().tolist()}]
+    (tmp_path / "gt.json").write_text(json.dumps(truth))
+    (tmp_path / "results.json").write_text(json.dumps(found))
+    return str(tmp_path / "results.json"), str(tmp_path / "gt.json")
+
+
+def test_the_poses_of_coco_need_no_settings(tmp_path):
+    files = write_poses(tmp_path, list(COCO_SIGMAS), moved=30)
+    scores = score_keypoints(*files)
+    assert scores.metrics["keypoints/AP50"] == scores.metrics["pck/PCKh@0.5"] * 17 / 16 == 1
+    assert scores.metrics["pck/PCK@0.2"] == pytest.approx(16 / 17)
+    assert scores.per_class["keypoints"]["being"]["AP50"] == 1
+    assert scores.per_class["pck"]["right_ankle"] == {
+        "PCK@0.2": 0,
+        "PCKh@0.5": 0,
+        "error": pytest.approx(0.3),
+        "count": 1,
+    }
+    assert scores.summary.startswith("1 results in 1 of 1 images")
+
+
+@pytest.mark.parametrize("backend", ["faster", "pycocotools"])
+def test_other_poses_are_scored_with_the_sigmas_of_their_skeleton(tmp_path, backend):
+    names = ["nose", "paw"]
+    files = write_poses(tmp_path, names, moved=10, named=False)
+    for sigma in (0.01, 0.1):
+        # OKS of a joint 10 px off: exp(-10**2 / (2 * 6000 * (2 sigma)**2)); the other one has 1.
+        oks = (1 + math.exp(-100 / (2 * 6000 * 4 * sigma**2))) / 2
+        data = {"skeleton": {"keypoints": names, "sigmas": [sigma, sigma], "head": names}}
+        scores = score(*files, kind="keypoints", data=data, backend=backend, folder=tmp_path)
+        passed = sum(oks >= threshold for threshold in np.arange(0.5, 1, 0.05))
+        assert scores.metrics["keypoints/AP"] == pytest.approx(passed / 10)
+        assert scores.metrics["pck/PCKh@0.5"] == 0.5
+    assert passed > 5
+
+
+def test_a_skeleton_without_a_head_has_no_pckh(tmp_path):
+    files = write_poses(tmp_path, ["nose", "paw"], moved=0)
+    data = {"skeleton": {"keypoints": ["nose", "paw"], "sigmas": [0.1, 0.1]}}
+    scores = score(*files, kind="keypoints", data=data, folder=tmp_path)
+    assert [name for name in scores.metrics if name.startswith("pck")] == ["pck/PCK@0.2"]
+
+
+def test_a_file_with_other_joints_than_the_skeleton_is_refused(tmp_path):
+    files = write_poses(tmp_path, ["nose", "neck", "paw"], moved=0, named=False)
+    skeleton = skeleton_of({"skeleton": {"keypoints": ["nose", "paw"], "sigmas": [0.1, 0.1]}})
+    with pytest.raises(ValueError, match=r"gt.json: annotation 0 .* has 3 joints, data set 'gt' 2"):
+        score_keypoints(*files, skeleton=skeleton)
+
+
+def test_a_record_with_other_joints_than_the_annotations_is_named(tmp_path):
+    found, truth = write_poses(tmp_path, list(COCO_SIGMAS), moved=0)
+    records = json.loads((tmp_path / "results.json").read_text())
+    records.append({**records[0], "keypoints": [1, 2, 1]})
+    (tmp_path / "results.json").write_text(json.dumps(records))
+    with pytest.raises(ValueError, match=r"results.json: record 1 .* has 1 joints, .* 17"):
+        score_keypoints(found, truth)
+
+
+@pytest.mark.parametrize("given", [{"sigmas": [0.1]}, {"keypoints": ["a"], "joints": 3}, ["a"]])
+def test_something_else_than_a_skeleton_is_refused(given):
+    with pytest.raises(ValueError, match=r"data\.skeleton must have keypoints, and nothing but"):
+        skeleton_of({"skeleton": given})
+
+
+# ------------------------------------------------------------------------------------ maps
 
 
 @pytest.fixture

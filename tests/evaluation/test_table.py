@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from van_dense.evaluation import coco, saliency, semantic
+from van_dense.evaluation import classification, coco, pose, saliency, semantic
 from van_dense.evaluation.table import (
     MEANING,
     format_metrics,
@@ -39,8 +39,35 @@ def test_saliency_metrics_are_fractions_and_both_protocols_are_columns():
 
 
 def test_every_metric_has_a_row():
-    measured = {name.split("/")[1] for name in (*semantic.METRICS, *saliency.METRICS)}
-    assert measured | {*coco.DETECTION_METRICS, *coco.KEYPOINT_METRICS} == set(MEANING)
+    tasks = (semantic, saliency, pose, classification)
+    measured = {name.split("/")[1] for task in tasks for name in task.METRICS}
+    assert measured | set(coco.DETECTION_METRICS) == set(MEANING)
+
+
+def test_types_without_a_common_metric_have_tables_of_their_own():
+    text = format_metrics({"keypoints/AP": 0.5, "pck/PCK@0.2": 0.75, "keypoints/AR": 0.6})
+    first, ap, ar, second, pck = rows(text)
+    assert first[:2] == ["metric, %", "keypoints"] and [ap[0], ar[0]] == ["AP", "AR"]
+    assert second[:2] == ["metric, %", "pck"] and pck[:2] == ["PCK@0.2", "75.0"]
+
+
+def test_types_with_other_rows_have_tables_of_their_own():
+    joints = {"paw": {"PCK@0.2": 0.5, "count": 12.0}, "hand": {"PCK@0.2": 0.75, "count": 3.0}}
+    assert rows(format_per_class({"keypoints": {"hand": {"AP": 0.2}}, "pck": joints})) == [
+        ["class", "keypoints AP"],
+        ["hand", "20.0"],
+        ["joint", "pck PCK@0.2", "pck count"],
+        ["hand", "75.0", "3"],
+        ["paw", "50.0", "12"],
+    ]
+
+
+def test_types_with_the_same_rows_share_a_table():
+    table = {"bbox": {"cat": {"AP": 0.2}}, "segm": {"cat": {"AP": 0.1}}}
+    assert rows(format_per_class(table)) == [
+        ["class", "bbox AP", "segm AP"],
+        ["cat", "20.0", "10.0"],
+    ]
 
 
 def test_classes_are_sorted_by_ap_and_those_without_objects_come_last():

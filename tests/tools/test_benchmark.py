@@ -13,20 +13,23 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from PIL import Image
 from torch import Tensor, nn
 
 from van_dense.backbones.build import build_backbone
-from van_dense.benchmark import evaluation, trainer
+from van_dense.benchmark import evaluation, loader, trainer
 from van_dense.benchmark.backbone import largest_difference, measure_backbone
 from van_dense.benchmark.clock import compare, peak_bytes, time_in_turn
 from van_dense.benchmark.eager_van import EagerVAN
 from van_dense.benchmark.loader import measure_loader
 from van_dense.benchmark.machine import shareable_command
 from van_dense.config import load_config
+from van_dense.data.image import read_reduced
+from van_dense.data.loader import LoaderPlan
 from van_dense.data.sample_data import write_sample_data
 from van_dense.engine.job import Job, TrainResult
 from van_dense.engine.trainer import train
-from van_dense.structures import Batch
+from van_dense.structures import Batch, Sample
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEC = importlib.util.spec_from_file_location("benchmark", ROOT / "tools" / "benchmark.py")
@@ -78,7 +81,9 @@ def test_one_run_measures_everything_and_writes_it(arguments, tmp_path, capsys):
     assert str(tmp_path.parent) not in output.read_text()
 
     alone = result["loader"]["one_process"]
-    assert set(alone["ms_per_image"]) == {"decode", "annotations", "transform", "collate"}
+    stages = {"decode", "annotations", "transform", "collate", "decode_in_full"}
+    assert set(alone["ms_per_image"]) == stages
+    assert alone["images_read_at_reduced_scale"] == 0
     assert alone["images_per_s"]["median"] > alone["images_per_s_with_collate"]["median"] > 0
     assert result["loader"]["through_workers"]["workers"] == 0
     assert result["loader"]["annotations"] == ["boxes", "masks"]
@@ -177,6 +182,67 @@ def test_the_loader_of_map_tasks_is_measured_as_well(project, annotation, tmp_pa
     assert result["images"] == 4 and result["input_size"] == (64, 64)
     assert result["one_process"]["images_per_s_with_collate"]["median"] > 0
     assert result["through_workers"]["images_per_s_of_a_worker"]["median"] > 0
+
+
+@pytest.mark.parametrize(
+    ("project", "annotations", "size"),
+    [
+        ("pose_van_b0_256x192", ["boxes", "keypoints"], (96, 64)),
+        ("classify_van_b0_in1k", ["label"], (48, 48)),
+    ],
+)
+def test_the_loader_of_persons_and_classes_is_measured_as_well(
+    project, annotations, size, tmp_path
+):
+    root = tmp_path / "data"
+    sample = {"train_images": 4, "val_images": 1, "size": 64, "seed": 3, "root": f"{root}"}
+    overrides = [*(f"data.sample.{k}={v}" for k, v in sample.items()), "data.workers=0"]
+    if annotations == ["label"]:
+        overrides += [f"data.{part}={root}/classes/{part}" for part in ("train", "val")]
+        overrides += ["data.transforms={size: 48, resize: 56}", "train.batch_size=2"]
+    else:
+        names = f"{root}/annotations/person_keypoints_train2017.json"
+        overrides += [f"data.train.images={root}/train2017", f"data.train.annotations={names}"]
+        overrides += ["data.transforms={size: [96, 64]}", "train.batch_size=2"]
+    config = load_config(ROOT / "projects" / f"{project}.yaml", overrides, sample=True)
+    result = measure_loader(config, rounds=1)
+    assert result["annotations"] == annotations
+    assert result["images"] >= 4 and result["input_size"] == size
+    assert result["one_process"]["images_per_s"]["median"] > 0
+
+
+def test_files_read_at_a_reduced_scale_are_decoded_as_they_were_read_and_in_full(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / "photo.jpg"
+    Image.new("RGB", (400, 301)).save(path)
+    decoded = []
+    monkeypatch.setattr(loader, "read_reduced", lambda _, factor: decoded.append(factor))
+    monkeypatch.setattr(loader, "read_image", lambda _: decoded.append("in full"))
+
+    class Persons:
+        """Every second image is read at a quarter of its size."""
+
+        def __len__(self):
+            return 4
+
+        def raw(self, index):
+            image, size, _ = read_reduced(path, (1, 4)[index % 2])
+            return Sample(image, index, str(path), size, label=0)
+
+    def small(sample, rng):
+        return replace(sample, image=sample.image[:32, :32])
+
+    result = loader._in_process(Persons(), small, LoaderPlan(2, 2), rounds=1)
+    assert result["images_read_at_reduced_scale"] == 0.5
+    assert decoded == [1, 4, "in full"] * 4  # two pairs, and once more to warm up
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4, 8])
+@pytest.mark.parametrize("size", [(800, 601), (33, 97), (64, 64)])
+def test_the_reduction_of_an_image_is_told_by_its_sizes(factor, size):
+    reduced = np.zeros((-(-size[0] // factor), -(-size[1] // factor), 3), np.uint8)
+    assert loader.reduction(Sample(reduced, 0, "x.jpg", size)) == factor
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="turns of several steps draw other numbers")

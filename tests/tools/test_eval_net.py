@@ -72,11 +72,17 @@ def test_a_missing_file_is_named(files, tmp_path, capsys, missing):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give either a run folder, or --predictions"),
-        (["run", "--predictions", "r.json"], "give either a run folder, or --predictions"),
+        ([], "give either a run folder, or --predictions, or --config"),
+        (["run", "--predictions", "r.json"], "give either a run folder"),
+        (["--config", "p.yaml", "--predictions", "r.json"], "give either a run folder"),
+        (["--config", "p.yaml", "--data", "d.yaml"], "--data belongs to a run"),
+        (
+            [*"--predictions r.json --annotations a.json --type bbox --data d.yaml".split()],
+            "--data belongs to a run, or to --type keypoints",
+        ),
         (["--predictions", "r.json", "--type", "bbox"], "needs --annotations and --type"),
         (["--predictions", "r.json", "--annotations", "a.json"], "needs --annotations and --type"),
-        (["run", "--label-map", "1 -> 0"], "--label-map, --data and the patterns belong"),
+        (["run", "--label-map", "1 -> 0"], "--label-map and the patterns belong"),
     ],
 )
 def test_incomplete_arguments_are_explained(arguments, message, capsys):
@@ -98,8 +104,13 @@ def api(monkeypatch) -> list[dict]:
         save_metrics(options["output"] / "metrics.json", metrics, {"bbox": {"cat": {"AP": 0.25}}})
         return metrics
 
+    def evaluate_weights(config: dict, *, output: Path) -> dict[str, float]:
+        return evaluate_run(Path("none"), config=config, output=output)
+
     stand_in = types.ModuleType("van_dense.api")
     stand_in.evaluate_run = evaluate_run
+    stand_in.evaluate_weights = evaluate_weights
+    stand_in.load_config = lambda path, overrides: {"path": path, "overrides": overrides}
     monkeypatch.setitem(sys.modules, "van_dense.api", stand_in)
     return calls
 
@@ -131,6 +142,38 @@ def test_a_run_is_evaluated_into_the_folder_asked_for(api, tmp_path):
 def test_data_fragments_are_laid_over_the_config_of_a_run(api, tmp_path):
     assert eval_net.main([str(tmp_path), "--data", "a.yaml", "--data", "b.yaml", "seed=1"]) == 0
     assert (api[0]["fragments"], api[0]["overrides"]) == (["a.yaml", "b.yaml"], ["seed=1"])
+
+
+def test_the_weights_of_a_project_are_evaluated(api, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert eval_net.main(["--config", "projects/van.yaml", "seed=1", "data.val=here"]) == 0
+    config = {"path": "projects/van.yaml", "overrides": ["seed=1", "data.val=here"]}
+    output = Path("runs/van/eval/weights")
+    assert api == [{"run": Path("none"), "config": config, "output": output}]
+    assert str(output / "metrics.json") in capsys.readouterr().out
+    assert eval_net.main(["--config", "projects/van.yaml", "--output", "there"]) == 0
+    assert api[1]["output"] == Path("there") and api[1]["config"]["overrides"] == []
+
+
+# ------------------------------------------------------------------------------ keypoints
+
+
+def test_saved_poses_are_scored_with_the_skeleton_of_a_fragment(tmp_path, capsys):
+    pose = {"image_id": 1, "category_id": 7, "keypoints": [5, 5, 2, 30, 40, 2]}
+    annotation = {**TRUTH["annotations"][0], **pose}
+    (tmp_path / "gt.json").write_text(json.dumps({**TRUTH, "annotations": [annotation]}))
+    (tmp_path / "results.json").write_text(json.dumps([{**pose, "score": 1}]))
+    (tmp_path / "data.yaml").write_text(
+        "data: {name: cats, skeleton: {keypoints: [nose, paw], sigmas: [0.1, 0.1]}}"
+    )
+    files = [str(tmp_path / name) for name in ("results.json", "gt.json", "data.yaml")]
+    arguments = ["--predictions", files[0], "--annotations", files[1], "--data", files[2]]
+    assert eval_net.main([*arguments, "--type", "keypoints"]) == 0
+    printed = capsys.readouterr().out
+    assert "PCK@0.2" in printed and "nose" in printed and "cat" in printed
+    written = json.loads((tmp_path / "metrics_keypoints.json").read_text())
+    assert written["metrics"]["keypoints/AP"] == written["metrics"]["pck/PCK@0.2"] == 1
+    assert list(written["per_class"]["pck"]) == ["nose", "paw"]
 
 
 # -------------------------------------------------------------------------- folders of maps

@@ -1,4 +1,4 @@
-"""A confusion matrix is drawn for two classes as for 150, and for classes that never occur."""
+"""A confusion matrix is drawn for two classes as for 1000, and for classes that never occur."""
 
 import sys
 
@@ -66,6 +66,46 @@ def test_of_many_classes_the_largest_confusions_are_listed(tmp_path, texts):
     confusion[3, 8] = 40
     plot_confusion(confusion, [f"class {i}" for i in range(40)], tmp_path / "confusion.png")
     assert " 40.0 %  class 3 → class 8" in texts
+
+
+def test_images_have_an_accuracy_instead_of_an_iou(tmp_path, texts):
+    confusion = np.array([[3, 1, 0], [2, 8, 0]])
+    path = tmp_path / "confusion.png"
+    plot_confusion(confusion, ["001.Rusty_Blackbird", "n01440764"], path, counted="images")
+    # 3 / 4 and 8 / 10
+    assert {"75.0", "80.0", "accuracy, %, mean 77.5", "share of the true images, %"} <= set(texts)
+    assert {"Rusty Blackbird", "tench, Tinca tinca"} <= set(texts)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_class_without_images_has_no_accuracy(tmp_path, texts):
+    path = tmp_path / "confusion.png"
+    plot_confusion(np.array([[4, 0, 0], [0, 0, 0]]), ["ant", "bee"], path, counted="images")
+    assert "none" in texts
+    assert "accuracy, %, mean 100.0" in texts
+
+
+def test_a_thousand_classes_fit_on_a_screen_and_only_confusions_are_named(tmp_path, texts):
+    confusion = np.eye(1000, 1001, dtype=np.int64) * 3
+    confusion[3, 8] = 2
+    path = tmp_path / "confusion.png"
+    plot_confusion(confusion, [f"class {i}" for i in range(1000)], path, counted="images")
+    assert " 40.0 %  class 3 → class 8" in texts
+    assert not {"class 3", "class 8"} & set(texts)
+    with Image.open(path) as picture:
+        assert max(picture.size) <= 2400
+
+
+def test_a_single_confusion_among_a_thousand_classes_is_seen(tmp_path):
+    names = [f"class {i}" for i in range(1000)]
+    files = tmp_path / "right.png", tmp_path / "wrong.png"
+    confusion = np.eye(1000, 1001, dtype=np.int64) * 50
+    plot_confusion(confusion, names, files[0])
+    confusion[100, 800] = 1
+    plot_confusion(confusion, names, files[1])
+    right, wrong = (np.asarray(Image.open(file).convert("L")).astype(int) for file in files)
+    inside = (slice(60, 500), slice(600, 1100))  # around column 800 of the matrix
+    assert np.abs(right - wrong)[inside].max() > 40
 
 
 def test_largest_confusions_leave_out_the_diagonal_zeros_and_empty_rows():

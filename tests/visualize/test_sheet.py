@@ -12,6 +12,8 @@ from PIL import Image, ImageDraw
 from van_dense.data.dataset import ReadError
 from van_dense.dataset_info import DatasetInfo
 from van_dense.structures import Instances, Prediction, Sample
+from van_dense.visualize.classes import RIGHT, WRONG
+from van_dense.visualize.keypoints import SIDE_COLORS
 from van_dense.visualize.sheet import choose_samples, comparison, save_comparisons
 
 INFO = DatasetInfo("shapes", ("disk", "square"), (1, 2))
@@ -236,3 +238,84 @@ def test_a_prediction_of_another_task_than_the_truth_is_refused():
     found = Prediction("val/0", sample.size, semantic=np.zeros(sample.size, np.uint8))
     with pytest.raises(ValueError, match="semantic"):
         comparison(sample.image, Prediction.from_sample(sample), found, INFO, title="0.jpg")
+
+
+class Classes(Scenes):
+    """The same images with a class each: 0, 1, 0, 1 and so on; the ids in the files start at 1."""
+
+    def raw(self, index):
+        return replace(super().raw(index), boxes=None, masks=None, label=index % 2)
+
+
+def classified(scores: list[float], image_id="val/0", size=(96, 128)) -> Prediction:
+    return Prediction(image_id, size, class_scores=torch.tensor(scores))
+
+
+@pytest.mark.parametrize(
+    ("scores", "words", "frame"),
+    [([0.3, 0.7], "prediction: square ✓", RIGHT), ([0.6, 0.4], "prediction: disk ✗", WRONG)],
+)
+def test_a_class_is_compared_by_name_and_framed_by_verdict(scores, words, frame, monkeypatch):
+    said = captions(monkeypatch)
+    sample = Classes(2).raw(1)
+    truth = Prediction.from_sample(sample, INFO.num_classes)
+    page = comparison(sample.image, truth, classified(scores), INFO, title="1.jpg")
+    assert {"ground truth: square", words} <= set(said)
+    edge = page[200:300, 16]  # of the photo, at the left
+    assert (edge == frame).all()
+    assert (page[300, 40:800] == 100).all()
+
+
+def test_classes_of_a_data_set_are_written_as_pages_and_overview(tmp_path, monkeypatch):
+    said = captions(monkeypatch)
+    dataset = Classes(9)
+    found = [classified([0.9, 0.1], dataset.image_id(i)) for i in range(9)]
+    files = save_comparisons(tmp_path, choose_samples(dataset, 9), found, INFO)
+    assert len(files) == 10
+    assert said.count("prediction: disk ✓") == 5 + 4  # of nine pages, and of eight once more
+    assert said.count("prediction: disk ✗") == 4 + 4
+    with Image.open(files[-1]) as picture:
+        assert 1500 <= picture.width <= 1800
+        assert picture.height <= 1800
+
+
+@pytest.mark.parametrize("size", [(1, 1), (64, 64), (480, 640), (2160, 3840), (2000, 40)])
+def test_the_panels_of_a_class_are_readable_at_any_size(size):
+    sample = Classes(1, size=size).raw(0)
+    truth = Prediction.from_sample(sample, INFO.num_classes)
+    page = comparison(sample.image, truth, truth, INFO, title="x" * 500)
+    assert 400 <= page.shape[1] <= 2 * 1280 + 3 * 16
+
+
+def test_any_image_with_a_class_is_worth_a_picture(monkeypatch):
+    read = []
+    raw = Classes.raw
+    monkeypatch.setattr(Classes, "raw", lambda data, i: read.append(i) or raw(data, i))
+    assert ids(choose_samples(Classes(20), 2)) == ["val/0", "val/10"]
+    assert read == [0, 10]
+
+
+def test_a_title_says_the_file_name_once(tmp_path, monkeypatch):
+    said = captions(monkeypatch)
+    sample = replace(Classes(1).raw(0), path="root/cats/0.jpg")
+    for image_id in ("cats/0.jpg", 12):
+        case = replace(sample, image_id=image_id)
+        save_comparisons(tmp_path, [case], [classified([0.9, 0.1], image_id)], INFO)
+    assert said.count("cats/0.jpg") == said.count("0.jpg  (id 12)") == 2  # page and overview
+
+
+def test_poses_are_compared_and_their_sides_explained(monkeypatch):
+    said = captions(monkeypatch)
+    info = replace(INFO, keypoint_names=("left_eye", "right_eye"))
+    sample = replace(
+        Scenes(1, size=(640, 640)).raw(0),
+        masks=None,
+        keypoints=np.array([[[40.5, 30.5, 1], [80.5, 50.5, 2]]], dtype=np.float32),
+    )
+    truth = Prediction.from_sample(sample)
+    page = comparison(sample.image, truth, truth, info, title="0.jpg")
+    assert {"left", "right", "○ hidden"} <= set(said)
+    top = 16 + 30 + 27
+    left, right = page[top + 30, 16 + 40], page[top + 30, 16 + 640 + 16 + 40]
+    assert tuple(left) == (255, 255, 255)  # hollow
+    assert tuple(right) == SIDE_COLORS["left"]  # of results, the value is a score

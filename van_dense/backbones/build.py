@@ -1,6 +1,7 @@
-"""Any timm model with feature maps at strides 4, 8, 16 and 32 as the backbone of a dense model.
+"""Any timm model with feature maps at strides 4, 8, 16 and 32 as a backbone, or whole to classify.
 
-Shapes: images (B, 3, H, W) become c2, c3, c4, c5 of (B, C, ceil(H / s), ceil(W / s)), s = 4..32.
+Shapes: images (B, 3, H, W) become c2, c3, c4, c5 of (B, C, ceil(H / s), ceil(W / s)), s = 4..32, or
+the logits (B, C) of C classes.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from van_dense.backbones.van import VAN
 
 NormMode = Literal["auto", "batch", "sync", "frozen"]
+_STRIDES = (4, 8, 16, 32)  # of c2, c3, c4, c5
 _DIVISOR = 32  # deepest stride
 
 
@@ -57,8 +59,73 @@ def resolve_norm_mode(mode: NormMode, device_type: str, world_size: int) -> Norm
     return NormChoice(mode, "as configured")
 
 
-class Backbone(nn.Module):
-    """Four feature maps of a timm model, which is ``body`` and keeps its own key names.
+class TimmModel(nn.Module):
+    """A timm model, which is ``body`` and keeps its own key names, and what of it stays frozen."""
+
+    body: Any  # an nn.Module, but timm describes the methods of its models nowhere
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+        self._eval_modules: frozenset[str] = frozenset()
+
+    def train(self, mode: bool = True) -> TimmModel:
+        """Switch to training; what was frozen stays in evaluation mode."""
+        super().train(mode)
+        for name, module in self.body.named_modules():
+            if name in self._eval_modules:
+                module.training = False
+        return self
+
+    def adapt(self, *, norm_mode: NormMode, freeze_stages: int, checkpointing: bool) -> None:
+        """Prepare for training; the settings are those of ``build_backbone``."""
+        norm = resolve_norm_mode(norm_mode, *_device_and_world_size())
+        if checkpointing:
+            _switch_checkpointing_on(self.body)
+        if norm.mode == "sync":
+            self.body = convert_sync_batchnorm(self.body)
+        elif norm.mode == "frozen":
+            self.freeze_norms()
+        if freeze_stages:
+            self.freeze_stages(freeze_stages)
+
+    def freeze_norms(self) -> None:
+        """Keep the statistics, scale and shift of every BatchNorm for good."""
+        self._freeze({n for n, m in self.body.named_modules() if isinstance(m, _BatchNorm)})
+
+    def freeze_stages(self, num_stages: int) -> None:
+        """Freeze the stem and the first stages: no gradient, and evaluation mode for good.
+
+        A stage is everything that the model registers up to the module of its feature map: for
+        VAN patch_embed1, block1, norm1; for ResNet conv1, bn1 and layer1.
+
+        Raises:
+            ValueError: When the model has no such stages, or they are no modules of their own.
+        """
+        if not 1 <= num_stages <= len(_STRIDES):
+            raise ValueError(f"freeze_stages must be in 0..{len(_STRIDES)}, got {num_stages}")
+        last = self.body.feature_info[_levels(self.body)[num_stages - 1]]["module"]
+        names = [name for name, _ in self.body.named_modules()]
+        inside = [i for i, n in enumerate(names) if n == last or n.startswith(f"{last}.")]
+        if not inside:
+            raise ValueError(
+                f"freeze_stages: {type(self.body).__name__} has no module {last!r} to stop at; "
+                "set model.backbone.freeze_stages to 0"
+            )
+        frozen, trained = names[1 : inside[-1] + 1], names[inside[-1] + 1 :]
+        self._freeze({n for n in frozen if not any(t.startswith(f"{n}.") for t in trained)})
+        for parameter in self.body.parameters(recurse=False):  # position embeddings and the like
+            parameter.requires_grad_(False)
+
+    def _freeze(self, names: set[str]) -> None:
+        for name in names:
+            self.body.get_submodule(name).requires_grad_(False)
+        self._eval_modules |= names
+        self.train(self.training)
+
+
+class Backbone(TimmModel):
+    """Four feature maps of a timm model.
 
     Maps have ceil(H / stride) x ceil(W / stride) positions. VAN works on any size as it is. For
     other models, sides that are no multiple of 32 are padded with zeros on the right and below, and
@@ -70,8 +137,7 @@ class Backbone(nn.Module):
         strides: (4, 8, 16, 32), with 2 before them after ``add_stride_2``.
     """
 
-    strides: tuple[int, ...] = (4, 8, 16, 32)
-    body: Any  # an nn.Module, but timm describes the methods of its models nowhere
+    strides: tuple[int, ...] = _STRIDES
 
     def __init__(self, body: nn.Module) -> None:
         """Take the last level of each stride.
@@ -79,22 +145,11 @@ class Backbone(nn.Module):
         Raises:
             ValueError: When the model lacks one of the strides.
         """
-        super().__init__()
-        self.body = body
-        info = self.body.feature_info
-        found = [level["reduction"] for level in info]
-        if missing := set(self.strides) - set(found):
-            raise ValueError(
-                f"the backbone has feature maps at strides {sorted(set(found))}, but "
-                f"{sorted(missing)} of {self.strides} are missing; choose a hierarchical model "
-                "such as van_b2, resnet50 or swin_tiny_patch4_window7_224"
-            )
-        levels = [max(i for i, s in enumerate(found) if s == stride) for stride in self.strides]
-        self.channels: list[int] = [info[level]["num_chs"] for level in levels]
-        self.stage_modules: list[str] = [info[level]["module"] for level in levels]
+        super().__init__(body)
+        levels = _levels(self.body)
+        self.channels: list[int] = [self.body.feature_info[i]["num_chs"] for i in levels]
         self._levels = self.body.prune_intermediate_layers(levels, prune_norm=True)
         self._is_any_size = isinstance(body, VAN)
-        self._eval_modules: frozenset[str] = frozenset()
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Compute [c2, c3, c4, c5], all (B, C, H, W), of normalised images (B, 3, H, W)."""
@@ -124,47 +179,33 @@ class Backbone(nn.Module):
             images, indices=self._levels, output_fmt="NCHW", intermediates_only=True
         )
 
-    def train(self, mode: bool = True) -> Backbone:
-        """Switch to training; what was frozen stays in evaluation mode."""
-        super().train(mode)
-        for name, module in self.body.named_modules():
-            if name in self._eval_modules:
-                module.training = False
-        return self
 
-    def freeze_norms(self) -> None:
-        """Keep the statistics, scale and shift of every BatchNorm for good."""
-        self._freeze({n for n, m in self.body.named_modules() if isinstance(m, _BatchNorm)})
+class WholeModel(TimmModel):
+    """A timm model with its own classifier, whose keys are those of the backbones of other tasks.
 
-    def freeze_stages(self, num_stages: int) -> None:
-        """Freeze the stem and the first stages: no gradient, and evaluation mode for good.
+    Attributes:
+        body: The timm model.
+        num_classes: C.
+    """
 
-        A stage is everything that the model registers up to the module of its feature map: for
-        VAN patch_embed1, block1, norm1; for ResNet conv1, bn1 and layer1.
+    def __init__(self, body: nn.Module, num_classes: int) -> None:
+        super().__init__(body)
+        self.num_classes = num_classes
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, C) of normalised images (B, 3, H, W).
 
         Raises:
-            ValueError: When the stages of the model are no modules of their own.
+            ValueError: When the model takes images of another size only, as ViT and Swin do.
         """
-        if not 1 <= num_stages <= len(self.stage_modules):
-            raise ValueError(f"freeze_stages must be in 0..4, got {num_stages}")
-        last = self.stage_modules[num_stages - 1]
-        names = [name for name, _ in self.body.named_modules()]
-        inside = [i for i, n in enumerate(names) if n == last or n.startswith(f"{last}.")]
-        if not inside:
+        try:
+            return self.body(images)
+        except AssertionError as error:
             raise ValueError(
-                f"freeze_stages: {type(self.body).__name__} has no module {last!r} to stop at; "
-                "set model.backbone.freeze_stages to 0"
-            )
-        frozen, trained = names[1 : inside[-1] + 1], names[inside[-1] + 1 :]
-        self._freeze({n for n in frozen if not any(t.startswith(f"{n}.") for t in trained)})
-        for parameter in self.body.parameters(recurse=False):  # position embeddings and the like
-            parameter.requires_grad_(False)
-
-    def _freeze(self, names: set[str]) -> None:
-        for name in names:
-            self.body.get_submodule(name).requires_grad_(False)
-        self._eval_modules |= names
-        self.train(self.training)
+                f"{type(self.body).__name__} refuses images of {images.shape[-1]}x"
+                f"{images.shape[-2]} ({error}); set data.transforms.size to what it takes, or "
+                "model.backbone.options={img_size: SIDE}"
+            ) from error
 
 
 def build_backbone(
@@ -193,20 +234,33 @@ def build_backbone(
         ValueError: For an unknown name or option, a model without the four strides, or a setting
             the model cannot follow.
     """
-    if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=5, cutoff=0.4)
-        raise ValueError(f"model.backbone.name: timm knows no {name!r}; nearest names: {near}")
-    norm = resolve_norm_mode(norm_mode, *_device_and_world_size())
-    backbone = Backbone(_create_body(name, drop_path, dict(options or {})))
-    if checkpointing:
-        _switch_checkpointing_on(backbone.body, name)
-    if norm.mode == "sync":
-        backbone.body = convert_sync_batchnorm(backbone.body)
-    elif norm.mode == "frozen":
-        backbone.freeze_norms()
-    if freeze_stages:
-        backbone.freeze_stages(freeze_stages)
+    backbone = Backbone(_create_body(name, 0, drop_path, options))
+    backbone.adapt(norm_mode=norm_mode, freeze_stages=freeze_stages, checkpointing=checkpointing)
     return backbone
+
+
+def build_classifier(
+    name: str,
+    num_classes: int,
+    *,
+    drop_path: float = 0.0,
+    options: Mapping[str, Any] | None = None,
+) -> WholeModel:
+    """Build a whole timm model, with a classifier of its own kind; ``adapt`` it for training.
+
+    Args:
+        name: timm name of any model, VAN, ViT or other.
+        num_classes: C, at least 1.
+        drop_path: Stochastic depth rate of the last block.
+        options: Further arguments of the timm model, such as ``img_size`` for ViT.
+
+    Raises:
+        ValueError: For an unknown name or option, or a model without a classifier.
+    """
+    body = _create_body(name, num_classes, drop_path, options)
+    if getattr(body, "num_classes", None) != num_classes:
+        raise ValueError(f"model.backbone.name: timm's {name} cannot classify; choose another one")
+    return WholeModel(body, num_classes)
 
 
 def sync_norms(head: nn.Module, norm_mode: NormMode) -> nn.Module:
@@ -229,23 +283,42 @@ def _device_and_world_size() -> tuple[str, int]:
     return "cpu" if is_gloo else device_type, distributed.get_world_size()
 
 
-def _create_body(name: str, drop_path: float, options: dict[str, Any]) -> nn.Module:
+def _levels(body: Any) -> list[int]:
+    """Position of the last level of each of the four strides in the model's ``feature_info``."""
+    found = [level["reduction"] for level in body.feature_info]
+    if missing := set(_STRIDES) - set(found):
+        raise ValueError(
+            f"the backbone has feature maps at strides {sorted(set(found))}, but "
+            f"{sorted(missing)} of {_STRIDES} are missing; choose a hierarchical model "
+            "such as van_b2, resnet50 or swin_tiny_patch4_window7_224"
+        )
+    return [max(i for i, s in enumerate(found) if s == stride) for stride in _STRIDES]
+
+
+def _create_body(
+    name: str, num_classes: int, drop_path: float, options: Mapping[str, Any] | None
+) -> nn.Module:
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), n=5, cutoff=0.4)
+        raise ValueError(f"model.backbone.name: timm knows no {name!r}; nearest names: {near}")
+    arguments = dict(options or {})
     if drop_path:
-        options["drop_path_rate"] = drop_path
+        arguments["drop_path_rate"] = drop_path
     if name.startswith("swin"):
-        options.setdefault("strict_img_size", False)  # windows are padded, any size works
+        arguments.setdefault("strict_img_size", False)  # windows are padded, any size works
     try:
-        return timm.create_model(name, num_classes=0, **options)
+        return timm.create_model(name, num_classes=num_classes, **arguments)
     except (TypeError, RuntimeError) as error:  # an option or a weight tag that it lacks
         raise ValueError(
-            f"model.backbone: timm cannot build {name} with the options {options}: {error}"
+            f"model.backbone: timm cannot build {name} with the options {arguments}: {error}"
         ) from error
 
 
-def _switch_checkpointing_on(body: Any, name: str) -> None:
+def _switch_checkpointing_on(body: Any) -> None:
     try:
         body.set_grad_checkpointing(True)
     except (AssertionError, AttributeError) as error:
         raise ValueError(
-            f"model.backbone.checkpointing: timm's {name} does not support it; set it to false"
+            f"model.backbone.checkpointing: timm's {body.pretrained_cfg['architecture']} does not "
+            "support it; set it to false"
         ) from error

@@ -16,7 +16,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from filelock import FileLock
 
@@ -30,25 +30,34 @@ class DownloadError(ValueError):
     """Weights cannot be fetched; the message names the address and where to put the file."""
 
 
+class Normalization(NamedTuple):
+    """Mean and standard deviation of each channel, RGB, of pixels in 0..1."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
 @dataclass(frozen=True)
 class Published:
     """One published file.
 
     Attributes:
         url: Address of the file.
-        normalization: Mean and standard deviation of the images it was trained on, in words.
-            Dense prediction normalises with the ImageNet statistics whatever the weights.
+        normalization: Of the images it was trained on, which a classifier must repeat. Dense
+            prediction learns anew, with the ImageNet statistics whatever the weights.
     """
 
     url: str
-    normalization: str
+    normalization: Normalization
 
 
 _HUB = "https://huggingface.co/Visual-Attention-Network"
 _MMCLS = "https://download.openmmlab.com/mmclassification/v0/van"
 _MMSEG = "https://download.openmmlab.com/mmsegmentation/v0.5/van_3rdparty"
-_HALF = "mean 0.5, std 0.5 in every channel"
-_IMAGENET = "ImageNet mean (0.485, 0.456, 0.406), std (0.229, 0.224, 0.225)"
+# The 1K weights: _cfg of timm 0.4.12 in VAN-Classification, and mmpretrain's configs/van.
+_HALF = Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+# The 22K weights: datasets.py and main.py of the authors' ImageNet-22k code.
+IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 PUBLISHED: dict[str, Published] = {
     "van_b0_in1k": Published(f"{_HUB}/VAN-Tiny-original/resolve/main/van_tiny_754.pth.tar", _HALF),
@@ -60,9 +69,9 @@ PUBLISHED: dict[str, Published] = {
         f"{_HUB}/VAN-Large-original/resolve/main/van_large_839.pth.tar", _HALF
     ),
     "van_b4_in1k": Published(f"{_MMCLS}/van-b4_3rdparty_in1k_20220909-f4665b92.pth", _HALF),
-    "van_b4_in22k": Published(f"{_MMCLS}/van-b4_3rdparty_in21k_20220909-db926b18.pth", _IMAGENET),
-    "van_b5_in22k": Published(f"{_MMCLS}/van-b5_3rdparty_in21k_20220909-18e904e3.pth", _IMAGENET),
-    "van_b6_in22k": Published(f"{_MMCLS}/van-b6_3rdparty_in21k_20220909-96c2cb3a.pth", _IMAGENET),
+    "van_b4_in22k": Published(f"{_MMCLS}/van-b4_3rdparty_in21k_20220909-db926b18.pth", IMAGENET),
+    "van_b5_in22k": Published(f"{_MMCLS}/van-b5_3rdparty_in21k_20220909-18e904e3.pth", IMAGENET),
+    "van_b6_in22k": Published(f"{_MMCLS}/van-b6_3rdparty_in21k_20220909-96c2cb3a.pth", IMAGENET),
     # The same weights from other hosts, in file names that carry a hash.
     "van_b0_in1k_mmpretrain": Published(
         f"{_MMCLS}/van-tiny_8xb128_in1k_20220501-385941af.pth", _HALF
@@ -78,13 +87,13 @@ PUBLISHED: dict[str, Published] = {
     ),
     "van_b0_in1k_mmseg": Published(f"{_MMSEG}/van-b0_3rdparty_20230522-956f5e0d.pth", _HALF),
     "van_b4_in22k_mmseg": Published(
-        f"{_MMSEG}/van-b4-in22k_3rdparty_20230522-5e31cafb.pth", _IMAGENET
+        f"{_MMSEG}/van-b4-in22k_3rdparty_20230522-5e31cafb.pth", IMAGENET
     ),
     "van_b5_in22k_mmseg": Published(
-        f"{_MMSEG}/van-b5-in22k_3rdparty_20230522-b26134d7.pth", _IMAGENET
+        f"{_MMSEG}/van-b5-in22k_3rdparty_20230522-b26134d7.pth", IMAGENET
     ),
     "van_b6_in22k_mmseg": Published(
-        f"{_MMSEG}/van-b6-in22k_3rdparty_20230522-5e5172a3.pth", _IMAGENET
+        f"{_MMSEG}/van-b6-in22k_3rdparty_20230522-5e5172a3.pth", IMAGENET
     ),
 }
 
@@ -93,24 +102,27 @@ def fetch_weights(name_or_path: str | Path, cache_dir: str | Path | None = None)
     """Return the file of published weights, downloading it once, or a local file as it is.
 
     Args:
-        name_or_path: A name of ``PUBLISHED``, or a file, which needs no network.
+        name_or_path: A name of ``PUBLISHED``; or a file or a run folder, which need no network.
+            Of a run it is the best checkpoint, or the last where no evaluation chose a best.
         cache_dir: Where downloads are kept; by default ``$XDG_CACHE_HOME/van_dense``, or
             ``~/.cache/van_dense``.
 
     Raises:
         DownloadError: When the file cannot be fetched, is cut short, or has another hash than
             its name says.
-        ValueError: When there is neither such a file nor such a name.
+        ValueError: When there is neither such a file nor such a name, or a run has no checkpoint.
     """
     path = Path(name_or_path).expanduser()
     if path.is_file():
         return path
+    if path.is_dir():
+        return _checkpoint_of(path)
     name = str(name_or_path)
     if name not in PUBLISHED:
         near = difflib.get_close_matches(name, PUBLISHED, n=3, cutoff=0.4)
         raise ValueError(
-            f"weights {name!r} are neither a file nor a published name; nearest names: "
-            f"{near or sorted(PUBLISHED)}"
+            f"weights {name!r} are neither a file nor a run folder nor a published name; nearest "
+            f"names: {near or sorted(PUBLISHED)}"
         )
     url = PUBLISHED[name].url
     target = (Path(cache_dir) if cache_dir else _default_cache()) / url.rsplit("/", 1)[-1]
@@ -121,6 +133,16 @@ def fetch_weights(name_or_path: str | Path, cache_dir: str | Path | None = None)
                 _download(url, target)
     _check_hash(target, target.name)  # a file put there by hand may be another one
     return target
+
+
+def _checkpoint_of(run: Path) -> Path:
+    folder = run / "checkpoints"
+    found = [folder / "best.pt"] if (folder / "best.pt").is_file() else folder.glob("step_*.pt")
+    if newest := max(found, default=None):  # the numbers of steps have leading zeros
+        return newest
+    raise ValueError(
+        f"the folder {run} has no checkpoint {folder / 'best.pt'} or step_*.pt; is it a run folder?"
+    )
 
 
 def _default_cache() -> Path:

@@ -1,7 +1,11 @@
-"""Images per second of the training loader: stage by stage in one process, and through workers."""
+"""Images per second of the training loader: stage by stage in one process, and through workers.
+
+An image is an item of the data set: a photo, or for pose one person cut out of a photo.
+"""
 
 from __future__ import annotations
 
+import math
 from statistics import median
 from time import perf_counter, process_time
 from typing import Any
@@ -13,14 +17,16 @@ from van_dense.benchmark.clock import one_thread, spread
 from van_dense.config import Config
 from van_dense.data.collate import collate
 from van_dense.data.dataset import DenseDataset, Transform
-from van_dense.data.image import read_image
+from van_dense.data.image import read_image, read_reduced
 from van_dense.data.loader import LoaderPlan, build_train_loader, resolve_workers
 from van_dense.engine.plan import make_plan
+from van_dense.structures import Sample
 from van_dense.tasks import TASKS
 
 MAX_IMAGES = 240  # of one round
 STAGES = ("decode", "annotations", "transform", "collate")
-ANNOTATIONS = ("boxes", "masks", "keypoints", "semantic", "saliency")
+FULL = "decode_in_full"  # what decoding would cost if no file were read at a reduced scale
+ANNOTATIONS = ("boxes", "masks", "keypoints", "semantic", "saliency", "label")
 
 
 def measure_loader(config: Config, *, rounds: int) -> dict[str, Any]:
@@ -72,15 +78,19 @@ def _in_process(
         "images_per_s": spread(rates, 1),
         "images_per_s_with_collate": spread(with_collate, 1),
         "images_per_cpu_s_with_collate": spread([1 / p["cpu"] for p in passes], 1),
-        "ms_per_image": {s: round(1e3 * median(p[s] for p in passes), 2) for s in STAGES},
+        "images_read_at_reduced_scale": round(passes[0]["reduced"], 3),
+        "ms_per_image": {s: round(1e3 * median(p[s] for p in passes), 2) for s in (*STAGES, FULL)},
     }
 
 
 def _one_pass(
     dataset: DenseDataset, transform: Transform, plan: LoaderPlan, images: list[int]
 ) -> dict[str, float]:
-    """Seconds of an image in each stage, and of the processor in all of them."""
-    seconds = dict.fromkeys((*STAGES, "cpu"), 0.0)
+    """Seconds of an image in each stage, and of the processor in all of them.
+
+    With them "reduced", the share of images that were read at a reduced scale.
+    """
+    totals = dict.fromkeys((*STAGES, FULL, "cpu", "reduced"), 0.0)
     for start in range(0, len(images), plan.micro_batch):
         samples = []
         for index in images[start : start + plan.micro_batch]:
@@ -89,17 +99,35 @@ def _one_pass(
             read = perf_counter()
             samples.append(transform(sample, np.random.default_rng((plan.seed, index))))
             transformed = perf_counter()
-            seconds["cpu"] += process_time() - cpu
-            read_image(sample.path)  # once more, to take the reading of a sample apart
-            decode = perf_counter() - transformed
-            seconds["decode"] += decode
-            seconds["annotations"] += read - began - decode
-            seconds["transform"] += transformed - read
+            totals["cpu"] += process_time() - cpu
+            decode, in_full = _decoding(sample)
+            totals["decode"] += decode
+            totals[FULL] += in_full
+            totals["annotations"] += read - began - decode
+            totals["transform"] += transformed - read
+            totals["reduced"] += reduction(sample) > 1
         cpu, began = process_time(), perf_counter()
         collate(samples, plan.size_divisor)
-        seconds["collate"] += perf_counter() - began
-        seconds["cpu"] += process_time() - cpu
-    return {stage: value / len(images) for stage, value in seconds.items()}
+        totals["collate"] += perf_counter() - began
+        totals["cpu"] += process_time() - cpu
+    return {stage: value / len(images) for stage, value in totals.items()}
+
+
+def _decoding(sample: Sample) -> tuple[float, float]:
+    """Seconds of decoding the file of a sample once more, as its reader did and in full."""
+    factor, began = reduction(sample), perf_counter()
+    read_reduced(sample.path, factor)
+    decode = perf_counter() - began
+    if factor == 1:
+        return decode, decode
+    began = perf_counter()
+    read_image(sample.path)
+    return decode, perf_counter() - began
+
+
+def reduction(sample: Sample) -> int:
+    """By how much, 1, 2, 4 or 8, the file of an untransformed sample was reduced in reading."""
+    return 2 ** round(math.log2(max(sample.orig_size) / max(sample.size)))  # sides are rounded up
 
 
 def _through_workers(

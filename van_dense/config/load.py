@@ -208,6 +208,8 @@ def _explain(raw: RawConfig, schema: type[BaseModel], error: dict[str, Any]) -> 
         key = f"{path}.{tag}" if tag else path
         return f"{key}: required, but neither the project nor its fragments set it"
     message = error["msg"].removeprefix("Value error, ")
+    if not path:  # of several sections; the message names its keys
+        return message
     if isinstance(error["input"], dict):
         return f"{path}: {message} (in {origin})"
     return f"{path}: {message} (got {error['input']!r} from {origin})"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from van_dense.config.classification import ClassConfig
 from van_dense.config.detection import DetectionConfig
+from van_dense.config.pose import PoseConfig
 from van_dense.config.segmentation import SaliencyConfig, SemanticConfig
 
-Config = DetectionConfig | SemanticConfig | SaliencyConfig
-CONFIG_OF_TASK: dict[str, type[DetectionConfig | SemanticConfig | SaliencyConfig]] = {
+Config = DetectionConfig | SemanticConfig | SaliencyConfig | PoseConfig | ClassConfig
+CONFIG_OF_TASK: dict[str, type[Config]] = {
     "detection": DetectionConfig,
     "semantic": SemanticConfig,
     "saliency": SaliencyConfig,
+    "pose": PoseConfig,
+    "classification": ClassConfig,
 }

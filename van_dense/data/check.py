@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from van_dense.data.check_classes import ClassPart, ClassReport, check_classes, image_mode
 from van_dense.data.check_coco import CocoPart, check_coco
 from van_dense.data.check_masks import MaskContent, MaskPart, MaskReport, check_masks
 from van_dense.data.check_yolo import YoloPart, check_yolo
@@ -22,9 +23,18 @@ from van_dense.data.quarantine import Quarantine
 from van_dense.data.table import ImageRecord, size_problem
 from van_dense.structures import Size
 
-__all__ = ["CocoPart", "MaskPart", "Problem", "Quarantine", "Report", "YoloPart", "check_dataset"]
+__all__ = [
+    "ClassPart",
+    "CocoPart",
+    "MaskPart",
+    "Problem",
+    "Quarantine",
+    "Report",
+    "YoloPart",
+    "check_dataset",
+]
 
-Part = CocoPart | YoloPart | MaskPart
+Part = CocoPart | YoloPart | MaskPart | ClassPart
 
 
 @dataclass(frozen=True)
@@ -36,12 +46,14 @@ class Inspection:
         digest: Hash of its bytes, "" where it cannot be read.
         size: Its (height, width), or None.
         mask: What its mask holds, where the part has masks.
+        mode: How its pixels are stored, where the part has classes.
     """
 
     problem: str | None
     digest: str = ""
     size: Size | None = None
     mask: MaskContent | None = None
+    mode: str = ""
 
 
 Progress = Callable[[Iterable[Inspection], int], Iterable[Inspection]]
@@ -76,7 +88,7 @@ def check_dataset(
         found = iter(progress(inspections, len(places)) if progress else inspections)
         for report in reports:
             _check_images(report, found, owners)
-            if isinstance(report, MaskReport):
+            if isinstance(report, MaskReport | ClassReport):
                 report.conclude()
     _check_names(reports)
     _check_categories(reports)
@@ -88,6 +100,8 @@ def _check_records(part: Part, known: Quarantine) -> PartReport:
         return check_coco(part, known)
     if isinstance(part, YoloPart):
         return check_yolo(part, known)
+    if isinstance(part, ClassPart):
+        return check_classes(part, known)
     return check_masks(part, known)
 
 
@@ -101,7 +115,8 @@ def _inspect(report: PartReport, index: int) -> Inspection:
     digest = hashlib.blake2b(Path(image.path).read_bytes(), digest_size=16).hexdigest()
     size: Size = (pixels.shape[0], pixels.shape[1])
     problem = None if image.size == (0, 0) else size_problem(size, image.size)
-    return Inspection(problem, digest, size, mask)
+    mode = image_mode(image.path) if isinstance(report, ClassReport) else ""
+    return Inspection(problem, digest, size, mask, mode)
 
 
 def _check_images(
@@ -118,6 +133,8 @@ def _check_images(
             )
         if isinstance(report, MaskReport) and inspection.mask is not None:
             report.add(index, inspection.mask, inspection.size)
+        if isinstance(report, ClassReport):
+            report.add(index, inspection.size, inspection.mode)
         if not inspection.digest:
             continue
         owner, twin = owners.setdefault(inspection.digest, (report, image))

@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from van_dense.data.coco import parse_box, parse_id, parse_keypoints, record_size
-from van_dense.data.coco_json import CocoDict, Record, dataset_info, read_coco_json
+from van_dense.data.coco_json import (
+    CocoDict,
+    Record,
+    Skeleton,
+    dataset_info,
+    read_coco_json,
+)
 from van_dense.data.problem import NOTHING_ELSE, PartReport, Problem, Severity
 from van_dense.data.quarantine import Quarantine, QuarantinedPart
 from van_dense.data.segmentation import usable_segmentation
@@ -22,11 +28,17 @@ OUTSIDE_TOLERANCE = 1.0  # pixels; COCO's own boxes leave their images by roundi
 
 @dataclass(frozen=True)
 class CocoPart:
-    """A folder of images with its annotation file; ``name`` is for messages."""
+    """A folder of images with its annotation file; ``name`` is for messages.
+
+    With ``poses`` the masks are not looked at, the keypoints are; ``skeleton`` stands in for what
+    the file says about them.
+    """
 
     name: str
     images: str
     annotations: str
+    poses: bool = False
+    skeleton: Skeleton | None = None
 
 
 def check_coco(part: CocoPart, quarantine: Quarantine) -> PartReport:
@@ -34,7 +46,7 @@ def check_coco(part: CocoPart, quarantine: Quarantine) -> PartReport:
     report = PartReport(part.name, part.annotations)
     try:
         data = read_coco_json(part.annotations)
-        info = dataset_info(part.annotations, data, part.name)
+        info = dataset_info(part.annotations, data, part.name, part.skeleton)
         if not Path(part.images).is_dir():
             raise ValueError(
                 f"{part.images}: no such folder; give the folder that holds the images"
@@ -46,8 +58,12 @@ def check_coco(part: CocoPart, quarantine: Quarantine) -> PartReport:
     report.categories = dict(zip(info.category_ids, info.class_names, strict=True))
     left_out = quarantine.of(part.annotations)
     sizes = _check_images(report, data, part.images, left_out)
-    _AnnotationCheck(report, data, info, sizes).run(left_out)
+    check = _AnnotationCheck(report, data, info, sizes)
+    check.has_masks &= not part.poses
+    check.run(left_out)
     report.count_unused()
+    if part.poses:
+        _check_poses(report, data, info)
     return report
 
 
@@ -90,7 +106,7 @@ class _AnnotationCheck:
     ) -> None:
         self._report, self._info, self._sizes = report, info, sizes
         self._annotations: list[Record] = data["annotations"]
-        self._has_masks = any(record.get("segmentation") for record in self._annotations)
+        self.has_masks = any(record.get("segmentation") for record in self._annotations)
         self._first_with_id: dict[Any, int] = {}
         self._first_alike: dict[Any, int] = {}
 
@@ -132,7 +148,7 @@ class _AnnotationCheck:
             known = f"{self._info.category_ids[0]}..{self._info.category_ids[-1]}"
             yield "error", what, f"add the category or correct the id (known: {known})"
         yield from _judge_box(record.get("bbox"), size)
-        if self._has_masks:
+        if self.has_masks:
             usable, problem = usable_segmentation(record.get("segmentation"), size)
             if usable is None:
                 yield "error", problem or "", "draw the object again, or remove the annotation"
@@ -140,9 +156,7 @@ class _AnnotationCheck:
                 yield "warning", f"{problem}; it is left out", "remove the polygon"
         num_keypoints = len(self._info.keypoint_names)
         if num_keypoints and "keypoints" in record:
-            if parse_keypoints(record["keypoints"], num_keypoints) is None:
-                what = f"the keypoints are not {num_keypoints} times x, y and visibility 0, 1 or 2"
-                yield "error", what, "correct the list"
+            yield from _judge_keypoints(record, size, num_keypoints)
 
     def _judge_identity(self, index: int, record: Record) -> Iterator[Finding]:
         key = parse_id(record.get("id"))
@@ -155,6 +169,42 @@ class _AnnotationCheck:
         if (first := self._first_alike.setdefault(repr(alike), index)) != index:
             what = f"annotations[{first}] has the same image, category and box"
             yield "warning", what, "remove one; the object counts twice"
+
+
+def _judge_keypoints(record: Record, size: Size, num_keypoints: int) -> Iterator[Finding]:
+    points = parse_keypoints(record["keypoints"], num_keypoints)
+    if points is None:
+        what = f"the keypoints are not {num_keypoints} times x, y and visibility 0, 1 or 2"
+        yield "error", what, "correct the list"
+        return
+    labelled = [points[i : i + 2] for i in range(0, len(points), 3) if points[i + 2] > 0]
+    height, width = size
+    far = [
+        (x - 0.5, y - 0.5)
+        for x, y in labelled
+        if max(-x, -y, x - width, y - height) > OUTSIDE_TOLERANCE
+    ]
+    if far:
+        what = f"{len(far)} labelled keypoints lie outside of the {width}x{height} image: {far[:3]}"
+        yield "warning", what, "correct them, or set their visibility to 0"
+    stated = record.get("num_keypoints", len(labelled))
+    if stated != len(labelled):
+        what = f"num_keypoints says {stated!r}, but {len(labelled)} keypoints have a visibility > 0"
+        yield "warning", what, "correct the number; COCO's evaluation ignores persons where it is 0"
+
+
+def _check_poses(report: PartReport, data: CocoDict, info: DatasetInfo) -> None:
+    """What a pose model needs of the whole file."""
+    if not info.keypoint_names:
+        what = "no category names keypoints"
+        fix = "add 'keypoints' to the category, or describe them in data.skeleton"
+        report.problems.append(Problem("error", report.source, "", what, fix))
+        return
+    posed = sum(any((r.get("keypoints") or [])[2::3]) for r in data["annotations"])
+    what = f"{posed} of {len(data['annotations'])} annotations have a labelled keypoint"
+    fix = "none needed; training takes these" if posed else "are these the keypoint annotations?"
+    severity: Severity = "info" if posed else "error"
+    report.problems.append(Problem(severity, report.source, "", what, fix))
 
 
 def _judge_box(value: Any, size: Size) -> Iterator[Finding]:

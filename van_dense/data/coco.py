@@ -20,6 +20,7 @@ from pycocotools import mask as mask_utils
 from van_dense.data.coco_json import (
     CocoDict,
     Record,
+    Skeleton,
     dataset_info,
     paused_garbage_collection,
     read_coco_json,
@@ -56,6 +57,7 @@ class CocoDataset(TableDataset):
         drop_empty: Leave out images without a box that is no crowd, as mmdet does in training.
         masks: Whether to read segmentations; an annotation without one is then broken, unless none
             of the file has any. False reads boxes alone, in less time.
+        skeleton: Stands in for what the file says about keypoints.
 
     Raises:
         ValueError: For a missing or foreign file, with key and fix, and when no image remains.
@@ -71,12 +73,13 @@ class CocoDataset(TableDataset):
         quarantine: Quarantine | None = None,
         drop_empty: bool = False,
         masks: bool = True,
+        skeleton: Skeleton | None = None,
     ) -> None:
         self._file = Path(annotations)
         data = read_coco_json(annotations)
         if not Path(images).is_dir():
             raise ValueError(f"{images}: no such folder; give the folder that holds the images")
-        self.info = dataset_info(annotations, data, name)
+        self.info = dataset_info(annotations, data, name, skeleton)
         self._part = (quarantine or Quarantine()).of(annotations)
         self._wants_masks = masks
         parser = _Parser(data, self.info, self._part, masks=masks)

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from van_dense.dataset_info import DatasetInfo
+
+logger = logging.getLogger(__name__)
 
 CocoDict = dict[str, Any]
 Record = dict[str, Any]
@@ -38,6 +43,15 @@ COCO_SIGMAS = {
     "left_ankle": 0.089,
     "right_ankle": 0.089,
 }
+# Of the upper half of a person in mmpose 0.x (configs/_base_/datasets/coco.py): down to the wrists.
+COCO_UPPER_BODY = tuple(COCO_SIGMAS)[:11]
+COCO_HEAD = tuple(COCO_SIGMAS)[:5]
+# fmt: off
+COCO_BONES = (  # pairs counted from 1, as in the official person_keypoints files
+    (16, 14), (14, 12), (17, 15), (15, 13), (12, 13), (6, 12), (7, 13), (6, 7), (6, 8), (7, 9),
+    (8, 10), (9, 11), (2, 3), (1, 2), (1, 3), (2, 4), (3, 5), (4, 6), (5, 7),
+)
+# fmt: on
 MAX_SIDE = 1_000_000  # pixels
 _LISTS = ("images", "annotations", "categories")
 
@@ -137,8 +151,57 @@ def _check_category(where: str, record: Record) -> None:
         raise ValueError(f"{where}: 'keypoints' must be a list of names, got {keypoints!r:.80}")
 
 
-def dataset_info(path: str | Path, data: CocoDict, name: str) -> DatasetInfo:
+@dataclass(frozen=True)
+class Skeleton:
+    """What a data set does not say about its keypoints, or says otherwise; all by name.
+
+    Attributes:
+        keypoints: K names, in the order of the annotations.
+        flip_pairs: Pairs that swap under a flip; None finds those that differ in left and right.
+        sigmas: K constants of OKS, see ``DatasetInfo``; None takes the mean of COCO's.
+        bones: Pairs to join when drawing.
+        upper_body: Names of the upper half, or none where nobody knows.
+        head: Names of the head, or none.
+    """
+
+    keypoints: tuple[str, ...]
+    flip_pairs: tuple[tuple[str, str], ...] | None = None
+    sigmas: tuple[float, ...] | None = None
+    bones: tuple[tuple[str, str], ...] = ()
+    upper_body: tuple[str, ...] = ()
+    head: tuple[str, ...] = ()
+
+
+_NAMES = tuple(COCO_SIGMAS)
+COCO_SKELETON = Skeleton(
+    keypoints=_NAMES,
+    sigmas=tuple(COCO_SIGMAS.values()),
+    bones=tuple((_NAMES[a - 1], _NAMES[b - 1]) for a, b in COCO_BONES),
+    upper_body=COCO_UPPER_BODY,
+    head=COCO_HEAD,
+)
+
+
+def coco_person(skeleton: Skeleton | None = None) -> DatasetInfo:
+    """Describe poses without reading a file: COCO's persons, or objects of another skeleton."""
+    return DatasetInfo(
+        name="coco_keypoints" if skeleton is None else "keypoints",
+        class_names=("person" if skeleton is None else "object",),
+        category_ids=(1,),
+        **_fields(skeleton or COCO_SKELETON),
+    )
+
+
+def dataset_info(
+    path: str | Path, data: CocoDict, name: str, skeleton: Skeleton | None = None
+) -> DatasetInfo:
     """Classes by ascending category id; keypoints where a category names some.
+
+    Args:
+        path: Of the file, for messages.
+        data: Its content.
+        name: For titles and logs.
+        skeleton: Stands in for what the file says about keypoints.
 
     Raises:
         ValueError: When categories name different keypoints.
@@ -152,16 +215,49 @@ def dataset_info(path: str | Path, data: CocoDict, name: str) -> DatasetInfo:
                 f"{path}: the categories {posed[0]['name']!r} and {record['name']!r} name "
                 "different keypoints; one data set has one list of keypoints"
             )
-    known = keypoints == tuple(COCO_SIGMAS)
+    if skeleton is None and keypoints:
+        bones = _skeleton(path, posed[0])
+        known = COCO_SKELETON if keypoints == COCO_SKELETON.keypoints else Skeleton(keypoints)
+        skeleton = replace(known, bones=bones or known.bones)
     return DatasetInfo(
         name=name,
         class_names=tuple(record["name"] for record in categories),
         category_ids=tuple(record["id"] for record in categories),
-        keypoint_names=keypoints,
-        flip_pairs=flip_pairs(keypoints),
-        sigmas=tuple(COCO_SIGMAS.values()) if known else (),
-        skeleton=_skeleton(path, posed[0]) if posed else (),
+        **({} if skeleton is None else _fields(skeleton)),
     )
+
+
+def with_sigmas(info: DatasetInfo) -> DatasetInfo:
+    """Give every joint the mean of COCO's sigmas if the data set has none, with a warning."""
+    if info.sigmas or not info.keypoint_names:
+        return info
+    return replace(info, sigmas=_mean_sigmas(info.name, len(info.keypoint_names)))
+
+
+@cache  # both parts of a data set and its model ask, and one warning is enough
+def _mean_sigmas(name: str, count: int) -> tuple[float, ...]:
+    mean = round(sum(COCO_SIGMAS.values()) / len(COCO_SIGMAS), 3)
+    logger.warning(
+        "data set %r has no sigmas for its %d keypoints, so OKS takes %g for each, the mean of "
+        "COCO's; give data.skeleton.sigmas for an AP that compares with others",
+        name,
+        count,
+        mean,
+    )
+    return (mean,) * count
+
+
+def _fields(skeleton: Skeleton) -> dict[str, Any]:
+    """The part of a ``DatasetInfo`` that a skeleton describes."""
+    pairs = skeleton.flip_pairs
+    return {
+        "keypoint_names": skeleton.keypoints,
+        "flip_pairs": flip_pairs(skeleton.keypoints) if pairs is None else pairs,
+        "sigmas": skeleton.sigmas or (),
+        "skeleton": skeleton.bones,
+        "upper_body": skeleton.upper_body,
+        "head": skeleton.head,
+    }
 
 
 def _skeleton(path: str | Path, category: Record) -> tuple[tuple[str, str], ...]:

@@ -48,29 +48,33 @@ class DenseDataset(Protocol):
 
 
 class FirstImages:
-    """The first images of another data set: to see whether a model can overfit them.
+    """Some images of another data set: to see whether a model can overfit them.
 
     Args:
-        dataset: Any reader; indices and ids stay its own.
+        dataset: Any reader; ids stay its own.
         count: How many to keep at most.
+        spread: Take them at even distances instead of the first, for data sets in the order of
+            their classes.
     """
 
-    def __init__(self, dataset: DenseDataset, count: int) -> None:
+    def __init__(self, dataset: DenseDataset, count: int, *, spread: bool = False) -> None:
         self.info = dataset.info
         self.dataset = dataset
-        self._count = min(count, len(dataset))
+        count = min(count, len(dataset))
+        step = len(dataset) / count if spread and count else 1
+        self._indices = [int(position * step) for position in range(count)]
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._indices)
 
     def raw(self, index: int) -> Sample:
         """Read one image; see ``DenseDataset``."""
-        return self.dataset.raw(range(self._count)[index])
+        return self.dataset.raw(self._indices[index])
 
     def size(self, index: int) -> Size:
         """(height, width); see ``DenseDataset``."""
-        return self.dataset.size(range(self._count)[index])
+        return self.dataset.size(self._indices[index])
 
     def image_id(self, index: int) -> int | str:
         """Id of an image; see ``DenseDataset``."""
-        return self.dataset.image_id(range(self._count)[index])
+        return self.dataset.image_id(self._indices[index])

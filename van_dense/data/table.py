@@ -12,12 +12,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from van_dense.data.dataset import ReadError
-from van_dense.data.image import read_image
+from van_dense.data.image import read_reduced
 from van_dense.data.segmentation import Segmentation, decode_into, to_rle
 from van_dense.dataset_info import DatasetInfo
-from van_dense.structures import RLE, Sample, Size
+from van_dense.structures import RLE, Instances, Sample, Size
 
 Box = tuple[float, float, float, float]
 
@@ -140,33 +141,64 @@ class InstanceTable:
         """Id of an image."""
         return self._ids[self._kept[index]]
 
+    def path(self, index: int) -> str:
+        """File of an image."""
+        return self._paths[self._kept[index]]
+
+    def image(self, index: int, factor: int = 1) -> tuple[np.ndarray, int]:
+        """Read an image, reduced where that is cheap; see ``read_reduced``.
+
+        Returns:
+            uint8 RGB, and the factor that was applied.
+
+        Raises:
+            ReadError: When it cannot be read, or when its size is not the stated one.
+        """
+        path = self.path(index)
+        image, size, applied = read_reduced(path, factor)
+        if (problem := size_problem(size, self.size(index))) is not None:
+            raise ReadError(f"{path}: {problem}")
+        return image, applied
+
+    def instances(self, index: int) -> Instances:
+        """Boxes, labels, crowds and keypoints of an image, which is not read."""
+        rows = self._rows_of(index)
+        keypoints = self._keypoints_of(rows)
+        return Instances(
+            boxes=torch.from_numpy(self._boxes[rows]),
+            labels=torch.from_numpy(self._labels[rows]),
+            crowd=torch.from_numpy(self._crowd[rows]),
+            keypoints=None if keypoints is None else torch.from_numpy(keypoints),
+        )
+
     def sample(self, index: int) -> Sample:
         """Read an image and build its instances.
 
         Raises:
             ReadError: When the image cannot be read, or when its size is not the stated one.
         """
-        position = int(self._kept[index])
-        path = self._paths[position]
-        image = read_image(path)
+        image, _ = self.image(index)
+        rows = self._rows_of(index)
         size: Size = (image.shape[0], image.shape[1])
-        if (problem := size_problem(size, self.size(index))) is not None:
-            raise ReadError(f"{path}: {problem}")
-        rows = self._rows[self._starts[position] : self._starts[position + 1]]
-        num_keypoints = self._num_keypoints
         return Sample(
             image=image,
-            image_id=self._ids[position],
-            path=path,
+            image_id=self.image_id(index),
+            path=self.path(index),
             orig_size=size,
             boxes=self._boxes[rows],
             labels=self._labels[rows],
             crowd=self._crowd[rows],
             masks=self._masks(rows, size) if self.has_masks else None,
-            keypoints=self._keypoints.reshape(-1, num_keypoints, 3)[rows]
-            if num_keypoints
-            else None,
+            keypoints=self._keypoints_of(rows),
         )
+
+    def _rows_of(self, index: int) -> np.ndarray:
+        position = self._kept[index]
+        return self._rows[self._starts[position] : self._starts[position + 1]]
+
+    def _keypoints_of(self, rows: np.ndarray) -> np.ndarray | None:
+        count = self._num_keypoints
+        return self._keypoints.reshape(-1, count, 3)[rows] if count else None
 
     def _masks(self, rows: np.ndarray, size: Size) -> np.ndarray:
         masks = np.zeros((len(rows), *size), dtype=np.uint8)
@@ -198,6 +230,18 @@ class TableDataset:
     def raw(self, index: int) -> Sample:
         """Read one image and its annotation; see ``DenseDataset``."""
         return self._table.sample(index)
+
+    def image(self, index: int, factor: int = 1) -> tuple[np.ndarray, int]:
+        """Read one image alone, perhaps reduced; see ``InstanceTable``."""
+        return self._table.image(index, factor)
+
+    def instances(self, index: int) -> Instances:
+        """Boxes, labels, crowds and keypoints of an image, which is not read."""
+        return self._table.instances(index)
+
+    def path(self, index: int) -> str:
+        """File of an image."""
+        return self._table.path(index)
 
     def size(self, index: int) -> Size:
         """(height, width) as the annotation states it, or as the image file's header does."""

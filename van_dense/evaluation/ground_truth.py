@@ -31,19 +31,40 @@ class HasCocoDict(Protocol):
         ...
 
 
+@runtime_checkable
+class Wraps(Protocol):
+    """A data set that shows another one differently, or a part of it, under the same image ids."""
+
+    dataset: DenseDataset
+
+
+def unwrapped(dataset: DenseDataset, protocol: type) -> DenseDataset:
+    """The data set itself, or the first one inside of it that offers a protocol; else the inmost.
+
+    Args:
+        dataset: Any, perhaps wrapped several times.
+        protocol: A runtime-checkable protocol, such as ``HasCocoDict``.
+    """
+    while not isinstance(dataset, protocol) and isinstance(dataset, Wraps):
+        dataset = dataset.dataset
+    return dataset
+
+
 def coco_ground_truth(dataset: DenseDataset) -> CocoDict:
     """Ground truth of the images of a data set, as a COCO annotation dictionary.
 
-    A data set with a method ``coco_dict`` gives its own annotations, unchanged; for any other one
-    they are built from its raw samples, which decodes every image once.
+    A data set with a method ``coco_dict``, or around one that has it, gives its own annotations,
+    unchanged; for any other one they are built from its raw samples, which decodes every image
+    once.
 
     Raises:
         ValueError: When the data set has images which its own annotation file lacks.
     """
-    if not isinstance(dataset, HasCocoDict):
+    reader = unwrapped(dataset, HasCocoDict)
+    if not isinstance(reader, HasCocoDict):
         return _from_samples(dataset)
     image_ids = {dataset.image_id(index) for index in range(len(dataset))}
-    ground_truth = restrict(dataset.coco_dict(), image_ids)
+    ground_truth = restrict(reader.coco_dict(), image_ids)
     unknown = image_ids - {image["id"] for image in ground_truth["images"]}
     if unknown:
         raise ValueError(

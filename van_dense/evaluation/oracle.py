@@ -86,8 +86,8 @@ def oracle_check(
     raw: list[Prediction] = []
     arrived: list[Prediction] = []
     scale_of: dict[int | str, float] = {}
-    indices = _choose(dataset, evaluator.ground_truth, num_images)
-    for samples in _in_twos(_readable(dataset, indices)):
+    indices = choose_images(dataset, evaluator.ground_truth, num_images)
+    for samples in _in_twos(readable(dataset, indices)):
         raw += [Prediction.from_sample(sample) for sample in samples]
         batch = collate([transform(s, np.random.default_rng(0)) for s in samples])
         arrived += to_prediction(_perfect(batch))
@@ -119,8 +119,12 @@ def oracle_check(
     return OracleReport(False, len(raw), metrics, ceiling, diagnosis)
 
 
-def _choose(dataset: DenseDataset, ground_truth: CocoDict, num_images: int) -> list[int]:
-    """Indices: the first images with objects, and others at equal distances."""
+def choose_images(dataset: DenseDataset, ground_truth: CocoDict, num_images: int) -> list[int]:
+    """Indices: the first images with objects, and others at equal distances.
+
+    Raises:
+        ValueError: When no image is asked for.
+    """
     if num_images < 1:
         raise ValueError(f"the oracle check needs at least one image, got {num_images}")
     with_objects = {
@@ -140,8 +144,12 @@ def _choose(dataset: DenseDataset, ground_truth: CocoDict, num_images: int) -> l
     return sorted(chosen + [others[position] for position in positions])
 
 
-def _readable(dataset: DenseDataset, indices: Sequence[int]) -> Iterator[Sample]:
-    """Untransformed samples, without those that cannot be read."""
+def readable(dataset: DenseDataset, indices: Sequence[int]) -> Iterator[Sample]:
+    """Untransformed samples, without those that cannot be read.
+
+    Raises:
+        ReadError: When that is none of them.
+    """
     failure: ReadError | None = None
     num_read = 0
     for index in indices:
@@ -194,7 +202,7 @@ def _ceiling(evaluator: CocoEvaluator) -> dict[str, float]:
     for kind in evaluator.types:
         scores = evaluate_results(
             evaluator.ground_truth,
-            _as_results(evaluator.ground_truth, kind),
+            as_results(evaluator.ground_truth, kind),
             kind,
             backend=evaluator.backend,
             sigmas=evaluator.info.sigmas,
@@ -203,11 +211,14 @@ def _ceiling(evaluator: CocoEvaluator) -> dict[str, float]:
     return ceiling
 
 
-def _as_results(ground_truth: CocoDict, kind: Kind) -> list[Result]:
+def as_results(ground_truth: CocoDict, kind: Kind) -> list[Result]:
+    """The annotations as perfect results: no crowds, and no pose without a labelled joint."""
     sizes = {image["id"]: (image["height"], image["width"]) for image in ground_truth["images"]}
     results: list[Result] = []
     for annotation in ground_truth["annotations"]:
         if annotation.get("iscrowd", 0):
+            continue
+        if kind == "keypoints" and not any((annotation.get("keypoints") or [])[2::3]):
             continue
         result: Result = {
             "image_id": annotation["image_id"],

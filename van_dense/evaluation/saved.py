@@ -7,14 +7,17 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from van_dense.data.coco_json import read_coco_json
+from van_dense.data.coco_json import CocoDict, Skeleton, dataset_info, read_coco_json
 from van_dense.evaluation.coco import Backend, evaluate_results
 from van_dense.evaluation.evaluator import Evaluator
 from van_dense.evaluation.ground_truth import Kind
 from van_dense.evaluation.map_files import evaluate_label_maps, evaluate_saliency_maps, find_files
-from van_dense.evaluation.results import load_results
+from van_dense.evaluation.pck import evaluate_pck
+from van_dense.evaluation.pose import check_joints
+from van_dense.evaluation.results import Result, load_results
 from van_dense.evaluation.table import PerClass
 
+BoxKind = Literal["bbox", "segm"]
 MapKind = Literal["semantic", "saliency"]
 
 
@@ -50,8 +53,58 @@ class MapSettings:
         return MapSettings(**{name: section[name] for name in names & section.keys()})
 
 
-def score_results(predictions: str, annotations: str, kind: Kind, backend: Backend) -> Scores:
-    """Compare a COCO results file with its annotation file.
+def score(
+    predictions: str,
+    annotations: str,
+    *,
+    kind: Kind | MapKind,
+    data: Mapping[str, Any],
+    folder: Path,
+    backend: Backend = "faster",
+) -> Scores:
+    """Compare saved predictions of any kind with their annotations.
+
+    Args:
+        predictions: COCO results file, or folder of maps.
+        annotations: COCO annotation file, or folder of masks.
+        kind: What to measure.
+        data: As section ``data`` of a config, of which label maps need ``label_map`` and take
+            names and patterns, and keypoints take ``skeleton``.
+        folder: For what the evaluation of maps keeps beside its metrics.
+        backend: Of COCO metrics; same numbers, "faster" is faster.
+
+    Raises:
+        ValueError: When files or settings do not fit together.
+    """
+    if kind == "keypoints":
+        skeleton = skeleton_of(data)
+        return score_keypoints(predictions, annotations, backend=backend, skeleton=skeleton)
+    if kind == "bbox" or kind == "segm":
+        return score_results(predictions, annotations, kind, backend)
+    return score_maps(predictions, annotations, kind, MapSettings.of(data), folder=folder)
+
+
+def skeleton_of(section: Mapping[str, Any]) -> Skeleton | None:
+    """Take ``skeleton`` from section ``data`` of a config.
+
+    Raises:
+        ValueError: When it holds something else than a skeleton does.
+    """
+    given = section.get("skeleton")
+    if given is None:
+        return None
+    known = [field.name for field in fields(Skeleton)]
+    if not isinstance(given, Mapping) or not given.keys() <= set(known) or "keypoints" not in given:
+        raise ValueError(f"data.skeleton must have keypoints, and nothing but {known}, got {given}")
+    return Skeleton(**{name: _frozen(value) for name, value in given.items()})
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+def score_results(predictions: str, annotations: str, kind: BoxKind, backend: Backend) -> Scores:
+    """Compare boxes or masks of a COCO results file with its annotation file.
 
     Raises:
         ValueError: For a record or an annotation that cannot be right.
@@ -59,12 +112,55 @@ def score_results(predictions: str, annotations: str, kind: Kind, backend: Backe
     ground_truth = read_coco_json(annotations)
     results = load_results(predictions, ground_truth, kind)
     scores = evaluate_results(ground_truth, results, kind, backend=backend)
-    num_images = len({record["image_id"] for record in results})
     return Scores(
-        {f"{kind}/{name}": value for name, value in scores.metrics.items()},
-        {kind: scores.per_class},
+        _flat(kind, scores.metrics), {kind: scores.per_class}, _count(results, ground_truth)
+    )
+
+
+def score_keypoints(
+    predictions: str,
+    annotations: str,
+    *,
+    backend: Backend = "faster",
+    skeleton: Skeleton | None = None,
+) -> Scores:
+    """Compare poses of a COCO results file with its annotation file; also by PCK, see ``pck.py``.
+
+    Args:
+        predictions: Results file.
+        annotations: Annotation file.
+        backend: Of AP and AR; same numbers, "faster" is faster.
+        skeleton: What the annotation file does not say about its joints; None = it says all.
+
+    Raises:
+        ValueError: For a record or an annotation that cannot be right, or other joints than the
+            file has.
+    """
+    ground_truth = read_coco_json(annotations)
+    info = dataset_info(annotations, ground_truth, Path(annotations).stem, skeleton)
+    results = load_results(predictions, ground_truth, "keypoints")
+    check_joints(ground_truth["annotations"], info, f"{annotations}: annotation")
+    check_joints(results, info, f"{predictions}: record")
+    scores = evaluate_results(
+        ground_truth, results, "keypoints", backend=backend, sigmas=info.sigmas
+    )
+    joints = evaluate_pck(ground_truth, results, info)
+    return Scores(
+        _flat("keypoints", scores.metrics) | _flat("pck", joints.metrics),
+        {"keypoints": scores.per_class, "pck": joints.per_joint},
+        _count(results, ground_truth),
+    )
+
+
+def _flat(kind: str, metrics: Mapping[str, float]) -> dict[str, float]:
+    return {f"{kind}/{name}": value for name, value in metrics.items()}
+
+
+def _count(results: Sequence[Result], ground_truth: CocoDict) -> str:
+    num_images = len({record["image_id"] for record in results})
+    return (
         f"{len(results)} results in {num_images} of {len(ground_truth['images'])} images; "
-        "images without results count as empty",
+        "images without results count as empty"
     )
 
 

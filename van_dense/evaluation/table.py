@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,11 @@ MEANING = {
     "ARs": "AR of objects below 32² px",
     "ARm": "AR of objects of 32² to 96² px",
     "ARl": "AR of objects above 96² px",
+    "PCK@0.2": "joints within 20 % of the longer side of the box, of those labelled",
+    "PCKh@0.5": "joints within half of the head, of those labelled",
+    "top1": "images whose class scores highest",
+    "top5": "images whose class is among the five best",
+    "mean_class": "top1 of each class, mean over classes",
     "mIoU": "intersection over union, mean over classes",
     "aAcc": "share of pixels labelled right",
     "mAcc": "share of each class's pixels labelled right, mean over classes",
@@ -49,34 +54,61 @@ MEANING = {
     "Eadp": "E-measure at twice the mean of each map",
 }
 FRACTIONS = ("pysod", "edn")  # types that papers print as 0.912, not as 91.2 %
+COUNT = "count"  # a column of whole numbers
+ROWS = {"pck": "joint"}  # what the rows of a type are, if not classes
 
 
 def format_metrics(metrics: Mapping[str, float]) -> str:
-    """Lay out flat metrics ("bbox/AP") as papers print them: a row for each, types as columns."""
-    kinds = list(dict.fromkeys(name.split("/")[0] for name in metrics))
-    names = [name for name in MEANING if any(f"{kind}/{name}" in metrics for kind in kinds)]
+    """Lay out flat metrics ("bbox/AP") as papers print them: a row for each, types as columns.
+
+    Types without a common metric have tables of their own, one below the other.
+    """
+    tables: list[list[str]] = []
+    for kind in dict.fromkeys(name.split("/")[0] for name in metrics):
+        names = _metric_names(metrics, [kind])
+        table = next((t for t in tables if names & _metric_names(metrics, t)), None)
+        if table is None:
+            tables.append([kind])
+        else:
+            table.append(kind)
+    return "".join(_metrics_table(metrics, kinds) for kinds in tables)
+
+
+def _metrics_table(metrics: Mapping[str, float], kinds: Sequence[str]) -> str:
+    names = _metric_names(metrics, kinds)
     table = Table(
         "metric" if any(kind in FRACTIONS for kind in kinds) else "metric, %", *kinds, "meaning"
     )
     _align_right(table, range(1, 1 + len(kinds)))
-    for name in names:
+    for name in filter(names.__contains__, MEANING):
         values = [_number(metrics.get(f"{kind}/{name}", math.nan), kind) for kind in kinds]
         table.add_row(name, *values, MEANING[name])
     return _render(table)
 
 
+def _metric_names(metrics: Mapping[str, float], kinds: Collection[str]) -> set[str]:
+    return {name.split("/")[1] for name in metrics if name.split("/")[0] in kinds}
+
+
 def format_per_class(per_class: PerClass) -> str:
     """Lay out the metrics of each class in percent, sorted by the first of them, best class first.
 
-    Classes with nothing to measure, such as no object in the annotations, have no value and come
-    last. Of more than 30 classes the ten best and the ten worst are shown, and those without a
-    value are counted. Without any class the text is empty.
+    Types with other rows, such as joints, have tables of their own, one below the other. Classes
+    with nothing to measure, such as no object in the annotations, have no value and come last. Of
+    more than 30 classes the ten best and the ten worst are shown, and those without a value are
+    counted. Without any class the text is empty.
     """
-    kinds = list(per_class)
+    tables: dict[frozenset[str], list[str]] = {}
+    for kind, classes in per_class.items():
+        tables.setdefault(frozenset(classes), []).append(kind)
+    return "".join(_class_table(per_class, kinds) for kinds in tables.values())
+
+
+def _class_table(per_class: PerClass, kinds: Sequence[str]) -> str:
     columns = [(kind, metric) for kind in kinds for metric in _metrics_of(per_class[kind])]
     if not columns:
         return ""
-    table = Table("class", *(f"{kind} {metric}" for kind, metric in columns))
+    table = Table(ROWS.get(kinds[0], "class"), *(f"{kind} {metric}" for kind, metric in columns))
     _align_right(table, range(1, 1 + len(columns)))
     first_kind, first_metric = columns[0]
 
@@ -93,7 +125,8 @@ def format_per_class(per_class: PerClass) -> str:
     for position, name in enumerate(shown):
         if left_out and position == ENDS:
             table.add_row(f"... {left_out} more ...", *blank)
-        table.add_row(name, *(_number(per_class[kind][name][m], kind) for kind, m in columns))
+        cells = (_number(per_class[kind][name][m], kind, m) for kind, m in columns)
+        table.add_row(name, *cells)
     if is_long and len(measured) < len(ordered):
         table.add_row(f"... {len(ordered) - len(measured)} without a value ...", *blank)
     return _render(table)
@@ -116,9 +149,11 @@ def _metrics_of(classes: Mapping[str, Mapping[str, float]]) -> list[str]:
     return list(next(iter(classes.values()), {}))
 
 
-def _number(value: float, kind: str) -> str:
+def _number(value: float, kind: str, metric: str = "") -> str:
     if math.isnan(value):
         return "-"
+    if metric == COUNT:
+        return f"{value:.0f}"
     return f"{value:.3f}" if kind in FRACTIONS else f"{100 * value:.1f}"
 
 

@@ -2,10 +2,12 @@
 
 from types import ModuleType
 
-from van_dense.tasks import detection, saliency, semantic
+from van_dense.tasks import classification, detection, pose, saliency, semantic
 
 TASKS: dict[str, ModuleType] = {
     "detection": detection,
     "semantic": semantic,
     "saliency": saliency,
+    "pose": pose,
+    "classification": classification,
 }

@@ -1,31 +1,72 @@
-"""What the tasks share: the backbone of a config, and the sample data of a part."""
+"""What the tasks share: the backbone of a config, its weights, and the sample data of a part."""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from van_dense.backbones.build import Backbone, build_backbone
+from van_dense.backbones.build import Backbone, WholeModel, build_backbone, build_classifier
+from van_dense.backbones.weights import LoadReport, load_pretrained
+from van_dense.config import Config
 from van_dense.config.schema import Backbone as BackboneConfig
 from van_dense.config.schema import Data
 from van_dense.data.sample_data import write_sample_data
+from van_dense.models.dense_model import DenseModel
+
+log = logging.getLogger(__name__)
 
 Split = Literal["train", "val"]
 
 
 def backbone_of(config: BackboneConfig) -> Backbone:
     """Build the backbone with random weights."""
-    options = dict(config.options)
-    if config.norm_eps is not None and config.name.startswith("van_"):
-        options["norm_eps"] = config.norm_eps
     return build_backbone(
         config.name,
         drop_path=config.drop_path,
         norm_mode=config.norm_mode,
         freeze_stages=config.freeze_stages,
         checkpointing=config.checkpointing,
-        options=options,
+        options=_options(config),
     )
+
+
+def classifier_of(config: BackboneConfig, num_classes: int) -> WholeModel:
+    """Build the whole timm model with random weights."""
+    model = build_classifier(
+        config.name, num_classes, drop_path=config.drop_path, options=_options(config)
+    )
+    model.adapt(
+        norm_mode=config.norm_mode,
+        freeze_stages=config.freeze_stages,
+        checkpointing=config.checkpointing,
+    )
+    return model
+
+
+def _options(config: BackboneConfig) -> dict[str, Any]:
+    options: dict[str, Any] = dict(config.options)
+    if config.norm_eps is not None and config.name.startswith("van_"):
+        options["norm_eps"] = config.norm_eps
+    return options
+
+
+def load_weights(model: DenseModel, config: Config) -> LoadReport | None:
+    """Load the weights that the config names, if it names some, and report every key.
+
+    A classifier that normalises its images otherwise than the weights expect loses accuracy
+    without any error, so that is a warning.
+
+    Raises:
+        ValueError: When the weights cannot be had, cannot be read, or do not fit.
+    """
+    if config.model.backbone.weights is None:
+        return None
+    report = load_pretrained(model.backbone, config.model.backbone.weights)
+    if config.task == "classification":
+        if mismatch := report.mismatch(config.model.mean, config.model.std):
+            log.warning("%s: %s", config.model.backbone.weights, mismatch)
+    return report
 
 
 def prepare_sample(data: Data, part: str) -> None:

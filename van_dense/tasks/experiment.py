@@ -11,7 +11,7 @@ from accelerate import Accelerator
 
 from van_dense.backbones.build import resolve_norm_mode
 from van_dense.backbones.download import DownloadError
-from van_dense.backbones.weights import LoadReport, load_pretrained
+from van_dense.backbones.weights import LoadReport
 from van_dense.config import Config
 from van_dense.data.dataset import DenseDataset
 from van_dense.engine.memory import estimate_memory
@@ -19,6 +19,7 @@ from van_dense.engine.optim import describe_groups, parameter_groups
 from van_dense.engine.plan import TrainPlan, make_plan
 from van_dense.models.dense_model import DenseModel
 from van_dense.tasks import TASKS
+from van_dense.tasks.common import load_weights
 
 log = logging.getLogger(__name__)
 
@@ -60,15 +61,13 @@ def prepare(config: Config, accelerator: Accelerator, *, needs_weights: bool = T
         )
     torch.manual_seed(config.seed)  # initial weights; every later draw is seeded by its step
     model = task.build_model(config, train_set.info)
-    source = config.model.backbone.weights
-    weights: LoadReport | DownloadError | None = None
-    if source is not None:
-        try:
-            weights = load_pretrained(model.backbone, source)
-        except DownloadError as error:
-            if needs_weights:
-                raise
-            weights = error
+    weights: LoadReport | DownloadError | None
+    try:
+        weights = load_weights(model, config)
+    except DownloadError as error:
+        if needs_weights:
+            raise
+        weights = error
     plan = make_plan(config.train, num_images=len(train_set), world_size=accelerator.num_processes)
     return Experiment(config, task, train_set, val_set, model, weights, plan)
 
@@ -92,6 +91,7 @@ def describe(experiment: Experiment, accelerator: Accelerator) -> str:
         **experiment.plan.describe(),
         "norm mode": f"{norm.mode} ({norm.reason})",
         "weights": weights,
+        **_normalization(experiment),
         "parameter groups": groups.replace("\n", "\n" + " " * 20),
         "memory": _memory(experiment),
         "data": f"{len(experiment.train_set)} training and {len(experiment.val_set)} validation "
@@ -99,6 +99,22 @@ def describe(experiment: Experiment, accelerator: Accelerator) -> str:
         "categories": _categories(experiment.train_set),
     }
     return "\n".join(f"{name + ':':<20}{value}" for name, value in lines.items())
+
+
+def _normalization(experiment: Experiment) -> dict[str, str]:
+    """What a classifier's images look like, and whether its weights expect that."""
+    config, weights = experiment.config, experiment.weights
+    if config.task != "classification":
+        return {}
+    text = f"mean {config.model.mean}, std {config.model.std}"
+    if isinstance(weights, LoadReport):
+        if mismatch := weights.mismatch(config.model.mean, config.model.std):
+            text += f"; WARNING: {mismatch}"
+        elif weights.normalization is not None:
+            text += ", as the weights expect"
+        else:
+            text += "; the weights do not say what they expect (VAN's of ImageNet-1K: 0.5 and 0.5)"
+    return {"normalization": text}
 
 
 def _memory(experiment: Experiment) -> str:

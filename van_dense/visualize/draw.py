@@ -17,6 +17,8 @@ from torch import Tensor
 
 from van_dense.dataset_info import Color, DatasetInfo
 from van_dense.structures import IGNORE_LABEL, RLE, Instances, Prediction, Size, encode_masks
+from van_dense.visualize.classes import score_bars
+from van_dense.visualize.keypoints import draw_keypoints, side_entries
 from van_dense.visualize.labels import Label, draw_labels, font_size
 from van_dense.visualize.legend import class_entries, legend, saliency_scale, stack
 from van_dense.visualize.maps import class_counts, draw_classes, draw_saliency
@@ -41,8 +43,9 @@ def draw(
     """Draw everything a prediction holds over its image, with a legend below where it needs one.
 
     Label maps tint the photo by class, saliency lets it glow. Instances get a box, a filled
-    outline where they have masks, and a label with the score; crowd regions are grey, hatched
-    and dashed. Small objects lie on top of large ones.
+    outline where they have masks, a skeleton where they have keypoints, and a label with the
+    score; crowd regions are grey, hatched and dashed. Small objects lie on top of large ones.
+    Class scores become bars below.
 
     Args:
         image: uint8 (H, W, 3) RGB; it is not changed.
@@ -53,8 +56,7 @@ def draw(
         scale: Canvas pixels for one image pixel; None enlarges small images only.
 
     Returns:
-        uint8 RGB picture of (H, W) times the scale; for label maps and saliency, the legend
-        makes it higher.
+        uint8 RGB picture of (H, W) times the scale; legends and bars make it higher.
 
     Raises:
         ValueError: When image, prediction and info do not belong together, or when there is
@@ -68,16 +70,27 @@ def draw(
         instance_colors=instance_colors,
         scale=scale,
     )
-    parts = [canvas]
+    return stack([canvas, *_explanations(prediction, info, canvas.shape[:2])])
+
+
+def _explanations(prediction: Prediction, info: DatasetInfo, canvas: Size) -> list[np.ndarray]:
+    """Legends and bars that belong below a canvas."""
+    width, letters = canvas[1], font_size(canvas, 1)
+    indent = letters // 2
+    parts = []
     if prediction.semantic is not None:
         shares = class_counts(prediction.semantic) / prediction.semantic.size
         entries = class_entries(info, shares, shares)
-        letters = font_size(canvas.shape[:2], len(entries))
-        parts.append(legend(entries, canvas.shape[1], letters, indent=letters // 2))
+        many = font_size(canvas, len(entries))
+        parts.append(legend(entries, width, many, indent=many // 2))
     if prediction.saliency is not None:
-        letters = font_size(canvas.shape[:2], 1)
-        parts.append(saliency_scale(canvas.shape[1], letters, indent=letters // 2))
-    return stack(parts)
+        parts.append(saliency_scale(width, letters, indent=indent))
+    if prediction.class_scores is not None:
+        scores = prediction.class_scores.numpy()
+        parts.append(score_bars(scores, info, width=width, letter_size=letters, indent=indent))
+    if sides := side_entries(info, [prediction.instances]):
+        parts.append(legend(sides, width, letters, indent=indent))
+    return parts
 
 
 def draw_panel(
@@ -102,7 +115,7 @@ def draw_panel(
         if instances.scores is not None:
             instances = instances[instances.scores >= min_score]
         colors = _instance_colors(instances, info, instance_colors)
-        _draw_instances(canvas, instances, info.class_names, colors, scale)
+        _draw_instances(canvas, instances, info, colors, scale)
     return canvas
 
 
@@ -120,10 +133,16 @@ def _check(image: np.ndarray, prediction: Prediction, info: DatasetInfo) -> None
             f"prediction is for {tuple(prediction.size)}; draw on the original image"
         )
     instances, semantic, saliency = prediction.instances, prediction.semantic, prediction.saliency
-    if instances is None and semantic is None and saliency is None:
+    scores = prediction.class_scores
+    if all(value is None for value in (instances, semantic, saliency, scores)):
         raise ValueError(
-            f"the prediction of image {prediction.image_id!r} has no instances, no label map and "
-            "no saliency, and nothing else can be drawn"
+            f"the prediction of image {prediction.image_id!r} has no instances, no label map, no "
+            "saliency and no class scores, and nothing else can be drawn"
+        )
+    if scores is not None and scores.shape != (info.num_classes,):
+        raise ValueError(
+            f"image {prediction.image_id!r}: scores of shape {tuple(scores.shape)} for the "
+            f"{info.num_classes} classes of {info.name!r}; pass the model's own DatasetInfo"
         )
     for name, values in (("label map", semantic), ("saliency", saliency)):
         if values is not None and values.shape != image.shape[:2]:
@@ -136,6 +155,13 @@ def _check(image: np.ndarray, prediction: Prediction, info: DatasetInfo) -> None
         _check_label(int(labels.max(initial=0)), prediction, info)
     if instances is not None and len(instances):
         _check_label(int(instances.labels.max()), prediction, info)
+    if instances is not None and instances.keypoints is not None:
+        num = instances.keypoints.shape[1]
+        if num != len(info.keypoint_names):
+            raise ValueError(
+                f"image {prediction.image_id!r}: {num} keypoints for the "
+                f"{len(info.keypoint_names)} of {info.name!r}; pass the model's own DatasetInfo"
+            )
 
 
 def _check_label(label: int, prediction: Prediction, info: DatasetInfo) -> None:
@@ -174,7 +200,7 @@ def _crowd(instances: Instances) -> list[bool]:
 def _draw_instances(
     canvas: np.ndarray,
     instances: Instances,
-    names: Sequence[str],
+    info: DatasetInfo,
     colors: Sequence[Color],
     scale: float,
 ) -> None:
@@ -182,7 +208,8 @@ def _draw_instances(
     crowd = _crowd(instances)
     sides = boxes[:, 2:] - boxes[:, :2]
     order = torch.argsort(sides.prod(dim=1), descending=True, stable=True).tolist()
-    thickness = line_thickness(canvas.shape[:2], thin=len(instances) > _UNCROWDED)
+    thin = len(instances) > _UNCROWDED or instances.keypoints is not None
+    thickness = line_thickness(canvas.shape[:2], thin=thin)
 
     if instances.masks is not None:
         masks = instances.masks
@@ -193,6 +220,8 @@ def _draw_instances(
             _draw_mask(canvas, photo, region, colors[i], hatched=crowd[i])
     for i in order:
         _draw_box(canvas, boxes[i].round().int().tolist(), colors[i], thickness, dashed=crowd[i])
+    if instances.keypoints is not None:
+        draw_keypoints(canvas, instances, info, scale=scale)
 
     # The surest result, or the smallest object of the ground truth, chooses its place first.
     if instances.scores is not None:
@@ -201,7 +230,10 @@ def _draw_instances(
         order.reverse()
     draw_labels(
         canvas,
-        [Label(_text(instances, i, names), tuple(boxes[i].tolist()), colors[i]) for i in order],
+        [
+            Label(_text(instances, i, info.class_names), tuple(boxes[i].tolist()), colors[i])
+            for i in order
+        ],
     )
 
 

@@ -7,33 +7,47 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from van_dense.visualize.classes import readable_name
 from van_dense.visualize.legend import short_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MAX_WRITTEN = 25  # classes; beyond, a cell is too small for its number
-_LISTED = 20  # confusions that are listed beside such a matrix
+_MAX_NAMED = 200  # classes; beyond, rows and columns have no names either
+_UNNAMED_SIDE = 12.0  # inches of such a matrix
+_LISTED = (20, 45)  # confusions that are listed beside such a matrix, by its height
+_LINE = 0.25  # inches of one
+_BARS, _LIST = 2.5, 5.4  # inches of the bars and of the list
 _CELL = (0.55, 0.17)  # inches of a cell with and without a number
-_GAMMA = 0.5  # brightens small shares, as confusions are beside the diagonal
+_GAMMA = (0.5, 0.25)  # deepens small shares, as confusions are; more so in cells of a pixel
 
 
-def plot_confusion(confusion: np.ndarray, class_names: Sequence[str], path: Path) -> None:
-    """Draw how the pixels of each class are divided among the predictions, and its IoU.
+def plot_confusion(
+    confusion: np.ndarray,
+    class_names: Sequence[str],
+    path: Path,
+    *,
+    counted: Literal["pixels", "images"] = "pixels",
+) -> None:
+    """Draw how the pixels or images of each class are divided among the predictions.
 
     Rows add up to 100 %. Beyond 25 classes the largest confusions are listed instead of written
-    into the cells. Classes without any pixel have a grey row, and no IoU unless they
-    were predicted.
+    into the cells, and beyond 200 rows and columns have no names. Bars beside the rows give the
+    IoU of pixels, or the accuracy of images. Classes without any pixel or image have a grey row,
+    and no accuracy; no IoU either, unless they were predicted.
 
     Args:
-        confusion: Integers (C, C + 1): pixels by true and predicted class; the last column counts
-            pixels that were predicted as none of the classes, and is drawn where there are any.
+        confusion: Integers (C, C + 1): pixels or images by true and predicted class; the last
+            column counts those that were predicted as none of the classes, and is drawn where
+            there are any.
         class_names: C names.
         path: PNG file to write.
+        counted: What the numbers count.
 
     Raises:
         ValueError: When the shape does not fit the names.
@@ -45,23 +59,30 @@ def plot_confusion(confusion: np.ndarray, class_names: Sequence[str], path: Path
     if confusion.shape != (num, num + 1):
         raise ValueError(
             f"the confusion matrix of {num} classes must be {(num, num + 1)}, the last column for "
-            f"pixels without a predicted class, got {confusion.shape}"
+            f"{counted} without a predicted class, got {confusion.shape}"
         )
-    names = [short_name(name) for name in class_names]
+    names = [short_name(readable_name(name)) for name in class_names]
     columns = [*names, "none"] if confusion[:, -1].any() else names
-    pixels = confusion.sum(axis=1, keepdims=True)
-    shares = np.divide(confusion, pixels, out=np.full(confusion.shape, np.nan), where=pixels > 0)
+    truth = confusion.sum(axis=1, keepdims=True)
+    shares = np.divide(confusion, truth, out=np.full(confusion.shape, np.nan), where=truth > 0)
 
     written = num <= _MAX_WRITTEN
-    side = max(3.0, num * _CELL[0 if written else 1])
-    widths = (side * len(columns) / num, 1.8) if written else (side * len(columns) / num, 1.8, 3.2)
+    side = max(3.0, num * _CELL[0 if written else 1]) if num <= _MAX_NAMED else _UNNAMED_SIDE
+    widths = [side * len(columns) / num, _BARS, *([] if written else [_LIST])]
     figure = Figure(figsize=(sum(widths) + 2.6, side + 2.4), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(widths), width_ratios=widths)
     _plot_shares(panels[0], shares[:, : len(columns)], names, columns)
-    _plot_iou(panels[1], confusion)
+    panels[0].set_title(
+        f"share of the true {counted}, %", loc="left", fontsize=13, fontweight="bold"
+    )
+    if counted == "pixels":
+        _plot_bars(panels[1], _iou(confusion), "IoU")
+    else:
+        _plot_bars(panels[1], np.diagonal(shares), "accuracy")
     if not written:
-        _list_confusions(panels[2], shares[:, : len(columns)], names, columns)
+        listed = largest_confusions(shares[:, : len(columns)], int(np.clip(side / _LINE, *_LISTED)))
+        _list_confusions(panels[2], listed, names, columns)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
 
@@ -90,18 +111,24 @@ def _plot_shares(
 
     written = len(names) <= _MAX_WRITTEN
     size = 10 if written else 7
-    axes.imshow(shares, cmap="Blues", norm=PowerNorm(_GAMMA, 0, 1), aspect="auto")
-    axes.set_facecolor("0.93")  # rows without pixels
-    axes.set_title("share of the true pixels, %", loc="left", fontsize=13, fontweight="bold")
+    named = len(names) <= _MAX_NAMED
+    norm = PowerNorm(_GAMMA[0 if named else 1], 0, 1)
+    # Smoothed, cells of a pixel would vanish.
+    axes.imshow(shares, cmap="Blues", norm=norm, aspect="auto", interpolation="nearest")
+    axes.set_facecolor("0.93")  # rows without pixels or images
     axes.set_xlabel("predicted", fontsize=11)
     axes.set_ylabel("true", fontsize=11)
+    axes.spines[:].set_visible(False)
+    if not named:
+        axes.set_xticks([])
+        axes.set_yticks([])
+        return
     axes.set_xticks(range(len(columns)), columns, rotation=90, fontsize=size)
     axes.set_yticks(range(len(names)), names, fontsize=size)
     axes.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(len(names) + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="white", linewidth=1.0 if written else 0.4)
     axes.tick_params(which="both", length=0)
-    axes.spines[:].set_visible(False)
     if not written:
         return
     for (row, column), share in np.ndenumerate(shares):
@@ -111,32 +138,39 @@ def _plot_shares(
             axes.text(column, row, text, ha="center", va="center", fontsize=9, color=color)
 
 
-def _plot_iou(axes: Axes, confusion: np.ndarray) -> None:
-    """Bars of the IoU of each class, in line with the rows of the matrix."""
+def _iou(confusion: np.ndarray) -> np.ndarray:
+    """IoU of each class, float64 (C,); NaN for those that neither occur nor were predicted."""
     right = np.diagonal(confusion)
-    pixels = confusion.sum(axis=1)
-    union = pixels + confusion[:, :-1].sum(axis=0) - right
-    iou = np.divide(right, union, out=np.full(len(right), np.nan), where=union > 0)
-    size = 10 if len(iou) <= _MAX_WRITTEN else 7
-    axes.barh(range(len(iou)), np.nan_to_num(iou), height=0.7, color="C0")
-    for row, value in enumerate(iou):
+    union = confusion.sum(axis=1) + confusion[:, :-1].sum(axis=0) - right
+    return np.divide(right, union, out=np.full(len(right), np.nan), where=union > 0)
+
+
+def _plot_bars(axes: Axes, values: np.ndarray, metric: str) -> None:
+    """Bars of a metric of each class in [0, 1] or NaN, in line with the rows of the matrix."""
+    named = len(values) <= _MAX_NAMED
+    size = 10 if len(values) <= _MAX_WRITTEN else 7
+    axes.barh(range(len(values)), np.nan_to_num(values), height=0.7 if named else 1.0, color="C0")
+    for row, value in enumerate(values if named else ()):
         text = "none" if np.isnan(value) else f"{100 * value:.1f}"
         axes.text(np.nan_to_num(value) + 0.03, row, text, va="center", fontsize=size)
-    mean = "none" if np.isnan(iou).all() else f"{100 * np.nanmean(iou):.1f}"
-    axes.set_title(f"IoU, %, mean {mean}", loc="left", fontsize=13, fontweight="bold")
+    mean = "none" if np.isnan(values).all() else f"{100 * np.nanmean(values):.1f}"
+    axes.set_title(f"{metric}, %, mean {mean}", loc="left", fontsize=13, fontweight="bold")
     axes.set_xlim(0, 1.3)
-    axes.set_ylim(len(iou) - 0.5, -0.5)
+    axes.set_ylim(len(values) - 0.5, -0.5)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[["top", "right", "bottom"]].set_visible(False)
 
 
 def _list_confusions(
-    axes: Axes, shares: np.ndarray, names: Sequence[str], columns: Sequence[str]
+    axes: Axes,
+    confusions: Sequence[tuple[int, int, float]],
+    names: Sequence[str],
+    columns: Sequence[str],
 ) -> None:
     lines = [
         f"{100 * share:5.1f} %  {names[row]} → {columns[column]}"
-        for row, column, share in largest_confusions(shares, _LISTED)
+        for row, column, share in confusions
     ]
     axes.set_title("largest confusions", loc="left", fontsize=13, fontweight="bold")
     axes.text(

@@ -48,6 +48,15 @@ def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name, size)
 
 
+def fit_text(text: str, letters: ImageFont.FreeTypeFont, width: float) -> str:
+    """Cut a line at its end, with an ellipsis, until it is at most ``width`` pixels long."""
+    if letters.getlength(text) <= width:
+        return text
+    while text and letters.getlength(text + "…") > width:
+        text = text[:-1]
+    return text.rstrip(" ,") + "…"
+
+
 def font_size(canvas: Size, num_labels: int) -> int:
     """Letter size in pixels: grows with the canvas, shrinks when there are many labels."""
     shrink = max(_MAX_SHRINK, min(1.0, (_UNCROWDED / max(num_labels, 1)) ** 0.5))

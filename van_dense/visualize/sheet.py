@@ -8,31 +8,52 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
+import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
 from van_dense.data.dataset import DenseDataset, ReadError
-from van_dense.dataset_info import DatasetInfo
+from van_dense.dataset_info import Color, DatasetInfo
 from van_dense.structures import IGNORE_LABEL, Prediction, Sample
+from van_dense.visualize.classes import RIGHT, readable_name, score_bars
+from van_dense.visualize.classes import WRONG as WRONG_CLASS
 from van_dense.visualize.draw import default_scale, draw_panel, resize
+from van_dense.visualize.keypoints import side_entries
 from van_dense.visualize.labels import font
-from van_dense.visualize.legend import Entry, class_entries, legend, saliency_scale, stack
+from van_dense.visualize.legend import (
+    Entry,
+    class_entries,
+    legend,
+    saliency_scale,
+    short_name,
+    stack,
+)
 from van_dense.visualize.maps import WRONG, class_counts, draw_errors
 from van_dense.visualize.palette import INK, PAPER
+from van_dense.visualize.strokes import line_thickness
 
 _PAGE = 2608  # pixels of the widest page: two panels of 1280, or three of 848
 _MARGIN = 16
-_FAINT = (110, 110, 110)
+_FAINT: Color = (110, 110, 110)
 _TITLE, _CAPTION = 20, 16  # letter heights
 _OVERVIEW = 1800  # pixels of the widest overview
 _OVERVIEW_IMAGES = 8
 _TILE_HEIGHT = 330  # of the highest panel of the overview
+_BARS = 400  # pixels of the narrowest panel of class scores
+_ROWS = 28  # letters of class scores above each other in a large panel
 _TRIES = 10  # images that are looked at to find one with ground truth
 
 _log = logging.getLogger(__name__)
 
-Panels = Sequence[tuple[str, np.ndarray]]  # a caption and its picture
+
+class _Panel(NamedTuple):
+    """A picture below its caption."""
+
+    caption: str
+    picture: np.ndarray
+    color: Color = _FAINT  # of the caption
 
 
 @dataclass(frozen=True)
@@ -47,7 +68,8 @@ class _Case:
     @property
     def num_panels(self) -> int:
         """Three for maps: the errors or the photo come on top of truth and prediction."""
-        return 2 if self.prediction.instances is not None else 3
+        prediction = self.prediction
+        return 2 if prediction.instances is not None or prediction.class_scores is not None else 3
 
     def scale(self, page: int, max_height: float = np.inf) -> float:
         """Panel pixels for an image pixel, so that the panels fit on a page of that width."""
@@ -69,7 +91,8 @@ def comparison(
 
     Instances: truth, prediction. Label maps: truth, prediction, errors (red, ignored pixels
     hatched), with a legend that gives the IoU of each class in this image. Saliency: photo,
-    truth, prediction, as is the custom of the field.
+    truth, prediction, as is the custom of the field. Classes: the photo, framed in green where
+    the prediction is right and in red where it is wrong, and the best classes as bars.
 
     Args:
         image: uint8 (H, W, 3) RGB, the original image.
@@ -114,9 +137,9 @@ def save_comparisons(
     of_image = {prediction.image_id: prediction for prediction in predictions}
     cases = [
         _Case(
-            f"{Path(sample.path).name}  (id {sample.image_id})",
+            _title(sample),
             sample.image,
-            Prediction.from_sample(sample),
+            Prediction.from_sample(sample, info.num_classes),
             of_image[sample.image_id],
         )
         for sample in samples
@@ -134,6 +157,12 @@ def save_comparisons(
             _write(folder / "overview.png", _overview(cases[:_OVERVIEW_IMAGES], info, min_score))
         )
     return files
+
+
+def _title(sample: Sample) -> str:
+    """File name and id, or the id alone where it says both."""
+    name, image_id = Path(sample.path).name, str(sample.image_id)
+    return image_id if image_id.endswith(name) else f"{name}  (id {image_id})"
 
 
 def choose_samples(dataset: DenseDataset, num: int) -> list[Sample]:
@@ -166,43 +195,70 @@ def _first_with_objects(dataset: DenseDataset, indices: Sequence[int]) -> Sample
             (sample.boxes is not None and len(sample.boxes))
             or (sample.semantic is not None and (sample.semantic != IGNORE_LABEL).any())
             or (sample.saliency is not None and (sample.saliency > 127).any())
+            or sample.label is not None
         ):
             return sample
         fallback = fallback or sample
     return fallback
 
 
-def _panels(case: _Case, info: DatasetInfo, min_score: float, scale: float) -> Panels:
-    """Pictures of one case with their captions, all of the same size."""
-    truth, prediction = case.truth, case.prediction
-    if truth.instances is not None:
-        truth = replace(truth, instances=replace(truth.instances, scores=None))
+def _panels(case: _Case, info: DatasetInfo, min_score: float, scale: float) -> list[_Panel]:
+    """Pictures of one case with their captions."""
+    truth, prediction = _unscored(case.truth), case.prediction
+    if prediction.class_scores is not None:
+        return _class_panels(case, info, scale)
     left = draw_panel(case.image, truth, info, scale=scale)
     right = draw_panel(case.image, prediction, info, scale=scale, min_score=min_score)
     if prediction.instances is not None:
         return [
-            (f"ground truth: {_count(truth)}", left),
-            (f"prediction (score ≥ {min_score:g}): {_count(prediction, min_score)}", right),
+            _Panel(f"ground truth: {_count(truth)}", left),
+            _Panel(f"prediction (score ≥ {min_score:g}): {_count(prediction, min_score)}", right),
         ]
     photo = resize(case.image, scale)
     if prediction.semantic is not None:
-        expected, found = _maps(case, "semantic")
+        expected, found = _both(case, "semantic")
         draw_errors(photo, expected, found)
-        return [("ground truth", left), ("prediction", right), (_score(expected, found), photo)]
-    expected, found = _maps(case, "saliency")
-    error = float(np.abs(expected - found).mean())
-    return [("photo", photo), ("ground truth", left), (f"prediction: MAE {error:.3f}", right)]
+        accuracy = _score(expected, found)
+        return [_Panel("ground truth", left), _Panel("prediction", right), _Panel(accuracy, photo)]
+    expected, found = _both(case, "saliency")
+    error = f"prediction: MAE {np.abs(expected - found).mean():.3f}"
+    return [_Panel("photo", photo), _Panel("ground truth", left), _Panel(error, right)]
 
 
-def _maps(case: _Case, kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """Label maps or saliency of truth and prediction."""
+def _class_panels(case: _Case, info: DatasetInfo, scale: float) -> list[_Panel]:
+    """Photo below the name of its class, and bars below the name of the predicted one."""
+    expected, found = _both(case, "class_scores")
+    truth, first = int(expected.argmax()), int(found.argmax())
+    color, mark = (RIGHT, "✓") if truth == first else (WRONG_CLASS, "✗")
+    photo = draw_panel(case.image, case.prediction, info, scale=scale)
+    letters = max(_CAPTION, min(photo.shape[:2]) // _ROWS)
+    width = max(photo.shape[1], _BARS)
+    bars = score_bars(found, info, width=width, letter_size=letters, truth=truth)
+    corner = (photo.shape[1] - 1, photo.shape[0] - 1)
+    cv2.rectangle(photo, (0, 0), corner, color, 4 * line_thickness(photo.shape[:2]))
+    names = [short_name(readable_name(info.class_names[label])) for label in (truth, first)]
+    return [
+        _Panel(f"ground truth: {names[0]}", photo),
+        _Panel(f"prediction: {names[1]} {mark}", bars, color),
+    ]
+
+
+def _both(case: _Case, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """Label maps, saliency or class scores of truth and prediction."""
     expected, found = getattr(case.truth, kind), getattr(case.prediction, kind)
     if expected is None:
         raise ValueError(
-            f"image {case.prediction.image_id!r}: the prediction holds a {kind} map, the ground "
-            "truth holds none; compare with ground truth of the same task"
+            f"image {case.prediction.image_id!r}: the prediction holds {kind}, the ground truth "
+            "does not; compare with ground truth of the same task"
         )
-    return expected, found
+    return np.asarray(expected), np.asarray(found)
+
+
+def _unscored(truth: Prediction) -> Prediction:
+    """Ground truth as it is drawn."""
+    if truth.instances is None:
+        return truth
+    return replace(truth, instances=replace(truth.instances, scores=None))
 
 
 def _score(truth: np.ndarray, prediction: np.ndarray) -> str:
@@ -230,7 +286,7 @@ def _legend(cases: Sequence[_Case], info: DatasetInfo, width: int) -> np.ndarray
     """Strip that explains the colours of all cases; of a single one with the IoU of its classes."""
     strips = [np.full((0, width, 3), PAPER, np.uint8)]
     if any(case.prediction.semantic is not None for case in cases):
-        pairs = [_maps(case, "semantic") for case in cases]
+        pairs = [_both(case, "semantic") for case in cases]
         shares = np.sum([class_counts(m) / m.size for pair in pairs for m in pair], axis=0)
         single = len(cases) == 1
         iou = _iou(*pairs[0]) if single else np.full(256, np.nan)
@@ -242,28 +298,31 @@ def _legend(cases: Sequence[_Case], info: DatasetInfo, width: int) -> np.ndarray
         strips.append(legend(entries, width, _CAPTION, indent=_MARGIN))
     if any(case.prediction.saliency is not None for case in cases):
         strips.append(saliency_scale(width, _CAPTION, indent=_MARGIN))
+    shown = [p.instances for case in cases for p in (_unscored(case.truth), case.prediction)]
+    if sides := side_entries(info, shown):
+        strips.append(legend(sides, width, _CAPTION, indent=_MARGIN))
     return stack(strips)
 
 
-def _page(panels: Panels, title: str) -> np.ndarray:
-    """Put panels of one size side by side below the title and their captions."""
+def _page(panels: Sequence[_Panel], title: str) -> np.ndarray:
+    """Put panels side by side below the title and their captions."""
     letters = font(_CAPTION)
-    height, width = panels[0][1].shape[:2]
-    column = max(width, *(round(letters.getlength(caption)) for caption, _ in panels))
+    columns = [max(p.picture.shape[1], round(letters.getlength(p.caption))) for p in panels]
     title_line, caption_line = round(_TITLE * 1.5), round(_CAPTION * 1.7)
     top = _MARGIN + title_line + caption_line
-    page_width = _MARGIN + len(panels) * (column + _MARGIN)
+    page_width = _MARGIN + sum(column + _MARGIN for column in columns)
+    height = max(len(panel.picture) for panel in panels)
     page = np.full((top + height + _MARGIN, page_width, 3), PAPER, np.uint8)
-    left = [_MARGIN + position * (column + _MARGIN) for position in range(len(panels))]
-    for x, (_, panel) in zip(left, panels, strict=True):
-        page[top : top + height, x : x + width] = panel
+    left = [_MARGIN + sum(columns[:i]) + i * _MARGIN for i in range(len(panels))]
+    for x, panel in zip(left, panels, strict=True):
+        page[top : top + len(panel.picture), x : x + panel.picture.shape[1]] = panel.picture
 
     picture = Image.fromarray(page)
     pen = ImageDraw.Draw(picture)
     title = _shorten(title, page_width - 2 * _MARGIN)
     pen.text((_MARGIN, _MARGIN // 2), title, INK, font(_TITLE, bold=True))
-    for x, (caption, _) in zip(left, panels, strict=True):
-        pen.text((x, _MARGIN // 2 + title_line), caption, _FAINT, letters)
+    for x, panel in zip(left, panels, strict=True):
+        pen.text((x, _MARGIN // 2 + title_line), panel.caption, panel.color, letters)
     return np.array(picture)
 
 

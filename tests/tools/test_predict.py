@@ -1,0 +1,129 @@
+"""tools/predict.py predicts and draws images with trained runs."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from van_dense.config import Config, load_config
+from van_dense.tasks.training import train_run
+
+ROOT = Path(__file__).resolve().parents[2]
+SPEC = importlib.util.spec_from_file_location("predict", ROOT / "tools" / "predict.py")
+assert SPEC is not None and SPEC.loader is not None
+predict = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(predict)
+
+
+def config(project: str, root: Path, *overrides: str) -> Config:
+    kind = {"quickstart": "instances", "pose_van_b0_256x192": "person_keypoints"}[project]
+    paths = [
+        f"data.{part}={{images: {root}/{part}2017, "
+        f"annotations: {root}/annotations/{kind}_{part}2017.json}}"
+        for part in ("train", "val")
+    ]
+    sample = f"data.sample={{root: {root}, train_images: 8, val_images: 4, size: 64, seed: 3}}"
+    short = ["data.workers=0", "train.steps=1", "train.batch_size=2", "train.eval_every=null"]
+    return load_config(
+        ROOT / "projects" / f"{project}.yaml",
+        [*paths, sample, *short, "eval.pictures=0", "eval.oracle_images=0", *overrides],
+        sample=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> dict[str, str]:
+    """A detector that finds something everywhere, and a pose model, both untrained."""
+    folder = tmp_path_factory.mktemp("runs")
+    tiny = "data.transforms={short_sides: [64], test_short_side: 64, max_long_side: 112}"
+    projects = {
+        "detector": ("quickstart", [tiny, "model.box_head.score_threshold=0.0"]),
+        "pose": ("pose_van_b0_256x192", ["data.transforms.size=[64, 64]", "model.channels=[8, 8]"]),
+    }
+    for name, (project, overrides) in projects.items():
+        train_run(config(project, folder / f"{name}_data", *overrides), folder / name)
+    return {name: str(folder / name) for name in projects}
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    """Two images in a folder of folders, beside a file that is none."""
+    for index, name in enumerate(("a.png", "inner/b.jpg")):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(index).integers(0, 255, (70, 90, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+    (tmp_path / "photos" / "notes.txt").write_text("no image")
+    return tmp_path / "photos"
+
+
+def test_a_folder_becomes_pictures_and_coco_results(runs, photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert predict.main([runs["detector"], str(photos), "--output", str(out)]) == 0
+    assert "2 of 2 images predicted" in capsys.readouterr().out
+    pictures = sorted(path.name for path in (out / "pictures").iterdir())
+    assert pictures == ["000000_a.png", "000001_b.png"]
+    results = json.loads((out / "predictions.json").read_text())
+    assert {result["image_id"] for result in results} <= {
+        str(photos / "a.png"),
+        str(photos / "inner/b.jpg"),
+    }
+    assert results and all("bbox" in result for result in results)
+
+
+def test_detector_and_pose_work_as_one_and_ids_come_from_annotations(runs, photos, tmp_path):
+    names = {
+        "images": [
+            {"id": number, "file_name": name, "width": 90, "height": 70}
+            for number, name in ((7, "a.png"), (8, "inner/b.jpg"))
+        ],
+        "annotations": [],
+        "categories": [{"id": 1, "name": "person"}],
+    }
+    (tmp_path / "names.json").write_text(json.dumps(names))
+    out = tmp_path / "out"
+    both = ["--detector", runs["detector"], "--pose", runs["pose"], "--min-score", "0.0"]
+    ids = ["--annotations", str(tmp_path / "names.json")]
+    assert predict.main([*both, *ids, str(photos), "--output", str(out)]) == 0
+    results = json.loads((out / "predictions.json").read_text())
+    assert {result["image_id"] for result in results} == {7, 8}
+    assert all(result["category_id"] == 1 and len(result["keypoints"]) == 51 for result in results)
+
+
+def test_unreadable_files_are_listed_at_the_end_and_stop_nothing(runs, photos, tmp_path, capsys):
+    (photos / "a.png").write_bytes(b"broken")
+    out = tmp_path / "out"
+    assert predict.main([runs["detector"], str(photos), "--output", str(out)]) == 1
+    said = capsys.readouterr()
+    assert "1 of 2 images predicted" in said.out
+    assert said.err.count("not predicted:") == 1 and "a.png" in said.err
+    assert [path.name for path in (out / "pictures").iterdir()] == ["000001_b.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["{detector}", "nowhere.jpg"], "nowhere.jpg: no such file"),
+        (["{detector}", "{empty}"], "no image in this folder"),
+        (["{empty}", "{photos}"], "checkpoint"),
+        (["--detector", "{pose}", "--pose", "{pose}", "{photos}"], "not 'detection'"),
+    ],
+    ids=["missing source", "empty folder", "no run", "wrong task"],
+)
+def test_misuse_is_one_line_that_names_the_place(arguments, words, runs, photos, tmp_path, capsys):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    values = {**runs, "photos": photos, "empty": empty}
+    assert predict.main([argument.format(**values) for argument in arguments]) == 2
+    error = capsys.readouterr().err
+    assert words in error and "Traceback" not in error
+
+
+def test_detector_and_pose_belong_together(capsys):
+    with pytest.raises(SystemExit) as stop:
+        predict.main(["--pose", "run", "photo.jpg"])
+    assert stop.value.code == 2
+    assert "belong together" in capsys.readouterr().err

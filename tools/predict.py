@@ -1,0 +1,172 @@
+"""Predict and draw images with trained runs.
+
+predict.py RUN SOURCE ...                            any task
+predict.py --detector RUN --pose RUN SOURCE ...      persons of the detector, then their poses
+
+A source is an image file or a folder, whose images are taken in all depths.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from van_dense.dataset_info import DatasetInfo
+    from van_dense.structures import Prediction
+
+EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write pictures and COCO results; 1 when an image could not be read, 2 on misuse."""
+    arguments = parse_arguments(argv)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in train_net.py
+    try:
+        files = find_images(arguments.sources)
+        ids = read_ids(arguments.annotations)
+        predict, info = load_runs(arguments)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    unreadable = predict_files(files, predict, info, ids=ids, arguments=arguments)
+    for message in unreadable:
+        print(f"not predicted: {message}", file=sys.stderr)
+    print(f"{len(files) - len(unreadable)} of {len(files)} images predicted: {arguments.output}")
+    return 1 if unreadable else 0
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("sources", nargs="+", metavar="RUN SOURCE", help="run, images and folders")
+    parser.add_argument("--detector", metavar="RUN", help="run folder or checkpoint, with --pose")
+    parser.add_argument("--pose", metavar="RUN", help="run folder or checkpoint, with --detector")
+    parser.add_argument("--output", type=Path, default=Path("predictions"), help="folder to write")
+    score = "detections below are neither drawn nor looked at (default 0.3)"
+    parser.add_argument("--min-score", type=float, default=0.3, help=score)
+    names = "COCO file that gives the image ids of predictions.json (default: file names)"
+    parser.add_argument("--annotations", metavar="JSON", help=names)
+    parser.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
+    arguments = parser.parse_args(argv)
+    if bool(arguments.detector) != bool(arguments.pose):
+        parser.error("--detector and --pose belong together")
+    arguments.run = None if arguments.pose else arguments.sources.pop(0)
+    if not arguments.sources:
+        parser.error("give images or folders after the run")
+    return arguments
+
+
+def find_images(sources: Sequence[str]) -> list[Path]:
+    """Files as they are given, and the images of folders in order.
+
+    Raises:
+        ValueError: When a source does not exist, or a folder holds no image.
+    """
+    files: list[Path] = []
+    for source in map(Path, sources):
+        if source.is_dir():
+            inside = sorted(p for p in source.rglob("*") if p.suffix.lower() in EXTENSIONS)
+            if not inside:
+                raise ValueError(f"{source}: no image in this folder ({sorted(EXTENSIONS)})")
+            files += inside
+        elif source.exists():
+            files.append(source)
+        else:
+            raise ValueError(f"{source}: no such file or folder")
+    return files
+
+
+def read_ids(annotations: str | None) -> dict[str, int | str]:
+    """Image ids by file name, as a COCO annotation file has them."""
+    if annotations is None:
+        return {}
+    from van_dense.data.coco_json import read_coco_json
+
+    return {Path(r["file_name"]).name: r["id"] for r in read_coco_json(annotations)["images"]}
+
+
+def load_runs(
+    arguments: argparse.Namespace,
+) -> tuple[Callable[[np.ndarray], Prediction], DatasetInfo]:
+    """What predicts an RGB image, and what its labels mean.
+
+    Raises:
+        ValueError: When a run cannot be loaded, or is of another task.
+    """
+    from van_dense.api import load, proposals_from
+
+    if arguments.run is not None:
+        loaded = load(arguments.run, device=arguments.device)
+        return lambda image: loaded.predict(image)[0], loaded.info
+    detector = load(arguments.detector, device=arguments.device)
+    pose = load(arguments.pose, device=arguments.device)
+    for name, run, task in (("detector", detector, "detection"), ("pose", pose, "pose")):
+        if run.config.task != task:
+            raise ValueError(
+                f"--{name} {getattr(arguments, name)} is a run of the task {run.config.task!r}, "
+                f"not {task!r}"
+            )
+
+    def predict(image: np.ndarray) -> Prediction:
+        persons = proposals_from(
+            detector.predict(image)[0], detector.info, pose.info, min_score=arguments.min_score
+        )
+        return pose.predict(image, persons)[0]
+
+    return predict, pose.info
+
+
+def predict_files(
+    files: Sequence[Path],
+    predict: Callable[[np.ndarray], Prediction],
+    info: DatasetInfo,
+    *,
+    ids: dict[str, int | str],
+    arguments: argparse.Namespace,
+) -> list[str]:
+    """Predict and draw; returns a message for each file that could not be read."""
+    from dataclasses import replace
+
+    from PIL import Image
+    from rich.console import Console
+    from rich.progress import track
+
+    from van_dense.data.dataset import ReadError
+    from van_dense.data.image import read_image
+    from van_dense.evaluation.results import Result, save_results, to_results
+    from van_dense.visualize.draw import draw
+
+    pictures = arguments.output / "pictures"
+    pictures.mkdir(parents=True, exist_ok=True)
+    results: list[Result] = []
+    unreadable: list[str] = []
+    for number, path in enumerate(
+        track(files, "predicting", console=Console(stderr=True), transient=True)
+    ):
+        try:
+            image = read_image(path)
+            found = predict(image)
+        except ReadError as error:
+            unreadable.append(str(error))
+            continue
+        if found.instances is not None:
+            results += to_results(replace(found, image_id=ids.get(path.name, str(path))), info)
+        score = arguments.min_score if arguments.pose is None else 0.0  # persons were chosen
+        picture = draw(image, found, info, min_score=score)
+        Image.fromarray(picture).save(pictures / f"{number:06d}_{path.stem}.png")
+    if results:
+        save_results(arguments.output / "predictions.json", results)
+    return unreadable
+
+
+if __name__ == "__main__":
+    sys.exit(main())

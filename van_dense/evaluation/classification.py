@@ -1,0 +1,203 @@
+"""Evaluation of image classes: top-1 and top-5 accuracy, and what is taken for what.
+
+An image is right at top-k if fewer than k classes score higher than its own; of equal scores the
+first class comes first, so that equal scores for all are no success. With five classes or fewer
+top-5 is always 1.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from van_dense.data.collate import collate
+from van_dense.data.dataset import DenseDataset, ReadError, Transform
+from van_dense.evaluation.ground_truth import unwrapped
+from van_dense.evaluation.oracle import OracleReport, readable
+from van_dense.evaluation.table import PerClass
+from van_dense.structures import Batch, Prediction
+
+logger = logging.getLogger(__name__)
+
+TOP = 5
+METRICS = tuple(f"classification/{name}" for name in ("top1", f"top{TOP}", "mean_class"))
+
+
+@runtime_checkable
+class HasLabels(Protocol):
+    """A data set that knows the classes of its images without decoding them."""
+
+    def label(self, index: int) -> int:
+        """Class of an image, 0-based."""
+        ...
+
+
+class ClassificationEvaluator:
+    """Keeps the five best classes of each image; images come in any order.
+
+    Top-1 and top-5 agree with ``timm.utils.accuracy``, see
+    ``tests/evaluation/test_classification_evaluator.py``; the mean over classes is also called
+    balanced accuracy.
+
+    Args:
+        dataset: Gives names and labels. One without a method ``label``, even inside, is read
+            once, which decodes every image.
+    """
+
+    def __init__(self, dataset: DenseDataset) -> None:
+        self.info = dataset.info
+        self._truth = _labels(dataset)
+        self._found: dict[int | str, tuple[list[int], list[float]]] = {}
+
+    def update(self, predictions: Sequence[Prediction]) -> None:
+        """Take the scores of some images; see ``Evaluator``."""
+        for prediction in predictions:
+            scores = self._scores(prediction)
+            best = np.argsort(-scores, kind="stable")[:TOP]
+            self._found[prediction.image_id] = best.tolist(), scores[best].tolist()
+
+    def _scores(self, prediction: Prediction) -> np.ndarray:
+        image_id, scores = prediction.image_id, prediction.class_scores
+        if image_id not in self._truth:
+            raise ValueError(f"image {image_id!r} is not in the ground truth of {self.info.name!r}")
+        if image_id in self._found:
+            raise ValueError(f"image {image_id!r} has two predictions")
+        if scores is None:
+            raise ValueError(f"the prediction of image {image_id!r} has no class scores")
+        if scores.shape != (self.info.num_classes,):
+            raise ValueError(
+                f"image {image_id!r}: the prediction has scores of shape {tuple(scores.shape)}, "
+                f"but data set {self.info.name!r} has {self.info.num_classes} classes"
+            )
+        if not bool(scores.isfinite().all()):
+            raise ValueError(f"image {image_id!r}: some class scores are not finite; did it learn?")
+        return scores.numpy()
+
+    def compute(self) -> dict[str, float]:
+        """Shares of images, and of those of each class, mean over classes; see ``Evaluator``."""
+        right = [
+            [self._truth[image_id] in best[:k] for image_id, (best, _) in self._found.items()]
+            for k in (1, TOP)
+        ]
+        confusion = self.confusion()
+        truth = confusion.sum(axis=1)
+        accuracies = np.diagonal(confusion)[truth > 0] / truth[truth > 0]
+        return dict(zip(METRICS, map(_mean, (*right, accuracies)), strict=True))
+
+    def per_class(self) -> PerClass:
+        """Accuracy (recall), precision and number of images of each class.
+
+        NaN where a class has no image, or is never predicted; the mean over classes leaves those
+        without image out.
+        """
+        confusion = self.confusion()[:, : self.info.num_classes]
+        right, truth, found = np.diagonal(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+        return {
+            "classification": {
+                name: {
+                    "accuracy": _share(right[c], truth[c]),
+                    "precision": _share(right[c], found[c]),
+                    "count": float(truth[c]),
+                }
+                for c, name in enumerate(self.info.class_names)
+            }
+        }
+
+    def confusion(self) -> np.ndarray:
+        """Images by true and predicted class, int64 (C, C + 1).
+
+        The last column, in label maps that of pixels without a predicted class, is 0.
+        """
+        classes = self.info.num_classes
+        counts = np.zeros((classes, classes + 1), dtype=np.int64)
+        for image_id, (best, _) in self._found.items():
+            counts[self._truth[image_id], best[0]] += 1
+        return counts
+
+    def save(self, folder: Path) -> None:
+        """Write confusion.csv, a row for each true class, and predictions.csv, one for each image.
+
+        The latter has the id, the true class, and up to five classes with their scores.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        names = self.info.class_names
+        with (folder / "confusion.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["truth", *names])
+            for name, row in zip(names, self.confusion()[:, :-1].tolist(), strict=True):
+                writer.writerow([name, *row])
+        with (folder / "predictions.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            places = range(1, 1 + min(TOP, len(names)))
+            header = (f"{what}_{place}" for place in places for what in ("class", "score"))
+            writer.writerow(["image", "truth", *header])
+            for image_id in filter(self._found.__contains__, self._truth):
+                pairs = zip(*self._found[image_id], strict=True)
+                cells = (cell for label, score in pairs for cell in (names[label], f"{score:.6g}"))
+                writer.writerow([image_id, names[self._truth[image_id]], *cells])
+
+
+def check_classification(
+    dataset: DenseDataset,
+    transform: Transform,
+    *,
+    to_prediction: Callable[[Batch], list[Prediction]],
+    evaluator: ClassificationEvaluator,
+    num_images: int,
+) -> OracleReport:
+    """Push the labels of some images through reader, transform and evaluator: all must be right.
+
+    Args:
+        dataset: Where the images come from, usually the validation part.
+        transform: The test transform.
+        to_prediction: Takes a batch and returns predictions that are sure of its labels.
+        evaluator: Fresh, of the whole data set.
+        num_images: How many to try, evenly spread, since folders come class by class.
+
+    Raises:
+        ReadError: When none of the images can be read.
+    """
+    indices = np.linspace(0, len(dataset) - 1, min(num_images, len(dataset))).round().astype(int)
+    count = 0
+    for sample in readable(dataset, indices.tolist()):
+        evaluator.update(to_prediction(collate([transform(sample, np.random.default_rng(0))])))
+        count += 1
+    metrics = evaluator.compute()
+    top1 = METRICS[0]
+    problem = "" if metrics[top1] == 1 else "images do not arrive with the label they are listed by"
+    return OracleReport(not problem, count, metrics, {top1: 1.0}, problem)
+
+
+def _labels(dataset: DenseDataset) -> dict[int | str, int]:
+    """Class of each image, by id."""
+    reader = unwrapped(dataset, HasLabels)
+    ids = [dataset.image_id(index) for index in range(len(dataset))]
+    if isinstance(reader, HasLabels):
+        index_of = {reader.image_id(index): index for index in range(len(reader))}
+        return {image_id: reader.label(index_of[image_id]) for image_id in ids}
+    labels: dict[int | str, int] = {}
+    for index, image_id in enumerate(ids):
+        try:
+            label = dataset.raw(index).label
+        except ReadError as error:
+            logger.warning("left out of the evaluation: %s", error)
+            continue
+        if label is None:
+            raise ValueError(f"data set {dataset.info.name!r}: image {image_id!r} has no label")
+        labels[image_id] = label
+    return labels
+
+
+def _share(part: int, whole: int) -> float:
+    return float(part / whole) if whole else math.nan
+
+
+def _mean(values: Sequence[float] | np.ndarray) -> float:
+    """NaN without any."""
+    return float(np.mean(values)) if len(values) else math.nan

@@ -1,0 +1,156 @@
+"""Image classification with a whole timm model, and what makes its training harder.
+
+Source: timm's train.py (github.com/huggingface/pytorch-image-models), which VAN-Classification
+trains with: mixup and cutmix, then random erasing of the normalised images, and cross entropy with
+smoothed labels.
+Legend: B images, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from timm.data import Mixup
+from timm.data.random_erasing import RandomErasing
+from torch import Tensor
+from torch.nn import functional as F
+
+from van_dense.backbones.build import WholeModel
+from van_dense.models.dense_model import DenseModel
+from van_dense.models.postprocess import check_finite
+from van_dense.models.preprocess import Preprocess
+from van_dense.seeding import seeded
+from van_dense.structures import Batch, Prediction, Size
+
+
+@dataclass(frozen=True)
+class Regularisation:
+    """What makes training harder; nothing by default.
+
+    Attributes:
+        smoothing: Share of each label that is spread over all classes, 0..1.
+        mixup: Alpha of Beta(alpha, alpha), from which the weight of two blended images is drawn;
+            0 = off.
+        cutmix: The same, of the area of a rectangle that one image gives to another.
+        switch_prob: Chance of cutmix, where both are on.
+        erasing: Chance of each image to lose a rectangle.
+        erasing_mode: What fills it: "const" zeros, "rand" one random colour, "pixel" many.
+    """
+
+    smoothing: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    switch_prob: float = 0.5
+    erasing: float = 0.0
+    erasing_mode: Literal["const", "rand", "pixel"] = "pixel"
+
+
+class Classifier(DenseModel):
+    """A timm model behind our interface.
+
+    Args:
+        backbone: Gives logits (B, C).
+        mean: Of each channel, RGB, of pixels in 0..1; published weights expect that of their
+            training.
+        std: The same.
+        regularisation: Of the training; erasing and mixing happen in training mode only.
+    """
+
+    backbone: WholeModel
+
+    def __init__(
+        self,
+        backbone: WholeModel,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        regularisation: Regularisation,
+    ) -> None:
+        super().__init__()
+        self.preprocess = Preprocess([255 * m for m in mean], [255 * s for s in std])
+        self.backbone = backbone
+        self.regularisation = regularisation
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Cross entropy with smoothed labels, and in training mode with mixed images.
+
+        Raises:
+            ValueError: When the batch has no labels, is padded, or is odd although pairs are mixed.
+        """
+        if batch.labels is None:
+            raise ValueError(
+                f"the images {batch.image_ids} have no class to learn; check the folders or lists "
+                "of the data set"
+            )
+        images, target = self._images(batch), batch.labels
+        if self.training:
+            seed = batch.seeds[0]
+            with nullcontext() if seed is None else seeded(seed):
+                images, target = self._mix(images, target, batch.image_ids)
+                images = self._erase(images)
+        logits = self.backbone(images).float()
+        smoothing = self.regularisation.smoothing  # the same before and after mixing labels
+        return {"classification": F.cross_entropy(logits, target, label_smoothing=smoothing)}
+
+    def _mix(
+        self, images: Tensor, labels: Tensor, image_ids: Sequence[int | str]
+    ) -> tuple[Tensor, Tensor]:
+        """Blend image i with image B - 1 - i; labels become shares (B, C)."""
+        r = self.regularisation
+        if r.mixup == r.cutmix == 0:
+            return images, labels
+        if len(images) % 2:
+            raise ValueError(
+                f"mixup and cutmix mix pairs, but a forward pass has {len(images)} images "
+                f"({list(image_ids)}); make train.batch_size or train.micro_batch even for each "
+                "process, or set model.regularisation.mixup and .cutmix to 0"
+            )
+        mix = Mixup(
+            mixup_alpha=r.mixup,
+            cutmix_alpha=r.cutmix,
+            switch_prob=r.switch_prob,
+            label_smoothing=0.0,
+            num_classes=self.backbone.num_classes,
+        )
+        return mix(images, labels)
+
+    def _erase(self, images: Tensor) -> Tensor:
+        r = self.regularisation
+        if r.erasing == 0:
+            return images
+        # The noise of a GPU comes from its own generator, which the trainer seeds at every step.
+        return RandomErasing(r.erasing, mode=r.erasing_mode, device=images.device)(images)
+
+    @torch.no_grad()
+    def predict(self, batch: Batch) -> list[Prediction]:
+        """The probability of each class for each image, float32 (C,).
+
+        Raises:
+            ValueError: When the batch is padded, or the network gives non-finite values, with the
+                image ids.
+        """
+        logits = self.backbone(self._images(batch)).float().cpu()
+        predictions = []
+        for image_id, size, row in zip(batch.image_ids, batch.orig_sizes, logits, strict=True):
+            check_finite([row], [image_id])
+            predictions.append(Prediction(image_id, size, class_scores=row.softmax(0)))
+        return predictions
+
+    def flops_forward(self, size: Size) -> None:
+        """Classify one zero image."""
+        device = next(self.parameters()).device
+        self.backbone(torch.zeros(1, 3, *size, device=device))
+
+    def _images(self, batch: Batch) -> Tensor:
+        size = (batch.images.shape[-2], batch.images.shape[-1])
+        if any(valid != size for valid in batch.sizes):
+            raise ValueError(
+                f"the images {batch.image_ids} of sizes {batch.sizes} (height, width) are padded "
+                f"to {size}, and a classifier would average over the padding; the transform must "
+                "bring them to one size, and data.size_divisor must divide it"
+            )
+        return self.preprocess(batch)

@@ -1,0 +1,111 @@
+"""Image classification on pictures: the best classes as bars, and whether the first one is right.
+
+Legend: C classes.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from van_dense.dataset_info import Color, DatasetInfo
+from van_dense.visualize.labels import fit_text, font
+from van_dense.visualize.palette import INK, PAPER
+
+if TYPE_CHECKING:
+    from timm.data import ImageNetInfo
+
+TOP = 5  # classes that get a bar
+RIGHT: Color = (26, 152, 80)
+WRONG: Color = (208, 40, 40)
+_FOUND: Color = (51, 118, 205)  # the first class where the truth is unknown
+_OTHER: Color = (150, 155, 162)
+_TRACK: Color = (228, 230, 233)  # of the part of a bar that is empty
+_WORDNET_ID = re.compile(r"n\d{8}")  # folder names of ImageNet
+_NUMBERED = re.compile(r"\d{3}\.")  # class names of CUB: 001.Black_footed_Albatross
+
+
+def readable_name(name: str) -> str:
+    """Class name for a person: what a WordNet id means, and no number or underscore before words.
+
+    ImageNet's folders are WordNet ids; timm knows their words.
+    """
+    if _WORDNET_ID.fullmatch(name):
+        try:
+            return _wordnet().label_name_to_description(name)
+        except KeyError:
+            return name
+    return _NUMBERED.sub("", name, count=1).replace("_", " ")
+
+
+def score_bars(
+    scores: np.ndarray,
+    info: DatasetInfo,
+    *,
+    width: int,
+    letter_size: int,
+    indent: int = 0,
+    truth: int | None = None,
+) -> np.ndarray:
+    """Draw the five best classes: name and percentage above a bar each.
+
+    The true class is green; the first one is red where it is another. A true class that is not
+    among the five follows below them with its place.
+
+    Args:
+        scores: float32 (C,) in [0, 1].
+        info: Names of the classes.
+        width: Pixels to fill; long names are shortened to it.
+        letter_size: In pixels.
+        indent: Pixels free at both sides.
+        truth: 0-based label, where it is known.
+
+    Returns:
+        uint8 RGB strip, (height, width, 3).
+    """
+    order = np.argsort(-scores, kind="stable").tolist()
+    rows = order[:TOP] if truth is None or truth in order[:TOP] else [*order[:TOP], truth]
+    plain, gap = font(letter_size), letter_size // 2
+    line, bar = round(letter_size * 1.3), max(3, letter_size // 3)
+    row_height = line + bar + gap
+    room = max(1, width - 2 * indent)
+    picture = Image.new("RGB", (width, len(rows) * row_height + 2 * gap), PAPER)
+    pen = ImageDraw.Draw(picture)
+    for place, label in enumerate(rows):
+        top = gap + place * row_height
+        score = float(scores[label])
+        color = _color(label, order[0], truth)
+        letters = font(letter_size, bold=True) if color is not _OTHER else plain
+        number = f" {score:.1%}"
+        rank = "" if place < TOP else f"number {order.index(label) + 1}: "
+        name = rank + readable_name(info.class_names[label])
+        name = fit_text(name, letters, room - plain.getlength(number))
+        pen.text((indent, top), name, INK if color is _OTHER else color, letters)
+        pen.text((indent + room, top), number, INK, plain, anchor="ra")
+        left, low = indent, top + line
+        pen.rectangle((left, low, left + room - 1, low + bar - 1), _TRACK)
+        filled = round(room * min(max(score, 0.0), 1.0))
+        if filled:
+            pen.rectangle((left, low, left + filled - 1, low + bar - 1), color)
+    return np.array(picture)
+
+
+def _color(label: int, first: int, truth: int | None) -> Color:
+    """Colour of a row."""
+    if truth is None:
+        return _FOUND if label == first else _OTHER
+    if label == truth:
+        return RIGHT
+    return WRONG if label == first else _OTHER
+
+
+@lru_cache(maxsize=1)
+def _wordnet() -> ImageNetInfo:
+    """Words for the ids of ImageNet-1K and 22K."""
+    from timm.data import ImageNetInfo
+
+    return ImageNetInfo()
