@@ -6,6 +6,8 @@ Examples:
     python tools/check_data.py --yolo my_data
     python tools/check_data.py --images photos --masks maps --label-map "1..3 -> 0..2" "0 -> ignore"
     python tools/check_data.py --images photos --masks maps --saliency
+    python tools/check_data.py --classes birds/train birds/val
+    python tools/check_data.py --cub CUB_200_2011
 """
 
 from __future__ import annotations
@@ -53,6 +55,9 @@ def _parse() -> argparse.Namespace:
     meaning.add_argument("--label-map", nargs="+", metavar="LINE", help="none = suggest one")
     meaning.add_argument("--saliency", action="store_true", help="the masks are white on black")
     parser.add_argument("--yolo", help="folder that holds data.yaml")
+    folders = {"nargs": "+", "metavar": "DIR"}
+    parser.add_argument("--classes", **folders, help="folders of class folders, training first")
+    parser.add_argument("--cub", help="folder that holds images.txt of CUB-200-2011")
     parser.add_argument("--quarantine", help="write the bad records to this file")
     threads = {"type": int, "choices": range(1, 65), "default": 4, "metavar": "N"}
     parser.add_argument("--threads", **threads, help="images decoded at the same time")
@@ -60,9 +65,10 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the project file")
     args = parser.parse_intermixed_args()
     truths = [truth for truth in (args.annotations, args.masks) if truth]
-    chosen = [bool(args.config), bool(args.images or truths), bool(args.yolo)]
-    if sum(chosen) != 1 or len(truths) != bool(args.images):
-        parser.error("give --config, --yolo, or --images with either --annotations or --masks")
+    chosen = args.config, args.images or truths, args.yolo, args.classes, args.cub
+    if sum(map(bool, chosen)) != 1 or len(truths) != bool(args.images):
+        either = "or --images with either --annotations or --masks"
+        parser.error(f"give --config, --yolo, --classes, --cub, {either}")
     if (args.label_map or args.saliency) and not args.masks:
         parser.error("--label-map and --saliency say how to read --masks DIR")
     if args.overrides and not args.config:
@@ -72,9 +78,14 @@ def _parse() -> argparse.Namespace:
 
 def _parts(args: argparse.Namespace) -> list[Part]:
     from van_dense.data.check import CocoPart, MaskPart, YoloPart
+    from van_dense.data.check_classes import cub_parts, folder_parts
     from van_dense.data.label_map import LabelMap
     from van_dense.data.yolo import YoloLayout
 
+    if args.cub:
+        return cub_parts(args.cub)
+    if args.classes:
+        return folder_parts({root: root for root in args.classes})
     if args.yolo:
         splits = [s for s in ("train", "val", "test") if YoloLayout.read(args.yolo).entries.get(s)]
         return [YoloPart(args.yolo, split) for split in splits]
@@ -90,22 +101,12 @@ def _parts_of_config(args: argparse.Namespace) -> tuple[list[Part], Quarantine |
     from van_dense.config import load_config
 
     config = load_config(args.config, args.overrides, sample=args.sample)  # before heavy imports
-    from van_dense.data.check import CocoPart, MaskPart, Quarantine, YoloPart
-    from van_dense.data.label_map import LabelMap
+    from van_dense.data.check import Quarantine
     from van_dense.tasks import TASKS
 
-    TASKS[config.task].prepare_data(config)
-    data = config.data
-    known = Quarantine.load(data.quarantine) if data.quarantine else None
-    splits = {"train": data.train, "val": data.val}
-    if config.task == "detection" and data.format == "yolo":
-        return [YoloPart(str(data.yolo_root), split) for split in splits], known
-    if config.task == "detection":
-        return [CocoPart(name, s.images, s.annotations) for name, s in splits.items()], known
-    names = () if config.task == "saliency" else data.classes
-    labels = LabelMap.parse(data.label_map, len(names)) if names else None
-    how = data.image_pattern, data.mask_pattern, labels, names, config.task == "saliency"
-    return [MaskPart(name, s.images, s.masks, *how) for name, s in splits.items()], known
+    task, path = TASKS[config.task], config.data.quarantine
+    task.prepare_data(config)
+    return task.check_parts(config), Quarantine.load(path) if path else None
 
 
 def _progress(inspections: Iterable[Inspection], total: int) -> Iterable[Inspection]:

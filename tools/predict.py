@@ -21,29 +21,38 @@ if TYPE_CHECKING:
     from van_dense.dataset_info import DatasetInfo
     from van_dense.structures import Prediction
 
-EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write pictures and COCO results; 1 when an image could not be read, 2 on misuse."""
-    arguments = parse_arguments(argv)
+    arguments = _parse(argv)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in train_net.py
+    from rich.console import Console
+    from rich.progress import track
+
+    from van_dense.tasks.prediction import find_images, predict_files
+
     try:
         files = find_images(arguments.sources)
-        ids = read_ids(arguments.annotations)
-        predict, info = load_runs(arguments)
+        ids = _read_ids(arguments.annotations)
+        predict, info = _load(arguments)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    unreadable = predict_files(files, predict, info, ids=ids, arguments=arguments)
+    unreadable = predict_files(
+        track(files, "predicting", console=Console(stderr=True), transient=True),
+        predict,
+        info,
+        folder=arguments.output,
+        ids=ids,
+        min_score=0.0 if arguments.pose else arguments.min_score,  # persons were chosen
+    )
     for message in unreadable:
         print(f"not predicted: {message}", file=sys.stderr)
     print(f"{len(files) - len(unreadable)} of {len(files)} images predicted: {arguments.output}")
     return 1 if unreadable else 0
 
 
-def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -65,27 +74,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def find_images(sources: Sequence[str]) -> list[Path]:
-    """Files as they are given, and the images of folders in order.
-
-    Raises:
-        ValueError: When a source does not exist, or a folder holds no image.
-    """
-    files: list[Path] = []
-    for source in map(Path, sources):
-        if source.is_dir():
-            inside = sorted(p for p in source.rglob("*") if p.suffix.lower() in EXTENSIONS)
-            if not inside:
-                raise ValueError(f"{source}: no image in this folder ({sorted(EXTENSIONS)})")
-            files += inside
-        elif source.exists():
-            files.append(source)
-        else:
-            raise ValueError(f"{source}: no such file or folder")
-    return files
-
-
-def read_ids(annotations: str | None) -> dict[str, int | str]:
+def _read_ids(annotations: str | None) -> dict[str, int | str]:
     """Image ids by file name, as a COCO annotation file has them."""
     if annotations is None:
         return {}
@@ -94,14 +83,10 @@ def read_ids(annotations: str | None) -> dict[str, int | str]:
     return {Path(r["file_name"]).name: r["id"] for r in read_coco_json(annotations)["images"]}
 
 
-def load_runs(
+def _load(
     arguments: argparse.Namespace,
 ) -> tuple[Callable[[np.ndarray], Prediction], DatasetInfo]:
-    """What predicts an RGB image, and what its labels mean.
-
-    Raises:
-        ValueError: When a run cannot be loaded, or is of another task.
-    """
+    """What predicts an RGB image, and what its labels mean."""
     from van_dense.api import load, proposals_from
 
     if arguments.run is not None:
@@ -123,49 +108,6 @@ def load_runs(
         return pose.predict(image, persons)[0]
 
     return predict, pose.info
-
-
-def predict_files(
-    files: Sequence[Path],
-    predict: Callable[[np.ndarray], Prediction],
-    info: DatasetInfo,
-    *,
-    ids: dict[str, int | str],
-    arguments: argparse.Namespace,
-) -> list[str]:
-    """Predict and draw; returns a message for each file that could not be read."""
-    from dataclasses import replace
-
-    from PIL import Image
-    from rich.console import Console
-    from rich.progress import track
-
-    from van_dense.data.dataset import ReadError
-    from van_dense.data.image import read_image
-    from van_dense.evaluation.results import Result, save_results, to_results
-    from van_dense.visualize.draw import draw
-
-    pictures = arguments.output / "pictures"
-    pictures.mkdir(parents=True, exist_ok=True)
-    results: list[Result] = []
-    unreadable: list[str] = []
-    for number, path in enumerate(
-        track(files, "predicting", console=Console(stderr=True), transient=True)
-    ):
-        try:
-            image = read_image(path)
-            found = predict(image)
-        except ReadError as error:
-            unreadable.append(str(error))
-            continue
-        if found.instances is not None:
-            results += to_results(replace(found, image_id=ids.get(path.name, str(path))), info)
-        score = arguments.min_score if arguments.pose is None else 0.0  # persons were chosen
-        picture = draw(image, found, info, min_score=score)
-        Image.fromarray(picture).save(pictures / f"{number:06d}_{path.stem}.png")
-    if results:
-        save_results(arguments.output / "predictions.json", results)
-    return unreadable
 
 
 if __name__ == "__main__":

@@ -1,99 +1,198 @@
-"""Class folders: labels follow folder names, nothing is taken for a class or image by mistake."""
+"""Class folders: which files are images of which class, and what does not fit."""
 
 import logging
+import os
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 from coco_folder import write_image
+from PIL import Image
 
-from van_dense.data.class_folder import ClassFolder, class_names, spoken_names
-from van_dense.data.dataset import FirstImages, ReadError
+from van_dense.data.class_folder import ClassFolder, LabelledImages, class_names, spoken_names
+from van_dense.data.dataset import ReadError
 from van_dense.data.quarantine import Quarantine, QuarantinedPart, part_key
+from van_dense.dataset_info import DatasetInfo
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """Two cats, one of them deeper, a dog, and an empty folder of owls."""
-    for index, name in enumerate(("cat/b.JPEG", "cat/inner/a.png", "dog/ä b.jpg")):
-        write_image(tmp_path / name, 20 + index, 10, seed=index)
-    (tmp_path / "owl").mkdir()
-    return tmp_path
+def write(root: Path, *files: str) -> Path:
+    """Images of 20x12 (width x height)."""
+    for seed, file in enumerate(files):
+        write_image(root / file, 20, 12, seed)
+    return root
 
 
-def test_classes_are_the_sorted_folders_and_ids_the_paths_below(root: Path) -> None:
-    dataset = ClassFolder(root, name="pets")
-    assert class_names(root) == dataset.info.class_names == ("cat", "dog", "owl")
-    assert dataset.info.name == "pets" and dataset.info.category_ids == (0, 1, 2)
-    ids = [dataset.image_id(index) for index in range(len(dataset))]
-    assert ids == ["cat/b.JPEG", "cat/inner/a.png", "dog/ä b.jpg"]
-    assert [dataset.label(index) for index in range(3)] == [0, 0, 1]
+def ids(dataset: LabelledImages) -> list[int | str]:
+    return [dataset.image_id(i) for i in range(len(dataset))]
 
 
-def test_a_sample_holds_the_image_and_its_class(root: Path) -> None:
-    sample = ClassFolder(root).raw(2)
-    assert sample.image.shape == (10, 22, 3) and sample.image.dtype == np.uint8
-    assert sample.orig_size == ClassFolder(root).size(2) == (10, 22)
-    assert (sample.label, sample.image_id) == (1, "dog/ä b.jpg") and sample.boxes is None
-    assert Path(sample.path) == root / "dog/ä b.jpg"
+def labels(dataset: LabelledImages) -> list[int]:
+    return [dataset.label(i) for i in range(len(dataset))]
 
 
-def test_given_classes_fix_labels_and_may_have_no_folder(root: Path) -> None:
-    dataset = ClassFolder(root, classes=["dog", "owl", "cat", "bee"])
-    assert dataset.info.num_classes == 4
-    assert [dataset.label(index) for index in range(3)] == [0, 2, 2]
+def test_sorted_folders_are_the_classes_and_paths_the_ids(tmp_path: Path) -> None:
+    write(tmp_path, "dog/b.png", "dog/a.jpg", "ant/c.png")
+    dataset = ClassFolder(tmp_path, name="pets")
+    assert dataset.info == DatasetInfo("pets", ("ant", "dog"), (0, 1))
+    assert ids(dataset) == ["ant/c.png", "dog/a.jpg", "dog/b.png"]
+    assert labels(dataset) == [0, 1, 1]
 
 
-def test_a_folder_that_is_no_class_is_an_error(root: Path) -> None:
-    with pytest.raises(ValueError, match=r"\['owl'\] \(1 of 3\) are none of the 2 classes"):
-        ClassFolder(root, classes=["cat", "dog"])
+def test_a_sample_is_the_image_with_its_label(tmp_path: Path) -> None:
+    dataset = ClassFolder(write(tmp_path, "ant/a.png", "dog/b.png"))
+    sample = dataset.raw(1)
+    np.testing.assert_array_equal(sample.image, np.asarray(Image.open(tmp_path / "dog/b.png")))
+    assert sample.label == 1 and sample.image_id == "dog/b.png"
+    assert sample.path == dataset.path(1) == str(tmp_path / "dog" / "b.png")
+    assert sample.orig_size == dataset.size(1) == (12, 20)
 
 
-def test_other_files_are_counted_and_left_out(root: Path, caplog) -> None:
-    (root / "stray.jpg").write_bytes(b"x")
-    (root / "cat/notes.txt").write_text("x")
-    (root / ".hidden").mkdir()
-    with caplog.at_level(logging.INFO):
-        assert len(ClassFolder(root)) == 3
-    assert "1 files beside the class folders, 1 files that are no images" in caplog.text
+def test_the_same_file_name_in_two_classes_makes_two_ids(tmp_path: Path) -> None:
+    dataset = ClassFolder(write(tmp_path, "ant/1.png", "dog/1.png"))
+    assert ids(dataset) == ["ant/1.png", "dog/1.png"]
 
 
-def test_quarantined_images_are_left_out(root: Path) -> None:
-    part = QuarantinedPart(images=frozenset({"cat/b.JPEG"}))
-    dataset = ClassFolder(root, quarantine=Quarantine({part_key(root): part}))
-    assert dataset.image_id(0) == "cat/inner/a.png" and len(dataset) == 2
+def test_any_depth_suffix_case_and_letter_is_read(tmp_path: Path) -> None:
+    files = ["ant/x/y/1.JPEG", "ant/2.webp", "größe/räder 1.PNG"]
+    dataset = ClassFolder(write(tmp_path, *files))
+    assert ids(dataset) == ["ant/2.webp", "ant/x/y/1.JPEG", "größe/räder 1.PNG"]
+    assert dataset.raw(2).label == 1
 
 
-def test_a_broken_file_is_a_read_error_with_its_path(root: Path) -> None:
-    (root / "dog/ä b.jpg").write_bytes(b"nothing")
-    with pytest.raises(ReadError, match="ä b.jpg"):
-        ClassFolder(root).raw(2)
+def test_linked_folders_are_followed(tmp_path: Path) -> None:
+    write(tmp_path, "store/a.png")
+    (tmp_path / "set" / "bee").mkdir(parents=True)
+    for place in ("ant", "bee/deeper"):
+        (tmp_path / "set" / place).symlink_to(tmp_path / "store", target_is_directory=True)
+    assert ids(ClassFolder(tmp_path / "set")) == ["ant/a.png", "bee/deeper/a.png"]
+
+
+def test_hidden_files_are_passed_over_and_other_files_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path, "ant/a.png")
+    for name in ("ant/._a.png", ".cache/b.png", "ant/.thumbs/c.png", ".DS_Store"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"none of ours")
+    for name in ("README.md", "ant/list.txt"):
+        (tmp_path / name).write_text("none of ours")
+    caplog.set_level(logging.INFO)
+    assert ids(ClassFolder(tmp_path)) == ["ant/a.png"]
+    (record,) = caplog.records
+    assert "passed over 2 files" in record.message
+
+
+def test_validation_takes_the_labels_of_training(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = class_names(write(tmp_path / "train", "ant/1.png", "bee/1.png", "dog/1.png"))
+    dataset = ClassFolder(write(tmp_path / "val", "dog/2.png"), classes=names)
+    assert dataset.info.class_names == ("ant", "bee", "dog") and labels(dataset) == [2]
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "2 of 3 classes have no image: ant, bee" in record.message
+
+
+def test_a_class_folder_without_image_keeps_its_label_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path, "ant/1.png", "dog/1.png")
+    (tmp_path / "bee").mkdir()
+    assert labels(ClassFolder(tmp_path)) == [0, 2]
+    assert "1 of 3 classes have no image: bee" in caplog.text
+
+
+def test_classes_may_be_ordered_by_hand(tmp_path: Path) -> None:
+    write(tmp_path, "ant/1.png", "dog/1.png")
+    dataset = ClassFolder(tmp_path, classes=["dog", "ant"])
+    assert dataset.info.class_names == ("dog", "ant")
+    assert ids(dataset) == ["dog/1.png", "ant/1.png"] and labels(dataset) == [0, 1]
+
+
+def test_quarantine_leaves_images_out_beside_class_folders_too(tmp_path: Path) -> None:
+    write(tmp_path, "ant/1.png", "ant/2.png", "stray.png")
+    bad = frozenset({"ant/1.png", "stray.png"})
+    quarantine = Quarantine({part_key(tmp_path): QuarantinedPart(images=bad)})
+    assert ids(ClassFolder(tmp_path, quarantine=quarantine)) == ["ant/2.png"]
+
+
+def test_a_broken_image_names_its_file(tmp_path: Path) -> None:
+    write(tmp_path, "ant/1.png")
+    (tmp_path / "ant" / "1.png").write_bytes(b"")
+    with pytest.raises(ReadError, match=r"ant/1\.png: the file is empty"):
+        ClassFolder(tmp_path).raw(0)
+
+
+def test_a_reader_travels_to_loader_processes(tmp_path: Path) -> None:
+    dataset = ClassFolder(write(tmp_path, "ant/1.png", "dog/1.png"))
+    copy = pickle.loads(pickle.dumps(dataset))
+    assert ids(copy) == ids(dataset) and copy.raw(1).label == 1
 
 
 @pytest.mark.parametrize(
-    ("folders", "words"),
-    [(None, "no such folder"), ([], "holds no folders"), (["cat"], "no image in its 1 class")],
+    ("files", "classes", "message"),
+    [
+        pytest.param(["a.png"], None, "holds no folders; it needs one for each class", id="flat"),
+        pytest.param(["ant/a.txt"], None, r"no image in its 1 class folders \(\.bmp", id="text"),
+        pytest.param(
+            ["ant/a.png", "bee/a.png", "cow/a.png", "dog/a.png", "elk/a.png"],
+            ["ant"],
+            r"4 folders are none of the 1 classes: bee, cow, dog, \.\.\.; the classes are ant\. "
+            r"Training and validation need the same folders",
+            id="strangers",
+        ),
+        pytest.param(["dog/a.png"], ["ant"], "1 folders are none of", id="nothing in common"),
+        pytest.param(
+            ["ant/a.png", "x.png", "y.jpg"],
+            None,
+            r"2 images lie beside the class folders: x\.png, y\.jpg; move them",
+            id="images in the root",
+        ),
+        pytest.param(["ant/a.png"], ["ant", "ant"], "classes repeat: ant", id="repeated class"),
+    ],
 )
-def test_a_folder_without_classes_or_images_is_refused(tmp_path, folders, words) -> None:
-    root = tmp_path / "data"
-    for folder in [] if folders is None else ["", *folders]:
-        (root / folder).mkdir(parents=True, exist_ok=True)
-    with pytest.raises(ValueError, match=words):
-        ClassFolder(root)
+def test_what_does_not_fit_is_said(
+    tmp_path: Path, files: list[str], classes: list[str] | None, message: str
+) -> None:
+    for file in files:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_bytes(b"never opened")
+    with pytest.raises(ValueError, match=f"{tmp_path}: {message}"):
+        ClassFolder(tmp_path, classes=classes)
 
 
-def test_wordnet_ids_are_spoken_and_stay_where_words_repeat() -> None:
-    folders = ["n01440764", "n02012849", "n03126707"]  # two of ImageNet's classes are cranes
-    assert spoken_names(folders) == ("tench", "crane (n02012849)", "crane (n03126707)")
-    assert spoken_names(["n01440764", "mine"]) == ("n01440764", "mine")
-    assert spoken_names(["n99999999"]) == ("n99999999",)
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="nowhere: no such folder"):
+        class_names(tmp_path / "nowhere")
 
 
-def test_some_images_are_spread_over_the_classes(root: Path) -> None:
-    some = FirstImages(ClassFolder(root), 2, spread=True)
-    assert [some.raw(index).label for index in range(2)] == [0, 0]
-    for number in range(6):
-        write_image(root / f"owl/{number}.png", 8, 8)
-    some = FirstImages(ClassFolder(root), 3, spread=True)
-    assert [some.raw(index).label for index in range(3)] == [0, 2, 2]
-    assert len(FirstImages(ClassFolder(root), 99, spread=True)) == 9
+def test_nothing_left_by_the_quarantine_is_an_error(tmp_path: Path) -> None:
+    write(tmp_path, "ant/1.png")
+    quarantine = Quarantine({part_key(tmp_path): QuarantinedPart(images=frozenset({"ant/1.png"}))})
+    with pytest.raises(ValueError, match="no image remains of 1"):
+        ClassFolder(tmp_path, quarantine=quarantine)
+
+
+@pytest.mark.skipif(os.name == "nt" or os.uname().sysname == "Darwin", reason="names are text")
+def test_names_that_are_no_unicode_are_read(tmp_path: Path) -> None:
+    write(tmp_path, "ant/1.png")
+    os.rename(tmp_path / "ant" / "1.png", os.fsencode(tmp_path) + b"/ant/\xff.png")
+    assert ClassFolder(tmp_path).raw(0).size == (12, 20)
+
+
+# -------------------------------------------------------------------------------- WordNet ids
+
+
+def test_wordnet_ids_are_spoken_as_words() -> None:
+    assert spoken_names(["n01440764", "n02391049"]) == ("tench", "zebra")
+
+
+def test_words_that_two_classes_share_keep_their_ids() -> None:
+    cranes = ["n02012849", "n03126707", "n02391049"]
+    assert spoken_names(cranes) == ("crane (n02012849)", "crane (n03126707)", "zebra")
+
+
+@pytest.mark.parametrize("stranger", ["zebra", "n0239104", "n0239104x", "n99999999"])
+def test_folders_stay_as_they_are_where_one_is_no_known_id(stranger: str) -> None:
+    assert spoken_names(["n01440764", stranger]) == ("n01440764", stranger)

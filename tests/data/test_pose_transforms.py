@@ -136,7 +136,7 @@ def test_half_bodies_look_at_one_half_around_its_mean():
     seen = {"upper": 0, "lower": 0}
     for seed in range(60):
         keypoints = run(half, sample, seed).keypoints[0]
-        inside = keypoints[:, 2] > 0
+        inside = ((keypoints[:, :2] > 0) & (keypoints[:, :2] < (48, 64))).all(axis=1)
         which = "upper" if inside[0] else "lower"
         seen[which] += 1
         part = slice(0, 5) if which == "upper" else slice(5, 10)
@@ -146,19 +146,16 @@ def test_half_bodies_look_at_one_half_around_its_mean():
         assert np.ptp(keypoints[part, 0]) == pytest.approx(4 * 48 / 6, abs=1e-3)
     assert 20 < seen["upper"] < 40
     few = replace(half, half_body_min_joints=10)
-    assert (run(few, sample).keypoints[0, :, 2] > 0).all()  # not more than ten are labelled
+    whole = run(few, sample).keypoints[0, :, :2]  # not more than ten are labelled
+    assert ((whole > 0) & (whole < (48, 64))).all()
 
 
-def test_joints_that_leave_the_crop_are_no_longer_labelled():
+def test_joints_outside_the_crop_stay_labelled_for_the_codec_to_judge():
     outside = painted([[60, 40, 2], [150, 60, 2], [52, 64, 0]], [40, 20, 88, 84])
-    keypoints = run(STILL, outside).keypoints[0]
-    assert keypoints[:, 2].tolist() == [2, 0, 0] and keypoints[1].tolist() == [0, 0, 0]
-
-
-def test_an_instance_without_any_joint_left_is_left_out():
-    crop = run(STILL, painted([[150, 60, 2]] * 3, [40, 20, 88, 84]))
-    assert crop.boxes.shape == (0, 4) and crop.keypoints.shape == (0, 3, 3)
-    assert len(crop.labels) == len(crop.crowd) == 0
+    crop = run(STILL, outside)
+    assert crop.keypoints[0, :, 2].tolist() == [2, 2, 0]
+    assert crop.keypoints[0, 1, 0] == pytest.approx((150 - 64) * 0.8 + 24)
+    assert crop.keypoints[0, 2].tolist() == [0, 0, 0] and len(crop.boxes) == 1
 
 
 def test_what_lies_outside_the_image_is_black():

@@ -112,10 +112,46 @@ def test_saliency_masks_are_told_apart_by_grey(pairs: tuple[Path, Path]) -> None
     assert "2 masks are not binary" in result.stdout
 
 
+def write_classes(root: Path, *, first: int) -> Path:
+    """Two folders of six images; the shades of grey differ from ``first`` on."""
+    for number in range(12):
+        folder = root / ("cat", "dog")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40), (first + number,) * 3).save(folder / f"{first}_{number}.png")
+    return root
+
+
+def test_pictures_in_training_and_validation_make_the_exit_code_one(tmp_path: Path) -> None:
+    train = write_classes(tmp_path / "train", first=0)
+    val = write_classes(tmp_path / "val", first=11)  # its first picture is the last of training
+    result = call("--classes", train, val)
+    assert result.returncode == 1, result.stderr
+    assert result.stdout.startswith(f"error: {train}/dog/0_11.png")
+    assert "1 errors, 0 warnings, 0 notes" in result.stdout
+
+
+def test_a_classification_project_is_checked(tmp_path: Path) -> None:
+    project = TOOL.parents[1] / "projects" / "classify_van_b0_in1k.yaml"
+    parts = [
+        f"data.train={write_classes(tmp_path / 'train', first=0)}",
+        f"data.val={write_classes(tmp_path / 'val', first=50)}",
+    ]
+    result = call("--config", project, *parts)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.count("12 that can be read") == 2
+
+
+def test_cub_is_checked_in_its_own_layout(tmp_path: Path) -> None:
+    result = call("--cub", tmp_path)
+    assert result.returncode == 1
+    assert result.stdout.startswith(f"error: {tmp_path}/classes.txt: no such file")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ([], "give --config"),
+        (["--classes", "a", "--cub", "b"], "give --config"),
         (["--images", "a", "--masks", "b", "--annotations", "c"], "give --config"),
         (["--masks", "b"], "give --config"),
         (["--yolo", "a", "--saliency"], "--masks DIR"),

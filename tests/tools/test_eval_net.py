@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import van_dense
+
 ROOT = Path(__file__).resolve().parents[2]
 SPEC = importlib.util.spec_from_file_location("eval_net", ROOT / "tools" / "eval_net.py")
 assert SPEC is not None and SPEC.loader is not None
@@ -112,6 +114,7 @@ def api(monkeypatch) -> list[dict]:
     stand_in.evaluate_weights = evaluate_weights
     stand_in.load_config = lambda path, overrides: {"path": path, "overrides": overrides}
     monkeypatch.setitem(sys.modules, "van_dense.api", stand_in)
+    monkeypatch.setattr(van_dense, "api", stand_in, raising=False)  # another test may have set it
     return calls
 
 

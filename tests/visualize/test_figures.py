@@ -105,7 +105,7 @@ def test_a_single_confusion_among_a_thousand_classes_is_seen(tmp_path):
     plot_confusion(confusion, names, files[1])
     right, wrong = (np.asarray(Image.open(file).convert("L")).astype(int) for file in files)
     inside = (slice(60, 500), slice(600, 1100))  # around column 800 of the matrix
-    assert np.abs(right - wrong)[inside].max() > 40
+    assert np.abs(right - wrong)[inside].max() > 50  # grey values; smoothed it is 44
 
 
 def test_largest_confusions_leave_out_the_diagonal_zeros_and_empty_rows():

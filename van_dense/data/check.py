@@ -146,9 +146,13 @@ def _check_images(
             )
         elif twin.path != image.path:
             what = f"the same picture as {twin.path} (image id {twin.id!r})"
-            report.problems.append(
-                Problem("warning", image.path, where, what, "delete one of them")
-            )
+            fix = "delete one of them"
+            if (
+                isinstance(report, ClassReport)
+                and report.labels[image.id] != report.labels[twin.id]
+            ):
+                what, fix = f"{what}, but of another class", "delete the one in the wrong class"
+            report.problems.append(Problem("warning", image.path, where, what, fix))
 
 
 def _check_names(reports: Sequence[PartReport]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping
@@ -11,10 +12,10 @@ from typing import Literal
 
 from PIL import Image
 
-from van_dense.data.class_folder import LabelledImages, Listing, shorten
+from van_dense.data.class_folder import Listing, class_names, shorten, spoken_names
 from van_dense.data.cub import Cub200
 from van_dense.data.problem import NOTHING_ELSE, PartReport, Problem, Severity
-from van_dense.data.quarantine import Quarantine
+from van_dense.data.quarantine import Id, Quarantine
 from van_dense.data.table import ImageRecord
 from van_dense.structures import Size
 
@@ -59,10 +60,10 @@ class ClassReport(PartReport):
     """Findings about one part; ``categories`` and ``counts`` go by label.
 
     Attributes:
-        labels: Class of each image.
+        labels: Class of each image, by its id.
     """
 
-    labels: list[int] = field(default_factory=list)
+    labels: dict[Id, int] = field(default_factory=dict)
     _small: list[str] = field(default_factory=list)
     _stored: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
@@ -71,7 +72,7 @@ class ClassReport(PartReport):
         if size is None:
             return
         path = self.images[index].path
-        self.counts[self.labels[index]] += 1
+        self.counts[self.labels[self.images[index].id]] += 1
         if min(size) < SMALL_SIDE:
             self._small.append(path)
         if mode in _MODES:
@@ -178,7 +179,7 @@ def _add_cub(report: ClassReport, part: ClassPart, quarantine: Quarantine) -> No
     report.categories = dict(enumerate(dataset.info.class_names))
     for index in range(len(dataset)):
         report.images.append(ImageRecord(dataset.path(index), dataset.image_id(index), (0, 0)))
-        report.labels.append(dataset.label(index))
+        report.labels[dataset.image_id(index)] = dataset.label(index)
 
 
 def _add_folder(report: ClassReport, part: ClassPart, quarantine: Quarantine) -> None:
@@ -187,20 +188,23 @@ def _add_folder(report: ClassReport, part: ClassPart, quarantine: Quarantine) ->
     report.categories = dict(enumerate(spoken_names(listing.names)))
     for path, label in zip(listing.paths, listing.labels, strict=True):
         if path not in left_out:
-            report.images.append(ImageRecord(f"{part.root}/{path}", path, (0, 0)))
-            report.labels.append(label)
+            report.images.append(ImageRecord(os.path.join(part.root, path), path, (0, 0)))
+            report.labels[path] = label
     for folder in listing.strangers:
         what = f"none of the {len(listing.names)} classes, which are {shorten(listing.names)}"
         fix = "rename or remove it, or list it in data.classes"
-        report.problems.append(Problem("error", f"{part.root}/{folder}", "", what, fix))
+        path = os.path.join(part.root, folder)
+        report.problems.append(Problem("error", path, "", what, fix))
     for file in listing.beside:
         if file not in left_out:
             what, fix = "it lies in no class folder", "move it into one, or use --quarantine"
-            path = f"{part.root}/{file}"
+            path = os.path.join(part.root, file)
             report.problems.append(Problem("error", path, "", what, fix, image_id=file))
     if listing.num_others:
         what = f"{listing.num_others} files are no images by their suffix"
-        report.problems.append(Problem("info", part.root, "", what, "none needed; nobody reads them"))
+        report.problems.append(
+            Problem("info", part.root, "", what, "none needed; nobody reads them")
+        )
 
 
 def image_mode(path: str) -> str:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from itertools import chain
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
+from timm.data.auto_augment import posterize
 from timm.data.transforms_factory import transforms_imagenet_train
 from torchvision import transforms as tv
 
@@ -115,6 +117,8 @@ class ClassTrain:
                 f"auto_augment {self.auto_augment!r}: timm does not know this policy ({error}); "
                 "write it such as rand-m9-mstd0.5-inc1, augmix-m3-w3 or original"
             ) from error
+        for policy in colour.transforms:
+            _let_posterize_turn_black(policy)
         if self.crop == "random":
             if self.resizing is None:
                 raise ValueError("crop 'random' needs resizing, how the image is resized before")
@@ -126,6 +130,21 @@ class ClassTrain:
         """Change the image; every draw follows from the generator."""
         with seeded(int(rng.integers(_SEEDS))):
             return _changed(sample, self._pixels)
+
+
+def _let_posterize_turn_black(policy: Any) -> None:
+    """Let a policy of timm 1.0 posterize with 0 bits, at the largest magnitude.
+
+    This gives a black image, as it always did, but Pillow 13 refuses it with an error: one image
+    in 660 of rand-m9-mstd0.5-inc1 would end the run.
+    """
+    for op in chain(getattr(policy, "ops", ()), *getattr(policy, "policy", ())):
+        if op.aug_fn is posterize:
+            op.aug_fn = _posterize
+
+
+def _posterize(image: Image.Image, bits: int, **options: Any) -> Image.Image:
+    return posterize(image, bits, **options) if bits > 0 else Image.new(image.mode, image.size)
 
 
 def _changed(sample: Sample, pixels: Pixels) -> Sample:

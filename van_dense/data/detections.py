@@ -94,7 +94,7 @@ def _box_and_score(where: str, entry: Any) -> tuple[tuple[float, ...], float]:
         raise ValueError(
             f"{where}: 'bbox' must be four finite numbers, got {entry.get('bbox')!r:.80}; {_FIX}"
         )
-    score = entry.get("score")
+    score: Any = entry.get("score")
     if type(score) not in (int, float) or not math.isfinite(score):
         raise ValueError(f"{where}: 'score' must be a finite number, got {score!r:.80}; {_FIX}")
     return box, float(score)

@@ -33,8 +33,8 @@ class PoseTest:
 class PoseTrain:
     """Training: the region of one instance, changed at random, becomes a crop.
 
-    The result has the crop as its image and the box and joints in pixels of the crop; joints that
-    leave the crop are no longer labelled, and where none remains so is the instance left out.
+    The result has the crop as its image and the box, cut at its borders, and the joints in pixels
+    of the crop. Joints outside of it stay labelled: the codec decides which of them still count.
 
     Attributes:
         size: (height, width) of the crop.
@@ -129,20 +129,9 @@ class PoseTrain:
         counted[:, 2] += counted[:, :2].sum(axis=1) * 0.5 - 0.5
         image = cv2.warpAffine(sample.image, counted, (width, height), flags=cv2.INTER_LINEAR)
         moved = apply(maps, joints[None, :, :2].astype(np.float64))[0]
-        inside = ((moved >= 0) & (moved < (width, height))).all(axis=1)
-        visibility = np.where(inside, joints[:, 2], 0)
-        keypoints = np.concatenate([moved, visibility[:, None]], axis=1).astype(np.float32)
-        keypoints[visibility == 0] = 0
+        keypoints = np.concatenate([moved, joints[:, 2:]], axis=1).astype(np.float32)
+        keypoints[joints[:, 2] == 0] = 0
         corners = box[[[0, 1], [2, 1], [2, 3], [0, 3]]].astype(np.float64)
         corners = np.clip(apply(maps, corners[None])[0], 0, (width, height))
         around = np.concatenate([corners.min(axis=0), corners.max(axis=0)]).astype(np.float32)
-        kept = slice(0, int((visibility > 0).any()))
-        assert sample.labels is not None and sample.crowd is not None  # beside the box
-        return replace(
-            sample,
-            image=image,
-            boxes=around[None][kept],
-            labels=sample.labels[kept],
-            crowd=sample.crowd[kept],
-            keypoints=keypoints[None][kept],
-        )
+        return replace(sample, image=image, boxes=around[None], keypoints=keypoints[None])

@@ -231,10 +231,10 @@ def train_line(entry: Mapping[str, Any], *, eta: float) -> str:
     def show(value: float | None, form: str) -> str:
         return "not finite" if value is None else format(value, form)
 
-    parts = "  ".join(f"{name} {show(value, '.3f')}" for name, value in entry["losses"].items())
+    parts = "  ".join(f"{name} {show(value, '.4g')}" for name, value in entry["losses"].items())
     minutes, seconds = divmod(round(eta), 60)
     return (
-        f"loss {show(entry['loss'], '.3f')}  ETA {minutes // 60}:{minutes % 60:02d}:{seconds:02d}  "
+        f"loss {show(entry['loss'], '.4g')}  ETA {minutes // 60}:{minutes % 60:02d}:{seconds:02d}  "
         f"{entry['images_per_s']:.1f} images/s  data {entry['data_share']:.0%}  "
         f"{entry['memory_gb']:.1f} GB  lr {entry['lr']:.2e}  ({parts})"
     )

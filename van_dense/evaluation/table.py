@@ -108,7 +108,8 @@ def _class_table(per_class: PerClass, kinds: Sequence[str]) -> str:
     columns = [(kind, metric) for kind in kinds for metric in _metrics_of(per_class[kind])]
     if not columns:
         return ""
-    table = Table(ROWS.get(kinds[0], "class"), *(f"{kind} {metric}" for kind, metric in columns))
+    heads = [metric if len(kinds) == 1 else f"{kind} {metric}" for kind, metric in columns]
+    table = Table(ROWS.get(kinds[0], "class"), *heads)
     _align_right(table, range(1, 1 + len(columns)))
     first_kind, first_metric = columns[0]
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 
 from van_dense.config import classification as schema
+from van_dense.data.check import Part
+from van_dense.data.check_classes import cub_parts, folder_parts
 from van_dense.data.class_folder import ClassFolder, class_names
 from van_dense.data.class_transforms import ClassTest, ClassTrain
 from van_dense.data.cub import Cub200
@@ -91,6 +93,14 @@ def build_dataset(config: schema.ClassConfig, split: Split) -> DenseDataset:
     if data.max_images is None:
         return dataset
     return FirstImages(dataset, data.max_images, spread=True)  # the files come class by class
+
+
+def check_parts(config: schema.ClassConfig) -> list[Part]:
+    """What the data doctor looks at."""
+    data = config.data
+    if data.format == "cub":
+        return [*cub_parts(str(data.root))]
+    return [*folder_parts({"train": str(data.train), "val": str(data.val)}, data.classes)]
 
 
 def build_transform(config: schema.ClassConfig, *, train: bool) -> Transform:

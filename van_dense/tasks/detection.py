@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from van_dense.config import detection as schema
+from van_dense.data.check import CocoPart, Part, YoloPart
 from van_dense.data.coco import CocoDataset
 from van_dense.data.coco_categories import coco_info
 from van_dense.data.dataset import DenseDataset, FirstImages, Transform
@@ -136,6 +137,18 @@ def build_dataset(config: schema.DetectionConfig, split: Split) -> DenseDataset:
             "only; use a retinanet project, or annotations with segmentation"
         )
     return dataset if data.max_images is None else FirstImages(dataset, data.max_images)
+
+
+def check_parts(config: schema.DetectionConfig) -> list[Part]:
+    """What the data doctor looks at."""
+    data = config.data
+    if data.format == "yolo":
+        return [YoloPart(str(data.yolo_root), split) for split in ("train", "val")]
+    assert data.train is not None and data.val is not None  # the schema demands them
+    return [
+        CocoPart(name, part.images, part.annotations)
+        for name, part in (("train", data.train), ("val", data.val))
+    ]
 
 
 def build_transform(config: schema.DetectionConfig, *, train: bool) -> Transform:

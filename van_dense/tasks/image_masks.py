@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from van_dense.config.segmentation import ImageMaskData
+from van_dense.data.check import MaskPart, Part
 from van_dense.data.dataset import DenseDataset, FirstImages
 from van_dense.data.image_mask import ImageMaskDataset
 from van_dense.data.label_map import LabelMap
@@ -34,6 +35,23 @@ def read_pairs(
         quarantine=Quarantine.load(data.quarantine) if data.quarantine else None,
     )
     return dataset if data.max_images is None else FirstImages(dataset, data.max_images)
+
+
+def mask_parts(data: ImageMaskData, *, names: Sequence[str], labels: LabelMap | None) -> list[Part]:
+    """What the data doctor looks at; without ``labels`` the masks are saliency masks."""
+    return [
+        MaskPart(
+            name,
+            part.images,
+            part.masks,
+            data.image_pattern,
+            data.mask_pattern,
+            labels,
+            tuple(names),
+            labels is None,
+        )
+        for name, part in (("train", data.train), ("val", data.val))
+    ]
 
 
 def truth_of(dataset: DenseDataset) -> Callable[[int | str], np.ndarray]:

@@ -11,6 +11,7 @@ import torch
 
 from van_dense.backbones.build import sync_norms
 from van_dense.config import pose as schema
+from van_dense.data.check import CocoPart, Part
 from van_dense.data.coco import CocoDataset
 from van_dense.data.coco_json import Skeleton, coco_person, with_sigmas
 from van_dense.data.dataset import DenseDataset, Transform
@@ -99,6 +100,14 @@ def build_dataset(config: schema.PoseConfig, split: Split) -> DenseDataset:
     if data.detections is not None:
         given = read_detections(data.detections, images, min_score=data.min_detection_score)
     return PersonImages(images, given, max_images=data.max_images)
+
+
+def check_parts(config: schema.PoseConfig) -> list[Part]:
+    """What the data doctor looks at."""
+    return [
+        CocoPart(name, part.images, part.annotations, poses=True, skeleton=_skeleton(config))
+        for name, part in (("train", config.data.train), ("val", config.data.val))
+    ]
 
 
 def _check_keypoints(found: DatasetInfo, expected: DatasetInfo, path: str) -> None:

@@ -10,6 +10,7 @@ import cv2
 
 from van_dense.backbones.build import sync_norms
 from van_dense.config import segmentation as schema
+from van_dense.data.check import Part
 from van_dense.data.dataset import DenseDataset, Transform
 from van_dense.data.map_transforms import SaliencyTest, SaliencyTrain
 from van_dense.data.masks import write_saliency
@@ -22,7 +23,7 @@ from van_dense.models.edn import EDN
 from van_dense.models.saliency import SaliencyModel
 from van_dense.structures import Batch, Prediction, Size
 from van_dense.tasks.common import Split, backbone_of, prepare_sample
-from van_dense.tasks.image_masks import read_pairs, truth_of
+from van_dense.tasks.image_masks import mask_parts, read_pairs, truth_of
 
 
 def dataset_info(config: schema.SaliencyConfig) -> DatasetInfo:
@@ -49,6 +50,11 @@ def build_dataset(config: schema.SaliencyConfig, split: Split) -> DenseDataset:
         ValueError: When the folders do not fit together.
     """
     return read_pairs(config.data, split, info=dataset_info(config), labels=None)
+
+
+def check_parts(config: schema.SaliencyConfig) -> list[Part]:
+    """What the data doctor looks at."""
+    return mask_parts(config.data, names=(), labels=None)
 
 
 def build_transform(config: schema.SaliencyConfig, *, train: bool) -> Transform:

@@ -10,6 +10,7 @@ from torch import nn
 
 from van_dense.backbones.build import Backbone, sync_norms
 from van_dense.config import segmentation as schema
+from van_dense.data.check import Part
 from van_dense.data.dataset import DenseDataset, Transform
 from van_dense.data.label_map import LabelMap
 from van_dense.data.map_transforms import PhotoMetric, SemanticTest, SemanticTrain
@@ -28,7 +29,7 @@ from van_dense.models.smp_decoder import smp_decoder
 from van_dense.models.upernet import AuxiliaryFCN, UperNet
 from van_dense.structures import Batch, Prediction, Size
 from van_dense.tasks.common import Split, backbone_of, prepare_sample
-from van_dense.tasks.image_masks import read_pairs, truth_of
+from van_dense.tasks.image_masks import mask_parts, read_pairs, truth_of
 from van_dense.visualize.figures import plot_confusion
 from van_dense.visualize.palette import class_colors
 
@@ -129,6 +130,11 @@ def build_dataset(config: schema.SemanticConfig, split: Split) -> DenseDataset:
         ValueError: When folders or label map do not fit.
     """
     return read_pairs(config.data, split, info=dataset_info(config), labels=_labels(config))
+
+
+def check_parts(config: schema.SemanticConfig) -> list[Part]:
+    """What the data doctor looks at."""
+    return mask_parts(config.data, names=config.data.classes, labels=_labels(config))
 
 
 def build_transform(config: schema.SemanticConfig, *, train: bool) -> Transform:
