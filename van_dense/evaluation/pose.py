@@ -21,6 +21,7 @@ from van_dense.evaluation.coco import KEYPOINT_METRICS, Backend, CocoEvaluator, 
 from van_dense.evaluation.ground_truth import restrict
 from van_dense.evaluation.oracle import OracleReport, as_results, choose_images, readable
 from van_dense.evaluation.pck import PCK, PCKH, PckScores, evaluate_pck
+from van_dense.evaluation.results import as_poses
 from van_dense.evaluation.table import PerClass
 from van_dense.structures import Batch, Prediction
 
@@ -56,6 +57,7 @@ class PoseEvaluator:
         self._pck = None
         num_before = len(self._coco.results)
         self._coco.update(predictions)
+        self._coco.results[num_before:] = as_poses(self._coco.results[num_before:])
         check_joints(self._coco.results[num_before:], self.info, "prediction")
 
     def compute(self) -> dict[str, float]:

@@ -94,6 +94,18 @@ def to_results(prediction: Prediction, info: DatasetInfo) -> list[Result]:
     return records
 
 
+def as_poses(records: Sequence[Result]) -> list[Result]:
+    """Drop the boxes beside keypoints, as in the official format of keypoint results.
+
+    pycocotools takes the area of a record's box where there is one, else that of the box around
+    its joints, so that APm and APl of the same poses would differ.
+    """
+    poses = [record.copy() for record in records]
+    for pose in poses:
+        pose.pop("bbox", None)
+    return poses
+
+
 def _checked_numbers(
     instances: Instances, info: DatasetInfo, where: str
 ) -> tuple[torch.Tensor, torch.Tensor]:

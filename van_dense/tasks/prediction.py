@@ -13,7 +13,7 @@ from van_dense.data.dataset import ReadError
 from van_dense.data.image import read_image
 from van_dense.data.yolo import SUFFIXES
 from van_dense.dataset_info import DatasetInfo
-from van_dense.evaluation.results import Result, save_results, to_results
+from van_dense.evaluation.results import Result, as_poses, save_results, to_results
 from van_dense.structures import Prediction
 from van_dense.visualize.draw import draw
 
@@ -74,7 +74,8 @@ def predict_files(
         found = replace(predict(image), image_id=ids.get(path.name, str(path)))
         if found.instances is not None:
             has_instances = True
-            results += to_results(found, info)
+            records = to_results(found, info)
+            results += records if found.instances.keypoints is None else as_poses(records)
         picture = draw(image, found, info, min_score=min_score)
         Image.fromarray(picture).save(pictures / f"{number:06d}_{path.stem}.png")
     if has_instances:
