@@ -150,6 +150,15 @@ def test_detections_become_the_proposals_of_the_validation_part(tmp_path):
     assert len(pose.build_dataset(pose_config(*overrides, "data.max_images=1"), "val")) == 1
 
 
+def test_pckh_chooses_the_best_checkpoint_only_where_there_is_a_head():
+    wanted = "eval.best_metric=pck/PCKh@0.5"
+    assert pose.best_metric(pose_config(wanted)) == "pck/PCKh@0.5"
+    headless = HANDS.replace(", head: [wrist, thumb]", "")
+    with pytest.raises(ValueError, match=r"PCKh needs data\.skeleton\.head"):
+        pose.best_metric(pose_config(wanted, headless))
+    assert pose.best_metric(pose_config(headless)) == "keypoints/AP"
+
+
 # -------------------------------------------------------------------------------- classification
 
 

@@ -205,8 +205,11 @@ def best_metric(config: schema.PoseConfig) -> str:
         ValueError: When the config names none that is measured.
     """
     metric = config.eval.best_metric or "keypoints/AP"
-    if metric not in METRICS:
+    has_head = bool(dataset_info(config).head)
+    measured = [name for name in METRICS if has_head or not name.startswith("pck/PCKh")]
+    if metric not in measured:
         raise ValueError(
-            f"eval.best_metric: {metric!r} is not measured; choose one of {list(METRICS)}"
+            f"eval.best_metric: {metric!r} is not measured; choose one of {measured}"
+            + ("" if has_head else "; PCKh needs data.skeleton.head")
         )
     return metric
