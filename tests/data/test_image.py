@@ -237,6 +237,13 @@ def test_rotated_jpegs_and_other_formats_are_read_in_full(tmp_path: Path, orient
         assert np.array_equal(image, read_image(tmp_path / name))
 
 
+@pytest.mark.parametrize("size", [(3, 400), (400, 3)], ids=["narrow", "flat"])
+def test_a_jpeg_thinner_than_the_factor_is_read_in_full(tmp_path: Path, size) -> None:
+    smooth_jpeg(tmp_path / "a.jpg", *size)
+    image, stored, applied = read_reduced(tmp_path / "a.jpg", 4)
+    assert applied == 1 and image.shape[:2] == stored == size[::-1]
+
+
 def test_a_truncated_jpeg_is_refused_at_any_size(tmp_path: Path) -> None:
     data = noise_jpeg(tmp_path / "a.jpg")
     (tmp_path / "a.jpg").write_bytes(data[: len(data) // 2])

@@ -49,7 +49,8 @@ def read_reduced(path: str | Path, factor: int) -> tuple[np.ndarray, Size, int]:
 
     The decoder then makes fewer pixels out of each 8x8 block, in less time. Each pixel covers
     exactly ``factor`` stored ones in both directions; the last row and column may reach beyond the
-    image. Rotated JPEGs are read in full, since there the first ones would.
+    image. Rotated JPEGs are read in full, since there the first ones would, and so are JPEGs
+    thinner than ``factor``.
 
     Args:
         path: As in ``read_image``.
@@ -93,7 +94,8 @@ def _decode(path: str | Path, factor: int) -> tuple[Image.Image, Size]:
     try:
         if image.format == "PNG":  # its checksums find flipped bits, but loading skips them
             Image.open(io.BytesIO(data)).verify()
-        if factor > 1 and orientation not in _UPRIGHT:
+        # Pillow divides by the wanted sides, so none may become 0.
+        if 1 < factor <= min(stored) and orientation not in _UPRIGHT:
             image.draft(None, (stored[0] // factor, stored[1] // factor))  # of JPEGs alone
         image.load()
     # Decoders meet hostile bytes with OSError, SyntaxError, struct.error, IndexError and more.
