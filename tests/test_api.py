@@ -11,8 +11,9 @@ import pytest
 import torch
 
 import van_dense
-from van_dense.api import Loaded, choose_checkpoint
+from van_dense.api import Loaded
 from van_dense.data.coco_categories import coco_info
+from van_dense.engine.checkpoint import choose_checkpoint
 
 PROJECTS = Path(__file__).resolve().parents[1] / "projects"
 SMALL = ["model.fpn.channels=16", "data.transforms.test_short_side=64"]

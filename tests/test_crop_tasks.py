@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
 
-from van_dense.api import build_model
+from van_dense.api import build_model, evaluate_weights
 from van_dense.config import Config, load_config
 from van_dense.data.class_transforms import ClassTest
 from van_dense.data.coco_json import coco_person
@@ -18,6 +20,7 @@ from van_dense.models.classifier import Regularisation
 from van_dense.models.heatmap import build_codec
 from van_dense.models.pose import CropRule, PoseScoring
 from van_dense.tasks import classification, pose
+from van_dense.tasks.common import load_weights
 
 PROJECTS = Path(__file__).resolve().parents[1] / "projects"
 HANDS = (
@@ -226,3 +229,58 @@ def test_folders_of_training_name_the_classes_of_both_parts(tmp_path):
         classification.build_dataset(wrong, "train")
     with pytest.raises(ValueError, match=r"set data\.num_classes"):
         classification.dataset_info(cfg)
+
+
+@pytest.fixture
+def photos(tmp_path) -> list[str]:
+    """Overrides for two classes of one image each."""
+    for name, grey in (("dark", 20), ("light", 230)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        Image.new("RGB", (64, 64), (grey,) * 3).save(tmp_path / "photos" / name / "a.png")
+    folder = f"{tmp_path}/photos"
+    data = [f"data.train={folder}", f"data.val={folder}", "data.sample=null", "data.workers=0"]
+    return [*data, "data.num_classes=2", "data.transforms={size: 32, resize: 32}"]
+
+
+def test_weights_are_evaluated_without_a_run(photos, tmp_path, caplog):
+    cfg = load_config(PROJECTS / "classify_van_b0_in1k.yaml", photos)
+    torch.manual_seed(0)
+    body = build_model(cfg).backbone.body
+    with torch.no_grad():
+        body.head.weight.zero_()
+        body.head.bias.copy_(torch.tensor([0.0, 9.0]))  # everything is light
+    torch.save(body.state_dict(), tmp_path / "van.pth")
+    given = f"model.backbone.weights={tmp_path}/van.pth"
+    cfg = load_config(PROJECTS / "classify_van_b0_in1k.yaml", [*photos, given])
+    metrics = evaluate_weights(cfg, output=tmp_path / "out")
+    assert metrics["classification/top1"] == 0.5
+    assert (tmp_path / "out/predictions.csv").read_text().count("light") >= 3
+
+
+def test_weights_without_the_classifier_are_not_evaluated(photos, tmp_path):
+    cfg = load_config(PROJECTS / "classify_van_b0_in1k.yaml", photos)
+    torch.save(build_model(class_config()).backbone.body.state_dict(), tmp_path / "van.pth")
+    given = f"model.backbone.weights={tmp_path}/van.pth"  # of seven classes
+    other = load_config(PROJECTS / "classify_van_b0_in1k.yaml", [*photos, given])
+    with pytest.raises(ValueError, match=r"do not fill the classifier of 2 classes: head\.weight"):
+        evaluate_weights(other, output=tmp_path / "out")
+    with pytest.raises(ValueError, match=r"names model\.backbone\.weights"):
+        evaluate_weights(cfg, output=tmp_path / "out")
+    with pytest.raises(ValueError, match="only a classification project"):
+        evaluate_weights(pose_config(given), output=tmp_path / "out")
+
+
+def test_a_run_is_a_source_of_weights_best_checkpoint_first(tmp_path):
+    cfg = class_config(f"model.backbone.weights={tmp_path}")
+    detector = load_config(
+        PROJECTS / "retinanet_van_b0.yaml", [f"model.backbone.weights={tmp_path}"], sample=False
+    )
+    for name in ("step_00000005.pt", "step_00000100.pt", "best.pt"):
+        trained = build_model(cfg)
+        checkpoint = {"format": 1, "step": 5, "model": trained.state_dict(), "ema": None}
+        (tmp_path / "checkpoints").mkdir(exist_ok=True)
+        torch.save(checkpoint, tmp_path / "checkpoints" / name)
+        expected = trained.backbone.body.block4[1].mlp.fc1.weight
+        for model, config_of in ((build_model(cfg), cfg), (build_model(detector), detector)):
+            load_weights(model, config_of)
+            assert torch.equal(model.backbone.body.block4[1].mlp.fc1.weight, expected)

@@ -49,6 +49,7 @@ def test_pose_follows_the_recipe_of_simple_baseline(name: str) -> None:
     assert (evaluation.nms, evaluation.nms_oks) == ("hard", 0.9)
     optimizer, schedule = train.optimizer, train.schedule
     assert (train.epochs, train.batch_size, train.micro_batch) == (210, 512, 64)
+    assert (optimizer.base_batch, optimizer.scale_lr) == (512, "auto")
     assert (optimizer.name, optimizer.lr, optimizer.weight_decay) == ("adam", 5e-4, 0)
     assert (schedule.name, schedule.milestones, schedule.gamma) == ("step", (170, 200), 0.1)
     assert (schedule.warmup_steps, schedule.warmup_ratio) == (500, 0.001)
@@ -114,7 +115,10 @@ def test_fine_tuning_follows_the_22k_code(size: str, side: int) -> None:
     r = config.model.regularisation
     assert (r.smoothing, r.mixup, r.cutmix) == (0.1, 0, 0)
     optimizer, schedule = train.optimizer, train.schedule
+    assert (r.erasing, r.erasing_mode) == (0.25, "pixel")
     assert (train.epochs, train.batch_size) == (30, 512)
+    assert train.micro_batch == {224: 32, 384: 16}[side]  # of a GPU: BatchNorm depends on it
+    assert train.optimizer.base_batch == 512
     assert (optimizer.name, optimizer.lr, optimizer.weight_decay) == ("adamw", 5e-5, 1e-8)
     assert (schedule.name, schedule.warmup_steps) == ("cosine", 0)
     assert schedule.min_factor * optimizer.lr == pytest.approx(1e-6)
@@ -129,7 +133,12 @@ def test_cub_follows_the_paper() -> None:
     assert (train.epochs, train.batch_size, train.clip_norm) == (100, 16, 5.0)
     assert (train.optimizer.name, train.optimizer.lr) == ("adamw", 5e-5)
     assert (train.optimizer.weight_decay, train.optimizer.decay_vectors) == (5e-4, False)
-    assert train.schedule.name == "cosine"
+    assert config.model.regularisation.smoothing == 0
+    assert (config.model.mean, config.model.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert config.model.backbone.drop_path == 0.2
+    assert train.optimizer.base_batch == 16
+    assert (train.schedule.name, train.schedule.warmup_ratio) == ("cosine", 0.01)
+    assert train.schedule.min_factor == 0
     assert train.schedule.warmup_steps == 5 * (5994 // 16)
 
 

@@ -31,8 +31,8 @@ def main() -> int:
         return 2
     from van_dense.data.check import check_dataset
 
-    progress = None if args.quiet else _progress
-    report = check_dataset(parts, quarantine=known, threads=args.threads, progress=progress)
+    options = {"threads": args.threads, "progress": None if args.quiet else _progress}
+    report = check_dataset(parts, quarantine=known, **options)
     print(report.text())
     if args.quarantine:
         report.quarantine().save(args.quarantine)

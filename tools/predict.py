@@ -75,12 +75,25 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _read_ids(annotations: str | None) -> dict[str, int | str]:
-    """Image ids by file name, as a COCO annotation file has them."""
+    """Image ids by file name, as a COCO annotation file has them.
+
+    Raises:
+        ValueError: For another file, or when a name appears twice.
+    """
     if annotations is None:
         return {}
     from van_dense.data.coco_json import read_coco_json
 
-    return {Path(r["file_name"]).name: r["id"] for r in read_coco_json(annotations)["images"]}
+    ids: dict[str, int | str] = {}
+    for record in read_coco_json(annotations)["images"]:
+        name = Path(record["file_name"]).name
+        if name in ids:
+            raise ValueError(
+                f"{annotations}: two images are called {name}, and ids are found by name; leave "
+                "--annotations out"
+            )
+        ids[name] = record["id"]
+    return ids
 
 
 def _load(

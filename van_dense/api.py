@@ -17,7 +17,7 @@ from van_dense.data.collate import collate
 from van_dense.data.dataset import DenseDataset
 from van_dense.data.image import read_image
 from van_dense.dataset_info import DatasetInfo
-from van_dense.engine.checkpoint import best_path, latest_intact, load_checkpoint
+from van_dense.engine.checkpoint import choose_checkpoint, load_checkpoint
 from van_dense.engine.device import make_accelerator
 from van_dense.engine.log import setup_logging
 from van_dense.models.dense_model import DenseModel
@@ -131,31 +131,6 @@ def _check_image(image: np.ndarray, name: str) -> None:
             f"{name}: expected uint8 (height, width, 3) in RGB order, got {image.dtype} "
             f"{image.shape}"
         )
-
-
-def choose_checkpoint(run: str | Path, which: str = "best") -> Path:
-    """Checkpoint of a run folder.
-
-    Args:
-        run: Run folder, or a checkpoint file, which is returned as it is.
-        which: "best" (the last one if no evaluation chose a best), "last", or a path.
-
-    Raises:
-        ValueError: When there is none, with the places looked at.
-    """
-    run = Path(run)
-    if run.is_file():
-        return run
-    if which not in ("best", "last"):
-        if Path(which).is_file():
-            return Path(which)
-        raise ValueError(f"{which}: no such checkpoint; give best, last or a file")
-    if which == "best" and best_path(run).is_file():
-        return best_path(run)
-    newest = latest_intact(run)
-    if newest is None:
-        raise ValueError(f"{run}: no checkpoint under {best_path(run).parent}; is it a run folder?")
-    return newest
 
 
 def load(

@@ -72,19 +72,6 @@ def test_a_local_file_is_taken_as_it_is(tmp_path: Path) -> None:
     assert fetch_weights(str(file)) == file
 
 
-def test_of_a_run_the_best_checkpoint_is_taken_then_the_last(tmp_path: Path) -> None:
-    folder = tmp_path / "checkpoints"
-    folder.mkdir()
-    for name in ("step_00000005.pt", "step_00000100.pt", "best.pt"):
-        (folder / name).write_bytes(b"x")
-        assert fetch_weights(tmp_path) == folder / name
-
-
-def test_a_folder_without_checkpoints_is_no_run(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"has no checkpoint .*best\.pt or step_\*\.pt"):
-        fetch_weights(str(tmp_path))
-
-
 def test_an_unknown_name_gets_the_nearest_ones() -> None:
     with pytest.raises(ValueError, match=r"'van_b2_1k' are neither a file nor.*'van_b2_in1k'"):
         fetch_weights("van_b2_1k")

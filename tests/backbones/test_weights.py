@@ -21,7 +21,7 @@ from van_dense.backbones.weights import (
     read_state,
     unwrap,
 )
-from van_dense.engine.checkpoint import best_path, checkpoint_path, save_checkpoint
+from van_dense.engine.checkpoint import best_path, save_checkpoint
 
 
 def randomized(model: nn.Module) -> nn.Module:
@@ -253,7 +253,7 @@ def test_a_classifier_trained_here_is_the_backbone_of_a_detector(name: str, tmp_
     source = randomized(build_classifier(name, 4, options=options))
     write_checkpoint(best_path(tmp_path), source, **HALF)
     backbone = build_backbone(name, options=options).eval()
-    report = load_pretrained(backbone, str(tmp_path))
+    report = load_pretrained(backbone, str(best_path(tmp_path)))
     assert (report.coverage, report.missing, report.random_head()) == (100, [], [])
     own = backbone.state_dict()
     torch.testing.assert_close(own, {key: source.state_dict()[key] for key in own})
@@ -270,16 +270,6 @@ def test_averaged_weights_come_first_and_raw_ones_where_there_are_none(tmp_path:
         model = build_classifier("van_b0", 4, options=TINY)
         assert load_pretrained(model, str(path)).random_head() == []
         torch.testing.assert_close(model.state_dict(), expected.state_dict())
-
-
-def test_the_best_checkpoint_of_a_run_comes_first_then_the_last(tmp_path: Path) -> None:
-    models = {}
-    for path in (*(checkpoint_path(tmp_path, step) for step in (5, 20, 100)), best_path(tmp_path)):
-        models[path.name] = build_classifier("van_b0", 4, options=TINY)
-        write_checkpoint(path, models[path.name])
-        loaded = build_classifier("van_b0", 4, options=TINY)
-        load_pretrained(loaded, str(tmp_path))
-        torch.testing.assert_close(loaded.state_dict(), models[path.name].state_dict())
 
 
 def test_a_classifier_of_other_classes_starts_at_random_and_the_report_says_so(

@@ -60,12 +60,13 @@ def test_what_is_left_out_is_counted(images, tmp_path, caplog) -> None:
         ({"images": []}, "expected a list, got dict"),
         ([box(), 3], r"entry 1 \(counted from 0\): expected an object, got 3"),
         ([box(bbox=[1, 2, 3])], r"entry 0 .*'bbox' must be four finite numbers"),
-        ([box(score="high")], r"entry 0 .*'score' must be a finite number, got 'high'"),
-        ([box(score=float("nan"))], "'score' must be a finite number"),
+        ([box(score="high")], r"entry 0 .*'score' must lie in 0\.\.1, got 'high'"),
+        ([box(score=float("nan"))], r"'score' must lie in 0\.\.1, got nan"),
+        ([box(score=-3)], r"'score' must lie in 0\.\.1, got -3"),
         ([box(77)], r"none of its 1 detections is usable \(1 of other images\)"),
         ([], "it is empty"),
     ],
-    ids=["cut", "annotations", "no object", "bbox", "score", "nan", "foreign", "empty"],
+    ids=["cut", "annotations", "no object", "bbox", "score", "nan", "logit", "foreign", "empty"],
 )
 def test_a_wrong_file_is_named_with_entry_and_reason(images, tmp_path, entries, words) -> None:
     path = write(tmp_path, entries)

@@ -18,13 +18,15 @@ def test_the_average_follows_with_a_decay_that_ramps_up():
     assert ema.module.weight.item() == pytest.approx(10 / 11)
 
 
-def test_buffers_are_copied_and_frozen_weights_stay():
+def test_statistics_follow_counts_are_copied_and_frozen_weights_stay():
     model = nn.BatchNorm2d(2)
     model.bias.requires_grad_(False)
     ema = Ema(model, decay=0.9)
     model(torch.randn(4, 2, 3, 3))
     ema.update(1)
-    assert torch.equal(ema.module.running_mean, model.running_mean)
+    # 9 / 11 of the way from the first statistics, mean 0 and variance 1.
+    assert torch.allclose(ema.module.running_mean, model.running_mean * 9 / 11)
+    assert torch.allclose(ema.module.running_var, 1 + (model.running_var - 1) * 9 / 11)
     assert ema.module.num_batches_tracked.item() == 1
     assert torch.equal(ema.module.bias, model.bias)
 

@@ -9,7 +9,8 @@ from pycocotools.cocoeval import COCOeval
 
 from van_dense.data.coco_json import COCO_SIGMAS
 from van_dense.dataset_info import DatasetInfo
-from van_dense.evaluation.pck import evaluate_pck, match, object_keypoint_similarity
+from van_dense.evaluation.pck import evaluate_pck, match
+from van_dense.oks import oks
 
 JOINTS = ("nose", "neck", "paw")
 INFO = DatasetInfo(
@@ -170,7 +171,8 @@ def test_similarity_equals_that_of_pycocotools():
     evaluation = COCOeval(coco, coco.loadRes(records), "keypoints")
     evaluation.evaluate()
     expected = evaluation.ious[1, 1]
-    ours = object_keypoint_similarity(guesses, poses, areas, tuple(COCO_SIGMAS.values()))
+    sigmas = tuple(COCO_SIGMAS.values())
+    ours = oks(guesses, poses, areas=areas, sigmas=sigmas, labelled=poses[:, :, 2] > 0)
     assert ours.shape == expected.shape == (5, 4)
     assert ours == pytest.approx(expected, abs=1e-12)
     assert expected.max() > 0.3

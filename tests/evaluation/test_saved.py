@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from van_dense.data.coco_json import COCO_SIGMAS
+from van_dense.data.coco_json import COCO_SIGMAS, _mean_sigmas
 from van_dense.evaluation.saved import (
     MapSettings,
     score,
@@ -149,3 +149,28 @@ def test_maps_are_scored_and_what_the_evaluator_keeps_is_written(folder, tmp_pat
 def test_label_maps_without_a_label_map_are_refused(folder, tmp_path):
     with pytest.raises(ValueError, match="what do the values of the label maps mean"):
         score_maps(folder, folder, "semantic", MapSettings(), folder=tmp_path)
+
+
+@pytest.mark.parametrize("joints", [4, 17])
+def test_missing_sigmas_are_the_mean_of_those_of_coco_with_a_warning(tmp_path, caplog, joints):
+    """17 joints of a dog are not those of a person."""
+    names = [f"k{number}" for number in range(joints)]
+    pose = [value for number in range(joints) for value in (10 + number, 20 + number, 2)]
+    image = {"id": 1, "file_name": "1.png", "width": 90, "height": 90}
+    dog = {"id": 1, "image_id": 1, "category_id": 3, "bbox": [5, 5, 40, 40], "area": 1200.0}
+    truth = {
+        "images": [image],
+        "annotations": [{**dog, "iscrowd": 0, "num_keypoints": joints, "keypoints": pose}],
+        "categories": [{"id": 3, "name": "dog", "keypoints": names}],
+    }
+    moved = [value + 2 if position % 3 == 0 else value for position, value in enumerate(pose)]
+    results = [{"image_id": 1, "category_id": 3, "score": 0.9, "keypoints": moved}]
+    (tmp_path / "gt.json").write_text(json.dumps(truth))
+    (tmp_path / "found.json").write_text(json.dumps(results))
+    _mean_sigmas.cache_clear()
+    scores = score_keypoints(str(tmp_path / "found.json"), str(tmp_path / "gt.json"))
+    similarity = np.exp(-(2**2) / (2 * 1200 * (2 * 0.067) ** 2))  # of every joint
+    thresholds = np.arange(0.5, 1.0, 0.05)
+    expected = (similarity >= thresholds).mean()
+    assert 0.5 < expected < 1 and scores.metrics["keypoints/AP"] == pytest.approx(expected)
+    assert f"no sigmas for its {joints} keypoints" in caplog.text

@@ -243,7 +243,12 @@ def test_without_a_sure_joint_the_score_is_0():
 
 def test_scores_stay_within_0_and_1_whatever_the_heatmaps():
     score, joints = scores_of(1.7, 0.5, -3.0, box_score=1.0)
-    assert score == pytest.approx(0.75) and joints == [1, 0.5, 0]
+    assert score == 1 and joints == [1, 0.5, 0]  # (1.7 + 0.5) / 2 is more than 1
+
+
+def test_maxima_above_1_count_in_the_score():
+    score, joints = scores_of(1.3, 0.5, -3.0, box_score=0.5)
+    assert score == pytest.approx(0.5 * 0.9) and joints == [1, 0.5, 0]
 
 
 def suppressed(nms: str) -> Instances:

@@ -102,21 +102,18 @@ def fetch_weights(name_or_path: str | Path, cache_dir: str | Path | None = None)
     """Return the file of published weights, downloading it once, or a local file as it is.
 
     Args:
-        name_or_path: A name of ``PUBLISHED``; or a file or a run folder, which need no network.
-            Of a run it is the best checkpoint, or the last where no evaluation chose a best.
+        name_or_path: A name of ``PUBLISHED``, or a file, which needs no network.
         cache_dir: Where downloads are kept; by default ``$XDG_CACHE_HOME/van_dense``, or
             ``~/.cache/van_dense``.
 
     Raises:
         DownloadError: When the file cannot be fetched, is cut short, or has another hash than
             its name says.
-        ValueError: When there is neither such a file nor such a name, or a run has no checkpoint.
+        ValueError: When there is neither such a file nor such a name.
     """
     path = Path(name_or_path).expanduser()
     if path.is_file():
         return path
-    if path.is_dir():
-        return _checkpoint_of(path)
     name = str(name_or_path)
     if name not in PUBLISHED:
         near = difflib.get_close_matches(name, PUBLISHED, n=3, cutoff=0.4)
@@ -133,16 +130,6 @@ def fetch_weights(name_or_path: str | Path, cache_dir: str | Path | None = None)
                 _download(url, target)
     _check_hash(target, target.name)  # a file put there by hand may be another one
     return target
-
-
-def _checkpoint_of(run: Path) -> Path:
-    folder = run / "checkpoints"
-    found = [folder / "best.pt"] if (folder / "best.pt").is_file() else folder.glob("step_*.pt")
-    if newest := max(found, default=None):  # the numbers of steps have leading zeros
-        return newest
-    raise ValueError(
-        f"the folder {run} has no checkpoint {folder / 'best.pt'} or step_*.pt; is it a run folder?"
-    )
 
 
 def _default_cache() -> Path:

@@ -168,7 +168,7 @@ def load_pretrained(model: nn.Module, source: str) -> LoadReport:
     Args:
         model: As ``load_backbone`` takes it. A classifier is filled where the file's has the same
             number of classes, and listed under ``head`` where not.
-        source: A published name such as ``van_b2_in1k``, a file, a run folder of this package, or
+        source: A published name such as ``van_b2_in1k``, a file, a checkpoint of this package, or
             ``timm`` for the weights that timm offers under the backbone's own name and tag.
 
     Raises:

@@ -25,6 +25,7 @@ from van_dense.data.coco_json import (
     paused_garbage_collection,
     read_coco_json,
 )
+from van_dense.data.dataset import CHECK
 from van_dense.data.quarantine import Quarantine, QuarantinedPart
 from van_dense.data.segmentation import Segmentation, to_rle, usable_segmentation
 from van_dense.data.table import (
@@ -39,8 +40,6 @@ from van_dense.dataset_info import DatasetInfo
 from van_dense.structures import Size
 
 logger = logging.getLogger(__name__)
-
-CHECK = "run tools/check_data.py to list them, and to quarantine what is broken"
 
 
 class CocoDataset(TableDataset):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from van_dense.data.class_folder import LabelledImages
-from van_dense.data.coco import CHECK
+from van_dense.data.dataset import CHECK
 from van_dense.data.quarantine import Quarantine
 from van_dense.dataset_info import DatasetInfo
 

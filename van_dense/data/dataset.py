@@ -10,6 +10,7 @@ import numpy as np
 from van_dense.dataset_info import DatasetInfo
 from van_dense.structures import Sample, Size
 
+CHECK = "run tools/check_data.py to list them, and to quarantine what is broken"
 Transform = Callable[[Sample, np.random.Generator], Sample]
 
 

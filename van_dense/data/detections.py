@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from van_dense.structures import Instances
 
 logger = logging.getLogger(__name__)
 
+_ROUNDING = 1e-3  # some programs leave 0..1 by rounding errors
 _FIX = "give a COCO results file, a list of {image_id, category_id, bbox: [x, y, w, h], score}"
 
 
@@ -95,9 +95,9 @@ def _box_and_score(where: str, entry: Any) -> tuple[tuple[float, ...], float]:
             f"{where}: 'bbox' must be four finite numbers, got {entry.get('bbox')!r:.80}; {_FIX}"
         )
     score: Any = entry.get("score")
-    if type(score) not in (int, float) or not math.isfinite(score):
-        raise ValueError(f"{where}: 'score' must be a finite number, got {score!r:.80}; {_FIX}")
-    return box, float(score)
+    if type(score) not in (int, float) or not -_ROUNDING <= score <= 1 + _ROUNDING:
+        raise ValueError(f"{where}: 'score' must lie in 0..1, got {score!r:.80}; {_FIX}")
+    return box, min(max(float(score), 0.0), 1.0)
 
 
 def _instances(found: list[tuple[tuple[float, ...], int, float]]) -> Instances:

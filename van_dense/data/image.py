@@ -16,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from van_dense.data.dataset import ReadError
 from van_dense.structures import Size
 
+SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 _ORIENTATION_TAG = 0x0112
 # EXIF 2.32, section 4.6.4: what undoes each value of the orientation tag.
 _UPRIGHT = {

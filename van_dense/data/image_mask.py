@@ -14,13 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from van_dense.data.coco import CHECK
-from van_dense.data.dataset import ReadError
-from van_dense.data.image import image_size, read_image
+from van_dense.data.dataset import CHECK, ReadError
+from van_dense.data.image import SUFFIXES, image_size, read_image
 from van_dense.data.label_map import LabelMap
 from van_dense.data.masks import read_labels, read_saliency
 from van_dense.data.quarantine import Quarantine
-from van_dense.data.yolo import SUFFIXES
 from van_dense.dataset_info import DatasetInfo
 from van_dense.structures import Sample, Size
 

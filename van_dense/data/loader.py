@@ -218,8 +218,8 @@ class EvalLoader:
     """Batches of one process in order, without ground truth; may be iterated again and again.
 
     Rank r sees the images r, r + world, r + 2 world, and so on, each once, and nothing is repeated
-    to fill the last batch. An unreadable image is logged and gives no prediction, so that its
-    objects count as missed; a batch without any readable image is left out.
+    to fill the last batch. An unreadable image is logged and gives no prediction, which counts
+    its objects as missed and leaves its maps or class out; so is a batch without a readable image.
     """
 
     def __init__(self, batches: _EvalBatches, workers: int) -> None:

@@ -111,7 +111,8 @@ class PoseTrain:
         """Region around the labelled joints of one half, or the whole where they are too few."""
         upper = np.isin(np.arange(len(joints)), self.upper_body)
         halves = [joints[labelled & half, :2] for half in (upper, ~upper)]
-        if rng.random() < 0.5 and len(halves[0]) > 2:
+        # A normal draw below 0.5, in mmpose as in HRNet's code: the upper half in 69 % of cases.
+        if rng.normal() < 0.5 and len(halves[0]) > 2:
             chosen = halves[0]
         else:
             chosen = halves[1] if len(halves[1]) > 2 else halves[0]

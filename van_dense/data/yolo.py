@@ -19,9 +19,8 @@ from typing import Any
 
 import yaml
 
-from van_dense.data.coco import CHECK
-from van_dense.data.dataset import ReadError
-from van_dense.data.image import image_size
+from van_dense.data.dataset import CHECK, ReadError
+from van_dense.data.image import SUFFIXES, image_size
 from van_dense.data.quarantine import Quarantine
 from van_dense.data.segmentation import MIN_POINTS
 from van_dense.data.table import (
@@ -37,7 +36,6 @@ from van_dense.structures import Size
 
 logger = logging.getLogger(__name__)
 
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 TOLERANCE = 0.01  # coordinates may leave 0..1 by this much; beyond it they are no shares
 _HEADER_THREADS = 8
 

@@ -143,3 +143,28 @@ def _replacing(path: Path) -> Iterator[Path]:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def choose_checkpoint(run: str | Path, which: str = "best") -> Path:
+    """Checkpoint of a run folder.
+
+    Args:
+        run: Run folder, or a checkpoint file, which is returned as it is.
+        which: "best" (the last one if no evaluation chose a best), "last", or a path.
+
+    Raises:
+        ValueError: When there is none, with the places looked at.
+    """
+    run = Path(run)
+    if run.is_file():
+        return run
+    if which not in ("best", "last"):
+        if Path(which).is_file():
+            return Path(which)
+        raise ValueError(f"{which}: no such checkpoint; give best, last or a file")
+    if which == "best" and best_path(run).is_file():
+        return best_path(run)
+    newest = latest_intact(run)
+    if newest is None:
+        raise ValueError(f"{run}: no checkpoint under {best_path(run).parent}; is it a run folder?")
+    return newest

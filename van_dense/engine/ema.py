@@ -14,7 +14,10 @@ from torch import Tensor, nn
 
 
 class Ema:
-    """A copy of a model whose weights follow it; buffers (BatchNorm statistics) are copied.
+    """A copy of a model whose weights and BatchNorm statistics follow it, as in timm's ModelEmaV2.
+
+    Averaged weights need the statistics of their own activations, and an average of statistics is
+    nearer to them than the newest ones. Whole numbers, such as counts of batches, are copied.
 
     Make it before the model is wrapped for autocast or distributed training, because a wrapped
     ``forward`` would be copied along. It has no state besides ``module``.
@@ -31,15 +34,18 @@ class Ema:
             for average, parameter in zip(self.module.parameters(), model.parameters(), strict=True)
             if parameter.requires_grad
         ]
-        self._averages = [average for average, _ in trainable]
-        self._parameters = [parameter for _, parameter in trainable]
-        self._own_buffers = list(self.module.buffers())
-        self._buffers = list(model.buffers())
+        buffers = list(zip(self.module.buffers(), model.buffers(), strict=True))
+        followed = trainable + [pair for pair in buffers if pair[1].is_floating_point()]
+        counted = [pair for pair in buffers if not pair[1].is_floating_point()]
+        self._averages = [average for average, _ in followed]
+        self._sources = [source for _, source in followed]
+        self._own_counts = [own for own, _ in counted]
+        self._counts = [count for _, count in counted]
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Move towards the model after optimiser step ``step``, counted from 1."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self._averages, self._parameters, 1 - decay)
-        if self._own_buffers:
-            torch._foreach_copy_(self._own_buffers, self._buffers)
+        torch._foreach_lerp_(self._averages, self._sources, 1 - decay)
+        if self._counts:
+            torch._foreach_copy_(self._own_counts, self._counts)

@@ -26,6 +26,7 @@ from van_dense.structures import Batch, Prediction
 logger = logging.getLogger(__name__)
 
 TOP = 5
+MAX_CONFUSION = 2000  # classes
 METRICS = tuple(f"classification/{name}" for name in ("top1", f"top{TOP}", "mean_class"))
 
 
@@ -54,6 +55,11 @@ class ClassificationEvaluator:
         self.info = dataset.info
         self._truth = _labels(dataset)
         self._found: dict[int | str, tuple[list[int], list[float]]] = {}
+
+    @property
+    def has_confusion(self) -> bool:
+        """Whether the confusion matrix is small enough to be looked at."""
+        return self.info.num_classes <= MAX_CONFUSION
 
     def update(self, predictions: Sequence[Prediction]) -> None:
         """Take the scores of some images; see ``Evaluator``."""
@@ -85,9 +91,14 @@ class ClassificationEvaluator:
             [self._truth[image_id] in best[:k] for image_id, (best, _) in self._found.items()]
             for k in (1, TOP)
         ]
-        confusion = self.confusion()
-        truth = confusion.sum(axis=1)
-        accuracies = np.diagonal(confusion)[truth > 0] / truth[truth > 0]
+        if len(self._found) < len(self._truth):
+            logger.warning(
+                "%d of %d images have no prediction, and are left out",
+                len(self._truth) - len(self._found),
+                len(self._truth),
+            )
+        right_of, truth, _ = self._counts()
+        accuracies = right_of[truth > 0] / truth[truth > 0]
         return dict(zip(METRICS, map(_mean, (*right, accuracies)), strict=True))
 
     def per_class(self) -> PerClass:
@@ -96,8 +107,7 @@ class ClassificationEvaluator:
         NaN where a class has no image, or is never predicted; the mean over classes leaves those
         without image out.
         """
-        confusion = self.confusion()[:, : self.info.num_classes]
-        right, truth, found = np.diagonal(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+        right, truth, found = self._counts()
         return {
             "classification": {
                 name: {
@@ -108,6 +118,15 @@ class ClassificationEvaluator:
                 for c, name in enumerate(self.info.class_names)
             }
         }
+
+    def _counts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of each class: images that are right, that belong to it, and that are taken for it."""
+        truth = np.array([self._truth[image_id] for image_id in self._found], dtype=np.int64)
+        first = np.array([best[0] for best, _ in self._found.values()], dtype=np.int64)
+        classes = self.info.num_classes
+        groups = truth[truth == first], truth, first
+        right, truth, found = (np.bincount(labels, minlength=classes) for labels in groups)
+        return right, truth, found
 
     def confusion(self) -> np.ndarray:
         """Images by true and predicted class, int64 (C, C + 1).
@@ -123,16 +142,24 @@ class ClassificationEvaluator:
     def save(self, folder: Path) -> None:
         """Write confusion.csv, a row for each true class, and predictions.csv, one for each image.
 
-        The latter has the id, the true class, and up to five classes with their scores.
+        The latter has the id, the true class, and up to five classes with their scores. The former
+        is left out beyond 2,000 classes: that of ImageNet-22K would have 477 million numbers.
         """
         folder.mkdir(parents=True, exist_ok=True)
+        self._save_predictions(folder / "predictions.csv")
+        if not self.has_confusion:
+            logger.info("no confusion matrix is written for %d classes", self.info.num_classes)
+            return
         names = self.info.class_names
         with (folder / "confusion.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["truth", *names])
             for name, row in zip(names, self.confusion()[:, :-1].tolist(), strict=True):
                 writer.writerow([name, *row])
-        with (folder / "predictions.csv").open("w", newline="", encoding="utf-8") as file:
+
+    def _save_predictions(self, path: Path) -> None:
+        names = self.info.class_names
+        with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             places = range(1, 1 + min(TOP, len(names)))
             header = (f"{what}_{place}" for place in places for what in ("class", "score"))

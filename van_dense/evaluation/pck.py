@@ -19,9 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from van_dense.data.coco_json import COCO_SIGMAS, CocoDict
+from van_dense.data.coco_json import CocoDict
 from van_dense.dataset_info import DatasetInfo
 from van_dense.evaluation.results import Result
+from van_dense.oks import oks
 
 BOX_SHARE, HEAD_SHARE = 0.2, 0.5
 PCK, PCKH = f"PCK@{BOX_SHARE}", f"PCKh@{HEAD_SHARE}"
@@ -58,7 +59,7 @@ def evaluate_pck(ground_truth: CocoDict, results: Sequence[Result], info: Datase
         info: Names of the K joints, those of the head, and sigmas; empty means the 17 of COCO.
     """
     persons = _labelled(ground_truth["annotations"])
-    distances = _distances(persons, results, sigmas=info.sigmas or tuple(COCO_SIGMAS.values()))
+    distances = _distances(persons, results, sigmas=info.sigmas)
     box = np.array([max(person["bbox"][2:]) for group in persons.values() for person in group])
     units = {PCK: BOX_SHARE * box}
     if info.head:
@@ -85,27 +86,6 @@ def evaluate_pck(ground_truth: CocoDict, results: Sequence[Result], info: Datase
             for k, joint in enumerate(info.keypoint_names)
         },
     )
-
-
-def object_keypoint_similarity(
-    found: np.ndarray, truth: np.ndarray, areas: np.ndarray, sigmas: Sequence[float]
-) -> np.ndarray:
-    """OKS of every pair, as ``COCOeval.computeOks`` of pycocotools defines it.
-
-    Args:
-        found: (D, K, >= 2) x and y in pixels.
-        truth: (G, K, 3) x, y and visibility, at least one joint of each person labelled.
-        areas: (G,) annotated areas in square pixels.
-        sigmas: K standard deviations in units of sqrt(area); pycocotools doubles them, too.
-
-    Returns:
-        (D, G) in 0..1.
-    """
-    squared = ((found[:, None, :, :2] - truth[None, :, :, :2]) ** 2).sum(-1)
-    variances = (2 * np.asarray(sigmas)) ** 2
-    scaled = squared / variances / (areas[:, None] + np.spacing(1)) / 2
-    labelled = truth[:, :, 2] > 0
-    return (np.exp(-scaled) * labelled).sum(-1) / labelled.sum(-1)
 
 
 def match(similarity: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -152,7 +132,8 @@ def _distances(
         if records := predictions[key]:
             found = np.stack([_pose(record) for record in records])
             areas = np.array([person["area"] for person in group], dtype=np.float64)
-            similarity = object_keypoint_similarity(found, truth, areas, sigmas)
+            labelled = truth[:, :, 2] > 0
+            similarity = oks(found, truth, areas=areas, sigmas=sigmas, labelled=labelled)
             chosen = match(similarity, np.array([record["score"] for record in records]))
             offsets = found[chosen] - truth
             distance[chosen >= 0] = np.hypot(offsets[..., 0], offsets[..., 1])[chosen >= 0]

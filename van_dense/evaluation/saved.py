@@ -7,7 +7,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from van_dense.data.coco_json import CocoDict, Skeleton, dataset_info, read_coco_json
+from van_dense.data.coco_json import (
+    CocoDict,
+    Skeleton,
+    dataset_info,
+    read_coco_json,
+    with_sigmas,
+)
 from van_dense.evaluation.coco import Backend, evaluate_results
 from van_dense.evaluation.evaluator import Evaluator
 from van_dense.evaluation.ground_truth import Kind
@@ -137,7 +143,7 @@ def score_keypoints(
             file has.
     """
     ground_truth = read_coco_json(annotations)
-    info = dataset_info(annotations, ground_truth, Path(annotations).stem, skeleton)
+    info = with_sigmas(dataset_info(annotations, ground_truth, Path(annotations).stem, skeleton))
     results = load_results(predictions, ground_truth, "keypoints")
     check_joints(ground_truth["annotations"], info, f"{annotations}: annotation")
     check_joints(results, info, f"{predictions}: record")

@@ -22,7 +22,7 @@ from torchvision.ops import clip_boxes_to_image
 from van_dense.crops import apply, invert, regions_of_boxes, to_crop
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.heatmap import Codec
-from van_dense.models.oks import oks_nms, soft_oks_nms
+from van_dense.models.pose_nms import oks_nms, soft_oks_nms
 from van_dense.models.postprocess import check_finite, scale_boxes
 from van_dense.models.preprocess import Preprocess
 from van_dense.structures import Batch, Instances, Prediction, Size
@@ -51,7 +51,7 @@ class PoseScoring:
     Attributes:
         sigmas: K constants of OKS, in units of sqrt(area).
         joint_threshold: The mean score of the joints above it is the factor of the box score.
-        nms: Suppression of instances with almost the same pose, see ``oks.py``.
+        nms: Suppression of instances with almost the same pose, see ``pose_nms.py``.
         nms_threshold: Of the similarity.
     """
 
@@ -66,7 +66,7 @@ class PoseScoring:
         """Score the instances of one image and suppress doubles.
 
         Args:
-            keypoints: (N, K, 3): x, y and score in 0..1.
+            keypoints: (N, K, 3): x, y and maximum of the heatmap.
             box_scores: (N,) in 0..1.
             areas: (N,) square pixels of the regions, as in mmpose.
 
@@ -178,7 +178,7 @@ class TopDownPose(DenseModel):
         points, scores = self.codec.decode(heatmaps, self.crop.size)
         back = invert(to_crop(regions, self.crop.size))
         in_image = apply(back, points.cpu().numpy())
-        return np.concatenate([in_image, scores.clamp(0, 1).cpu().numpy()[..., None]], axis=2)
+        return np.concatenate([in_image, scores.cpu().numpy()[..., None]], axis=2)
 
     def _crops(self, batch: Batch, index: int, regions: np.ndarray) -> Tensor:
         """Regions (N, 4) of one image as float32 (N, 3, *crop.size), 0..255, black outside.
@@ -214,6 +214,9 @@ class TopDownPose(DenseModel):
         box_scores = np.ones(len(proposals)) if given is None else given.cpu().numpy()
         areas = regions[:, 2] * regions[:, 3]
         kept, scores = self.scoring.choose(keypoints, box_scores, areas=areas)
+        # Maxima above 1 count in the ranking, as in mmpose; scores of results end at 1.
+        keypoints[..., 2] = keypoints[..., 2].clip(0, 1)
+        scores = scores.clip(0, 1)
         chosen = proposals.to("cpu")[torch.from_numpy(kept)]
         return Instances(
             boxes=chosen.boxes,

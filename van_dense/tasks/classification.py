@@ -175,6 +175,8 @@ def oracle_check(
 
 def save_figures(evaluator: ClassificationEvaluator, folder: Path) -> None:
     """Draw which classes are taken for which."""
+    if not evaluator.has_confusion:
+        return
     plot_confusion(
         evaluator.confusion(),
         evaluator.info.class_names,

@@ -12,6 +12,7 @@ from van_dense.config import Config
 from van_dense.config.schema import Backbone as BackboneConfig
 from van_dense.config.schema import Data
 from van_dense.data.sample_data import write_sample_data
+from van_dense.engine.checkpoint import choose_checkpoint
 from van_dense.models.dense_model import DenseModel
 
 log = logging.getLogger(__name__)
@@ -60,9 +61,12 @@ def load_weights(model: DenseModel, config: Config) -> LoadReport | None:
     Raises:
         ValueError: When the weights cannot be had, cannot be read, or do not fit.
     """
-    if config.model.backbone.weights is None:
+    source = config.model.backbone.weights
+    if source is None:
         return None
-    report = load_pretrained(model.backbone, config.model.backbone.weights)
+    if Path(source).is_dir():
+        source = str(choose_checkpoint(source))
+    report = load_pretrained(model.backbone, source)
     if config.task == "classification":
         if mismatch := report.mismatch(config.model.mean, config.model.std):
             log.warning("%s: %s", config.model.backbone.weights, mismatch)

@@ -23,6 +23,8 @@ from van_dense.tasks.common import load_weights
 
 log = logging.getLogger(__name__)
 
+_SHOWN_CATEGORIES = 200  # ADE20K's 150 are shown, ImageNet's 1,000 are not
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -94,8 +96,9 @@ def describe(experiment: Experiment, accelerator: Accelerator) -> str:
         **_normalization(experiment),
         "parameter groups": groups.replace("\n", "\n" + " " * 20),
         "memory": _memory(experiment),
-        "data": f"{len(experiment.train_set)} training and {len(experiment.val_set)} validation "
-        "images",
+        "data": f"{len(experiment.train_set)} training "
+        f"{'instances' if config.task == 'pose' else 'images'} and {len(experiment.val_set)} "
+        "validation images",
         "categories": _categories(experiment.train_set),
     }
     return "\n".join(f"{name + ':':<20}{value}" for name, value in lines.items())
@@ -134,8 +137,10 @@ def _memory(experiment: Experiment) -> str:
 def _categories(dataset: DenseDataset) -> str:
     """The id map in words: "annotation id -> label name"."""
     info = dataset.info
-    pairs = (
+    pairs = [
         f"{category_id} -> {label} {info.class_names[label]}"
         for category_id, label in info.label_of.items()
-    )
+    ]
+    if len(pairs) > _SHOWN_CATEGORIES:
+        pairs = [*pairs[: _SHOWN_CATEGORIES - 1], "...", pairs[-1]]
     return f"{info.num_classes}, annotation id -> label name: {', '.join(pairs)}"

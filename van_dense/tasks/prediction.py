@@ -10,8 +10,7 @@ import numpy as np
 from PIL import Image
 
 from van_dense.data.dataset import ReadError
-from van_dense.data.image import read_image
-from van_dense.data.yolo import SUFFIXES
+from van_dense.data.image import SUFFIXES, read_image
 from van_dense.dataset_info import DatasetInfo
 from van_dense.evaluation.results import Result, as_poses, save_results, to_results
 from van_dense.structures import Prediction

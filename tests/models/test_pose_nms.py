@@ -11,7 +11,8 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from van_dense.models.oks import SOFT_MAX, oks, oks_nms, soft_oks_nms
+from van_dense.models.pose_nms import SOFT_MAX, oks_nms, soft_oks_nms
+from van_dense.oks import oks
 
 AREA = 10_000.0
 SIGMAS = [0.05, 0.1]  # variances 0.01 and 0.04

@@ -1,7 +1,6 @@
-"""Object keypoint similarity (OKS), and suppression of persons with almost the same pose.
+"""Suppression of persons with almost the same pose.
 
-Source: COCO's keypoint evaluation (pycocotools ``COCOeval.computeOks``), and ``oks_nms`` and
-``soft_oks_nms`` of mmpose 0.x, where every joint counts, however unsure.
+Source: ``oks_nms`` and ``soft_oks_nms`` of mmpose 0.x, where every joint counts, however unsure.
 Legend: N and M persons, K keypoints.
 """
 
@@ -11,33 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from van_dense.oks import oks
+
 SOFT_MAX = 20  # persons of an image that mmpose's soft suppression leaves
-
-
-def oks(
-    keypoints_a: np.ndarray, keypoints_b: np.ndarray, *, areas: np.ndarray, sigmas: Sequence[float]
-) -> np.ndarray:
-    """Similarity of each person of ``a`` with each of ``b``: mean of exp(-d^2 / (2 area (2 s)^2)).
-
-    Joints that are not finite count as infinitely far away.
-
-    Args:
-        keypoints_a: (N, K, 2 or more), x and y in pixels.
-        keypoints_b: (M, K, 2 or more).
-        areas: Square pixels that make the scale, (M,) of the persons of ``b`` or (N, M) of pairs.
-        sigmas: K standard deviations in units of sqrt(area).
-
-    Returns:
-        float64 (N, M) in [0, 1].
-    """
-    points_a, points_b = (
-        np.asarray(k, dtype=np.float64)[..., :2] for k in (keypoints_a, keypoints_b)
-    )
-    variances = (2 * np.asarray(sigmas, dtype=np.float64)) ** 2
-    with np.errstate(invalid="ignore", over="ignore"):  # infinity minus infinity
-        squared = ((points_a[:, None] - points_b[None]) ** 2).sum(axis=-1)
-        scaled = squared / variances / (np.asarray(areas)[..., None] + np.spacing(1)) / 2
-    return np.exp(-np.nan_to_num(scaled, nan=np.inf, posinf=np.inf)).mean(axis=-1)
 
 
 def oks_nms(
