@@ -3,7 +3,8 @@
 predict.py RUN SOURCE ...                            any task
 predict.py --detector RUN --pose RUN SOURCE ...      persons of the detector, then their poses
 
-A source is an image file or a folder, whose images are taken in all depths.
+A pose run alone takes each image for one person. A source is an image file or a folder, whose
+images are taken in all depths.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write pictures and COCO results; 1 when an image could not be read, 2 on misuse."""
+    """Write pictures and results; 1 when an image could not be read, 2 on misuse."""
     arguments = _parse(argv)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in train_net.py
     from rich.console import Console
@@ -38,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    unreadable = predict_files(
+    done = predict_files(
         track(files, "predicting", console=Console(stderr=True), transient=True),
         predict,
         info,
@@ -46,10 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         ids=ids,
         min_score=0.0 if arguments.pose else arguments.min_score,  # persons were chosen
     )
-    for message in unreadable:
+    for message in done.unreadable:
         print(f"not predicted: {message}", file=sys.stderr)
-    print(f"{len(files) - len(unreadable)} of {len(files)} images predicted: {arguments.output}")
-    return 1 if unreadable else 0
+    found = "" if done.records is None else f", {len(done.records)} instances found"
+    count = len(files) - len(done.unreadable)
+    print(f"{count} of {len(files)} images predicted{found}: {arguments.output}")
+    return 1 if done.unreadable else 0
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -60,7 +63,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--detector", metavar="RUN", help="run folder or checkpoint, with --pose")
     parser.add_argument("--pose", metavar="RUN", help="run folder or checkpoint, with --detector")
     parser.add_argument("--output", type=Path, default=Path("predictions"), help="folder to write")
-    score = "detections below are neither drawn nor looked at (default 0.3)"
+    score = "detections below are not drawn, nor looked at by --pose (default 0.3)"
     parser.add_argument("--min-score", type=float, default=0.3, help=score)
     names = "COCO file that gives the image ids of predictions.json (default: file names)"
     parser.add_argument("--annotations", metavar="JSON", help=names)

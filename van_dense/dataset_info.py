@@ -96,7 +96,8 @@ class DatasetInfo:
         if self.flip_pairs is None:
             raise ValueError(
                 f"data set {self.name!r} does not say which keypoints swap under a flip; give "
-                "flip_pairs as pairs of names (an empty list if none do), or set flip to 0"
+                "flip_pairs as pairs of names (an empty list if none do), or flip neither in "
+                "training nor in evaluation (data.transforms.flip=0 eval.flip=false)"
             )
         order = list(range(len(self.keypoint_names)))
         for left, right in self.flip_pairs:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from coco_folder import SQUARE, annotation, coco_data, write_coco, write_image
-from person_folder import person, write_persons
+from person_folder import JOINTS, person, write_persons
 from PIL import Image
 
 from van_dense.data.check import CocoPart, Problem, Report, YoloPart, check_dataset
@@ -365,7 +365,8 @@ def test_a_wrong_yolo_folder_is_one_problem(tmp_path: Path) -> None:
 
 def check_poses(root: Path, records: list[dict[str, Any]], **options: Any) -> Report:
     images, file = write_persons(root, records)
-    return check_dataset([CocoPart("train", str(images), str(file), poses=True, **options)])
+    names = options["skeleton"].keypoints if options else tuple(JOINTS)
+    return check_dataset([CocoPart("train", str(images), str(file), poses=names, **options)])
 
 
 def test_sound_poses_are_counted(tmp_path: Path) -> None:
@@ -378,7 +379,7 @@ def test_sound_poses_are_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "severity", "what"),
     [
-        ({"keypoints": [1, 1, 2]}, "error", "not 3 times x, y and visibility"),
+        ({"keypoints": [1, 1, 2]}, "error", r"not 3 times x, y and visibility.*\(3 values\)"),
         ({"keypoints": [99, 10, 2, 20, 12, 2, 5, 30, 1]}, "warning", r"1 labelled .*64x64.*99"),
         ({"num_keypoints": 2}, "warning", "num_keypoints says 2, but 3 keypoints"),
     ],
@@ -393,7 +394,7 @@ def test_a_file_without_any_pose_is_an_error_for_a_pose_model(tmp_path: Path) ->
     unseen = person(1, keypoints=[0] * 9, num_keypoints=0)
     assert "0 of 1 annotations" in found(check_poses(tmp_path, [unseen]), "error")[0].what
     images, file = write_coco(tmp_path / "boxes", coco_data([annotation(1)]))
-    report = check_dataset([CocoPart("train", str(images), str(file), poses=True)])
+    report = check_dataset([CocoPart("train", str(images), str(file), poses=tuple(JOINTS))])
     assert "no category names keypoints" in found(report, "error")[0].what
 
 
@@ -403,3 +404,9 @@ def test_masks_of_poses_are_not_looked_at_and_a_skeleton_may_be_given(tmp_path: 
     other = Skeleton(("nose", "hand"))
     report = check_poses(tmp_path, [person(1)], skeleton=other)
     assert "not 2 times x, y" in found(report, "error")[0].what
+
+
+def test_other_joints_than_the_model_expects_are_an_error(tmp_path: Path) -> None:
+    images, file = write_persons(tmp_path, [person(1)])
+    report = check_dataset([CocoPart("train", str(images), str(file), poses=("a", "b"))])
+    assert "the model expects ['a', 'b']" in found(report, "error")[0].what

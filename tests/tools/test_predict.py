@@ -1,5 +1,6 @@
 """tools/predict.py predicts and draws images with trained runs."""
 
+import csv
 import importlib.util
 import json
 from pathlib import Path
@@ -19,12 +20,18 @@ SPEC.loader.exec_module(predict)
 
 
 def config(project: str, root: Path, *overrides: str) -> Config:
-    kind = {"quickstart": "instances", "pose_van_b0_256x192": "person_keypoints"}[project]
-    paths = [
-        f"data.{part}={{images: {root}/{part}2017, "
-        f"annotations: {root}/annotations/{kind}_{part}2017.json}}"
-        for part in ("train", "val")
-    ]
+    kinds = {"quickstart": "instances", "pose_van_b0_256x192": "person_keypoints"}
+    kind = kinds.get(project)
+    paths = [f"data.{part}={root}/classes/{part}" for part in ("train", "val")]
+    paths = (
+        paths
+        if kind is None
+        else [
+            f"data.{part}={{images: {root}/{part}2017, "
+            f"annotations: {root}/annotations/{kind}_{part}2017.json}}"
+            for part in ("train", "val")
+        ]
+    )
     sample = f"data.sample={{root: {root}, train_images: 8, val_images: 4, size: 64, seed: 3}}"
     short = ["data.workers=0", "train.steps=1", "train.batch_size=2", "train.eval_every=null"]
     return load_config(
@@ -36,12 +43,13 @@ def config(project: str, root: Path, *overrides: str) -> Config:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> dict[str, str]:
-    """A detector that finds something everywhere, and a pose model, both untrained."""
+    """A detector that finds something everywhere, a pose model and a classifier, untrained."""
     folder = tmp_path_factory.mktemp("runs")
     tiny = "data.transforms={short_sides: [64], test_short_side: 64, max_long_side: 112}"
     projects = {
         "detector": ("quickstart", [tiny, "model.box_head.score_threshold=0.0"]),
         "pose": ("pose_van_b0_256x192", ["data.transforms.size=[64, 64]", "model.channels=[8, 8]"]),
+        "classifier": ("classify_van_b0_in1k", ["data.transforms={size: 32, resize: 32}"]),
     }
     for name, (project, overrides) in projects.items():
         train_run(config(project, folder / f"{name}_data", *overrides), folder / name)
@@ -63,7 +71,9 @@ def photos(tmp_path) -> Path:
 def test_a_folder_becomes_pictures_and_coco_results(runs, photos, tmp_path, capsys):
     out = tmp_path / "out"
     assert predict.main([runs["detector"], str(photos), "--output", str(out)]) == 0
-    assert "2 of 2 images predicted" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "2 of 2 images predicted, " in said
+    assert f"{len(json.loads((out / 'predictions.json').read_text()))} instances" in said
     pictures = sorted(path.name for path in (out / "pictures").iterdir())
     assert pictures == ["000000_a.png", "000001_b.png"]
     results = json.loads((out / "predictions.json").read_text())
@@ -127,3 +137,14 @@ def test_detector_and_pose_belong_together(capsys):
         predict.main(["--pose", "run", "photo.jpg"])
     assert stop.value.code == 2
     assert "belong together" in capsys.readouterr().err
+
+
+def test_classes_become_a_table(runs, photos, tmp_path):
+    out = tmp_path / "out"
+    assert predict.main([runs["classifier"], str(photos), "--output", str(out)]) == 0
+    rows = list(csv.DictReader((out / "predictions.csv").open()))
+    assert [row["image"] for row in rows] == [str(photos / "a.png"), str(photos / "inner/b.jpg")]
+    scores = [float(rows[0][f"score_{place}"]) for place in range(1, 6)]
+    assert scores == sorted(scores, reverse=True) and rows[0]["class_1"]
+    assert len(list((out / "pictures").iterdir())) == 2
+    assert not (out / "predictions.json").exists()

@@ -30,14 +30,14 @@ OUTSIDE_TOLERANCE = 1.0  # pixels; COCO's own boxes leave their images by roundi
 class CocoPart:
     """A folder of images with its annotation file; ``name`` is for messages.
 
-    With ``poses`` the masks are not looked at, the keypoints are; ``skeleton`` stands in for what
-    the file says about them.
+    With ``poses``, the names of the keypoints that a pose model expects, masks are not looked at;
+    ``skeleton`` stands in for what the file says about keypoints.
     """
 
     name: str
     images: str
     annotations: str
-    poses: bool = False
+    poses: tuple[str, ...] = ()
     skeleton: Skeleton | None = None
 
 
@@ -59,11 +59,11 @@ def check_coco(part: CocoPart, quarantine: Quarantine) -> PartReport:
     left_out = quarantine.of(part.annotations)
     sizes = _check_images(report, data, part.images, left_out)
     check = _AnnotationCheck(report, data, info, sizes)
-    check.has_masks &= not part.poses
+    check.has_masks = check.has_masks and not part.poses
     check.run(left_out)
     report.count_unused()
     if part.poses:
-        _check_poses(report, data, info)
+        _check_poses(report, data, info, part.poses)
     return report
 
 
@@ -174,7 +174,10 @@ class _AnnotationCheck:
 def _judge_keypoints(record: Record, size: Size, num_keypoints: int) -> Iterator[Finding]:
     points = parse_keypoints(record["keypoints"], num_keypoints)
     if points is None:
+        given = record["keypoints"]
+        count = len(given) if isinstance(given, list) else 0
         what = f"the keypoints are not {num_keypoints} times x, y and visibility 0, 1 or 2"
+        what += f" ({count} values)" if count != 3 * num_keypoints else ""
         yield "error", what, "correct the list"
         return
     labelled = [points[i : i + 2] for i in range(0, len(points), 3) if points[i + 2] > 0]
@@ -193,13 +196,19 @@ def _judge_keypoints(record: Record, size: Size, num_keypoints: int) -> Iterator
         yield "warning", what, "correct the number; COCO's evaluation ignores persons where it is 0"
 
 
-def _check_poses(report: PartReport, data: CocoDict, info: DatasetInfo) -> None:
+def _check_poses(
+    report: PartReport, data: CocoDict, info: DatasetInfo, expected: tuple[str, ...]
+) -> None:
     """What a pose model needs of the whole file."""
     if not info.keypoint_names:
         what = "no category names keypoints"
         fix = "add 'keypoints' to the category, or describe them in data.skeleton"
         report.problems.append(Problem("error", report.source, "", what, fix))
         return
+    if info.keypoint_names != expected:
+        what = f"its keypoints are {list(info.keypoint_names)}, the model expects {list(expected)}"
+        fix = "describe those of the file in data.skeleton"
+        report.problems.append(Problem("error", report.source, "", what, fix))
     posed = sum(any((r.get("keypoints") or [])[2::3]) for r in data["annotations"])
     what = f"{posed} of {len(data['annotations'])} annotations have a labelled keypoint"
     fix = "none needed; training takes these" if posed else "are these the keypoint annotations?"

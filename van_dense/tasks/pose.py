@@ -103,9 +103,15 @@ def build_dataset(config: schema.PoseConfig, split: Split) -> DenseDataset:
 
 
 def check_parts(config: schema.PoseConfig) -> list[Part]:
-    """What the data doctor looks at."""
+    """What the data doctor looks at.
+
+    Raises:
+        ValueError: When the transforms need to know more about the skeleton.
+    """
+    build_transform(config, train=True)
+    names = dataset_info(config).keypoint_names
     return [
-        CocoPart(name, part.images, part.annotations, poses=True, skeleton=_skeleton(config))
+        CocoPart(name, part.images, part.annotations, poses=names, skeleton=_skeleton(config))
         for name, part in (("train", config.data.train), ("val", config.data.val))
     ]
 

@@ -1,17 +1,20 @@
-"""Predict image files, draw them, and keep the results in COCO's format."""
+"""Predict image files, draw them, and keep the results as COCO records or a table of classes."""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from van_dense.data.dataset import ReadError
 from van_dense.data.image import SUFFIXES, read_image
 from van_dense.dataset_info import DatasetInfo
+from van_dense.evaluation.classification import TOP
 from van_dense.evaluation.results import Result, as_poses, save_results, to_results
 from van_dense.structures import Prediction
 from van_dense.visualize.draw import draw
@@ -37,6 +40,19 @@ def find_images(sources: Sequence[str]) -> list[Path]:
     return files
 
 
+@dataclass
+class Predicted:
+    """What became of some files.
+
+    Attributes:
+        unreadable: A message for each file that could not be read.
+        records: COCO records of the instances found; None where the task has none.
+    """
+
+    unreadable: list[str] = field(default_factory=list)
+    records: list[Result] | None = None
+
+
 def predict_files(
     files: Iterable[Path],
     predict: Callable[[np.ndarray], Prediction],
@@ -45,8 +61,10 @@ def predict_files(
     folder: Path,
     ids: Mapping[str, int | str],
     min_score: float,
-) -> list[str]:
-    """Write pictures/ and, where instances are predicted, predictions.json.
+) -> Predicted:
+    """Write pictures/, and predictions.json of instances or predictions.csv of classes.
+
+    Unreadable files stop nothing.
 
     Args:
         files: Images.
@@ -55,28 +73,40 @@ def predict_files(
         folder: To write to, made if missing.
         ids: Image id of a file name; others are named by their path.
         min_score: Instances below are not drawn.
-
-    Returns:
-        A message for each file that could not be read; they stop nothing.
     """
     pictures = folder / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
-    results: list[Result] = []
-    has_instances = False
-    unreadable: list[str] = []
+    done = Predicted()
+    classes: list[list[str]] = []
     for number, path in enumerate(files):
         try:
             image = read_image(path)
         except ReadError as error:
-            unreadable.append(str(error))
+            done.unreadable.append(str(error))
             continue
         found = replace(predict(image), image_id=ids.get(path.name, str(path)))
         if found.instances is not None:
-            has_instances = True
             records = to_results(found, info)
-            results += records if found.instances.keypoints is None else as_poses(records)
+            if found.instances.keypoints is not None:
+                records = as_poses(records)
+            done.records = [] if done.records is None else done.records
+            done.records += records
+        if found.class_scores is not None:
+            classes.append([str(found.image_id), *_best_classes(found.class_scores, info)])
         picture = draw(image, found, info, min_score=min_score)
         Image.fromarray(picture).save(pictures / f"{number:06d}_{path.stem}.png")
-    if has_instances:
-        save_results(folder / "predictions.json", results)
-    return unreadable
+    if done.records is not None:
+        save_results(folder / "predictions.json", done.records)
+    if classes:
+        with (folder / "predictions.csv").open("w", newline="", encoding="utf-8") as file:
+            places = range(1, 1 + min(TOP, info.num_classes))
+            header = [f"{what}_{place}" for place in places for what in ("class", "score")]
+            csv.writer(file).writerows([["image", *header], *classes])
+    return done
+
+
+def _best_classes(scores: Tensor, info: DatasetInfo) -> list[str]:
+    """Names and scores of the best five in turn, the best first."""
+    best = scores.topk(min(TOP, info.num_classes))
+    pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    return [cell for label, score in pairs for cell in (info.class_names[label], f"{score:.6g}")]
