@@ -30,11 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from rich.console import Console
     from rich.progress import track
 
-    from van_dense.tasks.prediction import find_images, predict_files
+    from van_dense.tasks.prediction import find_images, predict_files, read_ids
 
     try:
         files = find_images(arguments.sources)
-        ids = _read_ids(arguments.annotations)
+        ids = read_ids(arguments.annotations)
         predict, info = _load(arguments)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -75,28 +75,6 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if not arguments.sources:
         parser.error("give images or folders after the run")
     return arguments
-
-
-def _read_ids(annotations: str | None) -> dict[str, int | str]:
-    """Image ids by file name, as a COCO annotation file has them.
-
-    Raises:
-        ValueError: For another file, or when a name appears twice.
-    """
-    if annotations is None:
-        return {}
-    from van_dense.data.coco_json import read_coco_json
-
-    ids: dict[str, int | str] = {}
-    for record in read_coco_json(annotations)["images"]:
-        name = Path(record["file_name"]).name
-        if name in ids:
-            raise ValueError(
-                f"{annotations}: two images are called {name}, and ids are found by name; leave "
-                "--annotations out"
-            )
-        ids[name] = record["id"]
-    return ids
 
 
 def _load(

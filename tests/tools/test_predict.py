@@ -139,6 +139,18 @@ def test_detector_and_pose_belong_together(capsys):
     assert "belong together" in capsys.readouterr().err
 
 
+def test_ids_are_refused_where_a_name_appears_twice(runs, photos, tmp_path, capsys):
+    twice = [
+        {"id": number, "file_name": f"{folder}/a.png", "width": 9, "height": 9}
+        for number, folder in ((1, "left"), (2, "right"))
+    ]
+    names = {"images": twice, "annotations": [], "categories": [{"id": 1, "name": "person"}]}
+    (tmp_path / "names.json").write_text(json.dumps(names))
+    ids = ["--annotations", str(tmp_path / "names.json")]
+    assert predict.main([runs["detector"], str(photos), *ids]) == 2
+    assert "two images are called a.png" in capsys.readouterr().err
+
+
 def test_classes_become_a_table(runs, photos, tmp_path):
     out = tmp_path / "out"
     assert predict.main([runs["classifier"], str(photos), "--output", str(out)]) == 0

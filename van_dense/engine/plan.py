@@ -117,8 +117,8 @@ def _cooldown(schedule: Schedule, steps: int, cooldown: int) -> int:
         return 0
     if cooldown >= steps:
         raise ValueError(
-            f"train.schedule.cooldown is {cooldown} steps of a run of {steps}; make it shorter, or 0 "
-            "for none"
+            f"train.schedule.cooldown is {cooldown} steps of a run of {steps}; make it "
+            "shorter, or 0 for none"
         )
     return cooldown
 

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from van_dense.data.coco_json import read_coco_json
 from van_dense.data.dataset import ReadError
 from van_dense.data.image import SUFFIXES, read_image
 from van_dense.dataset_info import DatasetInfo
@@ -38,6 +39,24 @@ def find_images(sources: Sequence[str]) -> list[Path]:
         else:
             raise ValueError(f"{source}: no such file or folder")
     return files
+
+
+def read_ids(annotations: str | None) -> dict[str, int | str]:
+    """Image ids by file name, as a COCO annotation file has them; none without one.
+
+    Raises:
+        ValueError: For another file, or when a name appears twice.
+    """
+    ids: dict[str, int | str] = {}
+    for record in read_coco_json(annotations)["images"] if annotations else ():
+        name = Path(record["file_name"]).name
+        if name in ids:
+            raise ValueError(
+                f"{annotations}: two images are called {name}, and ids are found by name; leave "
+                "--annotations out"
+            )
+        ids[name] = record["id"]
+    return ids
 
 
 @dataclass
