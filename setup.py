@@ -15,6 +15,7 @@ CORE = [
     "timm>=1.0.31",
     "segmentation-models-pytorch>=0.6",  # decoders and losses
     "numpy>=1.26",
+    "scipy>=1.11",  # the optimal matching of Sparse R-CNN
     "opencv-python-headless>=4.9",
     "pillow>=10",
     "albumentations>=2.0.8,<2.1",

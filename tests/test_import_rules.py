@@ -21,6 +21,7 @@ ALLOWED = {
     "evaluation": {"evaluation", "data", "structures", "dataset_info", "crops", "oks"},
     "visualize": {"visualize", "data", "structures", "dataset_info"},
     "engine": {"engine", "config", "structures"},
+    "integrations": {"integrations", "models", "backbones", "structures"},
 }
 
 
@@ -45,6 +46,21 @@ def test_a_layer_imports_only_the_layers_below(path):
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.py")), ids=lambda p: p.name)
 def test_config_needs_no_torch(path):
     assert not any(name.split(".")[0] in ("torch", "timm", "numpy") for name in imports(path))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_only_integrations_import_detectron2(path):
+    if path.relative_to(ROOT).parts[0] != "integrations":
+        assert not any(name.split(".")[0] == "detectron2" for name in imports(path))
+
+
+def test_nothing_imports_integrations_when_it_is_loaded_itself():
+    for path in FILES:
+        if path.relative_to(ROOT).parts[0] == "integrations":
+            continue
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:  # functions may
+            if isinstance(node, ast.ImportFrom):
+                assert not (node.module or "").startswith("van_dense.integrations"), path
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -55,8 +55,7 @@ def _parse() -> argparse.Namespace:
     meaning.add_argument("--label-map", nargs="+", metavar="LINE", help="none = suggest one")
     meaning.add_argument("--saliency", action="store_true", help="the masks are white on black")
     parser.add_argument("--yolo", help="folder that holds data.yaml")
-    folders = {"nargs": "+", "metavar": "DIR"}
-    parser.add_argument("--classes", **folders, help="folders of class folders, training first")
+    parser.add_argument("--classes", nargs="+", metavar="DIR", help="class folders, training first")
     parser.add_argument("--cub", help="folder that holds images.txt of CUB-200-2011")
     parser.add_argument("--quarantine", help="write the bad records to this file")
     threads = {"type": int, "choices": range(1, 65), "default": 4, "metavar": "N"}

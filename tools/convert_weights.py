@@ -4,7 +4,8 @@ A backbone:       convert_weights.py van_base_828.pth.tar van_b2.safetensors --t
 A segmenter:      convert_weights.py mmseg.pth ours.pt --project projects/upernet_van_b2.yaml
 and back again:   convert_weights.py runs/upernet_van_b2/checkpoints/best.pt mmseg.pth --to mmseg
 
---to writes the backbone alone, but our Semantic FPN and UperNet as a whole to official and mmseg.
+--to writes the backbone alone, but our Semantic FPN and UperNet as a whole to official and mmseg,
+and our Mask R-CNN and RetinaNet to detectron2 (docs/detectron2.md); --project reads these again.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     out_help = "new .safetensors or .pth file, .pt with --project"
     parser.add_argument("output", metavar="OUT", type=Path, help=out_help)
     target = parser.add_mutually_exclusive_group(required=True)
-    layouts = ("official", "transformers", "mmpretrain", "mmseg")
+    layouts = ("official", "transformers", "mmpretrain", "mmseg", "detectron2")
     target.add_argument("--to", choices=layouts, help="layout of the keys to write")
     target.add_argument("--project", help="project file that describes the segmenter in IN")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="of --project")
@@ -44,11 +45,14 @@ def convert(source: str, output: Path, layout: str) -> str:
     from van_dense.backbones.download import fetch_weights
     from van_dense.backbones.layouts import detect_layout, from_official, to_official, van_size
     from van_dense.backbones.weights import compare, read_state
+    from van_dense.integrations.detectron2_keys import to_native
 
     path = fetch_weights(source)
     state = read_state(path)
     if layout in ("official", "mmseg") and "decoder.conv_seg.weight" in state:
         summary, content = whole_segmenter(path, layout)
+    elif layout == "detectron2":
+        summary, content = "whole detector", {"state_dict": to_native(state)}
     else:
         official = to_official(state)
         content = {"state_dict": from_official(official, layout)}
@@ -61,7 +65,8 @@ def convert(source: str, output: Path, layout: str) -> str:
     if output.suffix == ".safetensors":
         save_file(tensors, output, metadata={"format": "pt"})
     else:
-        torch.save({**content, "state_dict": tensors}, output)
+        name = "model" if layout == "detectron2" else "state_dict"  # as their own programs want
+        torch.save({**content, name: tensors}, output)
     return f"{source}: {summary}\nwrote {len(tensors)} tensors to {output} ({layout} layout)"
 
 
@@ -87,14 +92,16 @@ def import_segmenter(source: str, output: Path, project: str, overrides: list[st
     from van_dense.backbones.download import fetch_weights
     from van_dense.backbones.weights import read_state
     from van_dense.engine.checkpoint import save_checkpoint
+    from van_dense.integrations.detectron2_keys import load_native
     from van_dense.models.mmseg_layout import load_segmenter
     from van_dense.tasks import TASKS
 
     config = load_config(project, overrides)
     info = TASKS[config.task].dataset_info(config)
     model = build_model(config, info)
-    report = load_segmenter(model, read_state(fetch_weights(source)))
-    if report.head:
+    load: Any = load_native if config.task == "detection" else load_segmenter
+    report = load(model, read_state(fetch_weights(source)))
+    if getattr(report, "head", None):
         raise ValueError(
             f"{source} has another number of classes than {project}, so the classifier would be "
             f"random: {report.head[0]}; give data.classes and data.label_map of the file"

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from van_dense.config import Config, load_config
+from van_dense.config.engine import has_detectron2
 from van_dense.data.sample_data import write_sample_data
 
 PROJECTS = Path(__file__).resolve().parents[2] / "projects"
@@ -20,8 +21,8 @@ DETECTION = (
     "data.val.annotations={root}/annotations/instances_val2017.json",
     "data.transforms={short_sides: [64], test_short_side: 64, max_long_side: 112}",
     "model.fpn.channels=16",
-    "model.anchor_sizes=[8, 16, 24, 36, 48]",
 )
+ANCHORS = ("model.anchor_sizes=[8, 16, 24, 36, 48]",)
 SEMANTIC = (
     "data.train={images: {root}/ade/images/training, masks: {root}/ade/annotations/training}",
     "data.val={images: {root}/ade/images/validation, masks: {root}/ade/annotations/validation}",
@@ -50,11 +51,71 @@ CLASSIFICATION = (
 KINDS = {
     "detection-maskrcnn": (
         "quickstart.yaml",
-        (*DETECTION, "model.box_head.score_threshold=0.001"),
+        (
+            *DETECTION,
+            *ANCHORS,
+            "model.box_head.score_threshold=0.001",
+            "model.engine=torchvision",
+        ),
     ),
     "detection-retinanet": (
         "retinanet_van_b0.yaml",
-        (*DETECTION, "model.head.score_threshold=0.001"),
+        (*DETECTION, *ANCHORS, "model.head.score_threshold=0.001", "model.engine=torchvision"),
+    ),
+    "detection-maskrcnn-detectron2": (
+        "quickstart.yaml",
+        (
+            *DETECTION,
+            *ANCHORS,
+            "model.box_head.score_threshold=0.001",
+            "model.engine=detectron2",
+        ),
+    ),
+    "detection-retinanet-detectron2": (
+        "retinanet_van_b0.yaml",
+        (*DETECTION, *ANCHORS, "model.head.score_threshold=0.001", "model.engine=detectron2"),
+    ),
+    "detection-sparsercnn": (
+        "sparsercnn_van_b2_3x.yaml",
+        (
+            *DETECTION,
+            "data.transforms.crop={short_sides: [48, 56], range: [32, 48]}",
+            "model.backbone.name=van_b0",
+            "model.proposals=20",
+            "model.stages=2",
+            "model.head={attention_heads: 2, feedforward: 32, dynamic_channels: 8}",
+            "train.precision=fp32",
+        ),
+    ),
+    "detection-atss": (
+        "atss_van_b2_3x.yaml",
+        (
+            *DETECTION,
+            *ANCHORS,
+            "model.backbone.name=van_b0",
+            "model.head.score_threshold=0.001",
+        ),
+    ),
+    "detection-gfl": (
+        "gfl_van_b2_3x.yaml",
+        (
+            *DETECTION,
+            *ANCHORS,
+            "model.backbone.name=van_b0",
+            "model.head.score_threshold=0.001",
+        ),
+    ),
+    "detection-cascade_maskrcnn": (
+        "cascade_maskrcnn_van_b2_3x.yaml",
+        (
+            *DETECTION,
+            *ANCHORS,
+            "model.backbone.name=van_b0",
+            "model.rpn={train_post_nms: 200, test_post_nms: 100}",
+            "model.box_head={convs: 1, conv_channels: 16, channels: 32, samples: 64, "
+            "score_threshold: 0.001}",
+            "model.mask_head={channels: 16, convs: 1}",
+        ),
     ),
     "semantic-semantic_fpn": (
         "semfpn_van_b0.yaml",
@@ -93,6 +154,8 @@ def sample_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session", params=sorted(KINDS))
 def make_config(request: pytest.FixtureRequest, sample_root: Path) -> Callable[..., Config]:
     project, tiny = KINDS[request.param]
+    if "model.engine=detectron2" in tiny and not has_detectron2():
+        pytest.skip("Detectron2 is not installed")
 
     def make(*overrides: str) -> Config:
         size = "{train_images: 12, val_images: 6, size: 64, seed: 3"

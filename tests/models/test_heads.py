@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.ops import roi_align
 
-from van_dense.models.fpn import FPN
+from van_dense.models.fpn import FPN, norm_layer
 from van_dense.models.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from van_dense.models.roi_heads import crop_masks, pool
 from van_dense.structures import Batch, Instances
@@ -19,7 +19,9 @@ def test_images_are_normalised_and_the_padding_is_zero_afterwards():
     assert x[1, :, 5:].eq(0).all() and x[1, :, :, 6:].eq(0).all()
 
 
-@pytest.mark.parametrize(("extra", "levels"), [("maxpool", 4), ("conv", 5)])
+@pytest.mark.parametrize(
+    ("extra", "levels"), [("none", 3), ("maxpool", 4), ("conv", 5), ("conv_on_output", 5)]
+)
 def test_the_pyramid_halves_from_level_to_level(extra, levels):
     fpn = FPN([4, 6, 8], 16, extra=extra)
     maps = fpn([torch.rand(1, c, s, s) for c, s in ((4, 32), (6, 16), (8, 8))])
@@ -37,10 +39,22 @@ def test_p6_of_retinanet_sees_c5_and_nothing_cuts_negative_values_before_p7():
     assert torch.allclose(p7, fpn.pyramid.extra_blocks.p7(p6))
 
 
+def test_p6_of_atss_and_gfl_sees_the_last_pyramid_map():
+    fpn = FPN([4, 8], 16, extra="conv_on_output")
+    _, p5, p6, p7 = fpn([torch.rand(1, 4, 16, 16), torch.rand(1, 8, 8, 8)])
+    assert torch.allclose(p6, fpn.pyramid.extra_blocks.p6(p5))
+    assert torch.allclose(p7, fpn.pyramid.extra_blocks.p7(p6))
+
+
 def test_a_pyramid_with_group_norm_has_no_convolution_bias():
     names = [n for n, _ in FPN([4, 8], 16, norm="group", extra="maxpool").named_parameters()]
     assert "pyramid.inner_blocks.0.1.weight" in names
     assert "pyramid.inner_blocks.0.0.bias" not in names
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(256, 32), (96, 32), (64, 32), (48, 24), (16, 8)])
+def test_group_norm_has_32_groups_where_each_keeps_two_channels(channels, groups):
+    assert norm_layer("group")(channels).num_groups == groups
 
 
 def test_regions_are_pooled_from_the_level_of_their_size():

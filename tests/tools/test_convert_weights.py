@@ -13,6 +13,8 @@ from safetensors.torch import load_file
 import van_dense  # also registers VAN in timm
 from van_dense.backbones.layouts import detect_layout
 from van_dense.backbones.weights import read_state
+from van_dense.engine.checkpoint import save_checkpoint
+from van_dense.tasks import TASKS
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
@@ -108,6 +110,26 @@ def test_other_classes_than_those_of_the_file_are_a_mistake(mmseg: Path, tmp_pat
     ):
         convert_weights.import_segmenter(str(mmseg), tmp_path / "ours.pt", PROJECT, other)
     assert not (tmp_path / "ours.pt").exists()
+
+
+def test_a_detector_goes_to_detectron2_and_back(tmp_path: Path) -> None:
+    project = str(ROOT / "projects" / "retinanet_van_b0.yaml")
+    small = ["model.fpn.channels=32", "model.engine=torchvision"]
+    config = van_dense.load_config(project, small)
+    model = van_dense.build_model(config)
+    info = {"info": TASKS["detection"].dataset_info(config).to_dict()}
+    content = {"step": 3, "model": model.state_dict(), "ema": None, **info}
+    save_checkpoint(tmp_path / "a.pt", {**content, "config": config.model_dump(mode="json")})
+    theirs, back = tmp_path / "theirs.pth", tmp_path / "back.pt"
+    convert_weights.convert(str(tmp_path / "a.pt"), theirs, "detectron2")
+    keys = torch.load(theirs, weights_only=True)["model"]  # the key DetectionCheckpointer reads
+    assert "backbone.fpn_lateral3.weight" in keys and "head.cls_subnet.6.bias" in keys
+    convert_weights.import_segmenter(str(theirs), back, project, small)
+    again = van_dense.load(back).model.state_dict()
+    assert all(torch.equal(value, again[key]) for key, value in model.state_dict().items())
+    with pytest.raises(ValueError, match="not the network of the project"):
+        wrong = [*small, "model.backbone.name=van_b1"]
+        convert_weights.import_segmenter(str(theirs), back, project, wrong)
 
 
 def test_mistakes_end_with_one_message(

@@ -141,6 +141,19 @@ def test_detectors_have_their_known_counts(
     assert row["gflops_paper"] is None  # Tables 9 and 10 print none
 
 
+@pytest.mark.parametrize(
+    "project, params, gflops",
+    [("atss_van_b2_3x.yaml", 34_181_018, 221.2), ("gfl_van_b2_3x.yaml", 34_326_233, 224.3)],
+)
+def test_one_stage_detectors_of_table_11_have_their_known_counts(
+    results: list[dict[str, Any]], project: str, params: int, gflops: float
+) -> None:
+    (row,) = [row for row in results if row["project"] == project]
+    assert round(row["params"] * 1e6) == params
+    assert row["gflops"] == pytest.approx(gflops, abs=0.05)
+    assert row["flag"] is None
+
+
 def test_one_table_is_printed_with_paper_and_own_numbers(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

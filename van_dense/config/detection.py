@@ -7,10 +7,30 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
+from van_dense.config.engine import Engine
 from van_dense.config.schema import Backbone, CocoSplit, Data, Eval, Positive, Section, Share, Train
 
 Pixels = Annotated[float, Field(gt=0.0)]
+Weight = Annotated[float, Field(ge=0.0)]
 FivePixels = tuple[Pixels, Pixels, Pixels, Pixels, Pixels]
+
+
+class RandomCrop(Section):
+    """Window cut out of some training images before they are resized, as in the 3x recipes."""
+
+    short_sides: Annotated[tuple[Positive, ...], Field(min_length=1)] = (
+        400,
+        500,
+        600,
+    )  # one is drawn for each image, before it is cropped
+    range: tuple[Positive, Positive] = (384, 600)  # smallest and largest side of the window
+    prob: Share = 0.5  # chance of a crop
+
+    @model_validator(mode="after")
+    def _range_in_order(self) -> RandomCrop:
+        if self.range[0] > self.range[1]:
+            raise ValueError(f"range {list(self.range)}: write the smaller side first")
+        return self
 
 
 class DetectionTransforms(Section):
@@ -23,6 +43,7 @@ class DetectionTransforms(Section):
     max_long_side: Positive = 1333  # the image is shrunk until its long side fits
     flip: Share = 0.5  # chance of a horizontal flip
     color_jitter: Share = 0.0  # strength of brightness, contrast and saturation changes
+    crop: RandomCrop | None = None  # random crop before the resize; none = off
 
 
 class DetectionData(Data):
@@ -93,6 +114,7 @@ class RPN(Section):
     test_pre_nms: Positive = 1000  # per level
     test_post_nms: Positive = 1000  # per image
     nms_iou: Share = 0.7  # proposals that overlap a better one more than this go
+    smooth_l1_beta: Annotated[float, Field(ge=0.0)] = 0.0  # box loss is quadratic below; 0 = L1
 
     @model_validator(mode="after")
     def _thresholds_in_order(self) -> RPN:
@@ -123,7 +145,7 @@ class MaskRCNN(Section):
     """Mask R-CNN with FPN, as in Table 10."""
 
     kind: Literal["maskrcnn"]
-    engine: Literal["torchvision"] = "torchvision"  # the only engine so far
+    engine: Engine = "auto"  # torchvision, detectron2, or auto: the second where it is installed
     backbone: Backbone  # required
     fpn: FPN = FPN()  # see there
     anchor_sizes: FivePixels = (32.0, 64.0, 128.0, 256.0, 512.0)  # of P2..P6, pixels
@@ -135,6 +157,58 @@ class MaskRCNN(Section):
     def title(self) -> str:
         """For the plan."""
         return f"{self.kind}, engine {self.engine}"
+
+
+class CascadeRPN(RPN):
+    """Region proposals of Cascade Mask R-CNN: more of them in training, and smooth L1."""
+
+    train_post_nms: Positive = 2000  # per image
+    smooth_l1_beta: Annotated[float, Field(ge=0.0)] = 1 / 9  # box loss is quadratic below; 0 = L1
+
+
+class CascadeStage(Section):
+    """What sets one stage of the cascade apart."""
+
+    positive_iou: Share  # regions from here on are foreground, the others background
+    box_stds: tuple[Pixels, Pixels, Pixels, Pixels]  # of the deltas dx, dy, dw, dh
+    loss_weight: Annotated[float, Field(ge=0.0)]  # of all its losses
+
+
+class CascadeBoxHead(Section):
+    """Box branch of each stage of Cascade Mask R-CNN (mmdet's and Swin's ``4conv1f``)."""
+
+    convs: Positive = 4  # 3x3 convolutions with BatchNorm
+    conv_channels: Positive = 256  # of each of them
+    channels: Positive = 1024  # of the fully connected layer
+    giou_weight: Annotated[float, Field(ge=0.0)] = 10.0  # of the box loss beside that of classes
+    samples: Positive = 512  # regions of each image in the loss
+    positive_share: Share = 0.25  # of the samples, at most
+    score_threshold: Share = 0.05  # detections below go
+    nms_iou: Share = 0.5  # those that overlap a better one of their class more than this go
+    max_detections: Positive = 100  # per image
+
+
+class CascadeMaskRCNN(Section):
+    """Cascade Mask R-CNN with FPN, as in Table 11."""
+
+    kind: Literal["cascade_maskrcnn"]
+    engine: Literal["torchvision"] = "torchvision"  # the only engine so far
+    backbone: Backbone  # required; its norm_mode holds for the box heads too
+    fpn: FPN = FPN()  # see there
+    anchor_sizes: FivePixels = (32.0, 64.0, 128.0, 256.0, 512.0)  # of P2..P6, pixels
+    rpn: CascadeRPN = CascadeRPN()  # see there
+    box_head: CascadeBoxHead = CascadeBoxHead()  # see there
+    mask_head: MaskHead = MaskHead()  # of each stage
+    stages: Annotated[tuple[CascadeStage, ...], Field(min_length=1)] = (
+        CascadeStage(positive_iou=0.5, box_stds=(0.1, 0.1, 0.2, 0.2), loss_weight=1.0),
+        CascadeStage(positive_iou=0.6, box_stds=(0.05, 0.05, 0.1, 0.1), loss_weight=0.5),
+        CascadeStage(positive_iou=0.7, box_stds=(0.033, 0.033, 0.067, 0.067), loss_weight=0.25),
+    )  # each refines the boxes of the one before
+
+    @property
+    def title(self) -> str:
+        """For the plan."""
+        return f"{self.kind}, {len(self.stages)} stages, engine {self.engine}"
 
 
 class RetinaNetHead(Section):
@@ -157,11 +231,99 @@ class RetinaNet(Section):
     """RetinaNet, as in Table 9."""
 
     kind: Literal["retinanet"]
-    engine: Literal["torchvision"] = "torchvision"  # the only engine so far
+    engine: Engine = "auto"  # torchvision, detectron2, or auto: the second where it is installed
     backbone: Backbone  # required
     fpn: FPN = FPN()  # see there
     anchor_sizes: FivePixels = (32.0, 64.0, 128.0, 256.0, 512.0)  # of P3..P7, pixels
     head: RetinaNetHead = RetinaNetHead()  # see there
+
+    @property
+    def title(self) -> str:
+        """For the plan."""
+        return f"{self.kind}, engine {self.engine}"
+
+
+class DynamicHead(Section):
+    """One stage of Sparse R-CNN (sizes of mmdet 2.x)."""
+
+    attention_heads: Positive = 8  # of the self-attention between proposals
+    feedforward: Positive = 2048  # hidden channels
+    dynamic_channels: Positive = 64  # hidden channels of the filters that each proposal makes
+
+
+class SetWeights(Section):
+    """Weights of the terms by which proposals and boxes are matched, and of the same losses."""
+
+    focal: Weight = 2.0  # class
+    l1: Weight = 5.0  # corners, relative to the image
+    giou: Weight = 2.0  # overlap
+
+
+class SparseRCNN(Section):
+    """Sparse R-CNN; the paper names it in the text of Table 11 and prints no row."""
+
+    kind: Literal["sparsercnn"]
+    engine: Literal["torchvision"] = "torchvision"  # the only engine so far
+    backbone: Backbone  # required
+    fpn: FPN = FPN()  # see there
+    proposals: Positive = 300  # learned boxes with a feature each, the same for every image
+    stages: Positive = 6  # heads in a row, each with losses of its own
+    head: DynamicHead = DynamicHead()  # see there
+    weights: SetWeights = SetWeights()  # see there
+    max_detections: Positive = 300  # per image; no box suppresses another
+
+    @model_validator(mode="after")
+    def _heads_divide_channels(self) -> SparseRCNN:
+        if self.fpn.channels % self.head.attention_heads:
+            raise ValueError(
+                f"fpn.channels {self.fpn.channels} is not a multiple of head.attention_heads "
+                f"{self.head.attention_heads}; every head gets the same number of channels"
+            )
+        return self
+
+    @property
+    def title(self) -> str:
+        """For the plan."""
+        return f"{self.kind}, engine {self.engine}"
+
+
+class OneStageHead(Section):
+    """Towers, assignment and post-processing of ATSS and GFL."""
+
+    convs: Positive = 4  # 3x3 convolutions of each tower
+    norm: Literal["none", "group"] = "group"  # after each tower convolution
+    num_candidates: Positive = 9  # anchors of each level among which a box finds its positives
+    score_threshold: Share = 0.05  # detections below go
+    nms_iou: Share = 0.6  # those that overlap a better one of their class more than this go
+    max_detections: Positive = 100  # per image
+
+
+class ATSS(Section):
+    """ATSS, as in Table 11."""
+
+    kind: Literal["atss"]
+    engine: Literal["torchvision"] = "torchvision"  # the only engine
+    backbone: Backbone  # required
+    fpn: FPN = FPN()  # see there
+    anchor_sizes: FivePixels = (64.0, 128.0, 256.0, 512.0, 1024.0)  # of P3..P7, pixels
+    head: OneStageHead = OneStageHead()  # see there
+
+    @property
+    def title(self) -> str:
+        """For the plan."""
+        return f"{self.kind}, engine {self.engine}"
+
+
+class GFL(Section):
+    """GFL (Generalized Focal Loss), as in Table 11."""
+
+    kind: Literal["gfl"]
+    engine: Literal["torchvision"] = "torchvision"  # the only engine
+    backbone: Backbone  # required
+    fpn: FPN = FPN()  # see there
+    anchor_sizes: FivePixels = (64.0, 128.0, 256.0, 512.0, 1024.0)  # of P3..P7, pixels
+    max_distance: Positive = 16  # of an edge from its cell's centre, in strides (reg_max)
+    head: OneStageHead = OneStageHead()  # see there
 
     @property
     def title(self) -> str:
@@ -187,6 +349,9 @@ class DetectionConfig(Section):
     task: Literal["detection"]  # required
     seed: Annotated[int, Field(ge=0)] = 42  # of everything random
     data: DetectionData  # see there
-    model: Annotated[MaskRCNN | RetinaNet, Field(discriminator="kind")]
+    model: Annotated[
+        MaskRCNN | RetinaNet | SparseRCNN | ATSS | GFL | CascadeMaskRCNN,
+        Field(discriminator="kind"),
+    ]
     train: Train
     eval: DetectionEval = DetectionEval()

@@ -116,16 +116,20 @@ def load_raw(path: str | Path, overrides: Sequence[str] = (), *, sample: bool = 
     raw = RawConfig()
     raw.merge_file(path)
     if sample:
-        raw.merge_file(sample_fragment(str(raw.values.get("task")), Path(path)))
+        model = raw.values.get("model")
+        kind = model.get("kind") if isinstance(model, dict) else None
+        raw.merge_file(sample_fragment(str(raw.values.get("task")), Path(path), kind=kind))
     for override in overrides:
         raw.merge(parse_override(override), COMMAND_LINE)
     return raw
 
 
-def sample_fragment(task: str, project: Path) -> Path:
-    """Fragment that ``--sample`` lays over a project of ``task``."""
+def sample_fragment(task: str, project: Path, *, kind: str | None = None) -> Path:
+    """Fragment that ``--sample`` lays over a project of ``task``: of its kind of model, if any."""
     root = Path(__file__).resolve().parents[2] / "configs" / "_sample"
-    fragment = root / f"{task}.yaml"
+    fragment = root / f"{task}_{kind}.yaml"
+    if not fragment.is_file():
+        fragment = root / f"{task}.yaml"
     if not fragment.is_file():
         known = sorted(p.stem for p in root.glob("*.yaml"))
         raise ConfigError(f"{project}: no sample data for the task {task!r}; there is {known}")

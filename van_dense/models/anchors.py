@@ -29,6 +29,7 @@ __all__ = [
     "Anchors",
     "BoxCoder",
     "BoxMatcher",
+    "in_padding",
     "match_anchors",
     "match_boxes",
     "without_crowd",
@@ -144,10 +145,14 @@ def match_anchors(
     Each image alone is padded to a multiple of 32; anchors centred beyond that belong to no image.
     """
     matched = match_boxes(matcher, targets, anchors)
+    return matched.masked_fill(in_padding(anchors, size), Matcher.BETWEEN_THRESHOLDS)
+
+
+def in_padding(anchors: Tensor, size: Size) -> Tensor:
+    """Bool (A,): centred beyond what an image of ``size`` alone is padded to."""
     height, width = (-(-side // PADDING) * PADDING for side in size)
     centre = (anchors[:, :2] + anchors[:, 2:]) / 2
-    outside = (centre[:, 0] >= width) | (centre[:, 1] >= height)
-    return matched.masked_fill(outside, Matcher.BETWEEN_THRESHOLDS)
+    return (centre[:, 0] >= width) | (centre[:, 1] >= height)
 
 
 def without_crowd(targets: list[Instances] | None) -> list[Instances]:

@@ -23,7 +23,9 @@ def norm_layer(norm: Norm) -> partial[nn.GroupNorm] | None:
 
 
 def _group_norm(channels: int, max_groups: int) -> nn.GroupNorm:
-    groups = max(g for g in range(1, max_groups + 1) if channels % g == 0)
+    # Two channels in a group at least: one alone is always 0 on a map of one pixel.
+    most = min(max_groups, max(channels // 2, 1))
+    groups = max(g for g in range(1, most + 1) if channels % g == 0)
     return nn.GroupNorm(groups, channels)
 
 
@@ -37,7 +39,8 @@ class FPN(nn.Module):
         extra: "maxpool" appends one level, the last one subsampled by 2 (Mask R-CNN's P6);
             "conv" appends two, strided convolutions on the last *backbone* map (RetinaNet's P6
             and P7 of mmdet's ``on_input`` without ReLU in between; the paper's 36.3 M of VAN-B2
-            is only reached from C5).
+            is only reached from C5); "conv_on_output" the same on the last *pyramid* map (ATSS's
+            and GFL's, mmdet's ``on_output``); "none" appends none (Sparse R-CNN).
     """
 
     def __init__(
@@ -46,11 +49,17 @@ class FPN(nn.Module):
         channels: int,
         *,
         norm: Norm = "none",
-        extra: Literal["maxpool", "conv"],
+        extra: Literal["maxpool", "conv", "conv_on_output", "none"],
     ) -> None:
         super().__init__()
-        block = _MaxPoolLevel() if extra == "maxpool" else _ConvLevels(in_channels[-1], channels)
-        self.num_levels = len(in_channels) + (1 if extra == "maxpool" else 2)
+        block: ExtraFPNBlock | None = None
+        if extra == "maxpool":
+            block = _MaxPoolLevel()
+        elif extra == "conv":
+            block = _ConvLevels(in_channels[-1], channels)
+        elif extra == "conv_on_output":
+            block = _OutputConvLevels(channels, channels)
+        self.num_levels = len(in_channels) + {"none": 0, "maxpool": 1}.get(extra, 2)
         self.pyramid = FeaturePyramidNetwork(
             in_channels, channels, extra_blocks=block, norm_layer=norm_layer(norm)
         )
@@ -70,9 +79,9 @@ class _MaxPoolLevel(ExtraFPNBlock):
 
 
 class _ConvLevels(ExtraFPNBlock):
-    def __init__(self, c5_channels: int, channels: int) -> None:
+    def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
-        self.p6 = nn.Conv2d(c5_channels, channels, 3, stride=2, padding=1)
+        self.p6 = nn.Conv2d(in_channels, channels, 3, stride=2, padding=1)
         self.p7 = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
         for conv in (self.p6, self.p7):
             nn.init.kaiming_uniform_(conv.weight, a=1)  # as the rest of torchvision's pyramid
@@ -84,3 +93,10 @@ class _ConvLevels(ExtraFPNBlock):
     ) -> tuple[list[Tensor], list[str]]:
         p6 = self.p6(x[-1])
         return [*results, p6, self.p7(p6)], [*names, "p6", "p7"]
+
+
+class _OutputConvLevels(_ConvLevels):
+    def forward(
+        self, results: list[Tensor], x: list[Tensor], names: list[str]
+    ) -> tuple[list[Tensor], list[str]]:
+        return super().forward(results, results, names)

@@ -50,3 +50,8 @@ def focal_sum(logits: Tensor, positive: Tensor, labels: Tensor, ignored: Tensor)
 def l1_sum(prediction: Tensor, target: Tensor) -> Tensor:
     """Summed absolute difference in float32; mmdet trains boxes with L1, not smooth L1."""
     return F.l1_loss(prediction.float(), target, reduction="sum")
+
+
+def smooth_l1_sum(prediction: Tensor, target: Tensor, *, beta: float) -> Tensor:
+    """Summed smooth L1 in float32: quadratic below ``beta`` > 0 (Girshick, "Fast R-CNN", eq. 3)."""
+    return F.smooth_l1_loss(prediction.float(), target, reduction="sum", beta=beta)

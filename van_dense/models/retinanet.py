@@ -13,19 +13,17 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops.misc import Conv2dNormActivation
 
 from van_dense.models.anchors import Anchors, BoxCoder, BoxMatcher, match_anchors, without_crowd
+from van_dense.models.dense_head import PRIOR, best_of_level, tower
 from van_dense.models.dense_model import DenseModel
-from van_dense.models.fpn import FPN, Norm, norm_layer
+from van_dense.models.fpn import FPN, Norm
 from van_dense.models.losses import focal_sum, l1_sum, synced_count
 from van_dense.models.postprocess import DetectionFilter, check_finite, to_predictions
 from van_dense.models.preprocess import Preprocess
 from van_dense.structures import Batch, Instances, Prediction, Size
 
 STRIDES = (8, 16, 32, 64, 128)
-PRIOR = 0.01  # foreground probability at the start, so that easy background does not swamp it
-PRE_NMS = 1000  # best scores of each level that are decoded at all
 
 
 class RetinaNetHead(nn.Module):
@@ -36,8 +34,8 @@ class RetinaNetHead(nn.Module):
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.class_tower = _tower(channels, convs, norm)
-        self.box_tower = _tower(channels, convs, norm)
+        self.class_tower = tower(channels, convs, norm)
+        self.box_tower = tower(channels, convs, norm)
         self.class_logits = nn.Conv2d(channels, num_anchors * num_classes, 3, padding=1)
         self.box_deltas = nn.Conv2d(channels, num_anchors * 4, 3, padding=1)
         for module in self.modules():
@@ -58,15 +56,6 @@ class RetinaNetHead(nn.Module):
             logits.append(scored.permute(0, 2, 3, 1).reshape(batch, -1, self.num_classes).float())
             deltas.append(moved.permute(0, 2, 3, 1).reshape(batch, -1, 4).float())
         return logits, deltas
-
-
-def _tower(channels: int, convs: int, norm: Norm) -> nn.Sequential:
-    return nn.Sequential(
-        *(
-            Conv2dNormActivation(channels, channels, 3, norm_layer=norm_layer(norm))
-            for _ in range(convs)
-        )
-    )
 
 
 class RetinaNet(DenseModel):
@@ -146,11 +135,9 @@ class RetinaNet(DenseModel):
     ) -> Instances:
         boxes, scores, labels = [], [], []
         for level_logits, level_deltas, level_anchors in zip(logits, deltas, anchors, strict=True):
-            score, flat = level_logits.sigmoid().flatten().topk(min(PRE_NMS, level_logits.numel()))
-            flat = flat[score > self.rule.score_threshold]
-            anchor = flat // level_logits.shape[1]
-            labels.append(flat % level_logits.shape[1])
-            scores.append(score[: len(flat)])  # topk sorts, so the kept ones come first
+            score, anchor, label = best_of_level(level_logits, self.rule.score_threshold)
+            scores.append(score)
+            labels.append(label)
             boxes.append(self.coder.decode_single(level_deltas[anchor], level_anchors[anchor]))
         return self.rule.labelled(
             torch.cat(boxes), torch.cat(scores), labels=torch.cat(labels), size=size

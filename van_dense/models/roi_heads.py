@@ -31,19 +31,29 @@ MASK_CHUNK = 16  # ground-truth masks converted to float at once: 16 x 800 x 133
 class Regions:
     """Sampled proposals of one image: boxes (R, 4), labels (R,) with C = background, matches (R,).
 
-    ``matched`` indexes the image's targets and is meaningless for background.
+    ``matched`` indexes the image's targets and is meaningless for background; ``is_target`` (R,)
+    marks the ground-truth boxes that stand among the proposals.
     """
 
     boxes: Tensor
     labels: Tensor
     matched: Tensor
+    is_target: Tensor
 
 
-def pool(features: Sequence[Tensor], boxes: Sequence[Tensor], *, output: int) -> Tensor:
+def pool(
+    features: Sequence[Tensor], boxes: Sequence[Tensor], *, output: int, samples: int = 0
+) -> Tensor:
     """RoIAlign (R, channels, output, output) of boxes from P2..P5, half-pixel aligned.
 
     The level is floor(4 + log2(sqrt(area) / 224)), within 2..5 (FPN paper, eq. 1). torchvision's
     own pooler cannot be used: it has no ``aligned``.
+
+    Args:
+        features: P2..P5, coarser ones are not used.
+        boxes: (R_i, 4) of each image.
+        output: Cells of a side.
+        samples: Samples of a cell on each axis; 0 = as many as it covers pixels.
     """
     image_index = torch.cat([torch.full_like(b[:, :1], i) for i, b in enumerate(boxes)])
     rois = torch.cat([image_index, torch.cat(list(boxes))], dim=1)
@@ -51,10 +61,43 @@ def pool(features: Sequence[Tensor], boxes: Sequence[Tensor], *, output: int) ->
     level = (4 + torch.log2(side / 224 + 1e-8)).floor().clamp(2, 5).long() - 2
     here = [(level == index).nonzero()[:, 0] for index in range(4)]
     pooled = [
-        roi_align(feature, rois[index], output, 0.25 / 2**i, 0, aligned=True)
+        roi_align(feature, rois[index], output, 0.25 / 2**i, samples, aligned=True)
         for i, (feature, index) in enumerate(zip(features, here, strict=False))
     ]
     return torch.cat(pooled)[torch.cat(here).argsort()]
+
+
+@torch.no_grad()
+def sample_regions(
+    proposals: Sequence[Tensor],
+    targets: Sequence[Instances],
+    *,
+    matcher: BoxMatcher,
+    sampler: Sampler,
+    num_classes: int,
+    seeds: Sequence[int | None],
+) -> list[Regions]:
+    """Draw the training regions of each image; ground-truth boxes are proposals too.
+
+    Args:
+        proposals: (P, 4) of each image.
+        targets: Without crowds.
+        matcher: Which proposals are foreground.
+        sampler: How many of them are drawn.
+        num_classes: C, the label of background.
+        seeds: Of the draws, one for each image.
+    """
+    regions = []
+    for boxes, target, seed in zip(proposals, targets, seeds, strict=True):
+        candidates = torch.cat([boxes, target.boxes])
+        matched = match_boxes(matcher, target, candidates)
+        foreground = matched >= 0
+        labels = torch.full_like(matched, num_classes)
+        labels[foreground] = target.labels[matched[foreground]]
+        chosen = torch.cat(sampler(foreground.long(), seed))
+        is_target = chosen >= len(boxes)
+        regions.append(Regions(candidates[chosen], labels[chosen], matched[chosen], is_target))
+    return regions
 
 
 class BoxBranch(nn.Module):
@@ -106,7 +149,6 @@ class BoxBranch(nn.Module):
         hidden = self.head(pooled)
         return self.class_logits(hidden).float(), self.box_deltas(hidden).float()
 
-    @torch.no_grad()
     def sample(
         self,
         proposals: Sequence[Tensor],
@@ -115,16 +157,14 @@ class BoxBranch(nn.Module):
         seeds: Sequence[int | None],
     ) -> list[Regions]:
         """Draw the training regions of each image; ground-truth boxes are proposals too."""
-        regions = []
-        for boxes, target, seed in zip(proposals, targets, seeds, strict=True):
-            candidates = torch.cat([boxes, target.boxes])
-            matched = match_boxes(self.matcher, target, candidates)
-            foreground = matched >= 0
-            labels = torch.full_like(matched, self.num_classes)
-            labels[foreground] = target.labels[matched[foreground]]
-            chosen = torch.cat(self.sampler(foreground.long(), seed))
-            regions.append(Regions(candidates[chosen], labels[chosen], matched[chosen]))
-        return regions
+        return sample_regions(
+            proposals,
+            targets,
+            matcher=self.matcher,
+            sampler=self.sampler,
+            num_classes=self.num_classes,
+            seeds=seeds,
+        )
 
     def losses(
         self, features: Sequence[Tensor], regions: Sequence[Regions], targets: Sequence[Instances]

@@ -6,7 +6,7 @@ Legend: B images, A anchors over all levels, boxes xyxy pixels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,6 +30,14 @@ class ProposalFilter:
     nms_iou: float
 
 
+@dataclass(frozen=True)
+class ProposalFilters:
+    """Which proposals the second stage is trained on, and which it sees at test time."""
+
+    train: ProposalFilter
+    test: ProposalFilter
+
+
 @dataclass
 class RPNOutput:
     """Raw output: per level objectness (B, A_l) and deltas (B, A_l, 4), and anchors (A_l, 4)."""
@@ -47,8 +55,9 @@ class RPN(nn.Module):
         anchors: Of every level.
         matcher: Which anchors are foreground.
         sampler: How many of them enter the loss.
-        train_filter: Which proposals the second stage is trained on.
-        test_filter: Which proposals it sees at test time.
+        filters: Which proposals survive.
+        box_loss: Summed loss of deltas (P, 4) against the wanted ones: L1 in mmdet's Mask R-CNN,
+            smooth L1 in its Cascade Mask R-CNN.
     """
 
     def __init__(
@@ -58,16 +67,17 @@ class RPN(nn.Module):
         *,
         matcher: BoxMatcher,
         sampler: Sampler,
-        train_filter: ProposalFilter,
-        test_filter: ProposalFilter,
+        filters: ProposalFilters,
+        box_loss: Callable[[Tensor, Tensor], Tensor] = l1_sum,
     ) -> None:
         super().__init__()
         self.anchors = anchors
         self.head = RPNHead(channels, anchors.num_per_cell)
         self.matcher = matcher
         self.sampler = sampler
-        self.train_filter = train_filter
-        self.test_filter = test_filter
+        self.train_filter = filters.train
+        self.test_filter = filters.test
+        self.box_loss = box_loss
         self.coder = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
 
     def forward(self, features: Sequence[Tensor]) -> RPNOutput:
@@ -82,7 +92,7 @@ class RPN(nn.Module):
     def losses(
         self, output: RPNOutput, targets: Sequence[Instances], batch: Batch
     ) -> dict[str, Tensor]:
-        """Binary cross entropy and L1 over sampled anchors, divided by their number.
+        """Binary cross entropy and box loss over sampled anchors, divided by their number.
 
         Args:
             output: Of the batch.
@@ -101,7 +111,7 @@ class RPN(nn.Module):
             positive, negative = self.sampler(kind, batch.seeds[image])
             sampled = torch.cat([positive, negative])
             wanted = self.coder.encode_single(target.boxes[matched[positive]], anchors[positive])
-            box_loss = box_loss + l1_sum(deltas[image, positive], wanted)
+            box_loss = box_loss + self.box_loss(deltas[image, positive], wanted)
             class_loss = class_loss + F.binary_cross_entropy_with_logits(
                 objectness[image, sampled], kind[sampled].float(), reduction="sum"
             )

@@ -17,23 +17,26 @@ from van_dense.data.coco import CocoDataset
 from van_dense.data.coco_categories import coco_info
 from van_dense.data.dataset import DenseDataset, FirstImages, Transform
 from van_dense.data.quarantine import Quarantine
-from van_dense.data.transforms import DetectionTest, DetectionTrain
+from van_dense.data.transforms import DetectionTest, DetectionTrain, RandomCrop
 from van_dense.data.yolo import YoloDataset
 from van_dense.dataset_info import DatasetInfo
 from van_dense.evaluation.coco import METRICS_OF_KIND, CocoEvaluator, Kind
 from van_dense.evaluation.ground_truth import coco_ground_truth
 from van_dense.evaluation.oracle import OracleReport
 from van_dense.evaluation.oracle import oracle_check as check_coco
-from van_dense.models import maskrcnn, retinanet
+from van_dense.models import retinanet, sparsercnn
 from van_dense.models.anchors import OCTAVE_SCALES, Anchors, BoxMatcher, without_crowd
 from van_dense.models.dense_model import DenseModel
+from van_dense.models.dynamic_head import DynamicHead
 from van_dense.models.fpn import FPN
 from van_dense.models.postprocess import DetectionFilter, resize_masks, to_predictions
-from van_dense.models.roi_heads import BoxBranch, MaskBranch
-from van_dense.models.rpn import RPN, ProposalFilter
-from van_dense.models.sampling import Sampler
+from van_dense.models.set_loss import SetLoss
 from van_dense.structures import Batch, Prediction, Sample, Size
 from van_dense.tasks.common import Split, backbone_of, prepare_sample
+from van_dense.tasks.dense_detectors import build_atss, build_gfl
+from van_dense.tasks.two_stage import cascade_mask_rcnn, mask_rcnn
+
+MASK_KINDS = ("maskrcnn", "cascade_maskrcnn")  # models that give masks beside boxes
 
 
 def dataset_info(config: schema.DetectionConfig) -> DatasetInfo:
@@ -44,43 +47,33 @@ def dataset_info(config: schema.DetectionConfig) -> DatasetInfo:
 def build_model(config: schema.DetectionConfig, info: DatasetInfo) -> DenseModel:
     """Build the network with random weights for the classes of ``info``."""
     model = config.model
+    built: DenseModel
     if model.kind == "maskrcnn":
-        return _mask_rcnn(model, info.num_classes)
-    return _retinanet(model, info.num_classes)
+        built = mask_rcnn(model, info.num_classes)
+    elif model.kind == "cascade_maskrcnn":
+        built = cascade_mask_rcnn(model, info.num_classes)
+    elif model.kind == "sparsercnn":
+        built = _sparse_rcnn(model, info.num_classes)
+    elif model.kind == "atss":
+        built = build_atss(model, info.num_classes)
+    elif model.kind == "gfl":
+        built = build_gfl(model, info.num_classes)
+    else:
+        built = _retinanet(model, info.num_classes)
+    return with_engine(built, model.engine)
 
 
-def _mask_rcnn(config: schema.MaskRCNN, num_classes: int) -> maskrcnn.MaskRCNN:
-    backbone = backbone_of(config.backbone)
-    channels, rpn, box = config.fpn.channels, config.rpn, config.box_head
-    return maskrcnn.MaskRCNN(
-        backbone,
-        FPN(backbone.channels, channels, norm=config.fpn.norm, extra="maxpool"),
-        rpn=RPN(
-            channels,
-            Anchors(config.anchor_sizes, maskrcnn.STRIDES),
-            matcher=BoxMatcher(
-                rpn.positive_iou, rpn.negative_iou, min_positive_iou=rpn.min_positive_iou
-            ),
-            sampler=Sampler(rpn.samples, rpn.positive_share),
-            train_filter=ProposalFilter(rpn.train_pre_nms, rpn.train_post_nms, rpn.nms_iou),
-            test_filter=ProposalFilter(rpn.test_pre_nms, rpn.test_post_nms, rpn.nms_iou),
-        ),
-        box=BoxBranch(
-            channels,
-            num_classes,
-            channels=box.channels,
-            matcher=BoxMatcher(box.positive_iou, box.positive_iou),
-            sampler=Sampler(box.samples, box.positive_share),
-            rule=DetectionFilter(box.score_threshold, box.nms_iou, box.max_detections),
-        ),
-        mask=MaskBranch(
-            channels,
-            num_classes,
-            channels=config.mask_head.channels,
-            convs=config.mask_head.convs,
-        ),
-        mask_threshold=config.mask_head.threshold,
-    )
+def with_engine(model: DenseModel, engine: str) -> DenseModel:
+    """The model itself, or the same one on Detectron2, with the same initial weights.
+
+    Raises:
+        ValueError: When Detectron2 has no such model.
+    """
+    if engine == "torchvision":
+        return model
+    from van_dense.integrations.detectron2_engine import on_detectron2
+
+    return on_detectron2(model)
 
 
 def _retinanet(config: schema.RetinaNet, num_classes: int) -> retinanet.RetinaNet:
@@ -100,6 +93,28 @@ def _retinanet(config: schema.RetinaNet, num_classes: int) -> retinanet.RetinaNe
         anchors=anchors,
         matcher=BoxMatcher(head.positive_iou, head.negative_iou, min_positive_iou=0.0),
         rule=DetectionFilter(head.score_threshold, head.nms_iou, head.max_detections),
+    )
+
+
+def _sparse_rcnn(config: schema.SparseRCNN, num_classes: int) -> sparsercnn.SparseRCNN:
+    backbone = backbone_of(config.backbone)
+    channels, head, weights = config.fpn.channels, config.head, config.weights
+    return sparsercnn.SparseRCNN(
+        backbone,
+        FPN(backbone.channels, channels, norm=config.fpn.norm, extra="none"),
+        proposals=sparsercnn.LearnedProposals(config.proposals, channels),
+        heads=[
+            DynamicHead(
+                channels,
+                num_classes,
+                attention_heads=head.attention_heads,
+                feedforward=head.feedforward,
+                dynamic_channels=head.dynamic_channels,
+            )
+            for _ in range(config.stages)
+        ],
+        loss=SetLoss(weights.focal, weights.l1, weights.giou),
+        max_detections=config.max_detections,
     )
 
 
@@ -152,13 +167,20 @@ def check_parts(config: schema.DetectionConfig) -> list[Part]:
 
 
 def build_transform(config: schema.DetectionConfig, *, train: bool) -> Transform:
-    """Resize, flip and colour for training; resize alone for evaluation."""
+    """Flip, crop, resize and colour for training; resize alone for evaluation."""
     t = config.data.transforms
     if not train:
         return partial(_without_keypoints, DetectionTest(t.test_short_side, t.max_long_side))
+    c = t.crop
     return partial(
         _without_keypoints,
-        DetectionTrain(t.short_sides, t.max_long_side, flip=t.flip, color_jitter=t.color_jitter),
+        DetectionTrain(
+            t.short_sides,
+            t.max_long_side,
+            flip=t.flip,
+            color_jitter=t.color_jitter,
+            crop=None if c is None else RandomCrop(c.short_sides, t.max_long_side, c.range, c.prob),
+        ),
     )
 
 
@@ -181,7 +203,7 @@ def smallest_input(config: schema.DetectionConfig) -> Size:
 
 def metric_types(config: schema.DetectionConfig) -> tuple[Kind, ...]:
     """What is evaluated: boxes, and masks where the model gives some."""
-    return ("bbox", "segm") if config.model.kind == "maskrcnn" else ("bbox",)
+    return ("bbox", "segm") if config.model.kind in MASK_KINDS else ("bbox",)
 
 
 def evaluator_factory(

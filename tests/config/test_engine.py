@@ -1,0 +1,37 @@
+"""Which engine a config gets, with and without Detectron2."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from van_dense.config import ConfigError, engine, load_config
+
+PROJECT = "projects/maskrcnn_van_b0.yaml"
+
+
+@pytest.mark.parametrize(("installed", "chosen"), [(True, "detectron2"), (False, "torchvision")])
+def test_auto_becomes_what_is_installed(monkeypatch, installed, chosen):
+    monkeypatch.setattr(engine, "has_detectron2", lambda: installed)
+    for overrides in ([], ["model.engine=auto"]):
+        assert load_config(PROJECT, overrides).model.engine == chosen
+    assert load_config(PROJECT, ["model.engine=torchvision"]).model.engine == "torchvision"
+
+
+def test_asking_for_a_missing_detectron2_says_where_to_get_it(monkeypatch):
+    monkeypatch.setattr(engine, "has_detectron2", lambda: False)
+    with pytest.raises(ConfigError, match=r"model.engine: .*tutorials/install") as error:
+        load_config(PROJECT, ["model.engine=detectron2"])
+    assert "\n" not in str(error.value)
+
+
+def test_a_source_folder_without_its_compiled_part_is_no_detectron2(monkeypatch, tmp_path):
+    package = tmp_path / "detectron2"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    monkeypatch.delitem(sys.modules, "detectron2", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert not engine.has_detectron2()
+    (package / "_C.cpython-310-x86_64-linux-gnu.so").touch()
+    assert engine.has_detectron2()

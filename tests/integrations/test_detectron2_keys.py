@@ -1,0 +1,76 @@
+"""The names of parameters in the layouts of Detectron2; needs no Detectron2."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from van_dense.config import load_config
+from van_dense.integrations.detectron2_keys import from_native, rename, to_native
+from van_dense.tasks import TASKS
+
+PROJECTS = {
+    "maskrcnn": ("projects/maskrcnn_van_b0.yaml", ()),
+    "maskrcnn, norms": ("projects/maskrcnn_van_b0.yaml", ("model.fpn.norm=group",)),
+    "retinanet": ("projects/retinanet_van_b0.yaml", ()),
+    "retinanet, norms": (
+        "projects/retinanet_van_b0.yaml",
+        ("model.head.norm=group", "model.fpn.norm=group"),
+    ),
+}
+
+
+@pytest.fixture(params=sorted(PROJECTS))
+def state(request) -> dict[str, torch.Tensor]:
+    path, extra = PROJECTS[request.param]
+    config = load_config(path, ["model.fpn.channels=32", "model.engine=torchvision", *extra])
+    task = TASKS[config.task]
+    return dict(task.build_model(config, task.dataset_info(config)).state_dict())
+
+
+def test_every_layout_is_undone_by_its_inverse(state):
+    renamed = dict(state)
+    rename(renamed, to_engine=True)
+    heads = {"rpn", "box", "mask", "head"}
+    assert not any(key.split(".")[0] in heads for key in renamed)
+    rename(renamed, to_engine=False)
+    for back in (renamed, from_native(to_native(state))):
+        assert list(back) == list(state)
+        assert all(torch.equal(value, state[key]) for key, value in back.items())
+
+
+def test_names_of_detectron2s_model_zoo(state):
+    native = to_native(state)
+    levels = "345" if "head.cls_score.weight" in native else "2345"
+    expected = {f"backbone.fpn_{kind}{i}.weight" for kind in ("lateral", "output") for i in levels}
+    if levels == "345":
+        expected |= {"backbone.top_block.p6.bias", "head.bbox_pred.weight"}
+        step = 3 if "head.cls_subnet.1.weight" in native else 2
+        expected |= {
+            f"head.{n}_subnet.{i * step}.weight" for n in ("cls", "bbox") for i in range(4)
+        }
+    else:
+        expected |= {
+            "proposal_generator.rpn_head.conv.weight",
+            "proposal_generator.rpn_head.objectness_logits.bias",
+            "proposal_generator.rpn_head.anchor_deltas.weight",
+            "roi_heads.box_head.fc1.weight",
+            "roi_heads.box_head.fc2.bias",
+            "roi_heads.box_predictor.cls_score.weight",
+            "roi_heads.box_predictor.bbox_pred.bias",
+            "roi_heads.mask_head.mask_fcn1.weight",
+            "roi_heads.mask_head.mask_fcn4.bias",
+            "roi_heads.mask_head.deconv.weight",
+            "roi_heads.mask_head.predictor.bias",
+        }
+    assert expected <= set(native)
+    prefixes = ("backbone.", "proposal_generator.", "roi_heads.", "head.")
+    assert all(key.startswith(prefixes) for key in native)
+
+
+def test_anchors_of_a_cell_go_from_ratio_by_ratio_to_size_by_size():
+    # Anchor 1 of ours is ratio 0 with size 1; Detectron2 has it at size 1, ratio 0: position 3.
+    bias = torch.arange(9.0).repeat_interleave(2)  # 9 anchors, 2 classes
+    native = to_native({"head.class_logits.bias": bias})["head.cls_score.bias"]
+    assert native[::2].tolist() == [0, 3, 6, 1, 4, 7, 2, 5, 8]
+    assert from_native({"head.cls_score.bias": native})["head.class_logits.bias"].equal(bias)

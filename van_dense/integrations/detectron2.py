@@ -1,0 +1,179 @@
+"""VAN, and any timm backbone, for people who work in Detectron2's own code base.
+
+Importing this file registers ``build_van_backbone``, ``build_van_fpn_backbone`` and
+``build_retinanet_van_fpn_backbone`` for yacs configs and adds their section ``MODEL.VAN`` to the
+defaults; ``lazy_van_fpn`` and ``lazy_retinanet_van_fpn`` are nodes of a LazyConfig. For complete
+examples see ``projects/detectron2/``, for how to train them ``docs/detectron2.md``. This package's
+own training on Detectron2 is in ``detectron2_engine``.
+Source of the interfaces: Detectron2 0.6 ``modeling/backbone/{backbone,build,fpn}.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.config import LazyCall as Lazy
+from detectron2.config.defaults import _C as DEFAULTS
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone
+from detectron2.modeling.backbone.fpn import LastLevelMaxPool, LastLevelP6P7
+from torch import Tensor
+
+from van_dense.backbones.build import NormMode, build_backbone
+from van_dense.backbones.weights import load_pretrained
+
+STAGES = ("res2", "res3", "res4", "res5")  # as Detectron2 calls the maps at strides 4 to 32
+
+
+class VANBackbone(Backbone):
+    """A timm backbone with the interface of Detectron2.
+
+    Args:
+        name: timm name, such as "van_b2".
+        weights: Published name such as "van_b2_in1k", file, or None for random weights.
+        drop_path: Stochastic depth rate of the last block.
+        norm_mode: Of the BatchNorm layers: "auto", "batch", "sync" or "frozen".
+        freeze_stages: Stem and this many stages stay as they are.
+        out_features: Which of "res2" to "res5" are given.
+
+    Raises:
+        ValueError: When the name is unknown, or the weights cannot be had or do not fit.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        weights: str | None = None,
+        drop_path: float = 0.0,
+        norm_mode: NormMode = "auto",
+        freeze_stages: int = 0,
+        out_features: Sequence[str] = STAGES,
+    ) -> None:
+        super().__init__()
+        if unknown := set(out_features) - set(STAGES):
+            raise ValueError(f"out_features: {sorted(unknown)} are unknown; there is {STAGES}")
+        self.body = build_backbone(
+            name, drop_path=drop_path, norm_mode=norm_mode, freeze_stages=freeze_stages
+        )
+        if weights:
+            load_pretrained(self.body, weights)
+        self._out_features = tuple(out_features)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Maps of normalised RGB images (B, 3, H, W)."""
+        maps = dict(zip(STAGES, self.body(images), strict=True))
+        return {name: maps[name] for name in self._out_features}
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        """Channels and stride of every map."""
+        shapes = zip(STAGES, self.body.channels, self.body.strides, strict=True)
+        every = {name: ShapeSpec(channels=c, stride=s) for name, c, s in shapes}
+        return {name: every[name] for name in self._out_features}
+
+
+class StridedLevels(LastLevelP6P7):
+    """P6 and P7 from C5 without the ReLU that Detectron2 applies between them.
+
+    The VAN paper's RetinaNet follows mmdet 2.x (``relu_before_extra_convs=False``).
+    """
+
+    def forward(self, c5: Tensor) -> list[Tensor]:
+        """[p6, p7] of c5."""
+        p6 = self.p6(c5)
+        return [p6, self.p7(p6)]
+
+
+# ----------------------------------------------------------------------------------------- yacs
+
+
+def add_van_config(config: CfgNode) -> None:
+    """Add the section ``MODEL.VAN`` to a yacs config."""
+    config.MODEL.VAN = CfgNode()
+    config.MODEL.VAN.NAME = "van_b2"  # timm name
+    config.MODEL.VAN.WEIGHTS = ""  # published name such as van_b2_in1k, or file; "" = random
+    config.MODEL.VAN.DROP_PATH = 0.0  # stochastic depth of the last block
+    config.MODEL.VAN.NORM_MODE = "auto"  # of the BatchNorm layers: auto, batch, sync, frozen
+    config.MODEL.VAN.FREEZE_STAGES = 0  # stages without gradient, from the stem
+    config.MODEL.VAN.OUT_FEATURES = list(STAGES)
+
+
+add_van_config(DEFAULTS)  # get_cfg() of any training script copies these
+
+
+@BACKBONE_REGISTRY.register()
+def build_van_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> VANBackbone:
+    """Backbone of ``MODEL.VAN`` alone."""
+    van = cfg.MODEL.VAN
+    return VANBackbone(
+        van.NAME,
+        weights=van.WEIGHTS or None,
+        drop_path=van.DROP_PATH,
+        norm_mode=van.NORM_MODE,
+        freeze_stages=van.FREEZE_STAGES,
+        out_features=van.OUT_FEATURES,
+    )
+
+
+@BACKBONE_REGISTRY.register()
+def build_van_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
+    """Backbone with Detectron2's pyramid P2 to P5 and a subsampled P6, for R-CNNs."""
+    return _pyramid(cfg, build_van_backbone(cfg, input_shape), LastLevelMaxPool())
+
+
+@BACKBONE_REGISTRY.register()
+def build_retinanet_van_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
+    """Backbone with Detectron2's pyramid P3 to P5, and P6 and P7 from C5."""
+    backbone = build_van_backbone(cfg, input_shape)
+    channels = backbone.output_shape()["res5"].channels
+    return _pyramid(cfg, backbone, StridedLevels(channels, cfg.MODEL.FPN.OUT_CHANNELS))
+
+
+def _pyramid(cfg: CfgNode, backbone: VANBackbone, top: LastLevelMaxPool | LastLevelP6P7) -> FPN:
+    fpn = cfg.MODEL.FPN
+    return FPN(
+        bottom_up=backbone,
+        in_features=fpn.IN_FEATURES,
+        out_channels=fpn.OUT_CHANNELS,
+        norm=fpn.NORM,
+        top_block=top,
+        fuse_type=fpn.FUSE_TYPE,
+    )
+
+
+# ----------------------------------------------------------------------------------- LazyConfig
+
+
+def lazy_van_fpn(name: str = "van_b2", **arguments: Any) -> Any:
+    """LazyConfig node of backbone and pyramid P2 to P6, for ``model.backbone`` of an R-CNN.
+
+    Args:
+        name: timm name.
+        arguments: Further ones of ``VANBackbone``, such as ``weights="van_b2_in1k"``.
+    """
+    return Lazy(FPN)(
+        bottom_up=Lazy(VANBackbone)(name=name, **arguments),
+        in_features=list(STAGES),
+        out_channels=256,
+        top_block=Lazy(LastLevelMaxPool)(),
+    )
+
+
+def lazy_retinanet_van_fpn(name: str = "van_b2", **arguments: Any) -> Any:
+    """LazyConfig node of backbone and pyramid P3 to P7, for ``model.backbone`` of a RetinaNet.
+
+    Args:
+        name: timm name.
+        arguments: Further ones of ``VANBackbone``, such as ``weights="van_b2_in1k"``.
+    """
+    with torch.device("meta"):  # the number of channels alone
+        c5_channels = VANBackbone(name).output_shape()["res5"].channels
+    return Lazy(FPN)(
+        bottom_up=Lazy(VANBackbone)(name=name, **arguments),
+        in_features=list(STAGES[1:]),
+        out_channels=256,
+        top_block=Lazy(StridedLevels)(in_channels=c5_channels, out_channels="${..out_channels}"),
+    )
