@@ -14,20 +14,30 @@ from van_dense.engine.device import make_accelerator
 from van_dense.engine.log import read_log
 from van_dense.engine.trainer import train
 
+# What a process prints when PyTorch's threads are torn down in the wrong order as it ends: seen
+# about once in ten runs on busy machines (torch 2.15, gloo), whatever the program did before.
+ABORTED = "terminate called without an active exception"
+ATTEMPTS = 3
+
 
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory) -> Path:
-    run_dir = tmp_path_factory.mktemp("two")
     script = Path(__file__).with_name("toy_training.py")
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    subprocess.run(
-        [sys.executable, *launcher, str(script), str(run_dir)],
-        check=True,
-        env=environment,
-        timeout=120,
-    )
-    return run_dir
+    for _ in range(ATTEMPTS):
+        run_dir = tmp_path_factory.mktemp("two")
+        done = subprocess.run(
+            [sys.executable, *launcher, str(script), str(run_dir)],
+            env=environment,
+            timeout=90,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode == 0:
+            return run_dir
+        assert ABORTED in done.stderr, done.stderr
+    pytest.fail(f"{ATTEMPTS} runs were aborted: {done.stderr}")
 
 
 def test_two_processes_train_predict_and_save_like_one(two_processes, tmp_path):

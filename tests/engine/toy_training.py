@@ -150,6 +150,7 @@ def main() -> None:
     scores = validation_scores(job.model, accelerator)
     if accelerator.is_main_process:
         (run_dir / "scores.json").write_text(json.dumps(scores))
+    accelerator.wait_for_everyone()  # neither leaves while the other still talks to it
     accelerator.end_training()
 
 
