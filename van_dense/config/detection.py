@@ -141,7 +141,19 @@ class MaskHead(Section):
     threshold: Share = 0.5  # of the pasted mask probabilities
 
 
-class MaskRCNN(Section):
+class Detector(Section):
+    """What all detectors have."""
+
+    kind: str
+    engine: str
+
+    @property
+    def title(self) -> str:
+        """For the plan."""
+        return f"{self.kind}, engine {self.engine}"
+
+
+class MaskRCNN(Detector):
     """Mask R-CNN with FPN, as in Table 10."""
 
     kind: Literal["maskrcnn"]
@@ -152,11 +164,6 @@ class MaskRCNN(Section):
     rpn: RPN = RPN()  # see there
     box_head: BoxHead = BoxHead()  # see there
     mask_head: MaskHead = MaskHead()  # see there
-
-    @property
-    def title(self) -> str:
-        """For the plan."""
-        return f"{self.kind}, engine {self.engine}"
 
 
 class CascadeRPN(RPN):
@@ -227,7 +234,7 @@ class RetinaNetHead(Section):
         return _ordered(self)
 
 
-class RetinaNet(Section):
+class RetinaNet(Detector):
     """RetinaNet, as in Table 9."""
 
     kind: Literal["retinanet"]
@@ -236,11 +243,6 @@ class RetinaNet(Section):
     fpn: FPN = FPN()  # see there
     anchor_sizes: FivePixels = (32.0, 64.0, 128.0, 256.0, 512.0)  # of P3..P7, pixels
     head: RetinaNetHead = RetinaNetHead()  # see there
-
-    @property
-    def title(self) -> str:
-        """For the plan."""
-        return f"{self.kind}, engine {self.engine}"
 
 
 class DynamicHead(Section):
@@ -259,7 +261,7 @@ class SetWeights(Section):
     giou: Weight = 2.0  # overlap
 
 
-class SparseRCNN(Section):
+class SparseRCNN(Detector):
     """Sparse R-CNN; the paper names it in the text of Table 11 and prints no row."""
 
     kind: Literal["sparsercnn"]
@@ -281,11 +283,6 @@ class SparseRCNN(Section):
             )
         return self
 
-    @property
-    def title(self) -> str:
-        """For the plan."""
-        return f"{self.kind}, engine {self.engine}"
-
 
 class OneStageHead(Section):
     """Towers, assignment and post-processing of ATSS and GFL."""
@@ -298,7 +295,7 @@ class OneStageHead(Section):
     max_detections: Positive = 100  # per image
 
 
-class ATSS(Section):
+class ATSS(Detector):
     """ATSS, as in Table 11."""
 
     kind: Literal["atss"]
@@ -308,13 +305,8 @@ class ATSS(Section):
     anchor_sizes: FivePixels = (64.0, 128.0, 256.0, 512.0, 1024.0)  # of P3..P7, pixels
     head: OneStageHead = OneStageHead()  # see there
 
-    @property
-    def title(self) -> str:
-        """For the plan."""
-        return f"{self.kind}, engine {self.engine}"
 
-
-class GFL(Section):
+class GFL(Detector):
     """GFL (Generalized Focal Loss), as in Table 11."""
 
     kind: Literal["gfl"]
@@ -324,11 +316,6 @@ class GFL(Section):
     anchor_sizes: FivePixels = (64.0, 128.0, 256.0, 512.0, 1024.0)  # of P3..P7, pixels
     max_distance: Positive = 16  # of an edge from its cell's centre, in strides (reg_max)
     head: OneStageHead = OneStageHead()  # see there
-
-    @property
-    def title(self) -> str:
-        """For the plan."""
-        return f"{self.kind}, engine {self.engine}"
 
 
 class DetectionEval(Eval):

@@ -25,6 +25,8 @@ from van_dense.structures import Batch, Prediction
 
 logger = logging.getLogger(__name__)
 
+BestClasses = tuple[list[int], list[float]]  # labels and scores
+
 TOP = 5
 MAX_CONFUSION = 2000  # classes
 METRICS = tuple(f"classification/{name}" for name in ("top1", f"top{TOP}", "mean_class"))
@@ -54,7 +56,7 @@ class ClassificationEvaluator:
     def __init__(self, dataset: DenseDataset) -> None:
         self.info = dataset.info
         self._truth = _labels(dataset)
-        self._found: dict[int | str, tuple[list[int], list[float]]] = {}
+        self._found: dict[int | str, BestClasses] = {}
 
     @property
     def has_confusion(self) -> bool:
@@ -65,8 +67,7 @@ class ClassificationEvaluator:
         """Take the scores of some images; see ``Evaluator``."""
         for prediction in predictions:
             scores = self._scores(prediction)
-            best = np.argsort(-scores, kind="stable")[:TOP]
-            self._found[prediction.image_id] = best.tolist(), scores[best].tolist()
+            self._found[prediction.image_id] = best_classes(scores)
 
     def _scores(self, prediction: Prediction) -> np.ndarray:
         image_id, scores = prediction.image_id, prediction.class_scores
@@ -161,13 +162,28 @@ class ClassificationEvaluator:
         names = self.info.class_names
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            places = range(1, 1 + min(TOP, len(names)))
-            header = (f"{what}_{place}" for place in places for what in ("class", "score"))
-            writer.writerow(["image", "truth", *header])
+            writer.writerow(["image", "truth", *best_header(len(names))])
             for image_id in filter(self._found.__contains__, self._truth):
-                pairs = zip(*self._found[image_id], strict=True)
-                cells = (cell for label, score in pairs for cell in (names[label], f"{score:.6g}"))
+                cells = best_cells(self._found[image_id], names)
                 writer.writerow([image_id, names[self._truth[image_id]], *cells])
+
+
+def best_classes(scores: np.ndarray) -> BestClasses:
+    """Labels and scores of the best five of (C,) scores, the best first."""
+    best = np.argsort(-scores, kind="stable")[:TOP]
+    return best.tolist(), scores[best].tolist()
+
+
+def best_header(num_classes: int) -> list[str]:
+    """Heads of the columns that ``best_cells`` fills."""
+    places = range(1, 1 + min(TOP, num_classes))
+    return [f"{what}_{place}" for place in places for what in ("class", "score")]
+
+
+def best_cells(best: BestClasses, names: Sequence[str]) -> list[str]:
+    """Names and scores in turn, for a table."""
+    pairs = zip(*best, strict=True)
+    return [cell for label, score in pairs for cell in (names[label], f"{score:.6g}")]
 
 
 def check_classification(

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
 from van_dense.data.coco_json import read_coco_json
 from van_dense.data.dataset import ReadError
 from van_dense.data.image import SUFFIXES, read_image
 from van_dense.dataset_info import DatasetInfo
-from van_dense.evaluation.classification import TOP
+from van_dense.evaluation.classification import best_cells, best_classes, best_header
 from van_dense.evaluation.results import Result, as_poses, save_results, to_results
 from van_dense.structures import Prediction
 from van_dense.visualize.draw import draw
@@ -111,21 +110,14 @@ def predict_files(
             done.records = [] if done.records is None else done.records
             done.records += records
         if found.class_scores is not None:
-            classes.append([str(found.image_id), *_best_classes(found.class_scores, info)])
+            best = best_classes(found.class_scores.numpy())
+            classes.append([str(found.image_id), *best_cells(best, info.class_names)])
         picture = draw(image, found, info, min_score=min_score)
         Image.fromarray(picture).save(pictures / f"{number:06d}_{path.stem}.png")
     if done.records is not None:
         save_results(folder / "predictions.json", done.records)
     if classes:
         with (folder / "predictions.csv").open("w", newline="", encoding="utf-8") as file:
-            places = range(1, 1 + min(TOP, info.num_classes))
-            header = [f"{what}_{place}" for place in places for what in ("class", "score")]
-            csv.writer(file).writerows([["image", *header], *classes])
+            header = ["image", *best_header(info.num_classes)]
+            csv.writer(file).writerows([header, *classes])
     return done
-
-
-def _best_classes(scores: Tensor, info: DatasetInfo) -> list[str]:
-    """Names and scores of the best five in turn, the best first."""
-    best = scores.topk(min(TOP, info.num_classes))
-    pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    return [cell for label, score in pairs for cell in (info.class_names[label], f"{score:.6g}")]
