@@ -65,7 +65,7 @@ def run_trainer(coco: Path, out: Path) -> list[dict[str, float]]:
     from detectron2.utils.events import EventStorage
 
     import van_dense.integrations.detectron2  # noqa: F401  (registers the builders)
-    from van_dense.integrations.detectron2_keys import to_native
+    from van_dense.integrations.detectron2_native import to_native
     from van_dense.tasks import TASKS
 
     annotations = str(coco / "annotations/instances_train2017.json")

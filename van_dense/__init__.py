@@ -1,7 +1,7 @@
 """Dense prediction around the Visual Attention Network (VAN) and any other timm backbone.
 
-``import van_dense`` registers VAN B0..B6 in timm. It is cheap: torch and timm are imported when
-something that needs them is used, and the registration happens when timm is imported.
+``import van_dense`` registers VAN B0..B6 and two ResNets in timm. It is cheap: torch and timm are
+imported when something that needs them is used, and the registration happens when timm is imported.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ __version__ = "0.1.0"
 
 
 @wrapt.when_imported("timm.models")
-def _register_van(_: object) -> None:
-    import van_dense.backbones.van  # noqa: F401  (registers by its decorators)
+def _register_models(_: object) -> None:
+    import van_dense.backbones.resnet
+    import van_dense.backbones.van  # noqa: F401  (they register by their decorators)
 
 
 def __getattr__(name: str) -> Any:

@@ -156,3 +156,15 @@ def test_weights_of_1k_and_22k_expect_other_statistics() -> None:
             assert (mean, std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
         else:
             assert mean == std == (0.5, 0.5, 0.5)
+
+
+def test_an_address_is_fetched_once(server: str, tmp_path: Path) -> None:
+    address = f"{server}/zoo/van-{DIGEST}.pkl?download=true"
+    path = fetch_weights(address, tmp_path)
+    assert path == tmp_path / f"van-{DIGEST}.pkl" and path.read_bytes() == CONTENT
+    assert fetch_weights(address, tmp_path) == path and len(Handler.ranges) == 1
+
+
+def test_an_address_of_no_file_is_refused(server: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="nor the address of a file"):
+        fetch_weights(f"{server}/folder/", tmp_path)

@@ -22,7 +22,7 @@ from detectron2.utils.events import EventStorage
 
 from van_dense.config import load_config
 from van_dense.integrations.detectron2 import StridedLevels, VANBackbone
-from van_dense.integrations.detectron2_keys import to_native
+from van_dense.integrations.detectron2_native import to_native
 from van_dense.structures import Batch
 from van_dense.structures import Instances as OurInstances
 from van_dense.tasks import TASKS

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from van_dense.config import load_config
-from van_dense.integrations.detectron2_keys import from_native, rename, to_native
+from van_dense.integrations.detectron2_keys import rename
+from van_dense.integrations.detectron2_native import from_native, to_native
 from van_dense.tasks import TASKS
 
 PROJECTS = {

@@ -19,9 +19,7 @@ def test_images_are_normalised_and_the_padding_is_zero_afterwards():
     assert x[1, :, 5:].eq(0).all() and x[1, :, :, 6:].eq(0).all()
 
 
-@pytest.mark.parametrize(
-    ("extra", "levels"), [("none", 3), ("maxpool", 4), ("conv", 5), ("conv_on_output", 5)]
-)
+@pytest.mark.parametrize(("extra", "levels"), [("none", 3), ("maxpool", 4), ("c5", 5), ("p5", 5)])
 def test_the_pyramid_halves_from_level_to_level(extra, levels):
     fpn = FPN([4, 6, 8], 16, extra=extra)
     maps = fpn([torch.rand(1, c, s, s) for c, s in ((4, 32), (6, 16), (8, 8))])
@@ -31,7 +29,7 @@ def test_the_pyramid_halves_from_level_to_level(extra, levels):
 
 
 def test_p6_of_retinanet_sees_c5_and_nothing_cuts_negative_values_before_p7():
-    fpn = FPN([4, 8], 16, extra="conv")
+    fpn = FPN([4, 8], 16, extra="c5")
     assert fpn.pyramid.extra_blocks.p6.in_channels == 8
     features = [torch.rand(1, 4, 16, 16), torch.rand(1, 8, 8, 8)]
     *_, p6, p7 = fpn(features)
@@ -40,7 +38,7 @@ def test_p6_of_retinanet_sees_c5_and_nothing_cuts_negative_values_before_p7():
 
 
 def test_p6_of_atss_and_gfl_sees_the_last_pyramid_map():
-    fpn = FPN([4, 8], 16, extra="conv_on_output")
+    fpn = FPN([4, 8], 16, extra="p5")
     _, p5, p6, p7 = fpn([torch.rand(1, 4, 16, 16), torch.rand(1, 8, 8, 8)])
     assert torch.allclose(p6, fpn.pyramid.extra_blocks.p6(p5))
     assert torch.allclose(p7, fpn.pyramid.extra_blocks.p7(p6))

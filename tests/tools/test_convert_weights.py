@@ -15,6 +15,7 @@ from van_dense.backbones.layouts import detect_layout
 from van_dense.backbones.weights import read_state
 from van_dense.engine.checkpoint import save_checkpoint
 from van_dense.tasks import TASKS
+from van_dense.tasks.convert import export_weights, import_weights
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
@@ -30,11 +31,11 @@ def official(tmp_path: Path) -> Path:
 
 def test_it_writes_the_layout_and_says_what_it_found(official: Path, tmp_path: Path) -> None:
     hub, back = tmp_path / "new" / "hub.safetensors", tmp_path / "back.pth"
-    message = convert_weights.convert(str(official), hub, "transformers")
+    message = export_weights(str(official), hub, "transformers")
     assert "van_b0" in message and "official layout" in message and "fill 100.0 %" in message
     assert "van.encoder.stages.0.embeddings.convolution.weight" in load_file(hub)
 
-    message = convert_weights.convert(str(hub), back, "mmpretrain")
+    message = export_weights(str(hub), back, "mmpretrain")
     assert "transformers layout" in message
     state = read_state(back)
     assert detect_layout(state) == "mmpretrain"
@@ -70,14 +71,14 @@ def test_a_segmenter_of_mmseg_becomes_a_checkpoint_of_ours_and_back(
     mmseg: Path, tmp_path: Path
 ) -> None:
     ours, back = tmp_path / "ours.pt", tmp_path / "back.pth"
-    message = convert_weights.import_segmenter(str(mmseg), ours, PROJECT, TINY)
+    message = import_weights(str(mmseg), ours, PROJECT, TINY)
     assert "(mmseg layout) fill 100.0 %" in message
     loaded = van_dense.load(ours)
     assert loaded.info.class_names == ("sky", "sea", "sand") and not loaded.model.training
     image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     assert loaded.predict(image)[0].semantic.shape == (40, 60)
 
-    assert "model weights of step 0, 3 classes" in convert_weights.convert(str(ours), back, "mmseg")
+    assert "model weights of step 0, 3 classes" in export_weights(str(ours), back, "mmseg")
     before, after = read_state(mmseg), read_state(back)
     assert after.keys() == before.keys()
     assert all(torch.equal(after[key], before[key]) for key in before)
@@ -87,19 +88,19 @@ def test_a_segmenter_of_mmseg_becomes_a_checkpoint_of_ours_and_back(
 
 def test_averaged_weights_are_written_where_a_run_has_them(mmseg: Path, tmp_path: Path) -> None:
     ours, back = tmp_path / "ours.pt", tmp_path / "back.safetensors"
-    convert_weights.import_segmenter(str(mmseg), ours, PROJECT, TINY)
+    import_weights(str(mmseg), ours, PROJECT, TINY)
     content = torch.load(ours, weights_only=True)
     content["ema"] = {key: value + 1 for key, value in content["model"].items()}
     torch.save(content, ours)
-    assert "ema weights" in convert_weights.convert(str(ours), back, "official")
+    assert "ema weights" in export_weights(str(ours), back, "official")
     key = "decode_head.bottleneck.conv.weight"
     assert torch.equal(load_file(back)[key], read_state(mmseg)[key] + 1)
 
 
 def test_layouts_without_segmenters_get_the_backbone_alone(mmseg: Path, tmp_path: Path) -> None:
     ours, hub = tmp_path / "ours.pt", tmp_path / "hub.safetensors"
-    convert_weights.import_segmenter(str(mmseg), ours, PROJECT, TINY)
-    convert_weights.convert(str(ours), hub, "transformers")
+    import_weights(str(mmseg), ours, PROJECT, TINY)
+    export_weights(str(ours), hub, "transformers")
     assert all(key.startswith("van.") for key in load_file(hub))
 
 
@@ -108,7 +109,7 @@ def test_other_classes_than_those_of_the_file_are_a_mistake(mmseg: Path, tmp_pat
     with pytest.raises(
         ValueError, match=r"another number of classes .*\(file \(3, 8, 1, 1\), model"
     ):
-        convert_weights.import_segmenter(str(mmseg), tmp_path / "ours.pt", PROJECT, other)
+        import_weights(str(mmseg), tmp_path / "ours.pt", PROJECT, other)
     assert not (tmp_path / "ours.pt").exists()
 
 
@@ -121,15 +122,15 @@ def test_a_detector_goes_to_detectron2_and_back(tmp_path: Path) -> None:
     content = {"step": 3, "model": model.state_dict(), "ema": None, **info}
     save_checkpoint(tmp_path / "a.pt", {**content, "config": config.model_dump(mode="json")})
     theirs, back = tmp_path / "theirs.pth", tmp_path / "back.pt"
-    convert_weights.convert(str(tmp_path / "a.pt"), theirs, "detectron2")
+    export_weights(str(tmp_path / "a.pt"), theirs, "detectron2")
     keys = torch.load(theirs, weights_only=True)["model"]  # the key DetectionCheckpointer reads
     assert "backbone.fpn_lateral3.weight" in keys and "head.cls_subnet.6.bias" in keys
-    convert_weights.import_segmenter(str(theirs), back, project, small)
+    import_weights(str(theirs), back, project, small)
     again = van_dense.load(back).model.state_dict()
     assert all(torch.equal(value, again[key]) for key, value in model.state_dict().items())
     with pytest.raises(ValueError, match="not the network of the project"):
         wrong = [*small, "model.backbone.name=van_b1"]
-        convert_weights.import_segmenter(str(theirs), back, project, wrong)
+        import_weights(str(theirs), back, project, wrong)
 
 
 def test_mistakes_end_with_one_message(

@@ -15,8 +15,9 @@ import shutil
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
+from urllib.parse import urlsplit
 
 from filelock import FileLock
 
@@ -102,7 +103,8 @@ def fetch_weights(name_or_path: str | Path, cache_dir: str | Path | None = None)
     """Return the file of published weights, downloading it once, or a local file as it is.
 
     Args:
-        name_or_path: A name of ``PUBLISHED``, or a file, which needs no network.
+        name_or_path: A name of ``PUBLISHED``, an address (https://...) of a file, or a file, which
+            needs no network.
         cache_dir: Where downloads are kept; by default ``$XDG_CACHE_HOME/van_dense``, or
             ``~/.cache/van_dense``.
 
@@ -114,15 +116,9 @@ def fetch_weights(name_or_path: str | Path, cache_dir: str | Path | None = None)
     path = Path(name_or_path).expanduser()
     if path.is_file():
         return path
-    name = str(name_or_path)
-    if name not in PUBLISHED:
-        near = difflib.get_close_matches(name, PUBLISHED, n=3, cutoff=0.4)
-        raise ValueError(
-            f"weights {name!r} are neither a file nor a run folder nor a published name; nearest "
-            f"names: {near or sorted(PUBLISHED)}"
-        )
-    url = PUBLISHED[name].url
-    target = (Path(cache_dir) if cache_dir else _default_cache()) / url.rsplit("/", 1)[-1]
+    url = _address_of(str(name_or_path))
+    folder = Path(cache_dir) if cache_dir else _default_cache()
+    target = folder / PurePosixPath(urlsplit(url).path).name
     if not target.is_file():
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{target}.lock"):  # several processes of one run ask at the same time
@@ -130,6 +126,18 @@ def fetch_weights(name_or_path: str | Path, cache_dir: str | Path | None = None)
                 _download(url, target)
     _check_hash(target, target.name)  # a file put there by hand may be another one
     return target
+
+
+def _address_of(name: str) -> str:
+    if name.startswith(("https://", "http://")) and PurePosixPath(urlsplit(name).path).suffix:
+        return name
+    if name in PUBLISHED:
+        return PUBLISHED[name].url
+    near = difflib.get_close_matches(name, PUBLISHED, n=3, cutoff=0.4)
+    raise ValueError(
+        f"weights {name!r} are neither a file nor a run folder nor the address of a file nor a "
+        f"published name; nearest names: {near or sorted(PUBLISHED)}"
+    )
 
 
 def _default_cache() -> Path:

@@ -15,6 +15,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from van_dense.backbones.array_pickle import load_arrays
 from van_dense.backbones.build import TimmModel
 from van_dense.backbones.download import IMAGENET, PUBLISHED, Normalization, fetch_weights
 from van_dense.backbones.layouts import State, detect_layout, split_official, strip_prefix
@@ -26,7 +27,7 @@ _SAME_STATISTICS = 0.005  # closer than this, two roundings of the same
 
 
 def read_state(path: str | Path) -> State:
-    """Read the tensors of a ``.safetensors`` file or of a PyTorch checkpoint, on the CPU.
+    """Read the tensors of a ``.safetensors`` or ``.pkl`` file or a PyTorch checkpoint, on the CPU.
 
     Nothing in the file is executed: a checkpoint that holds objects other than tensors and plain
     data is refused.
@@ -57,6 +58,8 @@ def _read(path: Path) -> object:
         except (SafetensorError, OSError) as error:
             raise ValueError(_torn(path, repr(error))) from error
     try:
+        if path.suffix == ".pkl":
+            return load_arrays(path)
         # The official 22K checkpoints hold their command line; a Namespace is plain data.
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)

@@ -242,6 +242,10 @@ class RetinaNet(Detector):
     backbone: Backbone  # required
     fpn: FPN = FPN()  # see there
     anchor_sizes: FivePixels = (32.0, 64.0, 128.0, 256.0, 512.0)  # of P3..P7, pixels
+    round_anchors: bool = False  # to whole pixels; for weights of torchvision
+    extra_levels: Literal["c5", "c5_relu", "p5_relu"] = (
+        "c5"  # what P6 is made from, and whether a ReLU precedes P7; others than mmdet have one
+    )
     head: RetinaNetHead = RetinaNetHead()  # see there
 
 

@@ -1,23 +1,20 @@
-"""Names of parameters: ours, and those of Detectron2's own modules.
+"""Names of parameters: ours, and those of Detectron2's own heads.
 
-Two layouts of Detectron2 are known. The *engine* layout is that of the modules which
-``detectron2_engine`` builds: backbone and pyramid are ours, and the heads, in the attribute
-``detector``, are Detectron2's. The *native* layout is that of a whole model of Detectron2, such as
-its model zoo publishes: there the pyramid is Detectron2's too, its backbone lies below it, and
-RetinaNet's anchors of a cell are ordered by size first, where ours are ordered by ratio.
+This is the layout of the modules which ``detectron2_engine`` builds: backbone and pyramid are ours,
+and the heads, in the attribute ``detector``, are Detectron2's. For whole models of Detectron2 see
+``detectron2_native``.
 
 Needs no Detectron2, so that checkpoints can be renamed without it.
 Source of the names: Detectron2 0.6 ``modeling/{proposal_generator/rpn,roi_heads/*,meta_arch/
-retinanet,backbone/fpn}.py``.
+retinanet}.py``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import MutableMapping, Sequence
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 Rule = tuple[str, str]  # (ours, theirs): literal text around numbers, which are written {n}
 
@@ -36,17 +33,10 @@ ENGINE: tuple[Rule, ...] = (
     ("head.class_logits.", "detector.head.cls_score."),
     ("head.box_deltas.", "detector.head.bbox_pred."),
 )
-FPN: tuple[Rule, ...] = (
-    ("fpn.pyramid.extra_blocks.", "backbone.top_block."),
-    ("backbone.", "backbone.bottom_up.body."),  # as ``detectron2.VANBackbone`` holds it
-)
 _MASK_CONV = re.compile(r"mask\.head\.(\d+)\.0\.")
 _MASK_FCN = re.compile(r"detector\.roi_heads\.mask_head\.mask_fcn(\d+)\.")
 _TOWER = re.compile(r"head\.(class|box)_tower\.(\d+)\.([01])\.")
 _SUBNET = re.compile(r"detector\.head\.(cls|bbox)_subnet\.(\d+)\.")
-_INNER = re.compile(r"fpn\.pyramid\.(inner|layer)_blocks\.(\d+)\.([01])\.")
-_LATERAL = re.compile(r"backbone\.fpn_(lateral|output)(\d+)\.(norm\.)?")
-_PER_ANCHOR = re.compile(r"(head\.(class_logits|box_deltas)|head\.(cls_score|bbox_pred))\.")
 
 
 def tower_stride(keys: Sequence[str]) -> int:
@@ -109,83 +99,3 @@ def rename(state: MutableMapping[str, Tensor], prefix: str = "", *, to_engine: b
         is_ours = key.startswith(prefix)
         name = prefix + convert(key[len(prefix) :], stride=stride) if is_ours else key
         state[name] = value
-
-
-def to_native(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Our state dict as a whole Detectron2 model names it; see the top of this file.
-
-    Args:
-        state: Of our Mask R-CNN or RetinaNet.
-    """
-    stride, first = tower_stride(list(state)), _first_level(state)
-    native = {}
-    for key, value in state.items():
-        theirs = to_engine_key(key, stride=stride).removeprefix("detector.")
-        if match := _INNER.match(key):
-            kind = {"inner": "lateral", "layer": "output"}[match[1]]
-            norm = "norm." if match[3] == "1" else ""
-            theirs = f"backbone.fpn_{kind}{int(match[2]) + first}.{norm}{key[match.end() :]}"
-        for ours, prefix in FPN:
-            if key.startswith(ours):
-                theirs = prefix + key[len(ours) :]
-        native[theirs] = _reorder(value, by_ratio=True) if _PER_ANCHOR.match(key) else value
-    return native
-
-
-def from_native(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Inverse of ``to_native``."""
-    prefixed = {key: _with_detector(key) for key in state}
-    stride, first = tower_stride(list(prefixed.values())), _first_level(state)
-    ours = {}
-    for key, value in state.items():
-        name = from_engine_key(prefixed[key], stride=stride)
-        if match := _LATERAL.match(key):
-            kind = {"lateral": "inner", "output": "layer"}[match[1]]
-            layer = 1 if match[3] else 0
-            number = int(match[2]) - first
-            name = f"fpn.pyramid.{kind}_blocks.{number}.{layer}.{key[match.end() :]}"
-        for mine, prefix in FPN:
-            if key.startswith(prefix):
-                name = mine + key[len(prefix) :]
-        ours[name] = _reorder(value, by_ratio=False) if _PER_ANCHOR.match(key) else value
-    return ours
-
-
-def load_native(model: nn.Module, state: Mapping[str, Tensor]) -> str:
-    """Load the state dict of a whole Detectron2 model into ours, and say what was loaded.
-
-    Raises:
-        ValueError: When it is not the same network, with what differs.
-    """
-    try:
-        model.load_state_dict(from_native(state))
-    except RuntimeError as error:
-        raise ValueError(
-            "this is not the network of the project; it must come from Detectron2 with a "
-            f"backbone of van_dense.integrations.detectron2: {error}"
-        ) from error
-    return f"whole detector, {len(state)} tensors"
-
-
-def _with_detector(key: str) -> str:
-    is_head = key.startswith(("proposal_generator.", "roi_heads.", "head."))
-    return f"detector.{key}" if is_head else key
-
-
-def _first_level(state: Mapping[str, Tensor]) -> int:
-    """Number of the finest pyramid level: 3 of RetinaNet, which alone has towers, otherwise 2."""
-    return 3 if any(key.startswith("head.") for key in state) else 2
-
-
-def _reorder(value: Tensor, *, by_ratio: bool, sizes: int = 3, ratios: int = 3) -> Tensor:
-    """Reorder the outputs (9 anchors x classes or coordinates, ...) between the two orders.
-
-    Args:
-        value: Weight or bias.
-        by_ratio: Is the order of ``value`` ours, ratio by ratio?
-        sizes: Of the anchors of a cell.
-        ratios: Of the anchors of a cell.
-    """
-    rows, columns = (ratios, sizes) if by_ratio else (sizes, ratios)
-    grid = value.reshape(rows, columns, -1, *value.shape[1:])
-    return torch.transpose(grid, 0, 1).reshape(value.shape)

@@ -44,6 +44,7 @@ class Anchors(nn.Module):
         strides: Of each level.
         scales: Factors on ``sizes``: (1,) for the RPN, three octave scales for RetinaNet.
         ratios: height / width.
+        rounded: To whole pixels, as torchvision's detectors have them.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Anchors(nn.Module):
         *,
         scales: Sequence[float] = (1.0,),
         ratios: Sequence[float] = ASPECT_RATIOS,
+        rounded: bool = False,
     ) -> None:
         super().__init__()
         if len(sizes) != len(strides):
@@ -63,7 +65,9 @@ class Anchors(nn.Module):
         self.strides = tuple(strides)
         self.num_per_cell = len(scales) * len(ratios)
         for level, size in enumerate(sizes):
-            cell = _cell_anchors(size, scales, ratios)
+            sides = [size * scale for scale in scales]
+            cell = _cell_anchors([int(s) for s in sides] if rounded else sides, ratios)
+            cell = cell.round() if rounded else cell
             self.register_buffer(f"cell_{level}", cell, persistent=False)
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
@@ -82,13 +86,13 @@ class Anchors(nn.Module):
         return anchors
 
 
-def _cell_anchors(size: float, scales: Sequence[float], ratios: Sequence[float]) -> Tensor:
-    """Anchors (len(ratios) * len(scales), 4) around the origin, ratio by ratio."""
+def _cell_anchors(sizes: Sequence[float], ratios: Sequence[float]) -> Tensor:
+    """Anchors (len(ratios) * len(sizes), 4) around the origin, ratio by ratio."""
     rows = []
     for ratio in ratios:
-        for scale in scales:
-            width = size * scale / math.sqrt(ratio)
-            height = size * scale * math.sqrt(ratio)
+        for size in sizes:
+            width = size / math.sqrt(ratio)
+            height = size * math.sqrt(ratio)
             rows.append([-width / 2, -height / 2, width / 2, height / 2])
     return torch.tensor(rows)
 

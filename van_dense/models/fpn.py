@@ -15,6 +15,7 @@ from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 
 Norm = Literal["none", "group"]
+Extra = Literal["none", "maxpool", "c5", "c5_relu", "p5", "p5_relu"]
 
 
 def norm_layer(norm: Norm) -> partial[nn.GroupNorm] | None:
@@ -36,11 +37,12 @@ class FPN(nn.Module):
         in_channels: Channels of the backbone maps, fine to coarse.
         channels: Channels of every pyramid level.
         norm: After each convolution; convolutions have a bias only without it.
-        extra: "maxpool" appends one level, the last one subsampled by 2 (Mask R-CNN's P6);
-            "conv" appends two, strided convolutions on the last *backbone* map (RetinaNet's P6
-            and P7 of mmdet's ``on_input`` without ReLU in between; the paper's 36.3 M of VAN-B2
-            is only reached from C5); "conv_on_output" the same on the last *pyramid* map (ATSS's
-            and GFL's, mmdet's ``on_output``); "none" appends none (Sparse R-CNN).
+        extra: "none" appends no level (Sparse R-CNN); "maxpool" one, the last one subsampled by 2
+            (Mask R-CNN's P6); the others two, by strided convolutions. "c5" takes them from the
+            last *backbone* map (RetinaNet of mmdet, ``on_input``; the paper's 36.3 M of VAN-B2 is
+            only reached from C5), "p5" from the last *pyramid* map (ATSS's and GFL's of mmdet,
+            ``on_output``); "c5_relu" (RetinaNet of Detectron2) and "p5_relu" (of torchvision)
+            have a ReLU between P6 and P7.
     """
 
     def __init__(
@@ -49,16 +51,14 @@ class FPN(nn.Module):
         channels: int,
         *,
         norm: Norm = "none",
-        extra: Literal["maxpool", "conv", "conv_on_output", "none"],
+        extra: Extra,
     ) -> None:
         super().__init__()
         block: ExtraFPNBlock | None = None
         if extra == "maxpool":
             block = _MaxPoolLevel()
-        elif extra == "conv":
-            block = _ConvLevels(in_channels[-1], channels)
-        elif extra == "conv_on_output":
-            block = _OutputConvLevels(channels, channels)
+        elif extra != "none":
+            block = _ConvLevels(in_channels[-1], channels, extra)
         self.num_levels = len(in_channels) + {"none": 0, "maxpool": 1}.get(extra, 2)
         self.pyramid = FeaturePyramidNetwork(
             in_channels, channels, extra_blocks=block, norm_layer=norm_layer(norm)
@@ -79,8 +79,11 @@ class _MaxPoolLevel(ExtraFPNBlock):
 
 
 class _ConvLevels(ExtraFPNBlock):
-    def __init__(self, in_channels: int, channels: int) -> None:
+    def __init__(self, c5_channels: int, channels: int, extra: Extra) -> None:
         super().__init__()
+        self.takes_p5 = extra.startswith("p5")
+        self.between = nn.ReLU() if extra.endswith("relu") else nn.Identity()
+        in_channels = channels if self.takes_p5 else c5_channels
         self.p6 = nn.Conv2d(in_channels, channels, 3, stride=2, padding=1)
         self.p7 = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
         for conv in (self.p6, self.p7):
@@ -91,12 +94,5 @@ class _ConvLevels(ExtraFPNBlock):
     def forward(
         self, results: list[Tensor], x: list[Tensor], names: list[str]
     ) -> tuple[list[Tensor], list[str]]:
-        p6 = self.p6(x[-1])
-        return [*results, p6, self.p7(p6)], [*names, "p6", "p7"]
-
-
-class _OutputConvLevels(_ConvLevels):
-    def forward(
-        self, results: list[Tensor], x: list[Tensor], names: list[str]
-    ) -> tuple[list[Tensor], list[str]]:
-        return super().forward(results, results, names)
+        p6 = self.p6(results[-1] if self.takes_p5 else x[-1])
+        return [*results, p6, self.p7(self.between(p6))], [*names, "p6", "p7"]

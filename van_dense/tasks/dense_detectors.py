@@ -45,7 +45,7 @@ def _detector(config: ATSS | GFL, head: OneStageHead) -> DenseDetector:
             backbone.channels[1:],
             config.fpn.channels,
             norm=config.fpn.norm,
-            extra="conv_on_output",
+            extra="p5",
         ),
         head=head,
         anchors=Anchors(config.anchor_sizes, STRIDES, ratios=(1.0,)),

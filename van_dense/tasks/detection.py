@@ -79,10 +79,20 @@ def with_engine(model: DenseModel, engine: str) -> DenseModel:
 def _retinanet(config: schema.RetinaNet, num_classes: int) -> retinanet.RetinaNet:
     backbone = backbone_of(config.backbone)
     head = config.head
-    anchors = Anchors(config.anchor_sizes, retinanet.STRIDES, scales=OCTAVE_SCALES)
+    anchors = Anchors(
+        config.anchor_sizes,
+        retinanet.STRIDES,
+        scales=OCTAVE_SCALES,
+        rounded=config.round_anchors,
+    )
     return retinanet.RetinaNet(
         backbone,
-        FPN(backbone.channels[1:], config.fpn.channels, norm=config.fpn.norm, extra="conv"),
+        FPN(
+            backbone.channels[1:],
+            config.fpn.channels,
+            norm=config.fpn.norm,
+            extra=config.extra_levels,
+        ),
         head=retinanet.RetinaNetHead(
             config.fpn.channels,
             num_classes,

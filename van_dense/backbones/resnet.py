@@ -1,0 +1,50 @@
+"""ResNets that subsample in their 1x1 convolutions, as timm models ``resnet50_msra`` and 101.
+
+Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, and its published
+weights, which Detectron2's model zoo starts from (``STRIDE_IN_1X1: True``). timm's and
+torchvision's subsample in the 3x3 convolutions ("ResNet v1.5"), so the weights of one are nearly
+useless in the other, although every key and every shape fits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models.resnet import Bottleneck, ResNet
+
+
+class EarlyBottleneck(Bottleneck):
+    """Bottleneck block whose stride is that of its first 1x1 convolution."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.conv1.stride, self.conv2.stride = self.conv2.stride, self.conv1.stride
+
+
+default_cfgs = generate_default_cfgs(
+    {
+        name: {"num_classes": 1000, "first_conv": "conv1", "classifier": "fc"}
+        for name in ("resnet50_msra", "resnet101_msra")
+    }
+)
+
+
+@register_model
+def resnet50_msra(pretrained: bool = False, **options: Any) -> ResNet:
+    """ResNet-50, 25.6 M parameters with its classifier."""
+    return _create("resnet50_msra", (3, 4, 6, 3), pretrained=pretrained, options=options)
+
+
+@register_model
+def resnet101_msra(pretrained: bool = False, **options: Any) -> ResNet:
+    """ResNet-101, 44.5 M parameters with its classifier."""
+    return _create("resnet101_msra", (3, 4, 23, 3), pretrained=pretrained, options=options)
+
+
+def _create(
+    name: str, layers: tuple[int, ...], *, pretrained: bool, options: dict[str, Any]
+) -> ResNet:
+    return build_model_with_cfg(
+        ResNet, name, pretrained, block=EarlyBottleneck, layers=layers, **options
+    )

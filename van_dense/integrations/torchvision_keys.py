@@ -1,0 +1,140 @@
+"""Whole detectors of torchvision: names of their weights, and the rows of their classes.
+
+The modules inside are torchvision's in both, so names differ in their beginnings alone; the files
+of torchvision's first releases differ inside too, and torchvision's own modules read those.
+A label of torchvision is a category id: COCO has 91, of which 0 is background and ten are unused,
+where our classes are counted without gaps, with background last.
+Source: torchvision 0.29 ``models/detection/{mask_rcnn,faster_rcnn,retinanet,rpn}.py``.
+Legend: C our classes, K labels of torchvision.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+PREFIXES = {  # ours: theirs
+    "fpn.pyramid.": "backbone.fpn.",
+    "box.head.": "roi_heads.box_head.",
+    "box.class_logits.": "roi_heads.box_predictor.cls_score.",
+    "box.box_deltas.": "roi_heads.box_predictor.bbox_pred.",
+    "mask.head.": "roi_heads.mask_head.",
+    "mask.predictor.": "roi_heads.mask_predictor.",
+    "head.class_tower.": "head.classification_head.conv.",
+    "head.class_logits.": "head.classification_head.cls_logits.",
+    "head.box_tower.": "head.regression_head.conv.",
+    "head.box_deltas.": "head.regression_head.bbox_reg.",
+}
+# Of a file's first release, where RetinaNet's convolutions and ReLUs were numbered in one row.
+_OLD_TOWER = re.compile(r"head\.(class|box)_tower\.(\d+)\.(weight|bias)$")
+NEVER = -1e4  # logit of a label that stands for no class: probability 0, also in half precision
+
+
+def is_torchvision(state: Mapping[str, Tensor]) -> bool:
+    """Are these the names of a whole detector of torchvision?"""
+    return any(key.startswith("backbone.fpn.") for key in state)
+
+
+def from_torchvision(state: Mapping[str, Tensor], category_ids: Sequence[int]) -> dict[str, Tensor]:
+    """State dict of our Mask R-CNN or RetinaNet from one of torchvision.
+
+    Args:
+        state: Of torchvision's.
+        category_ids: Of our C classes, in order.
+
+    Raises:
+        ValueError: When the file has no labels for these classes.
+    """
+    labels = _labels(_num_labels(state), category_ids)
+    ours = {}
+    for key, value in state.items():
+        name = _renamed(key, {there: here for here, there in PREFIXES.items()})
+        if match := _OLD_TOWER.match(name):
+            name = f"head.{match[1]}_tower.{int(match[2]) // 2}.0.{match[3]}"
+        ours[name] = _rows_of(name, value, labels)
+    return ours
+
+
+def to_torchvision(state: Mapping[str, Tensor], category_ids: Sequence[int]) -> dict[str, Tensor]:
+    """Inverse of ``from_torchvision``; a label without a class never wins.
+
+    Args:
+        state: Of our Mask R-CNN or RetinaNet.
+        category_ids: Of our C classes, in order; where one is below 1, labels are 1..C.
+    """
+    labels = list(category_ids)
+    if min(labels) < 1:
+        labels = list(range(1, len(labels) + 1))
+    theirs = {}
+    for key, value in state.items():
+        theirs[_renamed(key, PREFIXES)] = _spread(key, value, labels)
+    return theirs
+
+
+def _renamed(key: str, prefixes: Mapping[str, str]) -> str:
+    for old, new in prefixes.items():
+        if key.startswith(old):
+            return new + key[len(old) :]
+    return key
+
+
+def _num_labels(state: Mapping[str, Tensor]) -> int:
+    """K, of a Mask R-CNN by its classifier, of a RetinaNet by those of its nine anchors."""
+    if (bias := state.get("roi_heads.box_predictor.cls_score.bias")) is not None:
+        return len(bias)
+    bias = state["head.classification_head.cls_logits.bias"]
+    num_anchors = len(state["head.regression_head.bbox_reg.bias"]) // 4
+    return len(bias) // num_anchors
+
+
+def _labels(num_labels: int, category_ids: Sequence[int]) -> list[int]:
+    """Label of each of our classes."""
+    if min(category_ids) >= 1 and num_labels == max(category_ids) + 1:
+        return list(category_ids)
+    if num_labels == len(category_ids) + 1:
+        return list(range(1, num_labels))
+    raise ValueError(
+        f"the file has {num_labels} labels, background included, but the project has "
+        f"{len(category_ids)} classes with category ids up to {max(category_ids)}; name a project "
+        "of the data set that the file was trained on"
+    )
+
+
+def _rows_of(name: str, value: Tensor, labels: list[int]) -> Tensor:
+    """Rows of our classes, out of a tensor with those of all labels; others as they are."""
+    if name.startswith("box.class_logits."):
+        return value[[*labels, 0]]
+    if name.startswith("box.box_deltas."):
+        return value.view(-1, 4, *value.shape[1:])[labels].flatten(0, 1)
+    if name.startswith("mask.predictor.mask_fcn_logits."):
+        return value[labels]
+    if name.startswith("head.class_logits."):
+        num = len(value) // (max(labels) + 1)
+        return value.view(num, -1, *value.shape[1:])[:, labels].flatten(0, 1)
+    return value
+
+
+def _spread(name: str, value: Tensor, labels: list[int]) -> Tensor:
+    """Inverse of ``_rows_of``."""
+    num_labels, rest = max(labels) + 1, value.shape[1:]
+    empty = NEVER if "class_logits" in name and name.endswith("bias") else 0.0
+    if name.startswith("box.class_logits."):
+        spread = value.new_full((num_labels, *rest), empty)
+        spread[[*labels, 0]] = value
+    elif name.startswith("box.box_deltas."):
+        spread = value.new_zeros(num_labels, 4, *rest)
+        spread[labels] = value.view(-1, 4, *rest)
+        spread = spread.flatten(0, 1)
+    elif name.startswith("mask.predictor.mask_fcn_logits."):
+        spread = value.new_zeros(num_labels, *rest)
+        spread[labels] = value
+    elif name.startswith("head.class_logits."):
+        by_anchor = value.view(-1, len(labels), *rest)
+        spread = value.new_full((len(by_anchor), num_labels, *rest), empty)
+        spread[:, labels] = by_anchor
+        spread = spread.flatten(0, 1)
+    else:
+        return value
+    return spread
