@@ -13,8 +13,8 @@ from torchvision.ops import box_iou, roi_align
 
 from van_dense.api import build_model
 from van_dense.config import load_config
+from van_dense.models.dense_detector import Cells, DenseDetector
 from van_dense.models.maskrcnn import MaskRCNN
-from van_dense.models.retinanet import RetinaNet
 from van_dense.structures import Batch, Instances
 
 PROJECTS = Path(__file__).resolve().parents[2] / "projects"
@@ -41,7 +41,7 @@ def batch() -> Batch:
 
 
 @pytest.fixture(scope="module")
-def retinanet() -> RetinaNet:
+def retinanet() -> DenseDetector:
     torch.manual_seed(0)
     return build_model(load_config(PROJECTS / "retinanet_van_b0.yaml", SMALL)).eval()
 
@@ -167,11 +167,12 @@ def test_the_losses_of_the_second_stage(mask_rcnn, batch):
 
 
 def test_retinanet_decodes_the_right_class_and_box(retinanet):
-    anchors = [torch.tensor([[0.0, 0, 20, 20], [30, 30, 50, 50]])]
-    logits = [torch.full((2, 80), -9.0)]
-    logits[0][1, 17] = 2.0
-    deltas = [torch.tensor([[0.0, 0, 0, 0], [0.1, 0, 0, 0]])]
-    found = retinanet._detect(logits, deltas, anchors, (100, 100))
+    anchors = torch.tensor([[0.0, 0, 20, 20], [30, 30, 50, 50]])
+    logits = torch.full((2, 80), -9.0)
+    logits[1, 17] = 2.0
+    deltas = torch.tensor([[0.0, 0, 0, 0], [0.1, 0, 0, 0]])
+    level = Cells(anchors, torch.full((2,), 8.0))
+    found = retinanet._detect([[logits], [deltas]], [level], (100, 100))
     assert found.labels.tolist() == [17]
     assert found.scores.item() == pytest.approx(torch.tensor(2.0).sigmoid().item())
     assert torch.allclose(found.boxes, torch.tensor([[32.0, 30, 52, 50]]))
