@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import box_iou, roi_align
+from two_images import two_images
 
 from van_dense.api import build_model
 from van_dense.config import load_config
@@ -24,20 +25,7 @@ NO_SAMPLING = ["model.box_head.samples=100000", "model.rpn.samples=1000000"]
 
 @pytest.fixture(scope="module")
 def batch() -> Batch:
-    generator = torch.Generator().manual_seed(0)
-    masks = torch.zeros(3, 96, 128, dtype=torch.uint8)
-    masks[0, 10:50, 10:40] = 1
-    masks[1, 50:90, 70:120] = 1
-    masks[2, 0:30, 60:100] = 1
-    boxes = torch.tensor([[10.0, 10, 60, 50], [70, 50, 120, 90], [60, 0, 100, 30]])
-    target = Instances(boxes, torch.tensor([0, 3, 7]), masks=masks)
-    return Batch(
-        torch.randint(0, 255, (2, 3, 96, 128), dtype=torch.uint8, generator=generator),
-        sizes=[(96, 128), (80, 60)],
-        orig_sizes=[(96, 128), (160, 120)],
-        image_ids=[1, 2],
-        targets=[target, target[torch.tensor([0])]],
-    )
+    return two_images()
 
 
 @pytest.fixture(scope="module")
