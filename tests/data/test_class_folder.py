@@ -10,7 +10,7 @@ import pytest
 from coco_folder import write_image
 from PIL import Image
 
-from van_dense.data.class_folder import ClassFolder, LabelledImages, class_names, spoken_names
+from van_dense.data.class_folder import ClassFolder, LabelledImages, class_names
 from van_dense.data.dataset import ReadError
 from van_dense.data.quarantine import Quarantine, QuarantinedPart, part_key
 from van_dense.dataset_info import DatasetInfo
@@ -179,20 +179,3 @@ def test_names_that_are_no_unicode_are_read(tmp_path: Path) -> None:
     write(tmp_path, "ant/1.png")
     os.rename(tmp_path / "ant" / "1.png", os.fsencode(tmp_path) + b"/ant/\xff.png")
     assert ClassFolder(tmp_path).raw(0).size == (12, 20)
-
-
-# -------------------------------------------------------------------------------- WordNet ids
-
-
-def test_wordnet_ids_are_spoken_as_words() -> None:
-    assert spoken_names(["n01440764", "n02391049"]) == ("tench", "zebra")
-
-
-def test_words_that_two_classes_share_keep_their_ids() -> None:
-    cranes = ["n02012849", "n03126707", "n02391049"]
-    assert spoken_names(cranes) == ("crane (n02012849)", "crane (n03126707)", "zebra")
-
-
-@pytest.mark.parametrize("stranger", ["zebra", "n0239104", "n0239104x", "n99999999"])
-def test_folders_stay_as_they_are_where_one_is_no_known_id(stranger: str) -> None:
-    assert spoken_names(["n01440764", stranger]) == ("n01440764", stranger)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from boxed_sample import box_of, boxed_sample
 
 from van_dense.data.transforms import DetectionTrain, RandomCrop, crop, fit_size
 from van_dense.structures import Sample
@@ -13,30 +14,13 @@ from van_dense.structures import Sample
 WIDE = RandomCrop(short_sides=(400, 500, 600), max_long_side=1333, sides=(384, 600), prob=1.0)
 
 
-def make_sample(height: int = 60, width: int = 80, seed: int = 0) -> Sample:
-    """Rectangles whose masks fill their boxes exactly; the label is the position."""
-    rng = np.random.default_rng(seed)
-    corners = rng.integers(0, [width - 20, height - 20], (6, 2))
-    boxes = np.concatenate([corners, corners + rng.integers(5, 20, (6, 2))], axis=1)
-    masks = np.zeros((6, height, width), dtype=np.uint8)
-    for mask, (x1, y1, x2, y2) in zip(masks, boxes, strict=True):
-        mask[y1:y2, x1:x2] = 1
+def make_sample(seed: int = 0) -> Sample:
+    """Six rectangles on 60 x 80 pixels with a keypoint in their corner, and one not labelled."""
+    sample = boxed_sample((60, 80), 6, sides=(5, 20), seed=seed)
     keypoints = np.zeros((6, 2, 3), dtype=np.float32)
-    keypoints[:, 0, :2] = boxes[:, :2]
+    keypoints[:, 0, :2] = sample.boxes[:, :2]
     keypoints[:, 0, 2] = 1
-    return Sample(
-        image=rng.integers(0, 256, (height, width, 3), dtype=np.uint8),
-        image_id=1,
-        path="a.jpg",
-        orig_size=(height, width),
-        boxes=boxes.astype(np.float32),
-        labels=np.arange(6),
-        crowd=np.arange(6) % 3 == 0,
-        masks=masks,
-        keypoints=keypoints,
-        semantic=masks.max(axis=0),
-        saliency=masks.max(axis=0) * np.uint8(200),
-    )
+    return replace(sample, keypoints=keypoints)
 
 
 def bare(height: int, width: int) -> Sample:
@@ -59,8 +43,7 @@ def test_what_remains_is_what_the_window_shows(seed: int) -> None:
     assert out.crowd.tolist() == sample.crowd[visible].tolist()
     assert np.array_equal(out.masks, sample.masks[visible][:, rows, columns])
     for box, mask in zip(out.boxes, out.masks, strict=True):
-        ys, xs = np.nonzero(mask)
-        assert box.tolist() == [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+        assert box.tolist() == box_of(mask)
     assert (out.boxes.dtype, out.keypoints.shape) == (np.float32, (len(visible), 2, 3))
 
 
@@ -152,9 +135,7 @@ def test_masks_stay_on_their_boxes_through_crop_and_resize() -> None:
         for box, mask in zip(out.boxes, out.masks, strict=True):
             if min(box[2:] - box[:2]) < 4:  # a thin rest may lose its mask
                 continue
-            ys, xs = np.nonzero(mask)
-            around = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
-            assert np.abs(box - around).max() <= 2.5  # one pixel of each of two resizes
+            assert np.abs(box - box_of(mask)).max() <= 2.5  # one pixel of each of two resizes
 
 
 def test_all_randomness_comes_from_the_generator_and_none_is_used_without_a_crop() -> None:

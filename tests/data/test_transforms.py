@@ -5,6 +5,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from boxed_sample import box_of, boxed_sample
 
 from van_dense.data.transforms import (
     DetectionTest,
@@ -14,38 +15,15 @@ from van_dense.data.transforms import (
     nearest,
     resize,
 )
-from van_dense.structures import Sample
+from van_dense.structures import Sample, Size
 
 
-def make_sample(height: int = 48, width: int = 64, seed: int = 0) -> Sample:
-    """Rectangles whose masks fill their boxes exactly, maps and keypoints."""
-    rng = np.random.default_rng(seed)
-    corners = rng.integers(0, [width - 9, height - 9], (5, 2))
-    boxes = np.concatenate([corners, corners + rng.integers(4, 9, (5, 2))], axis=1)
-    masks = np.zeros((5, height, width), dtype=np.uint8)
-    for mask, (x1, y1, x2, y2) in zip(masks, boxes, strict=True):
-        mask[y1:y2, x1:x2] = 1
-    keypoints = rng.uniform(1, 40, (5, 3, 3)).astype(np.float32)
+def make_sample(size: Size = (48, 64), seed: int = 0) -> Sample:
+    """Five rectangles with three keypoints each, of which one is not labelled."""
+    keypoints = np.random.default_rng(seed).uniform(1, 40, (5, 3, 3)).astype(np.float32)
     keypoints[..., 2] = 2
     keypoints[0, 1] = 0
-    return Sample(
-        image=rng.integers(0, 256, (height, width, 3), dtype=np.uint8),
-        image_id=1,
-        path="a.jpg",
-        orig_size=(height, width),
-        boxes=boxes.astype(np.float32),
-        labels=np.arange(5),
-        crowd=np.array([False, True, False, False, True]),
-        masks=masks,
-        keypoints=keypoints,
-        semantic=masks.max(axis=0),
-        saliency=masks.max(axis=0) * np.uint8(200),
-    )
-
-
-def box_of(mask: np.ndarray) -> np.ndarray:
-    ys, xs = np.nonzero(mask)
-    return np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
+    return replace(boxed_sample(size, 5, sides=(4, 9), seed=seed), keypoints=keypoints)
 
 
 def assert_equal(a: Sample, b: Sample) -> None:
@@ -163,7 +141,7 @@ def test_a_flip_mirrors_everything_about_the_middle() -> None:
     for name in ("image", "semantic", "saliency"):
         assert np.array_equal(getattr(out, name), getattr(sample, name)[:, ::-1])
     for mask, box in zip(out.masks, out.boxes, strict=True):
-        assert box_of(mask).tolist() == box.tolist()
+        assert box_of(mask) == box.tolist()
     assert out.keypoints[1, 1, 0] == 64 - sample.keypoints[1, 2, 0]  # swapped, and mirrored
     assert out.keypoints[0, 2].tolist() == [0, 0, 0]  # not labelled: no place to mirror
 
@@ -202,7 +180,7 @@ def test_all_randomness_comes_from_the_generator() -> None:
 
 
 def test_flip_happens_as_often_as_asked() -> None:
-    sample = make_sample(12, 16)
+    sample = make_sample((12, 16))
     train = DetectionTrain((12,), 16, flip=0.25, flip_order=(0, 2, 1))
     outs = [train(sample, np.random.default_rng(seed)) for seed in range(400)]
     flips = sum(not np.array_equal(out.image, sample.image) for out in outs)

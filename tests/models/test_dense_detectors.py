@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import box_iou, generalized_box_iou
+from two_images import two_images
 
 from van_dense.api import build_model
 from van_dense.config import load_config
 from van_dense.evaluation.complexity import count_parameters
 from van_dense.models.dense_detector import Cells, DenseDetector
 from van_dense.models.dense_head import best_of_level
-from van_dense.structures import Batch, Instances
+from van_dense.structures import Batch
 
 PROJECTS = Path(__file__).resolve().parents[2] / "projects"
 SMALL = [
@@ -27,16 +28,7 @@ SMALL = [
 
 @pytest.fixture(scope="module")
 def batch() -> Batch:
-    generator = torch.Generator().manual_seed(0)
-    boxes = torch.tensor([[10.0, 10, 60, 50], [70, 50, 120, 90], [60, 0, 100, 30]])
-    target = Instances(boxes, torch.tensor([0, 3, 7]))
-    return Batch(
-        torch.randint(0, 255, (2, 3, 96, 128), dtype=torch.uint8, generator=generator),
-        sizes=[(96, 128), (80, 60)],
-        orig_sizes=[(96, 128), (160, 120)],
-        image_ids=[1, 2],
-        targets=[target, target[torch.tensor([0])]],
-    )
+    return two_images()
 
 
 def build(kind: str) -> DenseDetector:

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import box_iou, roi_align
+from two_images import two_images
 
 from van_dense.api import build_model
 from van_dense.config import load_config
+from van_dense.models.dense_detector import Cells, DenseDetector
 from van_dense.models.maskrcnn import MaskRCNN
-from van_dense.models.retinanet import RetinaNet
 from van_dense.structures import Batch, Instances
 
 PROJECTS = Path(__file__).resolve().parents[2] / "projects"
@@ -24,24 +25,11 @@ NO_SAMPLING = ["model.box_head.samples=100000", "model.rpn.samples=1000000"]
 
 @pytest.fixture(scope="module")
 def batch() -> Batch:
-    generator = torch.Generator().manual_seed(0)
-    masks = torch.zeros(3, 96, 128, dtype=torch.uint8)
-    masks[0, 10:50, 10:40] = 1
-    masks[1, 50:90, 70:120] = 1
-    masks[2, 0:30, 60:100] = 1
-    boxes = torch.tensor([[10.0, 10, 60, 50], [70, 50, 120, 90], [60, 0, 100, 30]])
-    target = Instances(boxes, torch.tensor([0, 3, 7]), masks=masks)
-    return Batch(
-        torch.randint(0, 255, (2, 3, 96, 128), dtype=torch.uint8, generator=generator),
-        sizes=[(96, 128), (80, 60)],
-        orig_sizes=[(96, 128), (160, 120)],
-        image_ids=[1, 2],
-        targets=[target, target[torch.tensor([0])]],
-    )
+    return two_images()
 
 
 @pytest.fixture(scope="module")
-def retinanet() -> RetinaNet:
+def retinanet() -> DenseDetector:
     torch.manual_seed(0)
     return build_model(load_config(PROJECTS / "retinanet_van_b0.yaml", SMALL)).eval()
 
@@ -167,11 +155,12 @@ def test_the_losses_of_the_second_stage(mask_rcnn, batch):
 
 
 def test_retinanet_decodes_the_right_class_and_box(retinanet):
-    anchors = [torch.tensor([[0.0, 0, 20, 20], [30, 30, 50, 50]])]
-    logits = [torch.full((2, 80), -9.0)]
-    logits[0][1, 17] = 2.0
-    deltas = [torch.tensor([[0.0, 0, 0, 0], [0.1, 0, 0, 0]])]
-    found = retinanet._detect(logits, deltas, anchors, (100, 100))
+    anchors = torch.tensor([[0.0, 0, 20, 20], [30, 30, 50, 50]])
+    logits = torch.full((2, 80), -9.0)
+    logits[1, 17] = 2.0
+    deltas = torch.tensor([[0.0, 0, 0, 0], [0.1, 0, 0, 0]])
+    level = Cells(anchors, torch.full((2,), 8.0))
+    found = retinanet._detect([[logits], [deltas]], [level], (100, 100))
     assert found.labels.tolist() == [17]
     assert found.scores.item() == pytest.approx(torch.tensor(2.0).sigmoid().item())
     assert torch.allclose(found.boxes, torch.tensor([[32.0, 30, 52, 50]]))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import clip_boxes_to_image, generalized_box_iou, roi_align
+from two_images import two_images
 
 from van_dense.api import build_model
 from van_dense.config import load_config
@@ -36,16 +37,7 @@ LOSS = SetLoss(focal=2.0, l1=5.0, giou=2.0)
 
 @pytest.fixture(scope="module")
 def batch() -> Batch:
-    boxes = torch.tensor([[10.0, 10, 60, 50], [70, 50, 120, 90], [60, 0, 100, 30]])
-    target = Instances(boxes, torch.tensor([0, 3, 7]))
-    generator = torch.Generator().manual_seed(0)
-    return Batch(
-        torch.randint(0, 255, (2, 3, 96, 128), dtype=torch.uint8, generator=generator),
-        sizes=[(96, 128), (80, 60)],
-        orig_sizes=[(96, 128), (160, 120)],
-        image_ids=[1, 2],
-        targets=[target, target[torch.tensor([0])]],
-    )
+    return two_images()
 
 
 @pytest.fixture(scope="module")

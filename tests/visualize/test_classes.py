@@ -7,7 +7,7 @@ from PIL import ImageDraw
 
 from van_dense.dataset_info import DatasetInfo
 from van_dense.structures import Prediction
-from van_dense.visualize.classes import RIGHT, WRONG, readable_name, score_bars
+from van_dense.visualize.classes import RIGHT, WRONG, score_bars
 from van_dense.visualize.draw import draw, draw_panel
 from van_dense.visualize.labels import font
 
@@ -87,20 +87,6 @@ def test_a_bar_never_leaves_the_strip():
     """Scores of any program may be logits."""
     assert longest_run(bars(truth=1, scores=SCORES * 10), RIGHT) == 400
     assert longest_run(bars(truth=1, scores=-SCORES), RIGHT) < 20  # of letters alone
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("n01440764", "tench, Tinca tinca"),
-        ("n00000000", "n00000000"),
-        ("001.Black_footed_Albatross", "Black footed Albatross"),
-        ("traffic_light", "traffic light"),
-        ("2.5 tons", "2.5 tons"),
-    ],
-)
-def test_names_are_made_readable(name, words):
-    assert readable_name(name) == words
 
 
 def test_the_bars_stand_below_the_photo():

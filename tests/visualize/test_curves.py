@@ -7,6 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from van_dense.engine.log import is_error
 from van_dense.visualize.curves import headline_metrics, plot_curves, smooth
 
 
@@ -53,7 +54,7 @@ NAN = float("nan")
 @pytest.mark.filterwarnings("error")
 def test_every_log_gives_a_picture(entries, tmp_path):
     path = tmp_path / "run" / "curves.png"
-    plot_curves(entries, path)
+    plot_curves(entries, path, is_error=is_error)
     with Image.open(path) as picture:
         assert picture.size == (1800, 552)
         assert np.ptp(np.asarray(picture.convert("L"))) > 100
@@ -61,7 +62,7 @@ def test_every_log_gives_a_picture(entries, tmp_path):
 
 def test_pyplot_is_not_touched(tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)
-    plot_curves([train(20)], tmp_path / "curves.png")
+    plot_curves([train(20)], tmp_path / "curves.png", is_error=is_error)
     assert "matplotlib.pyplot" not in sys.modules
 
 
@@ -81,7 +82,8 @@ def test_an_error_has_a_scale_of_its_own(tmp_path, monkeypatch):
         save(figure, *args)
 
     monkeypatch.setattr(Figure, "savefig", savefig)
-    plot_curves([evaluation(20, MAE=0.03, Fmax=0.9)], tmp_path / "curves.png")
+    entries = [evaluation(20, MAE=0.03, Fmax=0.9)]
+    plot_curves(entries, tmp_path / "curves.png", is_error=is_error)
     top = dict(limits)["MAE, less is better"]
     assert 0.03 < top < 0.1
 

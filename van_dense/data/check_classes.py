@@ -12,7 +12,8 @@ from typing import Literal
 
 from PIL import Image
 
-from van_dense.data.class_folder import Listing, class_names, shorten, spoken_names
+from van_dense.data.class_folder import Listing, class_names, shorten
+from van_dense.data.class_words import spoken_names
 from van_dense.data.cub import Cub200
 from van_dense.data.problem import NOTHING_ELSE, PartReport, Problem, Severity
 from van_dense.data.quarantine import Id, Quarantine

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from van_dense.data.class_words import spoken_names
 from van_dense.data.dataset import CHECK
 from van_dense.data.image import SUFFIXES, image_size, read_image
 from van_dense.data.quarantine import Quarantine
@@ -220,25 +221,6 @@ def class_names(root: str | Path) -> tuple[str, ...]:
     if not names:
         raise ValueError(f"{root}: holds no folders; it needs one for each class")
     return tuple(sorted(names))
-
-
-def spoken_names(folders: Sequence[str]) -> tuple[str, ...]:
-    """Words for WordNet ids such as n01440764 (tench), if all folders are ones that timm knows.
-
-    Two classes of ImageNet-1K are "crane" and two "maillot": there the id stays behind the word.
-    """
-    if not all(len(name) == 9 and name[0] == "n" and name[1:].isdecimal() for name in folders):
-        return tuple(folders)
-    from timm.data import ImageNetInfo  # takes a second, and most folders have other names
-
-    known = ImageNetInfo("imagenet-22k")
-    try:
-        words = [known.label_name_to_description(name).split(",")[0].strip() for name in folders]
-    except KeyError:
-        return tuple(folders)
-    times = Counter(words)
-    pairs = zip(words, folders, strict=True)
-    return tuple(word if times[word] == 1 else f"{word} ({folder})" for word, folder in pairs)
 
 
 def shorten(names: Sequence[str]) -> str:

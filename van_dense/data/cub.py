@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from van_dense.data.class_folder import LabelledImages
+from van_dense.data.class_words import readable_name
 from van_dense.data.dataset import CHECK
 from van_dense.data.quarantine import Quarantine
 from van_dense.dataset_info import DatasetInfo
@@ -62,7 +63,7 @@ class Cub200(LabelledImages):
             [label_of[class_of[key]] for key in ids],
             info=DatasetInfo(
                 name=name,
-                class_names=tuple(_spoken(classes[class_id].text) for class_id in class_ids),
+                class_names=tuple(readable_name(classes[class_id].text) for class_id in class_ids),
                 category_ids=tuple(class_ids),
             ),
             ids=ids,
@@ -124,9 +125,3 @@ def _numbers(
         if not text.isdecimal() or int(text) not in allowed:
             raise ValueError(f"{path}: line {line}: {text!r:.80} of image {key} is not {meaning}")
     return {key: int(text) for key, (_, text) in entries.items()}
-
-
-def _spoken(name: str) -> str:
-    """Turn "001.Black_footed_Albatross" into "Black footed Albatross"."""
-    number, _, words = name.partition(".")
-    return (words if number.isdecimal() and words else name).replace("_", " ")

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 _CONSOLE = Console(stderr=True)  # shared, so that messages appear above the bar
 Entry = dict[str, Any]
-ERRORS = frozenset({"MAE"})  # metrics of which less is better, by the last part of their names
+_ERRORS = frozenset({"MAE"})  # metrics of which less is better, by the last part of their names
 
 
 def setup_logging(is_main: bool = True) -> None:
@@ -203,7 +203,7 @@ class Window:
 
 def is_error(metric: str) -> bool:
     """Whether less is better, as in ``pysod/MAE``."""
-    return metric.rsplit("/", 1)[-1] in ERRORS
+    return metric.rsplit("/", 1)[-1] in _ERRORS
 
 
 def best_evaluation(evaluations: Sequence[Entry], metric: str) -> tuple[int, int]:

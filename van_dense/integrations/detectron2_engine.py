@@ -40,6 +40,7 @@ from van_dense.integrations.detectron2_parts import (
 )
 from van_dense.models import maskrcnn, retinanet
 from van_dense.models.anchors import Anchors, without_crowd
+from van_dense.models.dense_detector import DenseDetector
 from van_dense.models.dense_head import PRE_NMS
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.fpn import norm_layer
@@ -66,7 +67,7 @@ def on_detectron2(model: DenseModel) -> DenseModel:
     """
     if isinstance(model, maskrcnn.MaskRCNN):
         return DetectronMaskRCNN(model)
-    if isinstance(model, retinanet.RetinaNet):
+    if isinstance(model, DenseDetector) and isinstance(model.head, retinanet.RetinaNetHead):
         return DetectronRetinaNet(model)
     raise ValueError(
         f"model.engine: {type(model).__name__} is not built on Detectron2; "
@@ -182,8 +183,10 @@ class DetectronMaskRCNN(DetectronModel):
 class DetectronRetinaNet(DetectronModel):
     """Detectron2's RetinaNet with the numbers and weights of ``model``."""
 
-    def __init__(self, model: retinanet.RetinaNet) -> None:
-        head = model.head
+    def __init__(self, model: DenseDetector) -> None:
+        head, matcher = model.head, model.matcher
+        assert isinstance(head, retinanet.RetinaNetHead)
+        assert isinstance(matcher, retinanet.IoUMatcher)
         channels = head.class_logits.in_channels
         pyramid = Pyramid(model.backbone, model.fpn, first_level=3, channels=channels)
         shapes = pyramid.output_shape()
@@ -205,7 +208,7 @@ class DetectronRetinaNet(DetectronModel):
             head_in_features=list(shapes),
             anchor_generator=_anchors(model.anchors),
             box2box_transform=Box2BoxTransform(weights=(1.0, 1.0, 1.0, 1.0)),
-            matcher=model.matcher,
+            matcher=matcher.rule,
             rule=model.rule,
             num_classes=head.num_classes,
             test_score_thresh=model.rule.score_threshold,

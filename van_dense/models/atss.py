@@ -14,10 +14,10 @@ from torch.nn import functional as F
 from torchvision.ops import generalized_box_iou_loss
 
 from van_dense.models.anchors import BoxCoder
-from van_dense.models.dense_detector import Assignment, Cells, positives_of
+from van_dense.models.dense_detector import Assignment, Cells, class_focal_sum, positives_of
 from van_dense.models.dense_head import ScaledTowers, cell_by_cell, start_small
 from van_dense.models.dense_losses import centerness
-from van_dense.models.losses import focal_sum, synced_count
+from van_dense.models.losses import synced_count
 
 GIOU_WEIGHT = 2.0  # mmdet; class and centerness losses have weight 1
 
@@ -51,12 +51,6 @@ class ATSSHead(nn.Module):
         box loss by the sum of their centerness; both are means over processes.
         """
         logits, deltas, central = outputs
-        class_loss = torch.stack(
-            [
-                focal_sum(one, a.positive, a.labels, a.ignored)
-                for one, a in zip(logits, assignments, strict=True)
-            ]
-        ).sum()
         values = torch.cat([deltas, central], dim=-1)
         chosen, where, wanted_boxes = positives_of(values, assignments, cells)
         boxes = self.coder.decode_single(chosen[:, :4], where.anchors)
@@ -69,7 +63,7 @@ class ATSSHead(nn.Module):
         total_central = synced_count(wanted_central.sum(), logits.device)
         nothing = values.sum() * 0  # so that every parameter has a gradient without positives
         return {
-            "class": class_loss / num_positive,
+            "class": class_focal_sum(logits, assignments) / num_positive,
             "box": GIOU_WEIGHT * box_loss / total_central + nothing,
             "centerness": central_loss / num_positive,
         }

@@ -18,7 +18,7 @@ from torchvision.ops import clip_boxes_to_image, generalized_box_iou_loss
 from van_dense.models.anchors import BoxCoder, BoxMatcher
 from van_dense.models.conv import ConvBN
 from van_dense.models.losses import synced_count
-from van_dense.models.roi_heads import BOX_POOL, MaskBranch, Regions, sample_regions
+from van_dense.models.roi_heads import BOX_POOL, MaskBranch, RegionBranch, Regions
 from van_dense.models.sampling import Sampler
 from van_dense.structures import Instances, Size
 
@@ -54,7 +54,7 @@ class ConvBoxHead(nn.Module):
         return F.relu(self.fc(pooled.flatten(1)))
 
 
-class CascadeBox(nn.Module):
+class CascadeBox(RegionBranch):
     """Classify regions and refine their boxes, trained on the decoded boxes.
 
     Args:
@@ -76,14 +76,11 @@ class CascadeBox(nn.Module):
         sampler: Sampler,
         giou_weight: float,
     ) -> None:
-        super().__init__()
-        self.num_classes = num_classes
+        super().__init__(num_classes, matcher=matcher, sampler=sampler)
         self.head = head
         self.class_logits = nn.Linear(head.channels, num_classes + 1)
         self.box_deltas = nn.Linear(head.channels, num_classes * 4)
         self.coder = coder
-        self.matcher = matcher
-        self.sampler = sampler
         self.giou_weight = giou_weight
         for layer, std in ((self.class_logits, 0.01), (self.box_deltas, 0.001)):
             nn.init.normal_(layer.weight, std=std)  # as mmdet's ``BBoxHead``
@@ -94,23 +91,6 @@ class CascadeBox(nn.Module):
         hidden = self.head(pooled)
         deltas = self.box_deltas(hidden).float()
         return self.class_logits(hidden).float(), deltas.view(-1, self.num_classes, 4)
-
-    def sample(
-        self,
-        proposals: Sequence[Tensor],
-        targets: Sequence[Instances],
-        *,
-        seeds: Sequence[int | None],
-    ) -> list[Regions]:
-        """Draw the training regions of each image, see ``sample_regions``."""
-        return sample_regions(
-            proposals,
-            targets,
-            matcher=self.matcher,
-            sampler=self.sampler,
-            num_classes=self.num_classes,
-            seeds=seeds,
-        )
 
     def losses(
         self,

@@ -1,6 +1,7 @@
-"""One-stage detectors with one anchor per cell: everything ATSS and GFL have in common.
+"""One-stage detectors: everything RetinaNet, ATSS and GFL have in common.
 
-Source: mmdet 2.x ``atss_r50_fpn_1x_coco`` and ``gfl_r50_fpn_1x_coco``.
+Source: mmdet 2.x ``retinanet_r50_fpn_1x_coco``, ``atss_r50_fpn_1x_coco`` and
+``gfl_r50_fpn_1x_coco``.
 Legend: B images, A anchors over all levels, A_l of level l, P foreground anchors of one image,
 C classes; boxes xyxy pixels.
 """
@@ -15,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from van_dense.models.anchors import Anchors, BoxMatcher, without_crowd
-from van_dense.models.atss_matcher import ATSSMatcher
 from van_dense.models.dense_head import best_of_level
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.fpn import FPN
+from van_dense.models.losses import focal_sum
 from van_dense.models.postprocess import DetectionFilter, check_finite, to_predictions
 from van_dense.models.preprocess import Preprocess
 from van_dense.structures import Batch, Instances, Prediction, Size
@@ -81,14 +82,27 @@ class OneStageHead(Protocol):
         """Boxes (K, 4) and factors (K,) on the class scores of the head's own outputs (K, ·)."""
 
 
+class AnchorMatcher(Protocol):
+    """Which box each anchor of an image learns."""
+
+    def __call__(self, targets: Instances, anchors: Sequence[Tensor], *, size: Size) -> Tensor:
+        """Index int64 (A,) of the box; -1 background, -2 neither.
+
+        Args:
+            targets: Boxes to learn, without crowd.
+            anchors: (A_l, 4) of each level.
+            size: (height, width) of the image.
+        """
+
+
 class DenseDetector(DenseModel):
-    """Pyramid P3..P7, one head over all of it, anchors chosen by ATSS.
+    """Pyramid P3..P7 and one head over all of it.
 
     Args:
         backbone: Gives maps at strides 4, 8, 16, 32; the first is not used.
         fpn: Pyramid over the last three with two more levels.
         head: A module that is an ``OneStageHead``.
-        anchors: One per cell.
+        anchors: Of every level; as many in a cell as the head expects.
         matcher: Which anchors are foreground.
         rule: Which scored boxes become detections.
     """
@@ -100,7 +114,7 @@ class DenseDetector(DenseModel):
         *,
         head: OneStageHead,
         anchors: Anchors,
-        matcher: ATSSMatcher,
+        matcher: AnchorMatcher,
         rule: DetectionFilter,
     ) -> None:
         super().__init__()
@@ -194,3 +208,12 @@ def positives_of(
         cells[torch.cat(chosen)],
         torch.cat([a.boxes for a in assignments]),
     )
+
+
+def class_focal_sum(logits: Tensor, assignments: Sequence[Assignment]) -> Tensor:
+    """Summed focal loss of class logits (B, A, C), see ``focal_sum``."""
+    losses = [
+        focal_sum(one, a.positive, a.labels, a.ignored)
+        for one, a in zip(logits, assignments, strict=True)
+    ]
+    return torch.stack(losses).sum()

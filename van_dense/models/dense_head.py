@@ -60,8 +60,7 @@ class ScaledTowers(nn.Module):
         self.box_values = nn.Conv2d(channels, num_values, 3, padding=1)
         self.scales = nn.Parameter(torch.ones(num_levels))
         start_small(self)
-        assert self.class_logits.bias is not None
-        nn.init.constant_(self.class_logits.bias, -math.log((1 - PRIOR) / PRIOR))
+        start_rare(self.class_logits)
 
     def forward(
         self, features: Sequence[Tensor]
@@ -82,6 +81,12 @@ def start_small(module: nn.Module) -> None:
             nn.init.normal_(layer.weight, std=0.01)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+
+
+def start_rare(class_logits: nn.Conv2d | nn.Linear) -> None:
+    """Set the bias so that every class begins with score ``PRIOR`` (RetinaNet, section 3.3)."""
+    assert class_logits.bias is not None
+    nn.init.constant_(class_logits.bias, -math.log((1 - PRIOR) / PRIOR))
 
 
 def cell_by_cell(maps: Tensor) -> Tensor:

@@ -7,14 +7,13 @@ Legend: B images, P proposals of each, D channels of a proposal, C classes.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
+from van_dense.models.dense_head import start_rare
+
 POOL = 7  # cells of a side of a pooled region
 CLASS_LAYERS, BOX_LAYERS = 1, 3
-PRIOR = 0.01  # foreground probability at the start, see RetinaNet
 
 
 class DynamicConv(nn.Module):
@@ -86,7 +85,7 @@ class DynamicHead(nn.Module):
         for parameter in self.parameters():
             if parameter.ndim > 1:
                 nn.init.xavier_uniform_(parameter)
-        nn.init.constant_(self.class_logits.bias, -math.log((1 - PRIOR) / PRIOR))
+        start_rare(self.class_logits)
 
     def forward(self, pooled: Tensor, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Class logits (B, P, C), box deltas (B, P, 4), and the features of the next stage.

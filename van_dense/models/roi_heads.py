@@ -67,40 +67,50 @@ def pool(
     return torch.cat(pooled)[torch.cat(here).argsort()]
 
 
-@torch.no_grad()
-def sample_regions(
-    proposals: Sequence[Tensor],
-    targets: Sequence[Instances],
-    *,
-    matcher: BoxMatcher,
-    sampler: Sampler,
-    num_classes: int,
-    seeds: Sequence[int | None],
-) -> list[Regions]:
-    """Draw the training regions of each image; ground-truth boxes are proposals too.
+class RegionBranch(nn.Module):
+    """A branch that is trained on regions of its own choice.
 
     Args:
-        proposals: (P, 4) of each image.
-        targets: Without crowds.
-        matcher: Which proposals are foreground.
-        sampler: How many of them are drawn.
         num_classes: C, the label of background.
-        seeds: Of the draws, one for each image.
+        matcher: Which proposals are foreground.
+        sampler: How many of them enter the loss.
     """
-    regions = []
-    for boxes, target, seed in zip(proposals, targets, seeds, strict=True):
-        candidates = torch.cat([boxes, target.boxes])
-        matched = match_boxes(matcher, target, candidates)
-        foreground = matched >= 0
-        labels = torch.full_like(matched, num_classes)
-        labels[foreground] = target.labels[matched[foreground]]
-        chosen = torch.cat(sampler(foreground.long(), seed))
-        is_target = chosen >= len(boxes)
-        regions.append(Regions(candidates[chosen], labels[chosen], matched[chosen], is_target))
-    return regions
+
+    def __init__(self, num_classes: int, *, matcher: BoxMatcher, sampler: Sampler) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.matcher = matcher
+        self.sampler = sampler
+
+    @torch.no_grad()
+    def sample(
+        self,
+        proposals: Sequence[Tensor],
+        targets: Sequence[Instances],
+        *,
+        seeds: Sequence[int | None],
+    ) -> list[Regions]:
+        """Draw the training regions of each image; ground-truth boxes are proposals too.
+
+        Args:
+            proposals: (P, 4) of each image.
+            targets: Without crowds.
+            seeds: Of the draws, one for each image.
+        """
+        regions = []
+        for boxes, target, seed in zip(proposals, targets, seeds, strict=True):
+            candidates = torch.cat([boxes, target.boxes])
+            matched = match_boxes(self.matcher, target, candidates)
+            foreground = matched >= 0
+            labels = torch.full_like(matched, self.num_classes)
+            labels[foreground] = target.labels[matched[foreground]]
+            chosen = torch.cat(self.sampler(foreground.long(), seed))
+            is_target = chosen >= len(boxes)
+            regions.append(Regions(candidates[chosen], labels[chosen], matched[chosen], is_target))
+        return regions
 
 
-class BoxBranch(nn.Module):
+class BoxBranch(RegionBranch):
     """Classify and refine proposals.
 
     Args:
@@ -122,15 +132,12 @@ class BoxBranch(nn.Module):
         sampler: Sampler,
         rule: DetectionFilter,
     ) -> None:
-        super().__init__()
-        self.num_classes = num_classes
+        super().__init__(num_classes, matcher=matcher, sampler=sampler)
         self.head = TwoMLPHead(in_channels * BOX_POOL**2, channels)
         self.class_logits = nn.Linear(channels, num_classes + 1)
         # torchvision's predictor regresses boxes for background too; mmdet and Detectron2 do not,
         # and the parameter counts of the paper agree with them.
         self.box_deltas = nn.Linear(channels, num_classes * 4)
-        self.matcher = matcher
-        self.sampler = sampler
         self.rule = rule
         self.coder = BoxCoder(BOX_CODER_WEIGHTS)
         self._init_weights()
@@ -148,23 +155,6 @@ class BoxBranch(nn.Module):
         """Class logits (R, C + 1) and deltas (R, C * 4) of pooled maps."""
         hidden = self.head(pooled)
         return self.class_logits(hidden).float(), self.box_deltas(hidden).float()
-
-    def sample(
-        self,
-        proposals: Sequence[Tensor],
-        targets: Sequence[Instances],
-        *,
-        seeds: Sequence[int | None],
-    ) -> list[Regions]:
-        """Draw the training regions of each image; ground-truth boxes are proposals too."""
-        return sample_regions(
-            proposals,
-            targets,
-            matcher=self.matcher,
-            sampler=self.sampler,
-            num_classes=self.num_classes,
-            seeds=seeds,
-        )
 
     def losses(
         self, features: Sequence[Tensor], regions: Sequence[Regions], targets: Sequence[Instances]

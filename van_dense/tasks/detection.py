@@ -26,6 +26,7 @@ from van_dense.evaluation.oracle import OracleReport
 from van_dense.evaluation.oracle import oracle_check as check_coco
 from van_dense.models import retinanet, sparsercnn
 from van_dense.models.anchors import OCTAVE_SCALES, Anchors, BoxMatcher, without_crowd
+from van_dense.models.dense_detector import STRIDES, DenseDetector
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.dynamic_head import DynamicHead
 from van_dense.models.fpn import FPN
@@ -76,16 +77,16 @@ def with_engine(model: DenseModel, engine: str) -> DenseModel:
     return on_detectron2(model)
 
 
-def _retinanet(config: schema.RetinaNet, num_classes: int) -> retinanet.RetinaNet:
+def _retinanet(config: schema.RetinaNet, num_classes: int) -> DenseDetector:
     backbone = backbone_of(config.backbone)
     head = config.head
     anchors = Anchors(
         config.anchor_sizes,
-        retinanet.STRIDES,
+        STRIDES,
         scales=OCTAVE_SCALES,
         rounded=config.round_anchors,
     )
-    return retinanet.RetinaNet(
+    return DenseDetector(
         backbone,
         FPN(
             backbone.channels[1:],
@@ -101,7 +102,9 @@ def _retinanet(config: schema.RetinaNet, num_classes: int) -> retinanet.RetinaNe
             norm=head.norm,
         ),
         anchors=anchors,
-        matcher=BoxMatcher(head.positive_iou, head.negative_iou, min_positive_iou=0.0),
+        matcher=retinanet.IoUMatcher(
+            BoxMatcher(head.positive_iou, head.negative_iou, min_positive_iou=0.0)
+        ),
         rule=DetectionFilter(head.score_threshold, head.nms_iou, head.max_detections),
     )
 

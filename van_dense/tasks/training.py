@@ -13,7 +13,7 @@ from van_dense.config import Config, dump_config
 from van_dense.data.loader import LoaderPlan, build_train_loader, resolve_workers
 from van_dense.engine.device import make_accelerator
 from van_dense.engine.job import Job, TrainResult
-from van_dense.engine.log import read_log, setup_logging
+from van_dense.engine.log import is_error, read_log, setup_logging
 from van_dense.engine.state import find_checkpoint
 from van_dense.engine.trainer import train
 from van_dense.models.dense_model import DenseModel
@@ -62,7 +62,8 @@ def train_run(config: Config, run_dir: Path, *, resume: bool = False) -> TrainRe
         metrics = evaluation.run(model, run_dir / "eval" / f"step_{step:08d}", should_stop)
         if accelerator.is_main_process:
             this = {"kind": "eval", "step": step, "metrics": metrics}
-            plot_curves([*read_log(run_dir / "log.jsonl"), this], run_dir / "curves.png")
+            entries = [*read_log(run_dir / "log.jsonl"), this]
+            plot_curves(entries, run_dir / "curves.png", is_error=is_error)
         return metrics
 
     job = Job(

@@ -5,19 +5,13 @@ Legend: C classes.
 
 from __future__ import annotations
 
-import re
-from functools import lru_cache
-from typing import TYPE_CHECKING
-
 import numpy as np
 from PIL import Image, ImageDraw
 
+from van_dense.data.class_words import readable_name
 from van_dense.dataset_info import Color, DatasetInfo
 from van_dense.visualize.labels import fit_text, font
 from van_dense.visualize.palette import INK, PAPER
-
-if TYPE_CHECKING:
-    from timm.data import ImageNetInfo
 
 TOP = 5  # classes that get a bar
 RIGHT: Color = (26, 152, 80)
@@ -25,21 +19,6 @@ WRONG: Color = (208, 40, 40)
 _FOUND: Color = (51, 118, 205)  # the first class where the truth is unknown
 _OTHER: Color = (150, 155, 162)
 _TRACK: Color = (228, 230, 233)  # of the part of a bar that is empty
-_WORDNET_ID = re.compile(r"n\d{8}")  # folder names of ImageNet
-_NUMBERED = re.compile(r"\d{3}\.")  # class names of CUB: 001.Black_footed_Albatross
-
-
-def readable_name(name: str) -> str:
-    """Class name for a person: what a WordNet id means, and no number or underscore before words.
-
-    ImageNet's folders are WordNet ids; timm knows their words.
-    """
-    if _WORDNET_ID.fullmatch(name):
-        try:
-            return _wordnet().label_name_to_description(name)
-        except KeyError:
-            return name
-    return _NUMBERED.sub("", name, count=1).replace("_", " ")
 
 
 def score_bars(
@@ -101,11 +80,3 @@ def _color(label: int, first: int, truth: int | None) -> Color:
     if label == truth:
         return RIGHT
     return WRONG if label == first else _OTHER
-
-
-@lru_cache(maxsize=1)
-def _wordnet() -> ImageNetInfo:
-    """Words for the ids of ImageNet-1K and 22K."""
-    from timm.data import ImageNetInfo
-
-    return ImageNetInfo()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 _PER_KIND = 2  # metrics of bbox, semantic, pysod ... that are drawn; the others are in the log
-_ERRORS = ("MAE",)  # have a scale of their own at the right
 _SMOOTH_REACH = 0.02  # of the running mean to both sides, as a share of the points
 
 
-def plot_curves(entries: Sequence[Mapping[str, Any]], path: Path) -> None:
+def plot_curves(
+    entries: Sequence[Mapping[str, Any]], path: Path, *, is_error: Callable[[str], bool]
+) -> None:
     """Draw the entries of ``log.jsonl`` into one figure of three panels.
 
     Left: the total loss and its parts, on a logarithmic scale, pale as logged and strong as a
@@ -29,6 +30,7 @@ def plot_curves(entries: Sequence[Mapping[str, Any]], path: Path) -> None:
             ``{"kind": "eval", "step", "metrics": {"bbox/AP": value}}``, in any order; other
             kinds are ignored.
         path: PNG file to write.
+        is_error: Whether less of the metric of a name is better; those have a scale of their own.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -42,7 +44,7 @@ def plot_curves(entries: Sequence[Mapping[str, Any]], path: Path) -> None:
     panels = figure.subplots(1, 3, width_ratios=(1.2, 1.2, 0.9))
     loss_axes, metric_axes, rate_axes = panels
     _plot_losses(loss_axes, train)
-    _plot_metrics(metric_axes, evals)
+    _plot_metrics(metric_axes, evals, is_error)
     _plot_rate(rate_axes, train)
     last = max((entry["step"] for entry in (*train, *evals)), default=0)
     for axes in panels:
@@ -95,16 +97,19 @@ def _plot_losses(axes: Axes, train: Sequence[Mapping[str, Any]]) -> None:
     _legend(axes, lines)
 
 
-def _plot_metrics(axes: Axes, evals: Sequence[Mapping[str, Any]]) -> None:
+def _plot_metrics(
+    axes: Axes, evals: Sequence[Mapping[str, Any]], is_error: Callable[[str], bool]
+) -> None:
     _style(axes, "metrics")
     shown = headline_metrics(evals)
     if not shown:
         _say(axes, "no evaluation yet")
         return
     errors = axes
-    if any(_is_error(name) for name in shown):  # 0.03 beside 0.9 would be a line at the bottom
+    of_errors = dict.fromkeys(name.rpartition("/")[2] for name in shown if is_error(name))
+    if of_errors:  # 0.03 beside 0.9 would be a line at the bottom
         errors = axes.twinx()
-        errors.set_ylabel("MAE, less is better", fontsize=11)
+        errors.set_ylabel(f"{', '.join(of_errors)}, less is better", fontsize=11)
         errors.tick_params(labelsize=10)
         errors.spines["top"].set_visible(False)
     kinds = list(dict.fromkeys(name.rpartition("/")[0] for name in shown))
@@ -114,7 +119,7 @@ def _plot_metrics(axes: Axes, evals: Sequence[Mapping[str, Any]]) -> None:
         points = [(e["step"], e["metrics"][name]) for e in evals if name in e["metrics"]]
         steps, values = zip(*points, strict=True)
         first = name == next(other for other in shown if other.rpartition("/")[0] == kind)
-        lines += (errors if _is_error(name) else axes).plot(
+        lines += (errors if is_error(name) else axes).plot(
             steps,
             values,
             "o-" if first else "o--",
@@ -135,10 +140,6 @@ def headline_metrics(evals: Sequence[Mapping[str, Any]]) -> list[str]:
     for name in names:
         of_kind.setdefault(name.rpartition("/")[0], []).append(name)
     return [name for kind in of_kind.values() for name in kind[:_PER_KIND]]
-
-
-def _is_error(name: str) -> bool:
-    return name.rpartition("/")[2] in _ERRORS
 
 
 def _plot_rate(axes: Axes, train: Sequence[Mapping[str, Any]]) -> None:

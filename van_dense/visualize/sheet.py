@@ -14,10 +14,11 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
+from van_dense.data.class_words import readable_name
 from van_dense.data.dataset import DenseDataset, ReadError
 from van_dense.dataset_info import Color, DatasetInfo
 from van_dense.structures import IGNORE_LABEL, Prediction, Sample
-from van_dense.visualize.classes import RIGHT, readable_name, score_bars
+from van_dense.visualize.classes import RIGHT, score_bars
 from van_dense.visualize.classes import WRONG as WRONG_CLASS
 from van_dense.visualize.draw import default_scale, draw_panel, resize
 from van_dense.visualize.keypoints import side_entries
