@@ -9,14 +9,16 @@ import pytest
 from van_dense.config import ConfigError, engine, load_config
 
 PROJECT = "projects/maskrcnn_van_b0.yaml"
+KINDS = (PROJECT, "projects/retinanet_van_b0.yaml", "projects/cascade_maskrcnn_van_b2_3x.yaml")
 
 
 @pytest.mark.parametrize(("installed", "chosen"), [(True, "detectron2"), (False, "torchvision")])
-def test_auto_becomes_what_is_installed(monkeypatch, installed, chosen):
+@pytest.mark.parametrize("project", KINDS)
+def test_auto_becomes_what_is_installed(monkeypatch, project, installed, chosen):
     monkeypatch.setattr(engine, "has_detectron2", lambda: installed)
     for overrides in ([], ["model.engine=auto"]):
-        assert load_config(PROJECT, overrides).model.engine == chosen
-    assert load_config(PROJECT, ["model.engine=torchvision"]).model.engine == "torchvision"
+        assert load_config(project, overrides).model.engine == chosen
+    assert load_config(project, ["model.engine=torchvision"]).model.engine == "torchvision"
 
 
 def test_asking_for_a_missing_detectron2_says_where_to_get_it(monkeypatch):

@@ -29,6 +29,15 @@ SEMANTIC = (
     "data.transforms={scale: [112, 64], crop: [64, 64], test_scale: null}",
     "model.backbone.name=van_b0",
 )
+CASCADE = (
+    *DETECTION,
+    *ANCHORS,
+    "model.backbone.name=van_b0",
+    "model.rpn={train_post_nms: 200, test_post_nms: 100}",
+    "model.box_head={convs: 1, conv_channels: 16, channels: 32, samples: 64, "
+    "score_threshold: 0.001}",
+    "model.mask_head={channels: 16, convs: 1}",
+)
 SALIENCY = tuple(
     f"data.{split}={{images: {{root}}/duts/DUTS-{name}/DUTS-{name}-Image, "
     f"masks: {{root}}/duts/DUTS-{name}/DUTS-{name}-Mask}}"
@@ -107,15 +116,11 @@ KINDS = {
     ),
     "detection-cascade_maskrcnn": (
         "cascade_maskrcnn_van_b2_3x.yaml",
-        (
-            *DETECTION,
-            *ANCHORS,
-            "model.backbone.name=van_b0",
-            "model.rpn={train_post_nms: 200, test_post_nms: 100}",
-            "model.box_head={convs: 1, conv_channels: 16, channels: 32, samples: 64, "
-            "score_threshold: 0.001}",
-            "model.mask_head={channels: 16, convs: 1}",
-        ),
+        (*CASCADE, "model.engine=torchvision"),
+    ),
+    "detection-cascade_maskrcnn-detectron2": (
+        "cascade_maskrcnn_van_b2_3x.yaml",
+        (*CASCADE, "model.engine=detectron2"),
     ),
     "semantic-semantic_fpn": (
         "semfpn_van_b0.yaml",

@@ -27,6 +27,15 @@ PROJECTS = {
         "projects/retinanet_van_b0.yaml",
         ("model.head={score_threshold: 0.01, norm: group, convs: 2}", "model.fpn.norm=group"),
     ),
+    "cascade": (
+        "projects/cascade_maskrcnn_van_b2_3x.yaml",
+        (
+            "model.backbone={name: van_b0, weights: null}",
+            "model.box_head={convs: 2, conv_channels: 32, channels: 64, score_threshold: 0.01}",
+            "model.mask_head={convs: 2, channels: 32}",
+            "train.precision=fp32",
+        ),
+    ),
 }
 TINY = ("model.fpn.channels=32", "model.anchor_sizes=[16, 32, 48, 64, 96]")
 INFO = DatasetInfo("toy", ("a", "b", "c"), (1, 2, 3))
@@ -49,15 +58,19 @@ def models(configs):
     torch.set_num_threads(1)
     built = {e: TASKS["detection"].build_model(c, INFO) for e, c in configs.items()}
     ours, theirs = built["torchvision"], built["detectron2"]
-    classifier = ours.box.class_logits if hasattr(ours, "box") else ours.head.class_logits
     with torch.no_grad():
         for name, buffer in ours.backbone.named_buffers():
             if name.endswith("running_var"):
                 buffer.fill_(0.5)
-        classifier.weight *= 40 if hasattr(ours, "box") else 1.0
-        if not hasattr(ours, "box"):
-            classifier.bias.fill_(-2.0)
-            classifier.weight.normal_(std=0.3)
+        for name, parameter in ours.named_parameters():
+            if name.endswith("box.class_logits.weight"):  # of every second stage
+                parameter *= 40
+            elif name.endswith("box.box_deltas.weight"):
+                parameter *= 20  # so that the boxes of a stage are not those of the one before
+            elif name == "head.class_logits.weight":
+                parameter.normal_(std=0.3)
+            elif name == "head.class_logits.bias":
+                parameter.fill_(-2.0)
     theirs.load_state_dict(ours.state_dict())
     return ours, theirs
 
@@ -116,6 +129,27 @@ def test_losses_and_gradients_are_the_same(models, batch, training):
         assert float((a - b).norm()) < 1e-3 * float(a.norm()) + 1e-5 * scale, name
 
 
+@pytest.mark.parametrize("empty", [(0,), (0, 1)], ids=["half", "all"])
+def test_images_without_targets_have_the_same_losses(models, batch, empty):
+    for image in empty:
+        batch.targets[image] = Instances.empty()
+    ours, theirs = (model.eval()(batch) for model in models)
+    for name, loss in ours.items():
+        # Without a box to divide by, sums over all anchors reach thousands.
+        assert abs(float(loss) - float(theirs[name])) < 1e-4 * max(1.0, float(loss)), name
+
+
+def test_weights_that_are_not_finite_raise_and_their_losses_are_not_finite(models, batch):
+    _, model = models
+    head = "stages.1.box" if hasattr(models[0], "stages") else "rpn.head.bbox_pred"
+    for name, parameter in model.eval().named_parameters():
+        if name.startswith((head, "head.box_deltas")):
+            torch.nn.init.constant_(parameter, float("nan"))
+    assert not sum(model(batch).values()).isfinite()
+    with pytest.raises(ValueError, match="non-finite"):
+        model.predict(batch)
+
+
 def test_the_seeds_of_the_images_decide_what_is_drawn(models, batch):
     _, model = models
     model.eval()
@@ -139,6 +173,8 @@ def test_initial_weights_and_parameters_do_not_depend_on_the_engine(configs):
     settings = configs["torchvision"].train.optimizer
     a, b = (parameter_groups(model, settings) for model in built)
     assert [(g["name"], len(g["params"])) for g in a] == [(g["name"], len(g["params"])) for g in b]
+    a, b = (list(dict(model.named_parameters("module"))) for model in built)
+    assert a == b
 
 
 def test_a_copy_has_its_own_weights(models, batch):
@@ -161,7 +197,11 @@ def test_a_wrapped_model_keeps_its_names(models):
 
 @pytest.mark.parametrize(
     ("project", "parameters", "giga"),
-    [("maskrcnn_van_b2", 46_232_880, 272.9), ("retinanet_van_b2", 36_315_444, 254.3)],
+    [
+        ("maskrcnn_van_b2", 46_232_880, 272.9),
+        ("retinanet_van_b2", 36_315_444, 254.3),
+        ("cascade_maskrcnn_van_b2_3x", 84_068_082, 751.84),
+    ],
 )
 def test_the_counts_of_the_paper(project, parameters, giga):
     counts = {}

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from van_dense.config import load_config
+from van_dense.integrations.detectors import to_layout
 from van_dense.integrations.detectron2_keys import rename
 from van_dense.integrations.detectron2_native import from_native, to_native
 from van_dense.tasks import TASKS
@@ -19,11 +20,21 @@ PROJECTS = {
         ("model.head.norm=group", "model.fpn.norm=group"),
     ),
 }
+CASCADE = (
+    "projects/cascade_maskrcnn_van_b2_3x.yaml",
+    (
+        "model.backbone={name: van_b0, weights: null}",
+        "model.box_head={convs: 2, conv_channels: 16, channels: 32}",
+    ),
+)
 
 
 @pytest.fixture(params=sorted(PROJECTS))
 def state(request) -> dict[str, torch.Tensor]:
-    path, extra = PROJECTS[request.param]
+    return state_of(*PROJECTS[request.param])
+
+
+def state_of(path: str, extra: tuple[str, ...]) -> dict[str, torch.Tensor]:
     config = load_config(path, ["model.fpn.channels=32", "model.engine=torchvision", *extra])
     task = TASKS[config.task]
     return dict(task.build_model(config, task.dataset_info(config)).state_dict())
@@ -38,6 +49,39 @@ def test_every_layout_is_undone_by_its_inverse(state):
     for back in (renamed, from_native(to_native(state))):
         assert list(back) == list(state)
         assert all(torch.equal(value, state[key]) for key, value in back.items())
+
+
+def test_every_stage_of_a_cascade_is_a_second_stage_of_detectron2():
+    state = state_of(*CASCADE)
+    renamed = dict(state)
+    rename(renamed, to_engine=True)
+    assert not any(key.split(".")[0] in ("rpn", "stages") for key in renamed)
+    assert {
+        f"detector.roi_heads.stages.{stage}.{name}"
+        for stage in range(3)
+        for name in (
+            "box_head.conv1.weight",
+            "box_head.conv2.norm.running_var",
+            "box_head.fc1.bias",
+            "box_predictor.cls_score.weight",
+            "mask_head.mask_fcn4.weight",
+            "mask_head.predictor.bias",
+        )
+    } <= set(renamed)
+    rename(renamed, to_engine=False)
+    assert list(renamed) == list(state)
+    assert all(value is state[key] for key, value in renamed.items())
+
+
+def test_a_cascade_is_no_model_of_detectron2s_own():
+    with pytest.raises(ValueError, match="cascade_maskrcnn has no names in detectron2"):
+        to_layout(
+            state_of(*CASCADE),
+            "detectron2",
+            kind="cascade_maskrcnn",
+            backbone="van_b0",
+            category_ids=(1, 2),
+        )
 
 
 def test_names_of_detectron2s_model_zoo(state):

@@ -54,10 +54,25 @@ def losses(run: Path) -> list[float]:
     return [line["loss"] for line in read_log(run / "log.jsonl") if line["kind"] == "train"]
 
 
-@pytest.mark.parametrize("project", ["quickstart.yaml", "retinanet_van_b0.yaml"])
-def test_a_run_goes_on_with_the_other_engine(make_config, tmp_path, project):
+CASCADE = (
+    "model.backbone.name=van_b0",
+    "model.box_head={convs: 1, conv_channels: 16, channels: 32, samples: 64}",
+    "model.mask_head={channels: 16, convs: 1}",
+    "train.precision=fp32",
+)
+
+
+@pytest.mark.parametrize(
+    ("project", "more"),
+    [
+        ("quickstart.yaml", ()),
+        ("retinanet_van_b0.yaml", ()),
+        ("cascade_maskrcnn_van_b2_3x.yaml", CASCADE),
+    ],
+)
+def test_a_run_goes_on_with_the_other_engine(make_config, tmp_path, project, more):
     names = ("torchvision", "detectron2")
-    configs = {name: make_config(project, f"model.engine={name}") for name in names}
+    configs = {name: make_config(project, *more, f"model.engine={name}") for name in names}
     for name, config in configs.items():
         train_run(config, tmp_path / name)
     ours, theirs = (losses(tmp_path / name) for name in names)

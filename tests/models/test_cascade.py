@@ -15,13 +15,14 @@ from van_dense.evaluation.complexity import count_macs, count_parameters
 from van_dense.models.anchors import BoxCoder, BoxMatcher
 from van_dense.models.cascade import CascadeMaskRCNN
 from van_dense.models.cascade_stage import CascadeBox, ConvBoxHead
-from van_dense.models.losses import l1_sum, smooth_l1_sum
+from van_dense.models.losses import smooth_l1_sum
 from van_dense.models.roi_heads import Regions
 from van_dense.models.sampling import Sampler
 from van_dense.structures import Batch, Instances
 
 PROJECT = Path(__file__).resolve().parents[2] / "projects" / "cascade_maskrcnn_van_b2_3x.yaml"
 SMALL = [
+    "model.engine=torchvision",
     "model.backbone.name=van_b0",
     "model.fpn.channels=16",
     "model.anchor_sizes=[16, 32, 64, 96, 128]",
@@ -225,10 +226,10 @@ def test_smooth_l1_is_quadratic_below_beta_and_l1_above() -> None:
 
 
 @torch.no_grad()
-def test_the_box_loss_of_the_proposals_is_the_one_that_is_given(model, batch, monkeypatch) -> None:
+def test_beta_is_that_of_the_box_loss_of_the_proposals(model, batch, monkeypatch) -> None:
     scored = model.rpn(model.fpn(model.backbone(model.preprocess(batch))))
     smooth = model.rpn.losses(scored, batch.targets, batch)["rpn_box"]
-    monkeypatch.setattr(model.rpn, "box_loss", l1_sum)
+    monkeypatch.setattr(model.rpn, "smooth_l1_beta", 0.0)
     assert 0 < smooth < model.rpn.losses(scored, batch.targets, batch)["rpn_box"]
 
 
@@ -253,7 +254,7 @@ def test_the_project_has_the_numbers_of_the_recipe() -> None:
 
 def test_the_counts_of_table_11() -> None:
     with torch.device("meta"):
-        model = build_model(load_config(PROJECT)).eval()
+        model = build_model(load_config(PROJECT, ["model.engine=torchvision"])).eval()
     assert count_parameters(model) == 84_068_082
     gflops = count_macs(lambda: model.flops_forward((800, 1280)), "mmcv") / 1e9
     assert gflops == pytest.approx(751.8, abs=0.05)

@@ -199,7 +199,7 @@ class CascadeMaskRCNN(Section):
     """Cascade Mask R-CNN with FPN, as in Table 11."""
 
     kind: Literal["cascade_maskrcnn"]
-    engine: Literal["torchvision"] = "torchvision"  # the only engine so far
+    engine: Engine = "auto"  # torchvision, detectron2, or auto: the second where it is installed
     backbone: Backbone  # required; its norm_mode holds for the box heads too
     fpn: FPN = FPN()  # see there
     anchor_sizes: FivePixels = (32.0, 64.0, 128.0, 256.0, 512.0)  # of P2..P6, pixels

@@ -78,7 +78,11 @@ def to_layout(
         ValueError: When the layout has no names for this model.
     """
     if kind not in KINDS:
-        raise ValueError(f"{kind} has no names in {layout}; only {' and '.join(KINDS)} do")
+        raise ValueError(
+            f"{kind} has no names in {layout}, only {' and '.join(KINDS)} do; the others are not "
+            "the networks of that name there (Detectron2's cascade has one mask head for all "
+            "stages, and boxes that do not depend on the class)"
+        )
     if layout == "torchvision":
         return to_torchvision(state, category_ids)
     return to_native(state, is_msra=backbone.endswith("_msra"))

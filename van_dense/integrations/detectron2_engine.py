@@ -1,4 +1,4 @@
-"""Detectron2 as the second engine: its Mask R-CNN and RetinaNet around our backbone and pyramid.
+"""Detectron2 as the second engine: its R-CNN and RetinaNet around our backbone and pyramid.
 
 A model is first built by our own code, with its initial weights, and then taken over: matchers,
 samplers, thresholds, anchors and weights are read off its parts. Parameters have the order and, in
@@ -14,48 +14,37 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from detectron2.layers import ShapeSpec
-from detectron2.modeling.anchor_generator import BufferList, DefaultAnchorGenerator
 from detectron2.modeling.box_regression import Box2BoxTransform
 from detectron2.modeling.meta_arch.retinanet import RetinaNetHead
-from detectron2.modeling.poolers import ROIPooler
-from detectron2.modeling.proposal_generator import StandardRPNHead
-from detectron2.modeling.roi_heads import (
-    FastRCNNConvFCHead,
-    FastRCNNOutputLayers,
-    MaskRCNNConvUpsampleHead,
-)
 from detectron2.structures import Instances as DetectronInstances
 from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from van_dense.integrations.detectron2_keys import rename
 from van_dense.integrations.detectron2_parts import (
     PaddedRCNN,
     Pyramid,
     SeededRetinaNet,
-    SeededROIHeads,
-    SeededRPN,
     Targets,
+    anchor_generator,
 )
-from van_dense.models import maskrcnn, retinanet
-from van_dense.models.anchors import Anchors, without_crowd
+from van_dense.integrations.detectron2_rcnn import second_stage, seeded_rpn
+from van_dense.models import retinanet
+from van_dense.models.anchors import without_crowd
+from van_dense.models.cascade import CascadeMaskRCNN
 from van_dense.models.dense_detector import DenseDetector
 from van_dense.models.dense_head import PRE_NMS
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.fpn import norm_layer
+from van_dense.models.maskrcnn import MaskRCNN
 from van_dense.models.postprocess import check_finite, to_predictions
-from van_dense.models.roi_heads import BOX_CODER_WEIGHTS, BOX_POOL, MASK_POOL
+from van_dense.models.roi_heads import BOX_POOL, MASK_POOL
 from van_dense.structures import Batch, Instances, Prediction, Size
 
-POOLED = ("p2", "p3", "p4", "p5")
-LOSS_NAMES = {  # Detectron2's and ours
-    "loss_rpn_cls": "rpn_class",
-    "loss_rpn_loc": "rpn_box",
-    "loss_cls": "box_class",
-    "loss_box_reg": "box_box",
-    "loss_mask": "mask",
-}
+# Detectron2's names of losses and ours.
+RPN_LOSS_NAMES = {"loss_rpn_cls": "rpn_class", "loss_rpn_loc": "rpn_box"}
+ROI_LOSS_NAMES = {"loss_cls": "box_class", "loss_box_reg": "box_box", "loss_mask": "mask"}
 DENSE_LOSS_NAMES = {"loss_cls": "class", "loss_box_reg": "box"}
 
 
@@ -65,8 +54,8 @@ def on_detectron2(model: DenseModel) -> DenseModel:
     Raises:
         ValueError: When Detectron2 has no such model.
     """
-    if isinstance(model, maskrcnn.MaskRCNN):
-        return DetectronMaskRCNN(model)
+    if isinstance(model, (MaskRCNN, CascadeMaskRCNN)):
+        return DetectronRCNN(model)
     if isinstance(model, DenseDetector) and isinstance(model.head, retinanet.RetinaNetHead):
         return DetectronRetinaNet(model)
     raise ValueError(
@@ -76,7 +65,7 @@ def on_detectron2(model: DenseModel) -> DenseModel:
 
 
 class DetectronModel(DenseModel):
-    """What both models share: modes, event storage, names of the weights.
+    """What all models share: modes, event storage, names of the weights.
 
     Args:
         model: Gives backbone, pyramid, preprocessing and head weights.
@@ -98,6 +87,14 @@ class DetectronModel(DenseModel):
         self.register_state_dict_post_hook(_to_our_names)
         self.register_load_state_dict_pre_hook(_from_our_names)
         self.load_state_dict(model.state_dict())
+
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, nn.Parameter]]:
+        """Parameters by our names, as in ``state_dict``: weight decay is a matter of the name."""
+        named: dict[str, Any] = dict(super().named_parameters(prefix, recurse, remove_duplicate))
+        rename(named, f"{prefix}." if prefix else "", to_engine=False)
+        yield from named.items()
 
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
         """Detectron2's losses by its own names."""
@@ -133,26 +130,37 @@ class DetectronModel(DenseModel):
         check_finite(outputs, batch.image_ids)
 
 
-class DetectronMaskRCNN(DetectronModel):
-    """Detectron2's GeneralizedRCNN with the numbers and weights of ``model``."""
+class DetectronRCNN(DetectronModel):
+    """Detectron2's GeneralizedRCNN with the numbers and weights of ``model``.
 
-    def __init__(self, model: maskrcnn.MaskRCNN) -> None:
+    It has one second stage, as Mask R-CNN, or several in a row, as Cascade Mask R-CNN.
+    """
+
+    def __init__(self, model: MaskRCNN | CascadeMaskRCNN) -> None:
         channels = model.rpn.head.cls_logits.in_channels
         detector = PaddedRCNN(
             backbone=Pyramid(model.backbone, model.fpn, first_level=2, channels=channels),
-            proposal_generator=_rpn(model, channels),
-            roi_heads=_roi_heads(model, channels),
+            proposal_generator=seeded_rpn(model.rpn),
+            roi_heads=second_stage(model, channels),
             pixel_mean=(0.0, 0.0, 0.0),  # our own preprocessing comes before
             pixel_std=(1.0, 1.0, 1.0),
         )
-        roi = detector.roi_heads
-        super().__init__(model, detector, [detector.proposal_generator.rpn_head, roi.box_predictor])
+        stages = _stages(detector)
+        heads = [detector.proposal_generator.rpn_head, *(stage.box_predictor for stage in stages)]
+        super().__init__(model, detector, heads)
         self.mask_threshold = model.mask_threshold
+        is_cascade = isinstance(model, CascadeMaskRCNN)
+        self._prefixes = [f"stage{n + 1}_" if is_cascade else "" for n in range(len(stages))]
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Losses rpn_class, rpn_box, box_class, box_box and mask, each with weight 1."""
+        """Losses as our own model names them: of the proposals and of every second stage."""
         losses = self._losses(batch)
-        return {ours: losses[theirs] for theirs, ours in LOSS_NAMES.items()}
+        named = {ours: losses[theirs] for theirs, ours in RPN_LOSS_NAMES.items()}
+        for stage in self._prefixes:
+            named |= {
+                stage + ours: losses[stage + theirs] for theirs, ours in ROI_LOSS_NAMES.items()
+            }
+        return named
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> list[Prediction]:
@@ -170,14 +178,16 @@ class DetectronMaskRCNN(DetectronModel):
         return to_predictions(batch, detections, masks, mask_threshold=self.mask_threshold)
 
     def flops_forward(self, size: Size) -> None:
-        """Run on one zero image with 1000 box and 100 mask regions, as mmdet's ``get_flops``."""
+        """Run on one zero image with 1000 box and 100 mask regions a stage, as ``get_flops``."""
         device = next(self.parameters()).device
         maps = list(self.detector.backbone(torch.zeros(1, 3, *size, device=device)).values())
-        channels, roi = maps[0].shape[1], self.detector.roi_heads
+        channels = maps[0].shape[1]
         self.detector.proposal_generator.rpn_head(maps)
         boxes = torch.zeros(1000, channels, BOX_POOL, BOX_POOL, device=device)
-        roi.box_predictor(roi.box_head(boxes))
-        roi.mask_head.layers(torch.zeros(100, channels, MASK_POOL, MASK_POOL, device=device))
+        masks = torch.zeros(100, channels, MASK_POOL, MASK_POOL, device=device)
+        for stage in _stages(self.detector):
+            stage.box_predictor(stage.box_head(boxes))
+            stage.mask_head.layers(masks)
 
 
 class DetectronRetinaNet(DetectronModel):
@@ -206,7 +216,7 @@ class DetectronRetinaNet(DetectronModel):
             backbone=pyramid,
             head=dense,
             head_in_features=list(shapes),
-            anchor_generator=_anchors(model.anchors),
+            anchor_generator=anchor_generator(model.anchors),
             box2box_transform=Box2BoxTransform(weights=(1.0, 1.0, 1.0, 1.0)),
             matcher=matcher.rule,
             rule=model.rule,
@@ -243,72 +253,9 @@ class DetectronRetinaNet(DetectronModel):
         self.detector.head(list(self.detector.backbone(images).values()))
 
 
-def _rpn(model: maskrcnn.MaskRCNN, channels: int) -> SeededRPN:
-    ours = model.rpn
-    train, test = ours.train_filter, ours.test_filter
-    return SeededRPN(
-        in_features=[*POOLED, "p6"],
-        head=StandardRPNHead(in_channels=channels, num_anchors=ours.anchors.num_per_cell),
-        anchor_generator=_anchors(ours.anchors),
-        matcher=ours.matcher,
-        sampler=ours.sampler,
-        box2box_transform=Box2BoxTransform(weights=(1.0, 1.0, 1.0, 1.0)),
-        pre_nms_topk=(train.pre_nms, test.pre_nms),
-        post_nms_topk=(train.post_nms, test.post_nms),
-        nms_thresh=test.nms_iou,
-    )
-
-
-def _roi_heads(model: maskrcnn.MaskRCNN, channels: int) -> SeededROIHeads:
-    box, mask = model.box, model.mask
-    hidden = box.class_logits.in_features
-    inner = mask.predictor.conv5_mask.out_channels
-    return SeededROIHeads(
-        num_classes=box.num_classes,
-        matcher=box.matcher,
-        sampler=box.sampler,
-        box_in_features=list(POOLED),
-        box_pooler=_pooler(BOX_POOL),
-        box_head=FastRCNNConvFCHead(
-            ShapeSpec(channels=channels, height=BOX_POOL, width=BOX_POOL),
-            conv_dims=[],
-            fc_dims=[hidden, hidden],
-        ),
-        box_predictor=FastRCNNOutputLayers(
-            ShapeSpec(channels=hidden),
-            box2box_transform=Box2BoxTransform(weights=BOX_CODER_WEIGHTS),
-            num_classes=box.num_classes,
-            test_score_thresh=box.rule.score_threshold,
-            test_nms_thresh=box.rule.nms_iou,
-            test_topk_per_image=box.rule.max_detections,
-        ),
-        mask_in_features=list(POOLED),
-        mask_pooler=_pooler(MASK_POOL),
-        mask_head=MaskRCNNConvUpsampleHead(
-            ShapeSpec(channels=channels, height=MASK_POOL, width=MASK_POOL),
-            num_classes=box.num_classes,
-            conv_dims=[inner] * (len(mask.head) + 1),
-        ),
-    )
-
-
-def _pooler(output: int) -> ROIPooler:
-    return ROIPooler(
-        output_size=output,
-        scales=[1 / 4, 1 / 8, 1 / 16, 1 / 32],
-        sampling_ratio=0,
-        pooler_type="ROIAlignV2",
-    )
-
-
-def _anchors(ours: Anchors) -> DefaultAnchorGenerator:
-    """Detectron2's grid of our anchors of a cell, in our order."""
-    generator = DefaultAnchorGenerator(
-        sizes=[[1.0]], aspect_ratios=[[1.0]], strides=list(ours.strides), offset=0.0
-    )
-    cells = [getattr(ours, f"cell_{level}").clone() for level in range(len(ours.strides))]
-    generator.cell_anchors = BufferList(cells)
-    return generator
+def _stages(detector: PaddedRCNN) -> list[Any]:
+    """Detectron2's second stage, or those of a cascade in order."""
+    return list(getattr(detector.roi_heads, "stages", [detector.roi_heads]))
 
 
 def _tower_norm(tower: nn.Sequential) -> Any:
@@ -321,10 +268,11 @@ def _tower_norm(tower: nn.Sequential) -> Any:
 def _mode(detector: nn.Module, *, training: bool) -> Iterator[None]:
     """Switch what Detectron2 returns, for a while.
 
-    Backbone and pyramid are not among its modules, so their norms and drop path keep their mode;
-    Detectron2's own heads hold nothing that depends on it.
+    Backbone and pyramid are not among its modules, so their norms and drop path keep their mode,
+    as the norms of a cascade's heads do.
     """
-    before = [(module, module.training) for module in detector.modules()]
+    switched = (module for module in detector.modules() if not isinstance(module, _BatchNorm))
+    before = [(module, module.training) for module in switched]
     for module, _ in before:
         module.training = training
     try:

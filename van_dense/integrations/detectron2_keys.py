@@ -16,7 +16,7 @@ from collections.abc import MutableMapping, Sequence
 
 from torch import Tensor
 
-Rule = tuple[str, str]  # (ours, theirs): literal text around numbers, which are written {n}
+Rule = tuple[str, str]  # how a name begins: (ours, theirs)
 
 ENGINE: tuple[Rule, ...] = (
     # Mask R-CNN
@@ -33,6 +33,13 @@ ENGINE: tuple[Rule, ...] = (
     ("head.class_logits.", "detector.head.cls_score."),
     ("head.box_deltas.", "detector.head.bbox_pred."),
 )
+# A stage of Cascade Mask R-CNN below its own prefix; the other names are those of Mask R-CNN.
+STAGE: tuple[Rule, ...] = (("box.head.fc.", "detector.roi_heads.box_head.fc1."),)
+_ROI = "detector.roi_heads."
+_STAGE = re.compile(r"stages\.(\d+)\.")
+_ROI_STAGE = re.compile(re.escape(_ROI) + r"stages\.(\d+)\.")
+_BOX_CONV = re.compile(r"box\.head\.convs\.(\d+)\.(conv|bn)\.")
+_BOX_FCN = re.compile(r"detector\.roi_heads\.box_head\.conv(\d+)\.(norm\.)?")
 _MASK_CONV = re.compile(r"mask\.head\.(\d+)\.0\.")
 _MASK_FCN = re.compile(r"detector\.roi_heads\.mask_head\.mask_fcn(\d+)\.")
 _TOWER = re.compile(r"head\.(class|box)_tower\.(\d+)\.([01])\.")
@@ -57,29 +64,49 @@ def to_engine_key(key: str, *, stride: int = 2) -> str:
         key: Ours.
         stride: See ``tower_stride``.
     """
-    for ours, theirs in ENGINE:
-        if key.startswith(ours):
-            return theirs + key[len(ours) :]
-    if match := _MASK_CONV.match(key):
-        return f"detector.roi_heads.mask_head.mask_fcn{int(match[1]) + 1}.{key[match.end() :]}"
+    if match := _STAGE.match(key):
+        inner = _to_engine_head(key[match.end() :], (*STAGE, *ENGINE))
+        return f"{_ROI}stages.{match[1]}.{inner.removeprefix(_ROI)}"
     if match := _TOWER.match(key):
         name = {"class": "cls", "box": "bbox"}[match[1]]
         number = int(match[2]) * stride + int(match[3])
         return f"detector.head.{name}_subnet.{number}.{key[match.end() :]}"
+    return _to_engine_head(key, ENGINE)
+
+
+def _to_engine_head(key: str, rules: Sequence[Rule]) -> str:
+    for ours, theirs in rules:
+        if key.startswith(ours):
+            return theirs + key[len(ours) :]
+    if match := _BOX_CONV.match(key):
+        norm = {"conv": "", "bn": "norm."}[match[2]]
+        return f"{_ROI}box_head.conv{int(match[1]) + 1}.{norm}{key[match.end() :]}"
+    if match := _MASK_CONV.match(key):
+        return f"{_ROI}mask_head.mask_fcn{int(match[1]) + 1}.{key[match.end() :]}"
     return key
 
 
 def from_engine_key(key: str, *, stride: int = 2) -> str:
     """Inverse of ``to_engine_key``."""
-    for ours, theirs in ENGINE:
-        if key.startswith(theirs):
-            return ours + key[len(theirs) :]
-    if match := _MASK_FCN.match(key):
-        return f"mask.head.{int(match[1]) - 1}.0.{key[match.end() :]}"
+    if match := _ROI_STAGE.match(key):
+        inner = _from_engine_head(_ROI + key[match.end() :], (*STAGE, *ENGINE))
+        return f"stages.{match[1]}.{inner}"
     if match := _SUBNET.match(key):
         name = {"cls": "class", "bbox": "box"}[match[1]]
         step, layer = divmod(int(match[2]), stride)
         return f"head.{name}_tower.{step}.{layer}.{key[match.end() :]}"
+    return _from_engine_head(key, ENGINE)
+
+
+def _from_engine_head(key: str, rules: Sequence[Rule]) -> str:
+    for ours, theirs in rules:
+        if key.startswith(theirs):
+            return ours + key[len(theirs) :]
+    if match := _BOX_FCN.match(key):
+        layer = "bn" if match[2] else "conv"
+        return f"box.head.convs.{int(match[1]) - 1}.{layer}.{key[match.end() :]}"
+    if match := _MASK_FCN.match(key):
+        return f"mask.head.{int(match[1]) - 1}.0.{key[match.end() :]}"
     return key
 
 

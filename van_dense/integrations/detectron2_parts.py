@@ -15,16 +15,17 @@ from typing import Any, cast
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone, GeneralizedRCNN, RetinaNet, StandardROIHeads
+from detectron2.modeling.anchor_generator import BufferList, DefaultAnchorGenerator
 from detectron2.modeling.proposal_generator import RPN
 from detectron2.modeling.proposal_generator.proposal_utils import find_top_rpn_proposals
 from detectron2.structures import Boxes, ImageList
 from detectron2.structures import Instances as DetectronInstances
 from torch import Tensor, nn
 
-from van_dense.models.anchors import BoxMatcher, match_anchors, match_boxes
+from van_dense.models.anchors import Anchors, BoxMatcher, match_anchors
 from van_dense.models.losses import synced_count
 from van_dense.models.postprocess import DetectionFilter
-from van_dense.models.roi_heads import crop_masks
+from van_dense.models.roi_heads import crop_masks, sample_regions
 from van_dense.models.sampling import Sampler
 from van_dense.structures import Instances, Size
 
@@ -108,20 +109,8 @@ class Pyramid(Backbone):
 class SeededRPN(RPN):
     """Proposals whose anchors are matched and drawn as by our own RPN.
 
-    Args:
-        matcher: Which anchors are foreground.
-        sampler: How many of them enter the loss.
-        arguments: Of Detectron2's RPN.
+    Built as Detectron2's, with a BoxMatcher of ours as ``anchor_matcher``.
     """
-
-    def __init__(self, *, matcher: BoxMatcher, sampler: Sampler, **arguments: Any) -> None:
-        super().__init__(
-            anchor_matcher=matcher,
-            batch_size_per_image=sampler.num,
-            positive_fraction=sampler.positive_share,
-            **arguments,
-        )
-        self.sampler = sampler
 
     @torch.no_grad()
     def label_and_sample_anchors(
@@ -129,13 +118,14 @@ class SeededRPN(RPN):
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Labels (A,) of each image, 1, 0 or -1 for "not drawn", and boxes (A, 4) to regress."""
         candidates = Boxes.cat(anchors).tensor
+        sampler = Sampler(self.batch_size_per_image, self.positive_fraction)
         labels, boxes = [], []
         for target in gt_instances:
             matched = match_anchors(
                 self.anchor_matcher, target.ours, candidates, size=target.image_size
             )
             kind = (matched >= 0).long() - (matched == BoxMatcher.BETWEEN_THRESHOLDS).long()
-            positive, negative = self.sampler(kind, target.seed)
+            positive, negative = sampler(kind, target.seed)
             label = torch.full_like(kind, -1)
             label[positive], label[negative] = 1, 0
             labels.append(label)
@@ -180,45 +170,36 @@ class SeededRPN(RPN):
 class SeededROIHeads(StandardROIHeads):
     """Second stage whose regions are matched and drawn as by our own box branch.
 
-    Args:
-        matcher: Which proposals are foreground.
-        sampler: How many of them enter the loss.
-        arguments: Of Detectron2's StandardROIHeads.
+    Built as Detectron2's, with a BoxMatcher of ours as ``proposal_matcher``.
     """
-
-    def __init__(self, *, matcher: BoxMatcher, sampler: Sampler, **arguments: Any) -> None:
-        super().__init__(
-            proposal_matcher=matcher,
-            batch_size_per_image=sampler.num,
-            positive_fraction=sampler.positive_share,
-            **arguments,
-        )
-        self.sampler = sampler
 
     @torch.no_grad()
     def label_and_sample_proposals(
         self, proposals: list[DetectronInstances], targets: list[Targets]
     ) -> list[DetectronInstances]:
-        """Regions of each image with the fields that Detectron2's losses read."""
-        sampled = []
-        for proposal, target in zip(proposals, targets, strict=True):
-            candidates = torch.cat([proposal.proposal_boxes.tensor, target.ours.boxes])
-            matched = match_boxes(self.proposal_matcher, target.ours, candidates)
-            foreground = matched >= 0
-            labels = torch.full_like(matched, self.num_classes)
-            labels[foreground] = target.ours.labels[matched[foreground]]
-            chosen = torch.cat(self.sampler(foreground.long(), target.seed))
-            matched = matched[chosen]
-            sampled.append(
-                DetectronInstances(
-                    target.image_size,
-                    proposal_boxes=Boxes(candidates[chosen]),
-                    gt_classes=labels[chosen],
-                    gt_boxes=Boxes(_boxes_of(target.ours, matched)),
-                    gt_masks=TargetMasks(target.ours, matched),
-                )
+        """Regions of each image with the fields that Detectron2's losses read.
+
+        The field ``is_target``, of ours, marks ground-truth boxes among them.
+        """
+        sampled = sample_regions(
+            [proposal.proposal_boxes.tensor for proposal in proposals],
+            [target.ours for target in targets],
+            matcher=self.proposal_matcher,
+            sampler=Sampler(self.batch_size_per_image, self.positive_fraction),
+            num_classes=self.num_classes,
+            seeds=[target.seed for target in targets],
+        )
+        return [
+            DetectronInstances(
+                target.image_size,
+                proposal_boxes=Boxes(regions.boxes),
+                gt_classes=regions.labels,
+                gt_boxes=Boxes(_boxes_of(target.ours, regions.matched)),
+                gt_masks=TargetMasks(target.ours, regions.matched),
+                is_target=regions.is_target,
             )
-        return sampled
+            for regions, target in zip(sampled, targets, strict=True)
+        ]
 
     def forward(self, *arguments: Any, **named: Any) -> tuple[list[DetectronInstances], Losses]:
         """Detectron2's; losses are divided by the mean counts over all processes."""
@@ -311,6 +292,16 @@ class PaddedRCNN(GeneralizedRCNN):
     def preprocess_image(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
         """Join the images again."""
         return image_list(batched_inputs)
+
+
+def anchor_generator(ours: Anchors) -> DefaultAnchorGenerator:
+    """Detectron2's grid of our anchors of a cell, in our order."""
+    generator = DefaultAnchorGenerator(
+        sizes=[[1.0]], aspect_ratios=[[1.0]], strides=list(ours.strides), offset=0.0
+    )
+    cells = [getattr(ours, f"cell_{level}").clone() for level in range(len(ours.strides))]
+    generator.cell_anchors = BufferList(cells)
+    return generator
 
 
 def image_list(inputs: list[dict[str, Any]]) -> ImageList:

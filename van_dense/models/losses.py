@@ -53,5 +53,5 @@ def l1_sum(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def smooth_l1_sum(prediction: Tensor, target: Tensor, *, beta: float) -> Tensor:
-    """Summed smooth L1 in float32: quadratic below ``beta`` > 0 (Girshick, "Fast R-CNN", eq. 3)."""
+    """Summed smooth L1 in float32: quadratic below ``beta`` (Girshick, "Fast R-CNN", eq. 3)."""
     return F.smooth_l1_loss(prediction.float(), target, reduction="sum", beta=beta)

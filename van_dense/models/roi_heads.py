@@ -67,6 +67,39 @@ def pool(
     return torch.cat(pooled)[torch.cat(here).argsort()]
 
 
+@torch.no_grad()
+def sample_regions(
+    proposals: Sequence[Tensor],
+    targets: Sequence[Instances],
+    *,
+    matcher: BoxMatcher,
+    sampler: Sampler,
+    num_classes: int,
+    seeds: Sequence[int | None],
+) -> list[Regions]:
+    """Draw the training regions of each image; ground-truth boxes are proposals too.
+
+    Args:
+        proposals: (P, 4) of each image.
+        targets: Without crowds.
+        matcher: Which proposals are foreground.
+        sampler: How many of them are drawn.
+        num_classes: C, the label of background.
+        seeds: Of the draws, one for each image.
+    """
+    regions = []
+    for boxes, target, seed in zip(proposals, targets, seeds, strict=True):
+        candidates = torch.cat([boxes, target.boxes])
+        matched = match_boxes(matcher, target, candidates)
+        foreground = matched >= 0
+        labels = torch.full_like(matched, num_classes)
+        labels[foreground] = target.labels[matched[foreground]]
+        chosen = torch.cat(sampler(foreground.long(), seed))
+        is_target = chosen >= len(boxes)
+        regions.append(Regions(candidates[chosen], labels[chosen], matched[chosen], is_target))
+    return regions
+
+
 class RegionBranch(nn.Module):
     """A branch that is trained on regions of its own choice.
 
@@ -82,7 +115,6 @@ class RegionBranch(nn.Module):
         self.matcher = matcher
         self.sampler = sampler
 
-    @torch.no_grad()
     def sample(
         self,
         proposals: Sequence[Tensor],
@@ -90,24 +122,15 @@ class RegionBranch(nn.Module):
         *,
         seeds: Sequence[int | None],
     ) -> list[Regions]:
-        """Draw the training regions of each image; ground-truth boxes are proposals too.
-
-        Args:
-            proposals: (P, 4) of each image.
-            targets: Without crowds.
-            seeds: Of the draws, one for each image.
-        """
-        regions = []
-        for boxes, target, seed in zip(proposals, targets, seeds, strict=True):
-            candidates = torch.cat([boxes, target.boxes])
-            matched = match_boxes(self.matcher, target, candidates)
-            foreground = matched >= 0
-            labels = torch.full_like(matched, self.num_classes)
-            labels[foreground] = target.labels[matched[foreground]]
-            chosen = torch.cat(self.sampler(foreground.long(), seed))
-            is_target = chosen >= len(boxes)
-            regions.append(Regions(candidates[chosen], labels[chosen], matched[chosen], is_target))
-        return regions
+        """Draw the training regions of each image, see ``sample_regions``."""
+        return sample_regions(
+            proposals,
+            targets,
+            matcher=self.matcher,
+            sampler=self.sampler,
+            num_classes=self.num_classes,
+            seeds=seeds,
+        )
 
 
 class BoxBranch(RegionBranch):

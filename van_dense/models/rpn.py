@@ -6,7 +6,7 @@ Legend: B images, A anchors over all levels, boxes xyxy pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +16,7 @@ from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from van_dense.models.anchors import Anchors, BoxCoder, BoxMatcher, match_anchors
-from van_dense.models.losses import l1_sum, synced_count
+from van_dense.models.losses import smooth_l1_sum, synced_count
 from van_dense.models.sampling import Sampler
 from van_dense.structures import Batch, Instances, Size
 
@@ -56,8 +56,8 @@ class RPN(nn.Module):
         matcher: Which anchors are foreground.
         sampler: How many of them enter the loss.
         filters: Which proposals survive.
-        box_loss: Summed loss of deltas (P, 4) against the wanted ones: L1 in mmdet's Mask R-CNN,
-            smooth L1 in its Cascade Mask R-CNN.
+        smooth_l1_beta: The loss of the deltas is quadratic below: 0, which is L1, in mmdet's Mask
+            R-CNN, 1/9 in its Cascade Mask R-CNN.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class RPN(nn.Module):
         matcher: BoxMatcher,
         sampler: Sampler,
         filters: ProposalFilters,
-        box_loss: Callable[[Tensor, Tensor], Tensor] = l1_sum,
+        smooth_l1_beta: float = 0.0,
     ) -> None:
         super().__init__()
         self.anchors = anchors
@@ -77,7 +77,7 @@ class RPN(nn.Module):
         self.sampler = sampler
         self.train_filter = filters.train
         self.test_filter = filters.test
-        self.box_loss = box_loss
+        self.smooth_l1_beta = smooth_l1_beta
         self.coder = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
 
     def forward(self, features: Sequence[Tensor]) -> RPNOutput:
@@ -111,7 +111,9 @@ class RPN(nn.Module):
             positive, negative = self.sampler(kind, batch.seeds[image])
             sampled = torch.cat([positive, negative])
             wanted = self.coder.encode_single(target.boxes[matched[positive]], anchors[positive])
-            box_loss = box_loss + self.box_loss(deltas[image, positive], wanted)
+            box_loss = box_loss + smooth_l1_sum(
+                deltas[image, positive], wanted, beta=self.smooth_l1_beta
+            )
             class_loss = class_loss + F.binary_cross_entropy_with_logits(
                 objectness[image, sampled], kind[sampled].float(), reduction="sum"
             )

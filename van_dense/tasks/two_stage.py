@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from van_dense.backbones.build import sync_norms
 from van_dense.config import detection as schema
 from van_dense.models import cascade, maskrcnn
 from van_dense.models.anchors import Anchors, BoxCoder, BoxMatcher
 from van_dense.models.cascade_stage import CascadeBox, CascadeStage, ConvBoxHead
 from van_dense.models.fpn import FPN
-from van_dense.models.losses import l1_sum, smooth_l1_sum
 from van_dense.models.postprocess import DetectionFilter
 from van_dense.models.roi_heads import BoxBranch, MaskBranch
 from van_dense.models.rpn import RPN, ProposalFilter, ProposalFilters
@@ -93,7 +90,7 @@ def _rpn(config: schema.MaskRCNN | schema.CascadeMaskRCNN) -> RPN:
             train=ProposalFilter(rpn.train_pre_nms, rpn.train_post_nms, rpn.nms_iou),
             test=ProposalFilter(rpn.test_pre_nms, rpn.test_post_nms, rpn.nms_iou),
         ),
-        box_loss=partial(smooth_l1_sum, beta=rpn.smooth_l1_beta) if rpn.smooth_l1_beta else l1_sum,
+        smooth_l1_beta=rpn.smooth_l1_beta,
     )
 
 
