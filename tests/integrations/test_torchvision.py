@@ -20,6 +20,10 @@ PROJECTS = Path(__file__).resolve().parents[2] / "projects"
 SIZE = (256, 384)  # multiples of 128, where torchvision's strides are right on every level
 
 
+def maskrcnn() -> nn.Module:
+    return detection.maskrcnn_resnet50_fpn(weights=None, weights_backbone=None)
+
+
 def retinanet() -> nn.Module:
     return detection.retinanet_resnet50_fpn(weights=None, weights_backbone=None)
 
@@ -29,6 +33,7 @@ def retinanet_v2() -> nn.Module:
 
 
 MODELS = {
+    "maskrcnn": (maskrcnn, []),
     "retinanet": (retinanet, []),
     "retinanet_v2": (retinanet_v2, ["model.extra_levels=c5_relu", "model.head.norm=group"]),
 }
@@ -105,6 +110,23 @@ def test_a_published_model_finds_the_same_objects_here(published, image, tmp_pat
     b = Instances(boxes=b["boxes"], labels=labels, scores=b["scores"])
     assert_same_detections(a, b)
     assert_same_detections(b, a)
+
+
+@pytest.mark.parametrize("published", ["maskrcnn"], indirect=True)
+def test_masks_of_the_same_objects_have_the_same_probabilities(published, image, tmp_path):
+    """Before they are pasted, which torchvision does with boxes of whole pixels."""
+    theirs, path, project, overrides = published
+    import_weights(str(path), tmp_path / "ours.pt", project, overrides)
+    ours = van_dense.load(tmp_path / "ours.pt").model
+    logits = []
+    for module in (ours.mask.predictor, theirs.roi_heads.mask_predictor):
+        module.register_forward_hook(lambda _, __, output: logits.append(output))
+    rgb = torch.from_numpy(image).permute(2, 0, 1)
+    with torch.no_grad():
+        ours.predict(Batch(rgb[None], [SIZE], [SIZE], [1]))
+        theirs([rgb / 255])
+    assert len(logits[0]) > 20
+    torch.testing.assert_close(logits[0], logits[1][:, coco_ids()], atol=1e-4, rtol=0)
 
 
 def test_what_is_written_for_torchvision_is_what_was_read(published, image, tmp_path):

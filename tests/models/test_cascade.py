@@ -16,7 +16,7 @@ from van_dense.models.anchors import BoxCoder, BoxMatcher
 from van_dense.models.cascade import CascadeMaskRCNN
 from van_dense.models.cascade_stage import CascadeBox, ConvBoxHead
 from van_dense.models.losses import smooth_l1_sum
-from van_dense.models.roi_heads import Regions
+from van_dense.models.roi_heads import RegionFeatures, Regions
 from van_dense.models.sampling import Sampler
 from van_dense.structures import Batch, Instances
 
@@ -160,7 +160,7 @@ def test_detections_have_mean_probabilities_and_the_boxes_of_the_last_stage(
         outputs.append((logits, deltas))
         monkeypatch.setattr(model.stages[stage].box, "forward", lambda _, o=(logits, deltas): o)
     monkeypatch.setattr(model, "rule", replace(model.rule, score_threshold=0.4))
-    features = [torch.zeros(1, 16, 16 // 2**i, 16 // 2**i) for i in range(4)]
+    features = RegionFeatures([torch.zeros(1, 16, 16 // 2**i, 16 // 2**i) for i in range(4)])
     (found,) = model._detect(features, [torch.tensor([[10.0, 10, 30, 30]])], batch)
     mean = torch.stack([logits.softmax(1)[0, 5] for logits, _ in outputs]).mean()
     assert found.labels.tolist() == [5]
@@ -172,7 +172,7 @@ def test_detections_have_mean_probabilities_and_the_boxes_of_the_last_stage(
 
 @torch.no_grad()
 def test_masks_are_the_mean_over_stages_for_the_detected_class(model) -> None:
-    features = [torch.rand(1, 16, 16 // 2**i, 16 // 2**i) for i in range(4)]
+    features = RegionFeatures([torch.rand(1, 16, 16 // 2**i, 16 // 2**i) for i in range(4)])
     found = Instances(torch.tensor([[4.0, 4, 60, 60]]), torch.tensor([9]), scores=torch.ones(1))
     (mask,) = model._mask_probabilities(features, [found])
     each = [stage.mask.probabilities(features, [found])[0] for stage in model.stages]

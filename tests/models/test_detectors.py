@@ -16,6 +16,7 @@ from van_dense.api import build_model
 from van_dense.config import load_config
 from van_dense.models.dense_detector import Cells, DenseDetector
 from van_dense.models.maskrcnn import MaskRCNN
+from van_dense.models.roi_heads import RegionFeatures
 from van_dense.structures import Batch, Instances
 
 PROJECTS = Path(__file__).resolve().parents[2] / "projects"
@@ -146,8 +147,8 @@ def test_the_losses_of_the_second_stage(mask_rcnn, batch):
             bitmap = target.masks[match][None, None].float()
             cut = roi_align(bitmap, torch.cat([torch.zeros(1), box])[None], 28, 1.0, 0, True)
             mask_loss += F.binary_cross_entropy_with_logits(mask, (cut[0, 0] >= 0.5).float())
-    box_losses = model.box.losses(features, regions, batch.targets)
-    mask_losses = model.mask.losses(features, regions, batch.targets)
+    box_losses = model.box.losses(RegionFeatures(features), regions, batch.targets)
+    mask_losses = model.mask.losses(RegionFeatures(features), regions, batch.targets)
     assert foreground >= 4 and total > foreground
     assert box_losses["box_class"].item() == pytest.approx(float(class_loss) / total, rel=1e-4)
     assert box_losses["box_box"].item() == pytest.approx(float(box_loss) / total, rel=1e-4)
@@ -209,7 +210,7 @@ def test_masks_are_those_of_the_detected_class(mask_rcnn):
     boxes = torch.tensor([[4.0, 4, 60, 60]])
     found = Instances(boxes, torch.tensor([9]), scores=torch.ones(1))
     with torch.no_grad():
-        mask = mask_rcnn.mask.probabilities(features, [found])[0]
+        mask = mask_rcnn.mask.probabilities(RegionFeatures(features), [found])[0]
         roi = torch.cat([torch.zeros(1), boxes[0]])[None]
         expected = mask_rcnn.mask(roi_align(features[0], roi, 14, 0.25, 0, True))[0, 9].sigmoid()
     assert torch.allclose(mask[0], expected, atol=1e-5)

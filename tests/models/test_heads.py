@@ -6,7 +6,7 @@ from torchvision.ops import roi_align
 
 from van_dense.models.fpn import FPN, norm_layer
 from van_dense.models.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
-from van_dense.models.roi_heads import crop_masks, pool
+from van_dense.models.roi_heads import RoIAlign, crop_masks
 from van_dense.structures import Batch, Instances
 
 
@@ -61,7 +61,7 @@ def test_regions_are_pooled_from_the_level_of_their_size():
         torch.tensor([[0.0, 0, 40, 50]]),
         torch.tensor([[10.0, 10, 240, 240], [0, 0, 120, 120]]),
     ]
-    pooled = pool(features, boxes, output=7)
+    pooled = RoIAlign()(features, boxes, output=7)
     for row, level, image, box in (
         (0, 0, 0, boxes[0][0]),
         (1, 2, 1, boxes[1][0]),
@@ -74,7 +74,7 @@ def test_regions_are_pooled_from_the_level_of_their_size():
 
 def test_pooling_no_region_keeps_the_shape():
     features = [torch.rand(1, 4, 8, 8)] * 4
-    assert pool(features, [torch.zeros(0, 4)], output=7).shape == (0, 4, 7, 7)
+    assert RoIAlign()(features, [torch.zeros(0, 4)], output=7).shape == (0, 4, 7, 7)
 
 
 def make_target(num: int) -> Instances:

@@ -18,7 +18,7 @@ from van_dense.api import build_model
 from van_dense.config import load_config
 from van_dense.evaluation.complexity import count_macs, count_parameters
 from van_dense.models.dynamic_head import DynamicConv, DynamicHead
-from van_dense.models.roi_heads import pool
+from van_dense.models.roi_heads import RoIAlign
 from van_dense.models.set_loss import SetLoss
 from van_dense.models.sparsercnn import LearnedProposals, SparseRCNN
 from van_dense.structures import Batch, Instances
@@ -184,8 +184,8 @@ def test_regions_are_sampled_twice_in_each_cell_and_direction():
     boxes = torch.tensor([[3.0, 5, 100, 90]])
     roi = torch.cat([torch.zeros(1, 1), boxes], dim=1)
     expected = roi_align(features[0], roi, 7, 0.25, 2, aligned=True)
-    assert torch.allclose(pool(features, [boxes], output=7, samples=2), expected)
-    assert not torch.allclose(pool(features, [boxes], output=7), expected, atol=1e-4)
+    assert torch.allclose(RoIAlign(samples=2)(features, [boxes], output=7), expected)
+    assert not torch.allclose(RoIAlign()(features, [boxes], output=7), expected, atol=1e-4)
 
 
 def test_each_proposal_filters_its_region_with_its_own_matrices():

@@ -153,6 +153,13 @@ class Detector(Section):
         return f"{self.kind}, engine {self.engine}"
 
 
+class RoIAlign(Section):
+    """How regions are cut out of the pyramid; others than mmdet's and Detectron2's for weights."""
+
+    aligned: bool = True  # pixels have their centres at half coordinates; torchvision: false
+    samples: Annotated[int, Field(ge=0)] = 0  # of a cell, each axis; 0 = pixels; torchvision: 2
+
+
 class MaskRCNN(Detector):
     """Mask R-CNN with FPN, as in Table 10."""
 
@@ -161,7 +168,9 @@ class MaskRCNN(Detector):
     backbone: Backbone  # required
     fpn: FPN = FPN()  # see there
     anchor_sizes: FivePixels = (32.0, 64.0, 128.0, 256.0, 512.0)  # of P2..P6, pixels
+    round_anchors: bool = False  # to whole pixels; for weights of torchvision
     rpn: RPN = RPN()  # see there
+    roi_align: RoIAlign = RoIAlign()  # see there
     box_head: BoxHead = BoxHead()  # see there
     mask_head: MaskHead = MaskHead()  # see there
 

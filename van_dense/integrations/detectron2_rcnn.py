@@ -29,7 +29,7 @@ from van_dense.models.cascade_stage import CascadeBox, CascadeStage
 from van_dense.models.conv import ConvBN
 from van_dense.models.maskrcnn import MaskRCNN
 from van_dense.models.postprocess import DetectionFilter
-from van_dense.models.roi_heads import BOX_POOL, MASK_POOL, BoxBranch, MaskBranch
+from van_dense.models.roi_heads import BOX_POOL, MASK_POOL, BoxBranch, MaskBranch, RoIAlign
 from van_dense.models.rpn import RPN
 
 POOLED = ("p2", "p3", "p4", "p5")
@@ -58,15 +58,15 @@ def seeded_rpn(ours: RPN) -> SeededRPN:
 def second_stage(model: MaskRCNN | CascadeMaskRCNN, channels: int) -> SeededROIHeads | CascadeHeads:
     """Box and mask heads of one network with ``model``, whose pyramid has ``channels``."""
     if isinstance(model, MaskRCNN):
-        return _roi_heads(model.box, model.mask, channels)
+        return _roi_heads(model, channels)
     stages = cast("list[CascadeStage]", list(model.stages))
     return CascadeHeads([_cascade_stage(stage, model.rule, channels) for stage in stages])
 
 
-def _roi_heads(box: BoxBranch, mask: MaskBranch, channels: int) -> SeededROIHeads:
-    hidden = box.class_logits.in_features
+def _roi_heads(model: MaskRCNN, channels: int) -> SeededROIHeads:
+    box, hidden = model.box, model.box.class_logits.in_features
     return SeededROIHeads(
-        **_regions(box),
+        **_regions(box, model.roi_align),
         box_head=FastRCNNConvFCHead(
             _pooled(channels, BOX_POOL), conv_dims=[], fc_dims=[hidden, hidden]
         ),
@@ -76,7 +76,7 @@ def _roi_heads(box: BoxBranch, mask: MaskBranch, channels: int) -> SeededROIHead
             num_classes=box.num_classes,
             **_thresholds(box.rule),
         ),
-        mask_head=_mask_head(mask, channels, loss_weight=1.0),
+        mask_head=_mask_head(model.mask, channels, loss_weight=1.0),
     )
 
 
@@ -84,7 +84,7 @@ def _cascade_stage(stage: CascadeStage, rule: DetectionFilter, channels: int) ->
     box, weight = stage.box, stage.loss_weight
     convs = cast("list[ConvBN]", list(box.head.convs))
     return CascadeStageHeads(
-        **_regions(box),
+        **_regions(box, RoIAlign()),
         box_head=FastRCNNConvFCHead(
             _pooled(channels, BOX_POOL),
             conv_dims=[conv.conv.out_channels for conv in convs],
@@ -103,7 +103,7 @@ def _cascade_stage(stage: CascadeStage, rule: DetectionFilter, channels: int) ->
     )
 
 
-def _regions(box: BoxBranch | CascadeBox) -> dict[str, Any]:
+def _regions(box: BoxBranch | CascadeBox, align: RoIAlign) -> dict[str, Any]:
     """Arguments of a second stage: how its regions are drawn and pooled."""
     return {
         "num_classes": box.num_classes,
@@ -111,9 +111,9 @@ def _regions(box: BoxBranch | CascadeBox) -> dict[str, Any]:
         "batch_size_per_image": box.sampler.num,
         "positive_fraction": box.sampler.positive_share,
         "box_in_features": list(POOLED),
-        "box_pooler": _pooler(BOX_POOL),
+        "box_pooler": _pooler(align, BOX_POOL),
         "mask_in_features": list(POOLED),
-        "mask_pooler": _pooler(MASK_POOL),
+        "mask_pooler": _pooler(align, MASK_POOL),
     }
 
 
@@ -138,10 +138,10 @@ def _pooled(channels: int, side: int) -> ShapeSpec:
     return ShapeSpec(channels=channels, height=side, width=side)
 
 
-def _pooler(output: int) -> ROIPooler:
+def _pooler(align: RoIAlign, output: int) -> ROIPooler:
     return ROIPooler(
         output_size=output,
         scales=[1 / 4, 1 / 8, 1 / 16, 1 / 32],
-        sampling_ratio=0,
-        pooler_type="ROIAlignV2",
+        sampling_ratio=align.samples,
+        pooler_type="ROIAlignV2" if align.aligned else "ROIAlign",
     )

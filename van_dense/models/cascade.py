@@ -20,7 +20,7 @@ from van_dense.models.dense_model import DenseModel
 from van_dense.models.fpn import FPN
 from van_dense.models.postprocess import DetectionFilter, check_finite, to_predictions
 from van_dense.models.preprocess import Preprocess
-from van_dense.models.roi_heads import BOX_POOL, MASK_POOL, pool
+from van_dense.models.roi_heads import BOX_POOL, MASK_POOL, RegionFeatures
 from van_dense.models.rpn import RPN
 from van_dense.structures import Batch, Instances, Prediction, Size
 
@@ -62,8 +62,8 @@ class CascadeMaskRCNN(DenseModel):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Losses rpn_class, rpn_box and, for each stage, stage1_box_class, _box_box and _mask."""
         targets = without_crowd(batch.targets)
-        features = self.fpn(self.backbone(self.preprocess(batch)))
-        scored = self.rpn(features)
+        maps = self.fpn(self.backbone(self.preprocess(batch)))
+        scored, features = self.rpn(maps), RegionFeatures(maps)
         proposals = self.rpn.proposals(scored, batch.sizes, self.rpn.train_filter)
         return {
             **self.rpn.losses(scored, targets, batch),
@@ -72,7 +72,7 @@ class CascadeMaskRCNN(DenseModel):
 
     def _stage_losses(
         self,
-        features: Sequence[Tensor],
+        features: RegionFeatures,
         proposals: list[Tensor],
         *,
         targets: Sequence[Instances],
@@ -81,7 +81,7 @@ class CascadeMaskRCNN(DenseModel):
         losses: dict[str, Tensor] = {}
         for number, stage in enumerate(self._stages(), start=1):
             regions = stage.box.sample(proposals, targets, seeds=batch.seeds)
-            pooled = pool(features, [r.boxes for r in regions], output=BOX_POOL)
+            pooled = features.pool([r.boxes for r in regions], output=BOX_POOL)
             logits, deltas = stage.box(pooled)
             parts = {
                 **stage.box.losses(logits, deltas, regions=regions, targets=targets),
@@ -101,8 +101,8 @@ class CascadeMaskRCNN(DenseModel):
         Raises:
             ValueError: When the network gives non-finite values.
         """
-        features = self.fpn(self.backbone(self.preprocess(batch)))
-        scored = self.rpn(features)
+        maps = self.fpn(self.backbone(self.preprocess(batch)))
+        scored, features = self.rpn(maps), RegionFeatures(maps)
         check_finite([*scored.objectness, *scored.deltas], batch.image_ids)
         proposals = self.rpn.proposals(scored, batch.sizes, self.rpn.test_filter)
         detections = self._detect(features, proposals, batch)
@@ -111,7 +111,7 @@ class CascadeMaskRCNN(DenseModel):
         return to_predictions(batch, detections, masks, mask_threshold=self.mask_threshold)
 
     def _detect(
-        self, features: Sequence[Tensor], proposals: list[Tensor], batch: Batch
+        self, features: RegionFeatures, proposals: list[Tensor], batch: Batch
     ) -> list[Instances]:
         """Boxes of the last stage with class probabilities averaged over all stages.
 
@@ -140,18 +140,18 @@ class CascadeMaskRCNN(DenseModel):
         ]
 
     def _classify(
-        self, stage: CascadeStage, features: Sequence[Tensor], boxes: list[Tensor], batch: Batch
+        self, stage: CascadeStage, features: RegionFeatures, boxes: list[Tensor], batch: Batch
     ) -> tuple[Tensor, Tensor]:
         """Class logits (R, C + 1) and deltas (R, C, 4) that are known to be finite."""
-        logits, deltas = stage.box(pool(features, boxes, output=BOX_POOL))
+        logits, deltas = stage.box(features.pool(boxes, output=BOX_POOL))
         check_finite([logits, deltas], batch.image_ids)
         return logits, deltas
 
     def _mask_probabilities(
-        self, features: Sequence[Tensor], detections: Sequence[Instances]
+        self, features: RegionFeatures, detections: Sequence[Instances]
     ) -> list[Tensor]:
         """Mask probabilities (N, M, M) of the detected class, averaged over stages, by image."""
-        pooled = pool(features, [d.boxes for d in detections], output=MASK_POOL)
+        pooled = features.pool([d.boxes for d in detections], output=MASK_POOL)
         labels = torch.cat([d.labels for d in detections])
         rows = torch.arange(len(labels), device=labels.device)
         stages = [stage.mask(pooled)[rows, labels].sigmoid() for stage in self._stages()]

@@ -14,7 +14,14 @@ from van_dense.models.dense_model import DenseModel
 from van_dense.models.fpn import FPN
 from van_dense.models.postprocess import check_finite, to_predictions
 from van_dense.models.preprocess import Preprocess
-from van_dense.models.roi_heads import BOX_POOL, MASK_POOL, BoxBranch, MaskBranch, pool
+from van_dense.models.roi_heads import (
+    BOX_POOL,
+    MASK_POOL,
+    BoxBranch,
+    MaskBranch,
+    RegionFeatures,
+    RoIAlign,
+)
 from van_dense.models.rpn import RPN
 from van_dense.structures import Batch, Prediction, Size
 
@@ -30,6 +37,7 @@ class MaskRCNN(DenseModel):
         rpn: Proposals.
         box: Classes and boxes.
         mask: Masks.
+        roi_align: How both cut regions out of the pyramid.
         mask_threshold: Of the pasted mask probabilities.
     """
 
@@ -41,6 +49,7 @@ class MaskRCNN(DenseModel):
         rpn: RPN,
         box: BoxBranch,
         mask: MaskBranch,
+        roi_align: RoIAlign,
         mask_threshold: float = 0.5,
     ) -> None:
         super().__init__()
@@ -50,13 +59,14 @@ class MaskRCNN(DenseModel):
         self.rpn = rpn
         self.box = box
         self.mask = mask
+        self.roi_align = roi_align
         self.mask_threshold = mask_threshold
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Losses rpn_class, rpn_box, box_class, box_box and mask, each with weight 1."""
         targets = without_crowd(batch.targets)
-        features = self.fpn(self.backbone(self.preprocess(batch)))
-        scored = self.rpn(features)
+        maps = self.fpn(self.backbone(self.preprocess(batch)))
+        scored, features = self.rpn(maps), RegionFeatures(maps, self.roi_align)
         proposals = self.rpn.proposals(scored, batch.sizes, self.rpn.train_filter)
         regions = self.box.sample(proposals, targets, seeds=batch.seeds)
         return {
@@ -72,11 +82,11 @@ class MaskRCNN(DenseModel):
         Raises:
             ValueError: When the network gives non-finite values.
         """
-        features = self.fpn(self.backbone(self.preprocess(batch)))
-        scored = self.rpn(features)
+        maps = self.fpn(self.backbone(self.preprocess(batch)))
+        scored, features = self.rpn(maps), RegionFeatures(maps, self.roi_align)
         check_finite([*scored.objectness, *scored.deltas], batch.image_ids)
         proposals = self.rpn.proposals(scored, batch.sizes, self.rpn.test_filter)
-        logits, deltas = self.box(pool(features, proposals, output=BOX_POOL))
+        logits, deltas = self.box(features.pool(proposals, output=BOX_POOL))
         check_finite([logits, deltas], batch.image_ids)
         detections = self.box.detect(logits, deltas, proposals, sizes=batch.sizes)
         masks = self.mask.probabilities(features, detections)

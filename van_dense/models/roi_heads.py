@@ -41,30 +41,53 @@ class Regions:
     is_target: Tensor
 
 
-def pool(
-    features: Sequence[Tensor], boxes: Sequence[Tensor], *, output: int, samples: int = 0
-) -> Tensor:
-    """RoIAlign (R, channels, output, output) of boxes from P2..P5, half-pixel aligned.
+@dataclass(frozen=True)
+class RoIAlign:
+    """Crops of fixed size from P2..P5. torchvision's own pooler has no ``aligned``.
 
-    The level is floor(4 + log2(sqrt(area) / 224)), within 2..5 (FPN paper, eq. 1). torchvision's
-    own pooler cannot be used: it has no ``aligned``.
-
-    Args:
-        features: P2..P5, coarser ones are not used.
-        boxes: (R_i, 4) of each image.
-        output: Cells of a side.
+    Attributes:
+        aligned: Do pixels have their centres at half coordinates (mmdet, Detectron2) or at whole
+            ones (torchvision's detectors)?
         samples: Samples of a cell on each axis; 0 = as many as it covers pixels.
     """
-    image_index = torch.cat([torch.full_like(b[:, :1], i) for i, b in enumerate(boxes)])
-    rois = torch.cat([image_index, torch.cat(list(boxes))], dim=1)
-    side = ((rois[:, 3] - rois[:, 1]) * (rois[:, 4] - rois[:, 2])).clamp(min=0).sqrt()
-    level = (4 + torch.log2(side / 224 + 1e-8)).floor().clamp(2, 5).long() - 2
-    here = [(level == index).nonzero()[:, 0] for index in range(4)]
-    pooled = [
-        roi_align(feature, rois[index], output, 0.25 / 2**i, samples, aligned=True)
-        for i, (feature, index) in enumerate(zip(features, here, strict=False))
-    ]
-    return torch.cat(pooled)[torch.cat(here).argsort()]
+
+    aligned: bool = True
+    samples: int = 0
+
+    def __call__(
+        self, features: Sequence[Tensor], boxes: Sequence[Tensor], *, output: int
+    ) -> Tensor:
+        """Crops (R, channels, output, output) of boxes.
+
+        The level is floor(4 + log2(sqrt(area) / 224)), within 2..5 (FPN paper, eq. 1).
+
+        Args:
+            features: P2..P5, coarser ones are not used.
+            boxes: (R_i, 4) of each image.
+            output: Cells of a side.
+        """
+        image_index = torch.cat([torch.full_like(b[:, :1], i) for i, b in enumerate(boxes)])
+        rois = torch.cat([image_index, torch.cat(list(boxes))], dim=1)
+        side = ((rois[:, 3] - rois[:, 1]) * (rois[:, 4] - rois[:, 2])).clamp(min=0).sqrt()
+        level = (4 + torch.log2(side / 224 + 1e-8)).floor().clamp(2, 5).long() - 2
+        here = [(level == index).nonzero()[:, 0] for index in range(4)]
+        pooled = [
+            roi_align(feature, rois[index], output, 0.25 / 2**i, self.samples, aligned=self.aligned)
+            for i, (feature, index) in enumerate(zip(features, here, strict=False))
+        ]
+        return torch.cat(pooled)[torch.cat(here).argsort()]
+
+
+@dataclass(frozen=True)
+class RegionFeatures:
+    """Pyramid maps, and how regions are cut out of them."""
+
+    maps: Sequence[Tensor]
+    align: RoIAlign = RoIAlign()
+
+    def pool(self, boxes: Sequence[Tensor], *, output: int) -> Tensor:
+        """Crops (R, channels, output, output) of boxes (R_i, 4) of each image."""
+        return self.align(self.maps, boxes, output=output)
 
 
 @torch.no_grad()
@@ -180,10 +203,10 @@ class BoxBranch(RegionBranch):
         return self.class_logits(hidden).float(), self.box_deltas(hidden).float()
 
     def losses(
-        self, features: Sequence[Tensor], regions: Sequence[Regions], targets: Sequence[Instances]
+        self, features: RegionFeatures, regions: Sequence[Regions], targets: Sequence[Instances]
     ) -> dict[str, Tensor]:
         """Cross entropy and class-specific L1, both divided by the number of regions."""
-        logits, deltas = self(pool(features, [r.boxes for r in regions], output=BOX_POOL))
+        logits, deltas = self(features.pool([r.boxes for r in regions], output=BOX_POOL))
         labels = torch.cat([r.labels for r in regions])
         wanted = torch.cat(
             [
@@ -250,14 +273,14 @@ class MaskBranch(nn.Module):
         return self.predictor(self.head(pooled)).float()
 
     def losses(
-        self, features: Sequence[Tensor], regions: Sequence[Regions], targets: Sequence[Instances]
+        self, features: RegionFeatures, regions: Sequence[Regions], targets: Sequence[Instances]
     ) -> dict[str, Tensor]:
         """Binary cross entropy of the matched class's mask, mean over foreground regions."""
         num_classes = self.predictor.mask_fcn_logits.out_channels
         foreground = [r.labels < num_classes for r in regions]
         boxes = [r.boxes[fg] for r, fg in zip(regions, foreground, strict=True)]
         labels = torch.cat([r.labels[fg] for r, fg in zip(regions, foreground, strict=True)])
-        logits = self(pool(features, boxes, output=MASK_POOL))
+        logits = self(features.pool(boxes, output=MASK_POOL))
         logits = logits[torch.arange(len(labels), device=labels.device), labels]
         wanted = torch.cat(
             [
@@ -269,11 +292,11 @@ class MaskBranch(nn.Module):
         return {"mask": loss / (synced_count(len(labels), labels.device) * logits.shape[-1] ** 2)}
 
     def probabilities(
-        self, features: Sequence[Tensor], detections: Sequence[Instances]
+        self, features: RegionFeatures, detections: Sequence[Instances]
     ) -> list[Tensor]:
         """Mask probabilities (N, M, M) of the detected class, for each image."""
         labels = torch.cat([d.labels for d in detections])
-        logits = self(pool(features, [d.boxes for d in detections], output=MASK_POOL))
+        logits = self(features.pool([d.boxes for d in detections], output=MASK_POOL))
         chosen = logits[torch.arange(len(labels), device=labels.device), labels].sigmoid()
         return list(chosen.split([len(d) for d in detections]))
 

@@ -21,12 +21,12 @@ from van_dense.models.fpn import FPN
 from van_dense.models.losses import synced_count
 from van_dense.models.postprocess import check_finite, to_predictions
 from van_dense.models.preprocess import Preprocess
-from van_dense.models.roi_heads import pool
+from van_dense.models.roi_heads import RoIAlign
 from van_dense.models.set_loss import SetLoss
 from van_dense.structures import Batch, Instances, Prediction, Size
 
 BOX_CODER_WEIGHTS = (2.0, 2.0, 1.0, 1.0)  # 1 / standard deviations 0.5, 0.5, 1, 1
-POOL_SAMPLES = 2  # of a cell on each axis; Mask R-CNN takes as many as there are pixels
+ROI_ALIGN = RoIAlign(samples=2)  # Mask R-CNN takes as many as a cell covers pixels
 FAR = 1e6  # pixels; beyond any image, and its square is still finite in float32
 
 
@@ -126,7 +126,7 @@ class SparseRCNN(DenseModel):
         for head in self.heads:
             # Broken weights must show as broken losses: RoIAlign would crash on NaN before.
             regions = boxes.detach().nan_to_num(0.0).clamp(-FAR, FAR)
-            pooled = pool(features, list(regions), output=POOL, samples=POOL_SAMPLES)
+            pooled = ROI_ALIGN(features, list(regions), output=POOL)
             logits, deltas, objects = head(pooled, objects)
             boxes = self._decode(deltas, boxes)
             yield logits, boxes

@@ -9,7 +9,7 @@ from van_dense.models.anchors import Anchors, BoxCoder, BoxMatcher
 from van_dense.models.cascade_stage import CascadeBox, CascadeStage, ConvBoxHead
 from van_dense.models.fpn import FPN
 from van_dense.models.postprocess import DetectionFilter
-from van_dense.models.roi_heads import BoxBranch, MaskBranch
+from van_dense.models.roi_heads import BoxBranch, MaskBranch, RoIAlign
 from van_dense.models.rpn import RPN, ProposalFilter, ProposalFilters
 from van_dense.models.sampling import Sampler
 from van_dense.tasks.common import backbone_of
@@ -22,7 +22,7 @@ def mask_rcnn(config: schema.MaskRCNN, num_classes: int) -> maskrcnn.MaskRCNN:
     return maskrcnn.MaskRCNN(
         backbone,
         FPN(backbone.channels, channels, norm=config.fpn.norm, extra="maxpool"),
-        rpn=_rpn(config),
+        rpn=_rpn(config, rounded=config.round_anchors),
         box=BoxBranch(
             channels,
             num_classes,
@@ -32,6 +32,7 @@ def mask_rcnn(config: schema.MaskRCNN, num_classes: int) -> maskrcnn.MaskRCNN:
             rule=_rule(box),
         ),
         mask=_mask(config, num_classes),
+        roi_align=RoIAlign(config.roi_align.aligned, config.roi_align.samples),
         mask_threshold=config.mask_head.threshold,
     )
 
@@ -77,11 +78,11 @@ def _cascade_box(
     return synced
 
 
-def _rpn(config: schema.MaskRCNN | schema.CascadeMaskRCNN) -> RPN:
+def _rpn(config: schema.MaskRCNN | schema.CascadeMaskRCNN, *, rounded: bool = False) -> RPN:
     rpn = config.rpn
     return RPN(
         config.fpn.channels,
-        Anchors(config.anchor_sizes, maskrcnn.STRIDES),
+        Anchors(config.anchor_sizes, maskrcnn.STRIDES, rounded=rounded),
         matcher=BoxMatcher(
             rpn.positive_iou, rpn.negative_iou, min_positive_iou=rpn.min_positive_iou
         ),
