@@ -135,7 +135,7 @@ def test_images_without_targets_have_the_same_losses(models, batch, empty):
         batch.targets[image] = Instances.empty()
     ours, theirs = (model.eval()(batch) for model in models)
     for name, loss in ours.items():
-        assert abs(float(loss) - float(theirs[name])) < 1e-4, name
+        assert float(loss) == pytest.approx(float(theirs[name]), abs=1e-4, rel=1e-6), name
 
 
 def test_weights_that_are_not_finite_raise_and_their_losses_are_not_finite(models, batch):
