@@ -6,8 +6,7 @@ python benchmarks/detectron2_engines.py trainer COCO OUT        so that each has
 python benchmarks/detectron2_engines.py draw COCO OUT           OUT/curves.png and a table
 
 Mask R-CNN on VAN-B0 with a quarter of the channels in pyramid and mask head, from the same random
-weights. Both
-engines see the same images; Detectron2's trainer shuffles with its own loader.
+weights. Both engines see the same images; Detectron2's trainer shuffles with its own loader.
 """
 
 from __future__ import annotations
@@ -17,32 +16,43 @@ import resource
 import sys
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
 
 STEPS, BATCH, SIDE, LONG, CHANNELS, LR = 40, 2, 192, 320, 64, 3e-4
 PROJECTS = Path(__file__).resolve().parents[1] / "projects"
+NAMES = {  # of each run: in the picture, and its line
+    "torchvision": ("engine torchvision", "-"),
+    "detectron2": ("engine detectron2", "--"),
+    "trainer": ("Detectron2's own trainer", ":"),
+}
+
+
+SETTINGS = f"""
+    model.backbone.weights=null model.backbone.drop_path=0 model.backbone.norm_mode=batch
+    model.fpn.channels={CHANNELS} model.mask_head.channels={CHANNELS}
+    data.transforms.short_sides=[{SIDE}] data.transforms.test_short_side={SIDE}
+    data.transforms.max_long_side={LONG} data.workers=0 data.max_images=40
+    eval.pictures=0 eval.oracle_images=0 train.epochs=null train.steps={STEPS}
+    train.batch_size={BATCH} train.log_every=1 train.eval_every=null train.save_every=999
+    train.optimizer.lr={LR} train.optimizer.base_batch={BATCH}
+    train.schedule.warmup_steps=0 train.schedule.milestones=[999]
+"""
 
 
 def our_config(engine: str, coco: Path) -> Any:
     """Config of a run of ours."""
     from van_dense.config import load_config
 
-    parts = [
+    files = [
         f"data.{part}={{images: {coco}/{part}2017, "
         f"annotations: {coco}/annotations/instances_{part}2017.json}}"
         for part in ("train", "val")
     ]
-    transforms = f"{{short_sides: [{SIDE}], test_short_side: {SIDE}, max_long_side: {LONG}}}"
-    loop = f"{{epochs: null, steps: {STEPS}, batch_size: {BATCH}, log_every: 1, eval_every: null}}"
-    rest = f"model.backbone={{weights: null, drop_path: 0.0, norm_mode: batch}}|train={loop}"
-    optimizer = f"{{lr: {LR}, base_batch: {BATCH}}}"
-    rest += f"|data.transforms={transforms}|train.optimizer={optimizer}|eval.oracle_images=0"
-    rest += f"|train.save_every=999|model.mask_head.channels={CHANNELS}"
-    rest += f"|train.schedule.warmup_steps=0|model.fpn.channels={CHANNELS}|model.engine={engine}"
-    rest += "|data.workers=0|train.schedule.milestones=[999]|data.max_images=40|eval.pictures=0"
-    return load_config(PROJECTS / "maskrcnn_van_b0.yaml", [*parts, *rest.split("|")])
+    changes = [*files, *SETTINGS.split(), f"model.engine={engine}"]
+    return load_config(PROJECTS / "maskrcnn_van_b0.yaml", changes)
 
 
 def run_ours(engine: str, coco: Path, out: Path) -> list[dict[str, float]]:
@@ -104,16 +114,15 @@ def draw(out: Path) -> None:
     figure = Figure(figsize=(8, 4.2), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    styles = {"torchvision": "-", "detectron2": "--", "trainer": ":"}
-    for name, style in styles.items():
+    for name, (label, style) in NAMES.items():
         run = json.loads((out / f"{name}.json").read_text())
         losses = [row["loss"] for row in run["rows"]]
-        axes.plot(range(1, len(losses) + 1), losses, style, label=name)
-        pace = sorted(row["seconds"] for row in run["rows"][5:])
-        speed = BATCH / pace[len(pace) // 2]
-        print(f"{name}: {speed:.2f} images/s (median), peak {run['peak_mb']:.0f} MB")
-    axes.set(xlabel="step", ylabel="total loss", yscale="log")
-    axes.legend()
+        axes.plot(range(1, len(losses) + 1), losses, style, label=label)
+        speed = BATCH / median(row["seconds"] for row in run["rows"][5:])
+        print(f"{label}: {speed:.2f} images/s (median), peak {run['peak_mb']:.0f} MB")
+    axes.set(xlabel="step", ylabel="total loss", ylim=(0, None))
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(out / "curves.png")
 
 
