@@ -13,7 +13,7 @@ import torch
 import van_dense
 from van_dense.api import Loaded
 from van_dense.data.coco_categories import coco_info
-from van_dense.engine.checkpoint import choose_checkpoint
+from van_dense.engine.checkpoint import choose_checkpoint, save_checkpoint
 
 PROJECTS = Path(__file__).resolve().parents[1] / "projects"
 SMALL = ["model.fpn.channels=16", "data.transforms.test_short_side=64"]
@@ -75,3 +75,23 @@ def test_a_folder_without_checkpoints_is_named(tmp_path):
         choose_checkpoint(tmp_path)
     with pytest.raises(ValueError, match="give best, last or a file"):
         choose_checkpoint(tmp_path, "newest")
+
+
+def test_a_run_of_a_missing_engine_is_loaded_on_the_other_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = van_dense.load_config(
+        ROOT / "projects/retinanet_van_b0.yaml",
+        ["model.engine=torchvision", "model.fpn.channels=8"],
+    )
+    model = van_dense.build_model(config)
+    stored = config.model_dump(mode="json")
+    stored["model"]["engine"] = "detectron2"
+    info = coco_info().to_dict()
+    content = {"step": 0, "model": model.state_dict(), "ema": None, "info": info}
+    save_checkpoint(tmp_path / "a.pt", {**content, "config": stored})
+    for module in ("van_dense.api", "van_dense.config.engine"):
+        monkeypatch.setattr(f"{module}.has_detectron2", lambda: False)
+    assert van_dense.load(tmp_path / "a.pt").config.model.engine == "torchvision"
+    with pytest.raises(ValueError, match="Detectron2 is not installed"):
+        van_dense.load(tmp_path / "a.pt", overrides=["model.engine=detectron2"])

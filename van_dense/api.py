@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator
 
 from van_dense.config import Config, load_config
+from van_dense.config.engine import has_detectron2
 from van_dense.config.load import RawConfig, parse_override, validate
 from van_dense.data.collate import collate
 from van_dense.data.dataset import DenseDataset
@@ -157,6 +158,9 @@ def load(
     state = load_checkpoint(path)
     raw = RawConfig()
     raw.merge(state["config"], str(path))
+    if raw.values["model"].get("engine") == "detectron2" and not has_detectron2():
+        log.warning("%s was trained on Detectron2, which is missing: engine torchvision", path)
+        raw.merge({"model": {"engine": "torchvision"}}, "load")  # the same network
     for fragment in fragments:
         raw.merge_file(fragment)
     for override in overrides:

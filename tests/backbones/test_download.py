@@ -161,8 +161,13 @@ def test_weights_of_1k_and_22k_expect_other_statistics() -> None:
 def test_an_address_is_fetched_once(server: str, tmp_path: Path) -> None:
     address = f"{server}/zoo/van-{DIGEST}.pkl?download=true"
     path = fetch_weights(address, tmp_path)
-    assert path == tmp_path / f"van-{DIGEST}.pkl" and path.read_bytes() == CONTENT
+    assert path.name == f"van-{DIGEST}.pkl" and path.read_bytes() == CONTENT
     assert fetch_weights(address, tmp_path) == path and len(Handler.ranges) == 1
+
+
+def test_files_of_one_name_and_two_addresses_are_two_files(server: str, tmp_path: Path) -> None:
+    first, second = (fetch_weights(f"{server}/{i}/model.pth", tmp_path) for i in "ab")
+    assert first.name == second.name and first != second
 
 
 def test_an_address_of_no_file_is_refused(server: str, tmp_path: Path) -> None:

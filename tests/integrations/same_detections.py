@@ -11,6 +11,7 @@ def assert_same_detections(ours: Instances, theirs: Instances, *, at_least: int 
     """Every detection above 0.1 has a partner: 0.05 px, 1e-4 in score, mask IoU 0.99."""
     found = ours[ours.scores > 0.1]
     assert len(found) >= at_least
+    assert len(found) == int((theirs.scores > 0.1).sum())
     for index in range(len(found)):
         same = (theirs.labels == found.labels[index]).nonzero()[:, 0]
         apart = (theirs.boxes[same] - found.boxes[index]).abs().max(dim=1).values

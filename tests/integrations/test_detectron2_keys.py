@@ -75,13 +75,8 @@ def test_every_stage_of_a_cascade_is_a_second_stage_of_detectron2():
 
 def test_a_cascade_is_no_model_of_detectron2s_own():
     with pytest.raises(ValueError, match="cascade_maskrcnn has no names in detectron2"):
-        to_layout(
-            state_of(*CASCADE),
-            "detectron2",
-            kind="cascade_maskrcnn",
-            backbone="van_b0",
-            category_ids=(1, 2),
-        )
+        settings = {"kind": "cascade_maskrcnn", "backbone": {"name": "van_b0"}}
+        to_layout(state_of(*CASCADE), "detectron2", settings=settings, category_ids=(1, 2))
 
 
 def test_names_of_detectron2s_model_zoo(state):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from same_detections import assert_same_detections
 from torch import nn
 from torchvision.models import detection
 
 import van_dense
+from van_dense.config.engine import has_detectron2
 from van_dense.integrations.torchvision_keys import from_torchvision, to_torchvision
 from van_dense.structures import Batch, Instances
 from van_dense.tasks.convert import export_weights, import_weights
@@ -146,26 +149,37 @@ def test_what_is_written_for_torchvision_is_what_was_read(published, image, tmp_
     torch.testing.assert_close(after["scores"], before["scores"], atol=1e-5, rtol=0)
 
 
-def test_files_of_the_first_release_have_other_names():
+def _of_the_first_release(key: str) -> str:
+    """The name that torchvision 0.3 gave a weight."""
+    if ".conv." in key and "_head" in key:  # RetinaNet's towers
+        before, _, rest = key.partition(".conv.")
+        number, _, name = rest.split(".")
+        return f"{before}.conv.{2 * int(number)}.{name}"
+    if "_blocks." in key and "extra" not in key:
+        return key.replace(".0.weight", ".weight").replace(".0.bias", ".bias")
+    if key.startswith("rpn.head.conv."):
+        return key.replace("conv.0.0.", "conv.")
+    if key.startswith("roi_heads.mask_head."):
+        _, _, number, _, name = key.split(".")
+        return f"roi_heads.mask_head.mask_fcn{int(number) + 1}.{name}"
+    return key
+
+
+ENGINES = ["torchvision", *(["detectron2"] if has_detectron2() else [])]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("build", [maskrcnn, retinanet])
+def test_files_of_the_first_release_have_other_names(build, engine):
     torch.manual_seed(0)
-    state = retinanet().state_dict()
-    ids = coco_ids()
-    old = {}
-    for key, value in state.items():
-        if ".conv." in key and "_head" in key:
-            before, _, rest = key.partition(".conv.")
-            number, _, name = rest.split(".")
-            key = f"{before}.conv.{2 * int(number)}.{name}"
-        elif "_blocks." in key and "extra" not in key:
-            key = key.replace(".0.weight", ".weight").replace(".0.bias", ".bias")
-        old[key] = value
-    assert old.keys() != state.keys()
-    config = van_dense.load_config(
-        PROJECTS / "retinanet_r50_torchvision.yaml", ["model.engine=torchvision"]
-    )
+    state = build().state_dict()
+    old = {_of_the_first_release(key): value for key, value in state.items()}
+    assert len(old.keys() - state.keys()) > 10
+    project = PROJECTS / f"{build.__name__}_r50_torchvision.yaml"
+    config = van_dense.load_config(project, [f"model.engine={engine}"])
     new, first = van_dense.build_model(config), van_dense.build_model(config)
-    new.load_state_dict(from_torchvision(state, ids))
-    first.load_state_dict(from_torchvision(old, ids))
+    new.load_state_dict(from_torchvision(state, coco_ids()))
+    first.load_state_dict(from_torchvision(old, coco_ids()))
     for key, value in new.state_dict().items():
         assert value.equal(first.state_dict()[key]), key
 
@@ -183,3 +197,37 @@ def test_labels_are_category_ids_or_counted_from_one():
         {"box.class_logits.bias": torch.tensor([1.0, 3.0, 9.0])}, (1, 3)
     ).values()
     assert theirs.tolist() == [9, 1, -1e4, 3]
+
+
+def test_a_file_with_classes_of_its_own_takes_those_of_its_annotations(tmp_path):
+    names = ["bolt", "nut"]
+    record = {
+        "images": [{"id": 1, "file_name": "a.png", "height": 8, "width": 8}],
+        "categories": [{"id": i + 1, "name": name} for i, name in enumerate(names)],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 4, 4], "area": 16,
+             "iscrowd": 0, "segmentation": [[1, 1, 5, 1, 5, 5, 1, 5]]}
+        ],
+    }  # fmt: skip
+    (tmp_path / "own.json").write_text(json.dumps(record))
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    model = detection.retinanet_resnet50_fpn(weights=None, weights_backbone=None, num_classes=3)
+    torch.save(model.state_dict(), tmp_path / "own.pth")
+    part = f"{{images: {tmp_path}, annotations: {tmp_path / 'own.json'}}}"
+    overrides = ["model.engine=torchvision", f"data.train={part}", f"data.val={part}"]
+    project = str(PROJECTS / "retinanet_r50_torchvision.yaml")
+    import_weights(str(tmp_path / "own.pth"), tmp_path / "ours.pt", project, overrides)
+    assert van_dense.load(tmp_path / "ours.pt").info.class_names == tuple(names)
+    with pytest.raises(ValueError, match="3 labels, background included, but the project has 80"):
+        import_weights(str(tmp_path / "own.pth"), tmp_path / "x.pt", project, overrides[:1])
+
+
+def test_another_network_is_summed_up(tmp_path):
+    torch.save(maskrcnn().state_dict(), tmp_path / "file.pth")
+    project = str(PROJECTS / "maskrcnn_r50_torchvision.yaml")
+    overrides = ["model.engine=torchvision", "model.box_head.channels=512"]
+    with pytest.raises(ValueError, match=r"6 of another shape: box\.head\.fc6\.weight") as raised:
+        import_weights(str(tmp_path / "file.pth"), tmp_path / "x.pt", project, overrides)
+    assert len(str(raised.value)) < 700
+    with pytest.raises(ValueError, match="bring it here first, with --project"):
+        export_weights(str(tmp_path / "file.pth"), tmp_path / "x.pth", "detectron2")

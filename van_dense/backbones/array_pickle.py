@@ -1,72 +1,124 @@
 """Pickled NumPy arrays, as Detectron2's model zoo publishes them, read without running their code.
 
-A pickle names the functions that it calls while it is read. Here only those that make plain arrays
-are known, so that a file with any other name in it is refused before anything of it runs
-("Restricting Globals" in the documentation of Python's pickle module).
+A pickle names the functions that it calls while it is read, and hands them what it likes; even
+NumPy's own, such as ``dtype.__setstate__``, can be made to crash or worse. So no object of Python
+or NumPy is given to it: every known name stands for a class that only keeps what it is told, any
+other name is refused ("Restricting Globals" in the documentation of Python's pickle module), and
+arrays are made from what was kept once it has been checked.
 """
 
 from __future__ import annotations
 
+import math
 import pickle
-from collections import OrderedDict
-from collections.abc import Callable
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-# How NumPy pickles arrays: up to protocol 4, and from 5 on; its own modules move between releases.
-_RECONSTRUCT: Callable[..., Any] = np.array(0).__reduce__()[0]  # type: ignore[assignment]
-_FROM_BUFFER: Callable[..., Any] = np.array(0).__reduce_ex__(5)[0]  # type: ignore[assignment]
-
-
-def _latin1(text: str, encoding: str) -> bytes:
-    """What ``_codecs.encode`` does in a pickle of protocol 2: bytes, written as text."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"GLOBAL _codecs.encode with {encoding!r}")
-    return text.encode(encoding)
+_NUMBER = re.compile(r"[fiu][1248]|b1")  # kind and bytes of an element
+_DAMAGE = (TypeError, AttributeError, MemoryError, OverflowError, RecursionError)
 
 
-def _nothing() -> bytes:
-    """What an empty array has for bytes in protocol 2."""
-    return b""
+class _Kept:
+    """What a pickle tells one of NumPy's objects: its arguments, and its state."""
+
+    def __init__(self, *arguments: Any) -> None:
+        self.arguments = arguments
+        self.state: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
 
 
-_KNOWN: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("numpy", "dtype"): np.dtype,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,  # NumPy 1
-    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,  # NumPy 2
-    ("numpy.core.numeric", "_frombuffer"): _FROM_BUFFER,
-    ("numpy._core.numeric", "_frombuffer"): _FROM_BUFFER,
-    ("_codecs", "encode"): _latin1,
-    ("__builtin__", "bytes"): _nothing,
-}
+def _stand_ins() -> dict[tuple[str, str], Any]:
+    """A class for each known name, new for each file, since a pickle can also change classes."""
+
+    class Dtype(_Kept):
+        pass
+
+    class Array(_Kept):  # from ``_reconstruct`` and its state, up to protocol 4
+        pass
+
+    class Buffer(_Kept):  # from ``_frombuffer(bytes, dtype, shape, order)``, from protocol 5 on
+        pass
+
+    class Bytes(_Kept):  # ``encode(text, "latin1")`` and ``bytes()`` of protocol 2
+        pass
+
+    class Ordered(dict[Any, Any]):
+        pass
+
+    names: dict[tuple[str, str], Any] = {
+        ("collections", "OrderedDict"): Ordered,
+        ("numpy", "dtype"): Dtype,
+        ("numpy", "ndarray"): _Kept,
+        ("_codecs", "encode"): Bytes,
+        ("__builtin__", "bytes"): Bytes,
+    }
+    for core in ("numpy.core", "numpy._core"):  # NumPy 1 and 2
+        names[f"{core}.multiarray", "_reconstruct"] = Array
+        names[f"{core}.numeric", "_frombuffer"] = Buffer
+    return names
 
 
 class _ArrayUnpickler(pickle.Unpickler):
+    def __init__(self, file: Any) -> None:
+        super().__init__(file, encoding="latin1")
+        self.names = _stand_ins()
+
     def find_class(self, module_name: str, global_name: str, /) -> Any:
-        """Give what arrays need and nothing else."""
-        if (module_name, global_name) not in _KNOWN:
+        """Give a stand-in, or refuse."""
+        if (module_name, global_name) not in self.names:
             raise pickle.UnpicklingError(f"GLOBAL {module_name}.{global_name}")
-        return _KNOWN[module_name, global_name]
+        return self.names[module_name, global_name]
 
 
 def load_arrays(path: Path) -> object:
-    """Read a pickle of dictionaries, lists and arrays; arrays of numbers become tensors.
+    """Read a pickle of dictionaries and arrays; arrays of numbers become tensors.
 
     Raises:
-        pickle.UnpicklingError: With ``GLOBAL module.name`` when the file names anything else.
+        pickle.UnpicklingError: With ``GLOBAL module.name`` when the file names anything else, and
+            when it is damaged.
     """
-    with path.open("rb") as file:
-        return _to_tensors(_ArrayUnpickler(file, encoding="latin1").load())
+    try:
+        with path.open("rb") as file:
+            return _tensors(_ArrayUnpickler(file).load())
+    except _DAMAGE as error:
+        raise pickle.UnpicklingError(f"damaged: {error!r}") from error
 
 
-def _to_tensors(content: object) -> object:
-    if isinstance(content, dict):
-        return {key: _to_tensors(value) for key, value in content.items()}
-    if isinstance(content, np.ndarray) and content.dtype.kind in "fiub":
-        return torch.from_numpy(np.ascontiguousarray(content).reshape(content.shape).copy())
-    return content
+def _tensors(content: Any) -> object:
+    if isinstance(content, Mapping):
+        return {key: _tensors(value) for key, value in content.items()}
+    if not isinstance(content, _Kept):
+        return content
+    if type(content).__name__ == "Buffer":
+        raw, dtype, shape, order = content.arguments
+        return _tensor(raw, dtype, shape, by_column=order == "F")
+    _, shape, dtype, by_column, raw = content.state
+    return _tensor(raw, dtype, shape, by_column=bool(by_column))
+
+
+def _tensor(raw: Any, dtype: _Kept, shape: Any, *, by_column: bool) -> Tensor:
+    """Tensor of bytes whose number fits type and shape.
+
+    Raises:
+        UnpicklingError: When they do not fit, or are no numbers.
+    """
+    if isinstance(raw, _Kept):  # the text of protocol 2, or nothing
+        raw = str(raw.arguments[0]).encode("latin1") if raw.arguments else b""
+    name, order = str(dtype.arguments[0]), str(dtype.state[1]) if dtype.state else "|"
+    if not _NUMBER.fullmatch(name) or order not in ("<", ">", "|", "="):
+        raise pickle.UnpicklingError(f"an array of type {order}{name} holds no numbers of PyTorch")
+    element = np.dtype(f"{order}{name}")
+    sides = [int(side) for side in shape]
+    if min(sides, default=0) < 0 or len(raw) != math.prod(sides) * element.itemsize:
+        raise pickle.UnpicklingError(f"{len(raw)} bytes for an array of {sides} x {element}")
+    array = np.frombuffer(bytes(raw), dtype=element)
+    array = array.reshape(sides, order="F" if by_column else "C")
+    return torch.from_numpy(np.array(array, dtype=element.newbyteorder("="), order="C"))

@@ -118,6 +118,8 @@ def fetch_weights(name_or_path: str | Path, cache_dir: str | Path | None = None)
         return path
     url = _address_of(str(name_or_path))
     folder = Path(cache_dir) if cache_dir else _default_cache()
+    if url == str(name_or_path):  # many files on the web have the same name
+        folder = folder / hashlib.sha256(url.encode()).hexdigest()[:12]
     target = folder / PurePosixPath(urlsplit(url).path).name
     if not target.is_file():
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -153,8 +155,8 @@ def _download(url: str, target: Path) -> None:
     except (OSError, urllib.error.URLError) as error:
         raise DownloadError(
             f"cannot download {url} ({error}); run again to go on where it stopped, or fetch it "
-            f"by other means and put it at {target}, or give model.backbone.weights=FILE "
-            "(null: start from random weights)"
+            f"by other means and put it at {target}, or name the file instead (a training starts "
+            "from random weights with model.backbone.weights=null)"
         ) from error
     try:
         _check_hash(part, target.name)

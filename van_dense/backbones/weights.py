@@ -22,6 +22,11 @@ from van_dense.backbones.layouts import State, detect_layout, split_official, st
 
 # The averaged weights of our runs; VAN-Classification and mmpretrain; our runs and the 22K ones.
 _CONTAINERS = ("ema", "state_dict", "model")
+_RESCUE = {  # what a user may do with a file that holds more than tensors
+    False: "save its tensors alone: torch.save(torch.load(file, weights_only=False)['state_dict'], "
+    "new_file)",
+    True: "unpickle it yourself and torch.save a dictionary of tensors",
+}
 _GATE = 95.0  # percent of the backbone's parameter elements that must come from the file
 _SAME_STATISTICS = 0.005  # closer than this, two roundings of the same
 
@@ -57,8 +62,9 @@ def _read(path: Path) -> object:
             return load_file(path)
         except (SafetensorError, OSError) as error:
             raise ValueError(_torn(path, repr(error))) from error
+    is_pickle = path.suffix == ".pkl"
     try:
-        if path.suffix == ".pkl":
+        if is_pickle:
             return load_arrays(path)
         # The official 22K checkpoints hold their command line; a Namespace is plain data.
         with torch.serialization.safe_globals([argparse.Namespace]):
@@ -67,8 +73,7 @@ def _read(path: Path) -> object:
         if forbidden := re.search(r"GLOBAL (\S+)", str(error)):
             raise ValueError(
                 f"{path} holds a Python object ({forbidden[1]}), which could run any code when "
-                "unpickled, so it is not read; if you trust the file, save its tensors alone: "
-                "torch.save(torch.load(file, weights_only=False)['state_dict'], new_file)"
+                f"unpickled, so it is not read; if you trust the file, {_RESCUE[is_pickle]}"
             ) from error
         raise ValueError(_torn(path, "its bytes are no tensors")) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError) as error:

@@ -204,7 +204,7 @@ class CascadeBoxHead(Section):
     max_detections: Positive = 100  # per image
 
 
-class CascadeMaskRCNN(Section):
+class CascadeMaskRCNN(Detector):
     """Cascade Mask R-CNN with FPN, as in Table 11."""
 
     kind: Literal["cascade_maskrcnn"]

@@ -111,6 +111,11 @@ def _reorder(value: Tensor, *, by_ratio: bool, sizes: int = 3, ratios: int = 3) 
         sizes: Of the anchors of a cell.
         ratios: Of the anchors of a cell.
     """
+    if len(value) % (sizes * ratios):
+        raise ValueError(
+            f"{len(value)} outputs of RetinaNet's head do not belong to {sizes * ratios} anchors "
+            "of each cell, three sizes of three ratios"
+        )
     rows, columns = (ratios, sizes) if by_ratio else (sizes, ratios)
     grid = value.reshape(rows, columns, -1, *value.shape[1:])
     return torch.transpose(grid, 0, 1).reshape(value.shape)

@@ -248,13 +248,18 @@ class SeededRetinaNet(RetinaNet):
             label[matched == BoxMatcher.BETWEEN_THRESHOLDS] = -1
             labels.append(label)
             boxes.append(_boxes_of(target.ours, matched))
+        every = torch.cat(labels)
+        self._num_positive = int(((every >= 0) & (every < self.num_classes)).sum())
         return labels, boxes
 
     def _ema_update(
         self, name: str, value: float, initial_value: float, momentum: float = 0.9
     ) -> Tensor:
-        """Normaliser of the losses: the positives of this batch, not Detectron2's running mean."""
-        return synced_count(value, self.device)
+        """Normaliser of the losses: the positives of this batch, not Detectron2's running mean.
+
+        ``value`` counts one where there is none, which would be wrong in a mean over processes.
+        """
+        return synced_count(self._num_positive, self.device)
 
     def inference_single_image(
         self,

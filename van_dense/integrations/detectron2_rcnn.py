@@ -17,6 +17,8 @@ from detectron2.modeling.roi_heads import (
     FastRCNNOutputLayers,
     MaskRCNNConvUpsampleHead,
 )
+from detectron2.structures import Boxes
+from torch import Tensor
 
 from van_dense.integrations.detectron2_cascade import (
     CascadeHeads,
@@ -138,8 +140,21 @@ def _pooled(channels: int, side: int) -> ShapeSpec:
     return ShapeSpec(channels=channels, height=side, width=side)
 
 
-def _pooler(align: RoIAlign, output: int) -> ROIPooler:
-    return ROIPooler(
+class ExactPooler(ROIPooler):
+    """Detectron2's pooler that keeps boxes in float32 under autocast.
+
+    Its ``ROIAlign`` casts boxes to the type of the maps, which moves them by up to four pixels in
+    bfloat16 on an image of 1333 pixels.
+    """
+
+    def forward(self, x: list[Tensor], box_lists: list[Boxes]) -> Tensor:
+        """Crops of the type of the maps ``x``."""
+        pooled: Tensor = super().forward([level.float() for level in x], box_lists)
+        return pooled.to(x[0].dtype)
+
+
+def _pooler(align: RoIAlign, output: int) -> ExactPooler:
+    return ExactPooler(
         output_size=output,
         scales=[1 / 4, 1 / 8, 1 / 16, 1 / 32],
         sampling_ratio=align.samples,

@@ -13,9 +13,8 @@ import re
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from van_dense.backbones.resnet import EarlyBottleneck
 from van_dense.models.preprocess import IMAGENET_STD
 
 OURS, THEIRS = "backbone.body.", "backbone.bottom_up."
@@ -29,11 +28,6 @@ _BLOCK = re.compile(r"res(\d)\.(\d+)\.(conv\d|shortcut)\.(norm\.)?")
 def is_resnet(state: Mapping[str, Tensor]) -> bool:
     """Is the backbone a ResNet with bottleneck blocks and one convolution in its stem?"""
     return {STEM, f"{OURS}layer1.0.conv3.weight"} <= state.keys()
-
-
-def is_msra(model: nn.Module) -> bool:
-    """Does the model have the ResNet of MSRA's weights?"""
-    return any(isinstance(module, EarlyBottleneck) for module in model.modules())
 
 
 def to_native_key(key: str) -> str:

@@ -19,11 +19,16 @@ def main() -> None:
     """Register, then run the script with the remaining arguments.
 
     Raises:
-        SystemExit: When no script is given.
+        SystemExit: When no script is given, or Detectron2 is missing.
     """
-    if len(sys.argv) < 2 or not Path(sys.argv[1]).is_file():
+    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
         raise SystemExit(f"usage: {__doc__}")
-    import van_dense.integrations.detectron2  # noqa: F401  (registers the builders)
+    if not Path(sys.argv[1]).is_file():
+        raise SystemExit(f"{sys.argv[1]}: no such script; Detectron2's are in its folder tools/")
+    try:
+        import van_dense.integrations.detectron2  # noqa: F401  (registers the builders)
+    except ModuleNotFoundError as error:
+        raise SystemExit(f"{error}; docs/detectron2.md says how Detectron2 is built") from error
 
     sys.argv = sys.argv[1:]
     runpy.run_path(sys.argv[0], run_name="__main__")

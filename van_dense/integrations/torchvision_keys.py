@@ -1,7 +1,7 @@
 """Whole detectors of torchvision: names of their weights, and the rows of their classes.
 
-The modules inside are torchvision's in both, so names differ in their beginnings alone; the files
-of torchvision's first releases differ inside too, and torchvision's own modules read those.
+The modules inside are torchvision's in both, so names differ in their beginnings alone; those of
+torchvision's first releases differ inside too.
 A label of torchvision is a category id: COCO has 91, of which 0 is background and ten are unused,
 where our classes are counted without gaps, with background last.
 Source: torchvision 0.29 ``models/detection/{mask_rcnn,faster_rcnn,retinanet,rpn}.py``.
@@ -27,8 +27,11 @@ PREFIXES = {  # ours: theirs
     "head.box_tower.": "head.regression_head.conv.",
     "head.box_deltas.": "head.regression_head.bbox_reg.",
 }
-# Of a file's first release, where RetinaNet's convolutions and ReLUs were numbered in one row.
+# First releases, under our prefixes: convolutions and ReLUs of towers were numbered in one row.
 _OLD_TOWER = re.compile(r"head\.(class|box)_tower\.(\d+)\.(weight|bias)$")
+_OLD_MASK = re.compile(r"mask\.head\.mask_fcn(\d+)\.")
+_OLD_FPN = re.compile(r"(fpn\.pyramid\.(inner|layer)_blocks\.\d+)\.(weight|bias)$")
+_OLD_RPN = re.compile(r"rpn\.head\.conv\.(weight|bias)$")
 NEVER = -1e4  # logit of a label that stands for no class: probability 0, also in half precision
 
 
@@ -51,8 +54,7 @@ def from_torchvision(state: Mapping[str, Tensor], category_ids: Sequence[int]) -
     ours = {}
     for key, value in state.items():
         name = _renamed(key, {there: here for here, there in PREFIXES.items()})
-        if match := _OLD_TOWER.match(name):
-            name = f"head.{match[1]}_tower.{int(match[2]) // 2}.0.{match[3]}"
+        name = _of_today(name)
         ours[name] = _rows_of(name, value, labels)
     return ours
 
@@ -73,6 +75,19 @@ def to_torchvision(state: Mapping[str, Tensor], category_ids: Sequence[int]) -> 
     return theirs
 
 
+def _of_today(name: str) -> str:
+    """One of our names from what torchvision's first release makes of it."""
+    if match := _OLD_FPN.match(name):
+        return f"{match[1]}.0.{match[3]}"
+    if match := _OLD_TOWER.match(name):
+        return f"head.{match[1]}_tower.{int(match[2]) // 2}.0.{match[3]}"
+    if match := _OLD_MASK.match(name):
+        return f"mask.head.{int(match[1]) - 1}.0.{name[match.end() :]}"
+    if match := _OLD_RPN.match(name):
+        return f"rpn.head.conv.0.0.{match[1]}"
+    return name
+
+
 def _renamed(key: str, prefixes: Mapping[str, str]) -> str:
     for old, new in prefixes.items():
         if key.startswith(old):
@@ -84,9 +99,11 @@ def _num_labels(state: Mapping[str, Tensor]) -> int:
     """K, of a Mask R-CNN by its classifier, of a RetinaNet by those of its nine anchors."""
     if (bias := state.get("roi_heads.box_predictor.cls_score.bias")) is not None:
         return len(bias)
-    bias = state["head.classification_head.cls_logits.bias"]
-    num_anchors = len(state["head.regression_head.bbox_reg.bias"]) // 4
-    return len(bias) // num_anchors
+    scores = state.get("head.classification_head.cls_logits.bias")
+    boxes = state.get("head.regression_head.bbox_reg.bias")
+    if scores is None or boxes is None:
+        raise ValueError("the file holds neither a Mask R-CNN nor a RetinaNet of torchvision")
+    return len(scores) // (len(boxes) // 4)
 
 
 def _labels(num_labels: int, category_ids: Sequence[int]) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ from van_dense.api import build_model
 from van_dense.backbones.download import fetch_weights
 from van_dense.backbones.layouts import State, detect_layout, from_official, to_official, van_size
 from van_dense.backbones.weights import compare, read_state
-from van_dense.config import load_config
+from van_dense.config import Config, load_config
 from van_dense.dataset_info import DatasetInfo
-from van_dense.engine.checkpoint import load_checkpoint, save_checkpoint
+from van_dense.engine.checkpoint import choose_checkpoint, load_checkpoint, save_checkpoint
 from van_dense.integrations.detectors import LAYOUTS as DETECTORS
-from van_dense.integrations.detectors import load_detector, to_layout
+from van_dense.integrations.detectors import is_foreign, load_detector, to_layout
 from van_dense.models.mmseg_layout import load_segmenter, to_mmseg
 from van_dense.tasks import TASKS
 from van_dense.visualize.palette import class_colors
@@ -29,16 +30,21 @@ def export_weights(source: str, output: Path, layout: str) -> str:
     """Write weights in another layout, and say what was found.
 
     Args:
-        source: File, published name or address; a checkpoint of ours where the layout has whole
-            models.
+        source: File, published name or address; a run folder or checkpoint of ours where the
+            layout has whole models.
         output: ``.safetensors``, or ``.pth`` with what the other code base reads beside tensors.
         layout: "official", "transformers", "mmpretrain", "mmseg", "detectron2" or "torchvision".
 
     Raises:
         ValueError: When the file cannot be read or the layout has no names for it.
     """
-    path = fetch_weights(source)
+    path = choose_checkpoint(source) if Path(source).is_dir() else fetch_weights(source)
     state = read_state(path)
+    if is_foreign(state):
+        raise ValueError(
+            f"{source} is a detector of another code base; bring it here first, with --project, "
+            "which says what network it is"
+        )
     if layout in DETECTORS:
         summary, content = _whole_detector(path, layout)
     elif layout in _SEGMENTERS and "decoder.conv_seg.weight" in state:
@@ -75,14 +81,8 @@ def _whole_segmenter(checkpoint: Path, layout: str) -> tuple[str, dict[str, Any]
 
 def _whole_detector(checkpoint: Path, layout: str) -> tuple[str, dict[str, Any]]:
     summary, state, info, model = _of_a_run(checkpoint)
-    renamed = to_layout(
-        state,
-        layout,
-        kind=model["kind"],
-        backbone=model["backbone"]["name"],
-        category_ids=info.category_ids,
-    )
-    return summary, {"state_dict": renamed}
+    renamed, note = to_layout(state, layout, settings=model, category_ids=info.category_ids)
+    return summary + note, {"state_dict": renamed}
 
 
 def _of_a_run(checkpoint: Path) -> tuple[str, State, DatasetInfo, dict[str, Any]]:
@@ -107,11 +107,12 @@ def import_weights(source: str, output: Path, project: str, overrides: list[str]
         ValueError: When file and project are different networks or have different classes.
     """
     config = load_config(project, overrides)
-    info = TASKS[config.task].dataset_info(config)
+    info = _classes(config)
     model = build_model(config, info)
     state = read_state(fetch_weights(source))
     if config.task == "detection":
-        report = load_detector(model, state, category_ids=info.category_ids)
+        settings = config.model.model_dump()
+        report = load_detector(model, state, settings=settings, category_ids=info.category_ids)
     else:
         found = load_segmenter(model, state)
         if found.head:
@@ -123,3 +124,11 @@ def import_weights(source: str, output: Path, project: str, overrides: list[str]
     content = {"step": 0, "model": model.state_dict(), "ema": None, "info": info.to_dict()}
     save_checkpoint(output, {**content, "config": config.model_dump(mode="json")})
     return f"{source}: {report}\nwrote {output}, for van_dense.load and tools/eval_net.py"
+
+
+def _classes(config: Config) -> DatasetInfo:
+    """Classes of the data set of a detector where its files are here, otherwise those it names."""
+    task = TASKS[config.task]
+    if config.task == "detection" and all(map(os.path.exists, config.data.files().values())):
+        return task.build_dataset(config, "val").info
+    return task.dataset_info(config)
