@@ -81,7 +81,7 @@ def test_a_run_of_a_missing_engine_is_loaded_on_the_other_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = van_dense.load_config(
-        ROOT / "projects/retinanet_van_b0.yaml",
+        PROJECTS / "retinanet_van_b0.yaml",
         ["model.engine=torchvision", "model.fpn.channels=8"],
     )
     model = van_dense.build_model(config)
