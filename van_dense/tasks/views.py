@@ -146,7 +146,14 @@ def _names(images: Sequence[Source]) -> list[str]:
 
 
 def _read(source: Source) -> np.ndarray:
-    return source if isinstance(source, np.ndarray) else read_image(source)
+    if not isinstance(source, np.ndarray):
+        return read_image(source)
+    if source.ndim != 3 or source.shape[2] != 3 or source.dtype != np.uint8 or source.size == 0:
+        raise ValueError(
+            f"an image has {source.dtype} {source.shape}; expected uint8 (height, width, 3) in RGB "
+            "order, grey ones repeated"
+        )
+    return source
 
 
 def _seen(network: Loaded, source: Source) -> tuple[np.ndarray, Tensor]:

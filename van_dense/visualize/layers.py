@@ -96,9 +96,14 @@ def to_pixels(maps: Tensor, size: Size, mode: str = "bilinear") -> Tensor:
     return large[:, : size[0], : size[1]]
 
 
+def copied(_: str, output: Any) -> Any:
+    """Keep an output as it is: later layers, such as in-place activations, may overwrite it."""
+    return output.clone() if isinstance(output, Tensor) else output
+
+
 @contextmanager
 def captured(
-    modules: Mapping[str, nn.Module], keep: Callable[[str, Any], Any] = lambda _, output: output
+    modules: Mapping[str, nn.Module], keep: Callable[[str, Any], Any] = copied
 ) -> Iterator[dict[str, Any]]:
     """Collect what modules return while the context lasts; the hooks go, whatever happens.
 
@@ -184,7 +189,8 @@ def _from_tokens(tokens: Tensor, size: Size) -> Tensor | None:
 def _stride(pixels: int, cells: int) -> float:
     """Pixels of a cell: of an image that was padded to 32, of one that was not, or anything."""
     padded = math.ceil(pixels / _PADDING) * _PADDING
-    if padded % cells == 0 and math.log2(padded / cells).is_integer():
+    # Nobody pads images of half that size; taken for padded, their own maps would be cut.
+    if pixels > _PADDING // 2 and padded % cells == 0 and math.log2(padded / cells).is_integer():
         return padded // cells
     power = 2 ** round(math.log2(pixels / cells))
     return power if math.ceil(pixels / power) == cells else pixels / cells

@@ -160,12 +160,11 @@ def field_figure(fields: Mapping[str, Field]) -> np.ndarray:
     """
     captions = {}
     for title, field in fields.items():
-        lines = [
-            f"{100 * square.threshold:.0f} % in {square.side} px, {100 * square.area:.3g} % of the area"
-            for square in field.squares()
-        ]
-        first = f"{field.layer}, {field.num_images} images of {_sides(field)}"
-        captions[title] = ["\n".join([first, *lines])]
+        height, width = field.absolute.shape
+        lines = [f"{field.layer}, {field.num_images} images of {height} x {width}"]
+        for threshold, side, area in field.squares():
+            lines.append(f"{100 * threshold:.0f} % in {side} px, {100 * area:.3g} % of the area")
+        captions[title] = ["\n".join(lines)]
     return side_by_side(
         {title: [_draw(field)] for title, field in fields.items()},
         captions=captions,
@@ -190,21 +189,15 @@ def _central_gradient(backbone: nn.Module, image: Tensor, layer: str) -> Tensor:
         return torch.autograd.grad(centre, pixels)[0][0]
 
 
-def _sides(field: Field) -> str:
-    height, width = field.absolute.shape
-    return f"{height} x {width}"
-
-
 def _draw(field: Field) -> np.ndarray:
     scores = field.absolute / field.absolute.max()
     decades = np.log10(np.maximum(scores, 10.0**-_DECADES)) / _DECADES + 1  # 0..1
     height, width = scores.shape
     scale = _TILE / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    shrinks = scale < 1
-    values = cv2.resize(
-        decades, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST
-    )
+    # Single pixels stay visible: shrinking averages, enlarging repeats them.
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
+    values = cv2.resize(decades, size, interpolation=method)
     picture = heat(np.rint(values * 255).astype(np.uint8))
     for square in field.squares()[-2:]:
         reach = square.side / 2
