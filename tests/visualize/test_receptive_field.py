@@ -134,3 +134,21 @@ def test_fields_of_several_networks_share_one_figure():
     }
     picture = field_figure(fields)
     assert picture.dtype == np.uint8 and picture.shape[1] > 2 * 300
+
+
+def test_squares_are_those_of_replknets_script_where_it_finds_one():
+    scores = np.random.default_rng(0).gamma(0.2, size=(24, 30))
+
+    def searched(threshold: float) -> tuple[int, float] | None:
+        """erf/analyze_erf.py, get_rectangle: odd squares from 3 x 3 on, inside the image."""
+        for reach in range(1, 12):
+            inside = scores[12 - reach : 13 + reach, 15 - reach : 16 + reach]
+            if inside.sum() / scores.sum() > threshold:
+                side = 2 * reach + 1
+                return side, side / 24 * side / 30
+        return None
+
+    found = central_squares(scores, [0.2, 0.3, 0.5])
+    for square in found:
+        assert (square.side, square.area) == pytest.approx(searched(square.threshold))
+    assert found[0].side > 3 and searched(0.99) is None
