@@ -83,17 +83,46 @@ def test_a_backbone_is_left_as_it_was():
         assert torch.equal(value, kept[name]), name
 
 
-def test_the_grid_has_a_column_for_each_stage_and_no_block_twice():
-    photo = np.full((40, 60, 3), 128, dtype=np.uint8)
-    maps = {
+def maps_of(*depths: int) -> dict[str, torch.Tensor]:
+    return {
         f"stage {stage}, block {block}": torch.rand(5, 8)
-        for stage, depth in ((1, 1), (2, 2), (3, 9))
+        for stage, depth in enumerate(depths, start=1)
         for block in range(1, depth + 1)
     }
-    wide = attention_grid(photo, maps, title="photo.jpg")
-    assert wide.dtype == np.uint8 and wide.shape[1] > 3 * 320
-    # Stage 1 has a map in the first row alone: the paper below it is empty.
-    assert np.ptp(wide[400:600, 50:300]) == 0
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Captions of the tables that are drawn."""
+    tables = []
+    monkeypatch.setattr(
+        "van_dense.visualize.attention.side_by_side",
+        lambda columns, **given: tables.append(given) or np.zeros((1, 1, 3), np.uint8),
+    )
+    return tables
+
+
+@pytest.mark.parametrize(
+    ("depths", "rows", "blocks"),
+    [
+        ((3, 3, 12, 3), 3, ["1 of 12", "6 of 12", "12 of 12"]),  # B2
+        ((2, 2, 4, 2), 2, ["1 of 4", "4 of 4"]),  # B1: one middle block alone is no row
+        ((1, 1, 1, 1), 1, ["1 of 1"]),
+    ],
+)
+def test_the_grid_shows_first_middle_and_last_blocks_none_twice(drawn, depths, rows, blocks):
+    attention_grid(np.zeros((40, 60, 3), np.uint8), maps_of(*depths))
+    (table,) = drawn
+    assert len(table["rows"]) == rows
+    assert list(table["captions"]) == ["stage 1", "stage 2", "stage 3", "stage 4"]
+    third = table["captions"]["stage 3"]
+    assert [caption.split(":")[0] for caption in third] == [f"block {block}" for block in blocks]
+
+
+def test_the_grid_is_a_picture_with_a_column_for_each_stage():
+    photo = np.full((40, 60, 3), 128, dtype=np.uint8)
+    picture = attention_grid(photo, maps_of(1, 2, 3), title="photo.jpg")
+    assert picture.dtype == np.uint8 and picture.shape[1] > 3 * 320
 
 
 def test_a_constant_map_is_drawn_dark_and_without_a_warning():

@@ -67,7 +67,7 @@ def lka_maps(backbone: nn.Module, image: Tensor) -> dict[str, Tensor]:
 
 
 def attention_grid(photo: np.ndarray, maps: Mapping[str, Tensor], *, title: str = "") -> np.ndarray:
-    """Draw the first, middle and last block of each stage over the photo.
+    """Draw the first, middle and last block of each stage over the photo, darkened and grey.
 
     Every map is drawn from its own smallest to its own largest value, which its caption gives:
     attention differs by an order of magnitude between blocks, and one scale would hide most.
@@ -84,23 +84,29 @@ def attention_grid(photo: np.ndarray, maps: Mapping[str, Tensor], *, title: str 
     for name in maps:
         stage, number = (int(digits) for digits in re.findall(r"\d+", name))
         depths[stage] = max(depths.get(stage, 0), number)
+    chosen = {stage: _chosen(depth) for stage, depth in depths.items()}
+    # A row for a single stage, such as the middle one of VAN-B1, would be all but empty.
+    least = min(2, len(depths))
+    rows = [
+        i for i in range(3) if sum(blocks[i] is not None for blocks in chosen.values()) >= least
+    ]
     columns: dict[str, list[np.ndarray | None]] = {}
     captions: dict[str, list[str]] = {}
     for stage, depth in depths.items():
-        column = f"stage {stage}"
-        columns[column], captions[column] = [], []
-        for block in _chosen(depth):
+        name = f"stage {stage}"
+        columns[name], captions[name] = [], []
+        for block in (chosen[stage][i] for i in rows):
             if block is None:
-                columns[column].append(None)
-                captions[column].append("")
+                columns[name].append(None)
+                captions[name].append("")
                 continue
-            attention = maps[f"stage {stage}, block {block}"]
+            attention = maps[f"{name}, block {block}"]
             low, high = attention.aminmax()
-            columns[column].append(_over(photo, attention))
-            captions[column].append(f"block {block} of {depth}: {low:.2g} to {high:.2g}")
+            columns[name].append(_over(photo, attention))
+            captions[name].append(f"block {block} of {depth}: {low:.2g} to {high:.2g}")
     return side_by_side(
         columns,
-        rows=_ROWS,
+        rows=[_ROWS[i] for i in rows],
         captions=captions,
         title=title,
         scale=("weakest of the block", "strongest"),

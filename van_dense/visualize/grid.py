@@ -15,6 +15,7 @@ from van_dense.visualize.palette import INK, PAPER
 _GAP = 12  # pixels between pictures
 _LETTERS, _TITLE = 16, 20  # heights of captions and titles
 _LINE = 22  # pixels of a line of a caption
+_SHARP = 4  # from this enlargement on, pixels are cells of a map that should stay visible
 
 
 def side_by_side(
@@ -72,7 +73,7 @@ def _fit(picture: np.ndarray, tile: int) -> np.ndarray:
     height, width = picture.shape[:2]
     factor = tile / max(height, width)
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    enlarged = cv2.INTER_NEAREST if factor >= 2 else cv2.INTER_CUBIC
+    enlarged = cv2.INTER_NEAREST if factor >= _SHARP else cv2.INTER_CUBIC
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if factor < 1 else enlarged)
 
 
