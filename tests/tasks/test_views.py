@@ -19,7 +19,7 @@ PROJECTS = Path(__file__).resolve().parents[2] / "projects"
 OPTIONS = {"van_b0": "{}", "swin_tiny_patch4_window7_224": "{embed_dim: 12}", "resnet18": "{}"}
 TASK_PROJECTS = {
     "retinanet_van_b0": ["model.fpn.channels=16", "data.transforms.test_short_side=64"],
-    "semfpn_van_b0": [],
+    "semfpn_van_b0": ["data.transforms.test_scale=[128, 64]"],
     "saliency_van_b1": ["data.transforms.size=[64, 64]"],
     "pose_van_b0_256x192": ["data.transforms.size=[64, 96]"],
     "classify_van_b0_in1k": ["data.transforms.size=64"],

@@ -105,6 +105,19 @@ def test_without_a_layer_the_last_stage_is_measured_and_nothing_is_changed():
     assert not any(module._forward_hooks for module in backbone.modules())
 
 
+@pytest.mark.parametrize("name", ["van_b0", "resnet18", "swin_tiny_patch4_window7_224"])
+def test_a_network_that_recomputes_activations_has_the_same_field(name):
+    options = {"embed_dim": 12} if name.startswith("swin") else {}
+    plain, recomputing = (
+        build_backbone(name, checkpointing=on, options=options).eval() for on in (False, True)
+    )
+    recomputing.load_state_dict(plain.state_dict())
+    image = torch.randn(3, 64, 64)
+    field = receptive_field(recomputing, [image])
+    np.testing.assert_allclose(field.absolute, receptive_field(plain, [image]).absolute)
+    assert any(getattr(part, "grad_checkpointing", False) for part in recomputing.modules())
+
+
 @pytest.mark.parametrize(
     ("images", "message"),
     [

@@ -130,14 +130,24 @@ def captured(
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Switch to evaluation mode, and each part back to its own mode at the end."""
+    """Switch to evaluation mode without recomputation, and everything back at the end.
+
+    Recomputed layers of timm's models bypass their own modules, where hooks would never run.
+    """
     modes = [(part, part.training) for part in module.modules()]
+    recomputed: list[Any] = [
+        part for part in module.modules() if getattr(part, "grad_checkpointing", False)
+    ]
     module.eval()
+    for part in recomputed:
+        part.grad_checkpointing = False
     try:
         yield
     finally:
         for part, mode in modes:
             part.training = mode
+        for part in recomputed:
+            part.grad_checkpointing = True
 
 
 def as_map(backbone: nn.Module, outputs: Mapping[str, Any], layer: str, *, size: Size) -> Tensor:
