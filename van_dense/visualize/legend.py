@@ -96,20 +96,26 @@ def legend(entries: Sequence[Entry], width: int, letter_size: int, *, indent: in
     return np.array(picture)
 
 
-def saliency_scale(width: int, letter_size: int, *, indent: int) -> np.ndarray:
+def saliency_scale(
+    width: int,
+    letter_size: int,
+    *,
+    indent: int,
+    words: tuple[str, str] = ("not salient 0", "1 salient"),
+) -> np.ndarray:
     """Draw the colours from 0 to 1 as a slim bar between two words.
 
     Args:
         width: Pixels to fill; a bar too short for that is wider.
         letter_size: In pixels.
         indent: Pixels free at the left.
+        words: What 0 and 1 mean.
 
     Returns:
         uint8 RGB strip, (height, width or more, 3).
     """
     letters = font(letter_size)
     gap, height = letter_size // 2, 2 * letter_size
-    words = ("not salient 0", "1 salient")
     left = indent + round(letters.getlength(words[0])) + gap
     room = width - left - round(letters.getlength(words[1])) - 2 * gap
     length = min(max(room, 4 * letter_size), 20 * letter_size)

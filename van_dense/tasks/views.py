@@ -1,0 +1,181 @@
+"""Views into a trained network, one function each: LKA attention, features, receptive field.
+
+They take what ``van_dense.load`` gives, of any task, and images; several networks by their titles
+are drawn side by side. What the network sees is drawn: the image after the transform of the task,
+for pose the image as the crop of one instance.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from van_dense.config.pose import PoseConfig
+from van_dense.crops import regions_of_boxes, to_crop
+from van_dense.data.image import read_image
+from van_dense.models.preprocess import Preprocess
+from van_dense.structures import Sample, Size
+from van_dense.tasks import TASKS
+from van_dense.visualize.attention import attention_grid, lka_maps
+from van_dense.visualize.features import feature_colors
+from van_dense.visualize.grid import side_by_side
+from van_dense.visualize.layers import stage_layers
+from van_dense.visualize.legend import stack
+from van_dense.visualize.receptive_field import Field, field_figure, receptive_field
+
+if TYPE_CHECKING:
+    from van_dense.api import Loaded
+
+    Networks = Loaded | Mapping[str, Loaded]
+
+Source = str | Path | np.ndarray
+
+
+def attention_view(loaded: Loaded, images: Sequence[Source]) -> Image.Image:
+    """Draw the large kernel attention of a VAN: stages beside, blocks and images below each other.
+
+    Args:
+        loaded: Of any task.
+        images: Paths, or uint8 RGB arrays.
+
+    Raises:
+        ValueError: When the backbone is no VAN, or an image cannot be read.
+    """
+    pages = []
+    for source in images:
+        photo, pixels = _seen(loaded, source)
+        title = "" if isinstance(source, np.ndarray) else Path(source).name
+        pages.append(attention_grid(photo, lka_maps(loaded.model.backbone, pixels), title=title))
+    return Image.fromarray(stack(pages))
+
+
+def features_view(
+    loaded: Networks, images: Sequence[Source], *, layers: Sequence[str] = ()
+) -> Image.Image:
+    """Draw the principal components of layers as colours, a row for each image.
+
+    Args:
+        loaded: One network, or several by title.
+        images: Paths, or uint8 RGB arrays; colours of a column compare across them.
+        layers: Names; by default all stages of one network, the last stage of each of several.
+
+    Raises:
+        ValueError: For an unknown layer, or an image that cannot be read.
+    """
+    networks = _by_title(loaded)
+    columns: dict[str, list[np.ndarray | None]] = {}
+    for title, network in networks.items():
+        seen = [_seen(network, source) for source in images]
+        columns.setdefault("image", [photo for photo, _ in seen])
+        backbone = network.model.backbone
+        pixels = [image for _, image in seen]
+        for name, layer in _named_layers(title, backbone, layers, last=len(networks) > 1):
+            columns[name] = list(feature_colors(backbone, pixels, layer))
+    return Image.fromarray(side_by_side(columns, rows=_names(images)))
+
+
+def field_view(
+    loaded: Networks,
+    images: Sequence[Source],
+    *,
+    layer: str | None = None,
+    size: Size = (1024, 1024),
+    numbers: Path | None = None,
+) -> Image.Image:
+    """Draw the effective receptive field of a layer, measured over the images.
+
+    Args:
+        loaded: One network, or several by title.
+        images: Paths, or uint8 RGB arrays; RepLKNet takes 50 of ImageNet's validation part.
+        layer: Name; by default the last stage.
+        size: (height, width) that images are resized to, as in RepLKNet; multiples of 64.
+        numbers: JSON file to write them to.
+
+    Raises:
+        ValueError: For an unknown layer, or an image that cannot be read.
+    """
+    fields = {
+        title or "effective receptive field": _field(network, images, layer, size)
+        for title, network in _by_title(loaded).items()
+    }
+    if numbers is not None:
+        numbers.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({title: field.to_json() for title, field in fields.items()}, indent=2)
+        numbers.write_text(text + "\n", encoding="utf-8")
+    return Image.fromarray(field_figure(fields))
+
+
+def _field(network: Loaded, images: Sequence[Source], layer: str | None, size: Size) -> Field:
+    def resized(source: Source) -> Tensor:
+        # Pillow's filter, as torchvision's Resize in RepLKNet's script, averages when it shrinks.
+        picture = Image.fromarray(_read(source)).resize(size[::-1], Image.Resampling.BICUBIC)
+        return _normalised(network, np.array(picture))
+
+    return receptive_field(network.model.backbone, (resized(source) for source in images), layer)
+
+
+def _named_layers(
+    title: str, backbone: nn.Module, layers: Sequence[str], *, last: bool
+) -> list[tuple[str, str]]:
+    """Title of the column and layer, of those that are wanted or of the stages."""
+    if layers:
+        named = {f"{title} {layer}".strip(): layer for layer in layers}
+    else:
+        stages = stage_layers(backbone)
+        named = {f"{title} stage {i}".strip(): layer for i, layer in enumerate(stages, start=1)}
+    return list(named.items())[-1 if last and not layers else 0 :]
+
+
+def _by_title(loaded: Networks) -> Mapping[str, Loaded]:
+    return loaded if isinstance(loaded, Mapping) else {"": loaded}
+
+
+def _names(images: Sequence[Source]) -> list[str]:
+    return [
+        f"image {i}" if isinstance(source, np.ndarray) else Path(source).name
+        for i, source in enumerate(images)
+    ]
+
+
+def _read(source: Source) -> np.ndarray:
+    if not isinstance(source, np.ndarray):
+        return read_image(source)
+    if source.ndim != 3 or source.shape[2] != 3 or source.dtype != np.uint8 or source.size == 0:
+        raise ValueError(
+            f"an image has {source.dtype} {source.shape}; expected uint8 (height, width, 3) in RGB "
+            "order, grey ones repeated"
+        )
+    return source
+
+
+def _seen(network: Loaded, source: Source) -> tuple[np.ndarray, Tensor]:
+    """What the network sees of an image, uint8 (H, W, 3), and the same normalised, (3, H, W)."""
+    image = _read(source)
+    config = network.config
+    if isinstance(config, PoseConfig):  # its model cuts the crops out itself: here it is the image
+        size = config.data.transforms.size
+        whole = np.array([[0, 0, image.shape[1], image.shape[0]]])
+        counted = to_crop(regions_of_boxes(whole, size, padding=1.0), size)[0]
+        # OpenCV counts from the centre of the first pixel, which lies at 0.5 in crops.py.
+        counted[:, 2] += counted[:, :2].sum(axis=1) * 0.5 - 0.5
+        seen = cv2.warpAffine(image, counted, size[::-1], flags=cv2.INTER_LINEAR)
+    else:
+        transform = TASKS[config.task].build_transform(config, train=False)
+        sample = Sample(image=image, image_id="", path="", orig_size=image.shape[:2])
+        seen = transform(sample, np.random.default_rng(0)).image
+    return seen, _normalised(network, seen)
+
+
+def _normalised(network: Loaded, image: np.ndarray) -> Tensor:
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+    preprocess = network.model.preprocess
+    assert isinstance(preprocess, Preprocess)  # of every model, on every engine
+    return preprocess.normalise(pixels.to(network.device))
