@@ -141,6 +141,7 @@ def load(
     fragments: Sequence[str | Path] = (),
     overrides: Sequence[str] = (),
     device: str | torch.device | None = None,
+    engine: str | None = None,
 ) -> Loaded:
     """Load a trained run: averaged weights if the run kept some, in evaluation mode.
 
@@ -150,6 +151,7 @@ def load(
         fragments: YAML files, such as another data set, laid over the stored config.
         overrides: ``key.path=value`` on top of them.
         device: A GPU where there is one, otherwise the CPU.
+        engine: Instead of the one that a detector was trained on; other tasks have none.
 
     Raises:
         ValueError: When there is no checkpoint, or when it does not fit the config.
@@ -161,6 +163,8 @@ def load(
     if raw.values["model"].get("engine") == "detectron2" and not has_detectron2():
         log.warning("%s was trained on Detectron2, which is missing: engine torchvision", path)
         raw.merge({"model": {"engine": "torchvision"}}, "load")  # the same network
+    if engine is not None and "engine" in raw.values["model"]:
+        raw.merge({"model": {"engine": engine}}, "load")
     for fragment in fragments:
         raw.merge_file(fragment)
     for override in overrides:

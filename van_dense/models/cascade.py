@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from van_dense.models.anchors import without_crowd
 from van_dense.models.cascade_stage import CascadeStage, likeliest_class
 from van_dense.models.dense_model import DenseModel
+from van_dense.models.evidence import inside_evidence, softmax_evidence
 from van_dense.models.fpn import FPN
 from van_dense.models.postprocess import DetectionFilter, check_finite, to_predictions
 from van_dense.models.preprocess import Preprocess
@@ -156,6 +157,21 @@ class CascadeMaskRCNN(DenseModel):
         rows = torch.arange(len(labels), device=labels.device)
         stages = [stage.mask(pooled)[rows, labels].sigmoid() for stage in self._stages()]
         return list(torch.stack(stages).mean(dim=0).split([len(d) for d in detections]))
+
+    def box_evidence(self, images: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
+        """What speaks for the class of each box in the mean of the stages; see ``Explainable``."""
+        pooled = self._features(images).pool([boxes], output=BOX_POOL)
+        parts = [softmax_evidence(stage.box(pooled)[0], labels) for stage in self._stages()]
+        return torch.stack(parts).mean(dim=0)
+
+    def mask_evidence(self, images: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
+        """What speaks for the mask of each box in the mean of the stages; see ``Explainable``."""
+        pooled = self._features(images).pool([boxes], output=MASK_POOL)
+        parts = [inside_evidence(stage.mask(pooled), labels) for stage in self._stages()]
+        return torch.stack(parts).mean(dim=0)
+
+    def _features(self, images: Tensor) -> RegionFeatures:
+        return RegionFeatures(self.fpn(self.backbone(images)))
 
     def flops_forward(self, size: Size) -> None:
         """Run on one zero image with 1000 box and 100 mask regions a stage, as ``get_flops``."""

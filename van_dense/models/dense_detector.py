@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from van_dense.models.anchors import Anchors, BoxMatcher, without_crowd
 from van_dense.models.dense_head import best_of_level
 from van_dense.models.dense_model import DenseModel
+from van_dense.models.evidence import origin_evidence
 from van_dense.models.fpn import FPN
 from van_dense.models.losses import focal_sum
 from van_dense.models.postprocess import DetectionFilter, check_finite, to_predictions
@@ -184,6 +185,13 @@ class DenseDetector(DenseModel):
         return self.rule.labelled(
             torch.cat(boxes), torch.cat(scores), labels=torch.cat(labels), size=size
         )
+
+    def box_evidence(self, images: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
+        """Class logits of the anchors that the boxes came from; see ``Explainable``."""
+        features = self.fpn(self.backbone(images)[1:])
+        logits, *values = (torch.cat(levels, dim=1)[0] for levels in self.head(features))
+        decoded, _ = self.head.decode(values, Cells.cat(self._cells(features)))
+        return origin_evidence(logits, decoded, boxes, labels)
 
     def flops_forward(self, size: Size) -> None:
         """Run backbone, pyramid and head on one zero image."""

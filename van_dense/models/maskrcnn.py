@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from van_dense.models.anchors import without_crowd
 from van_dense.models.dense_model import DenseModel
+from van_dense.models.evidence import inside_evidence, softmax_evidence
 from van_dense.models.fpn import FPN
 from van_dense.models.postprocess import check_finite, to_predictions
 from van_dense.models.preprocess import Preprocess
@@ -92,6 +93,20 @@ class MaskRCNN(DenseModel):
         masks = self.mask.probabilities(features, detections)
         check_finite(masks, batch.image_ids)
         return to_predictions(batch, detections, masks, mask_threshold=self.mask_threshold)
+
+    def box_evidence(self, images: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
+        """What speaks for the class of each box; see ``Explainable``."""
+        features = self._features(images)
+        logits, _ = self.box(features.pool([boxes], output=BOX_POOL))
+        return softmax_evidence(logits, labels)
+
+    def mask_evidence(self, images: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
+        """What speaks for the mask of each box; see ``Explainable``."""
+        pooled = self._features(images).pool([boxes], output=MASK_POOL)
+        return inside_evidence(self.mask(pooled), labels)
+
+    def _features(self, images: Tensor) -> RegionFeatures:
+        return RegionFeatures(self.fpn(self.backbone(images)), self.roi_align)
 
     def flops_forward(self, size: Size) -> None:
         """Run on one zero image with 1000 box and 100 mask regions, as mmdet's ``get_flops``."""

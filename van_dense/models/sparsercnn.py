@@ -17,6 +17,7 @@ from torchvision.ops import box_convert, clip_boxes_to_image
 from van_dense.models.anchors import BoxCoder, without_crowd
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.dynamic_head import POOL, DynamicHead
+from van_dense.models.evidence import origin_evidence
 from van_dense.models.fpn import FPN
 from van_dense.models.losses import synced_count
 from van_dense.models.postprocess import check_finite, to_predictions
@@ -150,6 +151,12 @@ class SparseRCNN(DenseModel):
         boxes = clip_boxes_to_image(boxes[pair // logits.shape[1]], size)
         found = Instances(boxes=boxes, labels=pair % logits.shape[1], scores=scores)
         return found[((boxes[:, 2:] - boxes[:, :2]) > 0).all(dim=1)]
+
+    def box_evidence(self, images: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
+        """Class logits of the proposals that the boxes came from; see ``Explainable``."""
+        size = (images.shape[-2], images.shape[-1])
+        *_, (logits, decoded) = self._refine(self.fpn(self.backbone(images)), [size])
+        return origin_evidence(logits[0], decoded[0], boxes, labels)
 
     def flops_forward(self, size: Size) -> None:
         """Run on one zero image; as in mmdet's ``get_flops``, every head sees all proposals."""

@@ -20,9 +20,10 @@ from torch import Tensor, nn
 
 from van_dense.config.pose import PoseConfig
 from van_dense.crops import regions_of_boxes, to_crop
+from van_dense.data.collate import collate
 from van_dense.data.image import read_image
 from van_dense.models.preprocess import Preprocess
-from van_dense.structures import Sample, Size
+from van_dense.structures import Batch, Sample, Size
 from van_dense.tasks import TASKS
 from van_dense.visualize.attention import attention_grid, lka_maps
 from van_dense.visualize.features import feature_colors
@@ -154,6 +155,20 @@ def _read(source: Source) -> np.ndarray:
             "order, grey ones repeated"
         )
     return source
+
+
+def seen_by(network: Loaded, source: Source) -> tuple[np.ndarray, Batch]:
+    """What the network sees of an image, uint8 (H, W, 3), and the same as a batch of one.
+
+    Its original size is that of what is seen, so predictions are in these pixels.
+
+    Raises:
+        ValueError: When the image cannot be read.
+    """
+    seen, _ = _seen(network, source)
+    name = "image" if isinstance(source, np.ndarray) else str(source)
+    sample = Sample(image=seen, image_id=name, path=name, orig_size=seen.shape[:2])
+    return seen, collate([sample], network.config.data.size_divisor).to(network.device)
 
 
 def _seen(network: Loaded, source: Source) -> tuple[np.ndarray, Tensor]:

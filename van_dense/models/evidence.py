@@ -1,0 +1,75 @@
+"""Numbers whose gradients say what a prediction rests on.
+
+Legend: N boxes of one image, xyxy in pixels of the network's input; C classes; A anchors or
+proposals; M mask resolution.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+from torchvision.ops import box_iou
+
+_SAME_BOX = 0.9  # share of the best overlap; among such candidates the surest one made the box
+
+
+@runtime_checkable
+class Explainable(Protocol):
+    """A detector that can be asked about boxes after the fact."""
+
+    def box_evidence(self, images: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
+        """Differentiable evidence (N,) for ``labels`` (N,) of ``boxes`` (N, 4).
+
+        Args:
+            images: Normalised (1, 3, H, W).
+            boxes: In pixels of ``images``, such as the model found there.
+            labels: int64 (N,).
+        """
+
+
+@runtime_checkable
+class MaskExplainable(Explainable, Protocol):
+    """A detector that gives masks, too."""
+
+    def mask_evidence(self, images: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
+        """Differentiable evidence (N,) for the masks of ``boxes``; see ``box_evidence``."""
+
+
+def softmax_evidence(logits: Tensor, labels: Tensor) -> Tensor:
+    """Logit of each label above the mean of all, (N,), of logits (N, C + 1).
+
+    A softmax sees differences alone: what moves all logits is evidence for nothing.
+    """
+    return logits.gather(1, labels[:, None])[:, 0] - logits.mean(dim=1)
+
+
+def inside_evidence(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean logit inside the mask of each label, (N,), of mask logits (N, C, M, M).
+
+    An empty mask has its largest logit for evidence.
+    """
+    own = logits[torch.arange(len(labels), device=labels.device), labels].flatten(1)
+    inside = (own > 0) | (own == own.amax(dim=1, keepdim=True))
+    return (own * inside).sum(dim=1) / inside.sum(dim=1)
+
+
+def origin_evidence(logits: Tensor, decoded: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
+    """Logits (N,) of the anchors or proposals that boxes came from.
+
+    Of those that decode to (nearly) the same box, the one with the highest score of the label has
+    survived the suppression.
+
+    Args:
+        logits: (A, C).
+        decoded: (A, 4) boxes of the same.
+        boxes: (N, 4).
+        labels: int64 (N,).
+    """
+    with torch.no_grad():
+        overlap = box_iou(boxes, decoded)
+        candidates = overlap >= _SAME_BOX * overlap.amax(dim=1, keepdim=True)
+        scores = logits[:, labels].T.masked_fill(~candidates, float("-inf"))
+        origin = scores.argmax(dim=1)
+    return logits[origin, labels]
