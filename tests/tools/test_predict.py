@@ -72,10 +72,10 @@ def test_a_folder_becomes_pictures_and_coco_results(runs, photos, tmp_path, caps
     out = tmp_path / "out"
     assert predict.main([runs["detector"], str(photos), "--output", str(out)]) == 0
     said = capsys.readouterr().out
-    assert "2 of 2 images predicted, " in said
+    assert "2 of 2 files predicted, " in said
     assert f"{len(json.loads((out / 'predictions.json').read_text()))} instances" in said
     pictures = sorted(path.name for path in (out / "pictures").iterdir())
-    assert pictures == ["000000_a.png", "000001_b.png"]
+    assert pictures == ["a.png", "inner"]
     results = json.loads((out / "predictions.json").read_text())
     assert {result["image_id"] for result in results} <= {
         str(photos / "a.png"),
@@ -108,16 +108,16 @@ def test_unreadable_files_are_listed_at_the_end_and_stop_nothing(runs, photos, t
     out = tmp_path / "out"
     assert predict.main([runs["detector"], str(photos), "--output", str(out)]) == 1
     said = capsys.readouterr()
-    assert "1 of 2 images predicted" in said.out
+    assert "1 of 2 files predicted" in said.out
     assert said.err.count("not predicted:") == 1 and "a.png" in said.err
-    assert [path.name for path in (out / "pictures").iterdir()] == ["000001_b.png"]
+    assert [path.name for path in (out / "pictures").rglob("*.*")] == ["b.jpg"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["{detector}", "nowhere.jpg"], "nowhere.jpg: no such file"),
-        (["{detector}", "{empty}"], "no image in this folder"),
+        (["{detector}", "{empty}"], "nothing to read in this folder"),
         (["{empty}", "{photos}"], "checkpoint"),
         (["--detector", "{pose}", "--pose", "{pose}", "{photos}"], "not 'detection'"),
     ],
@@ -158,5 +158,5 @@ def test_classes_become_a_table(runs, photos, tmp_path):
     assert [row["image"] for row in rows] == [str(photos / "a.png"), str(photos / "inner/b.jpg")]
     scores = [float(rows[0][f"score_{place}"]) for place in range(1, 6)]
     assert scores == sorted(scores, reverse=True) and rows[0]["class_1"]
-    assert len(list((out / "pictures").iterdir())) == 2
+    assert len(list((out / "pictures").rglob("*.*"))) == 2
     assert not (out / "predictions.json").exists()
