@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -81,14 +81,18 @@ def root_of(given: str | Path) -> Path:
     return path.parent.absolute()
 
 
-def output_names(files: Iterable[Path], roots: Iterable[Path]) -> list[str]:
+def output_names(files: Sequence[Path], roots: Sequence[Path]) -> list[str]:
     """Names without suffix that keep subfolders, each used once whatever its case.
 
     They are relative to what all roots have in common, so files of two folders stay apart;
     ``a.jpg`` and ``a.png`` of one folder become ``a`` and ``a_2``.
+
+    Args:
+        files: To be read.
+        roots: Absolute folder that each was found in; see ``root_of``.
     """
-    common = Path(os.path.commonpath(list(roots)))
-    names: dict[str, None] = {}
+    common = Path(os.path.commonpath(roots)) if roots else Path()
+    names: list[str] = []
     taken: set[str] = set()
     for path in files:
         plain = path.absolute().relative_to(common).with_suffix("").as_posix()
@@ -97,8 +101,8 @@ def output_names(files: Iterable[Path], roots: Iterable[Path]) -> list[str]:
             count += 1
             name = f"{plain}_{count}"
         taken.add(name.lower())
-        names[name] = None
-    return list(names)
+        names.append(name)
+    return names
 
 
 def source_name(source: Source, index: int) -> str:

@@ -46,13 +46,18 @@ def find_sources(sources: Sequence[str]) -> dict[Path, str]:
     Raises:
         ValueError: When a source does not exist, or holds neither image nor video.
     """
-    found: dict[Path, None] = {}  # a file that two sources name is predicted once
+    roots: dict[Path, Path] = {}  # a file that two sources name is predicted once
     for source in sources:
-        found |= dict.fromkeys(find_files(source, SUFFIXES | VIDEO_SUFFIXES))
-    for path in found:
+        found = find_files(source, SUFFIXES | VIDEO_SUFFIXES)
+        roots |= dict.fromkeys(found, root_of(source))
+    for path in roots:
         if not path.exists():
             raise ValueError(f"{path}: no such file or folder")
-    return dict(zip(found, output_names(found, map(root_of, sources)), strict=True))
+    names: dict[Path, str] = {}
+    for wanted in (False, True):  # videos lie apart, so they are named apart
+        files = [path for path in roots if _is_video(path) == wanted]
+        names |= zip(files, output_names(files, [roots[path] for path in files]), strict=True)
+    return names
 
 
 def read_ids(annotations: str | None) -> dict[str, int | str]:
