@@ -92,10 +92,11 @@ class Result(Prediction):
     def plot_frame(self, min_score: float | None = None) -> np.ndarray:
         """Like ``plot``, for a video: the height depends on the image's size alone.
 
-        The legend of a label map grows with the classes in it, so it is left out; the names
-        stand in their regions. Returns uint8 RGB.
+        The legends of label maps and poses follow what was found, so they are left out; the names
+        of classes stand in their regions. Returns uint8 RGB.
         """
-        function = draw if self.semantic is None else draw_panel
+        has_legend = self.semantic is not None or self.instances is not None
+        function = draw_panel if has_legend else draw
         limit = self.min_score if min_score is None else min_score
         return function(self._pixels(), self, self.info, min_score=limit)
 
@@ -167,7 +168,7 @@ class Result(Prediction):
         instances = self.instances
         assert instances is not None and instances.keypoints is not None
         keypoints = instances.keypoints.numpy()
-        # By position: the third argument changed its name in supervision 0.29.
+        # By position: "confidence" of older versions became "keypoint_confidence".
         return sv.KeyPoints(
             keypoints[..., :2],
             instances.labels.numpy(),
@@ -254,7 +255,11 @@ class Result(Prediction):
         return self.instances is not None and self.instances.keypoints is not None
 
     def _kind(self) -> str:
-        kinds = {"semantic": "label map", "saliency": "saliency map", "class_scores": "classification"}
+        kinds = {
+            "semantic": "label map",
+            "saliency": "saliency map",
+            "class_scores": "classification",
+        }
         return next((k for name, k in kinds.items() if getattr(self, name) is not None), "result")
 
     def _summary(self) -> str:

@@ -3,13 +3,19 @@
 import csv
 import importlib.util
 import json
+import os
+import signal
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import van_dense
+from van_dense.api import Loaded
 from van_dense.config import Config, load_config
+from van_dense.data.video import VideoWriter
 from van_dense.tasks.training import train_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -149,6 +155,42 @@ def test_ids_are_refused_where_a_name_appears_twice(runs, photos, tmp_path, caps
     ids = ["--annotations", str(tmp_path / "names.json")]
     assert predict.main([runs["detector"], str(photos), *ids]) == 2
     assert "two images are called a.png" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_was_copied_alone_is_enough(runs, photos, tmp_path):
+    alone = tmp_path / "elsewhere" / "model.pt"
+    alone.parent.mkdir()
+    alone.write_bytes((Path(runs["classifier"]) / "checkpoints/best.pt").read_bytes())
+    expected = van_dense.load(runs["classifier"]).predict(photos)
+    found = van_dense.load(alone).predict(photos)
+    assert [repr(result) for result in found] == [repr(result) for result in expected]
+    assert predict.main([str(alone), str(photos), "--output", str(tmp_path / "out")]) == 0
+
+
+def test_videos_and_batches_go_through_detector_and_pose_too(runs, photos, tmp_path, capsys):
+    with VideoWriter(photos / "clip.mp4", Fraction(5)) as writer:
+        for number in range(3):
+            writer.write(np.full((70, 90, 3), 60 * number, np.uint8))
+    (photos / "inner/b.jpg").write_bytes(b"broken")
+    out = tmp_path / "out"
+    both = ["--detector", runs["detector"], "--pose", runs["pose"], "--min-score", "0.0"]
+    assert predict.main([*both, str(photos), "--batch", "2", "--output", str(out)]) == 1
+    assert "2 of 3 files predicted, 3 frames of 1 videos, " in capsys.readouterr().out
+    records = json.loads((out / "videos/clip/predictions.json").read_text())
+    assert records and all(len(record["keypoints"]) == 51 for record in records)
+
+
+def test_ctrl_c_ends_after_the_image_at_hand(runs, photos, tmp_path, capsys, monkeypatch):
+    original = Loaded._predict
+
+    def interrupted(self, *arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        return original(self, *arguments)
+
+    monkeypatch.setattr(Loaded, "_predict", interrupted)
+    out = tmp_path / "out"
+    assert predict.main([runs["detector"], str(photos), "--output", str(out)]) == 130
+    assert "stopped: 0 of 2 files predicted" in capsys.readouterr().out
 
 
 def test_classes_become_a_table(runs, photos, tmp_path):
