@@ -54,6 +54,17 @@ def test_an_error_comes_at_the_place_of_its_item():
         next(results)
 
 
+def test_an_error_of_the_items_comes_after_the_results_of_those_before():
+    def items():
+        yield from range(3)
+        raise RuntimeError("out of memory")
+
+    results = map_ahead(str, items(), threads=2, ahead=8)
+    assert [next(results) for _ in range(3)] == ["0", "1", "2"]
+    with pytest.raises(RuntimeError, match="out of memory"):
+        next(results)
+
+
 def test_a_consumer_may_stop_and_what_has_begun_is_finished():
     done = []
     results = map_ahead(done.append, range(100), threads=1, ahead=2)

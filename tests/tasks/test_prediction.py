@@ -174,7 +174,8 @@ def test_an_error_of_the_model_leaves_complete_files_too(tmp_path):
 
     with pytest.raises(RuntimeError, match="out of memory"):
         FilePrediction(failing, tmp_path / "out").run(find_sources([str(tmp_path / "in")]))
-    json.loads((tmp_path / "out/predictions.json").read_text())
+    assert len(json.loads((tmp_path / "out/predictions.json").read_text())) == 8
+    assert len(files_below(tmp_path / "out/pictures")) == 8
 
 
 def test_drawing_happens_behind_the_model(tmp_path, monkeypatch):

@@ -27,16 +27,27 @@ def map_ahead(
         ahead: Results that may wait, which bounds the memory.
 
     Raises:
-        Exception: What the function raises, at the place of its item.
+        Exception: What the function raises, at the place of its item, and what the iteration over
+            the items raises, after the results of those before.
     """
     pending: deque[Future[R]] = deque()
     pool = ThreadPoolExecutor(threads)
+    iterator, problem = iter(items), None
     try:
-        for item in items:
+        while True:
+            try:
+                item = next(iterator)
+            except StopIteration:
+                break
+            except Exception as error:
+                problem = error
+                break
             pending.append(pool.submit(function, item))
             if len(pending) > ahead:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
+        if problem is not None:
+            raise problem
     finally:  # also where the consumer stops early: what has begun is finished, the rest dropped
         pool.shutdown(wait=True, cancel_futures=True)

@@ -28,6 +28,9 @@ from van_dense.result import Result
 from van_dense.structures import Instances
 from van_dense.tasks.result_files import Outcome, ResultFiles
 
+_WAITING = 32  # results that may wait to be drawn: a model gives those of a whole batch at once
+_WAITING_BYTES = 2**28  # of the frames in each queue of a video: ten of 4K
+
 T = TypeVar("T")
 Stream = Callable[[Iterable[Source]], Iterator[Result | ReadError]]
 
@@ -168,7 +171,7 @@ class FilePrediction:
     def _predict_images(self, files: Mapping[Path, str]) -> None:
         named = zip(files.values(), self._running(files), strict=False)  # it may stop early
         threads = max(1, resolve_workers("auto"))
-        outcomes = map_ahead(self._write_image, named, threads=threads, ahead=2 * threads)
+        outcomes = map_ahead(self._write_image, named, threads=threads, ahead=_WAITING)
         with ResultFiles(self.folder) as kept:
             for outcome in self.track(outcomes, total=len(files), what="images"):
                 if isinstance(outcome, ReadError):
@@ -203,20 +206,21 @@ class FilePrediction:
         """Each stage has threads of its own: decoding, (the model,) drawing, encoding."""
         about = video_info(path)
         threads = max(1, resolve_workers("auto"))
+        waiting = max(1, min(_WAITING, _WAITING_BYTES // (3 * about.size[0] * about.size[1])))
         decoded = self._whole_frames(path)
         # One thread that takes the next frame, again and again, until None stands for the end.
         ahead = map_ahead(
-            lambda _: next(decoded, None), itertools.count(), threads=1, ahead=2 * threads
+            lambda _: next(decoded, None), itertools.count(), threads=1, ahead=waiting
         )
         frames = itertools.takewhile(lambda frame: frame is not None, ahead)
         numbered = enumerate(self._running(frames))  # type: ignore[arg-type]  # None is the end
         draw = partial(self._draw_frame, folder)
-        drawn = map_ahead(draw, numbered, threads=threads, ahead=2 * threads)
+        drawn = map_ahead(draw, numbered, threads=threads, ahead=waiting)
         with (
             VideoWriter(folder / f"{path.stem}.mp4", about.rate) as writer,
             ResultFiles(folder) as kept,
         ):
-            encoded = map_ahead(partial(_encode, writer), drawn, threads=1, ahead=threads)
+            encoded = map_ahead(partial(_encode, writer), drawn, threads=1, ahead=1)
             for outcome in self.track(encoded, total=about.num_frames or None, what=path.name):
                 self.frames += 1
                 self._keep(outcome, kept)
