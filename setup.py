@@ -34,7 +34,7 @@ CORE = [
     "filelock>=3.12",
     "wrapt>=1.16",  # registers VAN when timm is imported, without importing timm itself
 ]
-SUPERVISION = ["supervision>=0.25"]  # Result.to_supervision
+SUPERVISION = ["supervision>=0.31"]  # earlier ones bring a second OpenCV
 DEV = [
     "pytest>=8",
     "pytest-timeout>=2.3",
