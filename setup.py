@@ -18,6 +18,7 @@ CORE = [
     "scipy>=1.11",  # the optimal matching of Sparse R-CNN
     "opencv-python-headless>=4.9",
     "pillow>=10",
+    "av>=14.2",  # videos
     "albumentations>=2.0.8,<2.1",
     "pycocotools>=2.0.8",
     "faster-coco-eval>=1.6.5",
@@ -33,6 +34,7 @@ CORE = [
     "filelock>=3.12",
     "wrapt>=1.16",  # registers VAN when timm is imported, without importing timm itself
 ]
+SUPERVISION = ["supervision>=0.31"]  # earlier ones bring a second OpenCV
 DEV = [
     "pytest>=8",
     "pytest-timeout>=2.3",
@@ -55,5 +57,5 @@ setup(
     packages=find_packages(include=["van_dense", "van_dense.*"]),
     package_data={"van_dense": ["py.typed"]},
     install_requires=CORE,
-    extras_require={"dev": DEV, "all": DEV},
+    extras_require={"dev": DEV, "supervision": SUPERVISION, "all": DEV + SUPERVISION},
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,9 @@ import torch
 import van_dense
 from van_dense.api import Loaded
 from van_dense.data.coco_categories import coco_info
+from van_dense.data.dataset import ReadError
 from van_dense.engine.checkpoint import choose_checkpoint, save_checkpoint
+from van_dense.structures import Instances, Prediction
 
 PROJECTS = Path(__file__).resolve().parents[1] / "projects"
 SMALL = ["model.fpn.channels=16", "data.transforms.test_short_side=64"]
@@ -63,6 +66,97 @@ def test_paths_and_arrays_are_predicted_in_their_own_pixels(loaded, tmp_path):
 def test_arrays_that_are_no_rgb_image_are_refused(loaded, image):
     with pytest.raises(ValueError, match="expected uint8"):
         loaded.predict(image)
+
+
+@pytest.fixture(scope="module")
+def finder() -> Loaded:
+    """Finds something everywhere, in images of any size."""
+    config = van_dense.load_config(
+        PROJECTS / "retinanet_van_b0.yaml", [*SMALL, "model.head.score_threshold=0.0"]
+    )
+    torch.manual_seed(0)
+    model = van_dense.build_model(config).eval()
+    return Loaded(model, config, coco_info(), 0, torch.device("cpu"))
+
+
+def noise(*sizes: tuple[int, int]) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 255, (*size, 3), dtype=np.uint8) for size in sizes]
+
+
+def test_folders_patterns_files_arrays_and_pillow_images_are_sources(loaded, tmp_path):
+    from PIL import Image
+
+    (array,) = noise((40, 30))
+    for name in ("a.png", "inner/b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(array).save(tmp_path / name)
+    a, b = str(tmp_path / "a.png"), str(tmp_path / "inner/b.png")
+    pillow = Image.fromarray(array)
+    results = loaded.predict([tmp_path, f"{tmp_path}/*.png", a, array, pillow])
+    assert [result.image_id for result in results] == [a, b, a, a, "image 4", "image 5"]
+    assert [result.image_id for result in loaded.predict(tmp_path)] == [a, b]
+    assert [result.image_id for result in loaded.predict(pillow)] == ["image 0"]
+    assert loaded.predict([]) == []
+
+
+def test_what_is_found_depends_neither_on_the_batch_nor_on_its_other_images(finder):
+    images = noise((40, 30), (30, 40), (40, 30), (30, 40), (40, 30), (50, 64))
+    together = finder.predict(images, batch_size=3)
+    assert [result.size for result in together] == [image.shape[:2] for image in images]
+    for image, result in zip(images, together, strict=True):
+        alone = finder.predict(image)[0].instances
+        assert len(alone) == len(result.instances) > 0
+        assert torch.allclose(alone.scores, result.instances.scores, atol=1e-5)
+        assert torch.allclose(alone.boxes, result.instances.boxes, atol=1e-2)
+
+
+def test_a_stream_yields_the_errors_of_unreadable_files_and_predict_raises_them(loaded, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"broken")
+    (image,) = noise((20, 20))
+    found = list(loaded.stream([image, tmp_path / "broken.png", image], batch_size=2))
+    assert [isinstance(one, ReadError) for one in found] == [False, True, False]
+    assert found[2].image_id == "image 2"
+    with pytest.raises(ReadError, match=r"broken.png: not an image"):
+        loaded.predict([image, tmp_path / "broken.png"])
+
+
+def test_a_stream_takes_an_endless_iterator_as_it_goes(loaded):
+    (image,) = noise((20, 20))
+    results = loaded.stream(itertools.repeat(image), batch_size=2)
+    assert [next(results).image_id for _ in range(3)] == ["image 0", "image 1", "image 2"]
+    results.close()
+
+
+def test_results_know_classes_source_and_the_usual_score(loaded):
+    (image,) = noise((20, 20))
+    (result,) = loaded.predict(image)
+    assert result.info is loaded.info and result.source is image
+    assert result.min_score == loaded.config.eval.picture_score
+    assert result.to_coco() is not None and result.plot().size == (640, 640)
+
+
+def test_something_else_may_predict_each_image(loaded):
+    image = noise((20, 30))[0]
+
+    def predict_image(pixels: np.ndarray) -> Prediction:
+        assert pixels is image  # untransformed
+        return Prediction("", pixels.shape[:2], Instances.empty())
+
+    (result,) = loaded.stream(image, predict_image=predict_image)
+    assert (result.image_id, result.size, len(result.instances)) == ("image 0", (20, 30), 0)
+
+
+def test_autocast_changes_little_and_fp16_needs_a_gpu(finder):
+    images = noise((40, 30))
+    (exact,), (rough,) = finder.predict(images), finder.predict(images, precision="bf16")
+    assert float(exact.instances.scores[0]) == pytest.approx(
+        float(rough.instances.scores[0]), abs=0.05
+    )
+    with pytest.raises(ValueError, match="fp16 needs a GPU"):
+        finder.predict(images, precision="fp16")
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        finder.predict(images, batch_size=0)
 
 
 def test_a_missing_file_is_named(loaded):

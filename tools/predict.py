@@ -1,10 +1,12 @@
-"""Predict and draw images with trained runs.
+"""Predict and draw images and videos with trained runs.
 
 predict.py RUN SOURCE ...                            any task
 predict.py --detector RUN --pose RUN SOURCE ...      persons of the detector, then their poses
 
-A pose run alone takes each image for one person. A source is an image file or a folder, whose
-images are taken in all depths.
+A source is an image, a video, a folder (everything in all depths) or a pattern in quotes. A pose
+run alone takes each image for one person. The output folder gets pictures/ and predictions.json
+(COCO results), predictions.csv (classes) or masks/ (label maps, saliency); for a video videos/NAME/
+with the annotated video and the same results, by frame number. 1 tells of unreadable files.
 """
 
 from __future__ import annotations
@@ -12,96 +14,97 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import numpy as np
+    from van_dense.tasks.prediction import FilePrediction, Stream
 
-    from van_dense.dataset_info import DatasetInfo
-    from van_dense.structures import Prediction
+_STOPPED = 130  # the exit status of a program that Ctrl-C ends
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write pictures and results; 1 when an image could not be read, 2 on misuse."""
+    """Write pictures and results; 1 when a file could not be read, 2 on misuse."""
     arguments = _parse(argv)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in train_net.py
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import Progress
 
-    from van_dense.tasks.prediction import find_images, predict_files, read_ids
+    from van_dense.engine.interrupt import StopSignal
+    from van_dense.tasks.prediction import FilePrediction, find_sources, read_ids
 
-    try:
-        files = find_images(arguments.sources)
-        ids = read_ids(arguments.annotations)
-        predict, info = _load(arguments)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    done = predict_files(
-        track(files, "predicting", console=Console(stderr=True), transient=True),
-        predict,
-        info,
-        folder=arguments.output,
-        ids=ids,
-        min_score=0.0 if arguments.pose else arguments.min_score,  # persons were chosen
-    )
-    for message in done.unreadable:
+    columns = [*Progress.get_default_columns(), "{task.completed}/{task.total}"]
+    with (
+        StopSignal() as stop,
+        Progress(*columns, console=Console(stderr=True), transient=True) as bar,
+    ):
+        try:
+            files = find_sources(arguments.sources)
+            job = FilePrediction(
+                _open(arguments), arguments.output, read_ids(arguments.annotations)
+            )
+            job.min_score = 0.0 if arguments.pose else arguments.min_score  # persons were chosen
+            job.track = lambda items, total, what: bar.track(items, total, description=what)
+            job.should_stop = lambda: stop.requested
+            job.run(files)
+        except (ValueError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+    for message in job.unreadable:
         print(f"not predicted: {message}", file=sys.stderr)
-    found = "" if done.records is None else f", {len(done.records)} instances found"
-    count = len(files) - len(done.unreadable)
-    print(f"{count} of {len(files)} images predicted{found}: {arguments.output}")
-    return 1 if done.unreadable else 0
+    print(f"{'stopped: ' if stop.requested else ''}{_summary(job, len(files))}: {job.folder}")
+    return _STOPPED if stop.requested else int(bool(job.unreadable))
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("sources", nargs="+", metavar="RUN SOURCE", help="run, images and folders")
+    parser.add_argument(
+        "sources", nargs="+", metavar="RUN SOURCE", help="run, then what to predict"
+    )
     parser.add_argument("--detector", metavar="RUN", help="run folder or checkpoint, with --pose")
     parser.add_argument("--pose", metavar="RUN", help="run folder or checkpoint, with --detector")
     parser.add_argument("--output", type=Path, default=Path("predictions"), help="folder to write")
-    score = "detections below are not drawn, nor looked at by --pose (default 0.3)"
-    parser.add_argument("--min-score", type=float, default=0.3, help=score)
-    names = "COCO file that gives the image ids of predictions.json (default: file names)"
+    score = "detections below are not drawn (default: eval.picture_score of the run), nor looked at"
+    parser.add_argument("--min-score", type=float, help=f"{score} by --pose (default 0.3)")
+    names = "COCO file that gives the image ids of predictions.json (default: paths)"
     parser.add_argument("--annotations", metavar="JSON", help=names)
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
+    batch = "images that the model sees at a time, if their sizes agree; changes no result"
+    parser.add_argument("--batch", type=int, default=1, help=f"{batch} (default 1)")
+    parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32")
     arguments = parser.parse_args(argv)
     if bool(arguments.detector) != bool(arguments.pose):
         parser.error("--detector and --pose belong together")
     arguments.run = None if arguments.pose else arguments.sources.pop(0)
     if not arguments.sources:
-        parser.error("give images or folders after the run")
+        parser.error("give images, videos or folders after the run")
     return arguments
 
 
-def _load(
-    arguments: argparse.Namespace,
-) -> tuple[Callable[[np.ndarray], Prediction], DatasetInfo]:
-    """What predicts an RGB image, and what its labels mean."""
-    from van_dense.api import load, proposals_from
+def _open(arguments: argparse.Namespace) -> Stream:
+    """What predicts any number of images with the runs of the command line."""
+    from van_dense.api import load
+    from van_dense.tasks.prediction import stream_poses
 
+    options = {"batch_size": arguments.batch, "precision": arguments.precision}
     if arguments.run is not None:
-        loaded = load(arguments.run, device=arguments.device)
-        return lambda image: loaded.predict(image)[0], loaded.info
-    detector = load(arguments.detector, device=arguments.device)
-    pose = load(arguments.pose, device=arguments.device)
-    for name, run, task in (("detector", detector, "detection"), ("pose", pose, "pose")):
-        if run.config.task != task:
-            raise ValueError(
-                f"--{name} {getattr(arguments, name)} is a run of the task {run.config.task!r}, "
-                f"not {task!r}"
-            )
+        return partial(load(arguments.run, device=arguments.device).stream, **options)
+    runs = [load(run, device=arguments.device) for run in (arguments.detector, arguments.pose)]
+    min_score = 0.3 if arguments.min_score is None else arguments.min_score
+    return lambda sources: stream_poses(sources, *runs, min_score=min_score, **options)
 
-    def predict(image: np.ndarray) -> Prediction:
-        persons = proposals_from(
-            detector.predict(image)[0], detector.info, pose.info, min_score=arguments.min_score
-        )
-        return pose.predict(image, persons)[0]
 
-    return predict, pose.info
+def _summary(job: FilePrediction, count: int) -> str:
+    done = [f"{job.images + job.videos} of {count} files predicted"]
+    if job.videos:
+        done.append(f"{job.frames} frames of {job.videos} videos")
+    if job.instances is not None:
+        done.append(f"{job.instances} instances found")
+    return ", ".join(done)
 
 
 if __name__ == "__main__":

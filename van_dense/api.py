@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,22 +18,27 @@ from accelerate import Accelerator
 from van_dense.config import Config, load_config
 from van_dense.config.engine import has_detectron2
 from van_dense.config.load import RawConfig, parse_override, validate
+from van_dense.config.segmentation import SemanticData
 from van_dense.data.collate import collate
-from van_dense.data.dataset import DenseDataset
-from van_dense.data.image import read_image
+from van_dense.data.dataset import DenseDataset, ReadError
+from van_dense.data.label_map import LabelMap
+from van_dense.data.loader import resolve_workers
+from van_dense.data.sources import Given, Source, list_sources, read_source, source_name
 from van_dense.dataset_info import DatasetInfo
 from van_dense.engine.checkpoint import choose_checkpoint, load_checkpoint
 from van_dense.engine.device import make_accelerator
 from van_dense.engine.log import setup_logging
 from van_dense.models.dense_model import DenseModel
+from van_dense.result import Result
 from van_dense.structures import Instances, Prediction, Sample
 from van_dense.tasks import TASKS
 from van_dense.tasks.common import load_weights
 from van_dense.tasks.evaluation import Evaluation
+from van_dense.tasks.stream import predict_stream
 
 log = logging.getLogger(__name__)
 
-Source = str | Path | np.ndarray
+Precision = Literal["fp32", "bf16", "fp16"]
 
 __all__ = ["Loaded", "build_model", "load", "load_config", "proposals_from"]
 
@@ -57,46 +66,136 @@ class Loaded:
 
     def predict(
         self,
-        images: Source | Sequence[Source],
-        proposals: Instances | Sequence[Instances] | None = None,
-    ) -> list[Prediction]:
-        """Predict images one by one.
+        images: Given | Iterable[Given],
+        proposals: Instances | Iterable[Instances] | None = None,
+        *,
+        batch_size: int = 1,
+        precision: Precision = "fp32",
+    ) -> list[Result]:
+        """Predict images.
 
         Args:
-            images: A path or a uint8 (H, W, 3) RGB array, or several of them.
+            images: A path, a folder (its images in all depths), a pattern such as ``a/**/*.jpg``,
+                a uint8 (H, W, 3) RGB array, a Pillow image of any mode, or several of these.
             proposals: For pose: the instances of each image to look at, such as
                 ``proposals_from`` makes of a detector's prediction. By default an image is taken
                 for the crop of one instance.
+            batch_size: Images that the model sees at a time, of one size after the transform.
+            precision: Of autocast: "fp32", "bf16", or on a GPU "fp16".
 
         Returns:
-            One prediction for each image, in its own pixels.
+            One result for each image, in its own pixels. ``stream`` needs no room for all.
 
         Raises:
-            ValueError: When a file cannot be read, an array is no RGB image, or the proposals are
+            ReadError: When a file cannot be read; it is named.
+            ValueError: When an array is no RGB image, a folder holds none, or the proposals are
                 not one for each image.
         """
-        several = [images] if isinstance(images, str | Path | np.ndarray) else list(images)
+        sources = list(list_sources(images))
         given = [proposals] if isinstance(proposals, Instances) else proposals
-        if given is not None and len(given) != len(several):
-            raise ValueError(f"{len(given)} proposals for {len(several)} images; give one for each")
+        given = None if given is None else list(given)
+        if given is not None and len(given) != len(sources):
+            raise ValueError(f"{len(given)} proposals for {len(sources)} images; give one for each")
+        results = []
+        for result in self.stream(sources, given, batch_size=batch_size, precision=precision):
+            if isinstance(result, ReadError):
+                raise result
+            results.append(result)
+        return results
+
+    def stream(
+        self,
+        images: Given | Iterable[Given],
+        proposals: Iterable[Instances] | None = None,
+        *,
+        batch_size: int = 1,
+        precision: Precision = "fp32",
+        predict_image: Callable[[np.ndarray], Prediction] | None = None,
+    ) -> Iterator[Result | ReadError]:
+        """Predict any number of images, in order, while the next ones are read in threads.
+
+        Args:
+            images: As in ``predict``; an iterator, such as the frames of a video, is taken as it
+                goes.
+            proposals: As in ``predict``, as many as there are images.
+            batch_size: As in ``predict``.
+            precision: As in ``predict``.
+            predict_image: Stands in for the model: from uint8 (H, W, 3) RGB to a prediction in
+                its pixels, such as one made of tiles. Image id and transform are not its concern.
+
+        Yields:
+            A result, or the error of an image that cannot be read.
+
+        Raises:
+            ValueError: As ``predict`` does, but for files.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; give 1 or more")
+        predict = partial(self._predict, _autocast(self.device, precision), predict_image)
         transform = TASKS[self.config.task].build_transform(self.config, train=False)
-        predictions: list[Prediction] = []
-        for index, source in enumerate(several):
-            name = f"image {index}" if isinstance(source, np.ndarray) else str(source)
-            image = source if isinstance(source, np.ndarray) else read_image(Path(source))
-            _check_image(image, name)
-            sample = Sample(
-                image=image,
-                image_id=name,
-                path=name,
-                orig_size=image.shape[:2],
-                proposals=None if given is None else given[index],
-            )
-            sample = transform(sample, np.random.default_rng(0))
-            batch = collate([sample], self.config.data.size_divisor).to(self.device)
-            with torch.inference_mode():
-                predictions += self.model.predict(batch)
-        return predictions
+
+        def prepare(item: tuple[int, Source, Instances | None]) -> Sample:
+            index, source, wanted = item
+            name = source_name(source, index)
+            image = read_source(source, name)
+            size = (image.shape[0], image.shape[1])
+            sample = Sample(image, name, path=name, orig_size=size, proposals=wanted)
+            if predict_image is not None:
+                return sample
+            return transform(sample, np.random.default_rng(0))
+
+        sources = list_sources(images)
+        # The shorter one ends it; predict() has compared the lengths.
+        wanted = itertools.repeat(None) if proposals is None else proposals
+        items = ((i, *pair) for i, pair in enumerate(zip(sources, wanted, strict=False)))
+        threads = max(1, resolve_workers("auto"))
+        for (_, source, _), found in predict_stream(
+            items, prepare, predict, batch_size=batch_size, threads=threads
+        ):
+            yield found if isinstance(found, ReadError) else self.result(found, source)
+
+    def result(self, prediction: Prediction, source: Source) -> Result:
+        """Add what this model knows to a prediction, and where its image is."""
+        return Result.of(
+            prediction,
+            source,
+            self.info,
+            min_score=self.config.eval.lowest_drawn_score,
+            label_map=self._label_map,
+        )
+
+    @cached_property
+    def _label_map(self) -> LabelMap | None:
+        data = self.config.data
+        if not isinstance(data, SemanticData):
+            return None
+        return LabelMap.parse(data.label_map, self.info.num_classes)
+
+    def _predict(
+        self,
+        autocast: Callable[[], AbstractContextManager[object]],
+        predict_image: Callable[[np.ndarray], Prediction] | None,
+        samples: Sequence[Sample],
+    ) -> list[Prediction]:
+        with torch.inference_mode(), autocast():
+            if predict_image is not None:
+                found = [(sample, predict_image(sample.image)) for sample in samples]
+                return [replace(one, image_id=sample.image_id) for sample, one in found]
+            batch = collate(samples, self.config.data.size_divisor).to(self.device)
+            return self.model.predict(batch)
+
+
+def _autocast(
+    device: torch.device, precision: Precision
+) -> Callable[[], AbstractContextManager[object]]:
+    if precision == "fp32":
+        return nullcontext
+    if precision not in ("bf16", "fp16"):
+        raise ValueError(f"precision is {precision!r}; give fp32, bf16 or fp16")
+    if precision == "fp16" and device.type == "cpu":
+        raise ValueError("precision fp16 needs a GPU; take bf16 or fp32")
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float16
+    return partial(torch.autocast, device.type, dtype)
 
 
 def proposals_from(
@@ -124,14 +223,6 @@ def proposals_from(
     found = replace(found, labels=labels[found.labels], masks=None)
     keep = found.labels >= 0
     return found[keep if found.scores is None else keep & (found.scores >= min_score)]
-
-
-def _check_image(image: np.ndarray, name: str) -> None:
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
-        raise ValueError(
-            f"{name}: expected uint8 (height, width, 3) in RGB order, got {image.dtype} "
-            f"{image.shape}"
-        )
 
 
 def load(

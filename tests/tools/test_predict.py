@@ -3,13 +3,19 @@
 import csv
 import importlib.util
 import json
+import os
+import signal
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import van_dense
+from van_dense.api import Loaded
 from van_dense.config import Config, load_config
+from van_dense.data.video import VideoWriter
 from van_dense.tasks.training import train_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,10 +78,10 @@ def test_a_folder_becomes_pictures_and_coco_results(runs, photos, tmp_path, caps
     out = tmp_path / "out"
     assert predict.main([runs["detector"], str(photos), "--output", str(out)]) == 0
     said = capsys.readouterr().out
-    assert "2 of 2 images predicted, " in said
+    assert "2 of 2 files predicted, " in said
     assert f"{len(json.loads((out / 'predictions.json').read_text()))} instances" in said
     pictures = sorted(path.name for path in (out / "pictures").iterdir())
-    assert pictures == ["000000_a.png", "000001_b.png"]
+    assert pictures == ["a.png", "inner"]
     results = json.loads((out / "predictions.json").read_text())
     assert {result["image_id"] for result in results} <= {
         str(photos / "a.png"),
@@ -108,16 +114,16 @@ def test_unreadable_files_are_listed_at_the_end_and_stop_nothing(runs, photos, t
     out = tmp_path / "out"
     assert predict.main([runs["detector"], str(photos), "--output", str(out)]) == 1
     said = capsys.readouterr()
-    assert "1 of 2 images predicted" in said.out
+    assert "1 of 2 files predicted" in said.out
     assert said.err.count("not predicted:") == 1 and "a.png" in said.err
-    assert [path.name for path in (out / "pictures").iterdir()] == ["000001_b.png"]
+    assert [path.name for path in (out / "pictures").rglob("*.*")] == ["b.jpg"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["{detector}", "nowhere.jpg"], "nowhere.jpg: no such file"),
-        (["{detector}", "{empty}"], "no image in this folder"),
+        (["{detector}", "{empty}"], "nothing to read in this folder"),
         (["{empty}", "{photos}"], "checkpoint"),
         (["--detector", "{pose}", "--pose", "{pose}", "{photos}"], "not 'detection'"),
     ],
@@ -151,6 +157,42 @@ def test_ids_are_refused_where_a_name_appears_twice(runs, photos, tmp_path, caps
     assert "two images are called a.png" in capsys.readouterr().err
 
 
+def test_a_checkpoint_that_was_copied_alone_is_enough(runs, photos, tmp_path):
+    alone = tmp_path / "elsewhere" / "model.pt"
+    alone.parent.mkdir()
+    alone.write_bytes((Path(runs["classifier"]) / "checkpoints/best.pt").read_bytes())
+    expected = van_dense.load(runs["classifier"]).predict(photos)
+    found = van_dense.load(alone).predict(photos)
+    assert [repr(result) for result in found] == [repr(result) for result in expected]
+    assert predict.main([str(alone), str(photos), "--output", str(tmp_path / "out")]) == 0
+
+
+def test_videos_and_batches_go_through_detector_and_pose_too(runs, photos, tmp_path, capsys):
+    with VideoWriter(photos / "clip.mp4", Fraction(5)) as writer:
+        for number in range(3):
+            writer.write(np.full((70, 90, 3), 60 * number, np.uint8))
+    (photos / "inner/b.jpg").write_bytes(b"broken")
+    out = tmp_path / "out"
+    both = ["--detector", runs["detector"], "--pose", runs["pose"], "--min-score", "0.0"]
+    assert predict.main([*both, str(photos), "--batch", "2", "--output", str(out)]) == 1
+    assert "2 of 3 files predicted, 3 frames of 1 videos, " in capsys.readouterr().out
+    records = json.loads((out / "videos/clip/predictions.json").read_text())
+    assert records and all(len(record["keypoints"]) == 51 for record in records)
+
+
+def test_ctrl_c_ends_after_the_image_at_hand(runs, photos, tmp_path, capsys, monkeypatch):
+    original = Loaded._predict
+
+    def interrupted(self, *arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        return original(self, *arguments)
+
+    monkeypatch.setattr(Loaded, "_predict", interrupted)
+    out = tmp_path / "out"
+    assert predict.main([runs["detector"], str(photos), "--output", str(out)]) == 130
+    assert "stopped: 0 of 2 files predicted" in capsys.readouterr().out
+
+
 def test_classes_become_a_table(runs, photos, tmp_path):
     out = tmp_path / "out"
     assert predict.main([runs["classifier"], str(photos), "--output", str(out)]) == 0
@@ -158,5 +200,5 @@ def test_classes_become_a_table(runs, photos, tmp_path):
     assert [row["image"] for row in rows] == [str(photos / "a.png"), str(photos / "inner/b.jpg")]
     scores = [float(rows[0][f"score_{place}"]) for place in range(1, 6)]
     assert scores == sorted(scores, reverse=True) and rows[0]["class_1"]
-    assert len(list((out / "pictures").iterdir())) == 2
+    assert len(list((out / "pictures").rglob("*.*"))) == 2
     assert not (out / "predictions.json").exists()

@@ -71,10 +71,24 @@ def read_reduced(path: str | Path, factor: int) -> tuple[np.ndarray, Size, int]:
         raise ReadError(f"{path}: broken image: {_reason(error)}") from error
     applied = 1 if rgb.size == stored else factor
     orientation = _orientation(image)
+    size = stored if orientation in _SIDEWAYS else stored[::-1]
+    return _upright(rgb, orientation), size, applied
+
+
+def from_pillow(image: Image.Image) -> np.ndarray:
+    """Convert a Pillow image of any mode as ``read_image`` does with its file.
+
+    Raises:
+        ValueError: For pixels without a fixed range.
+        Exception: What a decoder raises, for a broken file that is still to be loaded.
+    """
+    return _upright(_to_rgb(image), _orientation(image))
+
+
+def _upright(rgb: Image.Image, orientation: int) -> np.ndarray:
     if orientation in _UPRIGHT:
         rgb = rgb.transpose(_UPRIGHT[orientation])
-    size = stored if orientation in _SIDEWAYS else stored[::-1]
-    return np.array(rgb), size, applied
+    return np.array(rgb)
 
 
 def decode(path: str | Path) -> Image.Image:

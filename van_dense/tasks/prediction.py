@@ -1,43 +1,66 @@
-"""Predict image files, draw them, and keep the results as COCO records or a table of classes."""
+"""Predict files of any kind, draw them, and keep the results in the formats of their tasks.
+
+A folder of results: pictures/ with the names and subfolders of the images; predictions.json (COCO
+results), predictions.csv (classes) or masks/ (label maps and saliency); videos/<name>/ with the
+annotated video and its own results, whose image ids are the numbers of the frames, from 0 on.
+"""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
-from PIL import Image
 
+from van_dense.api import Loaded, Precision, proposals_from
+from van_dense.data.ahead import map_ahead
 from van_dense.data.coco_json import read_coco_json
 from van_dense.data.dataset import ReadError
-from van_dense.data.image import SUFFIXES, read_image
-from van_dense.dataset_info import DatasetInfo
-from van_dense.evaluation.classification import best_cells, best_classes, best_header
-from van_dense.evaluation.results import Result, as_poses, save_results, to_results
-from van_dense.structures import Prediction
-from van_dense.visualize.draw import draw
+from van_dense.data.image import SUFFIXES
+from van_dense.data.loader import resolve_workers
+from van_dense.data.sources import Source, find_files, output_names, root_of
+from van_dense.data.video import VIDEO_SUFFIXES, VideoWriter, read_frames, video_info
+from van_dense.result import Result
+from van_dense.structures import Instances
+from van_dense.tasks.result_files import Outcome, ResultFiles
+
+_WAITING = 32  # results that may wait to be drawn: a model gives those of a whole batch at once
+_WAITING_BYTES = 2**28  # of the frames in each queue of a video: ten of 4K
+
+T = TypeVar("T")
+Stream = Callable[[Iterable[Source]], Iterator[Result | ReadError]]
 
 
-def find_images(sources: Sequence[str]) -> list[Path]:
-    """Files as they are given, and the images of folders in order of their paths.
+class Track(Protocol):
+    """Shows how far an iteration is."""
+
+    def __call__(self, items: Iterable[T], *, total: int | None, what: str) -> Iterable[T]:
+        """Pass the items on; ``total`` of them, where that is known."""
+        ...
+
+
+def find_sources(sources: Sequence[str]) -> dict[Path, str]:
+    """Images and videos of files, folders and patterns, with the names of what is written.
 
     Raises:
-        ValueError: When a source does not exist, or a folder holds no image.
+        ValueError: When a source does not exist, or holds neither image nor video.
     """
-    files: list[Path] = []
-    for source in map(Path, sources):
-        if source.is_dir():
-            inside = sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES)
-            if not inside:
-                raise ValueError(f"{source}: no image in this folder ({', '.join(SUFFIXES)})")
-            files += inside
-        elif source.exists():
-            files.append(source)
-        else:
-            raise ValueError(f"{source}: no such file or folder")
-    return files
+    roots: dict[Path, Path] = {}  # a file that two sources name is predicted once
+    for source in sources:
+        found = find_files(source, SUFFIXES | VIDEO_SUFFIXES)
+        roots |= dict.fromkeys(found, root_of(source))
+    for path in roots:
+        if not path.exists():
+            raise ValueError(f"{path}: no such file or folder")
+    names: dict[Path, str] = {}
+    for wanted in (False, True):  # videos lie apart, so they are named apart
+        files = [path for path in roots if _is_video(path) == wanted]
+        names |= zip(files, output_names(files, [roots[path] for path in files]), strict=True)
+    return names
 
 
 def read_ids(annotations: str | None) -> dict[str, int | str]:
@@ -58,66 +81,172 @@ def read_ids(annotations: str | None) -> dict[str, int | str]:
     return ids
 
 
-@dataclass
-class Predicted:
-    """What became of some files.
-
-    Attributes:
-        unreadable: A message for each file that could not be read.
-        records: COCO records of the instances found; None where the task has none.
-    """
-
-    unreadable: list[str] = field(default_factory=list)
-    records: list[Result] | None = None
-
-
-def predict_files(
-    files: Iterable[Path],
-    predict: Callable[[np.ndarray], Prediction],
-    info: DatasetInfo,
+def stream_poses(
+    sources: Iterable[Source],
+    detector: Loaded,
+    pose: Loaded,
     *,
-    folder: Path,
-    ids: Mapping[str, int | str],
     min_score: float,
-) -> Predicted:
-    """Write pictures/, and predictions.json of instances or predictions.csv of classes.
-
-    Unreadable files stop nothing.
+    batch_size: int = 1,
+    precision: Precision = "fp32",
+) -> Iterator[Result | ReadError]:
+    """Predict the poses of what a detector finds; see ``Loaded.stream``.
 
     Args:
-        files: Images.
-        predict: From uint8 RGB (H, W, 3) to a prediction.
-        info: What its labels mean.
+        sources: Images.
+        detector: Finds the instances.
+        pose: Looks at those of its classes.
+        min_score: Detections below are not looked at.
+        batch_size: Of both.
+        precision: Of both.
+
+    Raises:
+        ValueError: When one is a model of another task, or they have no class in common.
+    """
+    for name, loaded, task in (("detector", detector, "detection"), ("pose", pose, "pose")):
+        if loaded.config.task != task:
+            raise ValueError(
+                f"--{name} names a run of the task {loaded.config.task!r}, not {task!r}"
+            )
+    seen, again = itertools.tee(sources)
+
+    def proposals() -> Iterator[Instances]:
+        for found in detector.stream(seen, batch_size=batch_size, precision=precision):
+            if isinstance(found, ReadError):
+                yield Instances.empty()  # the pose model meets the same file
+            else:
+                yield proposals_from(found, detector.info, pose.info, min_score=min_score)
+
+    yield from pose.stream(again, proposals(), batch_size=batch_size, precision=precision)
+
+
+@dataclass
+class FilePrediction:
+    """Predicts files into a folder; drawing and writing follow the model in threads.
+
+    Attributes:
+        stream: Such as ``Loaded.stream``.
         folder: To write to, made if missing.
         ids: Image id of a file name; others are named by their path.
-        min_score: Instances below are not drawn.
+        min_score: Instances below are not drawn; None is the model's usual limit.
+        track: Shows progress.
+        should_stop: Asked after every image; what was predicted until then is complete.
+        unreadable: A message for each file that could not be read, or not to its end.
+        images: Number of images predicted.
+        videos: Number of videos predicted, whole or in part.
+        frames: Number of their frames.
+        instances: Number of instances found; None where the task has none.
     """
-    pictures = folder / "pictures"
-    pictures.mkdir(parents=True, exist_ok=True)
-    done = Predicted()
-    classes: list[list[str]] = []
-    for number, path in enumerate(files):
-        try:
-            image = read_image(path)
+
+    stream: Stream
+    folder: Path
+    ids: Mapping[str, int | str] = field(default_factory=dict)
+    min_score: float | None = None
+    track: Track = lambda items, *, total, what: items
+    should_stop: Callable[[], bool] = lambda: False
+    unreadable: list[str] = field(default_factory=list)
+    images: int = 0
+    videos: int = 0
+    frames: int = 0
+    instances: int | None = None
+
+    def run(self, files: Mapping[Path, str]) -> None:
+        """Predict all files; the unreadable ones stop nothing.
+
+        Args:
+            files: Images and videos, with the names of what is written; see ``find_sources``.
+        """
+        videos = {path: name for path, name in files.items() if _is_video(path)}
+        images = {path: name for path, name in files.items() if path not in videos}
+        if images:
+            self._predict_images(images)
+        for path, name in videos.items():
+            if self.should_stop():
+                return
+            try:
+                self._predict_video(path, self.folder / "videos" / name)
+            except ReadError as error:
+                self.unreadable.append(str(error))
+
+    def _predict_images(self, files: Mapping[Path, str]) -> None:
+        named = zip(files.values(), self._running(files), strict=False)  # it may stop early
+        threads = max(1, resolve_workers("auto"))
+        outcomes = map_ahead(self._write_image, named, threads=threads, ahead=_WAITING)
+        with ResultFiles(self.folder) as kept:
+            for outcome in self.track(outcomes, total=len(files), what="images"):
+                if isinstance(outcome, ReadError):
+                    self.unreadable.append(str(outcome))
+                else:
+                    self.images += 1
+                    self._keep(outcome, kept)
+
+    def _running(self, sources: Iterable[Source]) -> Iterator[Result | ReadError]:
+        """Results until someone wants to stop."""
+        return itertools.takewhile(lambda _: not self.should_stop(), self.stream(sources))
+
+    def _write_image(self, named: tuple[str, Result | ReadError]) -> Outcome | ReadError:
+        name, result = named
+        if isinstance(result, ReadError):
+            return result
+        assert isinstance(result.source, Path)
+        result = replace(result, image_id=self.ids.get(result.source.name, result.image_id))
+        try:  # the file is read again
+            result.save_picture(self.folder / "pictures" / name, min_score=self.min_score)
         except ReadError as error:
-            done.unreadable.append(str(error))
-            continue
-        found = replace(predict(image), image_id=ids.get(path.name, str(path)))
-        if found.instances is not None:
-            records = to_results(found, info)
-            if found.instances.keypoints is not None:
-                records = as_poses(records)
-            done.records = [] if done.records is None else done.records
-            done.records += records
-        if found.class_scores is not None:
-            best = best_classes(found.class_scores.numpy())
-            classes.append([str(found.image_id), *best_cells(best, info.class_names)])
-        picture = draw(image, found, info, min_score=min_score)
-        Image.fromarray(picture).save(pictures / f"{number:06d}_{path.stem}.png")
-    if done.records is not None:
-        save_results(folder / "predictions.json", done.records)
-    if classes:
-        with (folder / "predictions.csv").open("w", newline="", encoding="utf-8") as file:
-            header = ["image", *best_header(info.num_classes)]
-            csv.writer(file).writerows([header, *classes])
-    return done
+            return error
+        result.save_map(self.folder / "masks" / name)
+        return Outcome.of(result)
+
+    def _keep(self, outcome: Outcome, kept: ResultFiles) -> None:
+        kept.add(outcome)
+        if outcome.records is not None:
+            self.instances = (self.instances or 0) + len(outcome.records)
+
+    def _predict_video(self, path: Path, folder: Path) -> None:
+        """Each stage has threads of its own: decoding, (the model,) drawing, encoding."""
+        about = video_info(path)
+        threads = max(1, resolve_workers("auto"))
+        waiting = max(1, min(_WAITING, _WAITING_BYTES // (3 * about.size[0] * about.size[1])))
+        decoded = self._whole_frames(path)
+        # One thread that takes the next frame, again and again, until None stands for the end.
+        ahead = map_ahead(
+            lambda _: next(decoded, None), itertools.count(), threads=1, ahead=waiting
+        )
+        frames = itertools.takewhile(lambda frame: frame is not None, ahead)
+        numbered = enumerate(self._running(frames))  # type: ignore[arg-type]  # None is the end
+        draw = partial(self._draw_frame, folder)
+        drawn = map_ahead(draw, numbered, threads=threads, ahead=waiting)
+        with (
+            VideoWriter(folder / f"{path.stem}.mp4", about.rate) as writer,
+            ResultFiles(folder) as kept,
+        ):
+            encoded = map_ahead(partial(_encode, writer), drawn, threads=1, ahead=1)
+            for outcome in self.track(encoded, total=about.num_frames or None, what=path.name):
+                self.frames += 1
+                self._keep(outcome, kept)
+        self.videos += 1
+
+    def _whole_frames(self, path: Path) -> Iterator[np.ndarray]:
+        """Frames until the end, or until the file breaks: what came before is kept."""
+        try:
+            yield from read_frames(path)
+        except ReadError as error:
+            self.unreadable.append(str(error))
+
+    def _draw_frame(
+        self, folder: Path, numbered: tuple[int, Result | ReadError]
+    ) -> tuple[np.ndarray, Outcome]:
+        number, result = numbered
+        assert isinstance(result, Result)  # a frame is an array, which is always readable
+        result = replace(result, image_id=number)
+        result.save_map(folder / "masks" / f"{number:06d}")
+        return result.plot_frame(self.min_score), Outcome.of(result)
+
+
+def _encode(writer: VideoWriter, drawn: tuple[np.ndarray, Outcome]) -> Outcome:
+    writer.write(drawn[0])
+    return drawn[1]
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES

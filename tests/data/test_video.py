@@ -1,0 +1,130 @@
+"""Videos are read upright frame by frame, and written as MP4 that browsers play."""
+
+import struct
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from van_dense.data.dataset import ReadError
+from van_dense.data.video import VideoWriter, read_frames, video_info
+
+RATE = Fraction(30000, 1001)
+RED, GREEN = (200, 40, 30), (20, 180, 60)
+
+
+def frame(number: int, size: tuple[int, int] = (62, 84)) -> np.ndarray:
+    """Red, with a green band at the left that grows."""
+    picture = np.full((*size, 3), RED, np.uint8)
+    picture[:, : 20 + number] = GREEN
+    return picture
+
+
+@pytest.fixture
+def clip(tmp_path) -> Path:
+    with VideoWriter(tmp_path / "clip.mp4", RATE) as writer:
+        for number in range(12):
+            writer.write(frame(number))
+    return tmp_path / "clip.mp4"
+
+
+def near(pixel: np.ndarray, color: tuple[int, int, int]) -> bool:
+    return bool((np.abs(pixel.astype(int) - color) <= 6).all())
+
+
+def test_frames_come_back_in_order_with_their_colours(clip):
+    frames = list(read_frames(clip))
+    assert len(frames) == 12
+    for number, picture in enumerate(frames):
+        assert picture.shape == (62, 84, 3) and picture.dtype == np.uint8
+        assert near(picture[30, 12 + number], GREEN) and near(picture[30, 28 + number], RED)
+
+
+def test_the_header_says_size_rate_and_number(clip):
+    about = video_info(clip)
+    assert (about.size, about.rate, about.num_frames, about.rotation) == ((62, 84), RATE, 12, 0)
+
+
+def test_it_is_h264_in_yuv420p_with_its_index_in_front(clip):
+    with av.open(str(clip)) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.name, context.pix_fmt) == ("h264", "yuv420p")
+        assert context.colorspace == 1  # BT.709
+    data = clip.read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")
+
+
+def test_odd_sides_become_even_by_repeating_the_border(tmp_path):
+    with VideoWriter(tmp_path / "odd.mp4", Fraction(10)) as writer:
+        writer.write(frame(0, (61, 83)))
+    (picture,) = read_frames(tmp_path / "odd.mp4")
+    assert picture.shape == (62, 84, 3)
+    assert near(picture[61, 83], RED) and near(picture[61, 5], GREEN)
+
+
+def test_a_phone_video_is_turned_upright(clip):
+    """The display matrix of ISO/IEC 14496-12, 8.3.2: a quarter turn clockwise."""
+    data = clip.read_bytes()
+    matrix = data.index(b"tkhd") + 44
+    turned = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
+    clip.write_bytes(data[:matrix] + turned + data[matrix + 36 :])
+    about = video_info(clip)
+    assert (about.size, about.rotation) == ((84, 62), -90)
+    picture = next(read_frames(clip))
+    assert picture.shape == (84, 62, 3)
+    assert near(picture[10, 30], GREEN) and near(picture[40, 30], RED)  # left became top
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda data: b"", "is empty"),
+        (lambda data: b"no video" * 50, "broken video"),
+        (lambda data: data[:1000] + bytes(len(data) - 1000), "broken video at its first frame"),
+    ],
+    ids=["empty", "text", "overwritten"],
+)
+def test_broken_files_are_read_errors_that_name_them(change, words, clip):
+    clip.write_bytes(change(clip.read_bytes()))
+    with pytest.raises(ReadError, match=f"clip.mp4: .*{words}"):
+        video_info(clip)
+    with pytest.raises(ReadError, match=f"clip.mp4: .*{words}"):
+        list(read_frames(clip))
+
+
+def test_a_missing_file_and_one_with_sound_alone_are_read_errors(tmp_path):
+    with pytest.raises(ReadError, match=r"nowhere.mp4: no such file"):
+        video_info(tmp_path / "nowhere.mp4")
+    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=16000, layout="mono")
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        sound.rate = 16000
+        container.mux(stream.encode(sound))
+        container.mux(stream.encode(None))
+    with pytest.raises(ReadError, match="has no video stream"):
+        video_info(tmp_path / "sound.mp4")
+
+
+def test_frames_of_two_sizes_are_refused(tmp_path):
+    with (
+        pytest.raises(ValueError, match=r"a frame is \(30, 40\), the first one \(62, 84\)"),
+        VideoWriter(tmp_path / "two.mp4", RATE) as writer,
+    ):
+        writer.write(frame(0))
+        writer.write(frame(0, (30, 40)))
+
+
+def test_a_video_that_was_interrupted_is_complete_and_one_without_frames_is_no_file(tmp_path):
+    with (
+        pytest.raises(KeyboardInterrupt),
+        VideoWriter(tmp_path / "cut.mp4", RATE) as writer,
+    ):
+        writer.write(frame(0))
+        writer.write(frame(1))
+        raise KeyboardInterrupt
+    assert len(list(read_frames(tmp_path / "cut.mp4"))) == 2
+    with VideoWriter(tmp_path / "none.mp4", RATE):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["cut.mp4"]

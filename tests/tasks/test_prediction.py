@@ -1,0 +1,211 @@
+"""Folders and videos become pictures and results, behind a model that goes on."""
+
+from __future__ import annotations
+
+import csv
+import json
+import threading
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from van_dense.data.dataset import ReadError
+from van_dense.data.masks import read_labels
+from van_dense.data.sources import Source, read_source
+from van_dense.data.video import VideoWriter, read_frames
+from van_dense.dataset_info import DatasetInfo
+from van_dense.result import Result
+from van_dense.structures import Instances, Prediction
+from van_dense.tasks.prediction import FilePrediction, find_sources
+
+INFO = DatasetInfo("shapes", ("dark", "bright"), (3, 7))
+
+
+def stream(sources: Iterable[Source]) -> Iterator[Result | ReadError]:
+    """Finds one box in every image: of class 1 in bright ones."""
+    for source in sources:
+        try:
+            pixels = read_source(source, str(source))
+        except ReadError as error:
+            yield error
+            continue
+        label = int(pixels.mean() > 127)
+        box = Instances(torch.tensor([[1.0, 2, 9, 9]]), torch.tensor([label]), torch.tensor([0.9]))
+        name = str(source) if isinstance(source, Path) else "frame"
+        yield Result.of(Prediction(name, pixels.shape[:2], box), source, INFO)
+
+
+def stream_maps(sources: Iterable[Source]) -> Iterator[Result]:
+    for source in sources:
+        size = read_source(source, "").shape[:2]
+        labels = np.ones(size, np.uint8)
+        yield Result.of(Prediction(str(source)[:9], size, semantic=labels), source, INFO)
+
+
+def stream_classes(sources: Iterable[Source]) -> Iterator[Result]:
+    for source in sources:
+        found = Prediction(str(source), (40, 50), class_scores=torch.tensor([0.3, 0.7]))
+        yield Result.of(found, source, INFO)
+
+
+def save_image(path: Path, value: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (50, 40), (value,) * 3).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Dark a.jpg, bright inner/a.png and a video of three dark and three bright frames."""
+    save_image(tmp_path / "in/a.jpg", 20)
+    save_image(tmp_path / "in/inner/a.png", 230)
+    with VideoWriter(tmp_path / "in/clip.mp4", Fraction(10)) as writer:
+        for number in range(6):
+            writer.write(np.full((40, 50, 3), 20 if number < 3 else 230, np.uint8))
+    return tmp_path / "in"
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
+
+
+def test_images_and_videos_become_a_folder_that_mirrors_their_own(folder, tmp_path):
+    job = FilePrediction(stream, tmp_path / "out")
+    job.run(find_sources([str(folder)]))
+    assert files_below(tmp_path / "out") == [
+        "pictures/a.jpg",
+        "pictures/inner/a.png",
+        "predictions.json",
+        "videos/clip/clip.mp4",
+        "videos/clip/predictions.json",
+    ]
+    assert (job.images, job.videos, job.frames, job.instances) == (2, 1, 6, 8)
+    assert job.unreadable == []
+
+
+def test_records_are_in_the_order_of_the_images_and_named_by_their_paths(folder, tmp_path):
+    FilePrediction(stream, tmp_path / "out").run(find_sources([str(folder)]))
+    records = json.loads((tmp_path / "out/predictions.json").read_text())
+    assert [(record["image_id"], record["category_id"]) for record in records] == [
+        (str(folder / "a.jpg"), 3),
+        (str(folder / "inner/a.png"), 7),
+    ]
+
+
+def test_frames_are_numbered_from_0_and_the_annotated_video_shows_all_of_them(folder, tmp_path):
+    FilePrediction(stream, tmp_path / "out").run(find_sources([str(folder / "clip.mp4")]))
+    records = json.loads((tmp_path / "out/videos/clip/predictions.json").read_text())
+    assert [record["image_id"] for record in records] == list(range(6))
+    assert [record["category_id"] for record in records] == [3, 3, 3, 7, 7, 7]
+    frames = list(read_frames(tmp_path / "out/videos/clip/clip.mp4"))
+    assert len(frames) == 6
+    assert frames[0][500, 700].max() < 60 and frames[5][500, 700].min() > 190
+
+
+def test_label_maps_become_masks_of_images_and_of_frames(folder, tmp_path):
+    FilePrediction(stream_maps, tmp_path / "out").run(find_sources([str(folder)]))
+    assert files_below(tmp_path / "out/masks") == ["a.png", "inner/a.png"]
+    frames = tmp_path / "out/videos/clip/masks"
+    assert files_below(frames) == [f"{number:06d}.png" for number in range(6)]
+    assert (read_labels(frames / "000000.png") == 1).all()
+    assert not (tmp_path / "out/predictions.json").exists()
+
+
+def test_classes_become_a_table(folder, tmp_path):
+    FilePrediction(stream_classes, tmp_path / "out").run({folder / "a.jpg": "a"})
+    (row,) = csv.DictReader((tmp_path / "out/predictions.csv").open())
+    assert (row["image"], row["class_1"]) == (str(folder / "a.jpg"), "bright")
+
+
+def test_unreadable_files_are_listed_and_stop_nothing(folder, tmp_path):
+    (folder / "a.jpg").write_bytes(b"broken")
+    (folder / "clip.mp4").write_bytes(b"")
+    job = FilePrediction(stream, tmp_path / "out")
+    job.run(find_sources([str(folder)]))
+    assert [Path(message.split(":")[0]).name for message in job.unreadable] == ["a.jpg", "clip.mp4"]
+    assert files_below(tmp_path / "out") == ["pictures/inner/a.png", "predictions.json"]
+
+
+def test_a_video_that_breaks_is_kept_up_to_there_and_listed(folder, tmp_path, monkeypatch):
+    def breaking(path: Path) -> Iterator[np.ndarray]:
+        yield from [np.zeros((40, 50, 3), np.uint8)] * 2
+        raise ReadError(f"{path}: broken video after 2 frames")
+
+    monkeypatch.setattr("van_dense.tasks.prediction.read_frames", breaking)
+    job = FilePrediction(stream, tmp_path / "out")
+    job.run({folder / "clip.mp4": "clip"})
+    assert (job.frames, job.unreadable) == (
+        2,
+        [f"{folder / 'clip.mp4'}: broken video after 2 frames"],
+    )
+    assert len(list(read_frames(tmp_path / "out/videos/clip/clip.mp4"))) == 2
+
+
+def test_stopping_leaves_complete_files(tmp_path):
+    for number in range(9):
+        save_image(tmp_path / f"in/{number}.png", 20)
+    seen = []
+
+    def counted(sources: Iterable[Source]) -> Iterator[Result | ReadError]:
+        for result in stream(sources):
+            seen.append(result)
+            yield result
+
+    job = FilePrediction(counted, tmp_path / "out", should_stop=lambda: len(seen) > 3)
+    job.run(find_sources([str(tmp_path / "in")]))
+    pictures = files_below(tmp_path / "out/pictures")
+    assert pictures == ["0.png", "1.png", "2.png"]
+    for name in pictures:
+        Image.open(tmp_path / "out/pictures" / name).load()
+    assert len(json.loads((tmp_path / "out/predictions.json").read_text())) == job.images == 3
+
+
+def test_an_error_of_the_model_leaves_complete_files_too(tmp_path):
+    for number in range(9):
+        save_image(tmp_path / f"in/{number}.png", 20)
+
+    def failing(sources: Iterable[Source]) -> Iterator[Result | ReadError]:
+        yield from stream(list(sources)[:8])
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        FilePrediction(failing, tmp_path / "out").run(find_sources([str(tmp_path / "in")]))
+    assert len(json.loads((tmp_path / "out/predictions.json").read_text())) == 8
+    assert len(files_below(tmp_path / "out/pictures")) == 8
+
+
+def test_drawing_happens_behind_the_model(tmp_path, monkeypatch):
+    """The model's second image waits for the picture of the first: in one thread, for ever."""
+    for number in range(2):
+        save_image(tmp_path / f"in/{number}.png", 20)
+    is_drawn = threading.Event()
+    save = Result.save_picture
+
+    def saving(self: Result, *arguments, **options) -> Path:
+        path = save(self, *arguments, **options)
+        is_drawn.set()
+        return path
+
+    def waiting(sources: Iterable[Source]) -> Iterator[Result | ReadError]:
+        for number, result in enumerate(stream(sources)):
+            assert number == 0 or is_drawn.wait(10)
+            yield result
+
+    monkeypatch.setattr(Result, "save_picture", saving)
+    job = FilePrediction(waiting, tmp_path / "out")
+    job.run(find_sources([str(tmp_path / "in")]))
+    assert job.images == 2
+
+
+def test_a_file_that_two_sources_name_is_predicted_once(folder):
+    found = find_sources([str(folder / "a.jpg"), str(folder)])
+    assert list(found.values()).count("a") == 1 and len(found) == 3
+
+
+def test_a_source_that_does_not_exist_is_named():
+    with pytest.raises(ValueError, match=r"nowhere.jpg: no such file or folder"):
+        find_sources(["nowhere.jpg"])

@@ -1,0 +1,87 @@
+"""A model kept busy: images are read and transformed in threads while it works on earlier ones.
+
+VAN's receptive field carries the padding of a batch everywhere, so only images whose transformed
+sizes are equal share a batch: what is found in an image depends on nothing beside it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from van_dense.data.ahead import map_ahead
+from van_dense.data.dataset import ReadError
+from van_dense.structures import Prediction, Sample, Size
+
+T = TypeVar("T")
+_WINDOW = 4  # batches that may wait for images of their own size
+
+
+@dataclass
+class _Slot(Generic[T]):
+    """One item on its way."""
+
+    item: T
+    sample: Sample | None = None
+    result: Prediction | ReadError | None = None
+
+
+def predict_stream(
+    items: Iterable[T],
+    prepare: Callable[[T], Sample],
+    predict: Callable[[Sequence[Sample]], list[Prediction]],
+    *,
+    batch_size: int = 1,
+    threads: int = 1,
+) -> Iterator[tuple[T, Prediction | ReadError]]:
+    """Predict items in batches of one size; results come in the order of the items.
+
+    Args:
+        items: Taken one by one, a bounded number ahead.
+        prepare: Reads and transforms an item, in a thread; may raise ReadError.
+        predict: Takes samples of one size, at most ``batch_size``, in the thread that iterates.
+        batch_size: Images of a batch. At most four batches wait for others of their size.
+        threads: That prepare.
+
+    Yields:
+        Each item with its prediction, or with the reason why it has none.
+    """
+
+    def attempt(item: T) -> _Slot[T]:
+        try:
+            return _Slot(item, sample=prepare(item))
+        except ReadError as error:
+            return _Slot(item, result=error)
+
+    waiting: deque[_Slot[T]] = deque()
+    groups: dict[Size, list[_Slot[T]]] = {}
+
+    def run(size: Size) -> None:
+        slots = groups.pop(size)
+        samples = [slot.sample for slot in slots if slot.sample is not None]
+        for slot, prediction in zip(slots, predict(samples), strict=True):
+            slot.sample, slot.result = None, prediction
+
+    for slot in map_ahead(attempt, items, threads=threads, ahead=2 * batch_size + threads):
+        waiting.append(slot)
+        if slot.sample is not None:
+            size = slot.sample.size
+            groups.setdefault(size, []).append(slot)
+            if len(groups[size]) == batch_size:
+                run(size)
+        if len(waiting) > _WINDOW * batch_size and waiting[0].sample is not None:
+            run(waiting[0].sample.size)
+        yield from _finished(waiting)
+    while waiting:
+        if waiting[0].sample is not None:
+            run(waiting[0].sample.size)
+        yield from _finished(waiting)
+
+
+def _finished(waiting: deque[_Slot[T]]) -> Iterator[tuple[T, Prediction | ReadError]]:
+    while waiting and waiting[0].result is not None:
+        slot = waiting.popleft()
+        assert slot.result is not None
+        yield slot.item, slot.result
