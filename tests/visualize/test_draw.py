@@ -8,8 +8,9 @@ import torch
 
 from van_dense.dataset_info import DatasetInfo
 from van_dense.structures import Instances, Prediction, decode_masks, encode_masks
-from van_dense.visualize.draw import decode_crop, default_scale, draw, draw_panel
+from van_dense.visualize.draw import default_scale, draw, draw_panel
 from van_dense.visualize.palette import class_colors
+from van_dense.visualize.rle import decode_crop
 
 INFO = DatasetInfo("shapes", ("disk", "square"), (1, 2))
 GREY = 100

@@ -18,6 +18,7 @@ RIGHT: Color = (26, 152, 80)
 WRONG: Color = (208, 40, 40)
 _FOUND: Color = (51, 118, 205)  # the first class where the truth is unknown
 _OTHER: Color = (150, 155, 162)
+_LONGEST = 64  # letters; a number far away from its name cannot be read
 _TRACK: Color = (228, 230, 233)  # of the part of a bar that is empty
 
 
@@ -51,7 +52,7 @@ def score_bars(
     plain, gap = font(letter_size), letter_size // 2
     line, bar = round(letter_size * 1.3), max(3, letter_size // 3)
     row_height = line + bar + gap
-    room = max(1, width - 2 * indent)
+    room = max(1, min(width - 2 * indent, _LONGEST * letter_size))
     picture = Image.new("RGB", (width, len(rows) * row_height + 2 * gap), PAPER)
     pen = ImageDraw.Draw(picture)
     for place, label in enumerate(rows):

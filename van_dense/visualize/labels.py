@@ -22,6 +22,7 @@ _FONT_SHARE = 1 / 36  # letter height as a share of the short side of the canvas
 _UNCROWDED = 16  # labels that fit at full size; more of them shrink
 _MAX_SHRINK = 0.6
 _PREFERENCE = 0.05  # what a less usual place costs, in shares of a covered object
+_MOST_COVERED = 0.25  # share of the canvas; more labels than that would hide the photo
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,8 @@ def place_labels(
     """Find the top left corner of each tile; the tiles neither overlap nor leave the canvas.
 
     Of the free places around and inside its box, a tile takes the one that covers the least of
-    all objects (each counts by the covered share of its box), earlier places winning ties.
+    all objects (each counts by the covered share of its box), earlier places winning ties. Once
+    the tiles cover a quarter of the canvas, the others are left out.
 
     Args:
         boxes: N xyxy, pixels of the canvas; the most important first.
@@ -105,11 +107,15 @@ def place_labels(
     Returns:
         N (x, y), or None where no place is free.
     """
+    room = _MOST_COVERED * canvas[0] * canvas[1]
     objects = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
     areas = np.maximum(np.prod(objects[:, 2:] - objects[:, :2], axis=1), 1.0)
     taken = np.zeros((0, 4))
     places: list[tuple[int, int] | None] = []
     for box, (width, height) in zip(boxes, sizes, strict=True):
+        if room <= 0:
+            places.append(None)
+            continue
         tiles = _candidates(box, (width, height), canvas)
         covered = (_intersection(tiles, objects) / areas).sum(axis=1)
         cost = covered + _PREFERENCE * np.arange(len(tiles))
@@ -118,6 +124,7 @@ def place_labels(
         if np.isinf(cost[best]):
             places.append(None)
             continue
+        room -= width * height
         taken = np.concatenate([taken, tiles[best : best + 1]])
         places.append((int(tiles[best, 0]), int(tiles[best, 1])))
     return places

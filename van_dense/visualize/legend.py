@@ -34,7 +34,9 @@ class Entry:
     hatched: bool = False
 
 
-def class_entries(info: DatasetInfo, shares: np.ndarray, values: np.ndarray) -> list[Entry]:
+def class_entries(
+    info: DatasetInfo, shares: np.ndarray, values: np.ndarray, *, ignored: str = "ignored"
+) -> list[Entry]:
     """Make the lines of a legend of classes: swatch, name and a percentage.
 
     Args:
@@ -42,6 +44,7 @@ def class_entries(info: DatasetInfo, shares: np.ndarray, values: np.ndarray) -> 
         shares: (256,) of the labels; classes without any are left out, the largest comes first,
             and from the 25th on they are only counted.
         values: (256,) what is printed in percent; nothing for NaN.
+        ignored: What the pixels of label 255 are called.
 
     Returns:
         At most 26 lines: the classes, ignored pixels if any, and how many more classes there are.
@@ -58,7 +61,7 @@ def class_entries(info: DatasetInfo, shares: np.ndarray, values: np.ndarray) -> 
         for label in classes[:MAX_ENTRIES]
     ]
     if shares[IGNORE_LABEL] > 0:
-        entries.append(Entry(text("ignored", IGNORE_LABEL), CROWD, hatched=True))
+        entries.append(Entry(text(ignored, IGNORE_LABEL), CROWD, hatched=True))
     if len(classes) > MAX_ENTRIES:
         entries.append(Entry(f"and {len(classes) - MAX_ENTRIES} more"))
     return entries

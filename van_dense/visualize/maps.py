@@ -39,19 +39,34 @@ def draw_classes(canvas: np.ndarray, semantic: np.ndarray, info: DatasetInfo) ->
         semantic: Label map of integers, any size; 255 is ignore.
         info: Class names and colours.
     """
-    labels = _fit(semantic, canvas)
-    table = np.full((256, 1, 3), CROWD, dtype=np.uint8)
-    table[: info.num_classes, 0] = class_colors(info)
-    tint = cv2.applyColorMap(labels, table)
-    ignored = _where(labels, IGNORE_LABEL)
+    labels = fit_map(semantic.astype(np.uint8, copy=False), canvas)
+    table = np.full((256, 3), CROWD, dtype=np.uint8)
+    table[: info.num_classes] = class_colors(info)
+    tint_regions(canvas, labels, table, ignored=IGNORE_LABEL)
+    name_regions(canvas, labels, info.class_names)
+
+
+def tint_regions(
+    canvas: np.ndarray, regions: np.ndarray, table: np.ndarray, *, ignored: int
+) -> None:
+    """Tint every pixel by its region, in place, with borders in the colours of both sides.
+
+    Args:
+        canvas: uint8 (H, W, 3) RGB, changed in place.
+        regions: uint8 or uint16 (H, W).
+        table: uint8 (R, 3), RGB of each region; R is 256 for uint8.
+        ignored: Value of pixels that keep the photo and are hatched in grey.
+    """
+    is_small = regions.dtype == np.uint8
+    tint = cv2.applyColorMap(regions, table[:, None]) if is_small else table[regions]
+    mask = _where(regions, ignored)
     photo = canvas.copy()
     cv2.addWeighted(photo, 1 - _OPACITY, tint, _OPACITY, 0, dst=canvas)
-    cv2.copyTo(photo, ignored, canvas)
-    _hatch(canvas, ignored)
-    reach = 2 * line_thickness(labels.shape, thin=True) + 1
-    borders = cv2.morphologyEx(labels, cv2.MORPH_GRADIENT, np.ones((reach, reach), np.uint8))
-    cv2.copyTo(tint, borders, canvas)
-    _name_regions(canvas, labels, info.class_names)
+    cv2.copyTo(photo, mask, canvas)
+    _hatch(canvas, mask)
+    reach = 2 * line_thickness(canvas.shape[:2], thin=True) + 1
+    borders = cv2.morphologyEx(regions, cv2.MORPH_GRADIENT, np.ones((reach, reach), np.uint8))
+    cv2.copyTo(tint, (borders > 0).view(np.uint8), canvas)
 
 
 def draw_errors(canvas: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> None:
@@ -64,7 +79,7 @@ def draw_errors(canvas: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -
     """
     errors = (truth != prediction).astype(np.uint8)
     errors[truth == IGNORE_LABEL] = IGNORE_LABEL
-    errors = _fit(errors, canvas)
+    errors = fit_map(errors, canvas)
     grey = cv2.cvtColor(canvas, cv2.COLOR_RGB2GRAY)
     cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB, dst=canvas)
     red = np.full_like(canvas, WRONG)
@@ -109,9 +124,8 @@ def class_counts(semantic: np.ndarray, mask: np.ndarray | None = None) -> np.nda
     return counts.ravel().astype(np.float64)
 
 
-def _fit(labels: np.ndarray, canvas: np.ndarray) -> np.ndarray:
-    """Label map as uint8 of the canvas's size."""
-    labels = labels.astype(np.uint8, copy=False)
+def fit_map(labels: np.ndarray, canvas: np.ndarray) -> np.ndarray:
+    """Map (H, W) of any integers, in the size of the canvas."""
     if labels.shape == canvas.shape[:2]:
         return labels
     return resize_map(labels, (canvas.shape[0], canvas.shape[1]))
@@ -132,10 +146,15 @@ def _hatch(canvas: np.ndarray, mask: np.ndarray) -> None:
     cv2.copyTo(blended, mask * stripes(size, stripe_width(size)), canvas)
 
 
-def _name_regions(canvas: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> None:
-    """Write the name of each class into its region, where there is room for it.
+def name_regions(canvas: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> None:
+    """Write the name of each class into its region, in place, where there is room for it.
 
     The search runs on a small copy of the map, so that 4K costs no more than VGA.
+
+    Args:
+        canvas: uint8 (H, W, 3) RGB, changed in place.
+        labels: uint8 (H, W); those without a name are left out.
+        names: Of the labels, from 0 on.
     """
     counts = class_counts(labels)[: len(names)]
     largest = [k for k in np.argsort(-counts, kind="stable").tolist()[:MAX_ENTRIES] if counts[k]]
