@@ -86,6 +86,7 @@ def legends(
     canvas: Size,
     *,
     letter_size: int | None = None,
+    indent: int | None = None,
 ) -> list[np.ndarray]:
     """Explain the colours of pictures: classes with their mean share, saliency, sides of bodies.
 
@@ -94,23 +95,26 @@ def legends(
         info: Names of classes and keypoints.
         canvas: (height, width) of the picture that the legends belong below.
         letter_size: In pixels; None chooses it by the canvas.
+        indent: Pixels free at the left; None is half a letter.
 
     Returns:
         uint8 RGB strips, as wide as the canvas or wider; none where no colour needs a word.
     """
     letters = letter_size or font_size(canvas, 1)
-    width, indent = canvas[1], letters // 2
+    width, left = canvas[1], letters // 2 if indent is None else indent
     parts = []
     if shares := [s for p in predictions if (s := _shares(p, info)) is not None]:
         mean = np.mean(shares, axis=0)
         void = "ignored" if any(p.semantic is not None for p in predictions) else "no segment"
         if entries := class_entries(info, mean, mean, ignored=void):
             many = letter_size or font_size(canvas, len(entries))
-            parts.append(legend(entries, width, many, indent=many // 2))
+            parts.append(
+                legend(entries, width, many, indent=many // 2 if indent is None else indent)
+            )
     if any(prediction.saliency is not None for prediction in predictions):
-        parts.append(saliency_scale(width, letters, indent=indent))
+        parts.append(saliency_scale(width, letters, indent=left))
     if sides := side_entries(info, [prediction.instances for prediction in predictions]):
-        parts.append(legend(sides, width, letters, indent=indent))
+        parts.append(legend(sides, width, letters, indent=left))
     return parts
 
 

@@ -21,7 +21,7 @@ from van_dense.visualize.labels import Label, draw_labels
 from van_dense.visualize.legend import short_name
 from van_dense.visualize.palette import CROWD, class_colors, distinct_colors
 from van_dense.visualize.rle import decode_crop
-from van_dense.visualize.strokes import line_thickness, stripe_width, stripes
+from van_dense.visualize.strokes import blend, line_thickness, stripe_width, stripes
 
 _OPACITY = 0.45  # of mask fills
 _UNCROWDED = 30  # objects; from here on lines are thin
@@ -140,8 +140,7 @@ def _draw_mask(
         return
     height, width = mask.shape
     area = (slice(top, top + height), slice(left, left + width))
-    tint = np.full_like(photo[area], color)
-    blended = cv2.addWeighted(photo[area], 1 - _OPACITY, tint, _OPACITY, 0)
+    blended = blend(photo[area], color, _OPACITY)
     fill = mask * stripes(mask.shape, stripe_width(canvas.shape[:2])) if hatched else mask
     cv2.copyTo(blended, fill, canvas[area])
     contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)

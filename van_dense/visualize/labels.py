@@ -25,6 +25,9 @@ _PREFERENCE = 0.05  # what a less usual place costs, in shares of a covered obje
 _MOST_COVERED = 0.25  # share of the canvas; more labels than that would hide the photo
 
 
+Box = tuple[float, float, float, float]
+
+
 @dataclass(frozen=True)
 class Label:
     """Text that belongs to one object.
@@ -36,7 +39,7 @@ class Label:
     """
 
     text: str
-    box: tuple[float, float, float, float]
+    box: Box
     color: Color
 
 
@@ -64,7 +67,7 @@ def font_size(canvas: Size, num_labels: int) -> int:
     return max(MIN_FONT, round(min(canvas) * _FONT_SHARE * shrink))
 
 
-def draw_labels(canvas: np.ndarray, labels: Sequence[Label]) -> int:
+def draw_labels(canvas: np.ndarray, labels: Sequence[Label], *, taken: Sequence[Box] = ()) -> int:
     """Draw labels on a uint8 (H, W, 3) RGB canvas, in place.
 
     Args:
@@ -72,6 +75,7 @@ def draw_labels(canvas: np.ndarray, labels: Sequence[Label]) -> int:
         labels: The most important first: it gets the best place, and a label for which no
             place without another label is left is not drawn, since two labels on top of each
             other cannot be read.
+        taken: xyxy of other writing on the canvas, which is not covered.
 
     Returns:
         Number of labels that were drawn.
@@ -79,7 +83,7 @@ def draw_labels(canvas: np.ndarray, labels: Sequence[Label]) -> int:
     letters = font(font_size(canvas.shape[:2], len(labels)))
     tiles = [_render(label, letters) for label in labels]
     sizes = [(tile.shape[1], tile.shape[0]) for tile in tiles]
-    places = place_labels([label.box for label in labels], sizes, canvas.shape[:2])
+    places = place_labels([label.box for label in labels], sizes, canvas.shape[:2], taken=taken)
     for tile, place in zip(tiles, places, strict=True):
         if place is not None:
             x, y = place
@@ -89,9 +93,11 @@ def draw_labels(canvas: np.ndarray, labels: Sequence[Label]) -> int:
 
 
 def place_labels(
-    boxes: Sequence[tuple[float, float, float, float]],
+    boxes: Sequence[Box],
     sizes: Sequence[tuple[int, int]],
     canvas: Size,
+    *,
+    taken: Sequence[Box] = (),
 ) -> list[tuple[int, int] | None]:
     """Find the top left corner of each tile; the tiles neither overlap nor leave the canvas.
 
@@ -103,6 +109,7 @@ def place_labels(
         boxes: N xyxy, pixels of the canvas; the most important first.
         sizes: N (width, height) of the tiles.
         canvas: (height, width).
+        taken: xyxy of what the tiles must not overlap either.
 
     Returns:
         N (x, y), or None where no place is free.
@@ -110,7 +117,7 @@ def place_labels(
     room = _MOST_COVERED * canvas[0] * canvas[1]
     objects = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
     areas = np.maximum(np.prod(objects[:, 2:] - objects[:, :2], axis=1), 1.0)
-    taken = np.zeros((0, 4))
+    used = np.asarray(taken, dtype=np.float64).reshape(-1, 4)
     places: list[tuple[int, int] | None] = []
     for box, (width, height) in zip(boxes, sizes, strict=True):
         if room <= 0:
@@ -119,20 +126,18 @@ def place_labels(
         tiles = _candidates(box, (width, height), canvas)
         covered = (_intersection(tiles, objects) / areas).sum(axis=1)
         cost = covered + _PREFERENCE * np.arange(len(tiles))
-        cost[_intersection(tiles, taken).sum(axis=1) > 0] = np.inf
+        cost[_intersection(tiles, used).sum(axis=1) > 0] = np.inf
         best = int(cost.argmin())
         if np.isinf(cost[best]):
             places.append(None)
             continue
         room -= width * height
-        taken = np.concatenate([taken, tiles[best : best + 1]])
+        used = np.concatenate([used, tiles[best : best + 1]])
         places.append((int(tiles[best, 0]), int(tiles[best, 1])))
     return places
 
 
-def _candidates(
-    box: tuple[float, float, float, float], tile: tuple[int, int], canvas: Size
-) -> np.ndarray:
+def _candidates(box: Box, tile: tuple[int, int], canvas: Size) -> np.ndarray:
     """Places for a tile, float64 (M, 4) xyxy, the most usual first, shifted into the canvas."""
     x0, y0, x1, y1 = box
     width, height = tile

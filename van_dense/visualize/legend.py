@@ -128,10 +128,11 @@ def saliency_scale(width: int, letter_size: int, *, indent: int) -> np.ndarray:
 def stack(pictures: Sequence[np.ndarray]) -> np.ndarray:
     """Put uint8 RGB pictures below each other, filled up at the right to the widest."""
     width = max(picture.shape[1] for picture in pictures)
-    page = np.full((sum(len(picture) for picture in pictures), width, 3), PAPER, np.uint8)
+    page = np.empty((sum(len(picture) for picture in pictures), width, 3), np.uint8)
     top = 0
     for picture in pictures:
         page[top : top + len(picture), : picture.shape[1]] = picture
+        page[top : top + len(picture), picture.shape[1] :] = PAPER
         top += len(picture)
     return page
 

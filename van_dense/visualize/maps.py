@@ -17,10 +17,10 @@ from PIL import Image, ImageDraw, ImageFont
 from van_dense.data.transforms import resize_map
 from van_dense.dataset_info import Color, DatasetInfo
 from van_dense.structures import IGNORE_LABEL, Size
-from van_dense.visualize.labels import font, font_size
+from van_dense.visualize.labels import Box, font, font_size
 from van_dense.visualize.legend import MAX_ENTRIES, heat, short_name
 from van_dense.visualize.palette import BLACK, CROWD, WHITE, class_colors
-from van_dense.visualize.strokes import line_thickness, stripe_width, stripes
+from van_dense.visualize.strokes import blend, line_thickness, stripe_width, stripes
 
 WRONG: Color = (255, 45, 45)  # pixels of a wrong class
 _OPACITY = 0.55  # of classes over the photo
@@ -82,9 +82,7 @@ def draw_errors(canvas: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -
     errors = fit_map(errors, canvas)
     grey = cv2.cvtColor(canvas, cv2.COLOR_RGB2GRAY)
     cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB, dst=canvas)
-    red = np.full_like(canvas, WRONG)
-    blended = cv2.addWeighted(canvas, 1 - _WRONG_OPACITY, red, _WRONG_OPACITY, 0)
-    cv2.copyTo(blended, _where(errors, 1), canvas)
+    cv2.copyTo(blend(canvas, WRONG, _WRONG_OPACITY), _where(errors, 1), canvas)
     _hatch(canvas, _where(errors, IGNORE_LABEL))
 
 
@@ -141,12 +139,11 @@ def _hatch(canvas: np.ndarray, mask: np.ndarray) -> None:
     if not mask.any():
         return
     size = canvas.shape[:2]
-    grey = np.full_like(canvas, CROWD)
-    blended = cv2.addWeighted(canvas, 1 - _OPACITY, grey, _OPACITY, 0)
+    blended = blend(canvas, CROWD, _OPACITY)
     cv2.copyTo(blended, mask * stripes(size, stripe_width(size)), canvas)
 
 
-def name_regions(canvas: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> None:
+def name_regions(canvas: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> list[Box]:
     """Write the name of each class into its region, in place, where there is room for it.
 
     The search runs on a small copy of the map, so that 4K costs no more than VGA.
@@ -155,7 +152,11 @@ def name_regions(canvas: np.ndarray, labels: np.ndarray, names: Sequence[str]) -
         canvas: uint8 (H, W, 3) RGB, changed in place.
         labels: uint8 (H, W); those without a name are left out.
         names: Of the labels, from 0 on.
+
+    Returns:
+        xyxy of what was written.
     """
+    written: list[Box] = []
     counts = class_counts(labels)[: len(names)]
     largest = [k for k in np.argsort(-counts, kind="stable").tolist()[:MAX_ENTRIES] if counts[k]]
     letters = font(font_size(canvas.shape[:2], len(largest)))
@@ -168,7 +169,9 @@ def name_regions(canvas: np.ndarray, labels: np.ndarray, names: Sequence[str]) -
         tile = (math.ceil(sides[0] * shrink), math.ceil(sides[1] * shrink))
         place = roomiest(_where(small, label), tile)
         if place is not None:
-            _write(canvas, text, ((place[0] + 0.5) / shrink, (place[1] + 0.5) / shrink), letters)
+            middle = (place[0] + 0.5) / shrink, (place[1] + 0.5) / shrink
+            written.append(_write(canvas, text, middle, letters))
+    return written
 
 
 def roomiest(region: np.ndarray, tile: Size) -> tuple[int, int] | None:
@@ -198,8 +201,8 @@ def roomiest(region: np.ndarray, tile: Size) -> tuple[int, int] | None:
 
 def _write(
     canvas: np.ndarray, text: str, middle: tuple[float, float], letters: ImageFont.FreeTypeFont
-) -> None:
-    """Write white letters with a dark rim around (x, y), in place."""
+) -> Box:
+    """Write white letters with a dark rim around (x, y), in place; returns their xyxy."""
     rim = max(1, round(letters.size / 10))
     half_width, half_height = letters.getlength(text) / 2 + rim + 1, letters.size
     x, y = max(0, int(middle[0] - half_width)), max(0, int(middle[1] - half_height))
@@ -210,3 +213,4 @@ def _write(
         place, text, WHITE, letters, anchor="mm", stroke_width=rim, stroke_fill=BLACK
     )
     canvas[y:bottom, x:right] = np.asarray(crop)
+    return x, y, right, bottom

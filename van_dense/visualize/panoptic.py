@@ -14,7 +14,7 @@ from van_dense.dataset_info import DatasetInfo
 from van_dense.structures import IGNORE_LABEL, Prediction, Segment
 from van_dense.visualize.labels import Label, draw_labels
 from van_dense.visualize.legend import short_name
-from van_dense.visualize.maps import class_counts, fit_map, name_regions, tint_regions
+from van_dense.visualize.maps import fit_map, name_regions, tint_regions
 from van_dense.visualize.palette import CROWD, class_colors, distinct_colors
 
 _LARGEST_ID = 2**24 - 1  # R + 256 G + 65536 B of COCO's panoptic PNGs
@@ -44,7 +44,7 @@ def draw_panoptic(canvas: np.ndarray, prediction: Prediction, info: DatasetInfo)
     table = np.full((max(256, len(segments) + 1), 3), CROWD, dtype=np.uint8)
     table[1 : len(colors) + 1] = np.reshape(colors, (-1, 3))
     tint_regions(canvas, index, table, ignored=0)
-    name_regions(canvas, _stuff_of(index, segments, info), info.class_names)
+    written = name_regions(canvas, _stuff_of(index, segments, info), info.class_names)
 
     is_truth = all(segment["score"] == 1 for segment in segments)
     labels = []
@@ -55,15 +55,19 @@ def draw_panoptic(canvas: np.ndarray, prediction: Prediction, info: DatasetInfo)
             text = name if is_truth else f"{name} {segment['score']:.0%}"
             rows, columns = place
             labels.append(Label(text, (columns.start, rows.start, columns.stop, rows.stop), color))
-    draw_labels(canvas, sorted(labels, key=_area))
+    draw_labels(canvas, sorted(labels, key=_area), taken=written)
 
 
 def stuff_shares(prediction: Prediction, info: DatasetInfo) -> np.ndarray:
     """Share of the picture that each class of stuff fills, float64 (256,), and void at 255."""
-    index = segment_index(prediction)
-    counts = class_counts(_stuff_of(index, prediction.segments or [], info))
-    counts[IGNORE_LABEL] = (index == 0).sum()
-    return counts / index.size
+    index, segments = segment_index(prediction), prediction.segments or []
+    pixels = np.bincount(index.ravel(), minlength=len(segments) + 1)
+    shares = np.zeros(256)
+    shares[IGNORE_LABEL] = pixels[0]
+    for segment, count in zip(segments, pixels[1:], strict=True):
+        if not _is_thing(segment, info):
+            shares[segment["label"]] += count
+    return shares / index.size
 
 
 def segment_index(prediction: Prediction) -> np.ndarray:
