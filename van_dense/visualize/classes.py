@@ -49,7 +49,8 @@ def score_bars(
     """
     order = np.argsort(-scores, kind="stable").tolist()
     rows = order[:TOP] if truth is None or truth in order[:TOP] else [*order[:TOP], truth]
-    plain, gap = font(letter_size), letter_size // 2
+    words = "".join(info.class_names[label] for label in rows)
+    plain, gap = font(letter_size, text=words), letter_size // 2
     line, bar = round(letter_size * 1.3), max(3, letter_size // 3)
     row_height = line + bar + gap
     room = max(1, min(width - 2 * indent, _LONGEST * letter_size))
@@ -59,7 +60,7 @@ def score_bars(
         top = gap + place * row_height
         score = float(scores[label])
         color = _color(label, order[0], truth)
-        letters = font(letter_size, bold=True) if color is not _OTHER else plain
+        letters = plain if color is _OTHER else font(letter_size, bold=True, text=words)
         number = f" {score:.1%}"
         rank = "" if place < TOP else f"number {order.index(label) + 1}: "
         name = rank + readable_name(info.class_names[label])

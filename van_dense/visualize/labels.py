@@ -5,9 +5,10 @@ Legend: a tile is the filled rectangle of one label, (width, height) in pixels o
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from van_dense.visualize.palette import text_color
 
 MIN_FONT = 11  # pixels; smaller letters cannot be told apart on a screen
 _FONT_SHARE = 1 / 36  # letter height as a share of the short side of the canvas
+_LATIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789%.,")  # names are followed by scores
 _UNCROWDED = 16  # labels that fit at full size; more of them shrink
 _MAX_SHRINK = 0.6
 _PREFERENCE = 0.05  # what a less usual place costs, in shares of a covered object
@@ -26,6 +28,8 @@ _MOST_COVERED = 0.25  # share of the canvas; more labels than that would hide th
 
 
 Box = tuple[float, float, float, float]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,13 +47,61 @@ class Label:
     color: Color
 
 
-@lru_cache(maxsize=64)
-def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """Load DejaVu Sans at ``size`` pixels; matplotlib ships it, so that it is always there."""
+def font(size: int, bold: bool = False, text: str = "") -> ImageFont.FreeTypeFont:
+    """Load DejaVu Sans at ``size`` pixels; matplotlib ships it, so that it is always there.
+
+    Args:
+        size: Of the letters, in pixels.
+        bold: Whether they are thick.
+        text: What will be written. Where DejaVu lacks letters of it, such as Chinese ones, the
+            installed font that has most of it is taken instead.
+    """
+    missing = frozenset(text) - _letters(_dejavu(bold)) - {"\n"}
+    return _load(_other_font(missing) or _dejavu(bold) if missing else _dejavu(bold), size)
+
+
+@cache
+def _dejavu(bold: bool) -> str:
     import matplotlib
 
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name, size)
+    return str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name)
+
+
+@lru_cache(maxsize=64)
+def _load(path: str, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(path, size)
+
+
+@cache
+def _letters(path: str) -> frozenset[str]:
+    """Letters that a font file has; none where it cannot be read."""
+    from matplotlib.ft2font import FT2Font
+
+    try:
+        return frozenset(map(chr, FT2Font(path).get_charmap()))
+    except (OSError, RuntimeError):
+        return frozenset()
+
+
+@lru_cache(maxsize=256)
+def _other_font(missing: frozenset[str]) -> str | None:
+    """File of the installed font that has most of the letters, and the Latin ones; None if none."""
+    from matplotlib.font_manager import findSystemFonts
+
+    def found(path: str) -> int:
+        letters = _letters(path)
+        return len(missing & letters) if _LATIN <= letters else 0
+
+    best = max(sorted(findSystemFonts()), key=found, default=None)
+    count = 0 if best is None else found(best)
+    if count < len(missing):
+        _log.warning(
+            "no installed font has the letters %s, which will look like boxes; install one that "
+            "does, such as Noto Sans CJK for Chinese, Japanese and Korean",
+            "".join(sorted(missing)),
+        )
+    return best if count else None
 
 
 def fit_text(text: str, letters: ImageFont.FreeTypeFont, width: float) -> str:
@@ -80,7 +132,8 @@ def draw_labels(canvas: np.ndarray, labels: Sequence[Label], *, taken: Sequence[
     Returns:
         Number of labels that were drawn.
     """
-    letters = font(font_size(canvas.shape[:2], len(labels)))
+    words = "".join(label.text for label in labels)
+    letters = font(font_size(canvas.shape[:2], len(labels)), text=words)
     tiles = [_render(label, letters) for label in labels]
     sizes = [(tile.shape[1], tile.shape[0]) for tile in tiles]
     places = place_labels([label.box for label in labels], sizes, canvas.shape[:2], taken=taken)

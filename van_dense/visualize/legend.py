@@ -79,7 +79,7 @@ def legend(entries: Sequence[Entry], width: int, letter_size: int, *, indent: in
     Returns:
         uint8 RGB strip, (height, width or more, 3).
     """
-    letters = font(letter_size)
+    letters = font(letter_size, text="".join(entry.text for entry in entries))
     line, gap = round(letter_size * 1.6), letter_size // 2
     longest = max(round(letters.getlength(entry.text)) for entry in entries)
     column = letter_size + gap + longest + 2 * gap  # swatch, gap, text, space to the next

@@ -159,7 +159,8 @@ def name_regions(canvas: np.ndarray, labels: np.ndarray, names: Sequence[str]) -
     written: list[Box] = []
     counts = class_counts(labels)[: len(names)]
     largest = [k for k in np.argsort(-counts, kind="stable").tolist()[:MAX_ENTRIES] if counts[k]]
-    letters = font(font_size(canvas.shape[:2], len(largest)))
+    words = "".join(names[k] for k in largest)
+    letters = font(font_size(canvas.shape[:2], len(largest)), text=words)
     shrink = min(1.0, _SEARCH / max(labels.shape))
     height, width = (max(1, round(side * shrink)) for side in labels.shape)
     small = resize_map(labels, (height, width))

@@ -33,7 +33,7 @@ class Panel(NamedTuple):
 
 def draw_page(panels: Sequence[Panel], title: str) -> np.ndarray:
     """Put panels side by side below the title, cut at its left, and their captions."""
-    letters = font(CAPTION)
+    letters = font(CAPTION, text="".join(panel.caption for panel in panels))
     columns = [max(p.picture.shape[1], round(letters.getlength(p.caption))) for p in panels]
     title_line, caption_line = round(_TITLE * 1.5), round(CAPTION * 1.7)
     top = MARGIN + title_line + caption_line
@@ -47,7 +47,7 @@ def draw_page(panels: Sequence[Panel], title: str) -> np.ndarray:
     picture = Image.fromarray(page)
     pen = ImageDraw.Draw(picture)
     title = _shorten(title, page_width - 2 * MARGIN)
-    pen.text((MARGIN, MARGIN // 2), title, INK, font(_TITLE, bold=True))
+    pen.text((MARGIN, MARGIN // 2), title, INK, font(_TITLE, bold=True, text=title))
     for x, panel in zip(left, panels, strict=True):
         pen.text((x, MARGIN // 2 + title_line), panel.caption, panel.color, letters)
     return np.array(picture)
@@ -55,7 +55,7 @@ def draw_page(panels: Sequence[Panel], title: str) -> np.ndarray:
 
 def _shorten(title: str, width: int) -> str:
     """Drop characters at the left until the title fits; the end of a path says the most."""
-    letters = font(_TITLE, bold=True)
+    letters = font(_TITLE, bold=True, text=title)
     if letters.getlength(title) <= width:
         return title
     while title and letters.getlength("…" + title) > width:
