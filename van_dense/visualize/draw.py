@@ -7,6 +7,7 @@ Legend: the canvas is the enlarged picture; canvas pixels = ``scale`` x image pi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -56,11 +57,11 @@ def draw(
         ValueError: When image, prediction and info do not belong together, or when there is
             nothing in the prediction that could be drawn.
     """
+    prediction = _above(prediction, min_score)
     canvas = draw_panel(
         image,
         prediction,
         info,
-        min_score=min_score,
         instance_colors=instance_colors,
         scale=scale,
     )
@@ -146,12 +147,18 @@ def draw_panel(
         draw_panoptic(canvas, prediction, info)
     elif prediction.semantic is not None:
         draw_classes(canvas, prediction.semantic, info)
-    instances = prediction.instances
+    instances = _above(prediction, min_score).instances
     if instances is not None:
-        if instances.scores is not None:
-            instances = instances[instances.scores >= min_score]
         draw_instances(canvas, instances, info, by_instance=instance_colors, scale=scale)
     return canvas
+
+
+def _above(prediction: Prediction, min_score: float) -> Prediction:
+    """The prediction without the instances below a score; ground truth has none to leave out."""
+    instances = prediction.instances
+    if instances is None or instances.scores is None:
+        return prediction
+    return replace(prediction, instances=instances[instances.scores >= min_score])
 
 
 def default_scale(size: Size) -> float:
