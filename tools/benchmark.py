@@ -4,9 +4,9 @@ loader      images/s of one core: decode, annotations, transform, collate; and t
 trainer     overhead of the training loop over a bare one
 backbone    forward and training step of VAN beside the plain eager definition, with peak memory
 evaluation  label maps beside NumPy masks, saliency maps beside PySODMetrics; needs no --config
+draw        masks and maps on a 4K photo beside whole masks in NumPy; needs no --config
 
-tools/benchmark.py [loader] [trainer] [backbone] [evaluation] --config projects/maskrcnn_van_b0.yaml
-    [key.path=value ...] --output benchmarks/results/x.json          (no section: all four)
+tools/benchmark.py [section ...] --config FILE [key.path=value ...] --output FILE   (none = all)
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 from van_dense.config import Config, ConfigError, load_config  # no torch
 from van_dense.config.files import missing_data
 
-SECTIONS = ("loader", "trainer", "backbone", "evaluation")
+SECTIONS = ("loader", "trainer", "backbone", "evaluation", "draw")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -36,12 +36,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", required=True, help="JSON file to write")
     parser.add_argument("--repeats", type=int, default=7, help="rounds (default 7)")
     parser.add_argument("--batch", type=int, default=8, help="images for the backbone (default 8)")
-    parser.add_argument(
-        "--size", type=int, nargs=2, default=(224, 224), metavar=("H", "W"), help="their pixels"
-    )
-    parser.add_argument(
-        "--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="of autocast"
-    )
+    size: dict[str, Any] = {"type": int, "nargs": 2, "default": (224, 224), "metavar": ("H", "W")}
+    parser.add_argument("--size", **size, help="their pixels")
+    precisions = ("fp32", "bf16", "fp16")
+    parser.add_argument("--precision", choices=precisions, default="fp32", help="of autocast")
     return parser
 
 
@@ -55,8 +53,8 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"no section {sorted(unknown)}; choose from {', '.join(SECTIONS)}")
     if arguments.repeats < 1 or arguments.batch < 1 or min(arguments.size) < 32:
         parser.error("--repeats and --batch must be at least 1, --size at least 32 32")
-    if arguments.config is None and (overrides or sections != ["evaluation"]):
-        parser.error("give --config; the section evaluation alone needs none, and no overrides")
+    if arguments.config is None and (overrides or not {"evaluation", "draw"}.issuperset(sections)):
+        parser.error("give --config; evaluation and draw alone need none, and no overrides")
 
     try:
         configs = load_configs(arguments, sections, overrides)
@@ -66,6 +64,7 @@ def main(argv: list[str] | None = None) -> int:
 
     # Only now torch: a mistake above is reported at once.
     from van_dense.benchmark.backbone import measure_backbone
+    from van_dense.benchmark.draw import measure_draw
     from van_dense.benchmark.evaluation import measure_evaluation
     from van_dense.benchmark.loader import measure_loader
     from van_dense.benchmark.machine import describe_machine, shareable_command
@@ -83,6 +82,7 @@ def main(argv: list[str] | None = None) -> int:
             rounds=rounds,
         ),
         "evaluation": lambda: measure_evaluation(rounds=rounds),
+        "draw": lambda: measure_draw(rounds=rounds),
     }
     command = shareable_command(sys.argv[1:] if argv is None else argv)
     result: dict[str, Any] = {"machine": describe_machine(), "command": command}

@@ -1,11 +1,10 @@
 """Check a data set before training: broken files, broken annotations, leaks between its parts.
 
 Examples:
-    python tools/check_data.py --config projects/maskrcnn_van_b0.yaml
+    python tools/check_data.py --config projects/maskrcnn_van_b0.yaml --draw 8
     python tools/check_data.py --images photos --annotations instances.json --quarantine bad.json
     python tools/check_data.py --yolo my_data
     python tools/check_data.py --images photos --masks maps --label-map "1..3 -> 0..2" "0 -> ignore"
-    python tools/check_data.py --images photos --masks maps --saliency
     python tools/check_data.py --classes birds/train birds/val
     python tools/check_data.py --cub CUB_200_2011
 """
@@ -14,30 +13,36 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from van_dense.data.check import Inspection, Part, Quarantine
+    from van_dense.config import Config
+    from van_dense.data.check import Part, Quarantine
 
 
 def main() -> int:
     """Print one line for each problem, then a summary; 1 when there are errors, 2 on misuse."""
     args = _parse()
     try:
-        parts, known = _parts_of_config(args) if args.config else (_parts(args), None)
+        config, parts, known = _of_config(args) if args.config else (None, _parts(args), None)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    from van_dense.data.check import check_dataset
+    from van_dense.data.check import check_dataset, show_progress
 
-    options = {"threads": args.threads, "progress": None if args.quiet else _progress}
-    report = check_dataset(parts, quarantine=known, **options)
+    progress = None if args.quiet else show_progress
+    report = check_dataset(parts, quarantine=known, threads=args.threads, progress=progress)
     print(report.text())
     if args.quarantine:
         report.quarantine().save(args.quarantine)
         print(f"quarantine list: {args.quarantine}; train with data.quarantine={args.quarantine}")
-    return 1 if report.num_errors else 0
+    if args.draw:
+        from van_dense.tasks.checking import draw_samples
+
+        drawn = draw_samples(config, Path(args.output), args.draw)
+        print(drawn.text)
+    return 1 if report.num_errors or (args.draw and drawn.has_failed) else 0
 
 
 def _parse() -> argparse.Namespace:
@@ -58,6 +63,11 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--classes", nargs="+", metavar="DIR", help="class folders, training first")
     parser.add_argument("--cub", help="folder that holds images.txt of CUB-200-2011")
     parser.add_argument("--quarantine", help="write the bad records to this file")
+    what = "draw N samples of each part of --config before and after its transforms (three draws "
+    parser.add_argument(
+        "--draw", type=int, metavar="N", help=what + "in training, no mixup, cutmix)"
+    )
+    parser.add_argument("--output", default="runs/samples", help="folder of these pictures")
     threads = {"type": int, "choices": range(1, 65), "default": 4, "metavar": "N"}
     parser.add_argument("--threads", **threads, help="images decoded at the same time")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -70,24 +80,25 @@ def _parse() -> argparse.Namespace:
         parser.error(f"give --config, --yolo, --classes, --cub, {either}")
     if (args.label_map or args.saliency) and not args.masks:
         parser.error("--label-map and --saliency say how to read --masks DIR")
+    if args.draw is not None and (args.draw < 1 or not args.config):
+        parser.error("--draw N takes a number from 1 on, and a --config, whose transforms it shows")
     if args.overrides and not args.config:
         parser.error(f"unexpected {args.overrides}: key=value changes a --config")
     return args
 
 
 def _parts(args: argparse.Namespace) -> list[Part]:
-    from van_dense.data.check import CocoPart, MaskPart, YoloPart
+    from van_dense.data.check import CocoPart, MaskPart
     from van_dense.data.check_classes import cub_parts, folder_parts
+    from van_dense.data.check_yolo import yolo_parts
     from van_dense.data.label_map import LabelMap
-    from van_dense.data.yolo import YoloLayout
 
     if args.cub:
         return cub_parts(args.cub)
     if args.classes:
         return folder_parts({root: root for root in args.classes})
     if args.yolo:
-        splits = [s for s in ("train", "val", "test") if YoloLayout.read(args.yolo).entries.get(s)]
-        return [YoloPart(args.yolo, split) for split in splits]
+        return [*yolo_parts(args.yolo)]
     if args.annotations:
         return [CocoPart("images", args.images, args.annotations)]
     patterns = args.image_pattern, args.mask_pattern
@@ -95,25 +106,13 @@ def _parts(args: argparse.Namespace) -> list[Part]:
     return [MaskPart("masks", args.images, args.masks, *patterns, labels, (), args.saliency)]
 
 
-def _parts_of_config(args: argparse.Namespace) -> tuple[list[Part], Quarantine | None]:
-    """What to check, and what is in quarantine already."""
+def _of_config(args: argparse.Namespace) -> tuple[Config, list[Part], Quarantine | None]:
     from van_dense.config import load_config
 
     config = load_config(args.config, args.overrides, sample=args.sample)  # before heavy imports
-    from van_dense.data.check import Quarantine
-    from van_dense.tasks import TASKS
+    from van_dense.tasks.checking import parts_of
 
-    task, path = TASKS[config.task], config.data.quarantine
-    task.prepare_data(config)
-    return task.check_parts(config), Quarantine.load(path) if path else None
-
-
-def _progress(inspections: Iterable[Inspection], total: int) -> Iterable[Inspection]:
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    return track(inspections, "checking images", total=total, console=console, transient=True)
+    return config, *parts_of(config)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from van_dense.backbones.build import build_backbone
-from van_dense.benchmark import evaluation, loader, trainer
+from van_dense.benchmark import draw, evaluation, loader, trainer
 from van_dense.benchmark.backbone import largest_difference, measure_backbone
 from van_dense.benchmark.clock import compare, peak_bytes, time_in_turn
 from van_dense.benchmark.eager_van import EagerVAN
@@ -112,6 +112,26 @@ def test_evaluation_is_measured_without_a_config(tmp_path):
         assert result[task]["speed"][baseline]["speedup"]["median"] == 1.0
         assert result[task]["speed"]["ours"]["images_per_s"] > 0
         assert set(result[task]["peak_mb"]) == {"2_images", "4_images"}
+
+
+def test_drawing_is_measured_without_a_config(tmp_path, monkeypatch):
+    monkeypatch.setattr(draw, "SIZE", (48, 64))
+    monkeypatch.setattr(draw, "OBJECTS", (3,))
+    output = tmp_path / "x.json"
+    assert benchmark.main(["draw", "--repeats", "1", "--output", str(output)]) == 0
+    result = json.loads(output.read_text())["draw"]
+    for what in ("3_instances", "label_map", "panoptic"):
+        assert result[what]["plain"]["speedup"]["median"] == 1.0
+        assert result[what]["ours"]["images_per_s"] > 0
+
+
+@pytest.mark.parametrize("make", [draw.make_map, draw.make_panoptic])
+def test_generated_pictures_hold_many_regions(make):
+    found = make((90, 160))
+    photo = np.zeros((90, 160, 3), np.uint8)
+    values = found.panoptic if found.semantic is None else found.semantic
+    assert len(np.unique(values)) > 60
+    assert len(np.unique(draw.draw_plainly(photo, found).reshape(-1, 3), axis=0)) > 60
 
 
 @pytest.mark.usefixtures("small_maps")

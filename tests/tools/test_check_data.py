@@ -141,6 +141,24 @@ def test_a_classification_project_is_checked(tmp_path: Path) -> None:
     assert result.stdout.count("12 that can be read") == 2
 
 
+def test_samples_are_drawn_and_unreadable_ones_reported(tmp_path: Path) -> None:
+    project = TOOL.parents[1] / "projects" / "classify_van_b0_in1k.yaml"
+    train, val = (
+        write_classes(tmp_path / part, first=i) for i, part in ((0, "train"), (50, "val"))
+    )
+    (train / "cat" / "0_0.png").write_bytes(b"no image")
+    out = tmp_path / "pictures"
+    options = ["--sample", "--quiet", "--draw", 1, "--output", out]
+    result = call("--config", project, f"data.train={train}", f"data.val={val}", *options)
+    assert result.returncode == 1  # of the broken file
+    assert "no picture of image cat/0_0.png" in result.stderr
+    assert result.stdout.splitlines()[-2:] == [
+        f"train: 1 pictures in {out / 'train'}",
+        f"val: 1 pictures in {out / 'val'}",
+    ]
+    assert [file.name for file in (out / "train").iterdir()] == ["000_cat_0_10.png.png"]
+
+
 def test_cub_is_checked_in_its_own_layout(tmp_path: Path) -> None:
     result = call("--cub", tmp_path)
     assert result.returncode == 1
@@ -162,6 +180,8 @@ def test_cub_is_checked_in_its_own_layout(tmp_path: Path) -> None:
         (["--yolo", "a", "--config", "b"], "give --config"),
         (["--yolo", "a", "seed=1"], "unexpected"),
         (["--yolo", "a", "--threads", "0"], "--threads"),
+        (["--yolo", "a", "--draw", "3"], "--draw N takes"),
+        (["--config", "b", "--draw", "0"], "--draw N takes"),
         (["--yolo", "missing"], "data.yaml"),
         (["--config", "missing.yaml"], "missing.yaml: no such file"),
     ],

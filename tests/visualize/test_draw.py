@@ -8,8 +8,9 @@ import torch
 
 from van_dense.dataset_info import DatasetInfo
 from van_dense.structures import Instances, Prediction, decode_masks, encode_masks
-from van_dense.visualize.draw import decode_crop, default_scale, draw, draw_panel
+from van_dense.visualize.draw import default_scale, draw, draw_panel
 from van_dense.visualize.palette import class_colors
+from van_dense.visualize.rle import decode_crop
 
 INFO = DatasetInfo("shapes", ("disk", "square"), (1, 2))
 GREY = 100
@@ -226,3 +227,19 @@ def test_a_decoded_crop_is_as_small_as_the_object():
     assert (x, y) == (700, 300)
     assert crop.shape == (5, 10)
     assert crop.all()
+
+
+@pytest.mark.parametrize("box", [[300, 300, 301, 301], [300, 200, 301, 400]])
+def test_a_box_of_one_pixel_is_a_frame_that_can_be_seen_beside_its_label(box):
+    picture = draw(image(640, 640), prediction((640, 640), [box], [1]), INFO)
+    line = (picture == class_colors(INFO)[1]).all(axis=2)
+    x, y = max(box[0] - 3, 0), max(box[1] - 3, 0)
+    around = line[y : y + 8, x : x + 8]
+    assert around.sum() >= 20 and not line[box[1] : box[3], box[0] + 1].all()
+
+
+def test_long_names_are_cut():
+    long = DatasetInfo("words", ("computer, computing machine, data processor", "b"), (1, 2))
+    cut = DatasetInfo("words", ("computer, computing mac…", "b"), (1, 2))
+    result = prediction((640, 640), [[100, 200, 500, 400]], [0])
+    assert (draw(image(640, 640), result, long) == draw(image(640, 640), result, cut)).all()

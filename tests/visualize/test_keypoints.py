@@ -185,3 +185,9 @@ def test_keypoints_of_another_data_set_are_refused():
     other = replace(INFO, keypoint_names=NAMES[:3])
     with pytest.raises(ValueError, match="4 keypoints for the 3 of 'figures'"):
         draw(np.zeros((9, 9, 3), np.uint8), Prediction("7", (9, 9), pose([2.0, 2, 2, 2])), other)
+
+
+def test_poses_that_are_not_drawn_are_not_explained():
+    result = Prediction("7", (640, 640), pose([1.0, 1, 1, 1], scores=[0.2]))
+    image = np.full((640, 640, 3), GREY, np.uint8)
+    assert (draw(image, result, INFO, min_score=0.3) == image).all()

@@ -1,8 +1,10 @@
 """Labels stay in the picture and never cover each other."""
 
+import matplotlib
 import numpy as np
 import pytest
 
+from van_dense.visualize import labels
 from van_dense.visualize.labels import MIN_FONT, Label, draw_labels, font, font_size, place_labels
 
 
@@ -75,3 +77,40 @@ def test_no_labels_leave_the_picture_alone():
 def test_the_font_has_letters_beyond_ascii():
     missing = bytes(font(20).getmask("\uffff"))
     assert all(bytes(font(20).getmask(letter)) != missing for letter in "éßłДλ≥…")
+
+
+@pytest.fixture
+def installed(monkeypatch) -> list[str]:
+    """Paths of the fonts that are installed."""
+    paths: list[str] = []
+    monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", lambda: paths)
+    labels._other_font.cache_clear()
+    yield paths
+    labels._other_font.cache_clear()
+
+
+def test_letters_that_the_font_lacks_are_taken_from_an_installed_one(installed, caplog):
+    """STIX, which matplotlib ships as well, has a schwa with a hook."""
+    installed += [matplotlib.get_data_path() + "/fonts/ttf/STIXGeneral.ttf", "no/such/font.ttf"]
+    assert font(20, text="cat \u1d8a").getname()[0] == "STIXGeneral"
+    assert font(20, text="cat").getname()[0] == "DejaVu Sans"
+    assert not caplog.text
+
+
+def test_letters_that_no_font_has_are_reported_once(installed, caplog):
+    for _ in range(2):
+        assert font(20, text="\u732b 90%").getname()[0] == "DejaVu Sans"
+    assert caplog.text.count("no installed font has the letters \u732b") == 1
+
+
+def test_the_letters_of_200_labels_do_not_hide_the_photo():
+    boxes = [(x, y, x + 8, y + 8) for x in range(0, 400, 20) for y in range(0, 200, 20)]
+    places = place_labels(boxes, [(40, 12)] * len(boxes), (200, 400))
+    placed = [place is not None for place in places]
+    assert 0.25 <= sum(placed) * 40 * 12 / (200 * 400) < 0.26
+    assert not any(placed[-50:])  # the least important
+
+
+def test_a_label_keeps_away_from_other_writing():
+    (place,) = place_labels([(50, 60, 150, 160)], [(40, 10)], (200, 200), taken=[(60, 40, 80, 55)])
+    assert not overlap(place, (60, 40), ((40, 10), (20, 15)))

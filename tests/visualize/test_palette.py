@@ -67,3 +67,29 @@ def test_text_reaches_the_wcag_contrast_on_every_palette_color():
         ink, paper = relative_luminance(text_color(color)), relative_luminance(color)
         low, high = sorted((ink, paper))
         assert (high + 0.05) / (low + 0.05) >= 4.5
+
+
+@pytest.mark.parametrize("missing", ["red", "green"])
+@pytest.mark.parametrize(("num", "difference"), [(5, 25), (10, 16), (20, 10)])
+def test_colors_differ_for_eyes_without_red_or_green_cones(missing, num, difference):
+    """By the matrices of Machado et al. 2009, as colour science has them."""
+    red = [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216]]
+    red += [[-0.003882, -0.048116, 1.051998]]
+    green = [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413]]
+    green += [[-0.01182, 0.04294, 0.968881]]
+    srgb = np.array(distinct_colors(num)) / 255
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ np.transpose(red if missing == "red" else green), 0, 1)
+    seen = np.where(seen <= 0.0031308, seen * 12.92, 1.055 * seen ** (1 / 2.4) - 0.055)
+    assert smallest_difference(seen * 255) > difference
+
+
+def test_new_colors_keep_away_from_those_in_use():
+    taken = distinct_colors(10)
+    assert smallest_difference([*taken, *distinct_colors(10, taken)]) > 25
+
+
+def test_data_sets_with_the_same_classes_have_the_same_colors():
+    assert class_colors(info(80)) == class_colors(
+        DatasetInfo("b", info(80).class_names, (*range(80),))
+    )

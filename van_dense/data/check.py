@@ -187,3 +187,12 @@ def _check_categories(reports: Sequence[PartReport]) -> None:
             )
             fix = "write the same list of categories into both files"
             report.problems.append(Problem("error", report.source, "categories", what, fix))
+
+
+def show_progress(inspections: Iterable[Inspection], total: int) -> Iterable[Inspection]:
+    """Pass inspections on below a progress bar on the error stream."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return track(inspections, "checking images", total=total, console=console, transient=True)

@@ -21,6 +21,16 @@ class YoloPart:
     split: str
 
 
+def yolo_parts(root: str) -> list[YoloPart]:
+    """Those of train, val and test that ``data.yaml`` names.
+
+    Raises:
+        ValueError: When there is no such file, or it cannot be read.
+    """
+    entries = YoloLayout.read(root).entries
+    return [YoloPart(root, split) for split in ("train", "val", "test") if entries.get(split)]
+
+
 def check_yolo(part: YoloPart, quarantine: Quarantine) -> PartReport:
     """Check every line of the label files; of images only the header is read."""
     report = PartReport(part.split, str(Path(part.root) / part.split))

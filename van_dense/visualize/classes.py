@@ -18,6 +18,7 @@ RIGHT: Color = (26, 152, 80)
 WRONG: Color = (208, 40, 40)
 _FOUND: Color = (51, 118, 205)  # the first class where the truth is unknown
 _OTHER: Color = (150, 155, 162)
+_LONGEST = 64  # letters; a number far away from its name cannot be read
 _TRACK: Color = (228, 230, 233)  # of the part of a bar that is empty
 
 
@@ -48,17 +49,18 @@ def score_bars(
     """
     order = np.argsort(-scores, kind="stable").tolist()
     rows = order[:TOP] if truth is None or truth in order[:TOP] else [*order[:TOP], truth]
-    plain, gap = font(letter_size), letter_size // 2
+    words = "".join(info.class_names[label] for label in rows)
+    plain, gap = font(letter_size, text=words), letter_size // 2
     line, bar = round(letter_size * 1.3), max(3, letter_size // 3)
     row_height = line + bar + gap
-    room = max(1, width - 2 * indent)
+    room = max(1, min(width - 2 * indent, _LONGEST * letter_size))
     picture = Image.new("RGB", (width, len(rows) * row_height + 2 * gap), PAPER)
     pen = ImageDraw.Draw(picture)
     for place, label in enumerate(rows):
         top = gap + place * row_height
         score = float(scores[label])
         color = _color(label, order[0], truth)
-        letters = font(letter_size, bold=True) if color is not _OTHER else plain
+        letters = plain if color is _OTHER else font(letter_size, bold=True, text=words)
         number = f" {score:.1%}"
         rank = "" if place < TOP else f"number {order.index(label) + 1}: "
         name = rank + readable_name(info.class_names[label])

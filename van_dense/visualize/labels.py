@@ -5,9 +5,10 @@ Legend: a tile is the filled rectangle of one label, (width, height) in pixels o
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,16 @@ from van_dense.visualize.palette import text_color
 
 MIN_FONT = 11  # pixels; smaller letters cannot be told apart on a screen
 _FONT_SHARE = 1 / 36  # letter height as a share of the short side of the canvas
+_LATIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789%.,")  # names are followed by scores
 _UNCROWDED = 16  # labels that fit at full size; more of them shrink
 _MAX_SHRINK = 0.6
 _PREFERENCE = 0.05  # what a less usual place costs, in shares of a covered object
+_MOST_COVERED = 0.25  # share of the canvas; more labels than that would hide the photo
+
+
+Box = tuple[float, float, float, float]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,17 +43,65 @@ class Label:
     """
 
     text: str
-    box: tuple[float, float, float, float]
+    box: Box
     color: Color
 
 
-@lru_cache(maxsize=64)
-def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """Load DejaVu Sans at ``size`` pixels; matplotlib ships it, so that it is always there."""
+def font(size: int, bold: bool = False, text: str = "") -> ImageFont.FreeTypeFont:
+    """Load DejaVu Sans at ``size`` pixels; matplotlib ships it, so that it is always there.
+
+    Args:
+        size: Of the letters, in pixels.
+        bold: Whether they are thick.
+        text: What will be written. Where DejaVu lacks letters of it, such as Chinese ones, the
+            installed font that has most of it is taken instead.
+    """
+    missing = frozenset(text) - _letters(_dejavu(bold)) - {"\n"}
+    return _load(_other_font(missing) or _dejavu(bold) if missing else _dejavu(bold), size)
+
+
+@cache
+def _dejavu(bold: bool) -> str:
     import matplotlib
 
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name, size)
+    return str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name)
+
+
+@lru_cache(maxsize=64)
+def _load(path: str, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(path, size)
+
+
+@cache
+def _letters(path: str) -> frozenset[str]:
+    """Letters that a font file has; none where it cannot be read."""
+    from matplotlib.ft2font import FT2Font
+
+    try:
+        return frozenset(map(chr, FT2Font(path).get_charmap()))
+    except (OSError, RuntimeError):
+        return frozenset()
+
+
+@lru_cache(maxsize=256)
+def _other_font(missing: frozenset[str]) -> str | None:
+    """File of the installed font that has most of the letters, and the Latin ones; None if none."""
+    from matplotlib.font_manager import findSystemFonts
+
+    def found(path: str) -> int:
+        letters = _letters(path)
+        return len(missing & letters) if _LATIN <= letters else 0
+
+    best = max(sorted(findSystemFonts()), key=found, default=None)
+    count = 0 if best is None else found(best)
+    if count < len(missing):
+        _log.warning(
+            "no installed font has the letters %s, which will look like boxes; install one that "
+            "does, such as Noto Sans CJK for Chinese, Japanese and Korean",
+            "".join(sorted(missing)),
+        )
+    return best if count else None
 
 
 def fit_text(text: str, letters: ImageFont.FreeTypeFont, width: float) -> str:
@@ -63,7 +119,7 @@ def font_size(canvas: Size, num_labels: int) -> int:
     return max(MIN_FONT, round(min(canvas) * _FONT_SHARE * shrink))
 
 
-def draw_labels(canvas: np.ndarray, labels: Sequence[Label]) -> int:
+def draw_labels(canvas: np.ndarray, labels: Sequence[Label], *, taken: Sequence[Box] = ()) -> int:
     """Draw labels on a uint8 (H, W, 3) RGB canvas, in place.
 
     Args:
@@ -71,14 +127,16 @@ def draw_labels(canvas: np.ndarray, labels: Sequence[Label]) -> int:
         labels: The most important first: it gets the best place, and a label for which no
             place without another label is left is not drawn, since two labels on top of each
             other cannot be read.
+        taken: xyxy of other writing on the canvas, which is not covered.
 
     Returns:
         Number of labels that were drawn.
     """
-    letters = font(font_size(canvas.shape[:2], len(labels)))
+    words = "".join(label.text for label in labels)
+    letters = font(font_size(canvas.shape[:2], len(labels)), text=words)
     tiles = [_render(label, letters) for label in labels]
     sizes = [(tile.shape[1], tile.shape[0]) for tile in tiles]
-    places = place_labels([label.box for label in labels], sizes, canvas.shape[:2])
+    places = place_labels([label.box for label in labels], sizes, canvas.shape[:2], taken=taken)
     for tile, place in zip(tiles, places, strict=True):
         if place is not None:
             x, y = place
@@ -88,44 +146,51 @@ def draw_labels(canvas: np.ndarray, labels: Sequence[Label]) -> int:
 
 
 def place_labels(
-    boxes: Sequence[tuple[float, float, float, float]],
+    boxes: Sequence[Box],
     sizes: Sequence[tuple[int, int]],
     canvas: Size,
+    *,
+    taken: Sequence[Box] = (),
 ) -> list[tuple[int, int] | None]:
     """Find the top left corner of each tile; the tiles neither overlap nor leave the canvas.
 
     Of the free places around and inside its box, a tile takes the one that covers the least of
-    all objects (each counts by the covered share of its box), earlier places winning ties.
+    all objects (each counts by the covered share of its box), earlier places winning ties. Once
+    the tiles cover a quarter of the canvas, the others are left out.
 
     Args:
         boxes: N xyxy, pixels of the canvas; the most important first.
         sizes: N (width, height) of the tiles.
         canvas: (height, width).
+        taken: xyxy of what the tiles must not overlap either.
 
     Returns:
         N (x, y), or None where no place is free.
     """
+    room = _MOST_COVERED * canvas[0] * canvas[1]
     objects = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
     areas = np.maximum(np.prod(objects[:, 2:] - objects[:, :2], axis=1), 1.0)
-    taken = np.zeros((0, 4))
+    used = np.asarray(taken, dtype=np.float64).reshape(-1, 4)
     places: list[tuple[int, int] | None] = []
     for box, (width, height) in zip(boxes, sizes, strict=True):
+        if room <= 0:
+            places.append(None)
+            continue
         tiles = _candidates(box, (width, height), canvas)
         covered = (_intersection(tiles, objects) / areas).sum(axis=1)
         cost = covered + _PREFERENCE * np.arange(len(tiles))
-        cost[_intersection(tiles, taken).sum(axis=1) > 0] = np.inf
+        cost[_intersection(tiles, used).sum(axis=1) > 0] = np.inf
         best = int(cost.argmin())
         if np.isinf(cost[best]):
             places.append(None)
             continue
-        taken = np.concatenate([taken, tiles[best : best + 1]])
+        room -= width * height
+        used = np.concatenate([used, tiles[best : best + 1]])
         places.append((int(tiles[best, 0]), int(tiles[best, 1])))
     return places
 
 
-def _candidates(
-    box: tuple[float, float, float, float], tile: tuple[int, int], canvas: Size
-) -> np.ndarray:
+def _candidates(box: Box, tile: tuple[int, int], canvas: Size) -> np.ndarray:
     """Places for a tile, float64 (M, 4) xyxy, the most usual first, shifted into the canvas."""
     x0, y0, x1, y1 = box
     width, height = tile

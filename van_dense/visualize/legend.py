@@ -34,7 +34,9 @@ class Entry:
     hatched: bool = False
 
 
-def class_entries(info: DatasetInfo, shares: np.ndarray, values: np.ndarray) -> list[Entry]:
+def class_entries(
+    info: DatasetInfo, shares: np.ndarray, values: np.ndarray, *, ignored: str = "ignored"
+) -> list[Entry]:
     """Make the lines of a legend of classes: swatch, name and a percentage.
 
     Args:
@@ -42,6 +44,7 @@ def class_entries(info: DatasetInfo, shares: np.ndarray, values: np.ndarray) -> 
         shares: (256,) of the labels; classes without any are left out, the largest comes first,
             and from the 25th on they are only counted.
         values: (256,) what is printed in percent; nothing for NaN.
+        ignored: What the pixels of label 255 are called.
 
     Returns:
         At most 26 lines: the classes, ignored pixels if any, and how many more classes there are.
@@ -58,7 +61,7 @@ def class_entries(info: DatasetInfo, shares: np.ndarray, values: np.ndarray) -> 
         for label in classes[:MAX_ENTRIES]
     ]
     if shares[IGNORE_LABEL] > 0:
-        entries.append(Entry(text("ignored", IGNORE_LABEL), CROWD, hatched=True))
+        entries.append(Entry(text(ignored, IGNORE_LABEL), CROWD, hatched=True))
     if len(classes) > MAX_ENTRIES:
         entries.append(Entry(f"and {len(classes) - MAX_ENTRIES} more"))
     return entries
@@ -76,7 +79,7 @@ def legend(entries: Sequence[Entry], width: int, letter_size: int, *, indent: in
     Returns:
         uint8 RGB strip, (height, width or more, 3).
     """
-    letters = font(letter_size)
+    letters = font(letter_size, text="".join(entry.text for entry in entries))
     line, gap = round(letter_size * 1.6), letter_size // 2
     longest = max(round(letters.getlength(entry.text)) for entry in entries)
     column = letter_size + gap + longest + 2 * gap  # swatch, gap, text, space to the next
@@ -131,10 +134,11 @@ def saliency_scale(
 def stack(pictures: Sequence[np.ndarray]) -> np.ndarray:
     """Put uint8 RGB pictures below each other, filled up at the right to the widest."""
     width = max(picture.shape[1] for picture in pictures)
-    page = np.full((sum(len(picture) for picture in pictures), width, 3), PAPER, np.uint8)
+    page = np.empty((sum(len(picture) for picture in pictures), width, 3), np.uint8)
     top = 0
     for picture in pictures:
         page[top : top + len(picture), : picture.shape[1]] = picture
+        page[top : top + len(picture), picture.shape[1] :] = PAPER
         top += len(picture)
     return page
 

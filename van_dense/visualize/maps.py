@@ -17,10 +17,10 @@ from PIL import Image, ImageDraw, ImageFont
 from van_dense.data.transforms import resize_map
 from van_dense.dataset_info import Color, DatasetInfo
 from van_dense.structures import IGNORE_LABEL, Size
-from van_dense.visualize.labels import font, font_size
+from van_dense.visualize.labels import Box, font, font_size
 from van_dense.visualize.legend import MAX_ENTRIES, heat, short_name
 from van_dense.visualize.palette import BLACK, CROWD, WHITE, class_colors
-from van_dense.visualize.strokes import line_thickness, stripe_width, stripes
+from van_dense.visualize.strokes import blend, line_thickness, stripe_width, stripes
 
 WRONG: Color = (255, 45, 45)  # pixels of a wrong class
 _OPACITY = 0.55  # of classes over the photo
@@ -39,19 +39,34 @@ def draw_classes(canvas: np.ndarray, semantic: np.ndarray, info: DatasetInfo) ->
         semantic: Label map of integers, any size; 255 is ignore.
         info: Class names and colours.
     """
-    labels = _fit(semantic, canvas)
-    table = np.full((256, 1, 3), CROWD, dtype=np.uint8)
-    table[: info.num_classes, 0] = class_colors(info)
-    tint = cv2.applyColorMap(labels, table)
-    ignored = _where(labels, IGNORE_LABEL)
+    labels = fit_map(semantic.astype(np.uint8, copy=False), canvas)
+    table = np.full((256, 3), CROWD, dtype=np.uint8)
+    table[: info.num_classes] = class_colors(info)
+    tint_regions(canvas, labels, table, ignored=IGNORE_LABEL)
+    name_regions(canvas, labels, info.class_names)
+
+
+def tint_regions(
+    canvas: np.ndarray, regions: np.ndarray, table: np.ndarray, *, ignored: int
+) -> None:
+    """Tint every pixel by its region, in place, with borders in the colours of both sides.
+
+    Args:
+        canvas: uint8 (H, W, 3) RGB, changed in place.
+        regions: uint8 or uint16 (H, W).
+        table: uint8 (R, 3), RGB of each region; R is 256 for uint8.
+        ignored: Value of pixels that keep the photo and are hatched in grey.
+    """
+    is_small = regions.dtype == np.uint8
+    tint = cv2.applyColorMap(regions, table[:, None]) if is_small else table[regions]
+    mask = _where(regions, ignored)
     photo = canvas.copy()
     cv2.addWeighted(photo, 1 - _OPACITY, tint, _OPACITY, 0, dst=canvas)
-    cv2.copyTo(photo, ignored, canvas)
-    _hatch(canvas, ignored)
-    reach = 2 * line_thickness(labels.shape, thin=True) + 1
-    borders = cv2.morphologyEx(labels, cv2.MORPH_GRADIENT, np.ones((reach, reach), np.uint8))
-    cv2.copyTo(tint, borders, canvas)
-    _name_regions(canvas, labels, info.class_names)
+    cv2.copyTo(photo, mask, canvas)
+    _hatch(canvas, mask)
+    reach = 2 * line_thickness(canvas.shape[:2], thin=True) + 1
+    borders = cv2.morphologyEx(regions, cv2.MORPH_GRADIENT, np.ones((reach, reach), np.uint8))
+    cv2.copyTo(tint, (borders > 0).view(np.uint8), canvas)
 
 
 def draw_errors(canvas: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> None:
@@ -64,12 +79,10 @@ def draw_errors(canvas: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -
     """
     errors = (truth != prediction).astype(np.uint8)
     errors[truth == IGNORE_LABEL] = IGNORE_LABEL
-    errors = _fit(errors, canvas)
+    errors = fit_map(errors, canvas)
     grey = cv2.cvtColor(canvas, cv2.COLOR_RGB2GRAY)
     cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB, dst=canvas)
-    red = np.full_like(canvas, WRONG)
-    blended = cv2.addWeighted(canvas, 1 - _WRONG_OPACITY, red, _WRONG_OPACITY, 0)
-    cv2.copyTo(blended, _where(errors, 1), canvas)
+    cv2.copyTo(blend(canvas, WRONG, _WRONG_OPACITY), _where(errors, 1), canvas)
     _hatch(canvas, _where(errors, IGNORE_LABEL))
 
 
@@ -109,9 +122,8 @@ def class_counts(semantic: np.ndarray, mask: np.ndarray | None = None) -> np.nda
     return counts.ravel().astype(np.float64)
 
 
-def _fit(labels: np.ndarray, canvas: np.ndarray) -> np.ndarray:
-    """Label map as uint8 of the canvas's size."""
-    labels = labels.astype(np.uint8, copy=False)
+def fit_map(labels: np.ndarray, canvas: np.ndarray) -> np.ndarray:
+    """Map (H, W) of any integers, in the size of the canvas."""
     if labels.shape == canvas.shape[:2]:
         return labels
     return resize_map(labels, (canvas.shape[0], canvas.shape[1]))
@@ -127,19 +139,28 @@ def _hatch(canvas: np.ndarray, mask: np.ndarray) -> None:
     if not mask.any():
         return
     size = canvas.shape[:2]
-    grey = np.full_like(canvas, CROWD)
-    blended = cv2.addWeighted(canvas, 1 - _OPACITY, grey, _OPACITY, 0)
+    blended = blend(canvas, CROWD, _OPACITY)
     cv2.copyTo(blended, mask * stripes(size, stripe_width(size)), canvas)
 
 
-def _name_regions(canvas: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> None:
-    """Write the name of each class into its region, where there is room for it.
+def name_regions(canvas: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> list[Box]:
+    """Write the name of each class into its region, in place, where there is room for it.
 
     The search runs on a small copy of the map, so that 4K costs no more than VGA.
+
+    Args:
+        canvas: uint8 (H, W, 3) RGB, changed in place.
+        labels: uint8 (H, W); those without a name are left out.
+        names: Of the labels, from 0 on.
+
+    Returns:
+        xyxy of what was written.
     """
+    written: list[Box] = []
     counts = class_counts(labels)[: len(names)]
     largest = [k for k in np.argsort(-counts, kind="stable").tolist()[:MAX_ENTRIES] if counts[k]]
-    letters = font(font_size(canvas.shape[:2], len(largest)))
+    words = "".join(names[k] for k in largest)
+    letters = font(font_size(canvas.shape[:2], len(largest)), text=words)
     shrink = min(1.0, _SEARCH / max(labels.shape))
     height, width = (max(1, round(side * shrink)) for side in labels.shape)
     small = resize_map(labels, (height, width))
@@ -149,7 +170,9 @@ def _name_regions(canvas: np.ndarray, labels: np.ndarray, names: Sequence[str]) 
         tile = (math.ceil(sides[0] * shrink), math.ceil(sides[1] * shrink))
         place = roomiest(_where(small, label), tile)
         if place is not None:
-            _write(canvas, text, ((place[0] + 0.5) / shrink, (place[1] + 0.5) / shrink), letters)
+            middle = (place[0] + 0.5) / shrink, (place[1] + 0.5) / shrink
+            written.append(_write(canvas, text, middle, letters))
+    return written
 
 
 def roomiest(region: np.ndarray, tile: Size) -> tuple[int, int] | None:
@@ -179,8 +202,8 @@ def roomiest(region: np.ndarray, tile: Size) -> tuple[int, int] | None:
 
 def _write(
     canvas: np.ndarray, text: str, middle: tuple[float, float], letters: ImageFont.FreeTypeFont
-) -> None:
-    """Write white letters with a dark rim around (x, y), in place."""
+) -> Box:
+    """Write white letters with a dark rim around (x, y), in place; returns their xyxy."""
     rim = max(1, round(letters.size / 10))
     half_width, half_height = letters.getlength(text) / 2 + rim + 1, letters.size
     x, y = max(0, int(middle[0] - half_width)), max(0, int(middle[1] - half_height))
@@ -191,3 +214,4 @@ def _write(
         place, text, WHITE, letters, anchor="mm", stroke_width=rim, stroke_fill=BLACK
     )
     canvas[y:bottom, x:right] = np.asarray(crop)
+    return x, y, right, bottom

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw
 
 from van_dense.data.class_words import readable_name
 from van_dense.data.dataset import DenseDataset, ReadError
-from van_dense.dataset_info import Color, DatasetInfo
+from van_dense.dataset_info import DatasetInfo
 from van_dense.structures import IGNORE_LABEL, Prediction, Sample
 from van_dense.visualize.classes import RIGHT, score_bars
 from van_dense.visualize.classes import WRONG as WRONG_CLASS
 from van_dense.visualize.draw import default_scale, draw_panel, resize
 from van_dense.visualize.keypoints import side_entries
-from van_dense.visualize.labels import font
 from van_dense.visualize.legend import (
     Entry,
     class_entries,
@@ -32,13 +28,20 @@ from van_dense.visualize.legend import (
     stack,
 )
 from van_dense.visualize.maps import WRONG, class_counts, draw_errors
-from van_dense.visualize.palette import INK, PAPER
+from van_dense.visualize.page import (
+    CAPTION,
+    MARGIN,
+    PAGE,
+    Panel,
+    draw_page,
+    file_name,
+    title_of,
+    unscored,
+    write_page,
+)
+from van_dense.visualize.palette import PAPER
 from van_dense.visualize.strokes import line_thickness
 
-_PAGE = 2608  # pixels of the widest page: two panels of 1280, or three of 848
-_MARGIN = 16
-_FAINT: Color = (110, 110, 110)
-_TITLE, _CAPTION = 20, 16  # letter heights
 _OVERVIEW = 1800  # pixels of the widest overview
 _OVERVIEW_IMAGES = 8
 _TILE_HEIGHT = 330  # of the highest panel of the overview
@@ -47,14 +50,6 @@ _ROWS = 28  # letters of class scores above each other in a large panel
 _TRIES = 10  # images that are looked at to find one with ground truth
 
 _log = logging.getLogger(__name__)
-
-
-class _Panel(NamedTuple):
-    """A picture below its caption."""
-
-    caption: str
-    picture: np.ndarray
-    color: Color = _FAINT  # of the caption
 
 
 @dataclass(frozen=True)
@@ -75,7 +70,7 @@ class _Case:
     def scale(self, page: int, max_height: float = np.inf) -> float:
         """Panel pixels for an image pixel, so that the panels fit on a page of that width."""
         height, width = self.truth.size
-        panel = (page - _MARGIN) // self.num_panels - _MARGIN
+        panel = (page - MARGIN) // self.num_panels - MARGIN
         return min(panel / width, min(panel, max_height) / height)
 
 
@@ -110,8 +105,8 @@ def comparison(
         ValueError: When image, truth and prediction do not belong together.
     """
     case = _Case(title, image, truth, prediction)
-    scale = min(default_scale(truth.size), case.scale(_PAGE))
-    page = _page(_panels(case, info, min_score, scale), title)
+    scale = min(default_scale(truth.size), case.scale(PAGE))
+    page = draw_page(_panels(case, info, min_score, scale), title)
     return stack([page, _legend([case], info, page.shape[1])])
 
 
@@ -138,7 +133,7 @@ def save_comparisons(
     of_image = {prediction.image_id: prediction for prediction in predictions}
     cases = [
         _Case(
-            _title(sample),
+            title_of(sample),
             sample.image,
             Prediction.from_sample(sample, info.num_classes),
             of_image[sample.image_id],
@@ -151,19 +146,14 @@ def save_comparisons(
         page = comparison(
             case.image, case.truth, case.prediction, info, title=case.title, min_score=min_score
         )
-        name = re.sub(r"[^\w.-]+", "_", str(case.prediction.image_id))  # may be a relative path
-        files.append(_write(folder / f"{name}.png", page))
+        files.append(write_page(folder / f"{file_name(case.prediction.image_id)}.png", page))
     if cases:
         files.append(
-            _write(folder / "overview.png", _overview(cases[:_OVERVIEW_IMAGES], info, min_score))
+            write_page(
+                folder / "overview.png", _overview(cases[:_OVERVIEW_IMAGES], info, min_score)
+            )
         )
     return files
-
-
-def _title(sample: Sample) -> str:
-    """File name and id, or the id alone where it says both."""
-    name, image_id = Path(sample.path).name, str(sample.image_id)
-    return image_id if image_id.endswith(name) else f"{name}  (id {image_id})"
 
 
 def choose_samples(dataset: DenseDataset, num: int) -> list[Sample]:
@@ -203,44 +193,44 @@ def _first_with_objects(dataset: DenseDataset, indices: Sequence[int]) -> Sample
     return fallback
 
 
-def _panels(case: _Case, info: DatasetInfo, min_score: float, scale: float) -> list[_Panel]:
+def _panels(case: _Case, info: DatasetInfo, min_score: float, scale: float) -> list[Panel]:
     """Pictures of one case with their captions."""
-    truth, prediction = _unscored(case.truth), case.prediction
+    truth, prediction = unscored(case.truth), case.prediction
     if prediction.class_scores is not None:
         return _class_panels(case, info, scale)
     left = draw_panel(case.image, truth, info, scale=scale)
     right = draw_panel(case.image, prediction, info, scale=scale, min_score=min_score)
     if prediction.instances is not None:
         return [
-            _Panel(f"ground truth: {_count(truth)}", left),
-            _Panel(f"prediction (score ≥ {min_score:g}): {_count(prediction, min_score)}", right),
+            Panel(f"ground truth: {_count(truth)}", left),
+            Panel(f"prediction (score ≥ {min_score:g}): {_count(prediction, min_score)}", right),
         ]
     photo = resize(case.image, scale)
     if prediction.semantic is not None:
         expected, found = _both(case, "semantic")
         draw_errors(photo, expected, found)
         accuracy = _score(expected, found)
-        return [_Panel("ground truth", left), _Panel("prediction", right), _Panel(accuracy, photo)]
+        return [Panel("ground truth", left), Panel("prediction", right), Panel(accuracy, photo)]
     expected, found = _both(case, "saliency")
     error = f"prediction: MAE {np.abs(expected - found).mean():.3f}"
-    return [_Panel("photo", photo), _Panel("ground truth", left), _Panel(error, right)]
+    return [Panel("photo", photo), Panel("ground truth", left), Panel(error, right)]
 
 
-def _class_panels(case: _Case, info: DatasetInfo, scale: float) -> list[_Panel]:
+def _class_panels(case: _Case, info: DatasetInfo, scale: float) -> list[Panel]:
     """Photo below the name of its class, and bars below the name of the predicted one."""
     expected, found = _both(case, "class_scores")
     truth, first = int(expected.argmax()), int(found.argmax())
     color, mark = (RIGHT, "✓") if truth == first else (WRONG_CLASS, "✗")
     photo = draw_panel(case.image, case.prediction, info, scale=scale)
-    letters = max(_CAPTION, min(photo.shape[:2]) // _ROWS)
+    letters = max(CAPTION, min(photo.shape[:2]) // _ROWS)
     width = max(photo.shape[1], _BARS)
     bars = score_bars(found, info, width=width, letter_size=letters, truth=truth)
     corner = (photo.shape[1] - 1, photo.shape[0] - 1)
     cv2.rectangle(photo, (0, 0), corner, color, 4 * line_thickness(photo.shape[:2]))
     names = [short_name(readable_name(info.class_names[label])) for label in (truth, first)]
     return [
-        _Panel(f"ground truth: {names[0]}", photo),
-        _Panel(f"prediction: {names[1]} {mark}", bars, color),
+        Panel(f"ground truth: {names[0]}", photo),
+        Panel(f"prediction: {names[1]} {mark}", bars, color),
     ]
 
 
@@ -253,13 +243,6 @@ def _both(case: _Case, kind: str) -> tuple[np.ndarray, np.ndarray]:
             "does not; compare with ground truth of the same task"
         )
     return np.asarray(expected), np.asarray(found)
-
-
-def _unscored(truth: Prediction) -> Prediction:
-    """Ground truth as it is drawn."""
-    if truth.instances is None:
-        return truth
-    return replace(truth, instances=replace(truth.instances, scores=None))
 
 
 def _score(truth: np.ndarray, prediction: np.ndarray) -> str:
@@ -296,45 +279,13 @@ def _legend(cases: Sequence[_Case], info: DatasetInfo, width: int) -> np.ndarray
             *class_entries(info, shares, iou),
             Entry("wrong, at the right", WRONG),
         ]
-        strips.append(legend(entries, width, _CAPTION, indent=_MARGIN))
+        strips.append(legend(entries, width, CAPTION, indent=MARGIN))
     if any(case.prediction.saliency is not None for case in cases):
-        strips.append(saliency_scale(width, _CAPTION, indent=_MARGIN))
-    shown = [p.instances for case in cases for p in (_unscored(case.truth), case.prediction)]
+        strips.append(saliency_scale(width, CAPTION, indent=MARGIN))
+    shown = [p.instances for case in cases for p in (unscored(case.truth), case.prediction)]
     if sides := side_entries(info, shown):
-        strips.append(legend(sides, width, _CAPTION, indent=_MARGIN))
+        strips.append(legend(sides, width, CAPTION, indent=MARGIN))
     return stack(strips)
-
-
-def _page(panels: Sequence[_Panel], title: str) -> np.ndarray:
-    """Put panels side by side below the title and their captions."""
-    letters = font(_CAPTION)
-    columns = [max(p.picture.shape[1], round(letters.getlength(p.caption))) for p in panels]
-    title_line, caption_line = round(_TITLE * 1.5), round(_CAPTION * 1.7)
-    top = _MARGIN + title_line + caption_line
-    page_width = _MARGIN + sum(column + _MARGIN for column in columns)
-    height = max(len(panel.picture) for panel in panels)
-    page = np.full((top + height + _MARGIN, page_width, 3), PAPER, np.uint8)
-    left = [_MARGIN + sum(columns[:i]) + i * _MARGIN for i in range(len(panels))]
-    for x, panel in zip(left, panels, strict=True):
-        page[top : top + len(panel.picture), x : x + panel.picture.shape[1]] = panel.picture
-
-    picture = Image.fromarray(page)
-    pen = ImageDraw.Draw(picture)
-    title = _shorten(title, page_width - 2 * _MARGIN)
-    pen.text((_MARGIN, _MARGIN // 2), title, INK, font(_TITLE, bold=True))
-    for x, panel in zip(left, panels, strict=True):
-        pen.text((x, _MARGIN // 2 + title_line), panel.caption, panel.color, letters)
-    return np.array(picture)
-
-
-def _shorten(title: str, width: int) -> str:
-    """Drop characters at the left until the title fits; the end of a path says the most."""
-    letters = font(_TITLE, bold=True)
-    if letters.getlength(title) <= width:
-        return title
-    while title and letters.getlength("…" + title) > width:
-        title = title[1:]
-    return "…" + title
 
 
 def _count(prediction: Prediction, min_score: float = 0.0) -> str:
@@ -353,7 +304,7 @@ def _overview(cases: Sequence[_Case], info: DatasetInfo, min_score: float) -> np
     pages = []
     for case in cases:
         scale = case.scale(_OVERVIEW // 2, _TILE_HEIGHT)
-        pages.append(_page(_panels(case, info, min_score, scale), case.title))
+        pages.append(draw_page(_panels(case, info, min_score, scale), case.title))
     width = max(page.shape[1] for page in pages)
     rows = []
     for left in range(0, len(pages), 2):
@@ -363,9 +314,3 @@ def _overview(cases: Sequence[_Case], info: DatasetInfo, min_score: float) -> np
             line[: len(page), column * width : column * width + page.shape[1]] = page
         rows.append(line)
     return stack([*rows, _legend(cases, info, rows[0].shape[1])])
-
-
-def _write(path: Path, picture: np.ndarray) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(path, compress_level=3)
-    return path

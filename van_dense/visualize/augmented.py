@@ -1,0 +1,95 @@
+"""Ground truth before and after the transforms, side by side, to see that both move together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from van_dense.data.class_words import readable_name
+from van_dense.data.dataset import DenseDataset, Transform
+from van_dense.dataset_info import DatasetInfo
+from van_dense.structures import Prediction, Sample
+from van_dense.visualize.draw import draw_panel, legends
+from van_dense.visualize.legend import stack
+from van_dense.visualize.page import (
+    CAPTION,
+    MARGIN,
+    PAGE,
+    Panel,
+    draw_page,
+    file_name,
+    title_of,
+    unscored,
+    write_page,
+)
+from van_dense.visualize.sheet import choose_samples
+
+_HIGHEST = 640  # pixels of a panel
+
+
+def save_augmented(
+    folder: Path, dataset: DenseDataset, transform: Transform, *, num: int, draws: int
+) -> list[Path]:
+    """Write ``000_<image_id>.png`` and so on: a sample as it is read, then as it is transformed.
+
+    The samples are those of ``choose_samples``: evenly spread, with something to see where
+    possible; unreadable ones are skipped with a line in the log. No two pictures share a seed.
+
+    Args:
+        folder: Made if missing.
+        dataset: Any reader.
+        transform: Of training or evaluation; what happens to whole batches is not shown.
+        num: Samples at most.
+        draws: Transformed versions of each, with different seeds; 0 for a transform that draws
+            nothing, whose result is shown once.
+
+    Returns:
+        Written files.
+    """
+    files = []
+    for number, sample in enumerate(choose_samples(dataset, num)):
+        seeds = {f"seed {s}": s for s in range(number * draws, (number + 1) * draws)}
+        page = augmented(sample, transform, dataset.info, seeds=seeds or {"for evaluation": 0})
+        files.append(write_page(folder / f"{number:03d}_{file_name(sample.image_id)}.png", page))
+    return files
+
+
+def augmented(
+    sample: Sample, transform: Transform, info: DatasetInfo, *, seeds: Mapping[str, int]
+) -> np.ndarray:
+    """Draw one sample before and after a transform, all at one height, with a legend below.
+
+    Args:
+        sample: As a reader gives it.
+        transform: Of the sample, with ``np.random.default_rng(seed)``.
+        info: Class names, colours and skeleton.
+        seeds: One for each transformed version, by its caption.
+
+    Returns:
+        uint8 RGB picture.
+    """
+    changed = [transform(sample, np.random.default_rng(seed)) for seed in seeds.values()]
+    samples = [sample, *changed]
+    captions = ["as read", *seeds]
+    truths = [unscored(Prediction.from_sample(s, info.num_classes)) for s in samples]
+    room = PAGE - MARGIN * (len(samples) + 1)
+    height = min(
+        _HIGHEST, room / sum(width / height for height, width in (s.size for s in samples))
+    )
+    panels = [
+        Panel(
+            f"{caption}, {s.size[1]} x {s.size[0]}",
+            draw_panel(s.image, truth, info, scale=height / s.size[0]),
+        )
+        for caption, s, truth in zip(captions, samples, truths, strict=True)
+    ]
+    title = title_of(sample)
+    if sample.label is not None:
+        title = f"{title}: {readable_name(info.class_names[sample.label])}"
+    page = draw_page(panels, title)
+    strips = legends(
+        truths, info, (page.shape[0], page.shape[1]), letter_size=CAPTION, indent=MARGIN
+    )
+    return stack([page, *strips])

@@ -1,0 +1,114 @@
+"""Panoptic segments on pictures: stuff by the colour of its class, every thing by one of its own.
+
+Legend: S segments; an index map holds 0 for void and i + 1 for ``segments[i]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import ndimage
+
+from van_dense.dataset_info import DatasetInfo
+from van_dense.structures import IGNORE_LABEL, Prediction, Segment
+from van_dense.visualize.labels import Label, draw_labels
+from van_dense.visualize.legend import short_name
+from van_dense.visualize.maps import fit_map, name_regions, tint_regions
+from van_dense.visualize.palette import CROWD, class_colors, distinct_colors
+
+_LARGEST_ID = 2**24 - 1  # R + 256 G + 65536 B of COCO's panoptic PNGs
+
+
+def draw_panoptic(canvas: np.ndarray, prediction: Prediction, info: DatasetInfo) -> None:
+    """Tint every pixel by its segment, in place, with borders; name stuff and label things.
+
+    Void keeps the photo and is hatched. The colours of things keep away from each other and from
+    those of the stuff around them. Ground truth, whose scores are all 1, is labelled by name.
+
+    Args:
+        canvas: uint8 (H, W, 3) RGB, changed in place.
+        prediction: With a panoptic map of any size and its segments.
+        info: Class names and colours, and which classes are things; without a word, all are.
+    """
+    segments = prediction.segments or []
+    index = fit_map(segment_index(prediction), canvas)
+    is_thing = [_is_thing(segment, info) for segment in segments]
+    of_class = class_colors(info)
+    stuff = {s["label"] for s, thing in zip(segments, is_thing, strict=True) if not thing}
+    own = iter(distinct_colors(sum(is_thing), tuple(of_class[label] for label in sorted(stuff))))
+    colors = [
+        next(own) if thing else of_class[segment["label"]]
+        for segment, thing in zip(segments, is_thing, strict=True)
+    ]
+    table = np.full((max(256, len(segments) + 1), 3), CROWD, dtype=np.uint8)
+    table[1 : len(colors) + 1] = np.reshape(colors, (-1, 3))
+    tint_regions(canvas, index, table, ignored=0)
+    written = name_regions(canvas, _stuff_of(index, segments, info), info.class_names)
+
+    is_truth = all(segment["score"] == 1 for segment in segments)
+    labels = []
+    places = ndimage.find_objects(index, max_label=len(segments))
+    for segment, thing, color, place in zip(segments, is_thing, colors, places, strict=True):
+        if thing and place is not None:
+            name = short_name(info.class_names[segment["label"]])
+            text = name if is_truth else f"{name} {segment['score']:.0%}"
+            rows, columns = place
+            labels.append(Label(text, (columns.start, rows.start, columns.stop, rows.stop), color))
+    draw_labels(canvas, sorted(labels, key=_area), taken=written)
+
+
+def stuff_shares(prediction: Prediction, info: DatasetInfo) -> np.ndarray:
+    """Share of the picture that each class of stuff fills, float64 (256,), and void at 255."""
+    index, segments = segment_index(prediction), prediction.segments or []
+    pixels = np.bincount(index.ravel(), minlength=len(segments) + 1)
+    shares = np.zeros(256)
+    shares[IGNORE_LABEL] = pixels[0]
+    for segment, count in zip(segments, pixels[1:], strict=True):
+        if not _is_thing(segment, info):
+            shares[segment["label"]] += count
+    return shares / index.size
+
+
+def segment_index(prediction: Prediction) -> np.ndarray:
+    """Position of the segment of each pixel plus one, 0 where there is none, uint8 or uint16.
+
+    Raises:
+        ValueError: When map and segments do not belong together.
+    """
+    panoptic, segments = prediction.panoptic, prediction.segments
+    what = f"image {prediction.image_id!r}: the panoptic map"
+    if panoptic is None or segments is None:
+        raise ValueError(f"{what} and its segments go together, and one is missing")
+    ids = [segment["id"] for segment in segments]
+    low, high = int(panoptic.min(initial=0)), int(panoptic.max(initial=0))
+    if low < 0 or max([high, *ids]) > _LARGEST_ID or min(ids, default=1) < 1:
+        raise ValueError(
+            f"{what} holds ids from {low} to {high}, its segments {sorted(ids)[:1]} to "
+            f"{sorted(ids)[-1:]}; ids are 1 to {_LARGEST_ID}, and 0 is void"
+        )
+    if len(set(ids)) != len(ids):
+        raise ValueError(f"{what} has segments that share an id: {sorted(ids)}")
+    dtype = np.uint8 if len(segments) < 256 else np.uint16
+    table = np.zeros(max([high, *ids]) + 1, dtype=dtype)
+    table[ids] = np.arange(1, len(ids) + 1)
+    index = table[panoptic]
+    unknown = np.unique(panoptic[(index == 0) & (panoptic > 0)])
+    if len(unknown):
+        raise ValueError(f"{what} holds ids that no segment has: {unknown[:5].tolist()}")
+    return index
+
+
+def _is_thing(segment: Segment, info: DatasetInfo) -> bool:
+    return info.is_thing[segment["label"]] if info.is_thing else True
+
+
+def _stuff_of(index: np.ndarray, segments: Sequence[Segment], info: DatasetInfo) -> np.ndarray:
+    """Label map of the stuff, uint8; 255 for things and void."""
+    labels = [IGNORE_LABEL if _is_thing(s, info) else s["label"] for s in segments]
+    return np.array([IGNORE_LABEL, *labels], dtype=np.uint8)[index]
+
+
+def _area(label: Label) -> float:
+    x0, y0, x1, y1 = label.box
+    return (x1 - x0) * (y1 - y0)
