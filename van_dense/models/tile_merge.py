@@ -23,7 +23,9 @@ swallowed (obss/sahi issue 560); comparing in the common area replaces that. QuP
 object in the one block that shows it uncut.
 Limits: without overlap and without a view of the whole image, pieces cannot find each other. An
 object of which one window shows two parts, as the ends of a U, keeps the second one. Boxes decide,
-not masks: of two thin objects that cross, one is lost where each view finds only one of them.
+not masks: of two thin objects that cross, one is lost where each view finds only one of them. A
+twentieth of an object can stay cut off. What a view of the whole image finds at a low resolution is
+kept beside the rest, mistakes included.
 Legend: N detections of all views, V views; boxes float xyxy pixels of the whole image.
 """
 
