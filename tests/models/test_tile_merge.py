@@ -62,7 +62,7 @@ def test_pieces_that_no_window_shows_complete_become_one():
     left, right = view(LEFT, (60, 20, 120, 50, 0, 0.8)), view(RIGHT, (100, 21, 180, 50, 0, 0.6))
     found = merge_views([left, right], SIZE)
     assert found.boxes.tolist() == [[60, 20, 180, 50]]
-    assert found.scores.tolist() == pytest.approx([0.7])
+    assert found.scores.tolist() == pytest.approx([0.8])
     pixels = decode_masks([*left.found.masks, *right.found.masks], SIZE).any(axis=0)
     assert np.array_equal(decode_masks(found.masks, SIZE)[0], pixels)
 
@@ -72,7 +72,23 @@ def test_an_object_larger_than_a_window_is_taken_from_the_view_of_the_whole_imag
         view(LEFT, (10, 10, 120, 90, 0, 0.5)),
         view(RIGHT, (100, 10, 210, 90, 0, 0.6)),
         view(WHOLE, (9, 10, 210, 91, 0, 0.4)),
-    ) == [(9, 10, 210, 91, 0, 0.4)]
+    ) == [(9, 10, 210, 91, 0, 0.6)]  # as sure as a piece that is most of it
+
+
+def test_small_pieces_give_the_mean_of_their_scores():
+    middle = (90, 0, 150, 100)
+    found = merged(
+        view(LEFT, (60, 20, 120, 50, 0, 0.9)),
+        view(middle, (90, 20, 150, 50, 0, 0.6)),
+        view(RIGHT, (100, 20, 200, 50, 0, 0.3)),
+    )
+    assert found == [(60, 20, 200, 50, 0, 0.3)]  # the last piece is most of it
+    found = merged(
+        view((0, 0, 70, 100), (10, 20, 70, 50, 0, 0.9)),
+        view((60, 0, 130, 100), (60, 20, 130, 50, 0, 0.6)),
+        view((120, 0, 190, 100), (120, 20, 190, 50, 0, 0.3)),
+    )
+    assert found == [(10, 20, 190, 50, 0, 0.6)]
 
 
 def test_two_objects_that_touch_inside_the_overlap_stay_two():

@@ -148,7 +148,6 @@ def test_every_object_is_found_once_and_complete(objects, masks, whole):
         detector(masks), picture(objects), tile=TILE, overlap=0.25, whole=whole
     )
     assert prediction.size == (128, 192) and prediction.image_id == "image 0"
-    # Of the levels that the pieces give, one object's are equal, and so is their mean.
     assert found_in(prediction) == objects
     assert isinstance(prediction.instances.masks, list) == masks
 

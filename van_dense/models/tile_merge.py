@@ -10,7 +10,9 @@ Windows of a tiled image overlap, so they show many objects twice, and they cut 
    such as two objects that touch, stays apart.
 2. *What stands for a group?* Among the detections whose view shows ``COMPLETE`` of the group's
    common box, the one with the best score; the others were cut. Where no view shows so much, the
-   pieces become one: the box around them, the union of their masks, the mean of their scores.
+   pieces become one: the box around them and the union of their masks. The score is the best of
+   the group whose own box agrees with that of the result, as NMS would have it, and the mean of
+   what stands for the group where none does: a small piece looks surer than the object is.
 3. *What is left out?* A detection that touches a border of its window inside the image and that
    nothing else confirms, where another window of the same size shows all of it uncut and finds no
    such object; and pieces inside a more complete and surer detection of their class.
@@ -92,7 +94,7 @@ class _Group:
         members: Positions of the detections that stand for it: one, or the pieces.
         is_lonely: Whether a single detection is all there is.
         box: float64 (4,), around the members.
-        score: Their mean.
+        score: See the top of this file.
         label: Of all of them.
         is_complete: Whether some view shows all of the object.
     """
@@ -195,11 +197,14 @@ def _represent(positions: Sequence[int], every: _All) -> _Group:
     if is_complete.any():
         complete = members[is_complete]
         members = complete[[every.scores[complete].argmax()]]
+    box = _around(every.boxes[members])
+    iou = box_iou(*(torch.from_numpy(x) for x in (every.boxes[positions], box[None])))[:, 0]
+    agreeing = every.scores[positions][iou.numpy() >= SAME_IOU]
     return _Group(
         members,
         is_lonely=len(positions) == 1,
-        box=_around(every.boxes[members]),
-        score=float(every.scores[members].mean()),
+        box=box,
+        score=float(agreeing.max() if len(agreeing) else every.scores[members].mean()),
         label=int(every.labels[members[0]]),
         is_complete=bool(is_complete.any()),
     )

@@ -61,8 +61,9 @@ def predict_tiled(
         loaded: A run of detection, instance or semantic segmentation.
         image: uint8 RGB (H, W, 3).
         tile: (height, width) of a window in pixels of the image. For a semantic model sides are
-            rounded up to multiples of 32, and the image keeps its resolution: windows are not
-            enlarged to ``data.transforms.test_scale``.
+            rounded up to multiples of 32, and the image keeps its resolution instead of being
+            brought to ``data.transforms.test_scale``: that helps a network which has seen things at
+            this size, and harms one trained on images that were shrunk much more.
         overlap: Neighbours share at least this part of their sides; the last window ends at the
             border of the image, as in mmseg. Objects smaller than the overlap are never cut
             in all windows.
