@@ -76,7 +76,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     batch = "images that the model sees at a time, if their sizes agree; changes no result"
     parser.add_argument("--batch", type=int, default=1, help=f"{batch} (default 1)")
     parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32")
+    tile = "predict windows of so many pixels and join them, for large images"
+    parser.add_argument("--tile", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"), help=tile)
+    parser.add_argument("--overlap", type=float, default=0.2, help="share of a tile (default 0.2)")
     arguments = parser.parse_args(argv)
+    if arguments.tile and arguments.pose:
+        parser.error("--tile belongs to a run of its own, not to --detector and --pose")
     if bool(arguments.detector) != bool(arguments.pose):
         parser.error("--detector and --pose belong together")
     arguments.run = None if arguments.pose else arguments.sources.pop(0)
@@ -89,10 +94,15 @@ def _open(arguments: argparse.Namespace) -> Stream:
     """What predicts any number of images with the runs of the command line."""
     from van_dense.api import load
     from van_dense.tasks.prediction import stream_poses
+    from van_dense.tasks.tiles import predict_tiled
 
     options = {"batch_size": arguments.batch, "precision": arguments.precision}
     if arguments.run is not None:
-        return partial(load(arguments.run, device=arguments.device).stream, **options)
+        loaded = load(arguments.run, device=arguments.device)
+        if arguments.tile:
+            tile, overlap = tuple(arguments.tile), arguments.overlap
+            options["predict_image"] = partial(predict_tiled, loaded, tile=tile, overlap=overlap)
+        return partial(loaded.stream, **options)
     runs = [load(run, device=arguments.device) for run in (arguments.detector, arguments.pose)]
     min_score = 0.3 if arguments.min_score is None else arguments.min_score
     return lambda sources: stream_poses(sources, *runs, min_score=min_score, **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 
 import numpy as np
 import torch
@@ -88,6 +89,12 @@ class SemanticSegmenter(DenseModel):
     def logits(self, images: Tensor) -> Tensor:
         """Logits (B, C, h, w) of normalised images (B, 3, H, W)."""
         return self.decoder(self.backbone(images))
+
+    def with_inference(self, inference: Inference) -> SemanticSegmenter:
+        """The same network, weights and all, that looks at images in another way."""
+        other = copy(self)
+        other.inference = inference
+        return other
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> list[Prediction]:

@@ -50,7 +50,7 @@ def dataset_info(config: schema.SemanticConfig) -> DatasetInfo:
 
 def build_model(config: schema.SemanticConfig, info: DatasetInfo) -> DenseModel:
     """Build the network with random weights for the classes of ``info``."""
-    model, inference = config.model, config.eval.inference
+    model = config.model
     backbone = backbone_of(model.backbone)
     auxiliary = None
     if model.auxiliary is not None:
@@ -81,14 +81,20 @@ def build_model(config: schema.SemanticConfig, info: DatasetInfo) -> DenseModel:
         ],
         auxiliary=auxiliary,
         auxiliary_weight=0.0 if model.auxiliary is None else model.auxiliary.weight,
-        inference=Inference(
-            mode=inference.mode,
-            crop=inference.crop,
-            stride=inference.stride,
-            scales=inference.scales,
-            flip=inference.flip,
-            multiple=max(32, config.data.transforms.test_multiple),
-        ),
+        inference=inference_of(config),
+    )
+
+
+def inference_of(config: schema.SemanticConfig) -> Inference:
+    """How the network of a config looks at images."""
+    inference = config.eval.inference
+    return Inference(
+        mode=inference.mode,
+        crop=inference.crop,
+        stride=inference.stride,
+        scales=inference.scales,
+        flip=inference.flip,
+        multiple=max(32, config.data.transforms.test_multiple),
     )
 
 

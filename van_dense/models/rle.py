@@ -1,0 +1,92 @@
+"""Run-length encoded masks moved between images without ever being drawn.
+
+A mask is a list of runs down its columns, column after column; an interval is one run of ones.
+Source of the format: ``common/maskApi.c`` of pycocotools (``rleToString``, ``rleFrString``).
+Legend: R runs of one mask, I intervals; sizes are (height, width).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from van_dense.structures import RLE, Size
+
+
+def place_mask(rle: RLE, size: Size, *, top: int, left: int) -> RLE:
+    """The mask of a window as a mask of the image around it, zero outside the window.
+
+    Memory and time grow with the runs, not with the pixels.
+
+    Args:
+        rle: Of the window.
+        size: Of the image.
+        top: Row of the window's first pixel in the image.
+        left: Its column.
+
+    Raises:
+        ValueError: When the window reaches beyond the image.
+    """
+    height, width = rle["size"]
+    if top < 0 or left < 0 or top + height > size[0] or left + width > size[1]:
+        raise ValueError(
+            f"a window of {(height, width)} at row {top}, column {left} reaches beyond the image "
+            f"of {size}"
+        )
+    ends = np.cumsum(_runs(rle))
+    intervals = np.stack([ends[:-1:2], ends[1::2]], axis=1)  # the first run is one of zeros
+    columns, rows = _per_column(intervals, height)
+    return _from_intervals((columns + left)[:, None] * size[0] + rows + top, size)
+
+
+def unite_masks(rles: Sequence[RLE]) -> RLE:
+    """All pixels of some masks of one image."""
+    from pycocotools import mask as mask_utils
+
+    return mask_utils.merge(list(rles), intersect=False)
+
+
+def _runs(rle: RLE) -> np.ndarray:
+    """Lengths int64 (R,) of alternating runs of zeros and ones.
+
+    A number is a sequence of six-bit characters, lowest first: five bits of it, and one that says
+    whether more follow; from the fourth on it is a difference to the last but one before it.
+    """
+    characters = np.frombuffer(rle["counts"], dtype=np.uint8).astype(np.int64) - 48
+    last = np.flatnonzero((characters & 32) == 0)
+    if len(last) == 0:
+        return np.zeros(0, dtype=np.int64)
+    first = np.concatenate([[0], last[:-1] + 1])
+    place = np.arange(len(characters)) - np.repeat(first, last - first + 1)
+    runs = np.add.reduceat((characters & 31) << (5 * place), first)
+    negative = (characters[last] & 16) != 0
+    runs[negative] -= np.int64(1) << (5 * (place[last][negative] + 1))
+    runs[1::2] = np.cumsum(runs[1::2])
+    runs[2::2] = np.cumsum(runs[2::2])
+    return runs
+
+
+def _per_column(intervals: np.ndarray, height: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cut intervals (I, 2) where columns end: columns (J,), and rows (J, 2) from and to."""
+    intervals = intervals[intervals[:, 0] < intervals[:, 1]]
+    first, last = intervals[:, 0] // height, (intervals[:, 1] - 1) // height
+    pieces = last - first + 1
+    start_of = np.repeat(np.cumsum(pieces) - pieces, pieces)
+    columns = np.repeat(first, pieces) + np.arange(len(start_of)) - start_of
+    rows = np.repeat(intervals, pieces, axis=0) - columns[:, None] * height
+    return columns, rows.clip(0, height)
+
+
+def _from_intervals(intervals: np.ndarray, size: Size) -> RLE:
+    """Encode rising intervals (I, 2); those that meet become one."""
+    from pycocotools import mask as mask_utils
+
+    meets = intervals[1:, 0] == intervals[:-1, 1]
+    starts = intervals[np.concatenate([[True], ~meets]), 0] if len(intervals) else intervals[:, 0]
+    ends = intervals[np.concatenate([~meets, [True]]), 1] if len(intervals) else intervals[:, 1]
+    borders = np.stack([starts, ends], axis=1).reshape(-1)
+    runs = np.diff(borders, prepend=0, append=size[0] * size[1])
+    # The encoder writes no run of zeros after the last pixel.
+    runs = runs if runs[-1] > 0 or len(runs) == 1 else runs[:-1]
+    return mask_utils.frPyObjects({"size": list(size), "counts": runs.tolist()}, *size)
