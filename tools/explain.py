@@ -31,10 +31,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write the picture; 2 when there is nothing to draw or something is wrong."""
     arguments = _parse(argv)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in train_net.py
-    from van_dense.tasks.prediction import find_images
+    from van_dense.data.image import SUFFIXES
+    from van_dense.data.sources import find_files
 
     try:
-        images = find_images(arguments.images)
+        images = [path for source in arguments.images for path in find_files(source, SUFFIXES)]
         networks = _load([arguments.run, *arguments.beside], arguments.device)
         picture = _draw(arguments, networks, images)
     except (ValueError, OSError) as error:
@@ -54,7 +55,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files and folders")
     parser.add_argument("--beside", nargs="+", default=[], metavar="RUN", help="further networks")
     parser.add_argument("--target", nargs="+", default=[], metavar="WHAT", help="(default: 1)")
-    layer = "name of a module (default: last block of stage 4, of detectors of stage 3)"
+    layer = "name of a module (default: last block of stage 4, for detectors the end of stage 3)"
     parser.add_argument("--layer", nargs="+", default=[], metavar="NAME", help=layer)
     method = "(default: direction for boxes, masks and joints, otherwise gradcam)"
     parser.add_argument("--method", choices=METHODS, help=method)

@@ -62,9 +62,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "sources", nargs="+", metavar="RUN SOURCE", help="run, then what to predict"
-    )
+    parser.add_argument("sources", nargs="+", metavar="RUN SOURCE", help="run and what to predict")
     parser.add_argument("--detector", metavar="RUN", help="run folder or checkpoint, with --pose")
     parser.add_argument("--pose", metavar="RUN", help="run folder or checkpoint, with --detector")
     parser.add_argument("--output", type=Path, default=Path("predictions"), help="folder to write")

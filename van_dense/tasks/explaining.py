@@ -22,7 +22,7 @@ from van_dense.tasks.views import Source, seen_by
 from van_dense.visualize.cam import activation_map
 from van_dense.visualize.draw import draw_panel
 from van_dense.visualize.grid import side_by_side
-from van_dense.visualize.layers import stage_layers
+from van_dense.visualize.layers import evaluating, stage_layers
 from van_dense.visualize.maps import draw_saliency
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ def explain(
     """
     image, batch = seen_by(loaded, source)
     images = loaded.model.preprocess(batch)  # type: ignore[operator]  # of every model
-    subjects = subjects_of(loaded, batch, targets or ("1",), min_score=min_score)
+    with evaluating(loaded.model):
+        subjects = subjects_of(loaded, batch, targets or ("1",), min_score=min_score)
     height, width = image.shape[:2]
     explanations = []
     for subject in subjects:
@@ -183,17 +184,21 @@ def picture(explanation: Explanation, info: DatasetInfo) -> np.ndarray:
 
 
 def default_layer(loaded: Loaded) -> str:
-    """Last block of stage 4, as the authors used for Fig. 7; of stage 3 (stride 16) for detectors.
+    """Last block of stage 4, as the authors used for Fig. 7; for detectors what stage 3 gives.
 
     Source: github.com/Visual-Attention-Network/VAN-Classification/issues/30. In stage 4 most
-    objects of a detector are a cell or two. Levels of the pyramid hand a box's gradient only to
-    cells beneath it, so their maps would lie in the box whatever the network has learnt.
+    objects of a detector are a cell or two; stage 3 (stride 16) is what the pyramid makes P4 of.
+    The levels themselves hand a box's gradient only to cells beneath it, so their maps would lie
+    in the box whatever the network has learnt (``benchmarks/explanations.py``, docs/explain.md).
     """
-    stage = 3 if loaded.config.task == "detection" else 4
+    *_, third, fourth = stage_layers(loaded.model.backbone)
+    if loaded.config.task == "detection":
+        return third
     body = getattr(loaded.model.backbone, "body", None)
-    if isinstance(body, VAN):  # its stages end with a norm
-        return f"block{stage}.{len(getattr(body, f'block{stage}')) - 1}"
-    return stage_layers(loaded.model.backbone)[stage - 5]
+    if isinstance(body, VAN):  # a norm ends its stages
+        blocks: Any = body.block4
+        return f"block4.{len(blocks) - 1}"
+    return fourth
 
 
 def default_method(loaded: Loaded) -> str:
