@@ -1,13 +1,19 @@
 """The promise of the README, on two CPU cores in minutes."""
 
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from van_dense.api import Loaded, build_model, load
 from van_dense.config import load_config
+from van_dense.tasks.explaining import default_layer, default_method
 from van_dense.tasks.training import train_run
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import explanations  # noqa: E402
 
 
 @pytest.mark.slow
@@ -16,3 +22,15 @@ def test_the_quickstart_finds_objects_it_has_never_seen(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = train_run(load_config(ROOT / "projects" / "quickstart.yaml"), tmp_path / "run")
     assert result.metrics["bbox/AP50"] >= 0.5 and result.metrics["segm/AP50"] >= 0.5
+    _assert_explanations_are_honest(load(tmp_path / "run", device="cpu", engine="torchvision"))
+
+
+def _assert_explanations_are_honest(loaded: Loaded) -> None:
+    """At least half of the energy lies in the box, and none of that with random weights."""
+    options = {"layer": default_layer(loaded), "method": default_method(loaded)}
+    energy, area, count = explanations.energies(loaded.model, loaded, **options)
+    assert count >= 30
+    assert energy >= 0.5 and energy >= 2 * area
+    torch.manual_seed(0)
+    random = build_model(loaded.config, loaded.info).eval()
+    assert explanations.energies(random, loaded, **options)[0] < 1.3 * area

@@ -1,0 +1,123 @@
+"""Targets: what a user can ask to have explained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from van_dense.api import Loaded, build_model
+from van_dense.config import load_config
+from van_dense.dataset_info import DatasetInfo
+from van_dense.structures import Instances, Prediction
+from van_dense.tasks.subjects import Subject, subjects_of
+from van_dense.tasks.views import seen_by
+
+PROJECTS = Path(__file__).resolve().parents[2] / "projects"
+INFO = DatasetInfo(
+    "toy",
+    ("cat", "n02_big_dog", "bird"),
+    (1, 2, 3),
+    keypoint_names=("nose", "left_ear"),
+    flip_pairs=(),
+    sigmas=(0.1, 0.1),
+)
+IMAGE = np.random.default_rng(0).integers(0, 255, (64, 96, 3), dtype=np.uint8)
+
+
+def network(project: str, *overrides: str) -> Loaded:
+    torch.manual_seed(0)
+    config = load_config(PROJECTS / f"{project}.yaml", ["model.backbone.weights=null", *overrides])
+    return Loaded(build_model(config, INFO).eval(), config, INFO, 0, torch.device("cpu"))
+
+
+def subjects(loaded: Loaded, *targets: str, min_score: float = 0.3) -> list[Subject]:
+    return subjects_of(loaded, seen_by(loaded, IMAGE)[1], targets, min_score=min_score)
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Loaded:
+    return network("classify_van_b0_in1k", "data.transforms={size: 64, resize: 64}")
+
+
+@pytest.fixture(scope="module")
+def detector() -> Loaded:
+    """Finds three objects in a row, whatever it sees."""
+    loaded = network("maskrcnn_van_b0", "model.fpn.channels=8", "model.engine=torchvision")
+    boxes = torch.tensor([[2.0, 2, 30, 30], [20.0, 10, 50, 50], [60.0, 8, 90, 60]])
+    found = Instances(boxes, torch.tensor([0, 1, 0]), torch.tensor([0.4, 0.9, 0.7]))
+    loaded.model.predict = lambda batch: [Prediction("image", batch.sizes[0], instances=found)]
+    return loaded
+
+
+def test_classes_are_ranked_by_their_probability(classifier):
+    ranked = [subject.name for subject in subjects(classifier, "all")]
+    assert sorted(ranked) == sorted(INFO.class_names)
+    assert [subject.name for subject in subjects(classifier, "2", "1")] == [ranked[1], ranked[0]]
+    (dog,) = subjects(classifier, "n02_big_dog")
+    images = torch.zeros(1, 3, 64, 64)
+    assert dog.score(images) == classifier.model.backbone(images)[0, 1]
+
+
+def test_boxes_are_ranked_by_their_score_and_named_by_their_class(detector):
+    assert [s.title for s in subjects(detector, "all")] == [
+        f"{name} {score}%" for name, score in (("n02 big dog", 90), ("cat", 70), ("cat", 40))
+    ]
+    assert [s.title for s in subjects(detector, "cat")] == ["cat 70%", "cat 40%"]
+    assert [s.title for s in subjects(detector, "cat", min_score=0.5)] == ["cat 70%"]
+    assert subjects(detector, "bird") == [] and subjects(detector, "9") == []
+    (third,) = subjects(detector, "3")
+    assert third.shown.instances.boxes.tolist() == [[2, 2, 30, 30]]
+
+
+def test_masks_are_asked_for_by_a_word_before(detector):
+    assert [s.title for s in subjects(detector, "mask:all")][:1] == ["mask n02 big dog 90%"]
+    (cat,) = subjects(detector, "mask:2")
+    images = torch.zeros(1, 3, 64, 96)
+    own = detector.model.mask_evidence(images, torch.tensor([[60.0, 8, 90, 60]]), torch.tensor([0]))
+    assert cat.score(images) == own[0]
+
+
+def test_readable_names_and_mistakes(detector):
+    assert len(subjects(detector, "n02 big dog")) == 1
+    for wrong in ("cats", "0", "box:1x", "mask:dogs"):
+        with pytest.raises(ValueError, match=r"no class or joint of that name, no rank"):
+            subjects(detector, wrong)
+    with pytest.raises(ValueError, match=r"nearest names: \['cat'"):
+        subjects(detector, "cats")
+
+
+def test_joints_of_a_crop():
+    pose = network("pose_van_b0_256x192", "model.channels=[8, 8]", "data.transforms.size=[64, 64]")
+    names = [subject.name for subject in subjects(pose, "all")]
+    assert sorted(names) == ["left_ear", "nose"]
+    (ear,) = subjects(pose, "left ear")
+    images = torch.zeros(1, 3, 64, 64)
+    heatmaps = pose.model.head(pose.model.backbone(images)[-1])
+    assert ear.score(images) == heatmaps[0, 1].max()
+    assert ear.shown.instances.keypoints[0, :, 2].tolist() == [0.0, 1.0]
+
+
+def test_regions_of_a_label_map():
+    loaded = network(
+        "semfpn_van_b0",
+        "model.decoder={name: semantic_fpn, channels: 8, head_channels: 8}",
+        "data.transforms.test_scale=null",
+    )
+    labels = np.full((64, 96), 255, np.uint8)
+    labels[:, :50] = 2
+    labels[:8, 60:70] = labels[30:40, 60:70] = 0
+    loaded.model.predict = lambda batch: [Prediction("image", batch.sizes[0], semantic=labels)]
+    assert [s.name for s in subjects(loaded, "all")] == ["bird", "cat"]
+    largest, point = subjects(loaded, "1", "65,35")
+    assert largest.title == "bird, 52% of the image" and point.title == "cat at 65,35"
+    images = torch.zeros(1, 3, 64, 96)
+    logits = loaded.model.logits(images)[0]
+    stride = 96 // logits.shape[2]
+    columns = (50 - stride * torch.arange(logits.shape[2])).clamp(0, stride)  # inside, of a cell
+    mean = (logits[2] * columns).sum() / (columns.sum() * logits.shape[1])
+    torch.testing.assert_close(largest.score(images), mean)
+    with pytest.raises(ValueError, match="96,0 lies outside the image of 96x64"):
+        subjects(loaded, "96,0")

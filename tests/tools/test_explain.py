@@ -1,0 +1,110 @@
+"""The command that explains predictions."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from van_dense.api import build_model
+from van_dense.config import load_config
+from van_dense.dataset_info import DatasetInfo
+from van_dense.engine.checkpoint import save_checkpoint
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+import explain  # noqa: E402
+
+INFO = DatasetInfo("toy", ("cat", "dog"), (1, 2))
+
+
+def checkpoint(path: Path, backbone: str) -> Path:
+    config = load_config(
+        ROOT / "projects/classify_van_b0_in1k.yaml",
+        [f"model.backbone.name={backbone}", "data.transforms={size: 64, resize: 64}"],
+    )
+    torch.manual_seed(0)
+    model = build_model(config, INFO)
+    content = {"step": 0, "model": model.state_dict(), "ema": None, "info": INFO.to_dict()}
+    save_checkpoint(path, {**content, "config": config.model_dump(mode="json")})
+    return path
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("runs")
+    return [str(checkpoint(folder / f"{name}.pt", name)) for name in ("van_b0", "resnet18")]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(2):
+        pixels = np.random.default_rng(i).integers(0, 255, (70, 90, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--target", "all"],
+        ["--target", "cat", "--method", "layercam", "--layer", "block3.0"],
+        ["--view", "attention"],
+        ["--view", "features", "--layer", "block2.0", "block3.1"],
+    ],
+    ids=lambda options: "_".join(options),
+)
+def test_it_writes_one_picture(runs, photos, tmp_path, options) -> None:
+    output = tmp_path / "new" / "picture.png"
+    assert explain.main([runs[0], str(photos), *options, "--output", str(output)]) == 0
+    assert min(Image.open(output).size) > 200
+
+
+def test_networks_stand_side_by_side(runs, photos, tmp_path) -> None:
+    outputs = [tmp_path / "one.png", tmp_path / "two.png"]
+    assert explain.main([runs[0], str(photos), "--output", str(outputs[0])]) == 0
+    beside = ["--beside", runs[1], "--output", str(outputs[1])]
+    assert explain.main([runs[0], str(photos), *beside]) == 0
+    one, two = (Image.open(output) for output in outputs)
+    assert two.width > one.width
+
+
+def test_the_receptive_field_comes_with_its_numbers(runs, photos, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("van_dense.tasks.views.field_view.__kwdefaults__", {
+        "layer": None, "size": (64, 64), "numbers": None
+    })  # fmt: skip
+    output = tmp_path / "field.png"
+    arguments = [runs[0], str(photos), "--view", "field", "--output", str(output)]
+    assert explain.main(arguments) == 0
+    assert output.exists() and json.loads(output.with_suffix(".json").read_text())
+
+
+def test_mistakes_end_with_one_message(runs, photos, tmp_path, capsys) -> None:
+    output = ["--output", str(tmp_path / "x.png")]
+    for arguments, message in (
+        ([runs[0], str(photos), "--target", "cow"], "no class or joint of that name"),
+        ([runs[0], str(photos / "none.png")], "none.png"),
+        ([str(tmp_path / "no_run"), str(photos)], "no_run"),
+        ([runs[1], str(photos), "--view", "attention"], "only VAN has it"),
+        ([runs[0], str(photos), "--layer", "block9"], "no layer 'block9'"),
+    ):
+        assert explain.main([*arguments, *output]) == 2
+        assert message in capsys.readouterr().err
+    for arguments in (["--view", "field", "--target", "1"], ["--layer", "a", "b"]):
+        with pytest.raises(SystemExit):
+            explain.main([runs[0], str(photos), *arguments])
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_help_needs_no_torch() -> None:
+    command = [sys.executable, "-X", "importtime", str(ROOT / "tools" / "explain.py"), "--help"]
+    result = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    assert "--target" in result.stdout and "| torch\n" not in result.stderr
