@@ -23,6 +23,7 @@ CORE = [
     "pycocotools>=2.0.8",
     "faster-coco-eval>=1.6.5",
     "pysodmetrics>=1.4",
+    "grad-cam>=1.5.7",  # needs OpenCV without windows, as we do, only since 1.5.7
     "accelerate>=1.0",
     "pydantic>=2.7",
     "pyyaml>=6.0",

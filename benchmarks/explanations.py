@@ -19,6 +19,7 @@ from torchvision.ops import box_iou
 
 from van_dense import build_model, load
 from van_dense.api import Loaded
+from van_dense.models.postprocess import scale_boxes
 from van_dense.structures import Batch, Instances
 from van_dense.tasks import TASKS
 from van_dense.tasks.explaining import default_layer
@@ -39,19 +40,14 @@ def right_boxes(loaded: Loaded, images: int) -> Iterator[tuple[Batch, torch.Tens
         found = prediction.instances
         assert found is not None and found.scores is not None
         assert sample.boxes is not None and sample.labels is not None
-        scale = torch.tensor([seen.shape[1], seen.shape[0]] * 2) / torch.tensor(
-            [sample.image.shape[1], sample.image.shape[0]] * 2
-        )
-        kept = _matched(
-            found[found.scores >= SCORE], torch.from_numpy(sample.boxes) * scale, sample
-        )
+        truth = scale_boxes(torch.from_numpy(sample.boxes), sample.size, target=seen.shape[:2])
+        kept = _matched(found[found.scores >= SCORE], truth, torch.from_numpy(sample.labels))
         if len(kept):
             yield batch, kept.boxes, kept.labels
 
 
 def _matched(found: Instances, truth: torch.Tensor, labels: torch.Tensor) -> Instances:
-    same = found.labels[:, None] == labels[None]
-    overlap = box_iou(found.boxes, truth) * same
+    overlap = box_iou(found.boxes, truth) * (found.labels[:, None] == labels[None])
     return found[(overlap >= IOU).any(dim=1)]
 
 
@@ -83,7 +79,8 @@ def main() -> None:
     random = build_model(loaded.config, loaded.info).eval()
     stages = stage_layers(loaded.model.backbone)
     print("| layer | method | trained | random weights | by chance |\n|---|---|---|---|---|")
-    for layer in dict.fromkeys([default_layer(loaded), stages[-1], "fpn.pyramid.layer_blocks.0"]):
+    layers = [default_layer(loaded), stages[-1], "fpn.pyramid.layer_blocks.0"]  # the last is P2
+    for layer in layers:
         for method in METHODS:
             own, chance, count = energies(loaded.model, loaded, layer=layer, method=method)
             other, _, _ = energies(random, loaded, layer=layer, method=method)
