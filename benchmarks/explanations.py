@@ -35,15 +35,17 @@ def right_boxes(loaded: Loaded, images: int) -> Iterator[tuple[Batch, torch.Tens
     dataset = TASKS[loaded.config.task].build_dataset(loaded.config, "val")
     for index in range(min(images, len(dataset))):
         sample = dataset.raw(index)
-        seen, batch = seen_by(loaded, sample.image)
-        (prediction,) = loaded.model.predict(batch)
+        seen = seen_by(loaded, sample.image)
+        (prediction,) = loaded.model.predict(seen.batch)
         found = prediction.instances
         assert found is not None and found.scores is not None
         assert sample.boxes is not None and sample.labels is not None
-        truth = scale_boxes(torch.from_numpy(sample.boxes), sample.size, target=seen.shape[:2])
+        truth = scale_boxes(
+            torch.from_numpy(sample.boxes), sample.size, target=seen.image.shape[:2]
+        )
         kept = _matched(found[found.scores >= SCORE], truth, torch.from_numpy(sample.labels))
         if len(kept):
-            yield batch, kept.boxes, kept.labels
+            yield seen.batch, kept.boxes, kept.labels
 
 
 def _matched(found: Instances, truth: torch.Tensor, labels: torch.Tensor) -> Instances:

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from van_dense.api import Loaded
 
-METHODS = ("gradcam", "gradcam++", "eigencam", "layercam", "direction")
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the picture; 2 when there is nothing to draw or something is wrong."""
@@ -38,11 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         images = [path for source in arguments.images for path in find_files(source, SUFFIXES)]
         networks = _load([arguments.run, *arguments.beside], arguments.device)
         picture = _draw(arguments, networks, images)
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(arguments.output)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(arguments.output)
     print(arguments.output)
     return 0
 
@@ -55,10 +53,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files and folders")
     parser.add_argument("--beside", nargs="+", default=[], metavar="RUN", help="further networks")
     parser.add_argument("--target", nargs="+", default=[], metavar="WHAT", help="(default: 1)")
-    layer = "name of a module (default: last block of stage 4, for detectors the end of stage 3)"
+    layer = "name of a module (default: last block of stage 4; stage 3 for boxes, 2 for masks)"
     parser.add_argument("--layer", nargs="+", default=[], metavar="NAME", help=layer)
-    method = "(default: direction for boxes, masks and joints, otherwise gradcam)"
-    parser.add_argument("--method", choices=METHODS, help=method)
+    method = "gradcam, gradcam++, eigencam, layercam or direction (default: direction for boxes, "
+    parser.add_argument("--method", help=f"{method}masks and joints, otherwise gradcam)")
     views = ("cam", "attention", "features", "field")
     what = "activation maps, large kernel attention, features as colours, or receptive field"
     parser.add_argument("--view", choices=views, default="cam", help=what)
@@ -67,6 +65,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path("explain.png"), help="picture to write")
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
     arguments = parser.parse_args(argv)
+    if arguments.output.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+        parser.error(f"--output {arguments.output}: end it in .png, .jpg or .webp")
     if len(arguments.layer) > 1 and arguments.view != "features":
         parser.error(f"--view {arguments.view} takes one --layer")
     if arguments.view != "cam" and (arguments.target or arguments.method):
@@ -75,16 +75,19 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _load(runs: Sequence[str], device: str | None) -> dict[str, Loaded]:
-    """Networks by the name of their backbone, or by their run where two have the same."""
+    """Networks by the name of their backbone, with that of the run where two have the same."""
     from van_dense.api import load
 
-    loaded = [load(run, device=device, engine="torchvision") for run in runs]
-    backbones = [one.config.model.backbone.name for one in loaded]
-    unique = len(set(backbones)) == len(backbones)
-    names = backbones if unique else [Path(run).stem for run in runs]
-    if len(set(names)) < len(names):
-        names = [str(run) for run in runs]
-    return dict(zip(names, loaded, strict=True))
+    networks: dict[str, Loaded] = {}
+    for run in runs:
+        loaded = load(run, device=device, engine="torchvision")
+        title = loaded.config.model.backbone.name
+        if title in networks:
+            title = f"{title}, {Path(run).stem}"
+        while title in networks:
+            title += "'"
+        networks[title] = loaded
+    return networks
 
 
 def _draw(

@@ -269,8 +269,20 @@ def load(
         model.load_state_dict(state["ema"] or state["model"])
     except RuntimeError as error:
         raise ValueError(f"{path} does not fit its model after the overrides: {error}") from error
-    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    target = _device(device)
     return Loaded(model.to(target).eval(), config, info, state["step"], target)
+
+
+def _device(name: str | torch.device | None) -> torch.device:
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise ValueError(
+            f"device {name!r} is none that PyTorch knows; use cpu or cuda:0"
+        ) from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {name!r}: PyTorch sees no GPU here; use cpu")
+    return device
 
 
 def evaluate_run(

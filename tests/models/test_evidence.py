@@ -13,8 +13,8 @@ from van_dense.dataset_info import DatasetInfo
 from van_dense.models.evidence import (
     Explainable,
     MaskExplainable,
-    inside_evidence,
     origin_evidence,
+    shape_evidence,
     softmax_evidence,
 )
 from van_dense.structures import Batch
@@ -45,9 +45,10 @@ def test_a_softmax_only_sees_differences():
     torch.testing.assert_close(shifted, softmax_evidence(logits, labels))
 
 
-def test_evidence_for_a_mask_is_its_mean_inside_and_its_maximum_where_it_is_empty():
-    logits = torch.tensor([[[[-1.0, 2.0], [4.0, -3.0]], [[-5.0, -2.0], [-9.0, -7.0]]]])
-    assert inside_evidence(logits.expand(2, -1, -1, -1), torch.tensor([0, 1])).tolist() == [3, -2]
+def test_evidence_for_a_mask_is_how_far_its_inside_stands_out():
+    logits = torch.tensor([[[[-1.0, 2.0], [4.0, -3.0]], [[5.0, 5.0], [5.0, 5.0]]]])
+    evidence = shape_evidence(logits.expand(2, -1, -1, -1), torch.tensor([0, 1]))
+    assert evidence.tolist() == [5.0, 5.0]
 
 
 def test_a_box_comes_from_the_surest_of_the_anchors_that_give_it():

@@ -34,7 +34,7 @@ def network(project: str, *overrides: str) -> Loaded:
 
 
 def subjects(loaded: Loaded, *targets: str, min_score: float = 0.3) -> list[Subject]:
-    return subjects_of(loaded, seen_by(loaded, IMAGE)[1], targets, min_score=min_score)
+    return subjects_of(loaded, seen_by(loaded, IMAGE), targets, min_score=min_score)
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +68,7 @@ def test_boxes_are_ranked_by_their_score_and_named_by_their_class(detector):
     assert [s.title for s in subjects(detector, "cat")] == ["cat 70%", "cat 40%"]
     assert [s.title for s in subjects(detector, "cat", min_score=0.5)] == ["cat 70%"]
     assert subjects(detector, "bird") == [] and subjects(detector, "9") == []
+    assert len(subjects(detector, "1", "n02_big_dog", "all")) == 3
     (third,) = subjects(detector, "3")
     assert third.shown.instances.boxes.tolist() == [[2, 2, 30, 30]]
 
@@ -82,9 +83,11 @@ def test_masks_are_asked_for_by_a_word_before(detector):
 
 def test_readable_names_and_mistakes(detector):
     assert len(subjects(detector, "n02 big dog")) == 1
-    for wrong in ("cats", "0", "box:1x", "mask:dogs"):
+    for wrong in ("cats", "0", "mask:dogs"):
         with pytest.raises(ValueError, match=r"no class or joint of that name, no rank"):
             subjects(detector, wrong)
+    with pytest.raises(ValueError, match="'box:1': before the name stands 'mask:' or nothing"):
+        subjects(detector, "box:1")
     with pytest.raises(ValueError, match=r"nearest names: \['cat'"):
         subjects(detector, "cats")
 
@@ -119,5 +122,5 @@ def test_regions_of_a_label_map():
     columns = (50 - stride * torch.arange(logits.shape[2])).clamp(0, stride)  # inside, of a cell
     mean = (logits[2] * columns).sum() / (columns.sum() * logits.shape[1])
     torch.testing.assert_close(largest.score(images), mean)
-    with pytest.raises(ValueError, match="96,0 lies outside the image of 96x64"):
+    with pytest.raises(ValueError, match="96,0 lies outside the image of 96x64 pixels"):
         subjects(loaded, "96,0")

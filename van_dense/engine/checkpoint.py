@@ -157,7 +157,11 @@ def choose_checkpoint(run: str | Path, which: str = "best") -> Path:
     """
     run = Path(run)
     if run.is_file():
+        if run.suffix not in (".pt", ".pth"):
+            raise ValueError(f"{run} is no checkpoint of ours; name a run folder or a .pt file")
         return run
+    if not run.exists():
+        raise ValueError(f"{run}: no such run folder or checkpoint")
     if which not in ("best", "last"):
         if Path(which).is_file():
             return Path(which)

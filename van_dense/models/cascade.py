@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from van_dense.models.anchors import without_crowd
 from van_dense.models.cascade_stage import CascadeStage, likeliest_class
 from van_dense.models.dense_model import DenseModel
-from van_dense.models.evidence import inside_evidence, softmax_evidence
+from van_dense.models.evidence import shape_evidence, softmax_evidence
 from van_dense.models.fpn import FPN
 from van_dense.models.postprocess import DetectionFilter, check_finite, to_predictions
 from van_dense.models.preprocess import Preprocess
@@ -167,7 +167,7 @@ class CascadeMaskRCNN(DenseModel):
     def mask_evidence(self, images: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
         """What speaks for the mask of each box in the mean of the stages; see ``Explainable``."""
         pooled = self._features(images).pool([boxes], output=MASK_POOL)
-        parts = [inside_evidence(stage.mask(pooled), labels) for stage in self._stages()]
+        parts = [shape_evidence(stage.mask(pooled), labels) for stage in self._stages()]
         return torch.stack(parts).mean(dim=0)
 
     def _features(self, images: Tensor) -> RegionFeatures:

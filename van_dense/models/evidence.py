@@ -45,14 +45,17 @@ def softmax_evidence(logits: Tensor, labels: Tensor) -> Tensor:
     return logits.gather(1, labels[:, None])[:, 0] - logits.mean(dim=1)
 
 
-def inside_evidence(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean logit inside the mask of each label, (N,), of mask logits (N, C, M, M).
+def shape_evidence(logits: Tensor, labels: Tensor) -> Tensor:
+    """How much the mask of each label stands out, (N,), of mask logits (N, C, M, M).
 
-    An empty mask has its largest logit for evidence.
+    Mean logit where it is above its own mean, less that of the rest: what makes this shape, and
+    not a whole box of it.
     """
     own = logits[torch.arange(len(labels), device=labels.device), labels].flatten(1)
-    inside = (own > 0) | (own == own.amax(dim=1, keepdim=True))
-    return (own * inside).sum(dim=1) / inside.sum(dim=1)
+    inside = (own >= own.mean(dim=1, keepdim=True)).float()
+    outside = 1 - inside
+    share = (own * inside).sum(dim=1) / inside.sum(dim=1)
+    return share - (own * outside).sum(dim=1) / outside.sum(dim=1).clamp(min=1)
 
 
 def origin_evidence(logits: Tensor, decoded: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from van_dense.models.anchors import without_crowd
 from van_dense.models.dense_model import DenseModel
-from van_dense.models.evidence import inside_evidence, softmax_evidence
+from van_dense.models.evidence import shape_evidence, softmax_evidence
 from van_dense.models.fpn import FPN
 from van_dense.models.postprocess import check_finite, to_predictions
 from van_dense.models.preprocess import Preprocess
@@ -103,7 +103,7 @@ class MaskRCNN(DenseModel):
     def mask_evidence(self, images: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
         """What speaks for the mask of each box; see ``Explainable``."""
         pooled = self._features(images).pool([boxes], output=MASK_POOL)
-        return inside_evidence(self.mask(pooled), labels)
+        return shape_evidence(self.mask(pooled), labels)
 
     def _features(self, images: Tensor) -> RegionFeatures:
         return RegionFeatures(self.fpn(self.backbone(images)), self.roi_align)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -18,12 +18,14 @@ from van_dense.backbones.van import VAN
 from van_dense.dataset_info import DatasetInfo
 from van_dense.structures import Prediction
 from van_dense.tasks.subjects import subjects_of
-from van_dense.tasks.views import Source, seen_by
+from van_dense.tasks.views import Source, name_of, seen_by
 from van_dense.visualize.cam import activation_map
 from van_dense.visualize.draw import draw_panel
 from van_dense.visualize.grid import side_by_side
 from van_dense.visualize.layers import evaluating, stage_layers
 from van_dense.visualize.maps import draw_saliency
+from van_dense.visualize.palette import PAPER
+from van_dense.visualize.strokes import line_thickness
 
 if TYPE_CHECKING:
     from van_dense.api import Loaded
@@ -41,12 +43,14 @@ class Explanation:
         image: uint8 RGB (H, W, 3), what the network saw.
         heat: float32 (H, W) in [0, 1].
         shown: As of the subject, in pixels of ``image``.
+        region: As of the subject, in pixels of ``image``.
     """
 
     title: str
     image: np.ndarray
     heat: np.ndarray
     shown: Prediction | None
+    region: np.ndarray | None
 
 
 def explain(
@@ -62,7 +66,7 @@ def explain(
 
     Args:
         loaded: From ``van_dense.load``.
-        source: Path or uint8 RGB array.
+        source: Path, uint8 RGB array or Pillow image.
         targets: What to explain, see ``subjects_of``; by default the first thing found: the surest
             box or joint, the likeliest class, the largest region.
         layer: Name of a module; by default ``default_layer``.
@@ -76,22 +80,24 @@ def explain(
     Raises:
         ValueError: For an unknown target, layer or method, and for models that cannot be asked.
     """
-    image, batch = seen_by(loaded, source)
-    images = loaded.model.preprocess(batch)  # type: ignore[operator]  # of every model
+    seen = seen_by(loaded, source)
+    images = loaded.model.preprocess(seen.batch)  # type: ignore[operator]  # of every model
     with evaluating(loaded.model):
-        subjects = subjects_of(loaded, batch, targets or ("1",), min_score=min_score)
-    height, width = image.shape[:2]
+        subjects = subjects_of(loaded, seen, targets or ("1",), min_score=min_score)
+    height, width = seen.image.shape[:2]
     explanations = []
-    for subject in subjects:
+    for one in subjects:
         heat = activation_map(
             loaded.model,
             images,
-            subject.score,
-            layer=layer or default_layer(loaded),
+            one.score,
+            layer=layer or default_layer(loaded, one.kind),
             method=method or default_method(loaded),
         )
-        heat = heat[:height, :width]
-        explanations.append(Explanation(subject.title, image, heat, subject.shown))
+        heat = heat[:height, :width]  # its highest place may lie in the padding
+        heat = heat / max(float(heat.max()), np.finfo(np.float32).tiny)
+        title = one.title if heat.any() else f"{one.title}: nothing here speaks for it"
+        explanations.append(Explanation(title, seen.image, heat, one.shown, one.region))
     return explanations
 
 
@@ -108,7 +114,7 @@ def cam_view(
 
     Args:
         networks: By title.
-        images: Paths, or uint8 RGB arrays.
+        images: Paths, uint8 RGB arrays or Pillow images.
         targets: See ``subjects_of``.
         layer: See ``explain``.
         method: See ``explain``.
@@ -130,8 +136,8 @@ def cam_view(
     found = [(source, parts) for source, parts in found if any(parts.values())]
     if not found:
         raise ValueError(
-            f"nothing to explain: no image shows {list(targets) or 'anything'} with a score of "
-            f"{min_score} or more; lower it, or name another target"
+            f"nothing to explain: no image has {list(targets) or 'anything'} among what was found "
+            f"(detections with scores from {min_score} on); name another target, or lower the score"
         )
     rows = [row for source, parts in found for row in _rows(source, parts, networks)]
     titles = ["image", *networks] if len(networks) > 1 else ["image", *" " * _ACROSS]
@@ -157,7 +163,7 @@ def _rows(
     source: Source, parts: Mapping[str, list[Explanation]], networks: Mapping[str, Loaded]
 ) -> list[list[Cell]]:
     """Rows of one image: things below each other, or beside each other for one network."""
-    name = "" if isinstance(source, np.ndarray) else Path(source).name
+    name = name_of(source)
     photo = next(one.image for explanations in parts.values() for one in explanations)
     cells: dict[str, list[Cell]] = {
         title: [(picture(one, networks[title].info), one.title) for one in explanations]
@@ -178,22 +184,28 @@ def picture(explanation: Explanation, info: DatasetInfo) -> np.ndarray:
     """Draw the heat over the image, and what is explained over that; uint8 RGB (H, W, 3)."""
     heated = explanation.image.copy()
     draw_saliency(heated, explanation.heat)
-    if explanation.shown is None:
-        return heated
-    return draw_panel(heated, explanation.shown, info, scale=1.0)
+    if explanation.shown is not None:
+        heated = draw_panel(heated, explanation.shown, info, scale=1.0)
+    if explanation.region is not None:  # the outline alone, or it would hide the heat
+        mask = explanation.region.astype(np.uint8)
+        contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+        thickness = line_thickness(heated.shape[:2], thin=True)
+        cv2.drawContours(heated, contours, -1, PAPER, thickness, cv2.LINE_AA)
+    return heated
 
 
-def default_layer(loaded: Loaded) -> str:
-    """Last block of stage 4, as the authors used for Fig. 7; for detectors what stage 3 gives.
+def default_layer(loaded: Loaded, kind: str = "") -> str:
+    """Last block of stage 4; what stage 3 gives for boxes, and stage 2 for masks.
 
-    Source: github.com/Visual-Attention-Network/VAN-Classification/issues/30. In stage 4 most
-    objects of a detector are a cell or two; stage 3 (stride 16) is what the pyramid makes P4 of.
-    The levels themselves hand a box's gradient only to cells beneath it, so their maps would lie
-    in the box whatever the network has learnt (``benchmarks/explanations.py``, docs/explain.md).
+    The first is what the authors used for Fig. 7 of the paper, see issue 30 of
+    github.com/Visual-Attention-Network/VAN-Classification. In stage 4 most objects of a detector
+    are a cell or two; stage 3 (stride 16) is what the pyramid makes P4 of. The levels themselves
+    hand a box's gradient only to cells beneath it, so their maps would lie in the box whatever the
+    network has learnt (``benchmarks/explanations.py``, docs/explain.md).
     """
-    *_, third, fourth = stage_layers(loaded.model.backbone)
+    *_, second, third, fourth = stage_layers(loaded.model.backbone)
     if loaded.config.task == "detection":
-        return third
+        return second if kind == "mask" else third
     body = getattr(loaded.model.backbone, "body", None)
     if isinstance(body, VAN):  # a norm ends its stages
         blocks: Any = body.block4

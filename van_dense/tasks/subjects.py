@@ -22,11 +22,12 @@ from van_dense.models.evidence import Explainable, MaskExplainable
 from van_dense.models.pose import TopDownPose
 from van_dense.models.saliency import SaliencyModel
 from van_dense.models.semantic import SemanticSegmenter
-from van_dense.structures import IGNORE_LABEL, Batch, Instances, Prediction
+from van_dense.structures import IGNORE_LABEL, Batch, Instances, Prediction, decode_masks
 from van_dense.visualize.classes import readable_name
 
 if TYPE_CHECKING:
     from van_dense.api import Loaded
+    from van_dense.tasks.views import Seen
 
 _POINT = re.compile(r"(\d+),(\d+)")
 
@@ -41,6 +42,7 @@ class Subject:
         score: Number (a scalar tensor) of normalised images (1, 3, H, W).
         kind: "", or "mask" for the mask of an instance.
         shown: What is drawn over the map, such as one box; None for nothing.
+        region: bool (H, W) that is outlined, or None.
     """
 
     name: str
@@ -48,27 +50,29 @@ class Subject:
     score: Callable[[Tensor], Tensor]
     kind: str = ""
     shown: Prediction | None = None
+    region: np.ndarray | None = None
 
 
 def subjects_of(
-    loaded: Loaded, batch: Batch, targets: Sequence[str], *, min_score: float
+    loaded: Loaded, seen: Seen, targets: Sequence[str], *, min_score: float
 ) -> list[Subject]:
     """Find what ``targets`` name in one image.
 
     Args:
         loaded: From ``van_dense.load``.
-        batch: The image, with its own size as original size.
+        seen: The image.
         targets: Each is the name of a class or joint, a rank from 1 on, "all", or for label maps
-            a point "x,y" of a region; with "mask:" before it for the mask of an instance.
+            a point "x,y" of a region, in pixels of the image as it was read; with "mask:" before
+            it for the mask of an instance.
         min_score: Detections below are left out.
 
     Raises:
         ValueError: For names that the model does not know, and for models that cannot be asked.
     """
-    model = loaded.model
+    model, batch = loaded.model, seen.batch
     if isinstance(model, SemanticSegmenter):
         points = [match for target in targets if (match := _POINT.fullmatch(target))]
-        found = list(_regions(loaded, model, batch, [(int(p[1]), int(p[2])) for p in points]))
+        found = list(_regions(loaded, model, seen, [(int(p[1]), int(p[2])) for p in points]))
     elif isinstance(model, Classifier):
         found = list(_classes(loaded, model, batch))
     elif isinstance(model, TopDownPose):
@@ -82,7 +86,14 @@ def subjects_of(
             f"{type(model).__name__} cannot be asked what it looks at; a run of the Detectron2 "
             "engine can with overrides model.engine=torchvision"
         )
-    return [subject for target in targets for subject in _named(found, target, loaded)]
+    has_masks = isinstance(model, MaskExplainable)
+    for target in targets:
+        kind = target.rpartition(":")[0]
+        if kind not in (("", "mask") if has_masks else ("",)):
+            masks = "'mask:' or nothing" if has_masks else "nothing"
+            raise ValueError(f"target {target!r}: before the name stands {masks} for this model")
+    chosen = [subject for target in targets for subject in _named(found, target, loaded)]
+    return list({id(subject): subject for subject in chosen}.values())  # each of them once
 
 
 def _named(found: Sequence[Subject], target: str, loaded: Loaded) -> list[Subject]:
@@ -97,7 +108,7 @@ def _named(found: Sequence[Subject], target: str, loaded: Loaded) -> list[Subjec
     name = what if what in known else spelled.get(what, what)
     chosen = [subject for subject in of_kind if subject.name == name]
     if not chosen and name not in known:
-        near = difflib.get_close_matches(what, [*spelled, *known], n=5, cutoff=0.4)
+        near = difflib.get_close_matches(what, list(spelled), n=5, cutoff=0.4)
         raise ValueError(
             f"target {target!r}: no class or joint of that name, no rank and not 'all'; nearest "
             f"names: {near or list(spelled)[:5]}"
@@ -136,10 +147,14 @@ def _instances(loaded: Loaded, model: Any, batch: Batch, min_score: float) -> It
             break
         for kind in kinds:
             one = found[torch.tensor([index])]
-            bare = one if kind else Instances(one.boxes, one.labels, one.scores)
+            bare = Instances(one.boxes, one.labels, one.scores)
             shown = Prediction(prediction.image_id, prediction.size, instances=bare)
             title = f"{kind} {readable_name(name)} {score:.0%}".strip()
-            yield Subject(name, title, _bound(evidence, kind, index), kind, shown)
+            region = None
+            if kind and one.masks is not None:
+                assert not isinstance(one.masks, Tensor)  # predictions have RLE
+                region = decode_masks(one.masks, prediction.size)[0] > 0
+            yield Subject(name, title, _bound(evidence, kind, index), kind, shown, region)
 
 
 def _joints(loaded: Loaded, model: TopDownPose, batch: Batch) -> Iterator[Subject]:
@@ -167,10 +182,10 @@ def _joints(loaded: Loaded, model: TopDownPose, batch: Batch) -> Iterator[Subjec
 
 
 def _regions(
-    loaded: Loaded, model: SemanticSegmenter, batch: Batch, points: Sequence[tuple[int, int]]
+    loaded: Loaded, model: SemanticSegmenter, seen: Seen, points: Sequence[tuple[int, int]]
 ) -> Iterator[Subject]:
     """Classes by the area they fill, the largest first, then regions around points."""
-    labels = _predict(model, batch).semantic
+    labels = _predict(model, seen.batch).semantic
     assert labels is not None
     counts = np.bincount(labels.reshape(-1), minlength=IGNORE_LABEL + 1)
     counts[IGNORE_LABEL] = 0
@@ -181,18 +196,19 @@ def _regions(
             name,
             f"{readable_name(name)}, {share:.0%} of the image",
             _bound(_mean_logit, model, label, labels == label),
+            region=labels == label,
         )
+    height, width = seen.original
     for x, y in points:
-        if not (x < labels.shape[1] and y < labels.shape[0]):
-            raise ValueError(
-                f"target {x},{y} lies outside the image of {labels.shape[1]}x{labels.shape[0]} "
-                "that the network sees"
-            )
-        label = int(labels[y, x])
+        if not (x < width and y < height):
+            raise ValueError(f"target {x},{y} lies outside the image of {width}x{height} pixels")
+        row, column = y * labels.shape[0] // height, x * labels.shape[1] // width
+        label = int(labels[row, column])
         _, parts = cv2.connectedComponents((labels == label).astype(np.uint8))
-        region = parts == parts[y, x]
+        region = parts == parts[row, column]
         name = readable_name(loaded.info.class_names[label])
-        yield Subject(f"{x},{y}", f"{name} at {x},{y}", _bound(_mean_logit, model, label, region))
+        title, score = f"{name} at {x},{y}", _bound(_mean_logit, model, label, region)
+        yield Subject(f"{x},{y}", title, score, region=region)
 
 
 def _mean_logit(images: Tensor, model: SemanticSegmenter, label: int, region: np.ndarray) -> Tensor:
@@ -207,7 +223,7 @@ def _salient(model: SaliencyModel, batch: Batch) -> Subject:
     def score(images: Tensor) -> Tensor:
         return _mean_inside(model.decoder(model.backbone(images))[0][0, 0], images, region)
 
-    return Subject("salient", f"salient, {region.mean():.0%} of the image", score)
+    return Subject("salient", f"salient, {region.mean():.0%} of the image", score, region=region)
 
 
 def _mean_inside(logits: Tensor, images: Tensor, region: np.ndarray) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from van_dense.config.pose import PoseConfig
 from van_dense.crops import regions_of_boxes, to_crop
 from van_dense.data.collate import collate
-from van_dense.data.image import read_image
+from van_dense.data.sources import Given, read_source
 from van_dense.models.preprocess import Preprocess
 from van_dense.structures import Batch, Sample, Size
 from van_dense.tasks import TASKS
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     Networks = Loaded | Mapping[str, Loaded]
 
-Source = str | Path | np.ndarray
+Source = Given  # a path, an RGB array or a Pillow image
 
 
 def attention_view(loaded: Loaded, images: Sequence[Source]) -> Image.Image:
@@ -53,8 +54,8 @@ def attention_view(loaded: Loaded, images: Sequence[Source]) -> Image.Image:
     pages = []
     for source in images:
         photo, pixels = _seen(loaded, source)
-        title = "" if isinstance(source, np.ndarray) else Path(source).name
-        pages.append(attention_grid(photo, lka_maps(loaded.model.backbone, pixels), title=title))
+        maps = lka_maps(loaded.model.backbone, pixels)
+        pages.append(attention_grid(photo, maps, title=name_of(source)))
     return Image.fromarray(stack(pages))
 
 
@@ -140,35 +141,47 @@ def _by_title(loaded: Networks) -> Mapping[str, Loaded]:
 
 
 def _names(images: Sequence[Source]) -> list[str]:
-    return [
-        f"image {i}" if isinstance(source, np.ndarray) else Path(source).name
-        for i, source in enumerate(images)
-    ]
+    return [name_of(source) or f"image {i}" for i, source in enumerate(images)]
 
 
 def _read(source: Source) -> np.ndarray:
-    if not isinstance(source, np.ndarray):
-        return read_image(source)
-    if source.ndim != 3 or source.shape[2] != 3 or source.dtype != np.uint8 or source.size == 0:
-        raise ValueError(
-            f"an image has {source.dtype} {source.shape}; expected uint8 (height, width, 3) in RGB "
-            "order, grey ones repeated"
-        )
-    return source
+    name = name_of(source) or "an image"
+    return read_source(Path(source) if isinstance(source, str) else source, name)
 
 
-def seen_by(network: Loaded, source: Source) -> tuple[np.ndarray, Batch]:
-    """What the network sees of an image, uint8 (H, W, 3), and the same as a batch of one.
+def name_of(source: Source) -> str:
+    """Name of a file; other images have none."""
+    return Path(source).name if isinstance(source, str | Path) else ""
 
-    Its original size is that of what is seen, so predictions are in these pixels.
+
+@dataclass(frozen=True)
+class Seen:
+    """What a network sees of an image.
+
+    Attributes:
+        image: uint8 RGB (H, W, 3), after the transform of the task.
+        batch: The same alone; its original size is that of ``image``, so predictions are in these
+            pixels.
+        original: (height, width) of the image as it was read.
+    """
+
+    image: np.ndarray
+    batch: Batch
+    original: Size
+
+
+def seen_by(network: Loaded, source: Source) -> Seen:
+    """Read an image and transform it as the task does, for pose as the crop of one instance.
 
     Raises:
         ValueError: When the image cannot be read.
     """
-    seen, _ = _seen(network, source)
-    name = "image" if isinstance(source, np.ndarray) else str(source)
+    image = _read(source)
+    seen, _ = _seen(network, image)
+    name = name_of(source) or "image"
     sample = Sample(image=seen, image_id=name, path=name, orig_size=seen.shape[:2])
-    return seen, collate([sample], network.config.data.size_divisor).to(network.device)
+    batch = collate([sample], network.config.data.size_divisor).to(network.device)
+    return Seen(seen, batch, (image.shape[0], image.shape[1]))
 
 
 def _seen(network: Loaded, source: Source) -> tuple[np.ndarray, Tensor]:

@@ -5,7 +5,8 @@ Legend: H x W pixels of the image that the network sees, C channels, h x w cells
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ def activation_map(
     def to_map(output: Any) -> Tensor:
         return as_map(backbone, {layer: output}, layer, size=size)
 
-    with evaluating(model):
+    with evaluating(model), _own_gradients(model):
         with _cam_class(method)(
             model=_Scored(model, score),
             target_layers=[module],
@@ -64,11 +65,13 @@ def activation_map(
             pixels = images.detach().clone().requires_grad_()
             try:
                 heat = cam(pixels, targets=[lambda output: output])[0]
-            except (IndexError, TypeError, AttributeError) as error:
+            except Exception as error:  # the library fails in many ways without a gradient
+                recorded = cam.activations_and_grads
+                if recorded.activations and recorded.gradients:
+                    raise
                 raise ValueError(
                     f"layer {layer!r} has no part in what is explained; choose another one"
                 ) from error
-        model.zero_grad(set_to_none=True)
     return np.nan_to_num(heat).astype(np.float32)
 
 
@@ -103,6 +106,19 @@ class _Scored(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         with torch.enable_grad():
             return self.score(images).reshape(1)
+
+
+@contextmanager
+def _own_gradients(model: nn.Module) -> Iterator[None]:
+    """Give parameters back the gradients that they had."""
+    before = [(parameter, parameter.grad) for parameter in model.parameters()]
+    for parameter, _ in before:
+        parameter.grad = None
+    try:
+        yield
+    finally:
+        for parameter, gradient in before:
+            parameter.grad = gradient
 
 
 def _module(model: nn.Module, layer: str) -> nn.Module:
