@@ -21,9 +21,9 @@ import torch
 from van_dense.config.segmentation import SemanticConfig
 from van_dense.data.collate import collate
 from van_dense.models.map_inference import window_starts
-from van_dense.models.rle import place_mask
 from van_dense.models.semantic import SemanticSegmenter
 from van_dense.models.tile_merge import Box, View, merge_views
+from van_dense.rle import place_mask
 from van_dense.structures import Instances, Prediction, Sample, Size
 from van_dense.tasks import TASKS
 from van_dense.tasks.semantic import inference_of
