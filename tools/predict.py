@@ -92,14 +92,15 @@ def _open(arguments: argparse.Namespace) -> Stream:
     """What predicts any number of images with the runs of the command line."""
     from van_dense.api import load
     from van_dense.tasks.prediction import stream_poses
-    from van_dense.tasks.tiles import predict_tiled
+    from van_dense.tasks.tiles import check_tiling, predict_tiled
 
     options = {"batch_size": arguments.batch, "precision": arguments.precision}
     if arguments.run is not None:
         loaded = load(arguments.run, device=arguments.device)
         if arguments.tile:
-            tile, overlap = tuple(arguments.tile), arguments.overlap
-            options["predict_image"] = partial(predict_tiled, loaded, tile=tile, overlap=overlap)
+            tile = {"tile": tuple(arguments.tile), "overlap": arguments.overlap}
+            check_tiling(loaded, **tile)  # now, since a video gets its folder before its frames
+            options["predict_image"] = partial(predict_tiled, loaded, **tile)
         return partial(loaded.stream, **options)
     runs = [load(run, device=arguments.device) for run in (arguments.detector, arguments.pose)]
     min_score = 0.3 if arguments.min_score is None else arguments.min_score

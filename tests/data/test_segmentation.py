@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_utils
 
-from van_dense.data.segmentation import decode_into, run_lengths, to_rle, usable_segmentation
+from van_dense.data.segmentation import decode_into, to_rle, usable_segmentation
+from van_dense.rle import run_lengths
 
 SIZE = (12, 20)
 TRIANGLE = [1.0, 1.0, 9.5, 1.0, 9.5, 8.25]
@@ -31,18 +32,10 @@ def test_polygons_give_the_masks_of_pycocotools() -> None:
 def test_run_lengths_as_list_text_and_bytes_give_the_same_mask() -> None:
     mask = (np.random.default_rng(0).random(SIZE) < 0.5).astype(np.uint8)
     rle = mask_utils.encode(np.asfortranarray(mask))
-    counts = run_lengths(rle["counts"])
-    assert counts is not None and sum(counts) == mask.size
+    counts = run_lengths(rle["counts"]).tolist()
     size = list(SIZE)
     for form in (counts, rle["counts"], rle["counts"].decode()):
         assert np.array_equal(decoded({"size": size, "counts": form}), mask)
-
-
-def test_long_runs_survive_the_text_form() -> None:
-    mask = np.zeros((700, 900), dtype=np.uint8, order="F")
-    mask[5:, 400:] = 1
-    counts = run_lengths(mask_utils.encode(mask)["counts"])
-    assert counts is not None and sum(counts) == 700 * 900
 
 
 @pytest.mark.parametrize(
@@ -71,6 +64,7 @@ def test_long_runs_survive_the_text_form() -> None:
         ({"size": [12, 20], "counts": "11"}, "covers 2 pixels"),
         ({"size": [12, 20], "counts": "é%"}, "alphabet"),
         ({"size": [12, 20], "counts": "ooooooooooo"}, "alphabet"),
+        ({"size": [12, 20], "counts": "ooooooo0"}, "alphabet"),
         ({"size": [12, 20], "counts": "N"}, "negative"),
     ],
 )

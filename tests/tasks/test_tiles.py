@@ -190,6 +190,25 @@ def test_batches_of_windows_change_nothing():
     assert found_in(first) == found_in(second)
 
 
+class PaddingSeer(Levels):
+    """Like VAN, carries the padding of a batch everywhere: it finds one object more."""
+
+    def predict(self, batch: Batch) -> list[Prediction]:
+        for image, size in zip(batch.images, batch.sizes, strict=True):
+            if image.shape[1:] != size:
+                image[0, 52:60, 52:60] = 77
+        return super().predict(batch)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4, 16])
+def test_a_window_is_never_padded_to_the_size_of_the_whole_image(batch_size):
+    objects = {200: (20, 20, 180, 40), 199: (100, 90, 120, 110)}
+    loaded = replace(detector(), model=PaddingSeer())
+    # 15 windows of 64 x 64 and the whole image in 64 x 96 would fill such batches together.
+    found = predict_tiled(loaded, picture(objects), tile=TILE, overlap=0.5, batch_size=batch_size)
+    assert found_in(found) == objects
+
+
 # ------------------------------------------------------------------------------------ semantic
 
 
@@ -262,11 +281,18 @@ def test_tasks_that_tiles_make_no_sense_for_say_why(project, why):
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [{"tile": (0, 64)}, {"overlap": 1.0}, {"overlap": -0.1}, {"batch_size": 0}],
+    ("wrong", "words"),
+    [
+        ({"tile": (0, 64)}, "is empty"),
+        ({"tile": (64, -1)}, "is empty"),
+        ({"overlap": 1.0}, "not in"),
+        ({"overlap": -0.1}, "not in"),
+        ({"overlap": float("nan")}, "not in"),
+        ({"batch_size": 0}, "give 1 or more"),
+    ],
 )
-def test_numbers_out_of_range_are_refused(wrong):
-    with pytest.raises(ValueError, match="must be positive"):
+def test_numbers_out_of_range_are_refused(wrong, words):
+    with pytest.raises(ValueError, match=words):
         predict_tiled(detector(), picture({}), **{"tile": TILE, **wrong})
 
 

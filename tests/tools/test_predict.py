@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import signal
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -136,6 +137,35 @@ def test_misuse_is_one_line_that_names_the_place(arguments, words, runs, photos,
     assert predict.main([argument.format(**values) for argument in arguments]) == 2
     error = capsys.readouterr().err
     assert words in error and "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("run", "tile", "words"),
+    [
+        ("saliency", "64 64", "a saliency run cannot look at tiles: what is salient"),
+        ("pose", "64 64", "a pose run cannot look at tiles: its model cuts"),
+        ("classifier", "64 64", "a classification run cannot look at tiles: one answer"),
+        ("detector", "0 64", "a tile of (0, 64) pixels is empty; give sides such as"),
+        ("detector", "64 -5", "a tile of (64, -5) pixels is empty; give sides such as"),
+        ("detector", "64 64 --overlap 1.0", "the overlap 1.0 of tiles is not in [0, 1)"),
+        ("detector", "64 64 --overlap -0.1", "the overlap -0.1 of tiles is not in [0, 1)"),
+    ],
+)
+def test_tiles_that_cannot_be_are_refused_in_a_sentence_before_anything_is_written(
+    run, tile, words, runs, tmp_path, capsys, monkeypatch
+):
+    if run == "saliency":  # nothing of the network is asked
+        config = load_config(ROOT / "projects" / "saliency_van_b1.yaml")
+        loaded = replace(van_dense.load(runs["classifier"]), config=config)
+        monkeypatch.setattr(van_dense.api, "load", lambda *_, **__: loaded)
+    clip, out = tmp_path / "clip.mp4", tmp_path / "out"
+    with VideoWriter(clip, Fraction(5)) as writer:
+        writer.write(np.zeros((70, 90, 3), np.uint8))
+    arguments = [runs.get(run, run), str(clip), "--output", str(out), "--tile", *tile.split()]
+    assert predict.main(arguments) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith(f"error: {words}")
+    assert not out.exists()
 
 
 def test_detector_and_pose_belong_together(capsys):

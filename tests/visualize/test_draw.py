@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from van_dense.dataset_info import DatasetInfo
-from van_dense.structures import Instances, Prediction, decode_masks, encode_masks
+from van_dense.structures import Instances, Prediction, encode_masks
 from van_dense.visualize.draw import default_scale, draw, draw_panel
 from van_dense.visualize.palette import class_colors
-from van_dense.visualize.rle import decode_crop
 
 INFO = DatasetInfo("shapes", ("disk", "square"), (1, 2))
 GREY = 100
@@ -209,24 +208,6 @@ def test_a_label_map_of_another_data_set_is_refused():
     labels = np.full((64, 64), 5, np.uint8)
     with pytest.raises(ValueError, match="label 5 is none of the 2 classes of 'shapes'"):
         draw(image(64, 64), Prediction("7", (64, 64), semantic=labels), INFO)
-
-
-@pytest.mark.parametrize("share", [0.002, 0.05, 0.5, 0.98, 1.0])
-def test_a_decoded_crop_equals_the_whole_mask_of_pycocotools(share):
-    noise = torch.from_numpy(np.random.default_rng(0).random((20, 97, 133)) < share)
-    for rle in encode_masks(noise.to(torch.uint8)):
-        x, y, crop = decode_crop(rle)
-        whole = np.zeros((97, 133), dtype=np.uint8)
-        whole[y : y + crop.shape[0], x : x + crop.shape[1]] = crop
-        assert (whole == decode_masks([rle], (97, 133))[0]).all()
-
-
-def test_a_decoded_crop_is_as_small_as_the_object():
-    (rle,) = encode_masks(rectangle_masks((1000, 2000), [[700, 300, 710, 305]]))
-    x, y, crop = decode_crop(rle)
-    assert (x, y) == (700, 300)
-    assert crop.shape == (5, 10)
-    assert crop.all()
 
 
 @pytest.mark.parametrize("box", [[300, 300, 301, 301], [300, 200, 301, 400]])

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_utils
 
+from van_dense.rle import run_lengths
 from van_dense.structures import RLE, Size
 
 Polygons = Sequence[Any]  # each a list or array x1, y1, x2, y2, ... in pixels
@@ -22,6 +23,7 @@ Segmentation = Polygons | RLE
 MIN_POINTS = 3
 # pycocotools walks along every edge in steps of 1/5 pixel, so wild coordinates exhaust the memory.
 MAX_COORDINATE = 1e5
+_MAX_DIGITS = 7  # of five bits: more than any run of an image needs
 
 
 def usable_segmentation(value: Any, size: Size) -> tuple[Segmentation | None, str | None]:
@@ -72,7 +74,7 @@ def _usable_rle(value: dict[str, Any], size: Size) -> tuple[RLE | None, str | No
         runs = counts
     elif isinstance(counts, str | bytes):
         data = counts.encode(errors="replace") if isinstance(counts, str) else counts
-        decoded = run_lengths(data)
+        decoded = _checked_runs(data)
         if decoded is None:
             return None, "the RLE counts are not in the COCO alphabet"
         if decoded and min(decoded) < 0:
@@ -88,27 +90,14 @@ def _usable_rle(value: dict[str, Any], size: Size) -> tuple[RLE | None, str | No
     return {"size": list(size), "counts": data}, None
 
 
-def run_lengths(counts: bytes) -> list[int] | None:
-    """Decode the text of a compressed RLE to run lengths, or None where it is no such text.
-
-    Five bits a character from 48 on, the sixth says that more follow, the last one carries the
-    sign; from the fourth run on the difference to the run before last is stored.
-    """
-    runs: list[int] = []
-    value = shift = 0
-    for byte in counts:
-        digit = byte - 48
-        if not 0 <= digit < 64 or shift > 30:
-            return None
-        value |= (digit & 0x1F) << shift
-        shift += 5
-        if digit & 0x20:
-            continue
-        if digit & 0x10:
-            value -= 1 << shift
-        runs.append(value + runs[-2] if len(runs) > 2 else value)
-        value = shift = 0
-    return None if shift else runs
+def _checked_runs(counts: bytes) -> list[int] | None:
+    """Decode the text of a compressed RLE to run lengths, or None where it is no such text."""
+    digits = np.frombuffer(counts, dtype=np.uint8).astype(np.int64) - 48
+    ends = np.flatnonzero((digits & 32) == 0)
+    lengths = np.diff(ends, prepend=-1)
+    if ((digits < 0) | (digits >= 64)).any() or lengths.sum() != len(digits):
+        return None
+    return run_lengths(counts).tolist() if (lengths <= _MAX_DIGITS).all() else None
 
 
 def to_rle(segmentation: Segmentation, size: Size) -> RLE:

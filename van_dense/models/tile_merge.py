@@ -41,7 +41,7 @@ import numpy as np
 import torch
 from torchvision.ops import box_iou
 
-from van_dense.models.rle import unite_masks
+from van_dense.rle import unite_masks
 from van_dense.structures import Instances, Size
 
 Box = tuple[int, int, int, int]

@@ -21,12 +21,13 @@ import torch
 from van_dense.config.segmentation import SemanticConfig
 from van_dense.data.collate import collate
 from van_dense.models.map_inference import window_starts
-from van_dense.models.rle import place_mask
 from van_dense.models.semantic import SemanticSegmenter
 from van_dense.models.tile_merge import Box, View, merge_views
+from van_dense.rle import place_mask
 from van_dense.structures import Instances, Prediction, Sample, Size
 from van_dense.tasks import TASKS
 from van_dense.tasks.semantic import inference_of
+from van_dense.tasks.stream import predict_stream
 
 if TYPE_CHECKING:
     from van_dense.api import Loaded
@@ -54,7 +55,7 @@ def predict_tiled(
 ) -> Prediction:
     """Predict a large image through windows; one that fits in a window is predicted as ever.
 
-    Beside the image and the result, memory holds ``batch_size`` windows, or with a semantic model
+    Beside the image and the result, memory holds a few batches of windows, or with a semantic model
     the logits that ``map_inference.WINDOW_ELEMENTS`` bounds, and a copy of the image.
 
     Args:
@@ -67,7 +68,8 @@ def predict_tiled(
         overlap: Neighbours share at least this part of their sides; the last window ends at the
             border of the image, as in mmseg. Objects smaller than the overlap are never cut
             in all windows.
-        batch_size: Windows predicted together; a semantic model takes them one by one.
+        batch_size: Windows predicted together, of one size after the transform; it changes no
+            result. A semantic model takes them one by one.
         whole: Detection also looks at the whole image, for objects larger than a window.
 
     Returns:
@@ -77,10 +79,11 @@ def predict_tiled(
     Raises:
         ValueError: For another task, no RGB image, or numbers out of range.
     """
-    task = loaded.config.task
-    if task in _WHY_NOT:
-        raise ValueError(f"a {task} run cannot look at tiles: {_WHY_NOT[task]}")
-    _check(image, tile, overlap=overlap, batch_size=batch_size)
+    check_tiling(loaded, tile=tile, overlap=overlap, batch_size=batch_size)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+        raise ValueError(
+            f"expected uint8 (height, width, 3) in RGB order, got {image.dtype} {image.shape}"
+        )
     size = image.shape[0], image.shape[1]
     if all(side <= most for side, most in zip(size, tile, strict=True)):
         return loaded.predict(image)[0]
@@ -89,10 +92,25 @@ def predict_tiled(
     windows = lay_windows(size, tile, overlap)
     if whole:
         windows.append((0, 0, size[1], size[0]))
-    views: list[View] = []
-    for start in range(0, len(windows), batch_size):
-        views += _look(loaded, image, windows[start : start + batch_size])
+    views = _look(loaded, image, windows, batch_size)
     return Prediction("image 0", size, instances=merge_views(views, size))
+
+
+def check_tiling(loaded: Loaded, *, tile: Size, overlap: float, batch_size: int = 1) -> None:
+    """Refuse what ``predict_tiled`` cannot do with a run, before there is an image.
+
+    Raises:
+        ValueError: For a task without tiles, or numbers out of range.
+    """
+    task = loaded.config.task
+    if task in _WHY_NOT:
+        raise ValueError(f"a {task} run cannot look at tiles: {_WHY_NOT[task]}")
+    if min(tile) < 1:
+        raise ValueError(f"a tile of {tile} pixels is empty; give sides such as (640, 640)")
+    if not 0 <= overlap < 1:
+        raise ValueError(f"the overlap {overlap} of tiles is not in [0, 1); 0.2 is a beginning")
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; give 1 or more")
 
 
 def lay_windows(size: Size, tile: Size, overlap: float) -> list[Box]:
@@ -117,39 +135,31 @@ def strides(tile: Size, overlap: float) -> Size:
     return down, right
 
 
-def _check(image: np.ndarray, tile: Size, *, overlap: float, batch_size: int) -> None:
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
-        raise ValueError(
-            f"expected uint8 (height, width, 3) in RGB order, got {image.dtype} {image.shape}"
-        )
-    if min(tile) < 1 or not 0 <= overlap < 1 or batch_size < 1:
-        raise ValueError(
-            f"tile {tile} and batch_size {batch_size} must be positive, overlap {overlap} in "
-            "[0, 1); tile=(640, 640), overlap=0.2 is a beginning"
-        )
-
-
-def _look(loaded: Loaded, image: np.ndarray, windows: Sequence[Box]) -> list[View]:
-    """Predict some windows together, as images of their own."""
+def _look(loaded: Loaded, image: np.ndarray, windows: Sequence[Box], batch_size: int) -> list[View]:
+    """Predict windows as images of their own, in batches of one size after the transform."""
     transform = TASKS[loaded.config.task].build_transform(loaded.config, train=False)
-    samples = [
-        Sample(
+
+    def prepare(window: Box) -> Sample:
+        left, top, right, bottom = window
+        sample = Sample(
             image=image[top:bottom, left:right],
-            image_id=f"window {left, top, right, bottom}",
+            image_id=f"window {window}",
             path="",
             orig_size=(bottom - top, right - left),
         )
-        for left, top, right, bottom in windows
-    ]
-    ready = [transform(sample, np.random.default_rng(0)) for sample in samples]
-    batch = collate(ready, loaded.config.data.size_divisor).to(loaded.device)
-    with torch.inference_mode():
-        found = loaded.model.predict(batch)
+        return transform(sample, np.random.default_rng(0))
+
+    def predict(samples: Sequence[Sample]) -> list[Prediction]:
+        batch = collate(samples, loaded.config.data.size_divisor).to(loaded.device)
+        with torch.inference_mode():
+            return loaded.model.predict(batch)
+
     size = image.shape[0], image.shape[1]
-    return [
-        View(window, _moved(prediction.instances, window, size))
-        for window, prediction in zip(windows, found, strict=True)
-    ]
+    views = []
+    for window, found in predict_stream(windows, prepare, predict, batch_size=batch_size):
+        assert isinstance(found, Prediction)  # a window is an array, which is always readable
+        views.append(View(window, _moved(found.instances, window, size)))
+    return views
 
 
 def _moved(found: Instances | None, window: Box, size: Size) -> Instances:

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from van_dense.dataset_info import Color, DatasetInfo
+from van_dense.rle import decode_crop
 from van_dense.structures import RLE, Instances, Size, encode_masks
 from van_dense.visualize.keypoints import draw_keypoints
 from van_dense.visualize.labels import Label, draw_labels
 from van_dense.visualize.legend import short_name
 from van_dense.visualize.palette import CROWD, class_colors, distinct_colors
-from van_dense.visualize.rle import decode_crop
 from van_dense.visualize.strokes import blend, line_thickness, stripe_width, stripes
 
 _OPACITY = 0.45  # of mask fills

@@ -1,4 +1,4 @@
-"""Masks placed by their runs equal masks placed by their pixels, to the byte."""
+"""Masks handled by their runs equal masks handled by their pixels, to the byte."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from van_dense.models.rle import place_mask, unite_masks
+from van_dense.rle import decode_crop, place_mask, run_lengths, unite_masks
 from van_dense.structures import decode_masks, encode_masks
 
 
@@ -18,6 +18,25 @@ def placed_pixels(mask: np.ndarray, size, top: int, left: int) -> np.ndarray:
     image = np.zeros(size, dtype=np.uint8)
     image[top : top + mask.shape[0], left : left + mask.shape[1]] = mask
     return image
+
+
+@pytest.mark.parametrize(
+    ("columns", "runs"),
+    [
+        (np.zeros((2, 3)), [6]),
+        (np.ones((2, 3)), [0, 6]),
+        ([[0, 1, 0], [1, 1, 1]], [1, 3, 1, 1]),
+        # The fourth run is stored as a difference, here a negative one; 400 takes two characters.
+        ([[0] * 100 + [1] * 400 + [0] * 20 + [1] * 3], [100, 400, 20, 3]),
+    ],
+)
+def test_runs_alternate_down_the_columns_zeros_first(columns, runs):
+    found = run_lengths(encoded(np.array(columns))["counts"])
+    assert found.dtype == np.int64 and found.tolist() == runs
+
+
+def test_no_text_holds_no_run():
+    assert run_lengths(b"").tolist() == []
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.98, 1.0])
@@ -55,3 +74,20 @@ def test_united_masks_hold_the_pixels_of_all():
     masks = np.random.default_rng(0).random((3, 20, 30)) < 0.2
     united = unite_masks([encoded(mask) for mask in masks])
     assert np.array_equal(decode_masks([united], (20, 30))[0], masks.any(axis=0))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.002, 0.05, 0.5, 0.98, 1.0])
+def test_a_decoded_crop_equals_the_whole_mask_of_pycocotools(share):
+    noise = np.random.default_rng(0).random((20, 97, 133)) < share
+    for mask in noise:
+        x, y, crop = decode_crop(encoded(mask))
+        assert np.array_equal(placed_pixels(crop, (97, 133), y, x), mask)
+
+
+def test_a_decoded_crop_is_as_small_as_the_object():
+    mask = np.zeros((1000, 2000))
+    mask[300:305, 700:710] = 1
+    x, y, crop = decode_crop(encoded(mask))
+    assert (x, y) == (700, 300)
+    assert crop.shape == (5, 10)
+    assert crop.all()
