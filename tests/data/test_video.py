@@ -174,3 +174,21 @@ def test_pixels_that_are_not_square_become_square(ratio, size, tmp_path):
         container.mux(stream.encode(None))
     assert video_info(tmp_path / "wide.mp4").size == size
     assert [picture.shape for picture in read_frames(tmp_path / "wide.mp4")] == [(*size, 3)] * 3
+
+
+@pytest.mark.parametrize("step", [1, 3], ids=["all", "repeated ones left out"])
+def test_an_avi_whose_header_counts_repeated_frames_is_complete_until_it_is_cut(step, tmp_path):
+    path = tmp_path / "clip.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10, width=84, height=62)
+        stream.pix_fmt = "yuv420p"
+        for number in range(20):
+            picture = av.VideoFrame.from_ndarray(frame(number), format="rgb24")
+            picture.pts, picture.time_base = number * step, Fraction(1, 10)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    assert len(list(read_frames(path))) == 20
+    data = path.read_bytes()
+    path.write_bytes(data[: data.index(b"movi") + (data.index(b"idx1") - data.index(b"movi")) // 2])
+    with pytest.raises(ReadError, match=rf"clip.avi: .*ends after \d+ of {1 + 19 * step}"):
+        list(read_frames(path))

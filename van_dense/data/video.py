@@ -121,16 +121,6 @@ class _Video:
             return frame.height, round(frame.width * ratio)
         return round(frame.height / ratio), frame.width
 
-    def _num_expected(self) -> int:
-        """Frames that an undamaged file shows; 0 where it does not say.
-
-        The index of an MP4 knows those that its edit list hides, which its header counts.
-        """
-        index = getattr(self.stream, "index_entries", None)  # older PyAV shows none
-        if index is not None and self.stream.frames and "mp4" in self.container.format.name:
-            return sum(not entry.is_discard for entry in index)
-        return self.stream.frames
-
     def decode(self) -> Iterator[av.VideoFrame]:
         """Frames in order of display.
 
@@ -138,8 +128,7 @@ class _Video:
             ReadError: After the last one that could be decoded. Threads of FFmpeg swallow what
                 was wrong with a truncated file, so frames are counted as well.
         """
-        expected = self._num_expected()
-        number = 0
+        number, frame = 0, None
         try:
             for frame in self.container.decode(self.stream):
                 yield frame
@@ -147,10 +136,25 @@ class _Video:
         except av.error.FFmpegError as error:
             where = f"after {number} frames" if number else "at its first frame"
             raise ReadError(f"{self._path}: broken video {where}: {_reason(error)}") from error
-        if 0 < number < expected:
+        if frame is not None and number < (expected := self._num_expected(number, frame)):
             raise ReadError(
                 f"{self._path}: broken video: it ends after {number} of {expected} frames"
             )
+
+    def _num_expected(self, number: int, last: av.VideoFrame) -> int:
+        """Frames that the container promises; ``number``, which were read, if it reached its end.
+
+        The index of an MP4 knows those that its edit list hides, which its header counts. Other
+        headers count those as well that were left out for repeating the one before, so there the
+        time of the last frame tells how far the file goes.
+        """
+        index = getattr(self.stream, "index_entries", None)  # older PyAV shows none
+        if index is not None and "mp4" in self.container.format.name:
+            return sum(not entry.is_discard for entry in index)
+        if last.time is not None and self.stream.average_rate:
+            reached = round(last.time * self.stream.average_rate) + 1
+            return number if reached >= self.stream.frames else self.stream.frames
+        return self.stream.frames
 
     def __enter__(self) -> _Video:
         return self
