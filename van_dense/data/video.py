@@ -152,7 +152,7 @@ class _Video:
         if index is not None and "mp4" in self.container.format.name:
             return sum(not entry.is_discard for entry in index)
         if last.time is not None and self.stream.average_rate:
-            reached = round(last.time * self.stream.average_rate) + 1
+            reached = max(number, round(last.time * self.stream.average_rate) + 1)
             return number if reached >= self.stream.frames else self.stream.frames
         return self.stream.frames
 
