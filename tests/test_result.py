@@ -244,3 +244,20 @@ def test_pictures_are_jpegs_of_jpegs_and_pngs_of_everything_else(photo, tmp_path
     array = np.asarray(Image.open(photo))
     assert result("boxes", png).save(tmp_path)[0].suffix == ".png"
     assert result("boxes", array).save(tmp_path, name="x")[0] == tmp_path / "pictures/x.png"
+
+
+def test_the_files_have_the_name_of_the_result_or_that_of_its_image(photo, tmp_path):
+    named = result("boxes", photo, name="inner/photo_2")
+    assert [path.relative_to(tmp_path).as_posix() for path in named.save(tmp_path)] == [
+        "pictures/inner/photo_2.jpg",
+        "predictions/inner/photo_2.json",
+    ]
+    assert named.save(tmp_path, name="x.y")[1] == tmp_path / "predictions/x.y.json"
+
+
+def test_it_knows_its_memory_without_decoding_masks(photo):
+    pixels = 3 * 40 * 60
+    assert result("classes", photo).count_bytes() == result("boxes", photo).count_bytes() == pixels
+    assert result("labels", photo).count_bytes() == pixels + 40 * 60
+    assert result("saliency", photo).count_bytes() == pixels + 4 * 40 * 60
+    assert pixels < result("masks", photo).count_bytes() < pixels + 100

@@ -42,10 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     ):
         try:
             files = find_sources(arguments.sources)
-            job = FilePrediction(
-                _open(arguments), arguments.output, read_ids(arguments.annotations)
-            )
-            job.min_score = 0.0 if arguments.pose else arguments.min_score  # persons were chosen
+            ids = read_ids(arguments.annotations, files)
+            job = FilePrediction(_open(arguments), arguments.output, ids)
+            job.min_score = None if arguments.pose else arguments.min_score  # that of the pose run
             job.track = lambda items, total, what: bar.track(items, total, description=what)
             job.should_stop = lambda: stop.requested
             job.run(files)
@@ -71,7 +70,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     names = "COCO file that gives the image ids of predictions.json (default: paths)"
     parser.add_argument("--annotations", metavar="JSON", help=names)
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
-    batch = "images that the model sees at a time, if their sizes agree; changes no result"
+    batch = "images of one size, or tiles, that the model sees at a time; changes no result"
     parser.add_argument("--batch", type=int, default=1, help=f"{batch} (default 1)")
     parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32")
     tile = "predict windows of so many pixels and join them, for large images"
@@ -98,9 +97,10 @@ def _open(arguments: argparse.Namespace) -> Stream:
     if arguments.run is not None:
         loaded = load(arguments.run, device=arguments.device)
         if arguments.tile:
-            tile = {"tile": tuple(arguments.tile), "overlap": arguments.overlap}
-            check_tiling(loaded, **tile)  # now, since a video gets its folder before its frames
-            options["predict_image"] = partial(predict_tiled, loaded, **tile)
+            windows = {"tile": tuple(arguments.tile), "overlap": arguments.overlap}
+            check_tiling(loaded, **windows)  # now, since a video gets its folder before its frames
+            windows["batch_size"] = options.pop("batch_size")  # the stream gives image after image
+            options["predict_image"] = partial(predict_tiled, loaded, **windows)
         return partial(loaded.stream, **options)
     runs = [load(run, device=arguments.device) for run in (arguments.detector, arguments.pose)]
     min_score = 0.3 if arguments.min_score is None else arguments.min_score

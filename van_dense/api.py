@@ -23,7 +23,14 @@ from van_dense.data.collate import collate
 from van_dense.data.dataset import DenseDataset, ReadError
 from van_dense.data.label_map import LabelMap
 from van_dense.data.loader import resolve_workers
-from van_dense.data.sources import Given, Source, list_sources, read_source, source_name
+from van_dense.data.sources import (
+    Given,
+    Source,
+    named_sources,
+    read_source,
+    source_bytes,
+    source_name,
+)
 from van_dense.dataset_info import DatasetInfo
 from van_dense.engine.checkpoint import choose_checkpoint, load_checkpoint
 from van_dense.engine.device import make_accelerator
@@ -91,13 +98,13 @@ class Loaded:
             ValueError: When an array is no RGB image, a folder holds none, or the proposals are
                 not one for each image.
         """
-        sources = list(list_sources(images))
+        sources = list(named_sources(images))
         given = [proposals] if isinstance(proposals, Instances) else proposals
         given = None if given is None else list(given)
         if given is not None and len(given) != len(sources):
             raise ValueError(f"{len(given)} proposals for {len(sources)} images; give one for each")
         results = []
-        for result in self.stream(sources, given, batch_size=batch_size, precision=precision):
+        for result in self._stream(sources, given, batch_size=batch_size, precision=precision):
             if isinstance(result, ReadError):
                 raise result
             results.append(result)
@@ -129,13 +136,31 @@ class Loaded:
         Raises:
             ValueError: As ``predict`` does, but for files.
         """
+        return self._stream(
+            named_sources(images),
+            proposals,
+            batch_size=batch_size,
+            precision=precision,
+            predict_image=predict_image,
+        )
+
+    def _stream(
+        self,
+        named: Iterable[tuple[str, Source]],
+        proposals: Iterable[Instances] | None,
+        *,
+        batch_size: int,
+        precision: Precision,
+        predict_image: Callable[[np.ndarray], Prediction] | None = None,
+    ) -> Iterator[Result | ReadError]:
+        """Like ``stream``, for sources with the names of what is saved of them."""
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; give 1 or more")
         predict = partial(self._predict, _autocast(self.device, precision), predict_image)
         transform = TASKS[self.config.task].build_transform(self.config, train=False)
 
-        def prepare(item: tuple[int, Source, Instances | None]) -> Sample:
-            index, source, wanted = item
+        def prepare(item: tuple[int, tuple[str, Source], Instances | None]) -> Sample:
+            index, (_, source), wanted = item
             name = source_name(source, index)
             image = read_source(source, name)
             size = (image.shape[0], image.shape[1])
@@ -144,24 +169,29 @@ class Loaded:
                 return sample
             return transform(sample, np.random.default_rng(0))
 
-        sources = list_sources(images)
         # The shorter one ends it; predict() has compared the lengths.
         wanted = itertools.repeat(None) if proposals is None else proposals
-        items = ((i, *pair) for i, pair in enumerate(zip(sources, wanted, strict=False)))
+        items = ((i, *pair) for i, pair in enumerate(zip(named, wanted, strict=False)))
         threads = max(1, resolve_workers("auto"))
-        for (_, source, _), found in predict_stream(
-            items, prepare, predict, batch_size=batch_size, threads=threads
+        for (_, (name, source), _), found in predict_stream(
+            items,
+            prepare,
+            predict,
+            batch_size=batch_size,
+            threads=threads,
+            weigh=lambda item: source_bytes(item[1][1]),
         ):
-            yield found if isinstance(found, ReadError) else self.result(found, source)
+            yield found if isinstance(found, ReadError) else self.result(found, source, name)
 
-    def result(self, prediction: Prediction, source: Source) -> Result:
-        """Add what this model knows to a prediction, and where its image is."""
+    def result(self, prediction: Prediction, source: Source, name: str | None = None) -> Result:
+        """Add what this model knows to a prediction, where its image is, and how to call it."""
         return Result.of(
             prediction,
             source,
             self.info,
             min_score=self.config.eval.lowest_drawn_score,
             label_map=self._label_map,
+            name=name,
         )
 
     @cached_property

@@ -5,7 +5,6 @@ Legend: H, W pixels of the original image; N instances, K keypoints, C classes.
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -21,8 +20,8 @@ from van_dense.data.masks import write_labels, write_saliency
 from van_dense.data.sources import Source, read_source
 from van_dense.dataset_info import DatasetInfo
 from van_dense.evaluation.classification import best_cells, best_classes, best_header
-from van_dense.evaluation.results import Result as Record
-from van_dense.evaluation.results import as_poses, save_results, to_results
+from van_dense.evaluation.result_files import Outcome, ResultFiles
+from van_dense.evaluation.results import CocoResult, as_poses, to_results
 from van_dense.structures import IGNORE_LABEL, Prediction, decode_masks
 from van_dense.visualize.draw import draw, draw_panel
 from van_dense.visualize.maps import class_counts
@@ -49,12 +48,14 @@ class Result(Prediction):
             results hold no pixels of files.
         min_score: Instances below are not drawn unless asked for: the model's usual limit.
         label_map: Raw values of the data set for the labels of a label map; None = the labels.
+        name: What ``save`` calls its files, without suffix; see there.
     """
 
     info: DatasetInfo
     source: Source
     min_score: float = 0.0
     label_map: LabelMap | None = None
+    name: str | None = None
 
     @staticmethod
     def of(
@@ -64,10 +65,13 @@ class Result(Prediction):
         *,
         min_score: float = 0.0,
         label_map: LabelMap | None = None,
+        name: str | None = None,
     ) -> Result:
         """Complete a prediction; see the attributes."""
         found = {field.name: getattr(prediction, field.name) for field in fields(Prediction)}
-        return Result(**found, info=info, source=source, min_score=min_score, label_map=label_map)
+        return Result(
+            **found, info=info, source=source, min_score=min_score, label_map=label_map, name=name
+        )
 
     def plot(self, min_score: float | None = None, *, instance_colors: bool = False) -> Image.Image:
         """Draw everything that was found over the image; see ``visualize.draw``.
@@ -103,7 +107,7 @@ class Result(Prediction):
     def _pixels(self) -> np.ndarray:
         return read_source(self.source, str(self.image_id))
 
-    def to_coco(self) -> list[Record]:
+    def to_coco(self) -> list[CocoResult]:
         """COCO results records of the instances, as the official tools read them.
 
         Boxes and masks of detections; poses have keypoints and no box, as in the official format.
@@ -199,25 +203,24 @@ class Result(Prediction):
         predictions/ as COCO JSON, classes there as CSV, and a label map or saliency map to masks/
         as PNG: labels as the raw values of the data set.
 
+        All results of one call of ``predict`` or ``stream`` have different names, so saving them
+        into one folder loses nothing: subfolders of a folder or pattern are kept, and what would
+        still be equal is numbered in the order of the images, as ``a`` and ``a_2`` for a.jpg and
+        a.png. The results of two calls belong into two folders, or need a ``name``.
+
         Args:
             folder: Made if missing; files of the same name are replaced.
-            name: Of the files, without suffix; by default that of the source.
+            name: Of the files, without suffix; by default as above.
             min_score: As in ``plot``; the results hold everything.
 
         Returns:
             The files written.
         """
-        folder, name = Path(folder), name or Path(str(self.image_id)).stem
+        folder, name = Path(folder), name or self.name or Path(str(self.image_id)).stem
         written = [self.save_picture(folder / "pictures" / name, min_score=min_score)]
-        if self.instances is not None:
-            written.append(folder / "predictions" / f"{name}.json")
-            save_results(written[-1], self.to_coco())
-        if self.class_scores is not None:
-            written.append(folder / "predictions" / f"{name}.csv")
-            written[-1].parent.mkdir(parents=True, exist_ok=True)
-            with written[-1].open("w", newline="", encoding="utf-8") as file:
-                csv.writer(file).writerows([table_header(self.info), self.table_row()])
-        return written + self.save_map(folder / "masks" / name)
+        with ResultFiles(folder / "predictions" / name) as files:
+            files.add(self.outcome())
+        return written + files.written + self.save_map(folder / "masks" / name)
 
     def save_picture(self, path: Path, *, min_score: float | None = None) -> Path:
         """Write ``plot`` to a path without suffix, which is added and returned."""
@@ -245,11 +248,26 @@ class Result(Prediction):
             return []
         return [path]
 
-    def table_row(self) -> list[str]:
-        """Image id, then names and scores of the best classes; see ``table_header``."""
-        assert self.class_scores is not None
+    def outcome(self) -> Outcome:
+        """What ``ResultFiles`` write: COCO records, or names and scores of the best classes."""
+        if self.instances is not None:
+            return Outcome(self.to_coco())
+        if self.class_scores is None:
+            return Outcome()
         best = best_classes(self.class_scores.numpy())
-        return [str(self.image_id), *best_cells(best, self.info.class_names)]
+        return Outcome(
+            header=["image", *best_header(self.info.num_classes)],
+            row=[str(self.image_id), *best_cells(best, self.info.class_names)],
+        )
+
+    def count_bytes(self) -> int:
+        """Memory of its maps and masks, and of the image as RGB."""
+        count = 3 * self.size[0] * self.size[1]
+        count += sum(array.nbytes for array in (self.semantic, self.saliency) if array is not None)
+        masks = None if self.instances is None else self.instances.masks
+        if isinstance(masks, Tensor):
+            return count + masks.nbytes
+        return count + sum(len(rle["counts"]) for rle in masks or ())
 
     def _is_pose(self) -> bool:
         return self.instances is not None and self.instances.keypoints is not None
@@ -293,11 +311,6 @@ class Result(Prediction):
         data = io.BytesIO()
         self.plot().save(data, "PNG", **_PNG)
         return data.getvalue()
-
-
-def table_header(info: DatasetInfo) -> list[str]:
-    """Heads of the columns of ``Result.table_row``."""
-    return ["image", *best_header(info.num_classes)]
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -72,3 +72,21 @@ def test_a_consumer_may_stop_and_what_has_begun_is_finished():
     results.close()
     count = len(done)
     assert done == list(range(count)) and count <= 3
+
+
+def test_heavy_items_wait_for_those_before_them(monkeypatch):
+    """Two of 40 bytes fit in 100; a single one of 1000 passes alone."""
+    monkeypatch.setattr("van_dense.data.ahead.WAITING_BYTES", 100)
+    taken, started = [], []
+    weights = [40, 40, 40, 1000, 40]
+    results = map_ahead(
+        started.append,
+        (taken.append(weight) or weight for weight in weights),
+        threads=1,
+        ahead=50,
+        weigh=lambda weight: weight,
+    )
+    next(results)
+    assert taken == [40, 40, 40] and len(started) <= 2
+    assert len(list(results)) == 4
+    assert started == weights

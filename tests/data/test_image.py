@@ -1,5 +1,7 @@
 """Reading images: every ordinary file gives upright uint8 RGB, every broken one a reason."""
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -249,3 +251,28 @@ def test_a_truncated_jpeg_is_refused_at_any_size(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(data[: len(data) // 2])
     with pytest.raises(ReadError, match=r"a\.jpg: broken image"):
         read_reduced(tmp_path / "a.jpg", 2)
+
+
+def png_header(path: Path, width: int, height: int) -> Path:
+    """The beginning of a greyscale PNG; its pixels are missing."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n"
+    for name, content in ((b"IHDR", header), (b"IDAT", b"")):
+        check = struct.pack(">I", zlib.crc32(name + content))
+        data += struct.pack(">I", len(content)) + name + content + check
+    path.write_bytes(data)
+    return path
+
+
+def test_images_that_tiles_are_for_are_not_taken_for_bombs(tmp_path: Path) -> None:
+    path = png_header(tmp_path / "aerial.png", 40000, 30000)
+    assert image_size(path) == (30000, 40000)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("side", [50000, 200000])
+def test_what_no_memory_holds_is_refused_with_a_way_out(tmp_path: Path, side: int) -> None:
+    path = png_header(tmp_path / "slide.png", side, side)
+    for read in (read_image, image_size):
+        with pytest.raises(ReadError, match=r"slide.png: more than 2.1 gigapixels.*cut the file"):
+            read(path)

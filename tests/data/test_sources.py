@@ -9,13 +9,23 @@ from PIL import Image
 from van_dense.data.dataset import ReadError
 from van_dense.data.image import read_image
 from van_dense.data.sources import (
+    OutputNames,
     find_files,
-    list_sources,
+    named_sources,
     output_names,
     read_source,
     root_of,
+    source_bytes,
     source_name,
 )
+
+
+def sources_of(given) -> list:
+    return [source for _, source in named_sources(given)]
+
+
+def names_of(given) -> list[str]:
+    return [name for name, _ in named_sources(given)]
 
 
 @pytest.fixture
@@ -30,7 +40,7 @@ def folder(tmp_path) -> Path:
 
 
 def test_a_folder_gives_its_images_in_all_depths_in_order(folder):
-    assert list(list_sources(folder)) == [folder / n for n in ("a.PNG", "b.jpg", "inner/c.png")]
+    assert sources_of(folder) == [folder / n for n in ("a.PNG", "b.jpg", "inner/c.png")]
 
 
 def test_a_pattern_gives_the_images_that_match(folder):
@@ -46,12 +56,12 @@ def test_a_file_whose_name_looks_like_a_pattern_is_a_file(folder):
 
 
 def test_any_other_path_is_one_file_which_need_not_exist():
-    assert list(list_sources("nowhere.jpg")) == [Path("nowhere.jpg")]
+    assert sources_of("nowhere.jpg") == [Path("nowhere.jpg")]
 
 
 def test_several_of_different_kinds_stay_in_their_order(folder):
     array, image = np.zeros((4, 5, 3), np.uint8), Image.new("L", (3, 2))
-    found = list(list_sources([array, folder / "inner", image]))
+    found = sources_of([array, folder / "inner", image])
     assert found[0] is array and found[1] == folder / "inner/c.png" and found[2] is image
 
 
@@ -59,12 +69,12 @@ def test_several_of_different_kinds_stay_in_their_order(folder):
 def test_a_folder_or_pattern_without_images_is_an_error(given, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"empty.*: nothing to read in this"):
-        list(list_sources(tmp_path / given))
+        sources_of(tmp_path / given)
 
 
 def test_what_is_no_image_is_named():
     with pytest.raises(TypeError, match="int is no image"):
-        list(list_sources([3]))
+        sources_of([3])
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
@@ -125,3 +135,45 @@ def test_the_root_of_a_pattern_has_no_wildcard(tmp_path):
     assert root_of(tmp_path / "runs*" / "**" / "x.jpg") == tmp_path
     assert root_of(tmp_path) == tmp_path
     assert root_of(tmp_path / "x.jpg") == tmp_path
+
+
+def test_folders_that_are_called_like_images_are_no_files(folder):
+    (folder / "odd.png").mkdir()
+    assert len(find_files(folder)) == 3 and len(find_files(f"{folder}/*")) == 2
+    Image.new("L", (4, 4)).save(folder / "odd.png/inside.png")
+    assert find_files(folder)[-1] == folder / "odd.png/inside.png"
+
+
+def test_dots_lead_no_name_out_of_the_output_folder(folder, monkeypatch):
+    (folder / "work").mkdir()
+    monkeypatch.chdir(folder / "work")
+    assert root_of("../inner") == folder / "inner" and root_of("../b.jpg") == folder
+    files = [Path("../b.jpg"), Path("../inner/../inner/c.png")]
+    assert output_names(files, [root_of(file) for file in files]) == ["b", "inner/c"]
+    (folder / "work/sub").mkdir()  # a pattern that leads above its own root
+    outside = find_files("*/../../b.jpg")
+    assert output_names(outside, [root_of("*/../../b.jpg")]) == ["b"]
+
+
+def test_sources_are_named_once_in_their_order(folder):
+    Image.new("L", (4, 4)).save(folder / "inner/b.png")
+    assert names_of(folder) == ["a", "b", "inner/b", "inner/c"]
+    assert names_of([folder / "b.jpg", folder / "inner/b.png"]) == ["b", "b_2"]
+    array = np.zeros((4, 5, 3), np.uint8)
+    opened = Image.open(folder / "b.jpg")
+    assert names_of([array, folder / "inner", opened]) == ["image 0", "b", "c", "b_2"]
+
+
+def test_names_differ_even_where_a_file_is_called_like_a_number():
+    names = OutputNames()
+    assert [names.add(Path(name), Path("/x")) for name in ("a", "b/a", "a_2")] == [
+        "a",
+        "a_2",
+        "a_2_2",
+    ]
+
+
+def test_the_memory_of_a_source_is_known_before_it_is_read(folder):
+    array = np.zeros((4, 5, 3), np.uint8)
+    given = [array, Image.new("L", (3, 2)), folder / "b.jpg", folder / "notes.txt"]
+    assert [source_bytes(source) for source in given] == [60, 18, 144, 0]

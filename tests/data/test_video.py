@@ -128,3 +128,67 @@ def test_a_video_that_was_interrupted_is_complete_and_one_without_frames_is_no_f
     with VideoWriter(tmp_path / "none.mp4", RATE):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["cut.mp4"]
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+def test_a_file_that_was_cut_keeps_its_frames_and_says_how_many_are_missing(share, tmp_path):
+    noise = np.random.default_rng(0)
+    with VideoWriter(tmp_path / "whole.mp4", Fraction(10)) as writer:
+        for _ in range(60):
+            writer.write(noise.integers(0, 255, (62, 84, 3), dtype=np.uint8))
+    data = (tmp_path / "whole.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(data[: int(share * len(data))])
+    seen = []
+    with pytest.raises(ReadError, match=r"cut.mp4: .*after (\d+) of 60 frames") as caught:
+        seen.extend(read_frames(tmp_path / "cut.mp4"))
+    assert f"after {len(seen)} of 60" in str(caught.value) and seen
+
+
+def test_frames_that_an_edit_list_hides_are_not_missing(clip):
+    """ISO/IEC 14496-12, 8.6.6: play from the fourth frame on."""
+    data = clip.read_bytes()
+    start = data.index(b"elst") + 4
+    version, entries = data[start], struct.unpack(">I", data[start + 4 : start + 8])[0]
+    assert (version, entries) == (0, 1)
+    duration, begin = struct.unpack(">Ii", data[start + 8 : start + 16])
+    with av.open(str(clip)) as container:
+        step = next(container.demux(video=0)).duration
+    edit = struct.pack(">Ii", duration * 9 // 12, begin + 3 * step)
+    clip.write_bytes(data[: start + 8] + edit + data[start + 16 :])
+    assert len(list(read_frames(clip))) == 9
+
+
+@pytest.mark.parametrize(
+    ("ratio", "size"),
+    [(Fraction(16, 11), (62, 122)), (Fraction(1, 2), (124, 84)), (Fraction(99), (62, 84))],
+    ids=["wide", "tall", "broken"],
+)
+def test_pixels_that_are_not_square_become_square(ratio, size, tmp_path):
+    with av.open(str(tmp_path / "wide.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=10, width=84, height=62)
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.sample_aspect_ratio = ratio
+        for number in range(3):
+            picture = av.VideoFrame.from_ndarray(frame(number), format="rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    assert video_info(tmp_path / "wide.mp4").size == size
+    assert [picture.shape for picture in read_frames(tmp_path / "wide.mp4")] == [(*size, 3)] * 3
+
+
+@pytest.mark.parametrize("step", [1, 3], ids=["all", "repeated ones left out"])
+def test_an_avi_whose_header_counts_repeated_frames_is_complete_until_it_is_cut(step, tmp_path):
+    path = tmp_path / "clip.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10, width=84, height=62)
+        stream.pix_fmt = "yuv420p"
+        for number in range(20):
+            picture = av.VideoFrame.from_ndarray(frame(number), format="rgb24")
+            picture.pts, picture.time_base = number * step, Fraction(1, 10)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    assert len(list(read_frames(path))) == 20
+    data = path.read_bytes()
+    path.write_bytes(data[: data.index(b"movi") + (data.index(b"idx1") - data.index(b"movi")) // 2])
+    with pytest.raises(ReadError, match=rf"clip.avi: .*ends after \d+ of {1 + 19 * step}"):
+        list(read_frames(path))

@@ -21,7 +21,7 @@ from van_dense.data.video import VideoWriter, read_frames
 from van_dense.dataset_info import DatasetInfo
 from van_dense.result import Result
 from van_dense.structures import Instances, Prediction
-from van_dense.tasks.prediction import FilePrediction, find_sources
+from van_dense.tasks.prediction import FilePrediction, find_sources, read_ids
 
 INFO = DatasetInfo("shapes", ("dark", "bright"), (3, 7))
 
@@ -209,3 +209,56 @@ def test_a_file_that_two_sources_name_is_predicted_once(folder):
 def test_a_source_that_does_not_exist_is_named():
     with pytest.raises(ValueError, match=r"nowhere.jpg: no such file or folder"):
         find_sources(["nowhere.jpg"])
+
+
+def test_a_file_that_two_sources_spell_differently_is_predicted_once(folder, monkeypatch):
+    monkeypatch.chdir(folder / "inner")
+    assert list(find_sources(["a.png", "../inner/a.png", "../a.jpg"]).values()) == ["inner/a", "a"]
+
+
+def test_nothing_is_written_outside_the_output_folder(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder / "inner")
+    save_image(tmp_path / "other/b.jpg", 20)
+    FilePrediction(stream, tmp_path / "out/deep").run(find_sources(["../../other", "."]))
+    assert files_below(tmp_path / "out") == [
+        "deep/pictures/in/inner/a.png",
+        "deep/pictures/other/b.jpg",
+        "deep/predictions.json",
+    ]
+
+
+def test_pictures_are_named_by_their_own_image_whatever_the_model_leaves_out(folder, tmp_path):
+    def skipping(sources: Iterable[Source]) -> Iterator[Result | ReadError]:
+        yield from list(stream(sources))[1:]
+
+    FilePrediction(skipping, tmp_path / "out").run(find_sources([str(folder)]))
+    assert files_below(tmp_path / "out/pictures") == ["inner/a.png"]
+
+
+def test_ids_are_refused_where_two_files_have_the_name_of_one_image(tmp_path):
+    images = [{"id": 7, "file_name": "1.jpg", "width": 9, "height": 9}]
+    kinds = [{"id": 1, "name": "disk"}]
+    names = tmp_path / "names.json"
+    names.write_text(json.dumps({"images": images, "annotations": [], "categories": kinds}))
+    files = [Path("a/1.jpg"), Path("a/2.jpg"), Path("b/1.jpg")]
+    assert read_ids(str(names), files[:2]) == {"1.jpg": 7}
+    assert read_ids(None, files) == {}
+    with pytest.raises(ValueError, match=r"a/1.jpg and b/1.jpg have one name.*the id 7"):
+        read_ids(str(names), files)
+
+
+def test_large_results_wait_one_by_one_to_be_drawn(tmp_path, monkeypatch):
+    """The model is asked for the third image when the first picture is written."""
+    monkeypatch.setattr("van_dense.data.ahead.WAITING_BYTES", 3 * 50 * 40)
+    for number in range(4):
+        save_image(tmp_path / f"in/{number}.png", 20)
+    drawn = []
+
+    def counted(sources: Iterable[Source]) -> Iterator[Result | ReadError]:
+        for number, result in enumerate(stream(sources)):
+            drawn.append(len(files_below(tmp_path / "out")))
+            assert drawn[-1] >= number - 1
+            yield result
+
+    FilePrediction(counted, tmp_path / "out").run(find_sources([str(tmp_path / "in")]))
+    assert len(drawn) == 4

@@ -96,3 +96,13 @@ def test_the_next_images_are_read_while_the_model_works():
         return Model()(samples)
 
     assert len(list(predict_stream([(0, 4), (1, 4)], reading, predict, threads=2))) == 2
+
+
+def test_large_images_wait_for_others_of_their_size_only_while_there_is_room(monkeypatch):
+    """Each is 4 x 4 or 5 x 5 pixels, and 150 bytes are two of them."""
+    monkeypatch.setattr("van_dense.tasks.stream.WAITING_BYTES", 150)
+    model = Model()
+    items = [(number, 4 + number % 2) for number in range(8)]
+    found = list(predict_stream(items, prepare, model, batch_size=4))
+    assert [item for item, _ in found] == items
+    assert max(map(len, model.batches)) == 2

@@ -17,6 +17,7 @@ import van_dense
 from van_dense.api import Loaded
 from van_dense.config import Config, load_config
 from van_dense.data.video import VideoWriter
+from van_dense.structures import Instances, Prediction
 from van_dense.tasks.training import train_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -232,3 +233,35 @@ def test_classes_become_a_table(runs, photos, tmp_path):
     assert scores == sorted(scores, reverse=True) and rows[0]["class_1"]
     assert len(list((out / "pictures").rglob("*.*"))) == 2
     assert not (out / "predictions.json").exists()
+
+
+def test_results_of_one_call_are_saved_beside_each_other(runs, photos, tmp_path):
+    Image.open(photos / "a.png").save(photos / "a.jpg")
+    Image.open(photos / "a.png").save(photos / "inner/a.jpg")
+    run = van_dense.load(runs["detector"])
+    for result in run.predict(photos):
+        result.save(tmp_path / "all")
+    names = sorted(path.name for path in (tmp_path / "all/predictions").rglob("*.json"))
+    assert names == ["a.json", "a.json", "a_2.json", "b.json"]
+    streamed = [result.name for result in run.stream([photos / "a.png", photos / "a.jpg"])]
+    assert streamed == ["a", "a_2"]
+
+
+def test_a_batch_of_tiles_is_one_image(runs, photos, tmp_path, monkeypatch):
+    """The stream holds one large image at a time, and the model sees so many of its windows."""
+    seen = []
+    monkeypatch.setattr(
+        "van_dense.tasks.tiles.predict_tiled",
+        lambda loaded, image, **options: (
+            seen.append(options) or Prediction("x", image.shape[:2], Instances.empty())
+        ),
+    )
+    batches = []
+    original = Loaded._predict
+    monkeypatch.setattr(
+        Loaded, "_predict", lambda *given: batches.append(len(given[-1])) or original(*given)
+    )
+    tile = ["--tile", "32", "48", "--batch", "3", "--output", str(tmp_path / "out")]
+    assert predict.main([runs["detector"], str(photos), *tile]) == 0
+    assert seen == [{"tile": (32, 48), "overlap": 0.2, "batch_size": 3}] * 2
+    assert batches == [1, 1]

@@ -7,12 +7,19 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+WAITING_BYTES = 2**28  # of each queue: ten frames of 4K, or one image of 90 megapixels
+
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 def map_ahead(
-    function: Callable[[T], R], items: Iterable[T], *, threads: int, ahead: int
+    function: Callable[[T], R],
+    items: Iterable[T],
+    *,
+    threads: int,
+    ahead: int,
+    weigh: Callable[[T], int] = lambda _: 0,
 ) -> Iterator[R]:
     """Apply a function in threads; results come in the order of the items.
 
@@ -24,13 +31,17 @@ def map_ahead(
         function: Called once for each item.
         items: May be endless; at most ``ahead`` are taken before the first result is asked for.
         threads: 1 calls the function in order, one item after the other.
-        ahead: Results that may wait, which bounds the memory.
+        ahead: Results that may wait.
+        weigh: Bytes that an item takes until its result is taken. Those that wait take at most
+            ``WAITING_BYTES`` together, but for the one that was taken last, so that memory does not
+            depend on how large images are.
 
     Raises:
         Exception: What the function raises, at the place of its item, and what the iteration over
             the items raises, after the results of those before.
     """
-    pending: deque[Future[R]] = deque()
+    pending: deque[tuple[Future[R], int]] = deque()
+    held = 0
     pool = ThreadPoolExecutor(threads)
     iterator, problem = iter(items), None
     try:
@@ -42,11 +53,20 @@ def map_ahead(
             except Exception as error:
                 problem = error
                 break
-            pending.append(pool.submit(function, item))
+            weight = weigh(item)
+            # What is heavy waits until those before it have left.
+            while pending and held + weight > WAITING_BYTES:
+                future, released = pending.popleft()
+                held -= released
+                yield future.result()
+            pending.append((pool.submit(function, item), weight))
+            held += weight
             if len(pending) > ahead:
-                yield pending.popleft().result()
+                future, released = pending.popleft()
+                held -= released
+                yield future.result()
         while pending:
-            yield pending.popleft().result()
+            yield pending.popleft()[0].result()
         if problem is not None:
             raise problem
     finally:  # also where the consumer stops early: what has begun is finished, the rest dropped

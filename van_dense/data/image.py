@@ -29,6 +29,12 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = (5, 6, 7, 8)
+# Pillow refuses 179 million pixels as a likely bomb, where tiles have just begun to be useful.
+# 2**31 hold whole aerial mosaics and take 6 GiB as RGB, twice while they are converted; beyond that
+# an ordinary machine has no memory left, bomb or not, and scans need a reader of regions.
+_MOST_PIXELS = 2**31
+if Image.MAX_IMAGE_PIXELS is not None:  # None: a user has switched it off
+    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, _MOST_PIXELS)
 _JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8\xff", b"\xff\xda", b"\xff\xd9"
 
 
@@ -146,7 +152,14 @@ def _open(path: str | Path, data: bytes | None) -> tuple[Image.Image, int]:
         raise ReadError(f"{path}: the file is empty (0 bytes)")
     try:
         image = Image.open(path if data is None else io.BytesIO(data))
+        if image.width * image.height > _MOST_PIXELS:
+            raise Image.DecompressionBombError
         return image, _orientation(image)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ReadError(
+            f"{path}: more than {_MOST_PIXELS / 1e9:.1f} gigapixels, which no ordinary memory "
+            "holds; cut the file into parts, such as with libvips (vips dzsave)"
+        ) from None
     except FileNotFoundError:
         raise ReadError(f"{path}: no such file") from None
     except UnidentifiedImageError:

@@ -14,37 +14,49 @@ import numpy as np
 from PIL import Image
 
 from van_dense.data.dataset import ReadError
-from van_dense.data.image import SUFFIXES, from_pillow, read_image
+from van_dense.data.image import SUFFIXES, from_pillow, image_size, read_image
 
 Source = Path | np.ndarray | Image.Image
 Given = str | Path | np.ndarray | Image.Image
 _PATTERN = "*?["
 
 
-def list_sources(given: Given | Iterable[Given]) -> Iterator[Source]:
+def named_sources(given: Given | Iterable[Given]) -> Iterator[tuple[str, Source]]:
     """Take folders and patterns apart, one after the other; what is no path stays as it is.
+
+    Yields:
+        What to call the results of a source (see ``OutputNames``), and the source. Files of a
+        folder or a pattern keep their subfolders; ``image 3`` stands for what has no path.
 
     Raises:
         ValueError: When a folder or a pattern holds no image.
         TypeError: For something that is no source.
     """
+    names, index = OutputNames(), 0
     for one in [given] if isinstance(given, Given) else given:
+        found: Sequence[Source]
+        root: Path | None
         if isinstance(one, str | Path):
-            yield from find_files(one)
+            found, root = find_files(one), root_of(one)
         elif isinstance(one, np.ndarray | Image.Image):
-            yield one
+            found, root = [one], None
         else:
             raise TypeError(
                 f"{type(one).__name__} is no image; give a path, folder, pattern, RGB array or "
                 "Pillow image"
             )
+        for source in found:
+            path = Path(source_name(source, index))
+            yield names.add(path, root or _absolute(path).parent), source
+            index += 1
 
 
 def find_files(given: str | Path, suffixes: Collection[str] = SUFFIXES) -> list[Path]:
     """Files of a folder in all depths or of a pattern, in order; any other path is one file.
 
     Args:
-        given: Folder, pattern such as ``photos/**/*.jpg``, or file, which need not exist.
+        given: Folder, pattern such as ``photos/**/*.jpg``, or file, which need not exist. Folders
+            that are named like a file are no files.
         suffixes: Of the files to take from folders and patterns, in lower case.
 
     Raises:
@@ -52,12 +64,12 @@ def find_files(given: str | Path, suffixes: Collection[str] = SUFFIXES) -> list[
     """
     path = Path(given)
     if path.is_dir():
-        found = [inside for inside in path.rglob("*") if inside.suffix.lower() in suffixes]
+        matches: Iterable[Path] = path.rglob("*")
     elif is_pattern(path):
         matches = map(Path, glob.glob(str(path), recursive=True))
-        found = [file for file in matches if file.suffix.lower() in suffixes]
     else:
         return [path]
+    found = [file for file in matches if file.suffix.lower() in suffixes and file.is_file()]
     if not found:
         what = "folder" if path.is_dir() else "pattern"
         raise ValueError(f"{given}: nothing to read in this {what} ({', '.join(sorted(suffixes))})")
@@ -73,36 +85,54 @@ def root_of(given: str | Path) -> Path:
     """Absolute folder that the files of a folder, pattern or file lie in, in some depth."""
     path = Path(given)
     if path.is_dir():
-        return path.absolute()
+        return _absolute(path)
     if is_pattern(path):
         while any(letter in str(path) for letter in _PATTERN):
             path = path.parent
-        return path.absolute()
-    return path.parent.absolute()
+        return _absolute(path)
+    return _absolute(path).parent
+
+
+def _absolute(path: Path) -> Path:
+    """Without ``..``, which would lead names out of the folder that is written to."""
+    return Path(os.path.abspath(path))
+
+
+class OutputNames:
+    """Names of what is written for files: without suffix, each given once whatever its case.
+
+    ``a.jpg`` and then ``a.png`` of one folder become ``a`` and ``a_2``. The order of the files
+    decides, so the same files get the same names again.
+    """
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def add(self, path: Path, root: Path) -> str:
+        """Name of a file relative to an absolute folder; just its own where it lies elsewhere."""
+        path = _absolute(path)
+        inside = path.relative_to(root) if path.is_relative_to(root) else Path(path.name)
+        plain = inside.with_suffix("").as_posix()
+        name, count = plain, 1
+        while name.lower() in self._taken:
+            count += 1
+            name = f"{plain}_{count}"
+        self._taken.add(name.lower())
+        return name
 
 
 def output_names(files: Sequence[Path], roots: Sequence[Path]) -> list[str]:
-    """Names without suffix that keep subfolders, each used once whatever its case.
+    """Names of ``OutputNames`` that keep subfolders.
 
-    They are relative to what all roots have in common, so files of two folders stay apart;
-    ``a.jpg`` and ``a.png`` of one folder become ``a`` and ``a_2``.
+    They are relative to what all roots have in common, so files of two folders stay apart.
 
     Args:
         files: To be read.
         roots: Absolute folder that each was found in; see ``root_of``.
     """
-    common = Path(os.path.commonpath(roots)) if roots else Path()
-    names: list[str] = []
-    taken: set[str] = set()
-    for path in files:
-        plain = path.absolute().relative_to(common).with_suffix("").as_posix()
-        name, count = plain, 1
-        while name.lower() in taken:
-            count += 1
-            name = f"{plain}_{count}"
-        taken.add(name.lower())
-        names.append(name)
-    return names
+    common = Path(os.path.commonpath([_absolute(root) for root in roots])) if roots else Path()
+    names = OutputNames()
+    return [names.add(path, common) for path in files]
 
 
 def source_name(source: Source, index: int) -> str:
@@ -110,6 +140,19 @@ def source_name(source: Source, index: int) -> str:
     if isinstance(source, Path):
         return str(source)
     return str(getattr(source, "filename", "") or f"image {index}")
+
+
+def source_bytes(source: Source) -> int:
+    """Memory that a source takes as RGB; 0 for a file that will not be readable."""
+    if isinstance(source, np.ndarray):
+        return source.nbytes
+    if isinstance(source, Image.Image):
+        return 3 * source.width * source.height
+    try:
+        height, width = image_size(source)
+    except ReadError:
+        return 0
+    return 3 * height * width
 
 
 def read_source(source: Source, name: str) -> np.ndarray:

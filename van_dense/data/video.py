@@ -20,6 +20,7 @@ from van_dense.structures import Size
 VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"}
 _USUAL_RATE = Fraction(25)  # frames per second of files that do not say
 _HIGHEST_RATE = 240  # a file that claims more has a broken header
+_MOST_STRETCHED = 4  # MPEG-2's widest pixels are 2.9 high, H.264's table E-1 ends at 2
 _TICKS = 90000  # per second, in which MPEG counts time
 # 18 is said to look lossless, 23 is the default (https://trac.ffmpeg.org/wiki/Encode/H.264); thin
 # lines and letters need more than photos do.
@@ -32,7 +33,7 @@ class VideoInfo:
     """What a video says about itself.
 
     Attributes:
-        size: (height, width) of the upright frames.
+        size: (height, width) of the upright frames, in square pixels.
         rate: Frames per second; the average one where they are not evenly spaced.
         num_frames: As the header says; 0 where it does not, and sometimes a little wrong.
         rotation: Degrees that the stored frames are turned counterclockwise for display.
@@ -62,22 +63,27 @@ def video_info(path: str | Path) -> VideoInfo:
         if not seconds and video.container.duration:
             seconds = video.container.duration / av.time_base
         rotation = round(frame.rotation)
-        size = (frame.height, frame.width) if rotation % 180 == 0 else (frame.width, frame.height)
+        size = video.shown_size(frame)
+        size = size if rotation % 180 == 0 else size[::-1]
         return VideoInfo(size, rate, stream.frames or round(seconds * rate), rotation)
 
 
 def read_frames(path: str | Path) -> Iterator[np.ndarray]:
     """Frames as uint8 (H, W, 3) RGB, upright and all of the first one's size.
 
+    Pixels become square, as players show them: other networks have never seen, and what is drawn
+    would be stretched with the picture.
+
     Raises:
-        ReadError: As ``video_info``; a file that breaks in the middle raises there, with the
-            number of frames that were read.
+        ReadError: As ``video_info``; a file that breaks in the middle, or ends there, raises after
+            the frames that could be read, with their number.
     """
     count = 0
     with _Video(path) as video:
-        width, height = None, None
+        size: Size | None = None
         for frame in video.decode():
-            width, height = width or frame.width, height or frame.height
+            size = size or video.shown_size(frame)
+            height, width = size
             pixels = frame.to_ndarray(format="rgb24", width=width, height=height)
             turns = round(frame.rotation / 90)
             yield np.ascontiguousarray(np.rot90(pixels, turns)) if turns % 4 else pixels
@@ -106,9 +112,23 @@ class _Video:
         self.stream = self.container.streams.video[0]
         self.stream.thread_type = "AUTO"
 
+    def shown_size(self, frame: av.VideoFrame) -> Size:
+        """(height, width) of a frame in square pixels: one side grows, so none are lost."""
+        ratio = self.stream.sample_aspect_ratio or Fraction(1)
+        if not 1 / _MOST_STRETCHED <= ratio <= _MOST_STRETCHED:  # a broken header
+            ratio = Fraction(1)
+        if ratio >= 1:
+            return frame.height, round(frame.width * ratio)
+        return round(frame.height / ratio), frame.width
+
     def decode(self) -> Iterator[av.VideoFrame]:
-        """Frames in order of display."""
-        number = 0
+        """Frames in order of display.
+
+        Raises:
+            ReadError: After the last one that could be decoded. Threads of FFmpeg swallow what
+                was wrong with a truncated file, so frames are counted as well.
+        """
+        number, frame = 0, None
         try:
             for frame in self.container.decode(self.stream):
                 yield frame
@@ -116,6 +136,25 @@ class _Video:
         except av.error.FFmpegError as error:
             where = f"after {number} frames" if number else "at its first frame"
             raise ReadError(f"{self._path}: broken video {where}: {_reason(error)}") from error
+        if frame is not None and number < (expected := self._num_expected(number, frame)):
+            raise ReadError(
+                f"{self._path}: broken video: it ends after {number} of {expected} frames"
+            )
+
+    def _num_expected(self, number: int, last: av.VideoFrame) -> int:
+        """Frames that the container promises; ``number``, which were read, if it reached its end.
+
+        The index of an MP4 knows those that its edit list hides, which its header counts. Other
+        headers count those as well that were left out for repeating the one before, so there the
+        time of the last frame tells how far the file goes.
+        """
+        index = getattr(self.stream, "index_entries", None)  # older PyAV shows none
+        if index is not None and "mp4" in self.container.format.name:
+            return sum(not entry.is_discard for entry in index)
+        if last.time is not None and self.stream.average_rate:
+            reached = max(number, round(last.time * self.stream.average_rate) + 1)
+            return number if reached >= self.stream.frames else self.stream.frames
+        return self.stream.frames
 
     def __enter__(self) -> _Video:
         return self
@@ -127,8 +166,9 @@ class _Video:
 class VideoWriter:
     """Writes frames as H.264 MP4 that players and browsers show while it loads.
 
-    The file appears under its name when it is complete, and without a frame there is none. Sides
-    become even by repeating the last row or column, as 4:2:0 colour needs.
+    The file appears under its name when the context ends. After an exception it does as well, with
+    the frames written until then, so that an interrupted prediction can be watched; without a frame
+    there is none. Sides become even by repeating the last row or column, as 4:2:0 colour needs.
 
     Args:
         path: Ends in .mp4; its folder is made if missing.

@@ -22,7 +22,8 @@ import numpy as np
 from van_dense.data.coco_json import CocoDict
 from van_dense.dataset_info import DatasetInfo
 from van_dense.evaluation.ground_truth import Kind, annotation_rle
-from van_dense.evaluation.results import FIELD_OF_KIND, Result, save_results, to_results
+from van_dense.evaluation.result_files import save_results
+from van_dense.evaluation.results import FIELD_OF_KIND, CocoResult, to_results
 from van_dense.structures import Prediction
 
 logger = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ class CocoEvaluator:
         self.info = info
         self.types = tuple(types)
         self.backend: Backend = backend
-        self.results: list[Result] = []
+        self.results: list[CocoResult] = []
         self._sizes = {
             image["id"]: (image["height"], image["width"]) for image in ground_truth["images"]
         }
@@ -175,7 +176,7 @@ def _named_ids(info: DatasetInfo) -> list[tuple[str, int]]:
 
 def evaluate_results(
     ground_truth: CocoDict,
-    results: Sequence[Result],
+    results: Sequence[CocoResult],
     kind: Kind,
     *,
     backend: Backend = "faster",
@@ -294,7 +295,7 @@ def _annotation(
     return annotation
 
 
-def _detection(record: Result, number: int, image_number: int, kind: Kind) -> dict[str, Any]:
+def _detection(record: CocoResult, number: int, image_number: int, kind: Kind) -> dict[str, Any]:
     """Copy a result under its new ids, with the area that decides its size class."""
     field = FIELD_OF_KIND[kind]
     detection: dict[str, Any] = {

@@ -20,7 +20,7 @@ from van_dense.data.dataset import DenseDataset, ReadError, Transform
 from van_dense.evaluation.coco import CocoEvaluator, evaluate_results
 from van_dense.evaluation.diagnosis import annotated_objects, arrived_objects, explain
 from van_dense.evaluation.ground_truth import annotation_rle, restrict, rle_to_json
-from van_dense.evaluation.results import Kind, Result
+from van_dense.evaluation.results import CocoResult, Kind
 from van_dense.structures import Batch, Prediction, Sample
 
 logger = logging.getLogger(__name__)
@@ -211,16 +211,16 @@ def _ceiling(evaluator: CocoEvaluator) -> dict[str, float]:
     return ceiling
 
 
-def as_results(ground_truth: CocoDict, kind: Kind) -> list[Result]:
+def as_results(ground_truth: CocoDict, kind: Kind) -> list[CocoResult]:
     """The annotations as perfect results: no crowds, and no pose without a labelled joint."""
     sizes = {image["id"]: (image["height"], image["width"]) for image in ground_truth["images"]}
-    results: list[Result] = []
+    results: list[CocoResult] = []
     for annotation in ground_truth["annotations"]:
         if annotation.get("iscrowd", 0):
             continue
         if kind == "keypoints" and not any((annotation.get("keypoints") or [])[2::3]):
             continue
-        result: Result = {
+        result: CocoResult = {
             "image_id": annotation["image_id"],
             "category_id": annotation["category_id"],
             "score": 1.0,

@@ -21,7 +21,7 @@ import numpy as np
 
 from van_dense.data.coco_json import CocoDict
 from van_dense.dataset_info import DatasetInfo
-from van_dense.evaluation.results import Result
+from van_dense.evaluation.results import CocoResult
 from van_dense.oks import oks
 
 BOX_SHARE, HEAD_SHARE = 0.2, 0.5
@@ -45,7 +45,9 @@ class PckScores:
     per_joint: dict[str, dict[str, float]]
 
 
-def evaluate_pck(ground_truth: CocoDict, results: Sequence[Result], info: DatasetInfo) -> PckScores:
+def evaluate_pck(
+    ground_truth: CocoDict, results: Sequence[CocoResult], info: DatasetInfo
+) -> PckScores:
     """Find the prediction of each person and measure the distances of its joints.
 
     Predictions come by falling score, and each goes to the person of its image and class that it
@@ -117,7 +119,7 @@ def _labelled(annotations: Iterable[Mapping[str, Any]]) -> dict[tuple, list[Mapp
 
 def _distances(
     persons: Mapping[tuple, Sequence[Mapping[str, Any]]],
-    results: Sequence[Result],
+    results: Sequence[CocoResult],
     *,
     sigmas: Sequence[float],
 ) -> np.ndarray:

@@ -31,7 +31,7 @@ FIELD_OF_KIND: dict[Kind, str] = {
 }
 
 
-class Result(TypedDict, total=False):
+class CocoResult(TypedDict, total=False):
     """One record of a results file; which of the last three it holds depends on the task.
 
     Attributes:
@@ -51,7 +51,7 @@ class Result(TypedDict, total=False):
     keypoints: list[float]
 
 
-def to_results(prediction: Prediction, info: DatasetInfo) -> list[Result]:
+def to_results(prediction: Prediction, info: DatasetInfo) -> list[CocoResult]:
     """Turn the prediction of one image into COCO records.
 
     Boxes and keypoints keep 4 decimals and scores 9, about the resolution of float32, so that a
@@ -69,7 +69,7 @@ def to_results(prediction: Prediction, info: DatasetInfo) -> list[Result]:
     if len(instances) == 0:
         return []
     scores, boxes = _checked_numbers(instances, info, where)
-    records: list[Result] = [
+    records: list[CocoResult] = [
         {"image_id": prediction.image_id, "category_id": category_id, "score": score, "bbox": box}
         for category_id, score, box in zip(
             [info.category_ids[label] for label in instances.labels.tolist()],
@@ -94,7 +94,7 @@ def to_results(prediction: Prediction, info: DatasetInfo) -> list[Result]:
     return records
 
 
-def as_poses(records: Sequence[Result]) -> list[Result]:
+def as_poses(records: Sequence[CocoResult]) -> list[CocoResult]:
     """Drop the boxes beside keypoints, as in the official format of keypoint results.
 
     pycocotools takes the area of a record's box where there is one, else that of the box around
@@ -130,13 +130,7 @@ def _checked_numbers(
     return scores, xywh
 
 
-def save_results(path: str | Path, results: Sequence[Result]) -> None:
-    """Write records of ``to_results`` as COCO results JSON, which any COCO tool can read."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(json.dumps(results))
-
-
-def load_results(path: str | Path, ground_truth: CocoDict, kind: Kind) -> list[Result]:
+def load_results(path: str | Path, ground_truth: CocoDict, kind: Kind) -> list[CocoResult]:
     """Read COCO results JSON and check every record against its annotation file.
 
     Raises:

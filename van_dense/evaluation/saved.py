@@ -20,7 +20,7 @@ from van_dense.evaluation.ground_truth import Kind
 from van_dense.evaluation.map_files import evaluate_label_maps, evaluate_saliency_maps, find_files
 from van_dense.evaluation.pck import evaluate_pck
 from van_dense.evaluation.pose import check_joints
-from van_dense.evaluation.results import Result, load_results
+from van_dense.evaluation.results import CocoResult, load_results
 from van_dense.evaluation.table import PerClass
 
 BoxKind = Literal["bbox", "segm"]
@@ -162,7 +162,7 @@ def _flat(kind: str, metrics: Mapping[str, float]) -> dict[str, float]:
     return {f"{kind}/{name}": value for name, value in metrics.items()}
 
 
-def _count(results: Sequence[Result], ground_truth: CocoDict) -> str:
+def _count(results: Sequence[CocoResult], ground_truth: CocoDict) -> str:
     num_images = len({record["image_id"] for record in results})
     return (
         f"{len(results)} results in {num_images} of {len(ground_truth['images'])} images; "

@@ -8,6 +8,7 @@ annotated video and its own results, whose image ids are the numbers of the fram
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,19 +18,20 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from van_dense.api import Loaded, Precision, proposals_from
-from van_dense.data.ahead import map_ahead
+from van_dense.data.ahead import WAITING_BYTES, map_ahead
 from van_dense.data.coco_json import read_coco_json
 from van_dense.data.dataset import ReadError
 from van_dense.data.image import SUFFIXES
 from van_dense.data.loader import resolve_workers
 from van_dense.data.sources import Source, find_files, output_names, root_of
 from van_dense.data.video import VIDEO_SUFFIXES, VideoWriter, read_frames, video_info
+from van_dense.evaluation.result_files import Outcome, ResultFiles
 from van_dense.result import Result
 from van_dense.structures import Instances
-from van_dense.tasks.result_files import Outcome, ResultFiles
 
-_WAITING = 32  # results that may wait to be drawn: a model gives those of a whole batch at once
-_WAITING_BYTES = 2**28  # of the frames in each queue of a video: ten of 4K
+# Results that may wait to be drawn, if they are small (see ``map_ahead``): a model gives those of a
+# whole batch at once.
+_WAITING = 32
 
 T = TypeVar("T")
 Stream = Callable[[Iterable[Source]], Iterator[Result | ReadError]]
@@ -49,10 +51,13 @@ def find_sources(sources: Sequence[str]) -> dict[Path, str]:
     Raises:
         ValueError: When a source does not exist, or holds neither image nor video.
     """
-    roots: dict[Path, Path] = {}  # a file that two sources name is predicted once
+    roots: dict[Path, Path] = {}
+    seen: set[str] = set()  # a file that two sources name is predicted once, however they spell it
     for source in sources:
-        found = find_files(source, SUFFIXES | VIDEO_SUFFIXES)
-        roots |= dict.fromkeys(found, root_of(source))
+        for path in find_files(source, SUFFIXES | VIDEO_SUFFIXES):
+            if (place := os.path.abspath(path)) not in seen:
+                seen.add(place)
+                roots[path] = root_of(source)
     for path in roots:
         if not path.exists():
             raise ValueError(f"{path}: no such file or folder")
@@ -63,11 +68,15 @@ def find_sources(sources: Sequence[str]) -> dict[Path, str]:
     return names
 
 
-def read_ids(annotations: str | None) -> dict[str, int | str]:
+def read_ids(annotations: str | None, files: Iterable[Path]) -> dict[str, int | str]:
     """Image ids by file name, as a COCO annotation file has them; none without one.
 
+    Args:
+        annotations: COCO file.
+        files: Images that the ids are for.
+
     Raises:
-        ValueError: For another file, or when a name appears twice.
+        ValueError: For another file, or when two of its images, or two files, have one name.
     """
     ids: dict[str, int | str] = {}
     for record in read_coco_json(annotations)["images"] if annotations else ():
@@ -78,6 +87,14 @@ def read_ids(annotations: str | None) -> dict[str, int | str]:
                 "--annotations out"
             )
         ids[name] = record["id"]
+    named: dict[str, Path] = {}
+    for path in files:
+        first = named.setdefault(path.name, path)
+        if first is not path and path.name in ids:
+            raise ValueError(
+                f"{first} and {path} have one name, by which {annotations} gives both the id "
+                f"{ids[path.name]!r}; predict them one by one, or leave --annotations out"
+            )
     return ids
 
 
@@ -169,10 +186,14 @@ class FilePrediction:
                 self.unreadable.append(str(error))
 
     def _predict_images(self, files: Mapping[Path, str]) -> None:
-        named = zip(files.values(), self._running(files), strict=False)  # it may stop early
-        threads = max(1, resolve_workers("auto"))
-        outcomes = map_ahead(self._write_image, named, threads=threads, ahead=_WAITING)
-        with ResultFiles(self.folder) as kept:
+        outcomes = map_ahead(
+            partial(self._write_image, files),
+            self._running(files),
+            threads=max(1, resolve_workers("auto")),
+            ahead=_WAITING,
+            weigh=lambda result: 0 if isinstance(result, ReadError) else result.count_bytes(),
+        )
+        with ResultFiles(self.folder / "predictions") as kept:
             for outcome in self.track(outcomes, total=len(files), what="images"):
                 if isinstance(outcome, ReadError):
                     self.unreadable.append(str(outcome))
@@ -184,18 +205,20 @@ class FilePrediction:
         """Results until someone wants to stop."""
         return itertools.takewhile(lambda _: not self.should_stop(), self.stream(sources))
 
-    def _write_image(self, named: tuple[str, Result | ReadError]) -> Outcome | ReadError:
-        name, result = named
+    def _write_image(
+        self, files: Mapping[Path, str], result: Result | ReadError
+    ) -> Outcome | ReadError:
         if isinstance(result, ReadError):
             return result
         assert isinstance(result.source, Path)
+        name = files[result.source]
         result = replace(result, image_id=self.ids.get(result.source.name, result.image_id))
         try:  # the file is read again
             result.save_picture(self.folder / "pictures" / name, min_score=self.min_score)
         except ReadError as error:
             return error
         result.save_map(self.folder / "masks" / name)
-        return Outcome.of(result)
+        return result.outcome()
 
     def _keep(self, outcome: Outcome, kept: ResultFiles) -> None:
         kept.add(outcome)
@@ -206,7 +229,7 @@ class FilePrediction:
         """Each stage has threads of its own: decoding, (the model,) drawing, encoding."""
         about = video_info(path)
         threads = max(1, resolve_workers("auto"))
-        waiting = max(1, min(_WAITING, _WAITING_BYTES // (3 * about.size[0] * about.size[1])))
+        waiting = max(1, min(_WAITING, WAITING_BYTES // (3 * about.size[0] * about.size[1])))
         decoded = self._whole_frames(path)
         # One thread that takes the next frame, again and again, until None stands for the end.
         ahead = map_ahead(
@@ -218,7 +241,7 @@ class FilePrediction:
         drawn = map_ahead(draw, numbered, threads=threads, ahead=waiting)
         with (
             VideoWriter(folder / f"{path.stem}.mp4", about.rate) as writer,
-            ResultFiles(folder) as kept,
+            ResultFiles(folder / "predictions") as kept,
         ):
             encoded = map_ahead(partial(_encode, writer), drawn, threads=1, ahead=1)
             for outcome in self.track(encoded, total=about.num_frames or None, what=path.name):
@@ -240,7 +263,7 @@ class FilePrediction:
         assert isinstance(result, Result)  # a frame is an array, which is always readable
         result = replace(result, image_id=number)
         result.save_map(folder / "masks" / f"{number:06d}")
-        return result.plot_frame(self.min_score), Outcome.of(result)
+        return result.plot_frame(self.min_score), result.outcome()
 
 
 def _encode(writer: VideoWriter, drawn: tuple[np.ndarray, Outcome]) -> Outcome:

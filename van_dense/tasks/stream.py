@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from van_dense.data.ahead import map_ahead
+from van_dense.data.ahead import WAITING_BYTES, map_ahead
 from van_dense.data.dataset import ReadError
 from van_dense.structures import Prediction, Sample, Size
 
@@ -35,6 +35,7 @@ def predict_stream(
     *,
     batch_size: int = 1,
     threads: int = 1,
+    weigh: Callable[[T], int] = lambda _: 0,
 ) -> Iterator[tuple[T, Prediction | ReadError]]:
     """Predict items in batches of one size; results come in the order of the items.
 
@@ -42,8 +43,10 @@ def predict_stream(
         items: Taken one by one, a bounded number ahead.
         prepare: Reads and transforms an item, in a thread; may raise ReadError.
         predict: Takes samples of one size, at most ``batch_size``, in the thread that iterates.
-        batch_size: Images of a batch. At most four batches wait for others of their size.
+        batch_size: Images of a batch. At most four batches wait for others of their size, and no
+            more bytes than ``ahead.WAITING_BYTES``.
         threads: That prepare.
+        weigh: Bytes that an item takes while it is prepared; see ``map_ahead``.
 
     Yields:
         Each item with its prediction, or with the reason why it has none.
@@ -64,20 +67,30 @@ def predict_stream(
         for slot, prediction in zip(slots, predict(samples), strict=True):
             slot.sample, slot.result = None, prediction
 
-    for slot in map_ahead(attempt, items, threads=threads, ahead=2 * batch_size + threads):
+    def run_first() -> None:
+        sample = waiting[0].sample
+        assert sample is not None  # finished ones have left
+        run(sample.size)
+
+    ahead = 2 * batch_size + threads
+    for slot in map_ahead(attempt, items, threads=threads, ahead=ahead, weigh=weigh):
         waiting.append(slot)
         if slot.sample is not None:
             size = slot.sample.size
             groups.setdefault(size, []).append(slot)
             if len(groups[size]) == batch_size:
                 run(size)
-        if len(waiting) > _WINDOW * batch_size and waiting[0].sample is not None:
-            run(waiting[0].sample.size)
         yield from _finished(waiting)
+        while len(waiting) > _WINDOW * batch_size or _bytes_of(waiting) > WAITING_BYTES:
+            run_first()
+            yield from _finished(waiting)
     while waiting:
-        if waiting[0].sample is not None:
-            run(waiting[0].sample.size)
+        run_first()
         yield from _finished(waiting)
+
+
+def _bytes_of(waiting: Iterable[_Slot[T]]) -> int:
+    return sum(slot.sample.image.nbytes for slot in waiting if slot.sample is not None)
 
 
 def _finished(waiting: deque[_Slot[T]]) -> Iterator[tuple[T, Prediction | ReadError]]:
