@@ -189,3 +189,7 @@ def test_a_run_of_a_missing_engine_is_loaded_on_the_other_one(
     assert van_dense.load(tmp_path / "a.pt").config.model.engine == "torchvision"
     with pytest.raises(ValueError, match="Detectron2 is not installed"):
         van_dense.load(tmp_path / "a.pt", overrides=["model.engine=detectron2"])
+
+
+def test_a_loaded_run_describes_itself_in_one_line(loaded):
+    assert repr(loaded) == "Loaded(detection on van_b0, 80 classes of 'coco', step 0, cpu)"

@@ -61,7 +61,7 @@ def build_model(config: Config, info: DatasetInfo | None = None) -> DenseModel:
     return task.build_model(config, info or task.dataset_info(config))
 
 
-@dataclass
+@dataclass(repr=False)
 class Loaded:
     """A trained model with everything needed to use it."""
 
@@ -70,6 +70,14 @@ class Loaded:
     info: DatasetInfo
     step: int
     device: torch.device
+
+    def __repr__(self) -> str:
+        """One line; that of the model alone has hundreds."""
+        config = self.config
+        return (
+            f"Loaded({config.task} on {config.model.backbone.name}, {self.info.num_classes} classes "
+            f"of {self.info.name!r}, step {self.step}, {self.device})"
+        )
 
     def predict(
         self,
