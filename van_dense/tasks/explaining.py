@@ -28,7 +28,7 @@ from van_dense.visualize.palette import PAPER
 from van_dense.visualize.strokes import line_thickness
 
 if TYPE_CHECKING:
-    from van_dense.api import Loaded
+    from van_dense.loaded import Loaded
 
 
 _ACROSS = 4  # explanations of one network in a row

@@ -17,7 +17,6 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from van_dense.api import Loaded, Precision, proposals_from
 from van_dense.data.ahead import WAITING_BYTES, map_ahead
 from van_dense.data.coco_json import read_coco_json
 from van_dense.data.dataset import ReadError
@@ -26,6 +25,7 @@ from van_dense.data.loader import resolve_workers
 from van_dense.data.sources import Source, find_files, output_names, root_of
 from van_dense.data.video import VIDEO_SUFFIXES, VideoWriter, read_frames, video_info
 from van_dense.evaluation.result_files import Outcome, ResultFiles
+from van_dense.loaded import Loaded, Precision, proposals_from
 from van_dense.result import Result
 from van_dense.structures import Instances
 

@@ -26,7 +26,7 @@ from van_dense.structures import IGNORE_LABEL, Batch, Instances, Prediction, dec
 from van_dense.visualize.classes import readable_name
 
 if TYPE_CHECKING:
-    from van_dense.api import Loaded
+    from van_dense.loaded import Loaded
     from van_dense.tasks.views import Seen
 
 _POINT = re.compile(r"(\d+),(\d+)")

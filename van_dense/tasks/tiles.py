@@ -30,7 +30,7 @@ from van_dense.tasks.semantic import inference_of
 from van_dense.tasks.stream import predict_stream
 
 if TYPE_CHECKING:
-    from van_dense.api import Loaded
+    from van_dense.loaded import Loaded
 
 log = logging.getLogger(__name__)
 

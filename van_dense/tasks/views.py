@@ -34,7 +34,7 @@ from van_dense.visualize.legend import stack
 from van_dense.visualize.receptive_field import Field, field_figure, receptive_field
 
 if TYPE_CHECKING:
-    from van_dense.api import Loaded
+    from van_dense.loaded import Loaded
 
     Networks = Loaded | Mapping[str, Loaded]
 
