@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from van_dense.data.dataset import ReadError
 from van_dense.data.transforms import flip_horizontally
@@ -31,20 +31,6 @@ def boxed(image_id=7) -> Sample:
 def flip(item: Sample, rng: np.random.Generator) -> Sample:
     """Mirror samples whose first draw is below one half."""
     return flip_horizontally(item) if rng.random() < 0.5 else item
-
-
-@pytest.fixture
-def texts(monkeypatch) -> list[str]:
-    """Everything that is written."""
-    said: list[str] = []
-    write = ImageDraw.ImageDraw.text
-
-    def text(pen, place, words, *args, **options):
-        said.append(words.strip())
-        write(pen, place, words, *args, **options)
-
-    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
-    return said
 
 
 def test_file_id_seeds_and_sizes_are_written_above_the_pictures(texts):

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from PIL import ImageDraw
 
 from van_dense.dataset_info import DatasetInfo
 from van_dense.structures import Prediction
@@ -15,20 +14,6 @@ NAMES = ("ant", "bee", "cat", "dog", "elk", "fox", "gnu")
 INFO = DatasetInfo("animals", NAMES, tuple(range(1, 8)))
 SCORES = np.array([0.02, 0.5, 0.1, 0.2, 0.05, 0.1, 0.03], dtype=np.float32)
 ORDER = ["bee", "dog", "cat", "fox", "elk"]  # of equal scores the first class comes first
-
-
-@pytest.fixture
-def texts(monkeypatch) -> list[str]:
-    """Everything that is written."""
-    said: list[str] = []
-    write = ImageDraw.ImageDraw.text
-
-    def text(pen, place, words, *args, **options):
-        said.append(words.strip())
-        write(pen, place, words, *args, **options)
-
-    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
-    return said
 
 
 def bars(truth=None, scores=SCORES, info=INFO, width=400):

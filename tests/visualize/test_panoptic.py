@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import ImageDraw
 
 from van_dense.dataset_info import DatasetInfo
 from van_dense.structures import Prediction, Segment
@@ -35,20 +34,6 @@ def scene(scores=(1.0, 1.0, 1.0, 1.0), size=(640, 640)) -> Prediction:
 
 def photo(height=640, width=640) -> np.ndarray:
     return np.full((height, width, 3), GREY, dtype=np.uint8)
-
-
-@pytest.fixture
-def texts(monkeypatch) -> list[str]:
-    """Everything that is written."""
-    said: list[str] = []
-    write = ImageDraw.ImageDraw.text
-
-    def text(pen, place, words, *args, **options):
-        said.append(words.strip())
-        write(pen, place, words, *args, **options)
-
-    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
-    return said
 
 
 def test_stuff_has_the_color_of_its_class():
