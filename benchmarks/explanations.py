@@ -11,7 +11,7 @@ the same boxes. Prints a table over methods and layers.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -30,7 +30,10 @@ from van_dense.visualize.layers import stage_layers
 IMAGES, SCORE, IOU = 40, 0.5, 0.5
 
 
-def right_boxes(loaded: Loaded, images: int) -> Iterator[tuple[Batch, torch.Tensor, torch.Tensor]]:
+Asked = tuple[Batch, torch.Tensor, torch.Tensor]
+
+
+def right_boxes(loaded: Loaded, images: int = IMAGES) -> Iterator[Asked]:
     """Each image with the boxes (N, 4) and labels (N,) of its right detections, what is seen."""
     dataset = TASKS[loaded.config.task].build_dataset(loaded.config, "val")
     for index in range(min(images, len(dataset))):
@@ -54,11 +57,11 @@ def _matched(found: Instances, truth: torch.Tensor, labels: torch.Tensor) -> Ins
 
 
 def energies(
-    model: torch.nn.Module, loaded: Loaded, *, layer: str, method: str
+    model: torch.nn.Module, asked: Iterable[Asked], *, layer: str, method: str
 ) -> tuple[float, float, int]:
     """Mean share of the energy and of the area inside, and the number of boxes."""
     shares = []
-    for batch, boxes, labels in right_boxes(loaded, IMAGES):
+    for batch, boxes, labels in asked:
         images = model.preprocess(batch)
         for box, label in zip(boxes, labels, strict=True):
             heat = activation_map(
@@ -79,13 +82,13 @@ def main() -> None:
     torch.manual_seed(0)
     loaded = load(sys.argv[1], overrides=sys.argv[2:], device="cpu", engine="torchvision")
     random = build_model(loaded.config, loaded.info).eval()
-    stages = stage_layers(loaded.model.backbone)
+    asked, stages = list(right_boxes(loaded)), stage_layers(loaded.model.backbone)
     print("| layer | method | trained | random weights | by chance |\n|---|---|---|---|---|")
     layers = [default_layer(loaded), stages[-1], "fpn.pyramid.layer_blocks.0"]  # the last is P2
     for layer in layers:
         for method in METHODS:
-            own, chance, count = energies(loaded.model, loaded, layer=layer, method=method)
-            other, _, _ = energies(random, loaded, layer=layer, method=method)
+            own, chance, count = energies(loaded.model, asked, layer=layer, method=method)
+            other, _, _ = energies(random, asked, layer=layer, method=method)
             print(f"| {layer} | {method} | {own:.3f} | {other:.3f} | {chance:.3f} |", flush=True)
     print(f"\n{count} boxes of at most {IMAGES} images")
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from van_dense.config import ConfigError, load_config
-from van_dense.config.load import load_raw
 from van_dense.data.transforms import DetectionTrain
 from van_dense.tasks import TASKS
 
@@ -60,26 +59,6 @@ def test_the_model_is_what_the_name_says(project: Path) -> None:
 @each_project
 def test_the_sample_runs_in_a_precision_that_every_machine_has(project: Path) -> None:
     assert load_config(project, sample=True).train.precision == "fp32"
-
-
-@each_project
-@pytest.mark.parametrize(
-    "path",
-    [
-        "model.backbone.drop_path",
-        "model.backbone.norm_mode",
-        "model.backbone.norm_eps",
-        "seed",
-        "train.precision",
-        "train.clip_norm",
-        "train.ema_decay",
-    ],
-)
-def test_values_the_paper_leaves_open_are_marked(project: Path, path: str) -> None:
-    lines = Path(load_raw(project).origin_of(path)).read_text().splitlines()
-    key = path.rsplit(".", 1)[-1]
-    (line,) = [line for line in lines if line.lstrip().startswith(f"{key}:")]
-    assert "# not in paper" in line
 
 
 def test_projects_of_1x_do_not_crop() -> None:

@@ -65,10 +65,11 @@ def load(
     state = load_checkpoint(path)
     raw = RawConfig()
     raw.merge(state["config"], str(path))
-    if raw.values["model"].get("engine") == "detectron2" and not has_detectron2():
+    trained_on = raw.values["model"].get("engine")
+    if engine is None and trained_on == "detectron2" and not has_detectron2():
         log.warning("%s was trained on Detectron2, which is missing: engine torchvision", path)
-        raw.merge({"model": {"engine": "torchvision"}}, "load")  # the same network
-    if engine is not None and "engine" in raw.values["model"]:
+        engine = "torchvision"  # the same network
+    if engine is not None and trained_on is not None:
         raw.merge({"model": {"engine": engine}}, "load")
     for fragment in fragments:
         raw.merge_file(fragment)

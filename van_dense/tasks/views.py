@@ -177,7 +177,7 @@ def seen_by(network: Loaded, source: Source) -> Seen:
         ValueError: When the image cannot be read.
     """
     image = _read(source)
-    seen, _ = _seen(network, image)
+    seen = _transformed(network, image)
     name = name_of(source) or "image"
     sample = Sample(image=seen, image_id=name, path=name, orig_size=seen.shape[:2])
     batch = collate([sample], network.config.data.size_divisor).to(network.device)
@@ -186,7 +186,11 @@ def seen_by(network: Loaded, source: Source) -> Seen:
 
 def _seen(network: Loaded, source: Source) -> tuple[np.ndarray, Tensor]:
     """What the network sees of an image, uint8 (H, W, 3), and the same normalised, (3, H, W)."""
-    image = _read(source)
+    seen = _transformed(network, _read(source))
+    return seen, _normalised(network, seen)
+
+
+def _transformed(network: Loaded, image: np.ndarray) -> np.ndarray:
     config = network.config
     if isinstance(config, PoseConfig):  # its model cuts the crops out itself: here it is the image
         size = config.data.transforms.size
@@ -194,12 +198,10 @@ def _seen(network: Loaded, source: Source) -> tuple[np.ndarray, Tensor]:
         counted = to_crop(regions_of_boxes(whole, size, padding=1.0), size)[0]
         # OpenCV counts from the centre of the first pixel, which lies at 0.5 in crops.py.
         counted[:, 2] += counted[:, :2].sum(axis=1) * 0.5 - 0.5
-        seen = cv2.warpAffine(image, counted, size[::-1], flags=cv2.INTER_LINEAR)
-    else:
-        transform = TASKS[config.task].build_transform(config, train=False)
-        sample = Sample(image=image, image_id="", path="", orig_size=image.shape[:2])
-        seen = transform(sample, np.random.default_rng(0)).image
-    return seen, _normalised(network, seen)
+        return cv2.warpAffine(image, counted, size[::-1], flags=cv2.INTER_LINEAR)
+    transform = TASKS[config.task].build_transform(config, train=False)
+    sample = Sample(image=image, image_id="", path="", orig_size=image.shape[:2])
+    return transform(sample, np.random.default_rng(0)).image
 
 
 def _normalised(network: Loaded, image: np.ndarray) -> Tensor:
