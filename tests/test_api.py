@@ -19,7 +19,11 @@ from van_dense.engine.checkpoint import choose_checkpoint, save_checkpoint
 from van_dense.structures import Instances, Prediction
 
 PROJECTS = Path(__file__).resolve().parents[1] / "projects"
-SMALL = ["model.fpn.channels=16", "data.transforms.test_short_side=64"]
+SMALL = [
+    "model.fpn.channels=16",
+    "data.transforms.test_short_side=64",
+    "model.engine=torchvision",
+]
 
 
 @pytest.fixture(scope="module")
