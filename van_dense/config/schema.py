@@ -115,6 +115,8 @@ class Train(Section):
 
     epochs: Annotated[float, Field(gt=0)] | None = None  # length of the run, or ...
     steps: Positive | None = None  # ... its number of optimiser steps
+    start_from: str | None = None  # run or checkpoint: start from this whole network, not from
+    # ``model.backbone.weights``; parts of another shape, such as those of other classes, start anew
     batch_size: Positive = 16  # images of one optimiser step, over all processes
     micro_batch: Positive | None = None  # images of one forward pass; smaller = accumulation
     optimizer: Optimizer = Optimizer()  # see there

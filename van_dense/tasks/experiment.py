@@ -20,6 +20,7 @@ from van_dense.engine.plan import TrainPlan, make_plan
 from van_dense.models.dense_model import DenseModel
 from van_dense.tasks import TASKS
 from van_dense.tasks.common import load_weights
+from van_dense.tasks.start import StartReport, start_from
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ class Experiment:
     train_set: DenseDataset
     val_set: DenseDataset
     model: DenseModel
-    weights: LoadReport | DownloadError | None
+    weights: LoadReport | StartReport | DownloadError | None
     plan: TrainPlan
 
 
@@ -63,9 +64,15 @@ def prepare(config: Config, accelerator: Accelerator, *, needs_weights: bool = T
         )
     torch.manual_seed(config.seed)  # initial weights; every later draw is seeded by its step
     model = task.build_model(config, train_set.info)
-    weights: LoadReport | DownloadError | None
+    weights: LoadReport | StartReport | DownloadError | None
+    source = config.train.start_from
     try:
-        weights = load_weights(model, config)
+        if source is None:
+            weights = load_weights(model, config)
+        else:
+            weights = start_from(
+                model, source, backbone=config.model.backbone.name, info=train_set.info
+            )
     except DownloadError as error:
         if needs_weights:
             raise
