@@ -22,7 +22,7 @@ ALLOWED = {
     "evaluation": {"evaluation", "data", "structures", "dataset_info", "crops", "oks"},
     "visualize": {"visualize", "data", "structures", "dataset_info", "rle"},
     "engine": {"engine", "config", "structures"},
-    "integrations": {"integrations", "models", "backbones", "structures"},
+    "integrations": {"integrations", "models", "backbones", "structures", "dataset_info"},
 }
 
 

@@ -9,6 +9,7 @@ and back again:   convert_weights.py ours.pt torchvision.pth --to torchvision
 
 --to writes the backbone alone, but our Semantic FPN and UperNet as a whole to official and mmseg,
 and our Mask R-CNN and RetinaNet to detectron2 and torchvision; --project reads these again.
+Beside weights for Detectron2 lies the config that they need there, OUT.detectron2.yaml.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="of --project")
     args = parser.parse_intermixed_args(arguments)
     suffixes = (".pt",) if args.project else (".safetensors", ".pth")
+    if args.to == "detectron2":
+        suffixes = (".pth",)  # its checkpointer reads no other
     if args.output.suffix not in suffixes:
         parser.error(f"OUT must end in {' or '.join(suffixes)}, got {args.output.name}")
     if args.overrides and args.to:
@@ -48,7 +51,7 @@ def main() -> None:
             print(import_weights(args.input, args.output, args.project, args.overrides))
         else:
             print(export_weights(args.input, args.output, args.to))
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise SystemExit(f"error: {error}") from error
 
 

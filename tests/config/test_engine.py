@@ -21,6 +21,16 @@ def test_auto_becomes_what_is_installed(monkeypatch, project, installed, chosen)
     assert load_config(project, ["model.engine=torchvision"]).model.engine == "torchvision"
 
 
+@pytest.mark.parametrize("kind", ["atss", "gfl", "sparsercnn"])
+def test_a_detector_that_detectron2_lacks_is_always_built_by_torchvision(monkeypatch, kind):
+    monkeypatch.setattr(engine, "has_detectron2", lambda: True)
+    project = f"projects/{kind}_van_b2_3x.yaml"
+    for overrides in ([], ["model.engine=auto"], ["model.engine=torchvision"]):
+        assert load_config(project, overrides).model.engine == "torchvision"
+    with pytest.raises(ConfigError, match=rf"model.engine: .*Detectron2 has no {kind}; set model"):
+        load_config(project, ["model.engine=detectron2"])
+
+
 def test_asking_for_a_missing_detectron2_says_where_to_get_it(monkeypatch):
     monkeypatch.setattr(engine, "has_detectron2", lambda: False)
     with pytest.raises(ConfigError, match=r"model.engine: .*tutorials/install") as error:

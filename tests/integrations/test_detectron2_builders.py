@@ -172,3 +172,26 @@ def test_a_script_that_does_not_know_us_finds_the_builders(tmp_path):
     done = subprocess.run([*launcher, str(script), project], capture_output=True, text=True)
     assert done.stdout.split() == ["__main__", "van_b2_in1k"], done.stderr
     assert subprocess.run(launcher, capture_output=True).returncode == 1
+
+
+def test_the_processes_that_a_script_starts_find_the_builders_too(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from detectron2.config import get_cfg\n"
+        "from detectron2.engine import launch\n"
+        "from detectron2.utils import comm\n"
+        "def main(path, folder):\n"
+        "    cfg = get_cfg()\n"
+        "    cfg.merge_from_file(path)\n"
+        "    (folder / f'{comm.get_rank()}.txt').write_text(cfg.MODEL.VAN.WEIGHTS)\n"
+        "if __name__ == '__main__':\n"
+        "    launch(main, 2, dist_url='auto', args=(sys.argv[1], Path(sys.argv[2])))\n"
+    )
+    launcher = [sys.executable, "-m", "van_dense.integrations.detectron2_run"]
+    project = str(PROJECTS / "maskrcnn_van_b2_1x.yaml")
+    command = [*launcher, str(script), project, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    found = {path.name: path.read_text() for path in tmp_path.glob("?.txt")}
+    assert found == dict.fromkeys(("0.txt", "1.txt"), "van_b2_in1k"), done.stderr

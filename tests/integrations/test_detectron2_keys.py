@@ -114,3 +114,12 @@ def test_anchors_of_a_cell_go_from_ratio_by_ratio_to_size_by_size():
     native = to_native({"head.class_logits.bias": bias})["head.cls_score.bias"]
     assert native[::2].tolist() == [0, 3, 6, 1, 4, 7, 2, 5, 8]
     assert from_native({"head.cls_score.bias": native})["head.class_logits.bias"].equal(bias)
+
+
+def test_a_bias_before_a_norm_is_zero_there_and_missing_here():
+    state = state_of(*PROJECTS["retinanet, norms"])
+    native = to_native(state)
+    assert not native["head.cls_subnet.3.bias"].any()
+    native["head.cls_subnet.3.bias"] += 1
+    with pytest.raises(ValueError, match=r"class_tower\.1\.0\.bias is not zero.*RETINANET\.NORM"):
+        from_native(native)

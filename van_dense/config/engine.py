@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 GUIDE = "https://detectron2.readthedocs.io/tutorials/install.html"
 
@@ -39,8 +39,22 @@ def choose_engine(engine: str) -> str:
     return engine
 
 
+def only_torchvision(engine: object, info: ValidationInfo) -> object:
+    """``auto`` of a kind of detector that Detectron2 does not have.
+
+    Raises:
+        ValueError: When Detectron2 is asked for.
+    """
+    if engine == "detectron2":
+        raise ValueError(
+            f"Detectron2 has no {info.data.get('kind')}; set model.engine=torchvision or auto"
+        )
+    return "torchvision" if engine == "auto" else engine
+
+
 Engine = Annotated[
     Literal["auto", "torchvision", "detectron2"],
     AfterValidator(choose_engine),
     Field(validate_default=True),
 ]
+OnlyTorchvision = Annotated[Literal["torchvision"], BeforeValidator(only_torchvision)]

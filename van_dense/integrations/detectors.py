@@ -13,14 +13,22 @@ from typing import Any
 from torch import Tensor, nn
 
 from van_dense.integrations.detectron2_native import from_native, is_native, to_native
+from van_dense.integrations.detectron2_resnet import is_msra
+from van_dense.integrations.detectron2_settings import check_representable
 from van_dense.integrations.torchvision_keys import (
     from_torchvision,
     is_torchvision,
+    num_labels,
     to_torchvision,
 )
 
 LAYOUTS = ("detectron2", "torchvision")
 KINDS = ("maskrcnn", "retinanet")
+_WHY = {
+    "cascade_maskrcnn": "; the cascade of Detectron2 is another network, with one mask head for "
+    "all stages and boxes that do not depend on the class"
+}
+_TORCHVISION_SIZES = (32, 64, 128, 256, 512)
 _OUR_PIXELS = (
     "INPUT.FORMAT RGB, MODEL.PIXEL_MEAN [123.675, 116.28, 103.53], "
     "MODEL.PIXEL_STD [58.395, 57.12, 57.375]"
@@ -58,6 +66,12 @@ def load_detector(
             f"torchvision (backbone.fpn.); its keys are {list(state)[:5]}, ..."
         )
     layout = "detectron2" if is_native(state) else "torchvision"
+    if "roi_heads.box_head.5.weight" in state and layout == "torchvision":
+        raise ValueError(
+            "this is torchvision's maskrcnn_resnet50_fpn_v2, another network than Mask R-CNN here: "
+            "convolutions with BatchNorm in its pyramid and both heads; its first version, "
+            "maskrcnn_resnet50_fpn, can be read"
+        )
     check_settings(settings, layout)
     if layout == "detectron2":
         ours = from_native(state, is_msra=_is_msra(settings))
@@ -82,8 +96,8 @@ def to_layout(
     *,
     settings: Mapping[str, Any],
     category_ids: Sequence[int],
-) -> tuple[dict[str, Tensor], str]:
-    """Our Mask R-CNN or RetinaNet under the names of one of ``LAYOUTS``, and what it needs there.
+) -> dict[str, Tensor]:
+    """Our Mask R-CNN or RetinaNet under the names of one of ``LAYOUTS``.
 
     Args:
         state: Of our model.
@@ -96,8 +110,9 @@ def to_layout(
     """
     check_settings(settings, layout)
     if layout == "torchvision":
-        return to_torchvision(state, category_ids), ""
-    return to_native(state, is_msra=_is_msra(settings)), _note(settings, layout)
+        return to_torchvision(state, category_ids)
+    check_representable(settings)
+    return to_native(state, is_msra=_is_msra(settings))
 
 
 def check_settings(settings: Mapping[str, Any], layout: str) -> None:
@@ -109,9 +124,7 @@ def check_settings(settings: Mapping[str, Any], layout: str) -> None:
     kind, backbone = settings["kind"], settings["backbone"]["name"]
     if kind not in KINDS:
         raise ValueError(
-            f"{kind} has no names in {layout}, only {' and '.join(KINDS)} do; the others are not "
-            "the networks of that name there (Detectron2's cascade has one mask head for all "
-            "stages, and boxes that do not depend on the class)"
+            f"{kind} has no names in {layout}, only {' and '.join(KINDS)} do{_WHY.get(kind, '')}"
         )
     is_torchvision = layout == "torchvision"
     wanted: dict[str, tuple[object, ...]] = {"round_anchors": (is_torchvision,)}
@@ -165,11 +178,11 @@ def _is_resnet(settings: Mapping[str, Any]) -> bool:
 
 
 def _is_msra(settings: Mapping[str, Any]) -> bool:
-    return str(settings["backbone"]["name"]).endswith("_msra")
+    return is_msra(str(settings["backbone"]["name"]))
 
 
 def _note(settings: Mapping[str, Any], layout: str) -> str:
-    """What no name says: the settings of Detectron2 that the weights belong to."""
+    """What no name says: the settings of Detectron2 that the weights must belong to."""
     if layout == "torchvision":
         return ""
     if _is_msra(settings):
@@ -178,4 +191,22 @@ def _note(settings: Mapping[str, Any], layout: str) -> str:
         needs = f"MODEL.RESNETS.STRIDE_IN_1X1 False, {_OUR_PIXELS}"
     else:
         needs = f"a backbone of van_dense.integrations.detectron2, {_OUR_PIXELS}"
-    return f"; in Detectron2: {needs}"
+    return (
+        f"; read as weights of a Detectron2 model with {needs}, MODEL.ANCHOR_GENERATOR.SIZES as "
+        f"model.anchor_sizes {list(settings['anchor_sizes'])}"
+    )
+
+
+def torchvision_note(settings: Mapping[str, Any], renamed: Mapping[str, Tensor]) -> str:
+    """What torchvision's builders must be told about weights that ``to_layout`` has renamed.
+
+    Args:
+        settings: Section ``model`` of the config.
+        renamed: The weights.
+    """
+    note = f"for torchvision's builder with num_classes={num_labels(renamed)}"
+    sizes = tuple(settings["anchor_sizes"])
+    if sizes != _TORCHVISION_SIZES:
+        name = "rpn_anchor_generator" if settings["kind"] == "maskrcnn" else "anchor_generator"
+        note += f" and {name} of the sizes {sizes}; its own {_TORCHVISION_SIZES} find less"
+    return note

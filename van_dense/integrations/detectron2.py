@@ -10,10 +10,19 @@ Source of the interfaces: Detectron2 0.6 ``modeling/backbone/{backbone,build,fpn
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
+
+try:
+    import detectron2  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "Detectron2 is not installed; build it as "
+        "https://detectron2.readthedocs.io/tutorials/install.html says"
+    ) from error
 from detectron2.config import CfgNode
 from detectron2.config import LazyCall as Lazy
 from detectron2.config.defaults import _C as DEFAULTS
@@ -37,6 +46,7 @@ class VANBackbone(Backbone):
         drop_path: Stochastic depth rate of the last block.
         norm_mode: Of the BatchNorm layers: "auto", "batch", "sync" or "frozen".
         freeze_stages: Stem and this many stages stay as they are.
+        norm_eps: Of VAN's LayerNorms; other backbones keep theirs.
         out_features: Which of "res2" to "res5" are given.
 
     Raises:
@@ -51,13 +61,18 @@ class VANBackbone(Backbone):
         drop_path: float = 0.0,
         norm_mode: NormMode = "auto",
         freeze_stages: int = 0,
+        norm_eps: float = 1e-5,
         out_features: Sequence[str] = STAGES,
     ) -> None:
         super().__init__()
         if unknown := set(out_features) - set(STAGES):
             raise ValueError(f"out_features: {sorted(unknown)} are unknown; there is {STAGES}")
         self.body = build_backbone(
-            name, drop_path=drop_path, norm_mode=norm_mode, freeze_stages=freeze_stages
+            name,
+            drop_path=drop_path,
+            norm_mode=norm_mode,
+            freeze_stages=freeze_stages,
+            options={"norm_eps": norm_eps} if name.startswith("van_") else None,
         )
         if weights:
             load_pretrained(self.body, weights)
@@ -98,6 +113,7 @@ def add_van_config(config: CfgNode) -> None:
     config.MODEL.VAN.DROP_PATH = 0.0  # stochastic depth of the last block
     config.MODEL.VAN.NORM_MODE = "auto"  # of the BatchNorm layers: auto, batch, sync, frozen
     config.MODEL.VAN.FREEZE_STAGES = 0  # stages without gradient, from the stem
+    config.MODEL.VAN.NORM_EPS = 1e-5  # of VAN's LayerNorms, as its downstream recipes have it
     config.MODEL.VAN.OUT_FEATURES = list(STAGES)
 
 
@@ -114,6 +130,7 @@ def build_van_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> VANBackbone:
         drop_path=van.DROP_PATH,
         norm_mode=van.NORM_MODE,
         freeze_stages=van.FREEZE_STAGES,
+        norm_eps=van.NORM_EPS,
         out_features=van.OUT_FEATURES,
     )
 
@@ -130,6 +147,20 @@ def build_retinanet_van_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FP
     backbone = build_van_backbone(cfg, input_shape)
     channels = backbone.output_shape()["res5"].channels
     return _pyramid(cfg, backbone, StridedLevels(channels, cfg.MODEL.FPN.OUT_CHANNELS))
+
+
+def launch(main: Callable[..., None], *args: Any, **options: Any) -> None:
+    """Detectron2's ``launch``, with the same arguments, whose processes know VAN too.
+
+    A new process imports what it is given to call, and so this module, before a config is made.
+    """
+    from detectron2.engine.launch import launch as launch_processes  # imports the whole engine
+
+    launch_processes(partial(_call, main), *args, **options)
+
+
+def _call(main: Callable[..., None], *args: Any) -> None:
+    main(*args)
 
 
 def _pyramid(cfg: CfgNode, backbone: VANBackbone, top: LastLevelMaxPool | LastLevelP6P7) -> FPN:

@@ -32,6 +32,7 @@ FPN: tuple[Rule, ...] = (
 NO_WEIGHTS = re.compile(r"pixel_(mean|std)$|.*anchor_generator\.cell_anchors\.\d+$")
 _INNER = re.compile(r"fpn\.pyramid\.(inner|layer)_blocks\.(\d+)\.([01])\.")
 _LATERAL = re.compile(r"backbone\.fpn_(lateral|output)(\d+)\.(norm\.)?")
+_TOWER_CONV = re.compile(r"head\.(class|box)_tower\.\d+\.0\.(weight|bias)$")
 _PER_ANCHOR = re.compile(r"(head\.(class_logits|box_deltas)|head\.(cls_score|bbox_pred))\.")
 
 
@@ -66,6 +67,8 @@ def to_native(state: Mapping[str, Tensor], *, is_msra: bool = False) -> dict[str
             if key.startswith(ours):
                 theirs = prefix + key[len(ours) :]
         native[theirs] = _reorder(value, by_ratio=True) if _PER_ANCHOR.match(key) else value
+        if stride == 3 and _TOWER_CONV.match(key):  # there, convolutions before a norm have a bias
+            native[theirs.replace("weight", "bias")] = value.new_zeros(len(value))
     return native
 
 
@@ -75,9 +78,9 @@ def from_native(state: Mapping[str, Tensor], *, is_msra: bool = False) -> dict[s
     stride, first = tower_stride(list(prefixed.values())), _first_level(state)
     ours = {}
     for key, value in state.items():
-        if NO_WEIGHTS.match(key):
-            continue
         name = resnet.from_native_key(from_engine_key(prefixed[key], stride=stride))
+        if NO_WEIGHTS.match(key) or _is_spare(name, value, stride):
+            continue
         if match := _LATERAL.match(key):
             kind = {"lateral": "inner", "output": "layer"}[match[1]]
             layer = 1 if match[3] else 0
@@ -90,6 +93,19 @@ def from_native(state: Mapping[str, Tensor], *, is_msra: bool = False) -> dict[s
         if is_msra and name == resnet.STEM:
             ours[name] = resnet.to_rgb(value)
     return ours
+
+
+def _is_spare(name: str, value: Tensor, stride: int) -> bool:
+    """Is this a bias of zeros before a norm, which Detectron2's towers have and ours do not?"""
+    match = _TOWER_CONV.match(name)
+    if stride == 2 or match is None or match[2] == "weight":
+        return False
+    if value.any():
+        raise ValueError(
+            f"{name} is not zero, but towers with norms have no bias here; train it there with "
+            "MODEL.RETINANET.NORM '', or here"
+        )
+    return True
 
 
 def _with_detector(key: str) -> str:

@@ -25,6 +25,11 @@ _SHORTCUT = re.compile(r"layer(\d)\.(\d+)\.downsample\.([01])\.")
 _BLOCK = re.compile(r"res(\d)\.(\d+)\.(conv\d|shortcut)\.(norm\.)?")
 
 
+def is_msra(name: str) -> bool:
+    """Does the timm name of a backbone stand for a ResNet on MSRA's weights?"""
+    return name.endswith("_msra")
+
+
 def is_resnet(state: Mapping[str, Tensor]) -> bool:
     """Is the backbone a ResNet with bottleneck blocks and one convolution in its stem?"""
     return {STEM, f"{OURS}layer1.0.conv3.weight"} <= state.keys()

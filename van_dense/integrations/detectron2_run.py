@@ -3,9 +3,8 @@
 python -m van_dense.integrations.detectron2_run plain_train_net.py --config-file ... [options]
 
 A yacs file cannot import anything, so something must register the builders before the script
-reads it. Scripts that start several processes themselves (``--num-gpus 2``) do not pass this on to
-them: write ``import van_dense.integrations.detectron2`` into the script, or use a LazyConfig file,
-which imports what it needs.
+reads it, in each process that the script starts with Detectron2's ``launch`` (``--num-gpus 8``).
+A LazyConfig file needs none of this: it imports what it needs.
 """
 
 from __future__ import annotations
@@ -26,11 +25,14 @@ def main() -> None:
     if not Path(sys.argv[1]).is_file():
         raise SystemExit(f"{sys.argv[1]}: no such script; Detectron2's are in its folder tools/")
     try:
-        import van_dense.integrations.detectron2  # noqa: F401  (registers the builders)
+        import van_dense.integrations.detectron2 as ours  # registers the builders
     except ModuleNotFoundError as error:
-        raise SystemExit(f"{error}; docs/detectron2.md says how Detectron2 is built") from error
+        raise SystemExit(f"error: {error}") from error
+    import detectron2.engine
 
+    detectron2.engine.launch = ours.launch
     sys.argv = sys.argv[1:]
+    sys.path.insert(0, str(Path(sys.argv[0]).parent))  # as Python does for a script
     runpy.run_path(sys.argv[0], run_name="__main__")
 
 

@@ -50,7 +50,7 @@ def from_torchvision(state: Mapping[str, Tensor], category_ids: Sequence[int]) -
     Raises:
         ValueError: When the file has no labels for these classes.
     """
-    labels = _labels(_num_labels(state), category_ids)
+    labels = _labels(num_labels(state), category_ids)
     ours = {}
     for key, value in state.items():
         name = _renamed(key, {there: here for here, there in PREFIXES.items()})
@@ -95,7 +95,7 @@ def _renamed(key: str, prefixes: Mapping[str, str]) -> str:
     return key
 
 
-def _num_labels(state: Mapping[str, Tensor]) -> int:
+def num_labels(state: Mapping[str, Tensor]) -> int:
     """K, of a Mask R-CNN by its classifier, of a RetinaNet by those of its nine anchors."""
     if (bias := state.get("roi_heads.box_predictor.cls_score.bias")) is not None:
         return len(bias)
@@ -106,14 +106,14 @@ def _num_labels(state: Mapping[str, Tensor]) -> int:
     return len(scores) // (len(boxes) // 4)
 
 
-def _labels(num_labels: int, category_ids: Sequence[int]) -> list[int]:
+def _labels(count: int, category_ids: Sequence[int]) -> list[int]:
     """Label of each of our classes."""
-    if min(category_ids) >= 1 and num_labels == max(category_ids) + 1:
+    if min(category_ids) >= 1 and count == max(category_ids) + 1:
         return list(category_ids)
-    if num_labels == len(category_ids) + 1:
-        return list(range(1, num_labels))
+    if count == len(category_ids) + 1:
+        return list(range(1, count))
     raise ValueError(
-        f"the file has {num_labels} labels, background included, but the project has "
+        f"the file has {count} labels, background included, but the project has "
         f"{len(category_ids)} classes with category ids up to {max(category_ids)}; name a project "
         "of the data set that the file was trained on"
     )
@@ -135,21 +135,21 @@ def _rows_of(name: str, value: Tensor, labels: list[int]) -> Tensor:
 
 def _spread(name: str, value: Tensor, labels: list[int]) -> Tensor:
     """Inverse of ``_rows_of``."""
-    num_labels, rest = max(labels) + 1, value.shape[1:]
+    count, rest = max(labels) + 1, value.shape[1:]
     empty = NEVER if "class_logits" in name and name.endswith("bias") else 0.0
     if name.startswith("box.class_logits."):
-        spread = value.new_full((num_labels, *rest), empty)
+        spread = value.new_full((count, *rest), empty)
         spread[[*labels, 0]] = value
     elif name.startswith("box.box_deltas."):
-        spread = value.new_zeros(num_labels, 4, *rest)
+        spread = value.new_zeros(count, 4, *rest)
         spread[labels] = value.view(-1, 4, *rest)
         spread = spread.flatten(0, 1)
     elif name.startswith("mask.predictor.mask_fcn_logits."):
-        spread = value.new_zeros(num_labels, *rest)
+        spread = value.new_zeros(count, *rest)
         spread[labels] = value
     elif name.startswith("head.class_logits."):
         by_anchor = value.view(-1, len(labels), *rest)
-        spread = value.new_full((len(by_anchor), num_labels, *rest), empty)
+        spread = value.new_full((len(by_anchor), count, *rest), empty)
         spread[:, labels] = by_anchor
         spread = spread.flatten(0, 1)
     else:

@@ -10,15 +10,21 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from van_dense.api import build_model
+from van_dense.api import build_model, load
 from van_dense.backbones.download import fetch_weights
 from van_dense.backbones.layouts import State, detect_layout, from_official, to_official, van_size
 from van_dense.backbones.weights import compare, read_state
 from van_dense.config import Config, load_config
 from van_dense.dataset_info import DatasetInfo
-from van_dense.engine.checkpoint import choose_checkpoint, load_checkpoint, save_checkpoint
+from van_dense.engine.checkpoint import choose_checkpoint, save_checkpoint
 from van_dense.integrations.detectors import LAYOUTS as DETECTORS
-from van_dense.integrations.detectors import is_foreign, load_detector, to_layout
+from van_dense.integrations.detectors import (
+    is_foreign,
+    load_detector,
+    to_layout,
+    torchvision_note,
+)
+from van_dense.integrations.detectron2_settings import detectron2_yaml
 from van_dense.models.mmseg_layout import load_segmenter, to_mmseg
 from van_dense.tasks import TASKS
 from van_dense.visualize.palette import class_colors
@@ -40,19 +46,19 @@ def export_weights(source: str, output: Path, layout: str) -> str:
     """
     path = choose_checkpoint(source) if Path(source).is_dir() else fetch_weights(source)
     state = read_state(path)
+    output.parent.mkdir(parents=True, exist_ok=True)
     if is_foreign(state):
         raise ValueError(
             f"{source} is a detector of another code base; bring it here first, with --project, "
             "which says what network it is"
         )
     if layout in DETECTORS:
-        summary, content = _whole_detector(path, layout)
+        summary, content = _whole_detector(path, layout, output)
     elif layout in _SEGMENTERS and "decoder.conv_seg.weight" in state:
         summary, content = _whole_segmenter(path, layout)
     else:
         summary, content = _backbone(state, layout)
     tensors = {key: value.contiguous() for key, value in content.pop("state_dict").items()}
-    output.parent.mkdir(parents=True, exist_ok=True)
     if output.suffix == ".safetensors":
         save_file(tensors, output, metadata={"format": "pt"})
     elif layout == "torchvision":
@@ -79,19 +85,25 @@ def _whole_segmenter(checkpoint: Path, layout: str) -> tuple[str, dict[str, Any]
     return summary, {"meta": meta, "state_dict": to_mmseg(state, layout)}
 
 
-def _whole_detector(checkpoint: Path, layout: str) -> tuple[str, dict[str, Any]]:
-    summary, state, info, model = _of_a_run(checkpoint)
-    renamed, note = to_layout(state, layout, settings=model, category_ids=info.category_ids)
-    return summary + note, {"state_dict": renamed}
+def _whole_detector(checkpoint: Path, layout: str, output: Path) -> tuple[str, dict[str, Any]]:
+    summary, state, info, config = _of_a_run(checkpoint)
+    model = config["model"]
+    renamed = to_layout(state, layout, settings=model, category_ids=info.category_ids)
+    if layout == "torchvision":
+        note = torchvision_note(model, renamed)
+    else:
+        beside = output.with_suffix(".detectron2.yaml")
+        text = detectron2_yaml(config, state, info, weights=str(output))
+        beside.write_text(text, encoding="utf-8")
+        note = f"for Detectron2 with the config {beside}"
+    return f"{summary}, {note}", {"state_dict": renamed}
 
 
 def _of_a_run(checkpoint: Path) -> tuple[str, State, DatasetInfo, dict[str, Any]]:
-    """Summary, weights, classes and model section of a checkpoint of ours."""
-    content = load_checkpoint(checkpoint)
-    info = DatasetInfo.from_dict(content["info"])
-    kind = "ema" if content["ema"] else "model"
-    summary = f"{kind} weights of step {content['step']}, {info.num_classes} classes"
-    return summary, content[kind], info, content["config"]["model"]
+    """Summary, weights (averaged where the run kept some), classes and config."""
+    loaded = load(checkpoint, device="cpu", engine="torchvision")
+    summary = f"weights of step {loaded.step}, {loaded.info.num_classes} classes"
+    return summary, loaded.model.state_dict(), loaded.info, loaded.config.model_dump(mode="json")
 
 
 def import_weights(source: str, output: Path, project: str, overrides: list[str]) -> str:

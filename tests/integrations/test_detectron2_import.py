@@ -1,0 +1,16 @@
+"""Without Detectron2, its integration says where to get it."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+MODULE = "van_dense.integrations.detectron2"
+
+
+def test_the_import_of_a_missing_detectron2_points_to_its_guide(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "detectron2", None)  # as if it were not there
+    monkeypatch.delitem(sys.modules, MODULE, raising=False)
+    with pytest.raises(ModuleNotFoundError, match=r"not installed; build it as https://\S+install"):
+        __import__(MODULE)
