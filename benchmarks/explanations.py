@@ -1,18 +1,26 @@
 """Do explanations lie on the objects, and only because the network has learnt something?
 
-python benchmarks/explanations.py RUN [key.path=value ...]
+python benchmarks/explanations.py RUN [--masks] [key.path=value ...]
 
-For each detection of the validation part that is right (score and IoU of at least 0.5, its class):
-the share of its activation map inside the box grown by 10 %, beside the share of the image that
-the box fills, for the trained network and for the same network with random weights, asked about
-the same boxes. Prints a table over methods and layers.
+For everything in the first validation images that was found right, the share of its activation map
+that lies on it, beside the share of the image that it fills, for the trained network and for the
+same network with random weights, asked about the same things. Prints a table over layers and
+methods; ``*`` marks what ``tools/explain.py`` takes by default. Right is, and "on it" means:
+
+detection     score and IoU with an object of its class >= 0.5; the box, grown by 10 %
+label maps    IoU of the region of a class >= 0.5; the region
+saliency      IoU of the salient region >= 0.5; the region
+pose          within a tenth of the crop's height of the annotated joint; a circle of an eighth
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from torchvision.ops import box_iou
@@ -20,77 +28,160 @@ from torchvision.ops import box_iou
 from van_dense import build_model, load
 from van_dense.api import Loaded
 from van_dense.models.postprocess import scale_boxes
-from van_dense.structures import Batch, Instances
+from van_dense.structures import Instances, Sample
 from van_dense.tasks import TASKS
-from van_dense.tasks.explaining import default_layer
-from van_dense.tasks.views import seen_by
+from van_dense.tasks.explaining import default_layer, default_method
+from van_dense.tasks.subjects import Subject, subjects_of
+from van_dense.tasks.views import Seen, seen_by
 from van_dense.visualize.cam import METHODS, activation_map, energy_inside
 from van_dense.visualize.layers import stage_layers
 
 IMAGES, SCORE, IOU = 40, 0.5, 0.5
+MOST = 100  # that are asked about, evenly taken from all
+_NEAR, _RADIUS = 1 / 10, 1 / 8  # of a joint, in heights of the crop
+
+Where = Sequence[float] | np.ndarray  # a box, or bool (H, W)
 
 
-Asked = tuple[Batch, torch.Tensor, torch.Tensor]
+@dataclass(frozen=True)
+class Asked:
+    """Something that was found right, what was seen of it, and where it lies."""
+
+    seen: Seen
+    subject: Subject
+    where: Where
 
 
-def right_boxes(loaded: Loaded, images: int = IMAGES) -> Iterator[Asked]:
-    """Each image with the boxes (N, 4) and labels (N,) of its right detections, what is seen."""
+def right_subjects(loaded: Loaded, *, kind: str = "", images: int = IMAGES) -> list[Asked]:
+    """What is found right in the first validation images; ``kind`` as of ``Subject``."""
     dataset = TASKS[loaded.config.task].build_dataset(loaded.config, "val")
-    for index in range(min(images, len(dataset))):
-        sample = dataset.raw(index)
-        seen = seen_by(loaded, sample.image)
-        (prediction,) = loaded.model.predict(seen.batch)
-        found = prediction.instances
-        assert found is not None and found.scores is not None
-        assert sample.boxes is not None and sample.labels is not None
-        truth = scale_boxes(
-            torch.from_numpy(sample.boxes), sample.size, target=seen.image.shape[:2]
-        )
-        kept = _matched(found[found.scores >= SCORE], truth, torch.from_numpy(sample.labels))
-        if len(kept):
-            yield seen.batch, kept.boxes, kept.labels
+    samples = (dataset.raw(index) for index in range(min(images, len(dataset))))
+    return [
+        asked for sample in samples for asked in _FINDERS[loaded.config.task](loaded, sample, kind)
+    ]
 
 
-def _matched(found: Instances, truth: torch.Tensor, labels: torch.Tensor) -> Instances:
-    overlap = box_iou(found.boxes, truth) * (found.labels[:, None] == labels[None])
-    return found[(overlap >= IOU).any(dim=1)]
+def _found(loaded: Loaded, seen: Seen, kind: str = "") -> list[Subject]:
+    target = f"{kind}:all" if kind else "all"
+    return subjects_of(loaded, seen, [target], min_score=SCORE)
 
 
-def energies(
-    model: torch.nn.Module, asked: Iterable[Asked], *, layer: str, method: str
-) -> tuple[float, float, int]:
-    """Mean share of the energy and of the area inside, and the number of boxes."""
+def _right_boxes(loaded: Loaded, sample: Sample, kind: str) -> Iterator[Asked]:
+    seen = seen_by(loaded, sample.image)
+    assert sample.boxes is not None and sample.labels is not None
+    size = (seen.image.shape[0], seen.image.shape[1])
+    truth = scale_boxes(torch.from_numpy(sample.boxes), sample.size, target=size)
+    for subject in _found(loaded, seen, kind):
+        assert subject.shown is not None and isinstance(subject.shown.instances, Instances)
+        found = subject.shown.instances
+        same = torch.from_numpy(sample.labels) == found.labels[0]
+        if (box_iou(found.boxes, truth[same]) >= IOU).any():
+            yield Asked(seen, subject, found.boxes[0].tolist())
+
+
+def _right_regions(loaded: Loaded, sample: Sample, _: str) -> Iterator[Asked]:
+    seen = seen_by(loaded, sample.image)
+    height, width = seen.image.shape[:2]
+    for subject in _found(loaded, seen):
+        truth = _truth(loaded, sample, subject).astype(np.uint8)
+        truth = cv2.resize(truth, (width, height), interpolation=cv2.INTER_NEAREST) > 0
+        region = subject.region
+        assert region is not None
+        if (region & truth).sum() >= IOU * (region | truth).sum():
+            yield Asked(seen, subject, region)
+
+
+def _truth(loaded: Loaded, sample: Sample, subject: Subject) -> np.ndarray:
+    if sample.saliency is not None:
+        return sample.saliency >= 0.5
+    assert sample.semantic is not None
+    return sample.semantic == loaded.info.class_names.index(subject.name)
+
+
+def _right_joints(loaded: Loaded, sample: Sample, _: str) -> Iterator[Asked]:
+    """Those of each annotated person, in a crop of its box."""
+    assert sample.boxes is not None and sample.keypoints is not None
+    for box, keypoints in zip(sample.boxes, sample.keypoints, strict=True):
+        x0, y0 = np.floor(box[:2]).clip(min=0).astype(int)
+        x1, y1 = np.ceil(box[2:]).astype(int)
+        crop = sample.image[y0:y1, x0:x1]
+        if not crop.size or not (keypoints[:, 2] > 0).any():
+            continue
+        seen = seen_by(loaded, np.ascontiguousarray(crop))
+        height, width = seen.image.shape[:2]
+        scale = min(height / crop.shape[0], width / crop.shape[1])  # it fills the crop's middle
+        points = (keypoints[:, :2] - (x0, y0) - np.array(crop.shape[1::-1]) / 2) * scale
+        points += (width / 2, height / 2)
+        rows, columns = np.mgrid[:height, :width] + 0.5
+        for subject in _found(loaded, seen):
+            joint = loaded.info.keypoint_names.index(subject.name)
+            assert subject.shown is not None and isinstance(subject.shown.instances, Instances)
+            own = subject.shown.instances.keypoints
+            assert own is not None
+            x, y = own[0, joint, :2].tolist()
+            apart = np.hypot(x - points[joint, 0], y - points[joint, 1])
+            if keypoints[joint, 2] > 0 and apart <= _NEAR * height:
+                yield Asked(seen, subject, np.hypot(columns - x, rows - y) <= _RADIUS * height)
+
+
+_FINDERS: dict[str, Callable[[Loaded, Sample, str], Iterator[Asked]]] = {
+    "detection": _right_boxes,
+    "semantic": _right_regions,
+    "saliency": _right_regions,
+    "pose": _right_joints,
+}
+
+
+def energy(
+    loaded: Loaded, asked: Sequence[Asked], *, layer: str, method: str
+) -> tuple[float, float]:
+    """Mean share of the energy, and of the image, that lies on what was found."""
     shares = []
-    for batch, boxes, labels in asked:
-        images = model.preprocess(batch)
-        for box, label in zip(boxes, labels, strict=True):
-            heat = activation_map(
-                model,
-                images,
-                lambda x, b=box[None], c=label[None]: model.box_evidence(x, b, c)[0],
-                layer=layer,
-                method=method,
-            )
-            height, width = batch.sizes[0]
-            shares.append(energy_inside(heat[:height, :width], box.tolist()))
+    for one in asked:
+        images = loaded.model.preprocess(one.seen.batch)  # type: ignore[operator]
+        heat = activation_map(loaded.model, images, one.subject.score, layer=layer, method=method)
+        height, width = one.seen.image.shape[:2]
+        shares.append(energy_inside(heat[:height, :width], one.where))
     inside, chance = np.mean(shares, axis=0)
-    return float(inside), float(chance), len(shares)
+    return float(inside), float(chance)
+
+
+@contextmanager
+def random_weights(loaded: Loaded) -> Iterator[None]:
+    """The model with random weights; what was found before is asked about all the same."""
+    trained = {key: value.clone() for key, value in loaded.model.state_dict().items()}
+    torch.manual_seed(0)
+    loaded.model.load_state_dict(build_model(loaded.config, loaded.info).state_dict())
+    try:
+        yield
+    finally:
+        loaded.model.load_state_dict(trained)
 
 
 def main() -> None:
     """Print the table."""
-    torch.manual_seed(0)
-    loaded = load(sys.argv[1], overrides=sys.argv[2:], device="cpu", engine="torchvision")
-    random = build_model(loaded.config, loaded.info).eval()
-    asked, stages = list(right_boxes(loaded)), stage_layers(loaded.model.backbone)
+    run, *overrides = [argument for argument in sys.argv[1:] if argument != "--masks"]
+    kind = "mask" if "--masks" in sys.argv else ""
+    loaded = load(run, overrides=overrides, device="cpu", engine="torchvision")
+    if loaded.config.task not in _FINDERS:
+        raise SystemExit(f"a class lies nowhere: there is nothing to measure for {run}")
+    right = right_subjects(loaded, kind=kind)
+    asked = right[:: -(-len(right) // MOST)]
+    usual = default_layer(loaded, kind), default_method(loaded)
+    layers = dict.fromkeys([*stage_layers(loaded.model.backbone)[1:], usual[0]])
+    if loaded.config.task == "detection":
+        layers["fpn.pyramid.layer_blocks.0"] = None  # P2
     print("| layer | method | trained | random weights | by chance |\n|---|---|---|---|---|")
-    layers = [default_layer(loaded), stages[-1], "fpn.pyramid.layer_blocks.0"]  # the last is P2
     for layer in layers:
         for method in METHODS:
-            own, chance, count = energies(loaded.model, asked, layer=layer, method=method)
-            other, _, _ = energies(random, asked, layer=layer, method=method)
-            print(f"| {layer} | {method} | {own:.3f} | {other:.3f} | {chance:.3f} |", flush=True)
-    print(f"\n{count} boxes of at most {IMAGES} images")
+            own, chance = energy(loaded, asked, layer=layer, method=method)
+            with random_weights(loaded):
+                other, _ = energy(loaded, asked, layer=layer, method=method)
+            mark = " *" if (layer, method) == usual else ""
+            print(
+                f"| {layer} | {method}{mark} | {own:.3f} | {other:.3f} | {chance:.3f} |", flush=True
+            )
+    print(f"\n{len(asked)} of {len(right)} right ones in at most {IMAGES} images")
 
 
 if __name__ == "__main__":

@@ -97,9 +97,14 @@ def test_joints_of_a_crop():
     names = [subject.name for subject in subjects(pose, "all")]
     assert sorted(names) == ["left_ear", "nose"]
     (ear,) = subjects(pose, "left ear")
-    images = torch.zeros(1, 3, 64, 64)
-    heatmaps = pose.model.head(pose.model.backbone(images)[-1])
-    assert ear.score(images) == heatmaps[0, 1].max()
+    images = seen_by(pose, IMAGE).batch
+    images = pose.model.preprocess(images)
+    heatmap = pose.model.head(pose.model.backbone(images)[-1])[0, 1]
+    torch.testing.assert_close(ear.score(images), heatmap.max() - heatmap.mean())
+    other = images.flip(3)  # the place is asked about, wherever the maximum has gone
+    flipped = pose.model.head(pose.model.backbone(other)[-1])[0, 1]
+    place = heatmap.flatten().argmax()
+    torch.testing.assert_close(ear.score(other), flipped.flatten()[place] - flipped.mean())
     assert ear.shown.instances.keypoints[0, :, 2].tolist() == [0.0, 1.0]
 
 
@@ -124,3 +129,19 @@ def test_regions_of_a_label_map():
     torch.testing.assert_close(largest.score(images), mean)
     with pytest.raises(ValueError, match="96,0 lies outside the image of 96x64 pixels"):
         subjects(loaded, "96,0")
+
+
+def test_a_salient_region_is_asked_how_far_it_stands_out():
+    loaded = network(
+        "saliency_van_b1", "model.backbone.name=van_b0", "data.transforms.size=[64,64]"
+    )
+    saliency = np.zeros((64, 64), np.float32)
+    saliency[:, :32] = 1.0
+    loaded.model.predict = lambda batch: [Prediction("image", batch.sizes[0], saliency=saliency)]
+    (subject,) = subjects(loaded, "1")
+    assert subject.region.tolist() == (saliency > 0.5).tolist()
+    images = torch.zeros(1, 3, 64, 64)
+    logits = loaded.model.decoder(loaded.model.backbone(images))[0][0, 0]
+    half = logits.shape[1] // 2
+    wanted = logits[:, :half].mean() - logits[:, half:].mean()
+    torch.testing.assert_close(subject.score(images), wanted)

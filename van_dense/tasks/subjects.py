@@ -164,10 +164,14 @@ def _joints(loaded: Loaded, model: TopDownPose, batch: Batch) -> Iterator[Subjec
         return model.head(model.backbone(images)[-1]).float()
 
     def peak(images: Tensor, joint: int) -> Tensor:
-        return heatmaps(images)[0, joint].amax()
+        """How far the place of the joint stands out: what lifts the whole map speaks for none."""
+        own = heatmaps(images)[0, joint]
+        return own.flatten()[places[joint]] - own.mean()
 
     with torch.no_grad():
-        points, scores = model.codec.decode(heatmaps(_normalised(model, batch)), batch.sizes[0])
+        maps = heatmaps(_normalised(model, batch))
+        points, scores = model.codec.decode(maps, batch.sizes[0])
+        places = maps[0].flatten(1).argmax(dim=1)
     height, width = batch.sizes[0]
     whole = torch.tensor([[0.0, 0.0, width, height]])
     for joint in scores[0].argsort(descending=True).tolist():
@@ -221,7 +225,10 @@ def _salient(model: SaliencyModel, batch: Batch) -> Subject:
     region = saliency > 0.5 if (saliency > 0.5).any() else saliency == saliency.max()
 
     def score(images: Tensor) -> Tensor:
-        return _mean_inside(model.decoder(model.backbone(images))[0][0, 0], images, region)
+        """How far the region stands out: a map that is high everywhere shows nothing salient."""
+        logits = model.decoder(model.backbone(images))[0][0, 0]
+        inside = _mean_inside(logits, images, region)
+        return inside if region.all() else inside - _mean_inside(logits, images, ~region)
 
     return Subject("salient", f"salient, {region.mean():.0%} of the image", score, region=region)
 

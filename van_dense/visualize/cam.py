@@ -75,24 +75,32 @@ def activation_map(
     return np.nan_to_num(heat).astype(np.float32)
 
 
-def energy_inside(heat: np.ndarray, box: Sequence[float]) -> tuple[float, float]:
-    """Share of a map inside a box grown by 10 % about its centre, and the share of the area there.
+def energy_inside(heat: np.ndarray, where: Sequence[float] | np.ndarray) -> tuple[float, float]:
+    """Share of a map inside a box grown by 10 % about its centre, or inside a region; and its area.
 
     The second is what the first would be by chance. "Pointing game" with energy: Wang et al.,
     "Score-CAM", CVPRW 2020, section 4.3.
 
     Args:
         heat: float (H, W), not negative; without any energy the first share is 0.
-        box: xyxy pixels.
+        where: xyxy pixels of the box, or bool (H, W).
+
+    Returns:
+        Shares of the map and of the image.
     """
-    x0, y0, x1, y1 = box
-    dx, dy = (x1 - x0) * GROWN / 2, (y1 - y0) * GROWN / 2
-    rows, columns = (np.arange(side) + 0.5 for side in heat.shape)
-    inside = ((rows > y0 - dy) & (rows < y1 + dy))[:, None] & (
-        (columns > x0 - dx) & (columns < x1 + dx)
-    )
+    inside = where if isinstance(where, np.ndarray) else _grown(where, heat.shape)
     total = float(heat.sum())
     return (float(heat[inside].sum()) / total if total > 0 else 0.0), float(inside.mean())
+
+
+def _grown(box: Sequence[float], shape: tuple[int, ...]) -> np.ndarray:
+    """Pixels, bool (H, W), inside a box that has grown about its centre."""
+    x0, y0, x1, y1 = box
+    dx, dy = (x1 - x0) * GROWN / 2, (y1 - y0) * GROWN / 2
+    rows, columns = (np.arange(side) + 0.5 for side in shape)
+    return ((rows > y0 - dy) & (rows < y1 + dy))[:, None] & (
+        (columns > x0 - dx) & (columns < x1 + dx)
+    )
 
 
 class _Scored(nn.Module):
