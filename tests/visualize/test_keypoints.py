@@ -179,6 +179,8 @@ def test_the_legend_names_what_occurs():
     assert texts(fingers, result) == []
     assert texts(fingers, truth) == ["○ hidden"]
     assert texts(INFO, None, Instances.empty()) == []
+    assert texts(INFO, pose([0.1, 0.29, 0.2, 0.0], scores=[0.9])) == []  # no joint is drawn
+    assert texts(INFO, pose([0.0, 0, 0, 0])) == []
 
 
 def test_keypoints_of_another_data_set_are_refused():

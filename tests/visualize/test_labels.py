@@ -49,6 +49,7 @@ def test_a_label_without_a_free_place_is_left_out():
 def test_letters_grow_with_the_picture_and_shrink_in_a_crowd():
     assert font_size((2160, 3840), 5) > font_size((640, 853), 5) > font_size((640, 853), 60)
     assert font_size((640, 853), 1000) >= MIN_FONT
+    assert font_size((5, 3000), 1) == font_size((3000, 5), 1) > 1.5 * MIN_FONT  # seen as a whole
 
 
 def test_letters_are_never_too_small_to_read():

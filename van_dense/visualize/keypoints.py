@@ -64,8 +64,7 @@ def draw_keypoints(
     """
     assert instances.keypoints is not None
     points = instances.keypoints.double().numpy()
-    threshold = 0.0 if instances.scores is None else MIN_JOINT_SCORE
-    shown = points[..., 2] > threshold
+    shown = _shown(instances)
     hollow = (points[..., 2] == _HIDDEN) & (instances.scores is None)
     # A pixel's centre lies at 0.5 here and at 0 in OpenCV.
     places = np.rint((points[..., :2] * scale - 0.5) * 2**_SHIFT).astype(np.int64)
@@ -86,9 +85,9 @@ def side_entries(info: DatasetInfo, drawn: Sequence[Instances | None]) -> list[E
         drawn: What the pictures show.
 
     Returns:
-        Nothing where no keypoints were drawn, or where they have neither sides nor hidden joints.
+        Nothing where no joint was drawn, or where they have neither sides nor hidden joints.
     """
-    poses = [p for p in drawn if p is not None and p.keypoints is not None and len(p)]
+    poses = [p for p in drawn if p is not None and p.keypoints is not None and _shown(p).any()]
     if not poses:
         return []
     sides = {side_of(name) for name in info.keypoint_names}
@@ -98,6 +97,13 @@ def side_entries(info: DatasetInfo, drawn: Sequence[Instances | None]) -> list[E
         for pose in poses
     )
     return (entries if len(sides) > 1 else []) + ([Entry("○ hidden")] if hidden else [])
+
+
+def _shown(instances: Instances) -> np.ndarray:
+    """Joints that are drawn, bool (N, K)."""
+    assert instances.keypoints is not None
+    threshold = 0.0 if instances.scores is None else MIN_JOINT_SCORE
+    return instances.keypoints[..., 2].double().numpy() > threshold
 
 
 def _joint_colors(info: DatasetInfo, shown: np.ndarray) -> list[Color | None]:

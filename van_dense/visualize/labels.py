@@ -20,6 +20,7 @@ from van_dense.visualize.palette import text_color
 
 MIN_FONT = 11  # pixels; smaller letters cannot be told apart on a screen
 _FONT_SHARE = 1 / 36  # letter height as a share of the short side of the canvas
+_LONG_SHARE = 1 / 160  # and at least of the long side, so that a whole strip fits a screen
 _LATIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789%.,")  # names are followed by scores
 _UNCROWDED = 16  # labels that fit at full size; more of them shrink
 _MAX_SHRINK = 0.6
@@ -116,7 +117,8 @@ def fit_text(text: str, letters: ImageFont.FreeTypeFont, width: float) -> str:
 def font_size(canvas: Size, num_labels: int) -> int:
     """Letter size in pixels: grows with the canvas, shrinks when there are many labels."""
     shrink = max(_MAX_SHRINK, min(1.0, (_UNCROWDED / max(num_labels, 1)) ** 0.5))
-    return max(MIN_FONT, round(min(canvas) * _FONT_SHARE * shrink))
+    full = max(min(canvas) * _FONT_SHARE, max(canvas) * _LONG_SHARE)
+    return max(MIN_FONT, round(full * shrink))
 
 
 def draw_labels(canvas: np.ndarray, labels: Sequence[Label], *, taken: Sequence[Box] = ()) -> int:
