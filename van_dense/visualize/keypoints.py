@@ -49,7 +49,7 @@ def side_of(name: str) -> str:
 
 def draw_keypoints(
     canvas: np.ndarray, instances: Instances, info: DatasetInfo, *, scale: float
-) -> None:
+) -> np.ndarray:
     """Draw the bones and joints of instances, large ones first, in place.
 
     Instances without scores are ground truth: joints of visibility 0 are left out and hidden ones
@@ -61,6 +61,9 @@ def draw_keypoints(
         instances: With keypoints, in image pixels.
         info: Names and bones of the K keypoints.
         scale: Canvas pixels for one image pixel.
+
+    Returns:
+        float64 (M, 4) xyxy of the joints that were drawn, in pixels of the canvas.
     """
     assert instances.keypoints is not None
     points = instances.keypoints.double().numpy()
@@ -71,10 +74,14 @@ def draw_keypoints(
     sides = (instances.boxes[:, 2:] - instances.boxes[:, :2]).clamp(min=0).double().numpy()
     extents = np.sqrt(sides.prod(axis=1)) * scale
     widest = _MAX_WIDTH * line_thickness(canvas.shape[:2])
+    drawn = [np.zeros((0, 4))]
     for i in np.argsort(-extents, kind="stable").tolist():
         width = max(1, min(widest, math.ceil(extents[i] * _INSTANCE_SHARE)))
         _draw_bones(canvas, places[i], shown[i], info, width=width)
         _draw_joints(canvas, places[i], _joint_colors(info, shown[i]), hollow[i], width=width)
+        centres, radius = points[i, shown[i], :2] * scale, width * _RADIUS
+        drawn.append(np.hstack([centres - radius, centres + radius]))
+    return np.concatenate(drawn)
 
 
 def side_entries(info: DatasetInfo, drawn: Sequence[Instances | None]) -> list[Entry]:

@@ -121,7 +121,13 @@ def font_size(canvas: Size, num_labels: int) -> int:
     return max(MIN_FONT, round(full * shrink))
 
 
-def draw_labels(canvas: np.ndarray, labels: Sequence[Label], *, taken: Sequence[Box] = ()) -> int:
+def draw_labels(
+    canvas: np.ndarray,
+    labels: Sequence[Label],
+    *,
+    taken: Sequence[Box] = (),
+    avoided: np.ndarray | None = None,
+) -> int:
     """Draw labels on a uint8 (H, W, 3) RGB canvas, in place.
 
     Args:
@@ -130,6 +136,7 @@ def draw_labels(canvas: np.ndarray, labels: Sequence[Label], *, taken: Sequence[
             place without another label is left is not drawn, since two labels on top of each
             other cannot be read.
         taken: xyxy of other writing on the canvas, which is not covered.
+        avoided: (M, 4) xyxy of what is covered only where there is no better place, such as joints.
 
     Returns:
         Number of labels that were drawn.
@@ -138,7 +145,8 @@ def draw_labels(canvas: np.ndarray, labels: Sequence[Label], *, taken: Sequence[
     letters = font(font_size(canvas.shape[:2], len(labels)), text=words)
     tiles = [_render(label, letters) for label in labels]
     sizes = [(tile.shape[1], tile.shape[0]) for tile in tiles]
-    places = place_labels([label.box for label in labels], sizes, canvas.shape[:2], taken=taken)
+    boxes = [label.box for label in labels]
+    places = place_labels(boxes, sizes, canvas.shape[:2], taken=taken, avoided=avoided)
     for tile, place in zip(tiles, places, strict=True):
         if place is not None:
             x, y = place
@@ -153,6 +161,7 @@ def place_labels(
     canvas: Size,
     *,
     taken: Sequence[Box] = (),
+    avoided: np.ndarray | None = None,
 ) -> list[tuple[int, int] | None]:
     """Find the top left corner of each tile; the tiles neither overlap nor leave the canvas.
 
@@ -165,12 +174,15 @@ def place_labels(
         sizes: N (width, height) of the tiles.
         canvas: (height, width).
         taken: xyxy of what the tiles must not overlap either.
+        avoided: (M, 4) xyxy of further objects, without labels.
 
     Returns:
         N (x, y), or None where no place is free.
     """
     room = _MOST_COVERED * canvas[0] * canvas[1]
     objects = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+    if avoided is not None:
+        objects = np.concatenate([objects, avoided])
     areas = np.maximum(np.prod(objects[:, 2:] - objects[:, :2], axis=1), 1.0)
     used = np.asarray(taken, dtype=np.float64).reshape(-1, 4)
     places: list[tuple[int, int] | None] = []
