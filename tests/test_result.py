@@ -127,6 +127,12 @@ def test_it_says_what_was_found(kind, words, photo):
     assert repr(result(kind, photo)) == f"Result({str(photo)[-60:]!r}, 60 x 40 pixels, {words})"
 
 
+def test_it_counts_what_a_picture_leaves_out(photo):
+    found = result("boxes", photo)
+    assert (found.num_hidden(), found.num_hidden(0.0), found.num_hidden(0.7)) == (1, 0, 2)
+    assert result("classes", photo).num_hidden() == 0
+
+
 def test_a_notebook_shows_the_picture(photo):
     assert result("boxes", photo)._repr_png_().startswith(b"\x89PNG")
 

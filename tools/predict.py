@@ -6,7 +6,8 @@ predict.py --detector RUN --pose RUN SOURCE ...      persons of the detector, th
 A source is an image, a video, a folder (everything in all depths) or a pattern in quotes. A pose
 run alone takes each image for one person. The output folder gets pictures/ and predictions.json
 (COCO results), predictions.csv (classes) or masks/ (label maps, saliency); for a video videos/NAME/
-with the annotated video and the same results, by frame number. 1 tells of unreadable files.
+with the annotated video and the same results, by frame number. It must not hold older results.
+1 tells of unreadable files.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from van_dense.tasks.prediction import FilePrediction, Stream
+    from van_dense.tasks.prediction import Stream
 
 _STOPPED = 130  # the exit status of a program that Ctrl-C ends
 
@@ -36,15 +37,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     from van_dense.tasks.prediction import FilePrediction, find_sources, read_ids
 
     columns = [*Progress.get_default_columns(), "{task.completed}/{task.total}"]
+    screen = Console(stderr=True)
     with (
         StopSignal() as stop,
-        Progress(*columns, console=Console(stderr=True), transient=True) as bar,
+        Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar,
     ):
         try:
             files = find_sources(arguments.sources)
             ids = read_ids(arguments.annotations, files)
             job = FilePrediction(_open(arguments), arguments.output, ids)
-            job.min_score = None if arguments.pose else arguments.min_score  # that of the pose run
+            job.min_score = arguments.min_score
+            job.min_detection_score = arguments.min_detection_score
             job.track = lambda items, total, what: bar.track(items, total, description=what)
             job.should_stop = lambda: stop.requested
             job.run(files)
@@ -53,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 2
     for message in job.unreadable:
         print(f"not predicted: {message}", file=sys.stderr)
-    print(f"{'stopped: ' if stop.requested else ''}{_summary(job, len(files))}: {job.folder}")
+    print(f"{'stopped: ' if stop.requested else ''}{job.summary(len(files))}: {job.folder}")
     return _STOPPED if stop.requested else int(bool(job.unreadable))
 
 
@@ -65,8 +68,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--detector", metavar="RUN", help="run folder or checkpoint, with --pose")
     parser.add_argument("--pose", metavar="RUN", help="run folder or checkpoint, with --detector")
     parser.add_argument("--output", type=Path, default=Path("predictions"), help="folder to write")
-    score = "detections below are not drawn (default: eval.picture_score of the run), nor looked at"
-    parser.add_argument("--min-score", type=float, help=f"{score} by --pose (default 0.3)")
+    score = "instances below are not drawn (default: eval.picture_score of the run, or of --pose)"
+    parser.add_argument("--min-score", type=float, metavar="SCORE", help=score)
+    looked = "detections of --detector below are not looked at by --pose (default 0.3)"
+    parser.add_argument("--min-detection-score", type=float, metavar="SCORE", help=looked)
     names = "COCO file that gives the image ids of predictions.json (default: paths)"
     parser.add_argument("--annotations", metavar="JSON", help=names)
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
@@ -81,6 +86,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--tile belongs to a run of its own, not to --detector and --pose")
     if bool(arguments.detector) != bool(arguments.pose):
         parser.error("--detector and --pose belong together")
+    if arguments.min_detection_score is not None and not arguments.pose:
+        parser.error("--min-detection-score belongs to --pose; --min-score limits what is drawn")
+    if arguments.pose and arguments.min_detection_score is None:
+        arguments.min_detection_score = 0.3
     arguments.run = None if arguments.pose else arguments.sources.pop(0)
     if not arguments.sources:
         parser.error("give images, videos or folders after the run")
@@ -103,17 +112,8 @@ def _open(arguments: argparse.Namespace) -> Stream:
             options["predict_image"] = partial(predict_tiled, loaded, **windows)
         return partial(loaded.stream, **options)
     runs = [load(run, device=arguments.device) for run in (arguments.detector, arguments.pose)]
-    min_score = 0.3 if arguments.min_score is None else arguments.min_score
-    return lambda sources: stream_poses(sources, *runs, min_score=min_score, **options)
-
-
-def _summary(job: FilePrediction, count: int) -> str:
-    done = [f"{job.images + job.videos} of {count} files predicted"]
-    if job.videos:
-        done.append(f"{job.frames} frames of {job.videos} videos")
-    if job.instances is not None:
-        done.append(f"{job.instances} instances found")
-    return ", ".join(done)
+    options["min_score"] = arguments.min_detection_score
+    return lambda sources: stream_poses(sources, *runs, **options)
 
 
 if __name__ == "__main__":

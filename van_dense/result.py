@@ -93,6 +93,13 @@ class Result(Prediction):
             )
         )
 
+    def num_hidden(self, min_score: float | None = None) -> int:
+        """Number of instances that ``plot`` leaves out."""
+        if self.instances is None or self.instances.scores is None:
+            return 0
+        limit = self.min_score if min_score is None else min_score
+        return int((self.instances.scores < limit).sum())
+
     def plot_frame(self, min_score: float | None = None) -> np.ndarray:
         """Like ``plot``, for a video: the height depends on the image's size alone.
 
@@ -288,7 +295,7 @@ class Result(Prediction):
             counts = np.bincount(shown.labels.numpy(), minlength=len(names))
             classes = [f"{counts[k]} {names[k]}" for k in np.argsort(-counts, kind="stable")]
             listed = _listed(classes[: int((counts > 0).sum())]) or "none"
-            hidden = len(self.instances) - len(shown)
+            hidden = self.num_hidden()
             below = f", {hidden} more below score {self.min_score:g}" if hidden else ""
             return f"{what}: {listed}{below}"
         if self.semantic is not None:

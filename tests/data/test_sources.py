@@ -73,8 +73,9 @@ def test_a_folder_or_pattern_without_images_is_an_error(given, tmp_path):
 
 
 def test_what_is_no_image_is_named():
-    with pytest.raises(TypeError, match="int is no image"):
-        sources_of([3])
+    for given in (3, [3], None, iter([b""])):
+        with pytest.raises(TypeError, match=r"is no image; give a path.*or several of them"):
+            sources_of(given)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])

@@ -6,6 +6,7 @@ import csv
 import json
 import threading
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -128,6 +129,42 @@ def test_unreadable_files_are_listed_and_stop_nothing(folder, tmp_path):
     job.run(find_sources([str(folder)]))
     assert [Path(message.split(":")[0]).name for message in job.unreadable] == ["a.jpg", "clip.mp4"]
     assert files_below(tmp_path / "out") == ["pictures/inner/a.png", "predictions.json"]
+
+
+def test_the_summary_says_what_is_drawn_and_what_is_hidden_below_which_score(folder, tmp_path):
+    files = find_sources([str(folder)])
+    job = FilePrediction(stream, tmp_path / "all")
+    job.run(files)
+    assert job.summary(3) == "3 of 3 files predicted, 6 frames of 1 video, 8 instances found"
+    job = FilePrediction(stream, tmp_path / "none", min_score=0.95, min_detection_score=0.3)
+    job.run({folder / "a.jpg": "a"})
+    assert job.summary(1) == (
+        "1 of 1 file predicted, 1 instance found in detections of score 0.3 or more "
+        "(--min-detection-score), 0 drawn, 1 below score 0.95 (--min-score)"
+    )
+    usual = FilePrediction(
+        lambda sources: (replace(one, min_score=0.92) for one in stream(sources)),
+        tmp_path / "usual",
+    )
+    usual.run(files)
+    assert usual.summary(3).endswith("8 instances found, 0 drawn, 8 below score 0.92 (--min-score)")
+
+
+def test_label_maps_have_no_instances_to_count(folder, tmp_path):
+    job = FilePrediction(stream_maps, tmp_path / "out")
+    job.run({folder / "a.jpg": "a"})
+    assert job.summary(2) == "1 of 2 files predicted"
+
+
+def test_results_are_never_mixed_with_older_ones(folder, tmp_path):
+    files = {folder / "a.jpg": "a"}
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/notes.txt").write_text("anything else may lie there")
+    FilePrediction(stream, tmp_path / "out").run(files)
+    before = files_below(tmp_path / "out")
+    with pytest.raises(ValueError, match=r"already holds results \(pictures, predictions.json\)"):
+        FilePrediction(stream_maps, tmp_path / "out").run(files)
+    assert files_below(tmp_path / "out") == before
 
 
 def test_a_video_that_breaks_is_kept_up_to_there_and_listed(folder, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,23 @@ def test_readable_names_and_mistakes(detector):
         subjects(detector, "box:1")
     with pytest.raises(ValueError, match=r"nearest names: \['cat'"):
         subjects(detector, "cats")
+
+
+def test_a_name_may_be_in_any_case_where_it_means_one_thing(detector):
+    assert [s.title for s in subjects(detector, "CAT")] == ["cat 70%", "cat 40%"]
+    assert [s.name for s in subjects(detector, "mask:N02 Big Dog")] == ["n02_big_dog"]
+    assert subjects(detector, "Bird") == []  # known, and not found
+    both = replace(detector, info=replace(INFO, class_names=("cat", "Cat", "bird")))
+    assert len(subjects(both, "cat")) == 2 and len(subjects(both, "Cat")) == 1
+    with pytest.raises(ValueError, match=r"'CAT' may be any of \['Cat', 'cat'\]; write one"):
+        subjects(both, "CAT")
+
+
+def test_masks_of_a_network_without_any_are_refused_in_its_own_words(classifier):
+    with pytest.raises(
+        ValueError, match=r"'mask:1': this network \(classification\) finds no mask"
+    ):
+        subjects(classifier, "mask:1")
 
 
 def test_joints_of_a_crop():

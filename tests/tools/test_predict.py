@@ -103,7 +103,7 @@ def test_detector_and_pose_work_as_one_and_ids_come_from_annotations(runs, photo
     }
     (tmp_path / "names.json").write_text(json.dumps(names))
     out = tmp_path / "out"
-    both = ["--detector", runs["detector"], "--pose", runs["pose"], "--min-score", "0.0"]
+    both = ["--detector", runs["detector"], "--pose", runs["pose"], "--min-detection-score", "0"]
     ids = ["--annotations", str(tmp_path / "names.json")]
     assert predict.main([*both, *ids, str(photos), "--output", str(out)]) == 0
     results = json.loads((out / "predictions.json").read_text())
@@ -176,6 +176,22 @@ def test_detector_and_pose_belong_together(capsys):
     assert "belong together" in capsys.readouterr().err
 
 
+def test_two_limits_have_two_names(runs, photos, tmp_path, capsys):
+    both = ["--detector", runs["detector"], "--pose", runs["pose"], str(photos), "--output"]
+    assert predict.main([*both, str(tmp_path / "few"), "--min-detection-score", "1"]) == 0
+    few = capsys.readouterr()
+    assert "0 instances found in detections of score 1 or more (--min-detection-score)" in few.out
+    assert few.err == ""
+    lower = ["--min-detection-score", "0", "--min-score", "1"]
+    assert predict.main([*both, str(tmp_path / "hidden"), *lower]) == 0
+    assert (
+        "0 drawn, " in (said := capsys.readouterr().out) and "below score 1 (--min-score)" in said
+    )
+    with pytest.raises(SystemExit):
+        predict.main([runs["detector"], str(photos), "--min-detection-score", "0.1"])
+    assert "--min-detection-score belongs to --pose" in capsys.readouterr().err
+
+
 def test_ids_are_refused_where_a_name_appears_twice(runs, photos, tmp_path, capsys):
     twice = [
         {"id": number, "file_name": f"{folder}/a.png", "width": 9, "height": 9}
@@ -204,9 +220,9 @@ def test_videos_and_batches_go_through_detector_and_pose_too(runs, photos, tmp_p
             writer.write(np.full((70, 90, 3), 60 * number, np.uint8))
     (photos / "inner/b.jpg").write_bytes(b"broken")
     out = tmp_path / "out"
-    both = ["--detector", runs["detector"], "--pose", runs["pose"], "--min-score", "0.0"]
+    both = ["--detector", runs["detector"], "--pose", runs["pose"], "--min-detection-score", "0"]
     assert predict.main([*both, str(photos), "--batch", "2", "--output", str(out)]) == 1
-    assert "2 of 3 files predicted, 3 frames of 1 videos, " in capsys.readouterr().out
+    assert "2 of 3 files predicted, 3 frames of 1 video, " in capsys.readouterr().out
     records = json.loads((out / "videos/clip/predictions.json").read_text())
     assert records and all(len(record["keypoints"]) == 51 for record in records)
 

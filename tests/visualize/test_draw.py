@@ -56,6 +56,31 @@ def test_the_scale_can_be_chosen():
     assert picture.shape == (50, 100, 3)
 
 
+FOUND = {
+    "instances": Instances(
+        torch.tensor([[0.0, 0, 3, 3]]), torch.tensor([1]), scores=torch.tensor([0.5])
+    ),
+    "class_scores": torch.tensor([0.4, 0.6]),
+}
+
+
+@pytest.mark.parametrize("kind", FOUND)
+@pytest.mark.parametrize("size", [(3000, 5), (5, 3000)])
+def test_letters_have_room_beside_a_strip(size, kind):
+    height, width = size
+    picture = draw(image(*size), Prediction("7", size, **{kind: FOUND[kind]}), INFO)
+    assert picture.shape[0] >= 80 and picture.shape[1] >= 400
+    assert changed(picture[:height, :width]).mean() < 0.1  # the strip itself, at the top left
+    letters = (picture.reshape(-1, 3) < 60).all(axis=1).sum()
+    assert letters > 100
+
+
+def test_a_strip_has_its_own_shape_where_the_scale_is_chosen_and_as_a_panel():
+    found = prediction((5, 3000), [[0, 0, 3, 3]], [1])
+    assert draw(image(5, 3000), found, INFO, scale=1.0).shape == (5, 3000, 3)
+    assert draw_panel(image(5, 3000), found, INFO).shape == (5, 3000, 3)
+
+
 def test_a_box_has_the_color_of_its_class():
     picture = draw(image(640, 640), prediction((640, 640), [[100, 200, 300, 400]], [1]), INFO)
     assert tuple(picture[300, 100]) == class_colors(INFO)[1]

@@ -179,6 +179,8 @@ def test_the_legend_names_what_occurs():
     assert texts(fingers, result) == []
     assert texts(fingers, truth) == ["○ hidden"]
     assert texts(INFO, None, Instances.empty()) == []
+    assert texts(INFO, pose([0.1, 0.29, 0.2, 0.0], scores=[0.9])) == []  # no joint is drawn
+    assert texts(INFO, pose([0.0, 0, 0, 0])) == []
 
 
 def test_keypoints_of_another_data_set_are_refused():
@@ -191,3 +193,13 @@ def test_poses_that_are_not_drawn_are_not_explained():
     result = Prediction("7", (640, 640), pose([1.0, 1, 1, 1], scores=[0.2]))
     image = np.full((640, 640, 3), GREY, np.uint8)
     assert (draw(image, result, INFO, min_score=0.3) == image).all()
+
+
+def test_it_tells_where_the_joints_are():
+    canvas = np.full((640, 640, 3), GREY, dtype=np.uint8)
+    boxes = draw_keypoints(canvas, pose([2.0, 0, 2, 0]), INFO, scale=0.5)
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    assert centres.tolist() == [[x / 2, y / 2] for x, y in (NOSE, RIGHT)]
+    assert (boxes[:, 2:] > boxes[:, :2]).all()
+    nobody = replace(Instances.empty(), keypoints=torch.zeros(0, 4, 3))
+    assert draw_keypoints(canvas, nobody, INFO, scale=1.0).shape == (0, 4)

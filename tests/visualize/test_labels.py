@@ -49,6 +49,7 @@ def test_a_label_without_a_free_place_is_left_out():
 def test_letters_grow_with_the_picture_and_shrink_in_a_crowd():
     assert font_size((2160, 3840), 5) > font_size((640, 853), 5) > font_size((640, 853), 60)
     assert font_size((640, 853), 1000) >= MIN_FONT
+    assert font_size((5, 3000), 1) == font_size((3000, 5), 1) > 1.5 * MIN_FONT  # seen as a whole
 
 
 def test_letters_are_never_too_small_to_read():
@@ -114,3 +115,11 @@ def test_the_letters_of_200_labels_do_not_hide_the_photo():
 def test_a_label_keeps_away_from_other_writing():
     (place,) = place_labels([(50, 60, 150, 160)], [(40, 10)], (200, 200), taken=[(60, 40, 80, 55)])
     assert not overlap(place, (60, 40), ((40, 10), (20, 15)))
+
+
+def test_a_label_covers_no_joint_where_there_is_a_better_place():
+    box, joint = (50, 60, 150, 160), np.array([[60.0, 50, 64, 54]])
+    assert place_labels([box], [(40, 10)], (200, 200)) == [(50, 50)]
+    assert place_labels([box], [(40, 10)], (200, 200), avoided=joint) == [(50, 60)]
+    everywhere = np.array([[0.0, 0, 200, 200]])
+    assert place_labels([box], [(40, 10)], (200, 200), avoided=everywhere) == [(50, 50)]

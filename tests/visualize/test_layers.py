@@ -70,6 +70,39 @@ def test_an_unknown_layer_is_answered_with_its_neighbours():
         find_layer(small("van_b0"), "block5")
 
 
+class Whole(nn.Module):
+    """A model around a backbone, with a pyramid and a part that is called like a layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = small("van_b0")
+        self.fpn = nn.ModuleDict({"pyramid": nn.ModuleList([nn.Conv2d(1, 1, 1) for _ in range(3)])})
+        self.head = nn.Conv2d(1, 1, 1)
+
+
+@pytest.mark.parametrize("name", ["block4.0", "body.block4.0", "backbone.body.block4.0"])
+def test_layers_of_a_whole_model_are_found_in_the_same_way(name):
+    model = Whole()
+    assert find_layer(model, name) is model.backbone.body.block4[0]
+    assert find_layer(model, "fpn.pyramid.1") is model.fpn["pyramid"][1]
+    assert find_layer(model, "head") is model.head
+
+
+@pytest.mark.parametrize(
+    ("name", "offered"),
+    [
+        ("fpn.nix", r"nearest names: \['fpn.pyramid.2', 'fpn.pyramid.1', 'fpn.pyramid.0'\]"),
+        ("fpn.pyramid.9", r"nearest names: \['fpn.pyramid.2'"),
+        ("block5", r"nearest names: .*'block4'"),
+        ("neck", r"no name is similar; its parts are \['patch_embed1', .*'norm4', 'fpn', 'head'\]"),
+        ("", r"no name is similar"),
+    ],
+)
+def test_an_unknown_layer_of_a_model_is_answered_with_names_of_all_of_it(name, offered):
+    with pytest.raises(ValueError, match=f"Whole has no layer '{name}'; {offered}"):
+        find_layer(Whole(), name)
+
+
 def test_a_layer_without_a_map_is_refused():
     with pytest.raises(ValueError, match=r"'head' returns \(1, 3\).*no map"):
         layer_maps(build_classifier("van_b0", 3), torch.randn(1, 3, 32, 32), ["head"])

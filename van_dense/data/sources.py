@@ -33,7 +33,8 @@ def named_sources(given: Given | Iterable[Given]) -> Iterator[tuple[str, Source]
         TypeError: For something that is no source.
     """
     names, index = OutputNames(), 0
-    for one in [given] if isinstance(given, Given) else given:
+    given = given if isinstance(given, Iterable) and not isinstance(given, Given) else [given]
+    for one in given:
         found: Sequence[Source]
         root: Path | None
         if isinstance(one, str | Path):
@@ -43,7 +44,7 @@ def named_sources(given: Given | Iterable[Given]) -> Iterator[tuple[str, Source]
         else:
             raise TypeError(
                 f"{type(one).__name__} is no image; give a path, folder, pattern, RGB array or "
-                "Pillow image"
+                "Pillow image, or several of them"
             )
         for source in found:
             path = Path(source_name(source, index))

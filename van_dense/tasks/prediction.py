@@ -33,6 +33,8 @@ from van_dense.structures import Instances
 # whole batch at once.
 _WAITING = 32
 
+_WRITTEN = ("pictures", "masks", "videos", "predictions.json", "predictions.csv")
+
 T = TypeVar("T")
 Stream = Callable[[Iterable[Source]], Iterator[Result | ReadError]]
 
@@ -137,6 +139,15 @@ def stream_poses(
     yield from pose.stream(again, proposals(), batch_size=batch_size, precision=precision)
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """An image that is drawn: its results, how many of them are hidden, and below which score."""
+
+    outcome: Outcome
+    hidden: int
+    limit: float
+
+
 @dataclass
 class FilePrediction:
     """Predicts files into a folder; drawing and writing follow the model in threads.
@@ -146,6 +157,8 @@ class FilePrediction:
         folder: To write to, made if missing.
         ids: Image id of a file name; others are named by their path.
         min_score: Instances below are not drawn; None is the model's usual limit.
+        min_detection_score: Score below which detections were not given to a pose model, for the
+            summary alone; None without a detector.
         track: Shows progress.
         should_stop: Asked after every image; what was predicted until then is complete.
         unreadable: A message for each file that could not be read, or not to its end.
@@ -153,12 +166,15 @@ class FilePrediction:
         videos: Number of videos predicted, whole or in part.
         frames: Number of their frames.
         instances: Number of instances found; None where the task has none.
+        hidden: Number of those that are not drawn.
+        limit: The score below which they are not, from the first result on.
     """
 
     stream: Stream
     folder: Path
     ids: Mapping[str, int | str] = field(default_factory=dict)
     min_score: float | None = None
+    min_detection_score: float | None = None
     track: Track = lambda items, *, total, what: items
     should_stop: Callable[[], bool] = lambda: False
     unreadable: list[str] = field(default_factory=list)
@@ -166,13 +182,24 @@ class FilePrediction:
     videos: int = 0
     frames: int = 0
     instances: int | None = None
+    hidden: int = 0
+    limit: float = 0.0
 
     def run(self, files: Mapping[Path, str]) -> None:
         """Predict all files; the unreadable ones stop nothing.
 
         Args:
             files: Images and videos, with the names of what is written; see ``find_sources``.
+
+        Raises:
+            ValueError: When the folder holds results: old pictures beside new ones would look
+                like results of the same files.
         """
+        if old := [name for name in _WRITTEN if (self.folder / name).exists()]:
+            raise ValueError(
+                f"{self.folder} already holds results ({', '.join(old)}); remove them, or name "
+                "another folder with --output"
+            )
         videos = {path: name for path, name in files.items() if _is_video(path)}
         images = {path: name for path, name in files.items() if path not in videos}
         if images:
@@ -184,6 +211,21 @@ class FilePrediction:
                 self._predict_video(path, self.folder / "videos" / name)
             except ReadError as error:
                 self.unreadable.append(str(error))
+
+    def summary(self, num_files: int) -> str:
+        """What was done with so many files, in a line."""
+        done = [f"{self.images + self.videos} of {_counted(num_files, 'file')} predicted"]
+        if self.videos:
+            done.append(f"{_counted(self.frames, 'frame')} of {_counted(self.videos, 'video')}")
+        if self.instances is not None:
+            found = f"{_counted(self.instances, 'instance')} found"
+            if (limit := self.min_detection_score) is not None:
+                found += f" in detections of score {limit:g} or more (--min-detection-score)"
+            done.append(found)
+        if self.instances and self.hidden:
+            drawn = self.instances - self.hidden
+            done.append(f"{drawn} drawn, {self.hidden} below score {self.limit:g} (--min-score)")
+        return ", ".join(done)
 
     def _predict_images(self, files: Mapping[Path, str]) -> None:
         outcomes = map_ahead(
@@ -207,7 +249,7 @@ class FilePrediction:
 
     def _write_image(
         self, files: Mapping[Path, str], result: Result | ReadError
-    ) -> Outcome | ReadError:
+    ) -> _Drawn | ReadError:
         if isinstance(result, ReadError):
             return result
         assert isinstance(result.source, Path)
@@ -218,12 +260,18 @@ class FilePrediction:
         except ReadError as error:
             return error
         result.save_map(self.folder / "masks" / name)
-        return result.outcome()
+        return self._drawn(result)
 
-    def _keep(self, outcome: Outcome, kept: ResultFiles) -> None:
-        kept.add(outcome)
-        if outcome.records is not None:
-            self.instances = (self.instances or 0) + len(outcome.records)
+    def _drawn(self, result: Result) -> _Drawn:
+        limit = result.min_score if self.min_score is None else self.min_score
+        return _Drawn(result.outcome(), result.num_hidden(limit), limit)
+
+    def _keep(self, drawn: _Drawn, kept: ResultFiles) -> None:
+        kept.add(drawn.outcome)
+        if drawn.outcome.records is not None:
+            self.instances = (self.instances or 0) + len(drawn.outcome.records)
+            self.hidden += drawn.hidden
+            self.limit = drawn.limit
 
     def _predict_video(self, path: Path, folder: Path) -> None:
         """Each stage has threads of its own: decoding, (the model,) drawing, encoding."""
@@ -258,17 +306,21 @@ class FilePrediction:
 
     def _draw_frame(
         self, folder: Path, numbered: tuple[int, Result | ReadError]
-    ) -> tuple[np.ndarray, Outcome]:
+    ) -> tuple[np.ndarray, _Drawn]:
         number, result = numbered
         assert isinstance(result, Result)  # a frame is an array, which is always readable
         result = replace(result, image_id=number)
         result.save_map(folder / "masks" / f"{number:06d}")
-        return result.plot_frame(self.min_score), result.outcome()
+        return result.plot_frame(self.min_score), self._drawn(result)
 
 
-def _encode(writer: VideoWriter, drawn: tuple[np.ndarray, Outcome]) -> Outcome:
+def _encode(writer: VideoWriter, drawn: tuple[np.ndarray, _Drawn]) -> _Drawn:
     writer.write(drawn[0])
     return drawn[1]
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _is_video(path: Path) -> bool:

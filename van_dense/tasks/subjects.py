@@ -89,9 +89,13 @@ def subjects_of(
     has_masks = isinstance(model, MaskExplainable)
     for target in targets:
         kind = target.rpartition(":")[0]
-        if kind not in (("", "mask") if has_masks else ("",)):
-            masks = "'mask:' or nothing" if has_masks else "nothing"
-            raise ValueError(f"target {target!r}: before the name stands {masks} for this model")
+        if kind == "mask" and not has_masks:
+            raise ValueError(
+                f"target {target!r}: this network ({loaded.config.task}) finds no masks of "
+                f"instances; write {target.removeprefix('mask:')!r}"
+            )
+        if kind not in ("", "mask"):
+            raise ValueError(f"target {target!r}: before the name stands 'mask:' or nothing")
     chosen = [subject for target in targets for subject in _named(found, target, loaded)]
     return list({id(subject): subject for subject in chosen}.values())  # each of them once
 
@@ -103,17 +107,34 @@ def _named(found: Sequence[Subject], target: str, loaded: Loaded) -> list[Subjec
         return of_kind
     if what.isdigit() and int(what) > 0:
         return of_kind[int(what) - 1 : int(what)]
+    if any(subject.name == what for subject in of_kind):  # also a point
+        return [subject for subject in of_kind if subject.name == what]
+    name = _known_name(target, what, loaded)
+    return [subject for subject in of_kind if subject.name == name]
+
+
+def _known_name(target: str, what: str, loaded: Loaded) -> str:
+    """The class or joint that is meant: spelled so, as it is written on pictures, or in any case.
+
+    Raises:
+        ValueError: With the nearest names, for one that means nothing, or several.
+    """
     known = [*loaded.info.class_names, *loaded.info.keypoint_names]
-    spelled = {readable_name(name): name for name in reversed(known)}
-    name = what if what in known else spelled.get(what, what)
-    chosen = [subject for subject in of_kind if subject.name == name]
-    if not chosen and name not in known:
-        near = difflib.get_close_matches(what, list(spelled), n=5, cutoff=0.4)
-        raise ValueError(
-            f"target {target!r}: no class or joint of that name, no rank and not 'all'; nearest "
-            f"names: {near or list(spelled)[:5]}"
-        )
-    return chosen
+    readable = {readable_name(name): name for name in reversed(known)}
+    spellings = readable | {name: name for name in known}
+    if what in spellings:
+        return spellings[what]
+    alike = {name for text, name in spellings.items() if text.casefold() == what.casefold()}
+    if len(alike) == 1:
+        return alike.pop()
+    if alike:
+        raise ValueError(f"target {target!r} may be any of {sorted(alike)}; write one of them")
+    lower = {text.casefold(): text for text in readable}
+    near = difflib.get_close_matches(what.casefold(), list(lower), n=5, cutoff=0.4)
+    raise ValueError(
+        f"target {target!r}: no class or joint of that name, no rank and not 'all'; nearest "
+        f"names: {[lower[text] for text in near] or list(readable)[:5]}"
+    )
 
 
 def _classes(loaded: Loaded, model: Classifier, batch: Batch) -> Iterator[Subject]:

@@ -33,7 +33,7 @@ def activation_map(
         model: Holds the layer; its mode and gradients are as before when this returns.
         images: Normalised (1, 3, H, W).
         score: The number, a scalar tensor, of ``images``; runs the layer once.
-        layer: Name of a module of the model or of its backbone.
+        layer: Name of a module, see ``layers.find_layer``.
         method: "gradcam" (Selvaraju et al., ICCV 2017: channels weighted by their mean gradient),
             "gradcam++" (Chattopadhyay et al., WACV 2018), "layercam" (Jiang et al., TIP 2021: every
             cell by its own positive gradient), "eigencam" (Muhammad and Yeasin, IJCNN 2020: first
@@ -50,7 +50,7 @@ def activation_map(
         raise ValueError(f"method {method!r} is unknown; use one of {METHODS}")
     size = (images.shape[-2], images.shape[-1])
     backbone = getattr(model, "backbone", model)
-    module = _module(model, layer)
+    module = find_layer(model, layer)
 
     def to_map(output: Any) -> Tensor:
         return as_map(backbone, {layer: output}, layer, size=size)
@@ -127,15 +127,6 @@ def _own_gradients(model: nn.Module) -> Iterator[None]:
     finally:
         for parameter, gradient in before:
             parameter.grad = gradient
-
-
-def _module(model: nn.Module, layer: str) -> nn.Module:
-    modules = dict(model.named_modules())
-    if layer and layer in modules:
-        return modules[layer]
-    backbone = getattr(model, "backbone", model)
-    assert isinstance(backbone, nn.Module)
-    return find_layer(backbone, layer)
 
 
 def _cam_class(method: str) -> Any:

@@ -20,10 +20,12 @@ from van_dense.visualize.keypoints import side_entries
 from van_dense.visualize.labels import font_size
 from van_dense.visualize.legend import class_entries, legend, saliency_scale, stack
 from van_dense.visualize.maps import class_counts, draw_classes, draw_saliency
+from van_dense.visualize.palette import PAPER
 from van_dense.visualize.panoptic import draw_panoptic, stuff_shares
 
 MIN_SIDE = 640  # canvas pixels of the short side, for readable labels
 MAX_ENLARGED = 1920  # canvas pixels of the long side beyond which nothing is enlarged
+_ROOM = (80, 400)  # canvas (height, width) that letters need; less gets a margin of paper
 
 
 def draw(
@@ -48,23 +50,22 @@ def draw(
         info: Class names and colours of the labels.
         min_score: Instances below are left out; panoptic segments are all drawn.
         instance_colors: Colour by instance instead of by class.
-        scale: Canvas pixels for one image pixel; None enlarges small images only.
+        scale: Canvas pixels for one image pixel; None enlarges small images only, and leaves room
+            for letters beside narrow ones.
 
     Returns:
-        uint8 RGB picture of (H, W) times the scale; legends and bars make it higher.
+        uint8 RGB picture of (H, W) times the scale, at its top left; legends and bars make it
+        higher.
 
     Raises:
         ValueError: When image, prediction and info do not belong together, or when there is
             nothing in the prediction that could be drawn.
     """
     prediction = _above(prediction, min_score)
-    canvas = draw_panel(
-        image,
-        prediction,
-        info,
-        instance_colors=instance_colors,
-        scale=scale,
-    )
+    canvas = _with_maps(image, prediction, info, scale=scale)
+    if scale is None:
+        canvas = _with_room(canvas, has_labels=prediction.instances is not None)
+    _add_instances(canvas, prediction, info, by_instance=instance_colors, scale=scale)
     below = [
         *_bars(prediction, info, canvas.shape[:2]),
         *legends([prediction], info, canvas.shape[:2]),
@@ -138,19 +139,48 @@ def draw_panel(
     scale: float | None = None,
 ) -> np.ndarray:
     """Like ``draw`` but without the legend, so that the picture has exactly the photo's shape."""
+    canvas = _with_maps(image, prediction, info, scale=scale)
+    found = _above(prediction, min_score)
+    _add_instances(canvas, found, info, by_instance=instance_colors, scale=scale)
+    return canvas
+
+
+def _with_maps(
+    image: np.ndarray, prediction: Prediction, info: DatasetInfo, *, scale: float | None
+) -> np.ndarray:
+    """The enlarged photo with everything that is known of each of its pixels."""
     _check(image, prediction, info)
-    scale = default_scale(prediction.size) if scale is None else scale
-    canvas = resize(image, scale)
+    canvas = resize(image, default_scale(prediction.size) if scale is None else scale)
     if prediction.saliency is not None:
         draw_saliency(canvas, prediction.saliency)
     if prediction.panoptic is not None:
         draw_panoptic(canvas, prediction, info)
     elif prediction.semantic is not None:
         draw_classes(canvas, prediction.semantic, info)
-    instances = _above(prediction, min_score).instances
-    if instances is not None:
-        draw_instances(canvas, instances, info, by_instance=instance_colors, scale=scale)
     return canvas
+
+
+def _with_room(canvas: np.ndarray, *, has_labels: bool) -> np.ndarray:
+    """The canvas with a margin at the right where letters would not fit, and below for labels."""
+    below = max(0, _ROOM[0] - canvas.shape[0]) if has_labels else 0
+    right = max(0, _ROOM[1] - canvas.shape[1])
+    if not below and not right:
+        return canvas
+    return cv2.copyMakeBorder(canvas, 0, below, 0, right, cv2.BORDER_CONSTANT, value=PAPER)
+
+
+def _add_instances(
+    canvas: np.ndarray,
+    prediction: Prediction,
+    info: DatasetInfo,
+    *,
+    by_instance: bool,
+    scale: float | None,
+) -> None:
+    """Draw the instances, if there are any, over a canvas that begins with the photo, in place."""
+    if prediction.instances is not None:
+        scale = default_scale(prediction.size) if scale is None else scale
+        draw_instances(canvas, prediction.instances, info, by_instance=by_instance, scale=scale)
 
 
 def _above(prediction: Prediction, min_score: float) -> Prediction:

@@ -63,8 +63,9 @@ def draw_instances(
     boxes = _visible(boxes, _SMALLEST * thickness)
     for i in order:
         _draw_box(canvas, boxes[i].round().int().tolist(), colors[i], thickness, dashed=crowd[i])
+    joints = None
     if instances.keypoints is not None:
-        draw_keypoints(canvas, instances, info, scale=scale)
+        joints = draw_keypoints(canvas, instances, info, scale=scale)
 
     # The surest result, or the smallest object of the ground truth, chooses its place first.
     if instances.scores is not None:
@@ -77,6 +78,7 @@ def draw_instances(
             Label(_text(instances, i, info.class_names), tuple(boxes[i].tolist()), colors[i])
             for i in order
         ],
+        avoided=joints,
     )
 
 

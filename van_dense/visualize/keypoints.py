@@ -49,7 +49,7 @@ def side_of(name: str) -> str:
 
 def draw_keypoints(
     canvas: np.ndarray, instances: Instances, info: DatasetInfo, *, scale: float
-) -> None:
+) -> np.ndarray:
     """Draw the bones and joints of instances, large ones first, in place.
 
     Instances without scores are ground truth: joints of visibility 0 are left out and hidden ones
@@ -61,21 +61,27 @@ def draw_keypoints(
         instances: With keypoints, in image pixels.
         info: Names and bones of the K keypoints.
         scale: Canvas pixels for one image pixel.
+
+    Returns:
+        float64 (M, 4) xyxy of the joints that were drawn, in pixels of the canvas.
     """
     assert instances.keypoints is not None
     points = instances.keypoints.double().numpy()
-    threshold = 0.0 if instances.scores is None else MIN_JOINT_SCORE
-    shown = points[..., 2] > threshold
+    shown = _shown(instances)
     hollow = (points[..., 2] == _HIDDEN) & (instances.scores is None)
     # A pixel's centre lies at 0.5 here and at 0 in OpenCV.
     places = np.rint((points[..., :2] * scale - 0.5) * 2**_SHIFT).astype(np.int64)
     sides = (instances.boxes[:, 2:] - instances.boxes[:, :2]).clamp(min=0).double().numpy()
     extents = np.sqrt(sides.prod(axis=1)) * scale
     widest = _MAX_WIDTH * line_thickness(canvas.shape[:2])
+    drawn = [np.zeros((0, 4))]
     for i in np.argsort(-extents, kind="stable").tolist():
         width = max(1, min(widest, math.ceil(extents[i] * _INSTANCE_SHARE)))
         _draw_bones(canvas, places[i], shown[i], info, width=width)
         _draw_joints(canvas, places[i], _joint_colors(info, shown[i]), hollow[i], width=width)
+        centres, radius = points[i, shown[i], :2] * scale, width * _RADIUS
+        drawn.append(np.hstack([centres - radius, centres + radius]))
+    return np.concatenate(drawn)
 
 
 def side_entries(info: DatasetInfo, drawn: Sequence[Instances | None]) -> list[Entry]:
@@ -86,9 +92,9 @@ def side_entries(info: DatasetInfo, drawn: Sequence[Instances | None]) -> list[E
         drawn: What the pictures show.
 
     Returns:
-        Nothing where no keypoints were drawn, or where they have neither sides nor hidden joints.
+        Nothing where no joint was drawn, or where they have neither sides nor hidden joints.
     """
-    poses = [p for p in drawn if p is not None and p.keypoints is not None and len(p)]
+    poses = [p for p in drawn if p is not None and p.keypoints is not None and _shown(p).any()]
     if not poses:
         return []
     sides = {side_of(name) for name in info.keypoint_names}
@@ -98,6 +104,13 @@ def side_entries(info: DatasetInfo, drawn: Sequence[Instances | None]) -> list[E
         for pose in poses
     )
     return (entries if len(sides) > 1 else []) + ([Entry("○ hidden")] if hidden else [])
+
+
+def _shown(instances: Instances) -> np.ndarray:
+    """Joints that are drawn, bool (N, K)."""
+    assert instances.keypoints is not None
+    threshold = 0.0 if instances.scores is None else MIN_JOINT_SCORE
+    return instances.keypoints[..., 2].double().numpy() > threshold
 
 
 def _joint_colors(info: DatasetInfo, shown: np.ndarray) -> list[Color | None]:

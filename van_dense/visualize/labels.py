@@ -20,6 +20,7 @@ from van_dense.visualize.palette import text_color
 
 MIN_FONT = 11  # pixels; smaller letters cannot be told apart on a screen
 _FONT_SHARE = 1 / 36  # letter height as a share of the short side of the canvas
+_LONG_SHARE = 1 / 160  # and at least of the long side, so that a whole strip fits a screen
 _LATIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789%.,")  # names are followed by scores
 _UNCROWDED = 16  # labels that fit at full size; more of them shrink
 _MAX_SHRINK = 0.6
@@ -116,10 +117,17 @@ def fit_text(text: str, letters: ImageFont.FreeTypeFont, width: float) -> str:
 def font_size(canvas: Size, num_labels: int) -> int:
     """Letter size in pixels: grows with the canvas, shrinks when there are many labels."""
     shrink = max(_MAX_SHRINK, min(1.0, (_UNCROWDED / max(num_labels, 1)) ** 0.5))
-    return max(MIN_FONT, round(min(canvas) * _FONT_SHARE * shrink))
+    full = max(min(canvas) * _FONT_SHARE, max(canvas) * _LONG_SHARE)
+    return max(MIN_FONT, round(full * shrink))
 
 
-def draw_labels(canvas: np.ndarray, labels: Sequence[Label], *, taken: Sequence[Box] = ()) -> int:
+def draw_labels(
+    canvas: np.ndarray,
+    labels: Sequence[Label],
+    *,
+    taken: Sequence[Box] = (),
+    avoided: np.ndarray | None = None,
+) -> int:
     """Draw labels on a uint8 (H, W, 3) RGB canvas, in place.
 
     Args:
@@ -128,6 +136,7 @@ def draw_labels(canvas: np.ndarray, labels: Sequence[Label], *, taken: Sequence[
             place without another label is left is not drawn, since two labels on top of each
             other cannot be read.
         taken: xyxy of other writing on the canvas, which is not covered.
+        avoided: (M, 4) xyxy of what is covered only where there is no better place, such as joints.
 
     Returns:
         Number of labels that were drawn.
@@ -136,7 +145,8 @@ def draw_labels(canvas: np.ndarray, labels: Sequence[Label], *, taken: Sequence[
     letters = font(font_size(canvas.shape[:2], len(labels)), text=words)
     tiles = [_render(label, letters) for label in labels]
     sizes = [(tile.shape[1], tile.shape[0]) for tile in tiles]
-    places = place_labels([label.box for label in labels], sizes, canvas.shape[:2], taken=taken)
+    boxes = [label.box for label in labels]
+    places = place_labels(boxes, sizes, canvas.shape[:2], taken=taken, avoided=avoided)
     for tile, place in zip(tiles, places, strict=True):
         if place is not None:
             x, y = place
@@ -151,6 +161,7 @@ def place_labels(
     canvas: Size,
     *,
     taken: Sequence[Box] = (),
+    avoided: np.ndarray | None = None,
 ) -> list[tuple[int, int] | None]:
     """Find the top left corner of each tile; the tiles neither overlap nor leave the canvas.
 
@@ -163,12 +174,15 @@ def place_labels(
         sizes: N (width, height) of the tiles.
         canvas: (height, width).
         taken: xyxy of what the tiles must not overlap either.
+        avoided: (M, 4) xyxy of further objects, without labels.
 
     Returns:
         N (x, y), or None where no place is free.
     """
     room = _MOST_COVERED * canvas[0] * canvas[1]
     objects = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+    if avoided is not None:
+        objects = np.concatenate([objects, avoided])
     areas = np.maximum(np.prod(objects[:, 2:] - objects[:, :2], axis=1), 1.0)
     used = np.asarray(taken, dtype=np.float64).reshape(-1, 4)
     places: list[tuple[int, int] | None] = []

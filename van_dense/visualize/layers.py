@@ -42,22 +42,43 @@ def layer_maps(backbone: nn.Module, images: Tensor, layers: Sequence[str]) -> di
     return {name: as_map(backbone, outputs, name, size=size) for name in layers}
 
 
-def find_layer(backbone: nn.Module, name: str) -> nn.Module:
-    """Find a module by its name in the backbone, in its ``body``, or in the whole model.
+def find_layer(network: nn.Module, name: str) -> nn.Module:
+    """Find a module by its name in a whole model, or in a backbone alone.
 
-    "body.block4.1", "block4.1" and "backbone.body.block4.1" are the same layer of a backbone.
+    "block4.1", "body.block4.1" and "backbone.body.block4.1" are the same layer of a backbone;
+    "fpn.pyramid.layer_blocks.0" is one of the whole model. Where a part of the model has the name
+    of a layer of the backbone, the part is meant.
 
     Raises:
         ValueError: With the nearest names, when there is none.
     """
-    modules = dict(backbone.named_modules())
-    short = name.removeprefix("backbone.")
-    for candidate in (short, f"body.{short}"):
-        if candidate and candidate in modules:
-            return modules[candidate]
-    known = [known.removeprefix("body.") for known in modules if known]
-    near = difflib.get_close_matches(short.removeprefix("body."), known, n=5, cutoff=0.3)
-    raise ValueError(f"the backbone has no layer {name!r}; nearest names: {near or known[:5]}")
+    modules = {full: module for full, module in network.named_modules() if full}
+    named = {_short(full): module for full, module in modules.items()} | modules
+    for candidate in (name, _short(name)):
+        if candidate in named:
+            return named[candidate]
+    idle = (nn.ModuleList, nn.Identity)
+    known = dict.fromkeys(_short(full) for full in modules if not isinstance(modules[full], idle))
+    near = _nearest(_short(name), [one for one in known if one not in ("backbone", "body")])
+    raise ValueError(f"{type(network).__name__} has no layer {name!r}; {near}")
+
+
+def _short(name: str) -> str:
+    """Name of a layer of the backbone without where the backbone stands in the model."""
+    return name.removeprefix("backbone.").removeprefix("body.")
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    """Tell names below the same part, or similar ones, or the parts where nothing is similar."""
+    part, cutoff = name.rpartition(".")[0], 0.5
+    while part and not any(one.startswith(f"{part}.") for one in known):
+        part = part.rpartition(".")[0]
+    if part:
+        known, cutoff = [one for one in known if one.startswith(f"{part}.")], 0.0
+    near = difflib.get_close_matches(name, known, n=5, cutoff=cutoff)
+    if near:
+        return f"nearest names: {near}"
+    return f"no name is similar; its parts are {[one for one in known if '.' not in one]}"
 
 
 def stage_layers(backbone: nn.Module) -> list[str]:
