@@ -81,9 +81,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--method", help=f"{method}masks and joints, otherwise gradcam)")
     views = ("cam", "attention", "features", "field")
     parser.add_argument("--view", choices=views, default="cam", help="(default: cam)")
-    parser.add_argument("--min-score", type=float, default=0.3, help="of detections (default 0.3)")
-    output = "file of a single page (default: explain.png)"
-    parser.add_argument("--output", type=Path, default=Path("explain.png"), help=output)
+    score = "detections below are left out (default 0.3)"
+    parser.add_argument("--min-score", type=float, default=0.3, help=score)
+    parser.add_argument("--output", type=Path, default=Path("explain.png"), help="file to write")
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
     arguments = parser.parse_args(argv)
     if arguments.output.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
