@@ -4,10 +4,14 @@ explain.py RUN IMAGE ...                                    the surest thing fou
 explain.py RUN IMAGE --target all                           every box
 explain.py RUN IMAGE --target mask:1 cat 3                  a mask, every cat, the third box
 explain.py RUN IMAGE --beside RUN2 RUN3                     several networks side by side
-explain.py RUN IMAGE ... --view attention | features | field
+explain.py RUN IMAGE ... --view attention                   large kernel attention
+explain.py RUN IMAGE ... --view features | field            features as colours, receptive field
 
 Targets: the name of a class or joint, a rank (1 is the surest box or joint, the likeliest class,
 the largest region), all, "mask:" before one of these, or a point x,y of a label map.
+
+What a page of 2080 x 1720 pixels does not hold goes on: explain_001.png, explain_002.png, ..., each
+written once it is full. 1 tells of unreadable files.
 """
 
 from __future__ import annotations
@@ -15,7 +19,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,25 +29,42 @@ if TYPE_CHECKING:
 
     from van_dense.api import Loaded
 
+_STOPPED = 130  # the exit status of a program that Ctrl-C ends
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the picture; 2 when there is nothing to draw or something is wrong."""
+    """Write the pages; 1 when a file could not be read, 2 when something is wrong."""
     arguments = _parse(argv)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in train_net.py
-    from van_dense.data.image import SUFFIXES
-    from van_dense.data.sources import find_files
+    from rich.console import Console
+    from rich.progress import Progress
 
-    try:
-        images = [path for source in arguments.images for path in find_files(source, SUFFIXES)]
-        networks = _load([arguments.run, *arguments.beside], arguments.device)
-        picture = _draw(arguments, networks, images)
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(arguments.output)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    from van_dense.data.image import SUFFIXES
+    from van_dense.engine.interrupt import StopSignal
+    from van_dense.tasks.figure_files import load_networks, readable, save_pages
+    from van_dense.tasks.prediction import find_sources
+
+    bar = Progress(console=Console(stderr=True), transient=True)
+    unreadable: list[str] = []
+    failures: list[str] = []
+    written: list[Path] = []
+    with StopSignal() as stop, bar:
+        try:
+            files = find_sources(arguments.images, SUFFIXES)
+            networks = load_networks([arguments.run, *arguments.beside], arguments.device)
+            wanted = takewhile(lambda _: not stop.requested, files)
+            images = readable(bar.track(wanted, total=len(files), description="images"), unreadable)
+            pages = _draw(arguments, networks, images)
+            written = save_pages(pages, arguments.output, should_stop=lambda: stop.requested)
+        except (ValueError, OSError) as error:
+            failures.append(f"error: {error}")
+    for message in [f"not explained: {one}" for one in unreadable] + failures:
+        print(message, file=sys.stderr)
+    if written:
+        print(*written[:1], *written[1:][-1:], sep=" to ")
+    if failures:
         return 2
-    print(arguments.output)
-    return 0
+    return _STOPPED if stop.requested else int(bool(unreadable))
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -58,62 +80,40 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     method = "gradcam, gradcam++, eigencam, layercam or direction (default: direction for boxes, "
     parser.add_argument("--method", help=f"{method}masks and joints, otherwise gradcam)")
     views = ("cam", "attention", "features", "field")
-    what = "activation maps, large kernel attention, features as colours, or receptive field"
-    parser.add_argument("--view", choices=views, default="cam", help=what)
+    parser.add_argument("--view", choices=views, default="cam", help="(default: cam)")
     score = "detections below are left out (default 0.3)"
     parser.add_argument("--min-score", type=float, default=0.3, help=score)
-    parser.add_argument("--output", type=Path, default=Path("explain.png"), help="picture to write")
+    parser.add_argument("--output", type=Path, default=Path("explain.png"), help="file to write")
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
     arguments = parser.parse_args(argv)
     if arguments.output.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         parser.error(f"--output {arguments.output}: end it in .png, .jpg or .webp")
     if len(arguments.layer) > 1 and arguments.view != "features":
         parser.error(f"--view {arguments.view} takes one --layer")
+    if arguments.view == "attention" and arguments.beside:
+        parser.error("--view attention shows one network; leave --beside out")
     if arguments.view != "cam" and (arguments.target or arguments.method):
         parser.error(f"--target and --method belong to --view cam, not to {arguments.view}")
     return arguments
 
 
-def _load(runs: Sequence[str], device: str | None) -> dict[str, Loaded]:
-    """Networks by the name of their backbone, with that of the run where two have the same."""
-    from van_dense.api import load
-
-    networks: dict[str, Loaded] = {}
-    for run in runs:
-        loaded = load(run, device=device, engine="torchvision")
-        title = loaded.config.model.backbone.name
-        if title in networks:
-            title = f"{title}, {Path(run).stem}"
-        while title in networks:
-            title += "'"
-        networks[title] = loaded
-    return networks
-
-
 def _draw(
-    arguments: argparse.Namespace, networks: dict[str, Loaded], images: Sequence[Path]
-) -> Image.Image:
-    from van_dense.tasks.explaining import cam_view
-    from van_dense.tasks.views import attention_view, features_view, field_view
+    arguments: argparse.Namespace, networks: dict[str, Loaded], images: Iterable[Path]
+) -> Iterator[Image.Image]:
+    from van_dense.tasks.explaining import cam_pages
+    from van_dense.tasks.views import attention_pages, features_pages, field_view
 
     layer = arguments.layer[0] if arguments.layer else None
     if arguments.view == "attention":
-        if len(networks) > 1:
-            raise ValueError("--view attention shows one network; leave --beside out")
-        return attention_view(next(iter(networks.values())), images)
+        return attention_pages(next(iter(networks.values())), images)
     if arguments.view == "features":
-        return features_view(networks, images, layers=arguments.layer)
+        return features_pages(networks, list(images), layers=arguments.layer)
     if arguments.view == "field":
         numbers = arguments.output.with_suffix(".json")
-        return field_view(networks, images, layer=layer, numbers=numbers)
-    return cam_view(
-        networks,
-        images,
-        targets=arguments.target,
-        layer=layer,
-        method=arguments.method,
-        min_score=arguments.min_score,
-    )
+        found = list(images)
+        return (field_view(networks, found, layer=layer, numbers=numbers) for _ in found[:1])
+    options = {"targets": arguments.target, "layer": layer, "method": arguments.method}
+    return cam_pages(networks, images, min_score=arguments.min_score, **options)
 
 
 if __name__ == "__main__":

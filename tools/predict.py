@@ -6,8 +6,7 @@ predict.py --detector RUN --pose RUN SOURCE ...      persons of the detector, th
 A source is an image, a video, a folder (everything in all depths) or a pattern in quotes. A pose
 run alone takes each image for one person. The output folder gets pictures/ and predictions.json
 (COCO results), predictions.csv (classes) or masks/ (label maps, saliency); for a video videos/NAME/
-with the annotated video and the same results, by frame number. It must not hold older results.
-1 tells of unreadable files.
+with the annotated video and the same results, by frame number. 1 tells of unreadable files.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from rich.progress import Progress
 
     from van_dense.engine.interrupt import StopSignal
-    from van_dense.tasks.prediction import FilePrediction, find_sources, read_ids
+    from van_dense.tasks.prediction import FilePrediction, find_sources, free_folder, read_ids
 
     columns = [*Progress.get_default_columns(), "{task.completed}/{task.total}"]
     screen = Console(stderr=True)
@@ -44,8 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     ):
         try:
             files = find_sources(arguments.sources)
+            folder = arguments.output or free_folder(Path("predictions"))
             ids = read_ids(arguments.annotations, files)
-            job = FilePrediction(_open(arguments), arguments.output, ids)
+            job = FilePrediction(_open(arguments), folder, ids)
             job.min_score = arguments.min_score
             job.min_detection_score = arguments.min_detection_score
             job.track = lambda items, total, what: bar.track(items, total, description=what)
@@ -67,7 +67,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("sources", nargs="+", metavar="RUN SOURCE", help="run and what to predict")
     parser.add_argument("--detector", metavar="RUN", help="run folder or checkpoint, with --pose")
     parser.add_argument("--pose", metavar="RUN", help="run folder or checkpoint, with --detector")
-    parser.add_argument("--output", type=Path, default=Path("predictions"), help="folder to write")
+    parser.add_argument("--output", type=Path, help="default: predictions, predictions_2, ...")
     score = "instances below are not drawn (default: eval.picture_score of the run, or of --pose)"
     parser.add_argument("--min-score", type=float, metavar="SCORE", help=score)
     looked = "detections of --detector below are not looked at by --pose (default 0.3)"

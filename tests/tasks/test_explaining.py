@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchvision.ops import box_iou
 
 from van_dense.api import Loaded, build_model
@@ -18,7 +19,7 @@ from van_dense.config import load_config
 from van_dense.dataset_info import DatasetInfo
 from van_dense.models.dense_model import DenseModel
 from van_dense.structures import Batch, Instances
-from van_dense.tasks.explaining import cam_view, default_layer, default_method, explain
+from van_dense.tasks.explaining import cam_pages, default_layer, default_method, explain
 from van_dense.visualize.cam import activation_map, energy_inside
 
 PROJECTS = Path(__file__).resolve().parents[2] / "projects"
@@ -137,8 +138,8 @@ def test_what_is_drawn_is_the_box_that_is_explained(trained):
         assert one.title.startswith(INFO.class_names[label])
     shown = torch.cat([one.shown.instances.boxes for one in explanations])
     assert box_iou(shown, torch.from_numpy(box)[None]).max() > 0.5
-    picture = cam_view({"VAN-B0": trained}, [image], targets=["all"], min_score=0.2)
-    beside = cam_view({"A": trained, "B": build(1)}, [image, image], min_score=0.2)
+    (picture,) = cam_pages({"VAN-B0": trained}, [image], targets=["all"], min_score=0.2)
+    (beside,) = cam_pages({"A": trained, "B": build(1)}, [image, image], min_score=0.2)
     assert picture.width > 2 * SIDE and beside.height > 2 * SIDE
 
 
@@ -146,4 +147,17 @@ def test_an_image_without_anything_to_explain_is_named(trained):
     empty = np.zeros((SIDE, SIDE, 3), np.uint8)
     assert explain(trained, empty, targets=["1"], min_score=0.99) == []
     with pytest.raises(ValueError, match="nothing to explain: no image has anything"):
-        cam_view({"VAN-B0": trained}, [empty], min_score=0.99)
+        list(cam_pages({"VAN-B0": trained}, [empty], min_score=0.99))
+    assert list(cam_pages({"VAN-B0": trained}, [])) == []
+
+
+def test_images_without_anything_to_explain_are_left_out_and_named(trained, tmp_path, caplog):
+    image, _, _ = scene(np.random.default_rng(99))
+    score = float(explain(trained, image, min_score=0.0)[0].shown.instances.scores[0])
+    path = tmp_path / "empty.png"
+    Image.fromarray(np.zeros((SIDE, SIDE, 3), np.uint8)).save(path)
+    assert explain(trained, path, min_score=score) == []
+    (alone,) = cam_pages({"VAN-B0": trained}, [image], min_score=score)
+    (both,) = cam_pages({"VAN-B0": trained}, [image, path], min_score=score)
+    assert both.size == alone.size
+    assert "nothing to explain in 1 of 2 images: empty.png" in caplog.text

@@ -22,7 +22,7 @@ from van_dense.data.video import VideoWriter, read_frames
 from van_dense.dataset_info import DatasetInfo
 from van_dense.result import Result
 from van_dense.structures import Instances, Prediction
-from van_dense.tasks.prediction import FilePrediction, find_sources, read_ids
+from van_dense.tasks.prediction import FilePrediction, find_sources, free_folder, read_ids
 
 INFO = DatasetInfo("shapes", ("dark", "bright"), (3, 7))
 
@@ -165,6 +165,18 @@ def test_results_are_never_mixed_with_older_ones(folder, tmp_path):
     with pytest.raises(ValueError, match=r"already holds results \(pictures, predictions.json\)"):
         FilePrediction(stream_maps, tmp_path / "out").run(files)
     assert files_below(tmp_path / "out") == before
+
+
+def test_without_a_folder_results_go_to_the_next_free_one(tmp_path):
+    folder = tmp_path / "predictions"
+    assert free_folder(folder) == folder
+    for expected in ("predictions_2", "predictions_3"):
+        free = free_folder(folder)
+        (free / "pictures").mkdir(parents=True)
+        assert free_folder(folder) == tmp_path / expected
+    (folder / "pictures").rmdir()
+    (folder / "notes.txt").touch()
+    assert free_folder(folder) == folder
 
 
 def test_a_video_that_breaks_is_kept_up_to_there_and_listed(folder, tmp_path, monkeypatch):

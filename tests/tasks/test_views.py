@@ -13,7 +13,7 @@ from PIL import Image
 from van_dense.api import Loaded, build_model
 from van_dense.config import load_config
 from van_dense.tasks import TASKS
-from van_dense.tasks.views import attention_view, features_view, field_view
+from van_dense.tasks.views import attention_pages, features_pages, field_view
 
 PROJECTS = Path(__file__).resolve().parents[2] / "projects"
 OPTIONS = {"van_b0": "{}", "swin_tiny_patch4_window7_224": "{embed_dim: 12}", "resnet18": "{}"}
@@ -44,8 +44,9 @@ def photo(height: int = 50, width: int = 75) -> np.ndarray:
 @pytest.mark.parametrize("project", TASK_PROJECTS)
 def test_every_task_has_every_view(project):
     loaded = network(project)
-    for view in (attention_view, features_view):
-        assert min(view(loaded, [photo()]).size) > 100
+    for view in (attention_pages, features_pages):
+        (page,) = view(loaded, [photo()])
+        assert min(page.size) > 100
     assert min(field_view(loaded, [photo()], size=(64, 64)).size) > 100
 
 
@@ -53,18 +54,19 @@ def test_every_task_has_every_view(project):
 @pytest.mark.parametrize("name", list(OPTIONS)[1:])
 def test_other_backbones_have_features_and_a_field_but_no_attention(project, name):
     loaded = network(project, name)
-    features_view(loaded, [photo(), photo(33, 40)])
+    assert len(list(features_pages(loaded, [photo(), photo(33, 40)]))) == 1
     field_view(loaded, [photo()], size=(64, 64))
     with pytest.raises(ValueError, match="only VAN has it"):
-        attention_view(loaded, [photo()])
+        next(attention_pages(loaded, [photo()]))
 
 
 def test_grey_files_and_odd_sizes_are_drawn(tmp_path):
     path = tmp_path / "grey.png"
     Image.fromarray(photo(37, 91)[..., 0]).save(path)
     loaded = network()
-    assert attention_view(loaded, [path, path]).height > attention_view(loaded, [path]).height
-    features_view(loaded, [path], layers=["block3.0", "backbone.body.norm2"])
+    one, two = (next(attention_pages(loaded, [path] * count)) for count in (1, 2))
+    assert two.height > one.height
+    next(features_pages(loaded, [path], layers=["block3.0", "backbone.body.norm2"]))
     field_view(loaded, [path], size=(45, 70))
 
 
@@ -76,9 +78,23 @@ def test_networks_are_compared_in_one_figure_with_numbers_in_a_file(tmp_path):
     found = json.loads(numbers.read_text(encoding="utf-8"))
     assert list(found) == ["VAN", "ResNet"]
     assert [square["threshold"] for square in found["VAN"]["squares"]] == [0.2, 0.3, 0.5, 0.99]
-    features_view(networks, [photo()])
+    (page,) = features_pages(networks, [photo()])
+    assert page.width > two.width / 2
 
 
 def test_an_array_that_is_no_image_is_refused():
     with pytest.raises(ValueError, match=r"expected uint8 \(height, width, 3\) .* uint8 \(4, 4\)"):
-        features_view(network(), [np.zeros((4, 4), dtype=np.uint8)])
+        next(features_pages(network(), [np.zeros((4, 4), dtype=np.uint8)]))
+
+
+def test_many_images_make_pages_on_which_colours_mean_the_same():
+    loaded, images = network(), [photo(64, 64)] * 14
+    first, second, *_ = features_pages(loaded, images, layers=["block1.0"])
+    inside = np.s_[:300, 50:650]  # of the first row, beside its title
+    np.testing.assert_array_equal(np.array(first)[inside], np.array(second)[inside])
+    assert len(list(attention_pages(loaded, images[:3]))) == 3
+
+
+def test_a_field_is_not_measured_for_numbers_that_cannot_be_written(tmp_path):
+    with pytest.raises(ValueError, match="is a folder"):
+        field_view(network(), [photo()], numbers=tmp_path)

@@ -16,6 +16,7 @@ from van_dense.api import build_model
 from van_dense.config import load_config
 from van_dense.dataset_info import DatasetInfo
 from van_dense.engine.checkpoint import save_checkpoint
+from van_dense.visualize.grid import PAGE
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
@@ -64,7 +65,9 @@ def photos(tmp_path: Path) -> Path:
 )
 def test_it_writes_one_picture(runs, photos, tmp_path, options) -> None:
     output = tmp_path / "new" / "picture.png"
-    assert explain.main([runs[0], str(photos), *options, "--output", str(output)]) == 0
+    # The attention of one image is as large as a page.
+    images = photos / "0.png" if "attention" in options else photos
+    assert explain.main([runs[0], str(images), *options, "--output", str(output)]) == 0
     assert min(Image.open(output).size) > 200
 
 
@@ -87,6 +90,34 @@ def test_the_receptive_field_comes_with_its_numbers(runs, photos, tmp_path, monk
     assert output.exists() and json.loads(output.with_suffix(".json").read_text())
 
 
+def test_unreadable_files_are_told_and_the_rest_is_explained(
+    runs, photos, tmp_path, capsys
+) -> None:
+    (photos / "broken.png").write_bytes(b"no image")
+    for view in ("cam", "attention", "features"):
+        output = tmp_path / f"{view}.png"
+        assert explain.main([runs[0], str(photos), "--view", view, "--output", str(output)]) == 1
+        assert f"not explained: {photos / 'broken.png'}: " in capsys.readouterr().err
+        assert output.exists() or (tmp_path / f"{view}_002.png").exists()
+    for view in ("cam", "field"):
+        output = tmp_path / f"no_{view}.png"
+        broken = [runs[0], str(photos / "broken.png"), "--view", view, "--output", str(output)]
+        assert explain.main(broken) == 1 and not output.exists()
+
+
+def test_help_tells_the_size_of_a_page() -> None:
+    assert explain.__doc__ and "{1} x {0} pixels".format(*PAGE) in explain.__doc__
+
+
+def test_many_images_go_on_on_further_pages(runs, photos, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("van_dense.visualize.grid.PAGE", (500, 700))
+    output = tmp_path / "x.png"
+    assert explain.main([runs[0], str(photos), "--output", str(output)]) == 0
+    pages = [tmp_path / "x_001.png", tmp_path / "x_002.png"]
+    assert capsys.readouterr().out == f"{pages[0]} to {pages[1]}\n"
+    assert all(Image.open(page).height <= 500 for page in pages) and not output.exists()
+
+
 def test_mistakes_end_with_one_message(runs, photos, tmp_path, capsys) -> None:
     output = ["--output", str(tmp_path / "x.png")]
     for arguments, message in (
@@ -98,7 +129,16 @@ def test_mistakes_end_with_one_message(runs, photos, tmp_path, capsys) -> None:
     ):
         assert explain.main([*arguments, *output]) == 2
         assert message in capsys.readouterr().err
-    for arguments in (["--view", "field", "--target", "1"], ["--layer", "a", "b"]):
+    taken = tmp_path / "taken.png"
+    taken.mkdir()
+    assert explain.main([runs[0], str(photos), "--output", str(taken)]) == 2
+    assert "taken.png is a folder; name a file in it" in capsys.readouterr().err
+    for arguments in (
+        ["--view", "field", "--target", "1"],
+        ["--layer", "a", "b"],
+        ["--view", "attention", "--beside", runs[1]],
+        ["--output", "figures"],
+    ):
         with pytest.raises(SystemExit):
             explain.main([runs[0], str(photos), *arguments])
     assert not (tmp_path / "x.png").exists()

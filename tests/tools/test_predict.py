@@ -128,8 +128,9 @@ def test_unreadable_files_are_listed_at_the_end_and_stop_nothing(runs, photos, t
         (["{detector}", "{empty}"], "nothing to read in this folder"),
         (["{empty}", "{photos}"], "checkpoint"),
         (["--detector", "{pose}", "--pose", "{pose}", "{photos}"], "not 'detection'"),
+        (["{detector}", "{photos}", "--output", "{photos}/a.png"], "a.png is a file, no folder"),
     ],
-    ids=["missing source", "empty folder", "no run", "wrong task"],
+    ids=["missing source", "empty folder", "no run", "wrong task", "file as output"],
 )
 def test_misuse_is_one_line_that_names_the_place(arguments, words, runs, photos, tmp_path, capsys):
     empty = tmp_path / "empty"

@@ -3,9 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from van_dense.visualize.features import feature_colors, principal_colors
+from van_dense.visualize.features import Components
+
+
+def principal_colors(maps: list[torch.Tensor]) -> list[np.ndarray]:
+    components = Components.of(maps)
+    return [components.colors(one) for one in maps]
 
 
 def test_two_kinds_of_features_get_two_colours():
@@ -58,9 +62,15 @@ def test_a_broken_feature_is_an_error():
 
 
 def test_pixels_have_the_colour_of_their_cell():
-    net = nn.Sequential(nn.AvgPool2d(4), nn.Identity())
-    image = torch.zeros(3, 8, 8)
-    image[:, :, 4:] = 1.0
-    colors = feature_colors(net, [image], "0")[0]
+    cells = torch.zeros(3, 2, 2)
+    cells[:, :, 1] = 1.0
+    colors = Components.of([cells]).colors(cells, size=(8, 8))
     assert colors.shape == (8, 8, 3)
     assert (colors[:, :4, 0] == 0).all() and (colors[:, 4:, 0] == 255).all()
+
+
+def test_other_maps_are_coloured_by_the_same_components():
+    low, high = torch.zeros(4, 2, 2), torch.full((4, 3, 1), 5.0)
+    components = Components.of([low, high])
+    between, beyond = (components.colors(torch.full((4, 1, 1), value)) for value in (2.5, 9.0))
+    assert between[0, 0].tolist() == [128] * 3 and beyond[0, 0].tolist() == [255, 128, 128]

@@ -6,8 +6,10 @@ image as the crop of one instance.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -21,7 +23,7 @@ from van_dense.tasks.subjects import subjects_of
 from van_dense.tasks.views import Source, name_of, seen_by
 from van_dense.visualize.cam import activation_map
 from van_dense.visualize.draw import draw_panel
-from van_dense.visualize.grid import side_by_side
+from van_dense.visualize.grid import Cell, Row, Table
 from van_dense.visualize.layers import evaluating, stage_layers
 from van_dense.visualize.maps import draw_saliency
 from van_dense.visualize.palette import PAPER
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 
 
 _ACROSS = 4  # explanations of one network in a row
+_NAMED = 5  # images without any that are named
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -101,16 +106,18 @@ def explain(
     return explanations
 
 
-def cam_view(
+def cam_pages(
     networks: Mapping[str, Loaded],
-    images: Sequence[Source],
+    images: Iterable[Source],
     *,
     targets: Sequence[str] = (),
     layer: str | None = None,
     method: str | None = None,
     min_score: float = 0.3,
-) -> Image.Image:
+) -> Iterator[Image.Image]:
     """Draw activation maps: a column for each network, a row for each thing that is explained.
+
+    Images without such a thing are left out, and named in the log.
 
     Args:
         networks: By title.
@@ -119,6 +126,9 @@ def cam_view(
         layer: See ``explain``.
         method: See ``explain``.
         min_score: Detections below are left out.
+
+    Yields:
+        Pages, each as soon as it is full.
 
     Raises:
         ValueError: As ``explain``, and when nothing is found in any image.
@@ -129,55 +139,51 @@ def cam_view(
         "method": method,
         "min_score": min_score,
     }
-    found = [
-        (source, {title: explain(one, source, **options) for title, one in networks.items()})
-        for source in images
-    ]
-    found = [(source, parts) for source, parts in found if any(parts.values())]
-    if not found:
+    without: list[str] = []
+    count = 0
+
+    def rows() -> Iterator[Row]:
+        nonlocal count
+        for count, source in enumerate(images, start=1):
+            parts = {title: explain(one, source, **options) for title, one in networks.items()}
+            if any(parts.values()):
+                yield from _rows(source, parts, networks)
+            else:
+                without.append(name_of(source) or f"image {count - 1}")
+
+    names = ["image", *networks] if len(networks) > 1 else ["image", *[""] * _ACROSS]
+    title = "" if len(networks) > 1 else next(iter(networks))
+    for page in Table(names, title, ("nothing speaks for it", "most")).pages(rows()):
+        yield Image.fromarray(page)
+    if count and len(without) == count:
         raise ValueError(
             f"nothing to explain: no image has {list(targets) or 'anything'} among what was found "
             f"(detections with scores from {min_score} on); name another target, or lower the score"
         )
-    rows = [row for source, parts in found for row in _rows(source, parts, networks)]
-    titles = ["image", *networks] if len(networks) > 1 else ["image", *" " * _ACROSS]
-    # Titles of the columns of one network are all blank, and must differ all the same.
-    names = [title if title.strip() else " " * i for i, title in enumerate(titles)]
-    columns = {name: [row[i][0] for row in rows] for i, name in enumerate(names)}
-    captions = {name: [row[i][1] for row in rows] for i, name in enumerate(names)}
-    filled = [name for name in names if any(cell is not None for cell in columns[name])]
-    table = side_by_side(
-        {name: columns[name] for name in filled},
-        captions={name: captions[name] for name in filled},
-        title="" if len(networks) > 1 else next(iter(networks)),
-        scale=("nothing speaks for it", "most"),
-    )
-    return Image.fromarray(table)
-
-
-Cell = tuple[np.ndarray | None, str]  # a picture and its caption
-_EMPTY: Cell = (None, "")
+    if without:
+        more = f" and {len(without) - _NAMED} more" if len(without) > _NAMED else ""
+        named = ", ".join(without[:_NAMED]) + more
+        _log.warning("nothing to explain in %d of %d images: %s", len(without), count, named)
 
 
 def _rows(
     source: Source, parts: Mapping[str, list[Explanation]], networks: Mapping[str, Loaded]
-) -> list[list[Cell]]:
+) -> Iterator[Row]:
     """Rows of one image: things below each other, or beside each other for one network."""
-    name = name_of(source)
     photo = next(one.image for explanations in parts.values() for one in explanations)
-    cells: dict[str, list[Cell]] = {
-        title: [(picture(one, networks[title].info), one.title) for one in explanations]
+    cells = [
+        [Cell(picture(one, networks[title].info), one.title) for one in explanations]
         for title, explanations in parts.items()
-    }
+    ]
     if len(networks) == 1:
-        (own,) = cells.values()
+        (own,) = cells
         groups = [own[i : i + _ACROSS] for i in range(0, len(own), _ACROSS)]
-        rows = [[*group, *[_EMPTY] * (_ACROSS - len(group))] for group in groups]
+        rows = [[*group, *[Cell(None)] * (_ACROSS - len(group))] for group in groups]
     else:
-        deepest = max(map(len, cells.values()))
-        padded = [own + [_EMPTY] * (deepest - len(own)) for own in cells.values()]
-        rows = [list(row) for row in zip(*padded, strict=True)]
-    return [[(photo, name) if i == 0 else _EMPTY, *row] for i, row in enumerate(rows)]
+        found = [own or [Cell(None, "nothing found")] for own in cells]
+        rows = [list(row) for row in zip_longest(*found, fillvalue=Cell(None))]
+    for i, row in enumerate(rows):
+        yield Row([Cell(photo, name_of(source)), *row], goes_on=i > 0)
 
 
 def picture(explanation: Explanation, info: DatasetInfo) -> np.ndarray:

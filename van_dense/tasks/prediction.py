@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from van_dense.data.coco_json import read_coco_json
 from van_dense.data.dataset import ReadError
 from van_dense.data.image import SUFFIXES
 from van_dense.data.loader import resolve_workers
+from van_dense.data.outputs import require_folder
 from van_dense.data.sources import Source, find_files, output_names, root_of
 from van_dense.data.video import VIDEO_SUFFIXES, VideoWriter, read_frames, video_info
 from van_dense.evaluation.result_files import Outcome, ResultFiles
@@ -47,16 +48,22 @@ class Track(Protocol):
         ...
 
 
-def find_sources(sources: Sequence[str]) -> dict[Path, str]:
+def find_sources(
+    sources: Sequence[str], suffixes: Collection[str] = SUFFIXES | VIDEO_SUFFIXES
+) -> dict[Path, str]:
     """Images and videos of files, folders and patterns, with the names of what is written.
 
+    Args:
+        sources: As ``find_files`` takes them.
+        suffixes: Of the files to take from folders and patterns.
+
     Raises:
-        ValueError: When a source does not exist, or holds neither image nor video.
+        ValueError: When a source does not exist, or holds no such file.
     """
     roots: dict[Path, Path] = {}
     seen: set[str] = set()  # a file that two sources name is predicted once, however they spell it
     for source in sources:
-        for path in find_files(source, SUFFIXES | VIDEO_SUFFIXES):
+        for path in find_files(source, suffixes):
             if (place := os.path.abspath(path)) not in seen:
                 seen.add(place)
                 roots[path] = root_of(source)
@@ -98,6 +105,16 @@ def read_ids(annotations: str | None, files: Iterable[Path]) -> dict[str, int | 
                 f"{ids[path.name]!r}; predict them one by one, or leave --annotations out"
             )
     return ids
+
+
+def free_folder(folder: Path) -> Path:
+    """The folder, or where it holds results the first free of ``folder_2``, ``folder_3``, ..."""
+    numbered = (folder.with_name(f"{folder.name}_{number}") for number in itertools.count(2))
+    return next(free for free in itertools.chain([folder], numbered) if not _results_in(free))
+
+
+def _results_in(folder: Path) -> list[str]:
+    return [name for name in _WRITTEN if (folder / name).exists()]
 
 
 def stream_poses(
@@ -192,10 +209,11 @@ class FilePrediction:
             files: Images and videos, with the names of what is written; see ``find_sources``.
 
         Raises:
-            ValueError: When the folder holds results: old pictures beside new ones would look
-                like results of the same files.
+            ValueError: When nothing can be written to the folder, or when it holds results: old
+                pictures beside new ones would look like results of the same files.
         """
-        if old := [name for name in _WRITTEN if (self.folder / name).exists()]:
+        require_folder(self.folder)
+        if old := _results_in(self.folder):
             raise ValueError(
                 f"{self.folder} already holds results ({', '.join(old)}); remove them, or name "
                 "another folder with --output"

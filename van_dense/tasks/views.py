@@ -8,7 +8,7 @@ for pose the image as the crop of one instance.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,14 +22,15 @@ from torch import Tensor, nn
 from van_dense.config.pose import PoseConfig
 from van_dense.crops import regions_of_boxes, to_crop
 from van_dense.data.collate import collate
+from van_dense.data.outputs import require_file
 from van_dense.data.sources import Given, read_source
 from van_dense.models.preprocess import Preprocess
 from van_dense.structures import Batch, Sample, Size
 from van_dense.tasks import TASKS
 from van_dense.visualize.attention import attention_grid, lka_maps
-from van_dense.visualize.features import feature_colors
-from van_dense.visualize.grid import side_by_side
-from van_dense.visualize.layers import stage_layers
+from van_dense.visualize.features import Components
+from van_dense.visualize.grid import PAGE, Cell, Row, Table, grouped
+from van_dense.visualize.layers import layer_maps, stage_layers
 from van_dense.visualize.legend import stack
 from van_dense.visualize.receptive_field import Field, field_figure, receptive_field
 
@@ -38,50 +39,84 @@ if TYPE_CHECKING:
 
     Networks = Loaded | Mapping[str, Loaded]
 
+_FITTED = 16  # images that principal components are of
+
 Source = Given  # a path, an RGB array or a Pillow image
 
 
-def attention_view(loaded: Loaded, images: Sequence[Source]) -> Image.Image:
+def attention_pages(loaded: Loaded, images: Iterable[Source]) -> Iterator[Image.Image]:
     """Draw the large kernel attention of a VAN: stages beside, blocks and images below each other.
 
     Args:
         loaded: Of any task.
-        images: Paths, or uint8 RGB arrays.
+        images: Paths, uint8 RGB arrays or Pillow images.
+
+    Yields:
+        Pages, each as soon as it is full.
 
     Raises:
         ValueError: When the backbone is no VAN, or an image cannot be read.
     """
-    pages = []
-    for source in images:
-        photo, pixels = _seen(loaded, source)
-        maps = lka_maps(loaded.model.backbone, pixels)
-        pages.append(attention_grid(photo, maps, title=name_of(source)))
-    return Image.fromarray(stack(pages))
+
+    def grids() -> Iterator[np.ndarray]:
+        for source in images:
+            photo, pixels = _seen(loaded, source)
+            maps = lka_maps(loaded.model.backbone, pixels)
+            yield attention_grid(photo, maps, title=name_of(source))
+
+    for page in grouped(grids(), lambda page: sum(map(len, page)) <= PAGE[0]):
+        yield Image.fromarray(stack(page))
 
 
-def features_view(
+def features_pages(
     loaded: Networks, images: Sequence[Source], *, layers: Sequence[str] = ()
-) -> Image.Image:
+) -> Iterator[Image.Image]:
     """Draw the principal components of layers as colours, a row for each image.
 
     Args:
         loaded: One network, or several by title.
-        images: Paths, or uint8 RGB arrays; colours of a column compare across them.
+        images: Paths, uint8 RGB arrays or Pillow images; colours of a column compare across all of
+            them. Of more than 16, the components are those of 16 evenly spread ones.
         layers: Names; by default all stages of one network, the last stage of each of several.
+
+    Yields:
+        Pages, each as soon as it is full.
 
     Raises:
         ValueError: For an unknown layer, or an image that cannot be read.
     """
     networks = _by_title(loaded)
-    columns: dict[str, list[np.ndarray | None]] = {}
+    named = {
+        title: _named_layers(title, network.model.backbone, layers, last=len(networks) > 1)
+        for title, network in networks.items()
+    }
+    few = images[:: max(1, -(-len(images) // _FITTED))]
+    fitted: dict[str, list[Components]] = {}
     for title, network in networks.items():
-        seen = [_seen(network, source) for source in images]
-        columns.setdefault("image", [photo for photo, _ in seen])
-        backbone = network.model.backbone
-        pixels = [image for _, image in seen]
-        for name, layer in _named_layers(title, backbone, layers, last=len(networks) > 1):
-            columns[name] = list(feature_colors(backbone, pixels, layer))
-    return Image.fromarray(side_by_side(columns, rows=_names(images)))
+        maps = [_layer_maps(network, _seen(network, source)[1], named[title]) for source in few]
+        fitted[title] = [Components.of(one) for one in zip(*maps, strict=True)]
+
+    def rows() -> Iterator[Row]:
+        for source, name in zip(images, _names(images), strict=True):
+            cells: list[Cell] = []
+            for title, network in networks.items():
+                photo, pixels = _seen(network, source)
+                cells = cells or [Cell(photo)]
+                maps = _layer_maps(network, pixels, named[title])
+                for components, features in zip(fitted[title], maps, strict=True):
+                    cells.append(Cell(components.colors(features, photo.shape[:2])))
+            yield Row(cells, name)
+
+    names = ["image", *(name for one in named.values() for name, _ in one)]
+    for page in Table(names).pages(rows()):
+        yield Image.fromarray(page)
+
+
+def _layer_maps(network: Loaded, pixels: Tensor, named: Sequence[tuple[str, str]]) -> list[Tensor]:
+    layers = [layer for _, layer in named]
+    with torch.no_grad():
+        maps = layer_maps(network.model.backbone, pixels[None], layers)
+    return [maps[layer][0] for layer in layers]
 
 
 def field_view(
@@ -102,8 +137,11 @@ def field_view(
         numbers: JSON file to write them to.
 
     Raises:
-        ValueError: For an unknown layer, or an image that cannot be read.
+        ValueError: For an unknown layer, an image that cannot be read, or a file that cannot be
+            written.
     """
+    if numbers is not None:
+        require_file(numbers)
     fields = {
         title or "effective receptive field": _field(network, images, layer, size)
         for title, network in _by_title(loaded).items()

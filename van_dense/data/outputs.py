@@ -1,0 +1,35 @@
+"""Places that results are written to, looked at before anything is computed for them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def require_folder(folder: Path) -> None:
+    """Make sure that a folder is there or can be made; it is made by whoever writes to it.
+
+    Raises:
+        ValueError: When a file has its name or that of a folder above it, or when it must not be
+            written to.
+    """
+    nearest = next(
+        place for place in (folder, *folder.absolute().parents) if os.path.lexists(place)
+    )
+    if not nearest.is_dir():
+        raise ValueError(f"output {folder}: {nearest} is a file, no folder; name another folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise ValueError(
+            f"output {folder}: nothing may be written to {nearest}; name another folder"
+        )
+
+
+def require_file(path: Path) -> None:
+    """Make sure that a file can be written; its folder is made by whoever writes it.
+
+    Raises:
+        ValueError: When a folder has its name, or see ``require_folder``.
+    """
+    if path.is_dir():
+        raise ValueError(f"output {path} is a folder; name a file in it, or another one")
+    require_folder(path.parent)
