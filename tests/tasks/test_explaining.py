@@ -161,3 +161,29 @@ def test_images_without_anything_to_explain_are_left_out_and_named(trained, tmp_
     (both,) = cam_pages({"VAN-B0": trained}, [image, path], min_score=score)
     assert both.size == alone.size
     assert "nothing to explain in 1 of 2 images: empty.png" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("project", "kind", "layer", "method"),
+    [
+        ("maskrcnn_van_b0", "", "norm3", "direction"),
+        ("maskrcnn_van_b0", "mask", "norm2", "direction"),
+        ("retinanet_van_b0", "", "norm4", "direction"),
+        ("semfpn_van_b0", "", "norm3", "gradcam"),
+        ("saliency_van_b1", "", "norm3", "gradcam"),
+        ("pose_van_b0_256x192", "", "block4.1", "direction"),
+        ("classify_van_b0_in1k", "", "block4.1", "gradcam"),
+    ],
+)
+def test_every_task_has_the_layer_and_method_that_were_measured(project, kind, layer, method):
+    overrides = ["model.backbone.weights=null"]
+    if "net" in project or "rcnn" in project:
+        overrides.append("model.engine=torchvision")
+    if project.startswith("pose"):  # the data set has no pairs of joints
+        overrides += ["data.transforms.flip=0", "eval.flip=false"]
+    config = load_config(PROJECTS / f"{project}.yaml", overrides)
+    with torch.device("meta"):
+        model = build_model(config, INFO)
+    loaded = Loaded(model, config, INFO, 0, torch.device("cpu"))
+    assert default_layer(loaded, kind) == layer
+    assert default_method(loaded) == method
