@@ -27,6 +27,7 @@ from torchvision.ops import box_iou
 
 from van_dense import build_model, load
 from van_dense.api import Loaded
+from van_dense.models.evidence import MaskExplainable
 from van_dense.models.postprocess import scale_boxes
 from van_dense.structures import Instances, Sample
 from van_dense.tasks import TASKS
@@ -165,22 +166,23 @@ def main() -> None:
     loaded = load(run, overrides=overrides, device="cpu", engine="torchvision")
     if loaded.config.task not in _FINDERS:
         raise SystemExit(f"a class lies nowhere: there is nothing to measure for {run}")
+    if kind and not isinstance(loaded.model, MaskExplainable):
+        raise SystemExit(f"--masks: {run} finds none")
     right = right_subjects(loaded, kind=kind)
     asked = right[:: -(-len(right) // MOST)]
     usual = default_layer(loaded, kind), default_method(loaded)
     layers = dict.fromkeys([*stage_layers(loaded.model.backbone)[1:], usual[0]])
     if loaded.config.task == "detection":
         layers["fpn.pyramid.layer_blocks.0"] = None  # P2
+    pairs = [(layer, method) for layer in layers for method in METHODS]
+    with random_weights(loaded):
+        others = [energy(loaded, asked, layer=a, method=b)[0] for a, b in pairs]
     print("| layer | method | trained | random weights | by chance |\n|---|---|---|---|---|")
-    for layer in layers:
-        for method in METHODS:
-            own, chance = energy(loaded, asked, layer=layer, method=method)
-            with random_weights(loaded):
-                other, _ = energy(loaded, asked, layer=layer, method=method)
-            mark = " *" if (layer, method) == usual else ""
-            print(
-                f"| {layer} | {method}{mark} | {own:.3f} | {other:.3f} | {chance:.3f} |", flush=True
-            )
+    for (layer, method), other in zip(pairs, others, strict=True):
+        own, chance = energy(loaded, asked, layer=layer, method=method)
+        mark = " *" if (layer, method) == usual else ""
+        row = f"| {layer} | {method}{mark} | {own:.3f} | {other:.3f} | {chance:.3f} |"
+        print(row, flush=True)
     print(f"\n{len(asked)} of {len(right)} right ones in at most {IMAGES} images")
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from pycocotools import mask as mask_utils
 from same_detections import assert_same_detections
 
 import van_dense
@@ -48,7 +50,9 @@ IMAGE = torch.randint(0, 255, (3, 96, 128), generator=torch.Generator().manual_s
 
 
 def config_of(kind: str) -> Config:
-    overrides = (*UNUSUAL[kind], "model.engine=torchvision", "model.backbone.weights=null")
+    everywhere = ("model.backbone={name: van_b0, weights: null, norm_eps: 0.01}",)
+    test = ("data.transforms={test_short_side: 480, max_long_side: 700}",)
+    overrides = (*UNUSUAL[kind], *everywhere, *test, "model.engine=torchvision")
     return load_config(PROJECTS / f"{kind}_van_b0.yaml", overrides)
 
 
@@ -90,12 +94,16 @@ def test_the_config_beside_the_weights_makes_the_same_network(checkpoint: Path) 
     assert "model" not in found  # it is taken out and loaded
 
     run = van_dense.load(checkpoint)
-    transforms = run.config.data.transforms
-    assert cfg.INPUT.MIN_SIZE_TEST == transforms.test_short_side
+    assert (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST) == (480, 700)
     with torch.no_grad():
         batch = Batch(IMAGE[None], [(96, 128)], [(96, 128)], [1])
         ours = run.model.predict(batch)[0].instances
         got = theirs([{"image": IMAGE, "height": 96, "width": 128}])[0]["instances"]
-    theirs = Instances(boxes=got.pred_boxes.tensor, labels=got.pred_classes, scores=got.scores)
+    masks = None
+    if got.has("pred_masks"):
+        bitmaps = got.pred_masks.permute(1, 2, 0).numpy().astype(np.uint8)
+        masks = mask_utils.encode(np.asfortranarray(bitmaps))
+    theirs = Instances(got.pred_boxes.tensor, got.pred_classes, got.scores, masks=masks)
+    assert (ours.masks is None) == (masks is None)
     assert 5 < len(ours) <= 30 and ours.scores.min() >= 0.15
     assert_same_detections(ours, theirs)

@@ -122,8 +122,20 @@ def test_the_config_for_detectron2_follows_that_of_the_run() -> None:
     [
         ("model.backbone.options={lka_kernel: 7}", r"backbone\.options=\{'lka_kernel': 7\}"),
         ("model.fpn={channels: 32, norm: group}", r"model\.fpn\.norm=group on 32 channels"),
+        ("model.mask_head.threshold=0.4", r"mask_head\.threshold=0\.4 \(0\.5 there\)"),
+        ("data.size_divisor=64", r"data\.size_divisor=64 \(32 there\)"),
     ],
 )
 def test_what_detectron2_has_no_setting_for_is_named(override: str, named: str) -> None:
+    overrides = ("model.engine=torchvision", override)
+    config = load_config(PROJECTS / "maskrcnn_van_b0.yaml", overrides).model_dump()
     with pytest.raises(ValueError, match=f"Detectron2 has no setting for .*{named}"):
-        check_representable(settings("maskrcnn_van_b0", override))
+        check_representable(config)
+
+
+def test_names_of_classes_cannot_end_the_comment_that_lists_them() -> None:
+    config = load_config(PROJECTS / "maskrcnn_van_b0.yaml", ["model.engine=torchvision"])
+    info = DatasetInfo("toys", ("ball\nMODEL: {}", "cube"), (1, 2))
+    text = detectron2_yaml(config.model_dump(), {}, info, "weights.pth")
+    assert "#   0 ball MODEL: {}" in text
+    assert yaml.safe_load(text)["MODEL"]["WEIGHTS"] == "weights.pth"

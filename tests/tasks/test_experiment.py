@@ -15,7 +15,7 @@ from van_dense.engine.device import make_accelerator
 from van_dense.engine.plan import make_plan
 from van_dense.tasks import TASKS
 from van_dense.tasks.common import load_weights
-from van_dense.tasks.experiment import Experiment, describe
+from van_dense.tasks.experiment import Experiment, describe, prepare
 
 PROJECTS = Path(__file__).resolve().parents[2] / "projects"
 INFO = DatasetInfo("toys", ("ball", "cube", "ring"), (0, 1, 2))
@@ -112,3 +112,18 @@ def test_a_detector_takes_a_classifier_trained_here_by_one_line_of_its_config(
 def test_no_weights_are_no_report() -> None:
     config = classifier_config(None)
     assert load_weights(TASKS["classification"].build_model(config, INFO), config) is None
+
+
+def test_a_run_that_is_resumed_needs_no_weights_to_start_from(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = classifier_config(None, f"train.start_from={run}")
+    monkeypatch.setattr(TASKS["classification"], "prepare_data", lambda config: None)
+    monkeypatch.setattr(TASKS["classification"], "build_dataset", lambda config, split: Dataset())
+    accelerator = make_accelerator("fp32")
+    assert "(step 9) fills 100.0 %" in str(prepare(config, accelerator).weights)
+    best_path(run).unlink()
+    with pytest.raises(ValueError, match="no checkpoint"):
+        prepare(config, accelerator)
+    found = prepare(config, accelerator, resume=True)
+    assert "weights:            those of the run that is resumed" in describe(found, accelerator)

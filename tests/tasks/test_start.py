@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,14 +30,21 @@ def network(config: Config, info: DatasetInfo, seed: int) -> DenseModel:
     return TASKS[config.task].build_model(config, info)
 
 
-def checkpoint(folder: Path, config: Config, model: DenseModel, *, average: bool = False) -> str:
+def checkpoint(
+    folder: Path,
+    config: Config,
+    model: DenseModel,
+    *,
+    average: bool = False,
+    info: DatasetInfo = TOYS,
+) -> str:
     weights = model.state_dict()
     zeros = {key: torch.zeros_like(value) for key, value in weights.items()}
     content = {
         "step": 90,
         "model": zeros if average else weights,
         "ema": weights if average else None,
-        "info": TOYS.to_dict(),
+        "info": info.to_dict(),
         "config": config.model_dump(mode="json"),
     }
     save_checkpoint(best_path(folder), content)
@@ -117,3 +125,13 @@ def test_published_weights_of_a_backbone_are_another_name_of_the_same(tmp_path: 
 def test_a_missing_checkpoint_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no such run folder"):
         start(network(config_of("quickstart"), TOYS, 1), str(tmp_path / "nothing"), TOYS)
+
+
+def test_joints_in_another_order_are_said_to_be_others(tmp_path: Path) -> None:
+    config = config_of("pose_van_b0_256x192")
+    info = TASKS["pose"].dataset_info(config)
+    backwards = replace(info, keypoint_names=info.keypoint_names[::-1])
+    source = checkpoint(tmp_path, config, network(config, info, 1), info=info)
+    text = start(network(config, info, 2), source, backwards)
+    assert "its joints are others: nose, left_eye" in text
+    assert "\n" not in start(network(config, info, 2), source, info)

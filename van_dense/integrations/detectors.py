@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from van_dense.integrations.detectron2_native import from_native, is_native, to_native
 from van_dense.integrations.detectron2_resnet import is_msra
-from van_dense.integrations.detectron2_settings import check_representable
 from van_dense.integrations.torchvision_keys import (
     from_torchvision,
     is_torchvision,
@@ -111,7 +110,6 @@ def to_layout(
     check_settings(settings, layout)
     if layout == "torchvision":
         return to_torchvision(state, category_ids)
-    check_representable(settings)
     return to_native(state, is_msra=_is_msra(settings))
 
 

@@ -2,8 +2,8 @@
 
 Names and shapes of weights do not say where anchors lie, what pixels mean or how boxes are
 suppressed; Detectron2's defaults differ from any run's in some of it, which costs accuracy without
-a message. Everything that a prediction depends on is written out, defaults or not, and what
-training there would depend on, where Detectron2 has a setting for it.
+a message. Everything that a prediction depends on is written out, whether it is the default or
+not; of the training, the sampling of anchors and regions and the box losses.
 Source of the names: Detectron2 0.6 ``config/defaults.py``.
 """
 
@@ -11,18 +11,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any
 
 import yaml
 from torch import Tensor
 
+from van_dense.backbones.van import VAN
 from van_dense.dataset_info import DatasetInfo
 from van_dense.integrations import detectron2_resnet as resnet
 from van_dense.models.anchors import ASPECT_RATIOS, OCTAVE_SCALES
 from van_dense.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
 
-_VAN_EPS = 1e-6  # of backbones/van.py, where the config says nothing
+_VAN_EPS = signature(VAN).parameters["norm_eps"].default  # where the config says nothing
+_DIVISOR = 32  # padded sides are its multiples, as its pyramid asks for
 _LEAST_GROUPED = 64  # channels; its GroupNorm has 32 groups, ours never less than two in one
+_POOLER = {"POOLER_TYPE": "ROIAlignV2", "POOLER_SAMPLING_RATIO": 0}
 _DEPTHS = {6: 50, 23: 101, 36: 152}  # by the blocks of the third stage
 
 
@@ -41,7 +45,7 @@ def detectron2_yaml(
         ValueError: When Detectron2 has no settings for this network.
     """
     model = config["model"]
-    check_representable(model)
+    check_representable(config)
     is_rcnn = model["kind"] == "maskrcnn"
     section = {
         "META_ARCHITECTURE": "GeneralizedRCNN" if is_rcnn else "RetinaNet",
@@ -64,7 +68,8 @@ def detectron2_yaml(
         "VERSION": 2,
     }
     lines = ["# For the weights named below. Classes, in order:"]
-    lines += [f"#   {label} {name}" for label, name in enumerate(info.class_names)]
+    names = (" ".join(name.split()) for name in info.class_names)  # none may end the comment
+    lines += [f"#   {label} {name}" for label, name in enumerate(names)]
     if "VAN" in section:
         lines.append(
             "# Needs `import van_dense.integrations.detectron2`, which registers the backbone."
@@ -74,15 +79,21 @@ def detectron2_yaml(
     )
 
 
-def check_representable(model: Mapping[str, Any]) -> None:
-    """Make sure that Detectron2 can build the network of a ``model`` section.
+def check_representable(config: Mapping[str, Any]) -> None:
+    """Make sure that Detectron2 can build the network of a config.
 
     Raises:
         ValueError: With what it has no setting for.
     """
+    model = config["model"]
     backbone, channels = model["backbone"], model["fpn"]["channels"]
     options = backbone["options"]
     problems = [f"model.backbone.options={options}"] if options else []
+    threshold = model["mask_head"]["threshold"] if model["kind"] == "maskrcnn" else 0.5
+    if threshold != 0.5:
+        problems.append(f"model.mask_head.threshold={threshold} (0.5 there)")
+    if (divisor := config["data"]["size_divisor"]) != _DIVISOR:
+        problems.append(f"data.size_divisor={divisor} ({_DIVISOR} there)")
     norms = [f"model.{part}.norm" for part in ("fpn", "head") if _norm(model.get(part)) == "GN"]
     if norms and channels < _LEAST_GROUPED:
         problems.append(
@@ -170,12 +181,16 @@ def _rcnn(model: Mapping[str, Any], info: DatasetInfo) -> dict[str, Any]:
             "NUM_FC": 2,
             "FC_DIM": box["channels"],
             "POOLER_RESOLUTION": 7,
+            **_POOLER,
+            "BBOX_REG_WEIGHTS": [10.0, 10.0, 5.0, 5.0],
+            "SMOOTH_L1_BETA": 0.0,
         },
         "ROI_MASK_HEAD": {
             "NAME": "MaskRCNNConvUpsampleHead",
             "NUM_CONV": mask["convs"],
             "CONV_DIM": mask["channels"],
             "POOLER_RESOLUTION": 14,
+            **_POOLER,
         },
     }
 
@@ -194,6 +209,8 @@ def _retinanet(model: Mapping[str, Any], info: DatasetInfo) -> dict[str, Any]:
             "SCORE_THRESH_TEST": head["score_threshold"],
             "NMS_THRESH_TEST": head["nms_iou"],
             "TOPK_CANDIDATES_TEST": 1000,
+            "BBOX_REG_WEIGHTS": [1.0, 1.0, 1.0, 1.0],
+            "SMOOTH_L1_LOSS_BETA": 0.0,
         },
     }
 

@@ -15,6 +15,7 @@ from van_dense.backbones.download import fetch_weights
 from van_dense.backbones.layouts import State, detect_layout, from_official, to_official, van_size
 from van_dense.backbones.weights import compare, read_state
 from van_dense.config import Config, load_config
+from van_dense.data.outputs import require_file
 from van_dense.dataset_info import DatasetInfo
 from van_dense.engine.checkpoint import choose_checkpoint, save_checkpoint
 from van_dense.integrations.detectors import LAYOUTS as DETECTORS
@@ -44,9 +45,9 @@ def export_weights(source: str, output: Path, layout: str) -> str:
     Raises:
         ValueError: When the file cannot be read or the layout has no names for it.
     """
+    require_file(output)
     path = choose_checkpoint(source) if Path(source).is_dir() else fetch_weights(source)
     state = read_state(path)
-    output.parent.mkdir(parents=True, exist_ok=True)
     if is_foreign(state):
         raise ValueError(
             f"{source} is a detector of another code base; bring it here first, with --project, "
@@ -59,6 +60,8 @@ def export_weights(source: str, output: Path, layout: str) -> str:
     else:
         summary, content = _backbone(state, layout)
     tensors = {key: value.contiguous() for key, value in content.pop("state_dict").items()}
+    beside = content.pop("beside", {})
+    output.parent.mkdir(parents=True, exist_ok=True)
     if output.suffix == ".safetensors":
         save_file(tensors, output, metadata={"format": "pt"})
     elif layout == "torchvision":
@@ -66,6 +69,8 @@ def export_weights(source: str, output: Path, layout: str) -> str:
     else:
         name = "model" if layout == "detectron2" else "state_dict"  # as their own programs want
         torch.save({**content, name: tensors}, output)
+    for file, text in beside.items():
+        file.write_text(text, encoding="utf-8")
     return f"{source}: {summary}\nwrote {len(tensors)} tensors to {output} ({layout} layout)"
 
 
@@ -86,17 +91,18 @@ def _whole_segmenter(checkpoint: Path, layout: str) -> tuple[str, dict[str, Any]
 
 
 def _whole_detector(checkpoint: Path, layout: str, output: Path) -> tuple[str, dict[str, Any]]:
+    """Summary, and content with the texts of further files under ``beside``."""
     summary, state, info, config = _of_a_run(checkpoint)
     model = config["model"]
     renamed = to_layout(state, layout, settings=model, category_ids=info.category_ids)
+    beside = {}
     if layout == "torchvision":
         note = torchvision_note(model, renamed)
     else:
-        beside = output.with_suffix(".detectron2.yaml")
-        text = detectron2_yaml(config, state, info, weights=str(output))
-        beside.write_text(text, encoding="utf-8")
-        note = f"for Detectron2 with the config {beside}"
-    return f"{summary}, {note}", {"state_dict": renamed}
+        file = output.with_suffix(".detectron2.yaml")
+        beside = {file: detectron2_yaml(config, state, info, weights=str(output))}
+        note = f"for Detectron2 with the config {file}"
+    return f"{summary}, {note}", {"state_dict": renamed, "beside": beside}
 
 
 def _of_a_run(checkpoint: Path) -> tuple[str, State, DatasetInfo, dict[str, Any]]:
@@ -118,6 +124,7 @@ def import_weights(source: str, output: Path, project: str, overrides: list[str]
     Raises:
         ValueError: When file and project are different networks or have different classes.
     """
+    require_file(output)
     config = load_config(project, overrides)
     info = _classes(config)
     model = build_model(config, info)

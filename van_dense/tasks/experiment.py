@@ -27,6 +27,11 @@ log = logging.getLogger(__name__)
 _SHOWN_CATEGORIES = 200  # ADE20K's 150 are shown, ImageNet's 1,000 are not
 
 
+RESUMED = "those of the run that is resumed"
+
+Weights = LoadReport | StartReport | DownloadError | str | None
+
+
 @dataclass(frozen=True)
 class Experiment:
     """What a run needs, and what a dry run describes."""
@@ -36,17 +41,25 @@ class Experiment:
     train_set: DenseDataset
     val_set: DenseDataset
     model: DenseModel
-    weights: LoadReport | StartReport | DownloadError | None
+    weights: Weights
     plan: TrainPlan
 
 
-def prepare(config: Config, accelerator: Accelerator, *, needs_weights: bool = True) -> Experiment:
+def prepare(
+    config: Config,
+    accelerator: Accelerator,
+    *,
+    needs_weights: bool = True,
+    resume: bool = False,
+) -> Experiment:
     """Read the data, build the network and load its weights.
 
     Args:
         config: Of the experiment.
         accelerator: Of the run.
         needs_weights: False goes on where weights cannot be downloaded, to describe the rest.
+        resume: Will a checkpoint replace the weights? Then none are loaded; where they came from
+            may be gone.
 
     Raises:
         ValueError: When data, weights or the batch split do not fit.
@@ -64,21 +77,21 @@ def prepare(config: Config, accelerator: Accelerator, *, needs_weights: bool = T
         )
     torch.manual_seed(config.seed)  # initial weights; every later draw is seeded by its step
     model = task.build_model(config, train_set.info)
-    weights: LoadReport | StartReport | DownloadError | None
-    source = config.train.start_from
+    weights: Weights
     try:
-        if source is None:
-            weights = load_weights(model, config)
-        else:
-            weights = start_from(
-                model, source, backbone=config.model.backbone.name, info=train_set.info
-            )
+        weights = RESUMED if resume else _load(model, config, train_set)
     except DownloadError as error:
         if needs_weights:
             raise
         weights = error
     plan = make_plan(config.train, num_images=len(train_set), world_size=accelerator.num_processes)
     return Experiment(config, task, train_set, val_set, model, weights, plan)
+
+
+def _load(model: DenseModel, config: Config, train_set: DenseDataset) -> Weights:
+    if (source := config.train.start_from) is None:
+        return load_weights(model, config)
+    return start_from(model, source, backbone=config.model.backbone.name, info=train_set.info)
 
 
 def describe(experiment: Experiment, accelerator: Accelerator) -> str:

@@ -24,6 +24,7 @@ class StartReport:
         anew: Entries of the network that keep their random start, with the reason.
         unused: Entries of the checkpoint that the network has no place for.
         classes: What the checkpoint's classes are where they are not the network's.
+        joints: The same of its joints.
     """
 
     path: Path
@@ -33,6 +34,7 @@ class StartReport:
     anew: tuple[str, ...]
     unused: tuple[str, ...]
     classes: tuple[str, ...] | None
+    joints: tuple[str, ...] | None
 
     def __str__(self) -> str:
         lines = [
@@ -42,8 +44,9 @@ class StartReport:
         for name, keys in (("start anew", self.anew), ("not used", self.unused)):
             if keys:
                 lines.append(f"  {name:<11} {len(keys):>4}  {_shortened(keys)}")
-        if self.classes is not None:
-            lines.append(f"  its classes are others: {_shortened(self.classes)}")
+        for name, there in (("classes", self.classes), ("joints", self.joints)):
+            if there is not None:
+                lines.append(f"  its {name} are others: {_shortened(there) or 'none'}")
         return "\n".join(lines)
 
 
@@ -56,8 +59,8 @@ def start_from(model: DenseModel, source: str, *, backbone: str, info: DatasetIn
     """Copy what fits of a trained network into a new one, its average where it has one.
 
     Entries are matched by name. Those of another shape start anew: the last layers, where the
-    classes are others. Where classes are others but as many, the last layers are taken too and
-    learn what they now stand for.
+    classes are others. Where classes or joints are others but as many, the last layers are taken
+    too and learn what they now stand for; the report says so.
 
     Args:
         model: With random weights.
@@ -86,7 +89,7 @@ def start_from(model: DenseModel, source: str, *, backbone: str, info: DatasetIn
     )
     model.load_state_dict(fitting, strict=False)
     sizes = {key: parameter.numel() for key, parameter in model.named_parameters()}
-    classes = tuple(DatasetInfo.from_dict(content["info"]).class_names)
+    known = DatasetInfo.from_dict(content["info"])
     return StartReport(
         path=path,
         step=content["step"],
@@ -94,7 +97,8 @@ def start_from(model: DenseModel, source: str, *, backbone: str, info: DatasetIn
         taken=sum(size for key, size in sizes.items() if key in fitting),
         anew=anew,
         unused=tuple(key for key in state if key not in own),
-        classes=None if classes == info.class_names else classes,
+        classes=None if known.class_names == info.class_names else known.class_names,
+        joints=None if known.keypoint_names == info.keypoint_names else known.keypoint_names,
     )
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from van_dense.config import Config, dump_config
 from van_dense.data.loader import LoaderPlan, build_train_loader, resolve_workers
+from van_dense.engine.checkpoint import checkpoints
 from van_dense.engine.device import make_accelerator
 from van_dense.engine.job import Job, TrainResult
 from van_dense.engine.log import is_error, read_log, setup_logging
@@ -48,7 +49,7 @@ def train_run(config: Config, run_dir: Path, *, resume: bool = False) -> TrainRe
         find_checkpoint(run_dir, resume)  # before an old run's files are touched
     accelerator = make_accelerator(config.train.precision)
     setup_logging(accelerator.is_main_process)
-    experiment = prepare(config, accelerator)
+    experiment = prepare(config, accelerator, resume=resume and bool(checkpoints(run_dir)))
     log.info("plan\n%s", describe(experiment, accelerator))
     evaluation = Evaluation(config, experiment.val_set, accelerator)
     if accelerator.is_main_process:
