@@ -20,7 +20,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="on top of the file")
-    return parser.parse_intermixed_args()
+    arguments = parser.parse_intermixed_args()
+    if arguments.output is None and Path(arguments.config).name == "config.yaml":
+        parser.error(f"{arguments.config} is the config of a run; name this one's with --output")
+    return arguments
 
 
 def main() -> int:
@@ -48,7 +51,7 @@ def main() -> int:
     run_dir = Path(arguments.output or f"runs/{name}")
     try:
         if arguments.dry_run:
-            print(plan_run(config))
+            print(f"{'run folder:':<20}{run_dir}\n{plan_run(config)}")
             return 0
         result = train_run(config, run_dir, resume=arguments.resume)
     except (ValueError, OSError, NonFiniteLoss, TooManyBadImages) as error:

@@ -95,6 +95,11 @@ class Instances:
     keypoints: Tensor | None = None
     crowd: Tensor | None = None
 
+    def __repr__(self) -> str:
+        """Their number and what is known of them; the run lengths alone would fill a screen."""
+        known = [field.name for field in fields(self) if getattr(self, field.name) is not None]
+        return f"Instances({len(self.boxes)}: {', '.join(known)})"
+
     def __post_init__(self) -> None:
         if self.boxes.ndim != 2 or self.boxes.shape[1] != 4:
             raise ValueError(f"boxes must have shape (N, 4), got {tuple(self.boxes.shape)}")

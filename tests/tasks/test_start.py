@@ -84,6 +84,7 @@ def test_of_other_classes_only_the_last_layers_start_anew_and_are_named(tmp_path
         torch.testing.assert_close(model.state_dict()[key], before[key], rtol=0, atol=0)
         assert key in text
     assert "box.class_logits.weight (3, 256), there (4, 256)" in text
+    assert "most of it" not in text
     assert "its classes are others: ball, cube, ring" in text
 
 
@@ -101,6 +102,7 @@ def test_another_detector_takes_what_it_shares_and_names_the_rest(tmp_path: Path
     torch.testing.assert_close(
         model.backbone.state_dict(), trained.backbone.state_dict(), rtol=0, atol=0
     )
+    assert "most of it starts anew" in text and "--config RUN/config.yaml" in text
     new, _, unused = text.partition("not used")
     assert "fpn.pyramid.inner_blocks.0.0.weight (256, 64, 1, 1), there (64, 32, 1, 1)" in new
     shared = trained.state_dict().keys() & model.state_dict().keys()

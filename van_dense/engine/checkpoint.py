@@ -63,7 +63,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if state.get("format") != FORMAT:
         raise ValueError(
             f"{path} is not a checkpoint of this version: format {state.get('format')!r}, "
-            f"expected {FORMAT}; update van_dense, or load weights with model.backbone.weights"
+            f"expected {FORMAT}; update van_dense if it is of a newer one, bring a network of "
+            "another code base here with tools/convert_weights.py, or take the backbone alone with "
+            "model.backbone.weights"
         )
     return state
 
@@ -158,7 +160,10 @@ def choose_checkpoint(run: str | Path, which: str = "best") -> Path:
     run = Path(run)
     if run.is_file():
         if run.suffix not in (".pt", ".pth"):
-            raise ValueError(f"{run} is no checkpoint of ours; name a run folder or a .pt file")
+            raise ValueError(
+                f"{run} is no checkpoint of ours; name a run folder or a .pt file, such as "
+                "tools/convert_weights.py makes of networks of other code bases"
+            )
         return run
     if not run.exists():
         raise ValueError(f"{run}: no such run folder or checkpoint")

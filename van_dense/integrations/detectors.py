@@ -83,7 +83,9 @@ def load_detector(
     if wrong := _mismatch(own, ours):
         raise ValueError(
             "this is not the network of the project; compare backbone, head and number of classes "
-            f"of the config with those of the file ({layout} layout). Under our names: {wrong}"
+            f"of the config with those of the file ({layout} layout); the config.yaml of a run is "
+            "a project too, and a training on other classes starts from the converted file with "
+            f"train.start_from. Under our names: {wrong}"
         )
     model.load_state_dict(ours)
     return f"whole detector ({layout} layout), {len(state)} tensors{_note(settings, layout)}"

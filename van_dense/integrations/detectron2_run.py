@@ -21,7 +21,10 @@ def main() -> None:
         SystemExit: When no script is given, or Detectron2 is missing.
     """
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
-        raise SystemExit(f"usage: {__doc__}")
+        raise SystemExit(
+            "usage: python -m van_dense.integrations.detectron2_run SCRIPT [its arguments]\n"
+            "Runs a training script of Detectron2 that knows VAN; see docs/detectron2.md."
+        )
     if not Path(sys.argv[1]).is_file():
         raise SystemExit(f"{sys.argv[1]}: no such script; Detectron2's are in its folder tools/")
     try:

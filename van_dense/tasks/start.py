@@ -10,6 +10,7 @@ from van_dense.engine.checkpoint import choose_checkpoint, load_checkpoint
 from van_dense.models.dense_model import DenseModel
 
 _SHOWN = 6  # entries of each list in the plan
+_MOST = 0.9  # of the parameters; layers of other classes alone are fewer than the rest
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class StartReport:
         for name, keys in (("start anew", self.anew), ("not used", self.unused)):
             if keys:
                 lines.append(f"  {name:<11} {len(keys):>4}  {_shortened(keys)}")
+        if self.taken < _MOST * self.elements:
+            lines.append(
+                "  most of it starts anew, for the networks differ: start with the config of that "
+                "run to have the same one (--config RUN/config.yaml --output NEW ...)"
+            )
         for name, there in (("classes", self.classes), ("joints", self.joints)):
             if there is not None:
                 lines.append(f"  its {name} are others: {_shortened(there) or 'none'}")

@@ -161,7 +161,8 @@ def field_figure(fields: Mapping[str, Field]) -> np.ndarray:
     captions = {}
     for title, field in fields.items():
         height, width = field.absolute.shape
-        lines = [f"{field.layer}, {field.num_images} images of {height} x {width}"]
+        images = "1 image" if field.num_images == 1 else f"{field.num_images} images"
+        lines = [f"{field.layer}, {images} of {height} x {width}"]
         for threshold, side, area in field.squares():
             lines.append(f"{100 * threshold:.0f} % in {side} px, {100 * area:.3g} % of the area")
         captions[title] = ["\n".join(lines)]
