@@ -103,7 +103,7 @@ def _draw(
     from van_dense.tasks.views import attention_pages, features_pages, field_view
 
     layer = arguments.layer[0] if arguments.layer else None
-    images = readable(track(files, total=len(files), what="images"), unreadable)
+    images = readable(track(files, total=len(files), what="files"), unreadable)
     if arguments.view == "cam":
         options = {"targets": arguments.target, "layer": layer, "method": arguments.method}
         yield from cam_pages(networks, images, min_score=arguments.min_score, **options)
