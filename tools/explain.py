@@ -11,7 +11,7 @@ Targets: the name of a class or joint, a rank (1 is the surest box or joint, the
 the largest region), all, "mask:" before one of these, or a point x,y of a label map.
 
 What a page of 2080 x 1720 pixels does not hold goes on: explain_001.png, explain_002.png, ..., each
-written once it is full. 1 tells of unreadable files.
+written once it is full, in place of all pages of an earlier call. 1 tells of unreadable files.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import takewhile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,34 +27,29 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from van_dense.api import Loaded
-
-_STOPPED = 130  # the exit status of a program that Ctrl-C ends
+    from van_dense.engine.progress import Track
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the pages; 1 when a file could not be read, 2 when something is wrong."""
     arguments = _parse(argv)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in train_net.py
-    from rich.console import Console
-    from rich.progress import Progress
-
     from van_dense.data.image import SUFFIXES
-    from van_dense.engine.interrupt import StopSignal
-    from van_dense.tasks.figure_files import load_networks, readable, save_pages
-    from van_dense.tasks.prediction import find_sources
+    from van_dense.data.sources import find_sources
+    from van_dense.engine.interrupt import STOPPED, StopSignal
+    from van_dense.engine.progress import progress
+    from van_dense.tasks.figure_files import load_networks, save_pages
 
-    bar = Progress(console=Console(stderr=True), transient=True)
     unreadable: list[str] = []
     failures: list[str] = []
     written: list[Path] = []
-    with StopSignal() as stop, bar:
+    whole = arguments.view == "field"  # a mean over all images, which is not cut short
+    with StopSignal() as stop, progress(lambda: stop.requested and not whole) as track:
         try:
             files = find_sources(arguments.images, SUFFIXES)
             networks = load_networks([arguments.run, *arguments.beside], arguments.device)
-            wanted = takewhile(lambda _: not stop.requested, files)
-            images = readable(bar.track(wanted, total=len(files), description="images"), unreadable)
-            pages = _draw(arguments, networks, images)
-            written = save_pages(pages, arguments.output, should_stop=lambda: stop.requested)
+            pages = _draw(arguments, networks, list(files), track, unreadable)
+            written = save_pages(pages, arguments.output)
         except (ValueError, OSError) as error:
             failures.append(f"error: {error}")
     for message in [f"not explained: {one}" for one in unreadable] + failures:
@@ -64,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(*written[:1], *written[1:][-1:], sep=" to ")
     if failures:
         return 2
-    return _STOPPED if stop.requested else int(bool(unreadable))
+    return STOPPED if stop.requested else int(bool(unreadable))
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -98,22 +92,28 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _draw(
-    arguments: argparse.Namespace, networks: dict[str, Loaded], images: Iterable[Path]
+    arguments: argparse.Namespace,
+    networks: dict[str, Loaded],
+    files: list[Path],
+    track: Track,
+    unreadable: list[str],
 ) -> Iterator[Image.Image]:
     from van_dense.tasks.explaining import cam_pages
+    from van_dense.tasks.figure_files import readable
     from van_dense.tasks.views import attention_pages, features_pages, field_view
 
     layer = arguments.layer[0] if arguments.layer else None
-    if arguments.view == "attention":
-        return attention_pages(next(iter(networks.values())), images)
-    if arguments.view == "features":
-        return features_pages(networks, list(images), layers=arguments.layer)
-    if arguments.view == "field":
+    images = readable(track(files, total=len(files), what="files"), unreadable)
+    if arguments.view == "cam":
+        options = {"targets": arguments.target, "layer": layer, "method": arguments.method}
+        yield from cam_pages(networks, images, min_score=arguments.min_score, **options)
+    elif arguments.view == "attention":
+        yield from attention_pages(next(iter(networks.values())), images)
+    elif arguments.view == "features":
+        yield from features_pages(networks, list(images), layers=arguments.layer, track=track)
+    elif found := list(images):
         numbers = arguments.output.with_suffix(".json")
-        found = list(images)
-        return (field_view(networks, found, layer=layer, numbers=numbers) for _ in found[:1])
-    options = {"targets": arguments.target, "layer": layer, "method": arguments.method}
-    return cam_pages(networks, images, min_score=arguments.min_score, **options)
+        yield field_view(networks, found, layer=layer, numbers=numbers, track=track)
 
 
 if __name__ == "__main__":

@@ -22,25 +22,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from van_dense.tasks.prediction import Stream
 
-_STOPPED = 130  # the exit status of a program that Ctrl-C ends
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write pictures and results; 1 when a file could not be read, 2 on misuse."""
     arguments = _parse(argv)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in train_net.py
-    from rich.console import Console
-    from rich.progress import Progress
+    from van_dense.data.sources import find_sources
+    from van_dense.engine.interrupt import STOPPED, StopSignal
+    from van_dense.engine.progress import progress
+    from van_dense.tasks.prediction import FilePrediction, free_folder, read_ids
 
-    from van_dense.engine.interrupt import StopSignal
-    from van_dense.tasks.prediction import FilePrediction, find_sources, free_folder, read_ids
-
-    columns = [*Progress.get_default_columns(), "{task.completed}/{task.total}"]
-    screen = Console(stderr=True)
-    with (
-        StopSignal() as stop,
-        Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar,
-    ):
+    with StopSignal() as stop, progress() as track:
         try:
             files = find_sources(arguments.sources)
             folder = arguments.output or free_folder(Path("predictions"))
@@ -48,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             job = FilePrediction(_open(arguments), folder, ids)
             job.min_score = arguments.min_score
             job.min_detection_score = arguments.min_detection_score
-            job.track = lambda items, total, what: bar.track(items, total, description=what)
+            job.track = track
             job.should_stop = lambda: stop.requested
             job.run(files)
         except (ValueError, OSError) as error:
@@ -57,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for message in job.unreadable:
         print(f"not predicted: {message}", file=sys.stderr)
     print(f"{'stopped: ' if stop.requested else ''}{job.summary(len(files))}: {job.folder}")
-    return _STOPPED if stop.requested else int(bool(job.unreadable))
+    return STOPPED if stop.requested else int(bool(job.unreadable))
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -7,10 +7,11 @@ import pytest
 from PIL import Image
 
 from van_dense.data.dataset import ReadError
-from van_dense.data.image import read_image
+from van_dense.data.image import SUFFIXES, read_image
 from van_dense.data.sources import (
     OutputNames,
     find_files,
+    find_sources,
     named_sources,
     output_names,
     read_source,
@@ -178,3 +179,22 @@ def test_the_memory_of_a_source_is_known_before_it_is_read(folder):
     array = np.zeros((4, 5, 3), np.uint8)
     given = [array, Image.new("L", (3, 2)), folder / "b.jpg", folder / "notes.txt"]
     assert [source_bytes(source) for source in given] == [60, 18, 144, 0]
+
+
+def test_a_file_that_two_sources_spell_differently_counts_once(folder, monkeypatch):
+    found = find_sources([str(folder / "b.jpg"), str(folder)])
+    assert list(found.values()).count("b") == 1 and len(found) == 3
+    monkeypatch.chdir(folder / "inner")
+    assert list(find_sources(["c.png", "../inner/c.png", "../b.jpg"]).values()) == ["inner/c", "b"]
+
+
+def test_videos_are_named_apart_from_images(folder):
+    (folder / "b.mp4").touch()
+    found = find_sources([str(folder)])
+    assert found[folder / "b.mp4"] == found[folder / "b.jpg"] == "b"
+    assert folder / "b.mp4" not in find_sources([str(folder)], SUFFIXES)
+
+
+def test_a_source_that_does_not_exist_is_named():
+    with pytest.raises(ValueError, match=r"nowhere.jpg: no such file or folder"):
+        find_sources(["nowhere.jpg"])

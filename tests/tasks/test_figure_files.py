@@ -73,8 +73,25 @@ def test_every_page_is_written_before_the_next_is_drawn(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_no_page_follows_a_wish_to_stop(tmp_path):
-    assert len(save_pages([page(1), page(2)], tmp_path / "x.png", should_stop=lambda: True)) == 1
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
+def test_pages_of_an_earlier_call_are_replaced(tmp_path, suffix):
+    output = tmp_path / f"x{suffix}"
+    assert len(save_pages([page(1), page(2), page(3)], output)) == 3
+    assert save_pages([], output) == [] and len(list(tmp_path.iterdir())) == 3
+    for count in (1, 2, 1):
+        assert save_pages([page(4)] * count, output) == sorted(tmp_path.iterdir())
+
+
+def test_numbered_files_that_are_no_pages_are_never_touched(tmp_path):
+    photo, output = tmp_path / "x_002.png", tmp_path / "x.png"
+    page(7).save(photo)
+    with pytest.raises(ValueError, match=r"x_002.png is no page .* name another output"):
+        save_pages(iter([page(1)]), output)
+    assert list(tmp_path.iterdir()) == [photo]
+    others = ["x_02.png", "x_0002.png", "x_002.jpg", "xx_002.png", "x_002b.png"]
+    for name in others:
+        photo.rename(photo := tmp_path / name)
+        assert save_pages([page(1)] * 3, output) and Image.open(photo).getpixel((0, 0)) == 7
 
 
 def test_nothing_is_drawn_for_a_place_that_cannot_be_written(tmp_path):

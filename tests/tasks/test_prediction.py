@@ -17,12 +17,12 @@ from PIL import Image
 
 from van_dense.data.dataset import ReadError
 from van_dense.data.masks import read_labels
-from van_dense.data.sources import Source, read_source
+from van_dense.data.sources import Source, find_sources, read_source
 from van_dense.data.video import VideoWriter, read_frames
 from van_dense.dataset_info import DatasetInfo
 from van_dense.result import Result
 from van_dense.structures import Instances, Prediction
-from van_dense.tasks.prediction import FilePrediction, find_sources, free_folder, read_ids
+from van_dense.tasks.prediction import FilePrediction, free_folder, read_ids
 
 INFO = DatasetInfo("shapes", ("dark", "bright"), (3, 7))
 
@@ -248,21 +248,6 @@ def test_drawing_happens_behind_the_model(tmp_path, monkeypatch):
     job = FilePrediction(waiting, tmp_path / "out")
     job.run(find_sources([str(tmp_path / "in")]))
     assert job.images == 2
-
-
-def test_a_file_that_two_sources_name_is_predicted_once(folder):
-    found = find_sources([str(folder / "a.jpg"), str(folder)])
-    assert list(found.values()).count("a") == 1 and len(found) == 3
-
-
-def test_a_source_that_does_not_exist_is_named():
-    with pytest.raises(ValueError, match=r"nowhere.jpg: no such file or folder"):
-        find_sources(["nowhere.jpg"])
-
-
-def test_a_file_that_two_sources_spell_differently_is_predicted_once(folder, monkeypatch):
-    monkeypatch.chdir(folder / "inner")
-    assert list(find_sources(["a.png", "../inner/a.png", "../a.jpg"]).values()) == ["inner/a", "a"]
 
 
 def test_nothing_is_written_outside_the_output_folder(folder, tmp_path, monkeypatch):

@@ -95,6 +95,32 @@ def test_many_images_make_pages_on_which_colours_mean_the_same():
     assert len(list(attention_pages(loaded, images[:3]))) == 3
 
 
+@pytest.mark.parametrize(("count", "fitted"), [(1, 1), (16, 16), (17, 16), (33, 16)])
+def test_components_are_those_of_16_images_from_the_first_to_the_last(count, fitted):
+    images, tracked = [photo(32, 32) for _ in range(count)], []
+
+    def track(items, *, total, what):
+        tracked.append((what, total, items))
+        return []
+
+    assert list(features_pages(network(), images, track=track)) == []
+    (first, total, few), (second, *_) = tracked
+    assert (first, total, second) == ("fit", fitted, "draw")
+    assert len({id(one) for one in few}) == total == len(few)
+    assert few[0] is images[0] and few[-1] is images[-1]
+
+
+def test_a_field_shows_how_far_each_network_is():
+    tracked = []
+
+    def track(items, *, total, what):
+        tracked.append((what, total))
+        return items
+
+    field_view({"A": network(), "B": network()}, [photo()] * 2, size=(64, 64), track=track)
+    assert tracked == [("field A", 2), ("field B", 2)]
+
+
 def test_a_field_is_not_measured_for_numbers_that_cannot_be_written(tmp_path):
     with pytest.raises(ValueError, match="is a folder"):
         field_view(network(), [photo()], numbers=tmp_path)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import itertools
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +20,7 @@ from van_dense.api import build_model
 from van_dense.config import load_config
 from van_dense.dataset_info import DatasetInfo
 from van_dense.engine.checkpoint import save_checkpoint
+from van_dense.engine.progress import untracked
 from van_dense.visualize.grid import PAGE
 
 ROOT = Path(__file__).parents[2]
@@ -82,7 +87,7 @@ def test_networks_stand_side_by_side(runs, photos, tmp_path) -> None:
 
 def test_the_receptive_field_comes_with_its_numbers(runs, photos, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("van_dense.tasks.views.field_view.__kwdefaults__", {
-        "layer": None, "size": (64, 64), "numbers": None
+        "layer": None, "size": (64, 64), "numbers": None, "track": untracked
     })  # fmt: skip
     output = tmp_path / "field.png"
     arguments = [runs[0], str(photos), "--view", "field", "--output", str(output)]
@@ -116,6 +121,38 @@ def test_many_images_go_on_on_further_pages(runs, photos, tmp_path, capsys, monk
     pages = [tmp_path / "x_001.png", tmp_path / "x_002.png"]
     assert capsys.readouterr().out == f"{pages[0]} to {pages[1]}\n"
     assert all(Image.open(page).height <= 500 for page in pages) and not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("view", "asked", "at", "drawn"),
+    [("cam", "explain", 2, 2), ("attention", "_seen", 2, 2), ("features", "_seen", 5, 2)],
+)
+def test_all_that_was_explained_before_ctrl_c_is_drawn(
+    runs, photos, tmp_path, monkeypatch, view, asked, at, drawn
+) -> None:
+    """Here every page holds one image, and Ctrl-C falls on the one that begins the second page."""
+    Image.open(photos / "1.png").save(photos / "2.png")
+    monkeypatch.setattr("van_dense.visualize.grid.PAGE", (300, 700))
+    monkeypatch.setattr("van_dense.tasks.views.PAGE", (300, 700))
+    module = "explaining" if view == "cam" else "views"
+    original = getattr(importlib.import_module(f"van_dense.tasks.{module}"), asked)
+    calls = itertools.count(1)
+
+    def interrupted(*given, **options):
+        if next(calls) == at:
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(*given, **options)
+
+    monkeypatch.setattr(f"van_dense.tasks.{module}.{asked}", interrupted)
+    output = tmp_path / "out" / "x.png"
+    arguments = [runs[0], str(photos), "--view", view, "--output", str(output)]
+    assert explain.main(arguments) == 130
+    assert len(list(output.parent.iterdir())) == drawn
+
+
+def test_nothing_but_messages_goes_to_a_file_of_errors(runs, photos, tmp_path, capsys) -> None:
+    assert explain.main([runs[0], str(photos), "--output", str(tmp_path / "x.png")]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_mistakes_end_with_one_message(runs, photos, tmp_path, capsys) -> None:

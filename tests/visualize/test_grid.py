@@ -116,6 +116,15 @@ def test_columns_of_a_page_are_as_even_as_possible():
     assert [lefts.count(left) for left in sorted(set(lefts))] == [4, 4]
 
 
+def test_columns_are_balanced_once_a_page_is_full(monkeypatch):
+    """Not for every row that may still come: 120 flat rows took half a minute."""
+    balanced = []
+    columns = Table._columns
+    monkeypatch.setattr(Table, "_columns", lambda *given: balanced.append(1) or columns(*given))
+    flat = [Row([Cell(picture(8, 320)), Cell(picture(8, 320, BLUE))])] * 120
+    assert len(list(Table(["image", "A"]).pages(flat))) == len(balanced) == 1
+
+
 def test_the_photo_of_an_image_is_drawn_again_where_a_column_begins():
     pages = list(Table(["image", "A"]).pages(rows(30, goes_on=True)))
     for page in pages:

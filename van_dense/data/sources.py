@@ -1,4 +1,4 @@
-"""What may be predicted: files, folders, patterns, arrays and Pillow images, and how each is read.
+"""What may be looked at: files, folders, patterns, arrays and Pillow images, and how each is read.
 
 Legend: a *source* is one image: a path, a uint8 (H, W, 3) RGB array, or a Pillow image.
 """
@@ -18,6 +18,7 @@ from van_dense.data.image import SUFFIXES, from_pillow, image_size, read_image
 
 Source = Path | np.ndarray | Image.Image
 Given = str | Path | np.ndarray | Image.Image
+VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"}
 _PATTERN = "*?["
 
 
@@ -52,6 +53,35 @@ def named_sources(given: Given | Iterable[Given]) -> Iterator[tuple[str, Source]
             index += 1
 
 
+def find_sources(
+    sources: Sequence[str], suffixes: Collection[str] = SUFFIXES | VIDEO_SUFFIXES
+) -> dict[Path, str]:
+    """Images and videos of files, folders and patterns, with the names of what is written.
+
+    Args:
+        sources: As ``find_files`` takes them.
+        suffixes: Of the files to take from folders and patterns.
+
+    Raises:
+        ValueError: When a source does not exist, or holds no such file.
+    """
+    roots: dict[Path, Path] = {}
+    seen: set[str] = set()  # a file that two sources name counts once, however they spell it
+    for source in sources:
+        for path in find_files(source, suffixes):
+            if (place := os.path.abspath(path)) not in seen:
+                seen.add(place)
+                roots[path] = root_of(source)
+    for path in roots:
+        if not path.exists():
+            raise ValueError(f"{path}: no such file or folder")
+    names: dict[Path, str] = {}
+    for wanted in (False, True):  # videos lie apart, so they are named apart
+        files = [path for path in roots if is_video(path) == wanted]
+        names |= zip(files, output_names(files, [roots[path] for path in files]), strict=True)
+    return names
+
+
 def find_files(given: str | Path, suffixes: Collection[str] = SUFFIXES) -> list[Path]:
     """Files of a folder in all depths or of a pattern, in order; any other path is one file.
 
@@ -75,6 +105,11 @@ def find_files(given: str | Path, suffixes: Collection[str] = SUFFIXES) -> list[
         what = "folder" if path.is_dir() else "pattern"
         raise ValueError(f"{given}: nothing to read in this {what} ({', '.join(sorted(suffixes))})")
     return sorted(found)
+
+
+def is_video(path: Path) -> bool:
+    """Whether a file is called like a video."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def is_pattern(path: Path) -> bool:

@@ -17,7 +17,6 @@ import numpy as np
 from van_dense.data.dataset import ReadError
 from van_dense.structures import Size
 
-VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"}
 _USUAL_RATE = Fraction(25)  # frames per second of files that do not say
 _HIGHEST_RATE = 240  # a file that claims more has a broken header
 _MOST_STRETCHED = 4  # MPEG-2's widest pixels are 2.9 high, H.264's table E-1 ends at 2

@@ -11,6 +11,7 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
+STOPPED = 130  # the exit status of a program that Ctrl-C ends
 _SAME_KEY_PRESS = 1.0  # seconds; torchrun passes Ctrl-C on, so that its workers get it twice
 
 

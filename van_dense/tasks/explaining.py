@@ -21,7 +21,7 @@ from van_dense.dataset_info import DatasetInfo
 from van_dense.models.dense_detector import DenseDetector
 from van_dense.structures import Prediction
 from van_dense.tasks.subjects import subjects_of
-from van_dense.tasks.views import Source, name_of, seen_by
+from van_dense.tasks.views import Source, name_of, name_or_number, seen_by
 from van_dense.visualize.cam import activation_map
 from van_dense.visualize.draw import draw_panel
 from van_dense.visualize.grid import Cell, Row, Table
@@ -140,23 +140,23 @@ def cam_pages(
         "method": method,
         "min_score": min_score,
     }
+    asked: list[str] = []
     without: list[str] = []
-    count = 0
 
     def rows() -> Iterator[Row]:
-        nonlocal count
-        for count, source in enumerate(images, start=1):
+        for i, source in enumerate(images):
+            asked.append(name_or_number(source, i))
             parts = {title: explain(one, source, **options) for title, one in networks.items()}
             if any(parts.values()):
                 yield from _rows(source, parts, networks)
             else:
-                without.append(name_of(source) or f"image {count - 1}")
+                without.append(asked[-1])
 
     names = ["image", *networks] if len(networks) > 1 else ["image", *[""] * _ACROSS]
     title = "" if len(networks) > 1 else next(iter(networks))
     for page in Table(names, title, ("nothing speaks for it", "most")).pages(rows()):
         yield Image.fromarray(page)
-    if count and len(without) == count:
+    if asked and without == asked:
         raise ValueError(
             f"nothing to explain: no image has {list(targets) or 'anything'} among what was found "
             f"(detections with scores from {min_score} on); name another target, or lower the score"
@@ -164,7 +164,7 @@ def cam_pages(
     if without:
         more = f" and {len(without) - _NAMED} more" if len(without) > _NAMED else ""
         named = ", ".join(without[:_NAMED]) + more
-        _log.warning("nothing to explain in %d of %d images: %s", len(without), count, named)
+        _log.warning("nothing to explain in %d of %d images: %s", len(without), len(asked), named)
 
 
 def _rows(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PIL import Image
+from PIL import ExifTags, Image
 
 from van_dense.api import load
 from van_dense.data.dataset import ReadError
@@ -18,6 +19,9 @@ from van_dense.data.outputs import require_file
 
 if TYPE_CHECKING:
     from van_dense.loaded import Loaded
+
+_AUTHOR = "van_dense"  # as the software that wrote a page, in its Exif data
+_NUMBER = "[0-9]{3}|[1-9][0-9]{3,}"  # of a page
 
 
 def load_networks(runs: Sequence[str], device: str | None = None) -> dict[str, Loaded]:
@@ -65,8 +69,7 @@ def _endings(runs: Sequence[str]) -> list[str]:
 def readable(files: Iterable[Path], unreadable: list[str]) -> Iterator[Path]:
     """Images that can be read; a message for each other file is added to ``unreadable``.
 
-    They are decoded for that alone, since views read an image once for each network; that takes a
-    hundredth of the time of explaining one.
+    They are decoded for that alone, since views read an image once for each network.
     """
     for path in files:
         try:
@@ -77,38 +80,60 @@ def readable(files: Iterable[Path], unreadable: list[str]) -> Iterator[Path]:
             yield path
 
 
-def save_pages(
-    pages: Iterable[Image.Image],
-    output: Path,
-    *,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> list[Path]:
-    """Write each page as soon as it is there.
+def save_pages(pages: Iterable[Image.Image], output: Path) -> list[Path]:
+    """Write each page as soon as it is there, in place of all pages of an earlier call.
 
     Args:
         pages: Such as ``cam_pages`` gives them, not drawn before the place of the output is good.
         output: File for a single page; more become ``figure_001.png``, ``figure_002.png``, ... of
-            ``figure.png``.
-        should_stop: Asked after every page.
+            ``figure.png``. Whatever has the name of the output is replaced; of files called like
+            its numbered pages, which may be photos, only those that this function wrote.
 
     Returns:
         The written files.
 
     Raises:
-        ValueError: When the output cannot be written, or as the pages raise.
+        ValueError: When the output cannot be written, or numbered files beside it are no pages of
+            an earlier call; and as the pages raise.
     """
     require_file(output)
+    old = _earlier_pages(output)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Software] = _AUTHOR
     written: list[Path] = []
     for number, page in enumerate(pages, start=1):
+        if number == 1:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            for path in old:
+                path.unlink()
         path = output if number == 1 else _numbered(output, number)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        page.save(path)
+        page.save(path, exif=exif)
         if number == 2:
             written = [output.replace(_numbered(output, 1))]
         written.append(path)
-        if should_stop():
-            break
     return written
+
+
+def _earlier_pages(output: Path) -> list[Path]:
+    """Numbered pages of an earlier call with the same output."""
+    name = re.compile(rf"{re.escape(output.stem)}_({_NUMBER}){re.escape(output.suffix)}")
+    around = output.parent.iterdir() if output.parent.is_dir() else ()
+    pages = sorted(path for path in around if name.fullmatch(path.name))
+    for page in pages:
+        if not _is_ours(page):
+            raise ValueError(
+                f"{page} is no page of an earlier call, but called like a page of {output}; name "
+                "another output"
+            )
+    return pages
+
+
+def _is_ours(page: Path) -> bool:
+    try:
+        with Image.open(page) as image:
+            return image.getexif().get(ExifTags.Base.Software) == _AUTHOR
+    except OSError:  # a folder, or no image
+        return False
 
 
 def _numbered(output: Path, number: int) -> Path:

@@ -8,23 +8,21 @@ annotated video and its own results, whose image ids are the numbers of the fram
 from __future__ import annotations
 
 import itertools
-import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
 
 import numpy as np
 
 from van_dense.data.ahead import WAITING_BYTES, map_ahead
 from van_dense.data.coco_json import read_coco_json
 from van_dense.data.dataset import ReadError
-from van_dense.data.image import SUFFIXES
 from van_dense.data.loader import resolve_workers
 from van_dense.data.outputs import require_folder
-from van_dense.data.sources import Source, find_files, output_names, root_of
-from van_dense.data.video import VIDEO_SUFFIXES, VideoWriter, read_frames, video_info
+from van_dense.data.sources import Source, is_video
+from van_dense.data.video import VideoWriter, read_frames, video_info
+from van_dense.engine.progress import Track, untracked
 from van_dense.evaluation.result_files import Outcome, ResultFiles
 from van_dense.loaded import Loaded, Precision, proposals_from
 from van_dense.result import Result
@@ -36,45 +34,7 @@ _WAITING = 32
 
 _WRITTEN = ("pictures", "masks", "videos", "predictions.json", "predictions.csv")
 
-T = TypeVar("T")
 Stream = Callable[[Iterable[Source]], Iterator[Result | ReadError]]
-
-
-class Track(Protocol):
-    """Shows how far an iteration is."""
-
-    def __call__(self, items: Iterable[T], *, total: int | None, what: str) -> Iterable[T]:
-        """Pass the items on; ``total`` of them, where that is known."""
-        ...
-
-
-def find_sources(
-    sources: Sequence[str], suffixes: Collection[str] = SUFFIXES | VIDEO_SUFFIXES
-) -> dict[Path, str]:
-    """Images and videos of files, folders and patterns, with the names of what is written.
-
-    Args:
-        sources: As ``find_files`` takes them.
-        suffixes: Of the files to take from folders and patterns.
-
-    Raises:
-        ValueError: When a source does not exist, or holds no such file.
-    """
-    roots: dict[Path, Path] = {}
-    seen: set[str] = set()  # a file that two sources name is predicted once, however they spell it
-    for source in sources:
-        for path in find_files(source, suffixes):
-            if (place := os.path.abspath(path)) not in seen:
-                seen.add(place)
-                roots[path] = root_of(source)
-    for path in roots:
-        if not path.exists():
-            raise ValueError(f"{path}: no such file or folder")
-    names: dict[Path, str] = {}
-    for wanted in (False, True):  # videos lie apart, so they are named apart
-        files = [path for path in roots if _is_video(path) == wanted]
-        names |= zip(files, output_names(files, [roots[path] for path in files]), strict=True)
-    return names
 
 
 def read_ids(annotations: str | None, files: Iterable[Path]) -> dict[str, int | str]:
@@ -192,7 +152,7 @@ class FilePrediction:
     ids: Mapping[str, int | str] = field(default_factory=dict)
     min_score: float | None = None
     min_detection_score: float | None = None
-    track: Track = lambda items, *, total, what: items
+    track: Track = untracked
     should_stop: Callable[[], bool] = lambda: False
     unreadable: list[str] = field(default_factory=list)
     images: int = 0
@@ -218,7 +178,7 @@ class FilePrediction:
                 f"{self.folder} already holds results ({', '.join(old)}); remove them, or name "
                 "another folder with --output"
             )
-        videos = {path: name for path, name in files.items() if _is_video(path)}
+        videos = {path: name for path, name in files.items() if is_video(path)}
         images = {path: name for path, name in files.items() if path not in videos}
         if images:
             self._predict_images(images)
@@ -339,7 +299,3 @@ def _encode(writer: VideoWriter, drawn: tuple[np.ndarray, _Drawn]) -> _Drawn:
 
 def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _is_video(path: Path) -> bool:
-    return path.suffix.lower() in VIDEO_SUFFIXES

@@ -24,6 +24,7 @@ from van_dense.crops import regions_of_boxes, to_crop
 from van_dense.data.collate import collate
 from van_dense.data.outputs import require_file
 from van_dense.data.sources import Given, read_source
+from van_dense.engine.progress import Track, untracked
 from van_dense.models.preprocess import Preprocess
 from van_dense.structures import Batch, Sample, Size
 from van_dense.tasks import TASKS
@@ -69,7 +70,11 @@ def attention_pages(loaded: Loaded, images: Iterable[Source]) -> Iterator[Image.
 
 
 def features_pages(
-    loaded: Networks, images: Sequence[Source], *, layers: Sequence[str] = ()
+    loaded: Networks,
+    images: Sequence[Source],
+    *,
+    layers: Sequence[str] = (),
+    track: Track = untracked,
 ) -> Iterator[Image.Image]:
     """Draw the principal components of layers as colours, a row for each image.
 
@@ -78,6 +83,7 @@ def features_pages(
         images: Paths, uint8 RGB arrays or Pillow images; colours of a column compare across all of
             them. Of more than 16, the components are those of 16 evenly spread ones.
         layers: Names; by default all stages of one network, the last stage of each of several.
+        track: Shows how far it is; what it does not pass on is left out.
 
     Yields:
         Pages, each as soon as it is full.
@@ -90,14 +96,15 @@ def features_pages(
         title: _named_layers(title, network.model.backbone, layers, last=len(networks) > 1)
         for title, network in networks.items()
     }
-    few = images[:: max(1, -(-len(images) // _FITTED))]
+    spread = np.linspace(0, len(images) - 1, min(len(images), _FITTED)).round().astype(int)
     fitted: dict[str, list[Components]] = {}
     for title, network in networks.items():
+        few = track([images[i] for i in spread], total=len(spread), what=f"fit {title}".strip())
         maps = [_layer_maps(network, _seen(network, source)[1], named[title]) for source in few]
         fitted[title] = [Components.of(one) for one in zip(*maps, strict=True)]
 
     def rows() -> Iterator[Row]:
-        for source, name in zip(images, _names(images), strict=True):
+        for i, source in enumerate(track(images, total=len(images), what="draw")):
             cells: list[Cell] = []
             for title, network in networks.items():
                 photo, pixels = _seen(network, source)
@@ -105,7 +112,7 @@ def features_pages(
                 maps = _layer_maps(network, pixels, named[title])
                 for components, features in zip(fitted[title], maps, strict=True):
                     cells.append(Cell(components.colors(features, photo.shape[:2])))
-            yield Row(cells, name)
+            yield Row(cells, name_or_number(source, i))
 
     names = ["image", *(name for one in named.values() for name, _ in one)]
     for page in Table(names).pages(rows()):
@@ -126,6 +133,7 @@ def field_view(
     layer: str | None = None,
     size: Size = (1024, 1024),
     numbers: Path | None = None,
+    track: Track = untracked,
 ) -> Image.Image:
     """Draw the effective receptive field of a layer, measured over the images.
 
@@ -135,6 +143,7 @@ def field_view(
         layer: Name; by default the last stage.
         size: (height, width) that images are resized to, as in RepLKNet; multiples of 64.
         numbers: JSON file to write them to.
+        track: Shows how far it is.
 
     Raises:
         ValueError: For an unknown layer, an image that cannot be read, or a file that cannot be
@@ -142,10 +151,10 @@ def field_view(
     """
     if numbers is not None:
         require_file(numbers)
-    fields = {
-        title or "effective receptive field": _field(network, images, layer, size)
-        for title, network in _by_title(loaded).items()
-    }
+    fields = {}
+    for title, network in _by_title(loaded).items():
+        going = track(images, total=len(images), what=f"field {title}".strip())
+        fields[title or "effective receptive field"] = _field(network, going, layer, size)
     if numbers is not None:
         numbers.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps({title: field.to_json() for title, field in fields.items()}, indent=2)
@@ -153,7 +162,7 @@ def field_view(
     return Image.fromarray(field_figure(fields))
 
 
-def _field(network: Loaded, images: Sequence[Source], layer: str | None, size: Size) -> Field:
+def _field(network: Loaded, images: Iterable[Source], layer: str | None, size: Size) -> Field:
     def resized(source: Source) -> Tensor:
         # Pillow's filter, as torchvision's Resize in RepLKNet's script, averages when it shrinks.
         picture = Image.fromarray(_read(source)).resize(size[::-1], Image.Resampling.BICUBIC)
@@ -178,10 +187,6 @@ def _by_title(loaded: Networks) -> Mapping[str, Loaded]:
     return loaded if isinstance(loaded, Mapping) else {"": loaded}
 
 
-def _names(images: Sequence[Source]) -> list[str]:
-    return [name_of(source) or f"image {i}" for i, source in enumerate(images)]
-
-
 def _read(source: Source) -> np.ndarray:
     name = name_of(source) or "an image"
     return read_source(Path(source) if isinstance(source, str) else source, name)
@@ -190,6 +195,11 @@ def _read(source: Source) -> np.ndarray:
 def name_of(source: Source) -> str:
     """Name of a file; other images have none."""
     return Path(source).name if isinstance(source, str | Path) else ""
+
+
+def name_or_number(source: Source, index: int) -> str:
+    """Name of a file; "image 3" for another image."""
+    return name_of(source) or f"image {index}"
 
 
 @dataclass(frozen=True)

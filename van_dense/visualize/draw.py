@@ -55,7 +55,7 @@ def draw(
 
     Returns:
         uint8 RGB picture of (H, W) times the scale, at its top left; legends and bars make it
-        higher.
+        higher, and where letters need room, a margin makes it wider and higher.
 
     Raises:
         ValueError: When image, prediction and info do not belong together, or when there is

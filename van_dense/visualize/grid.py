@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import NamedTuple, TypeVar
 
 import cv2
@@ -155,21 +156,22 @@ class Table:
     def _fit(self, rows: Sequence[Row]) -> bool:
         _, widths, left = self._measure(rows)
         width = left + sum(widths) + _GAP * len(widths) + _FOLD
-        return len(self._columns(rows)) <= max(1, (PAGE[1] + _FOLD) // width)
+        fewest = len(_starts([_height(row) for row in rows], self._room()))
+        return fewest <= max(1, (PAGE[1] + _FOLD) // width)
 
-    def _columns(self, rows: Sequence[Row]) -> list[list[Row]]:
+    def _columns(self, rows: Sequence[Row]) -> list[Sequence[Row]]:
         """As few columns as the height of a page allows, of heights as even as possible."""
-        around = _header(self.title, self.names) + (3 * _TITLE if self.scale else 0)
-
-        def split(room: int) -> list[list[Row]]:
-            return list(grouped(rows, lambda part: sum(map(_height, part)) <= room))
-
-        fewest = split(PAGE[0] - around)
-        if len(fewest) == 1:
-            return fewest
         heights = [_height(row) for row in rows]
-        rooms = {room for i in range(len(rows)) for room in accumulate(heights[i:])}
-        return next(even for room in sorted(rooms) if len(even := split(room)) <= len(fewest))
+        fewest = len(_starts(heights, self._room()))
+        # Of all heights that a column can have, the smallest that needs no further column.
+        rooms = sorted({room for i in range(len(rows)) for room in accumulate(heights[i:])})
+        even = bisect_left(rooms, True, key=lambda room: len(_starts(heights, room)) <= fewest)
+        starts = _starts(heights, rooms[even])
+        return [rows[i:j] for i, j in pairwise([*starts, len(rows)])]
+
+    def _room(self) -> int:
+        """Pixels of the height of a page that are left for rows."""
+        return PAGE[0] - _header(self.title, self.names) - (3 * _TITLE if self.scale else 0)
 
 
 def grouped(items: Iterable[T], fit: Callable[[list[T]], bool]) -> Iterator[list[T]]:
@@ -192,6 +194,18 @@ def grouped(items: Iterable[T], fit: Callable[[list[T]], bool]) -> Iterator[list
         raise
     if group:
         yield group
+
+
+def _starts(heights: Sequence[int], room: int) -> list[int]:
+    """Indices of the rows that begin a column when each column is filled up to some pixels."""
+    starts: list[int] = []
+    used = 0
+    for i, height in enumerate(heights):
+        if not starts or used + height > room:
+            starts.append(i)
+            used = 0
+        used += height
+    return starts
 
 
 def _fitted(cell: Cell, tile: int) -> Cell:

@@ -1,0 +1,45 @@
+"""How far a tool is, on a terminal alone: no line of it ends up in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import takewhile
+from typing import Protocol, TypeVar
+
+from rich.console import Console
+from rich.progress import Progress, ProgressColumn
+
+T = TypeVar("T")
+
+
+class Track(Protocol):
+    """Shows how far an iteration is."""
+
+    def __call__(self, items: Iterable[T], *, total: int | None, what: str) -> Iterable[T]:
+        """Pass the items on; ``total`` of them, where that is known."""
+        ...
+
+
+def untracked(items: Iterable[T], *, total: int | None, what: str) -> Iterable[T]:
+    """Show nothing."""
+    return items
+
+
+@contextmanager
+def progress(should_stop: Callable[[], bool] = lambda: False) -> Iterator[Track]:
+    """Bars on standard error that vanish at the end.
+
+    Args:
+        should_stop: Asked before an item is passed on; with True, the iteration ends.
+    """
+    screen = Console(stderr=True)
+    usual: tuple[str | ProgressColumn, ...] = Progress.get_default_columns()
+    columns = [*usual, "{task.completed}/{task.total}"]
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
+
+        def track(items: Iterable[T], *, total: int | None, what: str) -> Iterable[T]:
+            going = takewhile(lambda _: not should_stop(), items)
+            return bar.track(going, total, description=what)
+
+        yield track
