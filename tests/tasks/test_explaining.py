@@ -168,7 +168,7 @@ def test_images_without_anything_to_explain_are_left_out_and_named(trained, tmp_
     [
         ("maskrcnn_van_b0", "", "norm3", "direction"),
         ("maskrcnn_van_b0", "mask", "norm2", "direction"),
-        ("retinanet_van_b0", "", "norm4", "direction"),
+        ("retinanet_van_b0", "", "norm3", "direction"),
         ("semfpn_van_b0", "", "norm3", "gradcam"),
         ("saliency_van_b1", "", "norm3", "gradcam"),
         ("pose_van_b0_256x192", "", "block4.1", "direction"),

@@ -18,7 +18,6 @@ from PIL import Image
 
 from van_dense.backbones.van import VAN
 from van_dense.dataset_info import DatasetInfo
-from van_dense.models.dense_detector import DenseDetector
 from van_dense.structures import Prediction
 from van_dense.tasks.subjects import subjects_of
 from van_dense.tasks.views import Source, name_of, name_or_number, seen_by
@@ -202,19 +201,16 @@ def picture(explanation: Explanation, info: DatasetInfo) -> np.ndarray:
 
 
 def default_layer(loaded: Loaded, kind: str = "") -> str:
-    """Last block of stage 4 for classes and joints, 3 or 4 for what has a place, 2 for masks.
+    """Last block of stage 4 for classes and joints, stage 3 for what has a place, 2 for masks.
 
     The first is what the authors used for Fig. 7 of the paper, see issue 30 of
     github.com/Visual-Attention-Network/VAN-Classification. In stage 4 most objects and regions
-    are a cell or two; stage 3 (stride 16) is what the pyramid makes P4 of. One-stage detectors
-    ask single cells, and what those saw is clearest in stage 4. The levels of the pyramid
-    themselves hand a box's gradient only to cells beneath it, so their maps would lie in the box
-    whatever the network has learnt (``benchmarks/explanations.py``, docs/explain.md).
+    are a cell or two; stage 3 (stride 16) is what the pyramid makes P4 of. The levels themselves
+    hand a box's gradient only to cells beneath it, so their maps would lie in the box whatever the
+    network has learnt (``benchmarks/explanations.py``, docs/explain.md).
     """
     *_, second, third, fourth = stage_layers(loaded.model.backbone)
     if loaded.config.task not in ("classification", "pose"):
-        if isinstance(loaded.model, DenseDetector):
-            return fourth
         return second if kind == "mask" else third
     body = getattr(loaded.model.backbone, "body", None)
     if isinstance(body, VAN):  # a norm ends its stages
