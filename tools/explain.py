@@ -69,7 +69,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files and folders")
     parser.add_argument("--beside", nargs="+", default=[], metavar="RUN", help="further networks")
     parser.add_argument("--target", nargs="+", default=[], metavar="WHAT", help="(default: 1)")
-    layer = "name of a module (default: last block of stage 4; stage 3 for boxes, 2 for masks)"
+    layer = (
+        "a module, for features several (default: last block of stage 4 for classes and joints, "
+    )
+    layer += "stage 3 for boxes, regions and saliency, stage 2 for masks)"
     parser.add_argument("--layer", nargs="+", default=[], metavar="NAME", help=layer)
     method = "gradcam, gradcam++, eigencam, layercam or direction (default: direction for boxes, "
     parser.add_argument("--method", help=f"{method}masks and joints, otherwise gradcam)")

@@ -187,3 +187,12 @@ def test_every_task_has_the_layer_and_method_that_were_measured(project, kind, l
     loaded = Loaded(model, config, INFO, 0, torch.device("cpu"))
     assert default_layer(loaded, kind) == layer
     assert default_method(loaded) == method
+
+
+def test_saliency_is_drawn_in_the_proportions_of_the_image():
+    overrides = ["model.backbone={name: van_b0, weights: null}", "data.transforms.size=[64,64]"]
+    config = load_config(PROJECTS / "saliency_van_b1.yaml", overrides)
+    loaded = Loaded(build_model(config, INFO).eval(), config, INFO, 0, torch.device("cpu"))
+    (one,) = explain(loaded, np.zeros((100, 200, 3), np.uint8))
+    assert one.image.shape == (32, 64, 3)
+    assert one.heat.shape == one.region.shape == (32, 64)

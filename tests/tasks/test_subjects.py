@@ -163,3 +163,10 @@ def test_a_salient_region_is_asked_how_far_it_stands_out():
     half = logits.shape[1] // 2
     wanted = logits[:, :half].mean() - logits[:, half:].mean()
     torch.testing.assert_close(subject.score(images), wanted)
+
+
+def test_targets_that_are_not_found_beside_others_are_told(detector, caplog):
+    assert [one.name for one in subjects(detector, "cat", "bird")] == ["cat", "cat"]
+    assert "nothing found for target bird" in caplog.text
+    caplog.clear()
+    assert subjects(detector, "bird") == [] and caplog.text == ""

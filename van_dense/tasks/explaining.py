@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from PIL import Image
 
 from van_dense.backbones.van import VAN
 from van_dense.dataset_info import DatasetInfo
-from van_dense.structures import Prediction
+from van_dense.structures import Prediction, Size
 from van_dense.tasks.subjects import subjects_of
 from van_dense.tasks.views import Source, name_of, name_or_number, seen_by
 from van_dense.visualize.cam import activation_map
@@ -45,7 +45,7 @@ class Explanation:
 
     Attributes:
         title: As of the subject.
-        image: uint8 RGB (H, W, 3), what the network saw.
+        image: uint8 RGB (H, W, 3), what the network saw, in the proportions of the image.
         heat: float32 (H, W) in [0, 1].
         shown: As of the subject, in pixels of ``image``.
         region: As of the subject, in pixels of ``image``.
@@ -103,7 +103,24 @@ def explain(
         heat = heat / max(float(heat.max()), np.finfo(np.float32).tiny)
         title = one.title if heat.any() else f"{one.title}: nothing here speaks for it"
         explanations.append(Explanation(title, seen.image, heat, one.shown, one.region))
+    if loaded.config.task == "saliency":
+        return [_in_proportion(one, seen.original) for one in explanations]
     return explanations
+
+
+def _in_proportion(explanation: Explanation, original: Size) -> Explanation:
+    """Undo the transform's stretching to a square, which people take for an error."""
+    scale = max(explanation.image.shape[:2]) / max(original)
+    size = (max(1, round(original[1] * scale)), max(1, round(original[0] * scale)))
+    region = explanation.region
+    if region is not None:
+        region = cv2.resize(region.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+    return replace(
+        explanation,
+        image=cv2.resize(explanation.image, size),
+        heat=cv2.resize(explanation.heat, size),
+        region=region,
+    )
 
 
 def cam_pages(
@@ -153,7 +170,13 @@ def cam_pages(
 
     names = ["image", *networks] if len(networks) > 1 else ["image", *[""] * _ACROSS]
     title = "" if len(networks) > 1 else next(iter(networks))
-    for page in Table(names, title, ("nothing speaks for it", "most")).pages(rows()):
+    ways = [
+        f"{method or default_method(one)} at {layer or default_layer(one, kind)}"
+        for one in networks.values()
+        for kind in dict.fromkeys(target.rpartition(":")[0] for target in targets or ("1",))
+    ]
+    most = f"most ({', '.join(dict.fromkeys(ways))})"
+    for page in Table(names, title, ("nothing speaks for it", most)).pages(rows()):
         yield Image.fromarray(page)
     if asked and without == asked:
         raise ValueError(

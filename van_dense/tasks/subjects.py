@@ -6,6 +6,7 @@ Legend: C classes, K joints, h x w cells of logits; pixels are those of the netw
 from __future__ import annotations
 
 import difflib
+import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from van_dense.visualize.classes import readable_name
 if TYPE_CHECKING:
     from van_dense.loaded import Loaded
     from van_dense.tasks.views import Seen
+
+_log = logging.getLogger(__name__)
 
 _POINT = re.compile(r"(\d+),(\d+)")
 
@@ -96,7 +99,11 @@ def subjects_of(
             )
         if kind not in ("", "mask"):
             raise ValueError(f"target {target!r}: before the name stands 'mask:' or nothing")
-    chosen = [subject for target in targets for subject in _named(found, target, loaded)]
+    named = {target: _named(found, target, loaded) for target in targets}
+    missing = [target for target, subjects in named.items() if not subjects]
+    if missing and len(missing) < len(named):  # a caller sees by itself that nothing was found
+        _log.warning("%s: nothing found for target %s", batch.image_ids[0], ", ".join(missing))
+    chosen = [subject for subjects in named.values() for subject in subjects]
     return list({id(subject): subject for subject in chosen}.values())  # each of them once
 
 
