@@ -69,17 +69,13 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files and folders")
     parser.add_argument("--beside", nargs="+", default=[], metavar="RUN", help="further networks")
     parser.add_argument("--target", nargs="+", default=[], metavar="WHAT", help="(default: 1)")
-    layer = (
-        "a module, for features several (default: last block of stage 4 for classes and joints, "
-    )
-    layer += "stage 3 for boxes, regions and saliency, stage 2 for masks)"
-    parser.add_argument("--layer", nargs="+", default=[], metavar="NAME", help=layer)
+    layer = "a module; several for features (default: stage 4 for classes and joints, 2 for masks, "
+    parser.add_argument("--layer", nargs="+", default=[], help=f"{layer}3 for the rest)")
     method = "gradcam, gradcam++, eigencam, layercam or direction (default: direction for boxes, "
     parser.add_argument("--method", help=f"{method}masks and joints, otherwise gradcam)")
     views = ("cam", "attention", "features", "field")
     parser.add_argument("--view", choices=views, default="cam", help="(default: cam)")
-    score = "detections below are left out (default 0.3)"
-    parser.add_argument("--min-score", type=float, default=0.3, help=score)
+    parser.add_argument("--min-score", type=float, default=0.3, help="of detections (default 0.3)")
     parser.add_argument("--output", type=Path, default=Path("explain.png"), help="file to write")
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
     arguments = parser.parse_args(argv)

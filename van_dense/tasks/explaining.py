@@ -170,12 +170,7 @@ def cam_pages(
 
     names = ["image", *networks] if len(networks) > 1 else ["image", *[""] * _ACROSS]
     title = "" if len(networks) > 1 else next(iter(networks))
-    ways = [
-        f"{method or default_method(one)} at {layer or default_layer(one, kind)}"
-        for one in networks.values()
-        for kind in dict.fromkeys(target.rpartition(":")[0] for target in targets or ("1",))
-    ]
-    most = f"most ({', '.join(dict.fromkeys(ways))})"
+    most = f"most ({_ways(networks, targets, layer, method)})"
     for page in Table(names, title, ("nothing speaks for it", most)).pages(rows()):
         yield Image.fromarray(page)
     if asked and without == asked:
@@ -187,6 +182,19 @@ def cam_pages(
         more = f" and {len(without) - _NAMED} more" if len(without) > _NAMED else ""
         named = ", ".join(without[:_NAMED]) + more
         _log.warning("nothing to explain in %d of %d images: %s", len(without), len(asked), named)
+
+
+def _ways(
+    networks: Mapping[str, Loaded], targets: Sequence[str], layer: str | None, method: str | None
+) -> str:
+    """Methods and layers that maps come from, such as "direction at norm3"."""
+    kinds = dict.fromkeys(target.rpartition(":")[0] for target in targets or ("1",))
+    ways = (
+        f"{method or default_method(one)} at {layer or default_layer(one, kind)}"
+        for one in networks.values()
+        for kind in kinds
+    )
+    return ", ".join(dict.fromkeys(ways))
 
 
 def _rows(
