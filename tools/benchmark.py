@@ -3,9 +3,9 @@
 loader      images/s of one core: decode, annotations, transform, collate; and through workers
 trainer     overhead of the training loop over a bare one
 backbone    forward and training step of VAN beside the plain eager definition, with peak memory
-evaluation  label maps beside NumPy masks, saliency maps beside PySODMetrics; needs no --config
-draw        masks and maps on a 4K photo beside whole masks in NumPy; needs no --config
-
+evaluation  label maps beside NumPy masks, saliency maps beside PySODMetrics
+draw        masks and maps on a 4K photo beside whole masks in NumPy
+predict     share of the time in which the model is at work on a folder
 tools/benchmark.py [section ...] --config FILE [key.path=value ...] --output FILE   (none = all)
 """
 
@@ -21,7 +21,8 @@ from typing import Any
 from van_dense.config import Config, ConfigError, load_config  # no torch
 from van_dense.config.files import missing_data
 
-SECTIONS = ("loader", "trainer", "backbone", "evaluation", "draw")
+SECTIONS = ("loader", "trainer", "backbone", "evaluation", "draw", "predict")
+ALONE = {*SECTIONS[3:]}  # without any config
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -30,20 +31,18 @@ def build_parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("words", nargs="*", metavar="section | key.path=value")
-    parser.add_argument("--config", help="project file; overrides change it")
+    parser.add_argument("--config", help="project file; the last three sections need none")
     parser.add_argument("--trainer-config", help="another one for the trainer, without overrides")
     parser.add_argument("--sample", action="store_true", help="generated data, small images")
     parser.add_argument("--output", required=True, help="JSON file to write")
     parser.add_argument("--repeats", type=int, default=7, help="rounds (default 7)")
     parser.add_argument("--batch", type=int, default=8, help="images for the backbone (default 8)")
-    size: dict[str, Any] = {"type": int, "nargs": 2, "default": (224, 224), "metavar": ("H", "W")}
-    parser.add_argument("--size", **size, help="their pixels")
-    precisions = ("fp32", "bf16", "fp16")
-    parser.add_argument("--precision", choices=precisions, default="fp32", help="of autocast")
+    parser.add_argument("--size", type=int, nargs=2, default=(224, 224), help="height and width")
+    parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32")
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str]) -> int:
     """Measure the sections asked for; a mistake is printed and exits with 1 or 2."""
     parser = build_parser()
     arguments = parser.parse_intermixed_args(argv)
@@ -53,8 +52,8 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"no section {sorted(unknown)}; choose from {', '.join(SECTIONS)}")
     if arguments.repeats < 1 or arguments.batch < 1 or min(arguments.size) < 32:
         parser.error("--repeats and --batch must be at least 1, --size at least 32 32")
-    if arguments.config is None and (overrides or not {"evaluation", "draw"}.issuperset(sections)):
-        parser.error("give --config; evaluation and draw alone need none, and no overrides")
+    if arguments.config is None and (overrides or not ALONE.issuperset(sections)):
+        parser.error(f"give --config; only {sorted(ALONE)} need none, and no overrides")
 
     try:
         configs = load_configs(arguments, sections, overrides)
@@ -68,6 +67,7 @@ def main(argv: list[str] | None = None) -> int:
     from van_dense.benchmark.evaluation import measure_evaluation
     from van_dense.benchmark.loader import measure_loader
     from van_dense.benchmark.machine import describe_machine, shareable_command
+    from van_dense.benchmark.predict import measure_predict
     from van_dense.benchmark.trainer import measure_trainer
 
     rounds, precision = arguments.repeats, arguments.precision
@@ -83,9 +83,9 @@ def main(argv: list[str] | None = None) -> int:
         ),
         "evaluation": lambda: measure_evaluation(rounds=rounds),
         "draw": lambda: measure_draw(rounds=rounds),
+        "predict": lambda: measure_predict(rounds=rounds),
     }
-    command = shareable_command(sys.argv[1:] if argv is None else argv)
-    result: dict[str, Any] = {"machine": describe_machine(), "command": command}
+    result: dict[str, Any] = {"machine": describe_machine(), "command": shareable_command(argv)}
     try:
         for name in sorted(set(sections), key=SECTIONS.index):
             result[name] = measures[name]()
@@ -117,4 +117,4 @@ def load_configs(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

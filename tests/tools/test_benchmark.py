@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from van_dense.backbones.build import build_backbone
-from van_dense.benchmark import draw, evaluation, loader, trainer
+from van_dense.benchmark import draw, evaluation, loader, predict, trainer
 from van_dense.benchmark.backbone import largest_difference, measure_backbone
 from van_dense.benchmark.clock import compare, peak_bytes, time_in_turn
 from van_dense.benchmark.eager_van import EagerVAN
@@ -69,7 +69,14 @@ def small_maps(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(evaluation, name, value)
 
 
-@pytest.mark.usefixtures("small_maps")
+@pytest.fixture
+def small_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the section "predict" generate few and small photos."""
+    for name, value in {"IMAGES": 3, "SIZE": (48, 64), "OBJECTS": 2, "SECONDS": 0.001}.items():
+        monkeypatch.setattr(predict, name, value)
+
+
+@pytest.mark.usefixtures("small_maps", "small_folder")
 def test_one_run_measures_everything_and_writes_it(arguments, tmp_path, capsys):
     output = tmp_path / "results" / "x.json"
     extra = ["--repeats", "1", "--batch", "1", "--size", "32", "64", "--output", str(output)]
@@ -123,6 +130,16 @@ def test_drawing_is_measured_without_a_config(tmp_path, monkeypatch):
     for what in ("3_instances", "label_map", "panoptic"):
         assert result[what]["plain"]["speedup"]["median"] == 1.0
         assert result[what]["ours"]["images_per_s"] > 0
+
+
+@pytest.mark.usefixtures("small_folder")
+def test_predicting_a_folder_is_measured_without_a_config(tmp_path):
+    output = tmp_path / "x.json"
+    assert benchmark.main(["predict", "--repeats", "2", "--output", str(output)]) == 0
+    result = json.loads(output.read_text())["predict"]
+    assert result["images"] == 3
+    for way in ("plain", "ours"):
+        assert 0 < result["model_at_work"][way]["median"] < 1
 
 
 @pytest.mark.parametrize("make", [draw.make_map, draw.make_panoptic])
