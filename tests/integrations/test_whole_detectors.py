@@ -49,37 +49,32 @@ def test_every_setting_to_change_is_named() -> None:
         check_settings(settings("retinanet_r50_detectron2", "model.extra_levels=c5"), "detectron2")
 
 
-def test_a_file_of_something_else_is_refused() -> None:
-    weights = {"layer1.0.conv1.weight": torch.zeros(1)}
-    with pytest.raises(ValueError, match=r"no whole detector .*layer1\.0\.conv1\.weight"):
-        load_detector(
-            torch.nn.Identity(),
-            weights,
-            settings=settings("maskrcnn_r50_torchvision"),
-            category_ids=(1,),
-        )
-
-
-def test_a_detector_of_another_kind_is_named() -> None:
-    weights = {"backbone.fpn.inner_blocks.0.0.weight": torch.zeros(1)}  # such as FCOS
-    with pytest.raises(ValueError, match="neither a Mask R-CNN nor a RetinaNet"):
-        load_detector(
-            torch.nn.Identity(),
-            weights,
-            settings=settings("retinanet_r50_torchvision"),
-            category_ids=(1,),
-        )
-
-
-def test_the_second_mask_rcnn_of_torchvision_is_named_as_another_network() -> None:
-    weights = {key: torch.zeros(1) for key in ("backbone.fpn.x", "roi_heads.box_head.5.weight")}
-    with pytest.raises(ValueError, match="maskrcnn_resnet50_fpn_v2, another network"):
-        load_detector(
-            torch.nn.Identity(),
-            weights,
-            settings=settings("maskrcnn_r50_torchvision"),
-            category_ids=(1,),
-        )
+@pytest.mark.parametrize(
+    ("project", "keys", "message"),
+    [
+        (
+            "maskrcnn_r50_torchvision",
+            ["layer1.0.conv1.weight"],
+            r"no whole detector .*layer1\.0\.conv1\.weight",
+        ),
+        (
+            "retinanet_r50_torchvision",  # such as FCOS
+            ["backbone.fpn.inner_blocks.0.0.weight"],
+            "neither a Mask R-CNN nor a RetinaNet",
+        ),
+        (
+            "maskrcnn_r50_torchvision",
+            ["backbone.fpn.inner_blocks.0.0.weight", "roi_heads.box_head.5.weight"],
+            "maskrcnn_resnet50_fpn_v2, another network",
+        ),
+    ],
+)
+def test_a_file_of_another_network_is_refused_and_named(
+    project: str, keys: list[str], message: str
+) -> None:
+    weights = {key: torch.zeros(1) for key in keys}
+    with pytest.raises(ValueError, match=message):
+        load_detector(torch.nn.Identity(), weights, settings=settings(project), category_ids=(1,))
 
 
 def test_anchors_that_torchvision_must_be_told_are_named() -> None:
