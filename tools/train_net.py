@@ -44,6 +44,7 @@ def main() -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Only now torch: a mistake above is reported at once.
     from van_dense.data.dataset import TooManyBadImages
+    from van_dense.engine.interrupt import STOPPED
     from van_dense.engine.trainer import NonFiniteLoss
     from van_dense.tasks.training import plan_run, train_run
 
@@ -58,7 +59,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if result.interrupted:
-        return 130
+        return STOPPED
     if os.environ.get("RANK", "0") == "0":  # torchrun starts several of us
         print(f"results, pictures and curves: {run_dir}")
     return 0

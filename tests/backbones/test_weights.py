@@ -351,3 +351,9 @@ def test_wrong_statistics_are_explained() -> None:
     assert "expect images normalised with mean (0.5, 0.5, 0.5) and std (0.5, 0.5, 0.5)" in text
     assert "model.mean is (0.485, 0.456, 0.406)" in text and "3 points" in text
     assert report.mismatch(HALVES[0], IMAGENET[1]) is not None  # one of them is enough
+
+
+@pytest.mark.parametrize("key", ["backbone.bottom_up.stem.conv1.weight", "backbone.fpn.x.weight"])
+def test_a_whole_detector_of_another_code_base_is_sent_to_its_converter(key):
+    with pytest.raises(ValueError, match=r"whole detector .* tools/convert_weights\.py"):
+        load_backbone(timm.create_model("resnet18"), {key: torch.zeros(1)})

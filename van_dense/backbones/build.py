@@ -208,6 +208,11 @@ class WholeModel(TimmModel):
             ) from error
 
 
+def norm_options(name: str, norm_eps: float | None) -> dict[str, Any]:
+    """Options of ``build_backbone`` that give VAN's LayerNorms an epsilon; others keep theirs."""
+    return {} if norm_eps is None or not name.startswith("van_") else {"norm_eps": norm_eps}
+
+
 def build_backbone(
     name: str,
     *,

@@ -21,6 +21,9 @@ from van_dense.backbones.van import SIZES
 
 State = dict[str, Tensor]
 
+# Code bases whose whole detectors are known by the beginning of a key.
+DETECTORS = {"detectron2": "backbone.bottom_up.", "torchvision": "backbone.fpn."}
+
 
 @dataclass(frozen=True)
 class _Layout:

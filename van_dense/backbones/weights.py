@@ -18,7 +18,13 @@ from torch import Tensor, nn
 from van_dense.backbones.array_pickle import load_arrays
 from van_dense.backbones.build import TimmModel
 from van_dense.backbones.download import IMAGENET, PUBLISHED, Normalization, fetch_weights
-from van_dense.backbones.layouts import State, detect_layout, split_official, strip_prefix
+from van_dense.backbones.layouts import (
+    DETECTORS,
+    State,
+    detect_layout,
+    split_official,
+    strip_prefix,
+)
 
 # The averaged weights of our runs; VAN-Classification and mmpretrain; our runs and the 22K ones.
 _CONTAINERS = ("ema", "state_dict", "model")
@@ -28,7 +34,6 @@ _RESCUE = {  # what a user may do with a file that holds more than tensors
     True: "unpickle it yourself and torch.save a dictionary of tensors",
 }
 _GATE = 95.0  # percent of the backbone's parameter elements that must come from the file
-_DETECTORS = ("backbone.bottom_up.", "backbone.fpn.")  # of Detectron2 and torchvision, whole
 _CONVERT = (
     " It is a whole detector of another code base: bring it here first, tools/convert_weights.py "
     "FILE ours.pt --project PROJECT"
@@ -241,7 +246,7 @@ def load_backbone(model: nn.Module, state: Mapping[str, Tensor]) -> LoadReport:
     body = _body_of(model)
     report, matched = compare(body, state)
     if report.coverage < _GATE:
-        is_detector = any(key.startswith(_DETECTORS) for key in state)
+        is_detector = any(key.startswith(tuple(DETECTORS.values())) for key in state)
         raise ValueError(
             f"the weights do not fit this backbone: at least {_GATE:.0f} % of its parameters must "
             f"come from the file.{_CONVERT if is_detector else ''}\n{report}"

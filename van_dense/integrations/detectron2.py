@@ -31,7 +31,7 @@ from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool, LastLevelP6P7
 from torch import Tensor
 
-from van_dense.backbones.build import NormMode, build_backbone
+from van_dense.backbones.build import NormMode, build_backbone, norm_options
 from van_dense.backbones.weights import load_pretrained
 
 STAGES = ("res2", "res3", "res4", "res5")  # as Detectron2 calls the maps at strides 4 to 32
@@ -72,7 +72,7 @@ class VANBackbone(Backbone):
             drop_path=drop_path,
             norm_mode=norm_mode,
             freeze_stages=freeze_stages,
-            options={"norm_eps": norm_eps} if name.startswith("van_") else None,
+            options=norm_options(name, norm_eps),
         )
         if weights:
             load_pretrained(self.body, weights)

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from van_dense.backbones.layouts import DETECTORS
 from van_dense.integrations import detectron2_resnet as resnet
 from van_dense.integrations.detectron2_keys import (
     Rule,
@@ -38,7 +39,7 @@ _PER_ANCHOR = re.compile(r"(head\.(class_logits|box_deltas)|head\.(cls_score|bbo
 
 def is_native(state: Mapping[str, Tensor]) -> bool:
     """Are these the names of a whole detector of Detectron2?"""
-    return any(key.startswith("backbone.bottom_up.") for key in state)
+    return any(key.startswith(DETECTORS["detectron2"]) for key in state)
 
 
 def to_native(state: Mapping[str, Tensor], *, is_msra: bool = False) -> dict[str, Tensor]:

@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
+from van_dense.backbones.layouts import DETECTORS
+
 PREFIXES = {  # ours: theirs
     "fpn.pyramid.": "backbone.fpn.",
     "box.head.": "roi_heads.box_head.",
@@ -37,7 +39,7 @@ NEVER = -1e4  # logit of a label that stands for no class: probability 0, also i
 
 def is_torchvision(state: Mapping[str, Tensor]) -> bool:
     """Are these the names of a whole detector of torchvision?"""
-    return any(key.startswith("backbone.fpn.") for key in state)
+    return any(key.startswith(DETECTORS["torchvision"]) for key in state)
 
 
 def from_torchvision(state: Mapping[str, Tensor], category_ids: Sequence[int]) -> dict[str, Tensor]:

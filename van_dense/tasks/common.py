@@ -6,7 +6,13 @@ import logging
 from pathlib import Path
 from typing import Any, Literal
 
-from van_dense.backbones.build import Backbone, WholeModel, build_backbone, build_classifier
+from van_dense.backbones.build import (
+    Backbone,
+    WholeModel,
+    build_backbone,
+    build_classifier,
+    norm_options,
+)
 from van_dense.backbones.weights import LoadReport, load_pretrained
 from van_dense.config import Config
 from van_dense.config.schema import Backbone as BackboneConfig
@@ -46,10 +52,7 @@ def classifier_of(config: BackboneConfig, num_classes: int) -> WholeModel:
 
 
 def _options(config: BackboneConfig) -> dict[str, Any]:
-    options: dict[str, Any] = dict(config.options)
-    if config.norm_eps is not None and config.name.startswith("van_"):
-        options["norm_eps"] = config.norm_eps
-    return options
+    return {**config.options, **norm_options(config.name, config.norm_eps)}
 
 
 def load_weights(model: DenseModel, config: Config) -> LoadReport | None:
