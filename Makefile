@@ -6,7 +6,7 @@ export NO_ALBUMENTATIONS_UPDATE = 1
 # training step of the quickstart took 13 s with the default and 0.7 s with this.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: install quickstart test lint slow clean
+.PHONY: install quickstart test lint slow golden clean
 
 install: $(VENV)/installed
 
@@ -32,6 +32,11 @@ test: install lint
 
 slow: install
 	$(BIN)/python -m pytest -m slow
+
+# Are all losses, metrics and predictions those of the commit BASE, to the last bit?
+BASE ?= HEAD
+golden: install
+	$(BIN)/python benchmarks/golden.py $(BASE)
 
 clean:
 	rm -rf runs datasets/sample .mypy_cache .ruff_cache .pytest_cache
