@@ -58,7 +58,7 @@ def our_config(engine: str, coco: Path) -> Any:
 def run_ours(engine: str, coco: Path, out: Path) -> list[dict[str, float]]:
     """Train with our trainer; step, loss and the time of each line of the log."""
     from van_dense.engine.log import read_log
-    from van_dense.tasks.training import train_run
+    from van_dense.runs.training import train_run
 
     train_run(our_config(engine, coco), out / engine)
     lines = [line for line in read_log(out / engine / "log.jsonl") if line["kind"] == "train"]
@@ -75,7 +75,7 @@ def run_trainer(coco: Path, out: Path) -> list[dict[str, float]]:
     from detectron2.utils.events import EventStorage
 
     import van_dense.integrations.detectron2  # noqa: F401  (registers the builders)
-    from van_dense.integrations.detectron2_native import to_native
+    from van_dense.integrations.checkpoints.detectron2 import to_native
     from van_dense.tasks import TASKS
 
     annotations = str(coco / "annotations/instances_train2017.json")

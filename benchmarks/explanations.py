@@ -27,15 +27,15 @@ from torchvision.ops import box_iou
 
 from van_dense import build_model, load
 from van_dense.api import Loaded
+from van_dense.core.structures import Instances, Sample
+from van_dense.explain.cam import METHODS, activation_map, energy_inside
+from van_dense.explain.cam_pages import default_layer, default_method
+from van_dense.explain.layers import stage_layers
+from van_dense.explain.subjects import Subject, subjects_of
+from van_dense.explain.views import Seen, seen_by
 from van_dense.models.evidence import MaskExplainable
 from van_dense.models.postprocess import scale_boxes
-from van_dense.structures import Instances, Sample
 from van_dense.tasks import TASKS
-from van_dense.tasks.explaining import default_layer, default_method
-from van_dense.tasks.subjects import Subject, subjects_of
-from van_dense.tasks.views import Seen, seen_by
-from van_dense.visualize.cam import METHODS, activation_map, energy_inside
-from van_dense.visualize.layers import stage_layers
 
 IMAGES, SCORE, IOU = 40, 0.5, 0.5
 MOST = 100  # that are asked about, evenly taken from all

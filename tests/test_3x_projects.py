@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from van_dense.config import ConfigError, load_config
-from van_dense.data.transforms import DetectionTrain
+from van_dense.data.transforms.detection import DetectionTrain
 from van_dense.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -13,10 +13,10 @@ import torch
 
 import van_dense
 from van_dense.api import Loaded
-from van_dense.data.coco_categories import coco_info
+from van_dense.core.structures import Instances, Prediction
 from van_dense.data.dataset import ReadError
+from van_dense.data.readers.coco_categories import coco_info
 from van_dense.engine.checkpoint import choose_checkpoint, save_checkpoint
-from van_dense.structures import Instances, Prediction
 
 PROJECTS = Path(__file__).resolve().parents[1] / "projects"
 SMALL = [

@@ -7,8 +7,8 @@ import pytest
 
 from van_dense.api import Loaded, load
 from van_dense.config import load_config
-from van_dense.tasks.explaining import default_layer, default_method
-from van_dense.tasks.training import train_run
+from van_dense.explain.cam_pages import default_layer, default_method
+from van_dense.runs.training import train_run
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))

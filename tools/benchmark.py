@@ -62,13 +62,13 @@ def main(argv: list[str]) -> int:
         return 2
 
     # Only now torch: a mistake above is reported at once.
-    from van_dense.benchmark.backbone import measure_backbone
-    from van_dense.benchmark.draw import measure_draw
-    from van_dense.benchmark.evaluation import measure_evaluation
-    from van_dense.benchmark.loader import measure_loader
-    from van_dense.benchmark.machine import describe_machine, shareable_command
-    from van_dense.benchmark.predict import measure_predict
-    from van_dense.benchmark.trainer import measure_trainer
+    from benchmarks.harness.backbone import measure_backbone
+    from benchmarks.harness.draw import measure_draw
+    from benchmarks.harness.evaluation import measure_evaluation
+    from benchmarks.harness.loader import measure_loader
+    from benchmarks.harness.machine import describe_machine, shareable_command
+    from benchmarks.harness.predict import measure_predict
+    from benchmarks.harness.trainer import measure_trainer
 
     rounds, precision = arguments.repeats, arguments.precision
     measures: dict[str, Callable[[], dict[str, Any]]] = {

@@ -1,48 +1,8 @@
-"""Prints every value of a project file with the file it came from.
+"""Show a config; the same as ``van-dense show-config``."""
 
-"default" stands for van_dense/config/schema.py, where every value is explained.
-"""
-
-from __future__ import annotations
-
-import argparse
 import sys
 
-import yaml
-
-from van_dense.config import ConfigError
-from van_dense.config.load import leaves, load_raw, validate
-
-WIDTH = 72  # columns before the origin; a longer value pushes it to the right
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Print one line for each value; a mistake in the config is printed and exits with 1."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("config", metavar="CONFIG", help="project file")
-    parser.add_argument("overrides", nargs="*", metavar="key.path=value")
-    parser.add_argument("--sample", action="store_true", help="with the settings of the sample")
-    arguments = parser.parse_intermixed_args(argv)
-    try:
-        raw = load_raw(arguments.config, arguments.overrides, sample=arguments.sample)
-        config = validate(raw)
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 1
-    lines = [
-        (f"{path}: {_inline(value)}", raw.origin_of(path))
-        for path, value in leaves(config.model_dump(mode="json"))
-    ]
-    width = min(WIDTH, max(len(line) for line, _ in lines))
-    for line, origin in lines:
-        print(f"{line:{width}}  # {origin}")
-    return 0
-
-
-def _inline(value: object) -> str:
-    text = yaml.safe_dump(value, default_flow_style=True, width=sys.maxsize)
-    return text.removesuffix("...\n").rstrip()
-
+from van_dense.cli.show_config import main
 
 if __name__ == "__main__":
     sys.exit(main())

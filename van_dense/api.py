@@ -12,16 +12,16 @@ from accelerate import Accelerator
 from van_dense.config import Config, load_config
 from van_dense.config.engine import has_detectron2
 from van_dense.config.load import RawConfig, parse_override, validate
+from van_dense.core.dataset_info import DatasetInfo
 from van_dense.data.dataset import DenseDataset
-from van_dense.dataset_info import DatasetInfo
 from van_dense.engine.checkpoint import choose_checkpoint, load_checkpoint
 from van_dense.engine.device import make_accelerator
 from van_dense.engine.log import setup_logging
-from van_dense.loaded import Loaded, proposals_from
+from van_dense.inference.loaded import Loaded, proposals_from
 from van_dense.models.dense_model import DenseModel
+from van_dense.runs.evaluation import Evaluation
 from van_dense.tasks import TASKS
 from van_dense.tasks.common import load_weights
-from van_dense.tasks.evaluation import Evaluation
 
 log = logging.getLogger(__name__)
 

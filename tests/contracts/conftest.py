@@ -10,7 +10,7 @@ import torch
 
 from van_dense.config import Config, load_config
 from van_dense.config.engine import has_detectron2
-from van_dense.data.sample_data import write_sample_data
+from van_dense.data.sample.sample_data import write_sample_data
 
 PROJECTS = Path(__file__).resolve().parents[2] / "projects"
 # One project for each kind of model of each task, with what makes it tiny; a new task adds its own.

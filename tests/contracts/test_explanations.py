@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from van_dense.api import Loaded
+from van_dense.explain.cam import METHODS
+from van_dense.explain.cam_pages import explain, picture
 from van_dense.tasks import TASKS
-from van_dense.tasks.explaining import explain, picture
-from van_dense.visualize.cam import METHODS
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from van_dense.core.structures import Batch, Instances
 from van_dense.data.collate import collate
 from van_dense.data.loader import LoaderPlan, build_train_loader
 from van_dense.models.dense_model import DenseModel
-from van_dense.structures import Batch, Instances
 from van_dense.tasks import TASKS
 
 
@@ -100,7 +100,7 @@ def test_forward_means_losses_and_predict_means_results_in_either_mode(model, ba
 
 @pytest.mark.parametrize("size", [(64, 64), (37, 101), (150, 33)])
 def test_results_are_in_original_pixels_whatever_the_shape(model, config, size):
-    from van_dense.structures import Sample
+    from van_dense.core.structures import Sample
 
     image = np.random.default_rng(0).integers(0, 255, (*size, 3), dtype=np.uint8)
     sample = Sample(image=image, image_id="x", path="x", orig_size=size)
@@ -140,7 +140,7 @@ def test_broken_weights_anywhere_raise_instead_of_finding_nothing(model, batch):
 
 
 def test_one_image_is_predicted_the_same_alone_and_beside_one_of_its_size(model, config):
-    from van_dense.structures import Sample
+    from van_dense.core.structures import Sample
 
     images = np.random.default_rng(0).integers(0, 255, (2, 64, 96, 3), dtype=np.uint8)
     samples = [Sample(image, i, "x", (64, 96)) for i, image in enumerate(images)]

@@ -14,11 +14,11 @@ import torch
 
 import van_dense
 from van_dense.api import evaluate_run
+from van_dense.core.structures import Prediction
 from van_dense.engine.checkpoint import load_checkpoint
 from van_dense.engine.device import make_accelerator
-from van_dense.structures import Prediction
+from van_dense.runs.training import plan_run, train_run
 from van_dense.tasks import TASKS
-from van_dense.tasks.training import plan_run, train_run
 
 
 def test_ground_truth_given_as_prediction_is_perfect(make_config):

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import Sample
 from van_dense.data.dataset import FirstImages
-from van_dense.dataset_info import DatasetInfo
-from van_dense.structures import Sample
 
 
 class Three:

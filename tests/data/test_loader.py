@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import Batch, Sample
 from van_dense.data.dataset import ReadError
 from van_dense.data.loader import (
     LoaderPlan,
@@ -22,9 +24,7 @@ from van_dense.data.loader import (
     resolve_workers,
     steps_per_epoch,
 )
-from van_dense.data.transforms import DetectionTest, DetectionTrain
-from van_dense.dataset_info import DatasetInfo
-from van_dense.structures import Batch, Sample
+from van_dense.data.transforms.detection import DetectionTest, DetectionTrain
 
 
 class Pictures:

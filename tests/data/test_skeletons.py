@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from van_dense.data.coco_json import COCO_SIGMAS, Skeleton, coco_person, dataset_info
+from van_dense.data.readers.coco_json import COCO_SIGMAS, Skeleton, coco_person, dataset_info
 
 PAWS = ("left_paw", "right_paw", "tail")
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from toy_training import distributed_job, validation_scores
+from helpers.toy_training import distributed_job, validation_scores
 
 from van_dense.engine.checkpoint import checkpoints
 from van_dense.engine.device import make_accelerator

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from toy_training import ToyModel, make_batch
+from helpers.toy_training import ToyModel, make_batch
 
 from van_dense.engine.device import make_accelerator
 from van_dense.engine.inference import EvaluationStopped, predict_chunks

@@ -7,8 +7,8 @@ import time
 
 import pytest
 import torch
+from helpers.toy_training import ToyModel, make_batch, run, toy_job
 from torch import nn
-from toy_training import ToyModel, make_batch, run, toy_job
 
 from van_dense.engine.checkpoint import best_path, checkpoint_path, checkpoints, load_checkpoint
 from van_dense.engine.log import read_log

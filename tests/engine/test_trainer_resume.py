@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy_training import run, slow_job, toy_job
+from helpers.toy_training import run, slow_job, toy_job
 
 from van_dense.engine.checkpoint import best_path, checkpoint_path, checkpoints, load_checkpoint
 from van_dense.engine.device import make_accelerator

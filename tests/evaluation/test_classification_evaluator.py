@@ -9,14 +9,14 @@ import torch
 from timm.utils import accuracy
 from torch import Tensor
 
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import Batch, Prediction, Sample, Size
 from van_dense.data.dataset import FirstImages, ReadError
-from van_dense.dataset_info import DatasetInfo
 from van_dense.evaluation.classification import (
     METRICS,
     ClassificationEvaluator,
     check_classification,
 )
-from van_dense.structures import Batch, Prediction, Sample, Size
 
 NAMES = ("ant", "bee", "cat", "dog", "elk", "fox")
 

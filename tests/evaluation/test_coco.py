@@ -13,9 +13,9 @@ from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from van_dense.dataset_info import DatasetInfo
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import Instances, Prediction
 from van_dense.evaluation.coco import METRICS_OF_KIND, CocoEvaluator, evaluate_results
-from van_dense.structures import Instances, Prediction
 
 KINDS = ("bbox", "segm", "keypoints")
 BACKENDS = ("faster", "pycocotools")

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import Sample, Size, decode_masks
 from van_dense.data.dataset import FirstImages, ReadError
-from van_dense.dataset_info import DatasetInfo
 from van_dense.evaluation.ground_truth import annotation_rle, coco_ground_truth, restrict
-from van_dense.structures import Sample, Size, decode_masks
 
 INFO = DatasetInfo("shapes", ("cat", "dog"), (3, 8))
 OFFICIAL = {

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from van_dense.data.label_map import LabelMap
-from van_dense.data.masks import write_labels, write_saliency
-from van_dense.dataset_info import DatasetInfo
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import Prediction
+from van_dense.data.io.label_map import LabelMap
+from van_dense.data.io.masks import write_labels, write_saliency
 from van_dense.evaluation.map_files import (
     evaluate_label_maps,
     evaluate_saliency_maps,
@@ -18,7 +19,6 @@ from van_dense.evaluation.map_files import (
 )
 from van_dense.evaluation.saliency import SaliencyEvaluator
 from van_dense.evaluation.semantic import SemanticEvaluator
-from van_dense.structures import Prediction
 
 LINES = ["0 -> ignore", "1..3 -> 0..2"]
 RAW = np.array([[0, 1, 2], [3, 3, 1]], dtype=np.uint8)

@@ -7,10 +7,10 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from van_dense.data.coco_json import COCO_SIGMAS
-from van_dense.dataset_info import DatasetInfo
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.oks import oks
+from van_dense.data.readers.coco_json import COCO_SIGMAS
 from van_dense.evaluation.pck import evaluate_pck, match
-from van_dense.oks import oks
 
 JOINTS = ("nose", "neck", "paw")
 INFO = DatasetInfo(

@@ -12,13 +12,13 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from van_dense.data.coco_json import COCO_SIGMAS
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import Batch, Instances, Prediction, Sample, Size
 from van_dense.data.dataset import Transform
-from van_dense.dataset_info import DatasetInfo
+from van_dense.data.readers.coco_json import COCO_SIGMAS
 from van_dense.evaluation.coco import KEYPOINT_METRICS
 from van_dense.evaluation.ground_truth import coco_ground_truth
 from van_dense.evaluation.pose import METRICS, PoseEvaluator, check_keypoints
-from van_dense.structures import Batch, Instances, Prediction, Sample, Size
 
 PERSON = DatasetInfo(
     "people",

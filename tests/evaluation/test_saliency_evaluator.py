@@ -9,8 +9,8 @@ import numpy as np
 import py_sod_metrics as pysod
 import pytest
 
+from van_dense.core.structures import Prediction
 from van_dense.evaluation.saliency import METRICS, SaliencyEvaluator
-from van_dense.structures import Prediction
 
 
 def evaluate(truth: list[np.ndarray], found: list[np.ndarray]) -> SaliencyEvaluator:

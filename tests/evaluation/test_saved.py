@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from van_dense.data.coco_json import COCO_SIGMAS, _mean_sigmas
+from van_dense.data.readers.coco_json import COCO_SIGMAS, _mean_sigmas
 from van_dense.evaluation.saved import (
     MapSettings,
     score,

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from van_dense.dataset_info import DatasetInfo
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import Prediction
 from van_dense.evaluation.semantic import METRICS, SemanticEvaluator, count_outlines, count_pairs
-from van_dense.structures import Prediction
 
 
 def info(classes: int) -> DatasetInfo:

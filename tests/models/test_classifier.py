@@ -19,8 +19,8 @@ from torch import Tensor, nn
 import van_dense  # noqa: F401  (registers VAN)
 from van_dense.backbones.build import WholeModel, build_classifier
 from van_dense.backbones.weights import load_pretrained
+from van_dense.core.structures import Batch
 from van_dense.models.classifier import Classifier, Regularisation
-from van_dense.structures import Batch
 
 
 class Given(nn.Module):

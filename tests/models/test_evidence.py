@@ -9,7 +9,8 @@ import torch
 
 from van_dense.api import build_model
 from van_dense.config import load_config
-from van_dense.dataset_info import DatasetInfo
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import Batch
 from van_dense.models.evidence import (
     Explainable,
     MaskExplainable,
@@ -17,7 +18,6 @@ from van_dense.models.evidence import (
     shape_evidence,
     softmax_evidence,
 )
-from van_dense.structures import Batch
 
 PROJECTS = Path(__file__).resolve().parents[2] / "projects"
 TINY = ["model.backbone.name=van_b0", "model.backbone.weights=null", "model.fpn.channels=16"]

@@ -3,6 +3,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from van_dense.core.structures import Batch, Instances, decode_masks
 from van_dense.models.postprocess import (
     DetectionFilter,
     check_finite,
@@ -12,7 +13,6 @@ from van_dense.models.postprocess import (
     scale_boxes,
     to_predictions,
 )
-from van_dense.structures import Batch, Instances, decode_masks
 
 
 def paste_with_grid_sample(mask: torch.Tensor, box: list[float], size: tuple[int, int]):

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import Sample
 from van_dense.data.dataset import ReadError
-from van_dense.data.transforms import flip_horizontally
-from van_dense.dataset_info import DatasetInfo
-from van_dense.structures import Sample
+from van_dense.data.transforms.detection import flip_horizontally
 from van_dense.visualize.augmented import augmented, save_augmented
 from van_dense.visualize.palette import class_colors
 

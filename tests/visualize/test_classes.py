@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from van_dense.dataset_info import DatasetInfo
-from van_dense.structures import Prediction
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import Prediction
 from van_dense.visualize.classes import RIGHT, WRONG, score_bars
 from van_dense.visualize.draw import draw, draw_panel
 from van_dense.visualize.labels import font

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from van_dense.dataset_info import DatasetInfo
-from van_dense.structures import Instances, Prediction, encode_masks
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import Instances, Prediction, encode_masks
 from van_dense.visualize.draw import default_scale, draw, draw_panel
 from van_dense.visualize.palette import class_colors
 

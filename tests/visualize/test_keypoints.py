@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from van_dense.dataset_info import DatasetInfo
-from van_dense.structures import Instances, Prediction
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import Instances, Prediction
 from van_dense.visualize.draw import draw, draw_panel
 from van_dense.visualize.keypoints import SIDE_COLORS, draw_keypoints, side_entries, side_of
 

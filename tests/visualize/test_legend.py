@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from van_dense.dataset_info import DatasetInfo
+from van_dense.core.dataset_info import DatasetInfo
 from van_dense.visualize.legend import (
     Entry,
     class_entries,

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from van_dense.dataset_info import DatasetInfo
-from van_dense.structures import IGNORE_LABEL
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import IGNORE_LABEL
 from van_dense.visualize.maps import (
     WRONG,
     class_counts,

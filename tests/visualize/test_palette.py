@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from van_dense.dataset_info import DatasetInfo
+from van_dense.core.dataset_info import DatasetInfo
 from van_dense.visualize.palette import (
     class_colors,
     distinct_colors,

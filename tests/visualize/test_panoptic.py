@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from van_dense.dataset_info import DatasetInfo
-from van_dense.structures import Prediction, Segment
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import Prediction, Segment
 from van_dense.visualize.draw import draw, draw_panel
 from van_dense.visualize.palette import class_colors
 from van_dense.visualize.panoptic import segment_index, stuff_shares

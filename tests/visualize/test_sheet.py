@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import Instances, Prediction, Sample
 from van_dense.data.dataset import ReadError
-from van_dense.dataset_info import DatasetInfo
-from van_dense.structures import Instances, Prediction, Sample
 from van_dense.visualize.classes import RIGHT, WRONG
 from van_dense.visualize.keypoints import SIDE_COLORS
 from van_dense.visualize.sheet import choose_samples, comparison, save_comparisons

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from van_dense.structures import IGNORE_LABEL, Batch, Sample, Size, instances_from_sample
+from van_dense.core.structures import IGNORE_LABEL, Batch, Sample, Size, instances_from_sample
 
 
 def collate(samples: Sequence[Sample], size_divisor: int = 32, min_size: Size = (0, 0)) -> Batch:

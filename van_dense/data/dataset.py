@@ -7,8 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
-from van_dense.dataset_info import DatasetInfo
-from van_dense.structures import Sample, Size
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import Sample, Size
 
 CHECK = "run tools/check_data.py to list them, and to quarantine what is broken"
 Transform = Callable[[Sample, np.random.Generator], Sample]

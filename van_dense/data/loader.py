@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from van_dense.core.structures import Batch, Sample, Size
 from van_dense.data.collate import collate
 from van_dense.data.dataset import DenseDataset, ReadError, TooManyBadImages, Transform
-from van_dense.structures import Batch, Sample, Size
 
 logger = logging.getLogger(__name__)
 

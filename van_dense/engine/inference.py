@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from accelerate import Accelerator
 
-from van_dense.structures import Batch, Prediction
+from van_dense.core.structures import Batch, Prediction
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import nn
 
+from van_dense.core.structures import Batch
 from van_dense.engine.plan import TrainPlan
-from van_dense.structures import Batch
 
 
 @dataclass(frozen=True)

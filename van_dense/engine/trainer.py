@@ -22,6 +22,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor
 
+from van_dense.core.structures import Batch
 from van_dense.engine.checkpoint import mark_best
 from van_dense.engine.inference import EvaluationStopped
 from van_dense.engine.interrupt import StopSignal
@@ -30,7 +31,6 @@ from van_dense.engine.log import RunLog, best_evaluation
 from van_dense.engine.optim import set_lr
 from van_dense.engine.plan import TrainPlan
 from van_dense.engine.state import TrainState, find_checkpoint
-from van_dense.structures import Batch
 
 log = logging.getLogger(__name__)
 

@@ -16,12 +16,12 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from van_dense.core.structures import Batch, Prediction
 from van_dense.data.collate import collate
 from van_dense.data.dataset import DenseDataset, ReadError, Transform
 from van_dense.evaluation.ground_truth import unwrapped
-from van_dense.evaluation.oracle import OracleReport, readable
+from van_dense.evaluation.oracle.instances import OracleReport, readable
 from van_dense.evaluation.table import PerClass
-from van_dense.structures import Batch, Prediction
 
 logger = logging.getLogger(__name__)
 

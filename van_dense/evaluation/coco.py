@@ -19,12 +19,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from van_dense.data.coco_json import CocoDict
-from van_dense.dataset_info import DatasetInfo
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import Prediction
+from van_dense.data.readers.coco_json import CocoDict
 from van_dense.evaluation.ground_truth import Kind, annotation_rle
 from van_dense.evaluation.result_files import save_results
 from van_dense.evaluation.results import FIELD_OF_KIND, CocoResult, to_results
-from van_dense.structures import Prediction
 
 logger = logging.getLogger(__name__)
 

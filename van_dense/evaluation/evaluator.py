@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from van_dense.core.structures import Prediction
 from van_dense.evaluation.table import PerClass
-from van_dense.structures import Prediction
 
 
 class Evaluator(Protocol):

@@ -12,10 +12,10 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 
-from van_dense.data.coco_json import CocoDict
+from van_dense.core.structures import RLE, Instances, Prediction, Size
 from van_dense.data.dataset import DenseDataset, ReadError
-from van_dense.data.segmentation import to_rle, usable_segmentation
-from van_dense.structures import RLE, Instances, Prediction, Size
+from van_dense.data.readers.coco_json import CocoDict
+from van_dense.data.readers.segmentation import to_rle, usable_segmentation
 
 logger = logging.getLogger(__name__)
 

@@ -14,15 +14,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import Prediction, Size
 from van_dense.data.dataset import ReadError
-from van_dense.data.image import decode
-from van_dense.data.image_mask import Pairs
-from van_dense.data.label_map import LabelMap
-from van_dense.data.masks import read_labels, read_saliency
-from van_dense.dataset_info import DatasetInfo
+from van_dense.data.io.image import decode
+from van_dense.data.io.label_map import LabelMap
+from van_dense.data.io.masks import read_labels, read_saliency
+from van_dense.data.readers.image_mask import Pairs
 from van_dense.evaluation.saliency import SaliencyEvaluator
 from van_dense.evaluation.semantic import SemanticEvaluator
-from van_dense.structures import Prediction, Size
 
 logger = logging.getLogger(__name__)
 

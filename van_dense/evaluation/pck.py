@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from van_dense.data.coco_json import CocoDict
-from van_dense.dataset_info import DatasetInfo
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.oks import oks
+from van_dense.data.readers.coco_json import CocoDict
 from van_dense.evaluation.results import CocoResult
-from van_dense.oks import oks
 
 BOX_SHARE, HEAD_SHARE = 0.2, 0.5
 PCK, PCKH = f"PCK@{BOX_SHARE}", f"PCKh@{HEAD_SHARE}"

@@ -13,17 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from van_dense.data.coco_json import CocoDict
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import Batch, Prediction
 from van_dense.data.collate import collate
 from van_dense.data.dataset import DenseDataset, Transform
-from van_dense.dataset_info import DatasetInfo
+from van_dense.data.readers.coco_json import CocoDict
 from van_dense.evaluation.coco import KEYPOINT_METRICS, Backend, CocoEvaluator, evaluate_results
 from van_dense.evaluation.ground_truth import restrict
-from van_dense.evaluation.oracle import OracleReport, as_results, choose_images, readable
+from van_dense.evaluation.oracle.instances import OracleReport, as_results, choose_images, readable
 from van_dense.evaluation.pck import PCK, PCKH, PckScores, evaluate_pck
 from van_dense.evaluation.results import as_poses
 from van_dense.evaluation.table import PerClass
-from van_dense.structures import Batch, Prediction
 
 # The last one is measured where the data set names joints of the head.
 METRICS = (*(f"keypoints/{name}" for name in KEYPOINT_METRICS), f"pck/{PCK}", f"pck/{PCKH}")

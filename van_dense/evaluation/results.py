@@ -15,10 +15,10 @@ from typing import Any, TypedDict
 
 import torch
 
-from van_dense.data.coco_json import CocoDict
-from van_dense.dataset_info import DatasetInfo
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import Instances, Prediction, encode_masks
+from van_dense.data.readers.coco_json import CocoDict
 from van_dense.evaluation.ground_truth import Kind, keypoints_to_json, rle_to_json
-from van_dense.structures import Instances, Prediction, encode_masks
 
 # Six bits a character from "0" on; the sixth bit ("P" and later) says that more follow. pycocotools
 # reads beyond the end of anything else.

@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from van_dense.data.masks import to_grey
+from van_dense.core.structures import Prediction
+from van_dense.data.io.masks import to_grey
 from van_dense.evaluation.table import PerClass
-from van_dense.structures import Prediction
 
 Truth = Callable[[int | str], np.ndarray]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from van_dense.data.coco_json import (
+from van_dense.data.readers.coco_json import (
     CocoDict,
     Skeleton,
     dataset_info,

@@ -18,9 +18,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from van_dense.dataset_info import DatasetInfo
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import IGNORE_LABEL, Prediction
 from van_dense.evaluation.table import PerClass
-from van_dense.structures import IGNORE_LABEL, Prediction
 
 Truth = Callable[[int | str], np.ndarray]
 

@@ -20,11 +20,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from van_dense.backbones.build import WholeModel
+from van_dense.core.seeding import seeded
+from van_dense.core.structures import Batch, Prediction, Size
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.postprocess import check_finite
 from van_dense.models.preprocess import Preprocess
-from van_dense.seeding import seeded
-from van_dense.structures import Batch, Prediction, Size
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from van_dense.structures import Batch, Prediction, Size
+from van_dense.core.structures import Batch, Prediction, Size
 
 
 class DenseModel(nn.Module):

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
-from van_dense.structures import RLE, Batch, Instances, Prediction, Size, encode_masks
+from van_dense.core.structures import RLE, Batch, Instances, Prediction, Size, encode_masks
 
 
 @dataclass(frozen=True)

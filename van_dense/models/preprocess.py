@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from van_dense.structures import Batch
+from van_dense.core.structures import Batch
 
 # ImageNet statistics in 0..255, RGB: every downstream VAN recipe uses them (VAN-Segmentation and
 # mmdet configs), unlike the ImageNet-1K classification weights, which were trained with 127.5.

@@ -2,7 +2,8 @@
 
 from types import ModuleType
 
-from van_dense.tasks import classification, detection, pose, saliency, semantic
+from van_dense.tasks import classification, pose, saliency, semantic
+from van_dense.tasks.detection import task as detection
 
 TASKS: dict[str, ModuleType] = {
     "detection": detection,

@@ -9,23 +9,23 @@ from pathlib import Path
 import torch
 
 from van_dense.config import classification as schema
-from van_dense.data.check import Part
-from van_dense.data.check_classes import cub_parts, folder_parts
-from van_dense.data.class_folder import ClassFolder, class_names
-from van_dense.data.class_transforms import ClassTest, ClassTrain
-from van_dense.data.cub import Cub200
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import Batch, Prediction, Size
 from van_dense.data.dataset import DenseDataset, FirstImages, Transform
-from van_dense.data.quarantine import Quarantine
-from van_dense.dataset_info import DatasetInfo
+from van_dense.data.doctor.classes import cub_parts, folder_parts
+from van_dense.data.doctor.doctor import Part
+from van_dense.data.readers.class_folder import ClassFolder, class_names
+from van_dense.data.readers.cub import Cub200
+from van_dense.data.readers.quarantine import Quarantine
+from van_dense.data.transforms.classification import ClassTest, ClassTrain
 from van_dense.evaluation.classification import (
     METRICS,
     ClassificationEvaluator,
     check_classification,
 )
-from van_dense.evaluation.oracle import OracleReport
+from van_dense.evaluation.oracle.instances import OracleReport
 from van_dense.models.classifier import Classifier, Regularisation
 from van_dense.models.dense_model import DenseModel
-from van_dense.structures import Batch, Prediction, Size
 from van_dense.tasks.common import Split, classifier_of, prepare_sample
 from van_dense.visualize.figures import plot_confusion
 

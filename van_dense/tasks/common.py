@@ -17,7 +17,7 @@ from van_dense.backbones.weights import LoadReport, load_pretrained
 from van_dense.config import Config
 from van_dense.config.schema import Backbone as BackboneConfig
 from van_dense.config.schema import Data
-from van_dense.data.sample_data import write_sample_data
+from van_dense.data.sample.sample_data import write_sample_data
 from van_dense.engine.checkpoint import choose_checkpoint
 from van_dense.models.dense_model import DenseModel
 

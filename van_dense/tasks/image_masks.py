@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from van_dense.config.segmentation import ImageMaskData
-from van_dense.data.check import MaskPart, Part
+from van_dense.core.dataset_info import DatasetInfo
 from van_dense.data.dataset import DenseDataset, FirstImages
-from van_dense.data.image_mask import ImageMaskDataset
-from van_dense.data.label_map import LabelMap
-from van_dense.data.quarantine import Quarantine
-from van_dense.dataset_info import DatasetInfo
+from van_dense.data.doctor.doctor import MaskPart, Part
+from van_dense.data.io.label_map import LabelMap
+from van_dense.data.readers.image_mask import ImageMaskDataset
+from van_dense.data.readers.quarantine import Quarantine
 from van_dense.tasks.common import Split
 
 

@@ -11,25 +11,25 @@ import torch
 
 from van_dense.backbones.build import sync_norms
 from van_dense.config import pose as schema
-from van_dense.data.check import CocoPart, Part
-from van_dense.data.coco import CocoDataset
-from van_dense.data.coco_json import Skeleton, coco_person, with_sigmas
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import Batch, Prediction, Size
 from van_dense.data.dataset import DenseDataset, Transform
-from van_dense.data.detections import read_detections
-from van_dense.data.persons import PersonImages, Persons
-from van_dense.data.pose_transforms import PoseTest, PoseTrain
-from van_dense.data.quarantine import Quarantine
-from van_dense.dataset_info import DatasetInfo
+from van_dense.data.doctor.doctor import CocoPart, Part
+from van_dense.data.readers.coco import CocoDataset
+from van_dense.data.readers.coco_json import Skeleton, coco_person, with_sigmas
+from van_dense.data.readers.detections import read_detections
+from van_dense.data.readers.persons import PersonImages, Persons
+from van_dense.data.readers.quarantine import Quarantine
+from van_dense.data.transforms.pose import PoseTest, PoseTrain
 from van_dense.evaluation.ground_truth import coco_ground_truth
-from van_dense.evaluation.oracle import OracleReport
+from van_dense.evaluation.oracle.instances import OracleReport
 from van_dense.evaluation.pose import METRICS, PoseEvaluator, check_keypoints
-from van_dense.models.anchors import without_crowd
 from van_dense.models.dense_model import DenseModel
-from van_dense.models.heatmap import build_codec
-from van_dense.models.pose import CropRule, PoseScoring, TopDownPose
+from van_dense.models.detection.anchors import without_crowd
+from van_dense.models.pose.heatmap import build_codec
+from van_dense.models.pose.simple_baseline import SimpleBaseline
+from van_dense.models.pose.top_down import CropRule, PoseScoring, TopDownPose
 from van_dense.models.postprocess import to_predictions
-from van_dense.models.simple_baseline import SimpleBaseline
-from van_dense.structures import Batch, Prediction, Size
 from van_dense.tasks.common import Split, backbone_of, prepare_sample
 
 

@@ -10,18 +10,18 @@ import cv2
 
 from van_dense.backbones.build import sync_norms
 from van_dense.config import segmentation as schema
-from van_dense.data.check import Part
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import Batch, Prediction, Size
 from van_dense.data.dataset import DenseDataset, Transform
-from van_dense.data.map_transforms import SaliencyTest, SaliencyTrain
-from van_dense.data.masks import write_saliency
-from van_dense.dataset_info import DatasetInfo
-from van_dense.evaluation.map_oracle import check_maps
-from van_dense.evaluation.oracle import OracleReport
+from van_dense.data.doctor.doctor import Part
+from van_dense.data.io.masks import write_saliency
+from van_dense.data.transforms.maps import SaliencyTest, SaliencyTrain
+from van_dense.evaluation.oracle.instances import OracleReport
+from van_dense.evaluation.oracle.maps import check_maps
 from van_dense.evaluation.saliency import METRICS, SaliencyEvaluator
 from van_dense.models.dense_model import DenseModel
-from van_dense.models.edn import EDN
-from van_dense.models.saliency import SaliencyModel
-from van_dense.structures import Batch, Prediction, Size
+from van_dense.models.segmentation.edn import EDN
+from van_dense.models.segmentation.saliency import SaliencyModel
 from van_dense.tasks.common import Split, backbone_of, prepare_sample
 from van_dense.tasks.image_masks import mask_parts, read_pairs, truth_of
 

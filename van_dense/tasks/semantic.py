@@ -10,24 +10,24 @@ from torch import nn
 
 from van_dense.backbones.build import Backbone, sync_norms
 from van_dense.config import segmentation as schema
-from van_dense.data.check import Part
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import Batch, Prediction, Size
 from van_dense.data.dataset import DenseDataset, Transform
-from van_dense.data.label_map import LabelMap
-from van_dense.data.map_transforms import PhotoMetric, SemanticTest, SemanticTrain
-from van_dense.data.masks import write_labels
-from van_dense.data.transforms import resize_map
-from van_dense.dataset_info import DatasetInfo
-from van_dense.evaluation.map_oracle import check_maps
-from van_dense.evaluation.oracle import OracleReport
+from van_dense.data.doctor.doctor import Part
+from van_dense.data.io.label_map import LabelMap
+from van_dense.data.io.masks import write_labels
+from van_dense.data.transforms.detection import resize_map
+from van_dense.data.transforms.maps import PhotoMetric, SemanticTest, SemanticTrain
+from van_dense.evaluation.oracle.instances import OracleReport
+from van_dense.evaluation.oracle.maps import check_maps
 from van_dense.evaluation.semantic import METRICS, SemanticEvaluator
 from van_dense.models.dense_model import DenseModel
-from van_dense.models.map_inference import Inference
-from van_dense.models.segmentation_losses import build_loss
-from van_dense.models.semantic import SemanticSegmenter
-from van_dense.models.semantic_fpn import SemanticFPN
-from van_dense.models.smp_decoder import smp_decoder
-from van_dense.models.upernet import AuxiliaryFCN, UperNet
-from van_dense.structures import Batch, Prediction, Size
+from van_dense.models.segmentation.map_inference import Inference
+from van_dense.models.segmentation.segmentation_losses import build_loss
+from van_dense.models.segmentation.semantic import SemanticSegmenter
+from van_dense.models.segmentation.semantic_fpn import SemanticFPN
+from van_dense.models.segmentation.smp_decoder import smp_decoder
+from van_dense.models.segmentation.upernet import AuxiliaryFCN, UperNet
 from van_dense.tasks.common import Split, backbone_of, prepare_sample
 from van_dense.tasks.image_masks import mask_parts, read_pairs, truth_of
 from van_dense.visualize.figures import plot_confusion

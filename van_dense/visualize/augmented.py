@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from van_dense.data.class_words import readable_name
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import Prediction, Sample
 from van_dense.data.dataset import DenseDataset, Transform
-from van_dense.dataset_info import DatasetInfo
-from van_dense.structures import Prediction, Sample
+from van_dense.data.readers.class_words import readable_name
 from van_dense.visualize.draw import draw_panel, legends
 from van_dense.visualize.legend import stack
 from van_dense.visualize.page import (

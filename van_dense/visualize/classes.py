@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageDraw
 
-from van_dense.data.class_words import readable_name
-from van_dense.dataset_info import Color, DatasetInfo
+from van_dense.core.dataset_info import Color, DatasetInfo
+from van_dense.data.readers.class_words import readable_name
 from van_dense.visualize.labels import fit_text, font
 from van_dense.visualize.palette import INK, PAPER
 

@@ -12,8 +12,8 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from van_dense.dataset_info import DatasetInfo
-from van_dense.structures import IGNORE_LABEL, Prediction, Size
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import IGNORE_LABEL, Prediction, Size
 from van_dense.visualize.classes import score_bars
 from van_dense.visualize.instances import draw_instances
 from van_dense.visualize.keypoints import side_entries

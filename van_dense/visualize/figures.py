@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from van_dense.data.class_words import readable_name
+from van_dense.data.readers.class_words import readable_name
 from van_dense.visualize.legend import short_name
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from van_dense.dataset_info import Color, DatasetInfo
-from van_dense.rle import decode_crop
-from van_dense.structures import RLE, Instances, Size, encode_masks
+from van_dense.core.dataset_info import Color, DatasetInfo
+from van_dense.core.rle import decode_crop
+from van_dense.core.structures import RLE, Instances, Size, encode_masks
 from van_dense.visualize.keypoints import draw_keypoints
 from van_dense.visualize.labels import Label, draw_labels
 from van_dense.visualize.legend import short_name

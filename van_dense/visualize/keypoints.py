@@ -13,8 +13,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from van_dense.dataset_info import Color, DatasetInfo
-from van_dense.structures import Instances
+from van_dense.core.dataset_info import Color, DatasetInfo
+from van_dense.core.structures import Instances
 from van_dense.visualize.legend import Entry
 from van_dense.visualize.palette import BLACK, WHITE
 from van_dense.visualize.strokes import line_thickness

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from van_dense.dataset_info import Color
-from van_dense.structures import Size
+from van_dense.core.dataset_info import Color
+from van_dense.core.structures import Size
 from van_dense.visualize.palette import text_color
 
 MIN_FONT = 11  # pixels; smaller letters cannot be told apart on a screen

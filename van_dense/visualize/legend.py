@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from van_dense.dataset_info import Color, DatasetInfo
-from van_dense.structures import IGNORE_LABEL
+from van_dense.core.dataset_info import Color, DatasetInfo
+from van_dense.core.structures import IGNORE_LABEL
 from van_dense.visualize.labels import font
 from van_dense.visualize.palette import CROWD, INK, PAPER, class_colors
 from van_dense.visualize.strokes import stripes

@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from van_dense.data.transforms import resize_map
-from van_dense.dataset_info import Color, DatasetInfo
-from van_dense.structures import IGNORE_LABEL, Size
+from van_dense.core.dataset_info import Color, DatasetInfo
+from van_dense.core.structures import IGNORE_LABEL, Size
+from van_dense.data.transforms.detection import resize_map
 from van_dense.visualize.labels import Box, font, font_size
 from van_dense.visualize.legend import MAX_ENTRIES, heat, short_name
 from van_dense.visualize.palette import BLACK, CROWD, WHITE, class_colors

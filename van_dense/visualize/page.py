@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from van_dense.dataset_info import Color
-from van_dense.structures import Prediction, Sample
+from van_dense.core.dataset_info import Color
+from van_dense.core.structures import Prediction, Sample
 from van_dense.visualize.labels import font
 from van_dense.visualize.palette import INK, PAPER
 

@@ -7,7 +7,7 @@ from functools import cache, lru_cache
 import cv2
 import numpy as np
 
-from van_dense.dataset_info import Color, DatasetInfo
+from van_dense.core.dataset_info import Color, DatasetInfo
 
 BLACK: Color = (0, 0, 0)
 WHITE: Color = (255, 255, 255)

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from van_dense.dataset_info import DatasetInfo
-from van_dense.structures import IGNORE_LABEL, Prediction, Segment
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import IGNORE_LABEL, Prediction, Segment
 from van_dense.visualize.labels import Label, draw_labels
 from van_dense.visualize.legend import short_name
 from van_dense.visualize.maps import fit_map, name_regions, tint_regions

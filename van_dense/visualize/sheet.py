@@ -11,10 +11,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from van_dense.data.class_words import readable_name
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import IGNORE_LABEL, Prediction, Sample
 from van_dense.data.dataset import DenseDataset, ReadError
-from van_dense.dataset_info import DatasetInfo
-from van_dense.structures import IGNORE_LABEL, Prediction, Sample
+from van_dense.data.readers.class_words import readable_name
 from van_dense.visualize.classes import RIGHT, score_bars
 from van_dense.visualize.classes import WRONG as WRONG_CLASS
 from van_dense.visualize.draw import default_scale, draw_panel, resize

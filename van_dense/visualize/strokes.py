@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from van_dense.dataset_info import Color
-from van_dense.structures import Size
+from van_dense.core.dataset_info import Color
+from van_dense.core.structures import Size
 
 
 def line_thickness(canvas: Size, *, thin: bool = False) -> int:

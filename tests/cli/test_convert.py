@@ -1,0 +1,164 @@
+"""The command that renames VAN weights."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file
+
+import van_dense  # also registers VAN in timm
+from van_dense.backbones.layouts import detect_layout
+from van_dense.backbones.weights import read_state
+from van_dense.engine.checkpoint import save_checkpoint
+from van_dense.runs.convert import export_weights, import_weights
+from van_dense.tasks import TASKS
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+import convert_weights  # noqa: E402
+
+
+@pytest.fixture
+def official(tmp_path: Path) -> Path:
+    path = tmp_path / "van.pth.tar"
+    torch.save({"state_dict": timm.create_model("van_b0").state_dict()}, path)
+    return path
+
+
+def test_it_writes_the_layout_and_says_what_it_found(official: Path, tmp_path: Path) -> None:
+    hub, back = tmp_path / "new" / "hub.safetensors", tmp_path / "back.pth"
+    message = export_weights(str(official), hub, "transformers")
+    assert "van_b0" in message and "official layout" in message and "fill 100.0 %" in message
+    assert "van.encoder.stages.0.embeddings.convolution.weight" in load_file(hub)
+
+    message = export_weights(str(hub), back, "mmpretrain")
+    assert "transformers layout" in message
+    state = read_state(back)
+    assert detect_layout(state) == "mmpretrain"
+    torch.testing.assert_close(
+        state["head.fc.weight"], read_state(official)["head.weight"], rtol=0, atol=0
+    )
+
+
+PROJECT = str(ROOT / "projects" / "upernet_van_b2.yaml")
+TINY = [
+    "model.backbone.name=van_b0",
+    "model.decoder={name: upernet, channels: 8}",
+    "model.auxiliary={channels: 8}",
+    "data.label_map=['0 -> ignore', '1..3 -> 0..2']",
+    "data.classes=[sky, sea, sand]",
+    "data.colors=null",
+]
+
+
+@pytest.fixture
+def mmseg(tmp_path: Path) -> Path:
+    """A file of mmseg 1.x, written from random weights of the same shapes."""
+    from van_dense.integrations.checkpoints.mmseg import to_mmseg
+
+    torch.manual_seed(1)
+    model = van_dense.build_model(van_dense.load_config(PROJECT, TINY))
+    path = tmp_path / "mmseg.pth"
+    torch.save({"meta": {"epoch": 1}, "state_dict": to_mmseg(model.state_dict(), "mmseg")}, path)
+    return path
+
+
+def test_a_segmenter_of_mmseg_becomes_a_checkpoint_of_ours_and_back(
+    mmseg: Path, tmp_path: Path
+) -> None:
+    ours, back = tmp_path / "ours.pt", tmp_path / "back.pth"
+    message = import_weights(str(mmseg), ours, PROJECT, TINY)
+    assert "(mmseg layout) fill 100.0 %" in message
+    loaded = van_dense.load(ours)
+    assert loaded.info.class_names == ("sky", "sea", "sand") and not loaded.model.training
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    assert loaded.predict(image)[0].semantic.shape == (40, 60)
+
+    assert "weights of step 0, 3 classes" in export_weights(str(ours), back, "mmseg")
+    before, after = read_state(mmseg), read_state(back)
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[key], before[key]) for key in before)
+    meta = torch.load(back, weights_only=True)["meta"]
+    assert meta["CLASSES"] == ("sky", "sea", "sand") and len(meta["PALETTE"]) == 3
+
+
+def test_averaged_weights_are_written_where_a_run_has_them(mmseg: Path, tmp_path: Path) -> None:
+    ours, back = tmp_path / "ours.pt", tmp_path / "back.safetensors"
+    import_weights(str(mmseg), ours, PROJECT, TINY)
+    content = torch.load(ours, weights_only=True)
+    content["ema"] = {key: value + 1 for key, value in content["model"].items()}
+    torch.save(content, ours)
+    export_weights(str(ours), back, "official")
+    key = "decode_head.bottleneck.conv.weight"
+    assert torch.equal(load_file(back)[key], read_state(mmseg)[key] + 1)
+
+
+def test_layouts_without_segmenters_get_the_backbone_alone(mmseg: Path, tmp_path: Path) -> None:
+    ours, hub = tmp_path / "ours.pt", tmp_path / "hub.safetensors"
+    import_weights(str(mmseg), ours, PROJECT, TINY)
+    export_weights(str(ours), hub, "transformers")
+    assert all(key.startswith("van.") for key in load_file(hub))
+
+
+def test_other_classes_than_those_of_the_file_are_a_mistake(mmseg: Path, tmp_path: Path) -> None:
+    other = [*TINY, "data.label_map=['0..1 -> 0..1']", "data.classes=[sky, sea]"]
+    with pytest.raises(
+        ValueError, match=r"another number of classes .*\(file \(3, 8, 1, 1\), model"
+    ):
+        import_weights(str(mmseg), tmp_path / "ours.pt", PROJECT, other)
+    assert not (tmp_path / "ours.pt").exists()
+
+
+def test_a_detector_goes_to_detectron2_and_back(tmp_path: Path) -> None:
+    project = str(ROOT / "projects" / "retinanet_van_b0.yaml")
+    small = ["model.fpn.channels=32", "model.engine=torchvision"]
+    config = van_dense.load_config(project, small)
+    model = van_dense.build_model(config)
+    info = {"info": TASKS["detection"].dataset_info(config).to_dict()}
+    content = {"step": 3, "model": model.state_dict(), "ema": None, **info}
+    save_checkpoint(tmp_path / "a.pt", {**content, "config": config.model_dump(mode="json")})
+    theirs, back = tmp_path / "theirs.pth", tmp_path / "back.pt"
+    export_weights(str(tmp_path / "a.pt"), theirs, "detectron2")
+    keys = torch.load(theirs, weights_only=True)["model"]  # the key DetectionCheckpointer reads
+    assert "backbone.fpn_lateral3.weight" in keys and "head.cls_subnet.6.bias" in keys
+    import_weights(str(theirs), back, project, small)
+    again = van_dense.load(back).model.state_dict()
+    assert all(torch.equal(value, again[key]) for key, value in model.state_dict().items())
+    with pytest.raises(ValueError, match="not the network of the project"):
+        wrong = [*small, "model.backbone.name=van_b1"]
+        import_weights(str(theirs), back, project, wrong)
+
+
+def test_mistakes_end_with_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["convert_weights.py", "nothing.pth", str(tmp_path / "o.pth"), "--to", "official"]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit, match=r"error: weights 'nothing\.pth' are neither a file"):
+        convert_weights.main()
+    with pytest.raises(SystemExit):
+        convert_weights.parse_args(["a.pth", "b.bin", "--to", "mmseg"])
+    assert "must end in .safetensors or .pth" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        convert_weights.parse_args(["a.pth", "b.pth", "--project", "p.yaml"])
+    assert "must end in .pt," in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        convert_weights.parse_args(["a.pth", "b.pth", "--to", "mmseg", "seed=1"])
+    assert "only --project reads" in capsys.readouterr().err
+
+
+def test_help_needs_no_torch() -> None:
+    result = subprocess.run(
+        [sys.executable, "-X", "importtime", str(ROOT / "tools" / "convert_weights.py"), "--help"],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "--to" in result.stdout
+    imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
+    assert "argparse" in imported and "torch" not in imported

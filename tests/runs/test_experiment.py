@@ -1,0 +1,129 @@
+"""Weights of an experiment: loaded by one line of the config, reported where they do not fit."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+
+from van_dense.config import Config, load_config
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.engine.checkpoint import best_path, save_checkpoint
+from van_dense.engine.device import make_accelerator
+from van_dense.engine.plan import make_plan
+from van_dense.runs.experiment import Experiment, describe, prepare
+from van_dense.tasks import TASKS
+from van_dense.tasks.common import load_weights
+
+PROJECTS = Path(__file__).resolve().parents[2] / "projects"
+INFO = DatasetInfo("toys", ("ball", "cube", "ring"), (0, 1, 2))
+
+
+class Dataset:
+    """What a plan asks of a data set."""
+
+    info = INFO
+
+    def __len__(self) -> int:
+        return 40
+
+
+def classifier_config(weights: Path | None, *overrides: str) -> Config:
+    source = "null" if weights is None else weights
+    overrides = (f"model.backbone.weights={source}", *overrides)
+    return load_config(PROJECTS / "classify_van_b0_in1k.yaml", overrides, sample=True)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """The folder of a classifier that was trained with mean and standard deviation 0.5."""
+    config = classifier_config(None)
+    torch.manual_seed(1)
+    model = TASKS["classification"].build_model(config, INFO)
+    content = {"step": 9, "model": model.state_dict(), "ema": None, "info": INFO.to_dict()}
+    save_checkpoint(best_path(tmp_path), {**content, "config": config.model_dump(mode="json")})
+    return tmp_path
+
+
+def experiment(config: Config) -> Experiment:
+    task, data = TASKS[config.task], Dataset()
+    model = task.build_model(config, INFO)
+    plan = make_plan(config.train, num_images=len(data), world_size=1)
+    return Experiment(config, task, data, data, model, load_weights(model, config), plan)
+
+
+def plan_line(config: Config) -> str:
+    text = describe(experiment(config), make_accelerator("fp32"))
+    (line,) = (line for line in text.splitlines() if line.startswith("normalization:"))
+    return line
+
+
+IMAGENET = ("model.mean=[0.485, 0.456, 0.406]", "model.std=[0.229, 0.224, 0.225]")
+
+
+def test_statistics_that_the_weights_do_not_expect_are_a_warning_in_log_and_plan(
+    run: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        line = plan_line(classifier_config(run, *IMAGENET))
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    for text in (record.getMessage(), line):
+        assert "expect images normalised with mean (0.5, 0.5, 0.5)" in text
+    assert "WARNING" in line and str(run) in record.getMessage()
+
+
+def test_statistics_that_the_weights_expect_are_no_warning(
+    run: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        line = plan_line(classifier_config(run))
+    assert line.endswith("mean (0.5, 0.5, 0.5), std (0.5, 0.5, 0.5), as the weights expect")
+    assert caplog.records == []
+
+
+def test_weights_that_do_not_say_what_they_expect_are_pointed_out(
+    run: Path, tmp_path: Path
+) -> None:
+    torch.save(torch.load(best_path(run), weights_only=True)["model"], tmp_path / "bare.pth")
+    assert "do not say what they expect" in plan_line(classifier_config(tmp_path / "bare.pth"))
+
+
+def test_without_weights_the_plan_shows_the_statistics_alone() -> None:
+    line = plan_line(classifier_config(None))
+    assert line.endswith("mean (0.5, 0.5, 0.5), std (0.5, 0.5, 0.5)")
+
+
+def test_a_detector_takes_a_classifier_trained_here_by_one_line_of_its_config(
+    run: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = load_config(PROJECTS / "retinanet_van_b0.yaml", [f"model.backbone.weights={run}"])
+    with caplog.at_level(logging.WARNING):
+        found = experiment(config)
+    trained = torch.load(best_path(run), weights_only=True)["model"]
+    own = found.model.backbone.state_dict()
+    torch.testing.assert_close(own, {key: trained[f"backbone.{key}"] for key in own})
+    assert caplog.records == []  # detectors have statistics of their own
+    assert "normalization:" not in describe(found, make_accelerator("fp32"))
+
+
+def test_no_weights_are_no_report() -> None:
+    config = classifier_config(None)
+    assert load_weights(TASKS["classification"].build_model(config, INFO), config) is None
+
+
+def test_a_run_that_is_resumed_needs_no_weights_to_start_from(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = classifier_config(None, f"train.start_from={run}")
+    monkeypatch.setattr(TASKS["classification"], "prepare_data", lambda config: None)
+    monkeypatch.setattr(TASKS["classification"], "build_dataset", lambda config, split: Dataset())
+    accelerator = make_accelerator("fp32")
+    assert "(step 9) fills 100.0 %" in str(prepare(config, accelerator).weights)
+    best_path(run).unlink()
+    with pytest.raises(ValueError, match="no checkpoint"):
+        prepare(config, accelerator)
+    found = prepare(config, accelerator, resume=True)
+    assert "weights:            those of the run that is resumed" in describe(found, accelerator)

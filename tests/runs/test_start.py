@@ -1,0 +1,139 @@
+"""A training starts from a whole network, whatever fits of it: ``train.start_from``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from van_dense.config import Config, load_config
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.engine.checkpoint import best_path, save_checkpoint
+from van_dense.models.dense_model import DenseModel
+from van_dense.runs.start import start_from
+from van_dense.tasks import TASKS
+
+PROJECTS = Path(__file__).resolve().parents[2] / "projects"
+TOYS = DatasetInfo("toys", ("ball", "cube", "ring"), (0, 1, 2))
+FRUIT = DatasetInfo("fruit", ("apple", "lemon", "pear"), (0, 1, 2))
+PAIR = DatasetInfo("pair", ("ball", "cube"), (0, 1))
+
+
+def config_of(project: str, *overrides: str) -> Config:
+    return load_config(PROJECTS / f"{project}.yaml", overrides, sample=True)
+
+
+def network(config: Config, info: DatasetInfo, seed: int) -> DenseModel:
+    torch.manual_seed(seed)
+    return TASKS[config.task].build_model(config, info)
+
+
+def checkpoint(
+    folder: Path,
+    config: Config,
+    model: DenseModel,
+    *,
+    average: bool = False,
+    info: DatasetInfo = TOYS,
+) -> str:
+    weights = model.state_dict()
+    zeros = {key: torch.zeros_like(value) for key, value in weights.items()}
+    content = {
+        "step": 90,
+        "model": zeros if average else weights,
+        "ema": weights if average else None,
+        "info": info.to_dict(),
+        "config": config.model_dump(mode="json"),
+    }
+    save_checkpoint(best_path(folder), content)
+    return str(folder)
+
+
+def start(model: DenseModel, source: str, info: DatasetInfo, backbone: str = "van_b0") -> str:
+    return str(start_from(model, source, backbone=backbone, info=info))
+
+
+@pytest.mark.parametrize("average", [False, True])
+@pytest.mark.parametrize("project", ["quickstart", "semfpn_van_b0", "classify_van_b0_in1k"])
+def test_of_the_same_classes_everything_is_taken_the_average_where_there_is_one(
+    project: str, average: bool, tmp_path: Path
+) -> None:
+    config = config_of(project)
+    trained, model = network(config, TOYS, 1), network(config, TOYS, 2)
+    text = start(model, checkpoint(tmp_path, config, trained, average=average), TOYS)
+    torch.testing.assert_close(model.state_dict(), trained.state_dict(), rtol=0, atol=0)
+    assert "fills 100.0 % of" in text and "(step 90)" in text
+    assert "\n" not in text  # nothing starts anew, nothing is left over, the classes are the same
+
+
+def test_of_other_classes_only_the_last_layers_start_anew_and_are_named(tmp_path: Path) -> None:
+    config = config_of("quickstart")
+    trained, model = network(config, TOYS, 1), network(config, PAIR, 2)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    text = start(model, checkpoint(tmp_path, config, trained), PAIR)
+    there = trained.state_dict()
+    fresh = {k for k, v in model.state_dict().items() if not torch.equal(v, there[k])}
+    assert {key.rsplit(".", 1)[0] for key in fresh} == {
+        "box.class_logits",
+        "box.box_deltas",
+        "mask.predictor.mask_fcn_logits",
+    }
+    for key in fresh:
+        torch.testing.assert_close(model.state_dict()[key], before[key], rtol=0, atol=0)
+        assert key in text
+    assert "box.class_logits.weight (3, 256), there (4, 256)" in text
+    assert "most of it" not in text
+    assert "its classes are others: ball, cube, ring" in text
+
+
+def test_as_many_but_other_classes_are_said_to_be_others(tmp_path: Path) -> None:
+    config = config_of("quickstart")
+    source = checkpoint(tmp_path, config, network(config, TOYS, 1))
+    text = start(network(config, FRUIT, 2), source, FRUIT)
+    assert "fills 100.0 %" in text and "its classes are others: ball, cube, ring" in text
+
+
+def test_another_detector_takes_what_it_shares_and_names_the_rest(tmp_path: Path) -> None:
+    masks, boxes = config_of("quickstart"), config_of("retinanet_van_b0")
+    trained, model = network(masks, TOYS, 1), network(boxes, TOYS, 2)
+    text = start(model, checkpoint(tmp_path, masks, trained), TOYS)
+    torch.testing.assert_close(
+        model.backbone.state_dict(), trained.backbone.state_dict(), rtol=0, atol=0
+    )
+    assert "most of it starts anew" in text and "--config RUN/config.yaml" in text
+    new, _, unused = text.partition("not used")
+    assert "fpn.pyramid.inner_blocks.0.0.weight (256, 64, 1, 1), there (64, 32, 1, 1)" in new
+    shared = trained.state_dict().keys() & model.state_dict().keys()
+    assert int(unused.split()[0]) == len(trained.state_dict()) - len(shared)
+
+
+def test_another_backbone_is_an_error_that_names_both(tmp_path: Path) -> None:
+    config = config_of("quickstart")
+    source = checkpoint(tmp_path, config, network(config, TOYS, 1))
+    model = network(config_of("quickstart", "model.backbone.name=van_b1"), TOYS, 2)
+    with pytest.raises(ValueError, match=r"has the backbone van_b0, this experiment van_b1"):
+        start(model, source, TOYS, backbone="van_b1")
+
+
+def test_published_weights_of_a_backbone_are_another_name_of_the_same(tmp_path: Path) -> None:
+    config = config_of("quickstart", "model.backbone.name=resnet18")
+    trained, model = network(config, TOYS, 1), network(config, TOYS, 2)
+    source = checkpoint(tmp_path, config, trained)
+    assert "fills 100.0 %" in start(model, source, TOYS, backbone="resnet18.a1_in1k")
+
+
+def test_a_missing_checkpoint_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no such run folder"):
+        start(network(config_of("quickstart"), TOYS, 1), str(tmp_path / "nothing"), TOYS)
+
+
+def test_joints_in_another_order_are_said_to_be_others(tmp_path: Path) -> None:
+    config = config_of("pose_van_b0_256x192")
+    info = TASKS["pose"].dataset_info(config)
+    backwards = replace(info, keypoint_names=info.keypoint_names[::-1])
+    source = checkpoint(tmp_path, config, network(config, info, 1), info=info)
+    text = start(network(config, info, 2), source, backwards)
+    assert "its joints are others: nose, left_eye" in text
+    assert "\n" not in start(network(config, info, 2), source, info)

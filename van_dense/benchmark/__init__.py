@@ -1,1 +1,0 @@
-"""Speed and memory of the toolkit, measured as ratios within one run: tools/benchmark.py."""

@@ -1,0 +1,119 @@
+"""Check a data set before training: broken files, broken annotations, leaks between its parts.
+
+Examples:
+    python tools/check_data.py --config projects/maskrcnn_van_b0.yaml --draw 8
+    python tools/check_data.py --images photos --annotations instances.json --quarantine bad.json
+    python tools/check_data.py --yolo my_data
+    python tools/check_data.py --images photos --masks maps --label-map "1..3 -> 0..2" "0 -> ignore"
+    python tools/check_data.py --classes birds/train birds/val
+    python tools/check_data.py --cub CUB_200_2011
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from van_dense.config import Config
+    from van_dense.data.doctor.doctor import Part, Quarantine
+
+
+def main() -> int:
+    """Print one line for each problem, then a summary; 1 when there are errors, 2 on misuse."""
+    args = _parse()
+    try:
+        config, parts, known = _of_config(args) if args.config else (None, _parts(args), None)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    from van_dense.data.doctor.doctor import check_dataset, show_progress
+
+    progress = None if args.quiet else show_progress
+    report = check_dataset(parts, quarantine=known, threads=args.threads, progress=progress)
+    print(report.text())
+    if args.quarantine:
+        report.quarantine().save(args.quarantine)
+        print(f"quarantine list: {args.quarantine}; train with data.quarantine={args.quarantine}")
+    if args.draw:
+        from van_dense.runs.checking import draw_samples
+
+        drawn = draw_samples(config, Path(args.output), args.draw)
+        print(drawn.text)
+    return 1 if report.num_errors or (args.draw and drawn.has_failed) else 0
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", help="project file whose data is checked")
+    parser.add_argument("--sample", action="store_true", help="its generated sample data instead")
+    parser.add_argument("--images", help="folder of images, with --annotations or --masks")
+    parser.add_argument("--annotations", help="COCO annotation file")
+    parser.add_argument("--masks", help="folder of label maps or saliency masks")
+    parser.add_argument("--image-pattern", default="{key}.*", help="of files below --images")
+    parser.add_argument("--mask-pattern", default="{key}.*", help="of files below --masks")
+    meaning = parser.add_mutually_exclusive_group()
+    meaning.add_argument("--label-map", nargs="+", metavar="LINE", help="none = suggest one")
+    meaning.add_argument("--saliency", action="store_true", help="the masks are white on black")
+    parser.add_argument("--yolo", help="folder that holds data.yaml")
+    parser.add_argument("--classes", nargs="+", metavar="DIR", help="class folders, training first")
+    parser.add_argument("--cub", help="folder that holds images.txt of CUB-200-2011")
+    parser.add_argument("--quarantine", help="write the bad records to this file")
+    what = "draw N samples of each part of --config before and after its transforms (three draws "
+    parser.add_argument(
+        "--draw", type=int, metavar="N", help=what + "in training, no mixup, cutmix)"
+    )
+    parser.add_argument("--output", default="runs/samples", help="folder of these pictures")
+    threads = {"type": int, "choices": range(1, 65), "default": 4, "metavar": "N"}
+    parser.add_argument("--threads", **threads, help="images decoded at the same time")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the project file")
+    args = parser.parse_intermixed_args()
+    truths = [truth for truth in (args.annotations, args.masks) if truth]
+    chosen = args.config, args.images or truths, args.yolo, args.classes, args.cub
+    if sum(map(bool, chosen)) != 1 or len(truths) != bool(args.images):
+        either = "or --images with either --annotations or --masks"
+        parser.error(f"give --config, --yolo, --classes, --cub, {either}")
+    if (args.label_map or args.saliency) and not args.masks:
+        parser.error("--label-map and --saliency say how to read --masks DIR")
+    if args.draw is not None and (args.draw < 1 or not args.config):
+        parser.error("--draw N takes a number from 1 on, and a --config, whose transforms it shows")
+    if args.overrides and not args.config:
+        parser.error(f"unexpected {args.overrides}: key=value changes a --config")
+    return args
+
+
+def _parts(args: argparse.Namespace) -> list[Part]:
+    from van_dense.data.doctor.classes import cub_parts, folder_parts
+    from van_dense.data.doctor.doctor import CocoPart, MaskPart
+    from van_dense.data.doctor.yolo import yolo_parts
+    from van_dense.data.io.label_map import LabelMap
+
+    if args.cub:
+        return cub_parts(args.cub)
+    if args.classes:
+        return folder_parts({root: root for root in args.classes})
+    if args.yolo:
+        return [*yolo_parts(args.yolo)]
+    if args.annotations:
+        return [CocoPart("images", args.images, args.annotations)]
+    patterns = args.image_pattern, args.mask_pattern
+    labels = LabelMap.parse(args.label_map) if args.label_map else None
+    return [MaskPart("masks", args.images, args.masks, *patterns, labels, (), args.saliency)]
+
+
+def _of_config(args: argparse.Namespace) -> tuple[Config, list[Part], Quarantine | None]:
+    from van_dense.config import load_config
+
+    config = load_config(args.config, args.overrides, sample=args.sample)  # before heavy imports
+    from van_dense.runs.checking import parts_of
+
+    return config, *parts_of(config)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""Evaluate a trained run, published weights, or predictions that any program saved.
+
+tools/eval_net.py runs/maskrcnn_van_b2 [--checkpoint best] [key.path=value ...]
+tools/eval_net.py runs/saliency_van_b1 --data configs/_data/ecssd.yaml
+tools/eval_net.py --config projects/classify_van_b2_in1k.yaml [key.path=value ...]
+tools/eval_net.py --predictions results.json --annotations gt.json --type bbox|segm|keypoints
+tools/eval_net.py --predictions maps/ --annotations annotations/validation --type semantic
+    --data configs/_data/ade20k.yaml
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+COCO_TYPES, MAP_TYPES = ("bbox", "segm", "keypoints"), ("semantic", "saliency")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print tables and write JSON; a mistake is printed and exits with 1."""
+    parser = build_parser()
+    arguments = parser.parse_intermixed_args(argv)
+    if arguments.config and arguments.run:  # it has no RUN, so the first override stands there
+        arguments.run, arguments.overrides = None, [arguments.run, *arguments.overrides]
+    check_combination(parser, arguments)
+    try:
+        path = evaluate_saved(arguments) if arguments.predictions else evaluate_model(arguments)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if path is not None:
+        from van_dense.evaluation.table import format_metrics, format_per_class, load_metrics
+
+        metrics, per_class = load_metrics(path)
+        tables = (format_metrics(metrics), format_per_class(per_class))
+        print(*filter(None, tables), f"metrics: {path}", sep="\n")
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Define the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    model = parser.add_argument_group("a trained run, or the weights that a project names")
+    model.add_argument("run", nargs="?", metavar="RUN", help="run folder or checkpoint file")
+    model.add_argument("overrides", nargs="*", metavar="key.path=value", help="change its config")
+    model.add_argument("--checkpoint", default="best", help="best (default), last, or a file")
+    model.add_argument("--config", metavar="PROJECT", help="a classifier, to evaluate its weights")
+    saved = parser.add_argument_group("saved predictions")
+    saved.add_argument("--predictions", help="COCO results: a list of records; or folder of maps")
+    saved.add_argument("--annotations", help="COCO annotation file, or folder of masks")
+    saved.add_argument("--type", choices=(*COCO_TYPES, *MAP_TYPES), help="what to measure")
+    saved.add_argument("--backend", default="faster", help="or pycocotools: same numbers, slower")
+    saved.add_argument("--label-map", nargs="+", metavar="LINE", help="such as '1..9 -> 0..8'")
+    saved.add_argument("--prediction-pattern", help="names of maps, such as {key}_labels.png")
+    saved.add_argument("--mask-pattern", help="names of masks")
+    data = "YAML: another data set for a run; for saved files label map and names, or a skeleton"
+    parser.add_argument("--data", action="append", default=[], metavar="FRAGMENT", help=data)
+    output = "folder (default eval/<checkpoint> in the run), or JSON (default metrics_<type>.json)"
+    parser.add_argument("--output", help=output)
+    return parser
+
+
+def check_combination(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
+    """Exit with 2 where arguments do not fit together."""
+    if sum(map(bool, (given.run, given.config, given.predictions))) != 1:
+        parser.error("give either a run folder, or --predictions, or --config")
+    if given.predictions and not (given.annotations and given.type):
+        parser.error("--predictions needs --annotations and --type")
+    for_maps = given.label_map or given.prediction_pattern or given.mask_pattern
+    if for_maps and given.type not in MAP_TYPES:
+        parser.error("--label-map and the patterns belong to --type semantic or saliency")
+    if given.data and (given.config or given.type in ("bbox", "segm")):
+        parser.error("--data belongs to a run, or to --type keypoints, semantic or saliency")
+    if given.label_map and given.type == "saliency":
+        parser.error("--label-map belongs to --type semantic; saliency masks are white on black")
+
+
+def evaluate_model(arguments: argparse.Namespace) -> Path | None:
+    """Evaluate a network; None on all processes of ``torchrun`` but the first."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in train_net.py
+    from van_dense import api
+
+    overrides, output = arguments.overrides, arguments.output
+    if arguments.config:
+        folder = Path(output or f"runs/{Path(arguments.config).stem}/eval/weights")
+        metrics = api.evaluate_weights(api.load_config(arguments.config, overrides), output=folder)
+    else:
+        run, which = Path(arguments.run), arguments.checkpoint
+        name = run.stem if run.is_file() else Path(which).stem
+        folder = Path(output or (run if run.is_dir() else run.parent) / "eval" / name)
+        changes = {"fragments": arguments.data, "overrides": overrides}
+        metrics = api.evaluate_run(run, checkpoint=which, output=folder, **changes)
+    return folder / "metrics.json" if metrics else None
+
+
+def evaluate_saved(arguments: argparse.Namespace) -> Path:
+    """Compare a file of COCO results, or a folder of maps, with annotations."""
+    from van_dense.config.load import RawConfig
+    from van_dense.evaluation.saved import score
+    from van_dense.evaluation.table import save_metrics
+
+    found, truth, kind = arguments.predictions, arguments.annotations, arguments.type
+    raw = RawConfig()
+    for fragment in arguments.data:
+        raw.merge_file(fragment)
+    data = raw.values.get("data", {}) | {k: v for k, v in vars(arguments).items() if v is not None}
+    path = Path(arguments.output or Path(found).absolute().with_name(f"metrics_{kind}.json"))
+    settings = {"data": data, "backend": arguments.backend, "folder": path.parent}
+    scores = score(found, truth, kind=kind, **settings)
+    print(scores.summary)
+    save_metrics(path, scores.metrics, scores.per_class)
+    return path
+
+
+if __name__ == "__main__":
+    sys.exit(main())

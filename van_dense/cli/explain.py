@@ -1,0 +1,119 @@
+"""Draw why trained networks predict what they predict.
+
+explain.py RUN IMAGE ...                                    the surest thing found in each image
+explain.py RUN IMAGE --target all                           every box
+explain.py RUN IMAGE --target mask:1 cat 3                  a mask, every cat, the third box
+explain.py RUN IMAGE --beside RUN2 RUN3                     several networks side by side
+explain.py RUN IMAGE ... --view attention                   large kernel attention
+explain.py RUN IMAGE ... --view features | field            features as colours, receptive field
+
+Targets: the name of a class or joint, a rank (1 is the surest box or joint, the likeliest class,
+the largest region), all, "mask:" before one of these, or a point x,y of a label map.
+
+What a page of 2080 x 1720 pixels does not hold goes on: explain_001.png, explain_002.png, ..., each
+written once it is full, in place of all pages of an earlier call. 1 tells of unreadable files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from van_dense.api import Loaded
+    from van_dense.engine.progress import Track
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the pages; 1 when a file could not be read, 2 when something is wrong."""
+    arguments = _parse(argv)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in train_net.py
+    from van_dense.data.io.image import SUFFIXES
+    from van_dense.data.io.sources import find_sources
+    from van_dense.engine.interrupt import STOPPED, StopSignal
+    from van_dense.engine.progress import progress
+    from van_dense.explain.pages import load_networks, save_pages
+
+    unreadable: list[str] = []
+    failures: list[str] = []
+    written: list[Path] = []
+    whole = arguments.view == "field"  # a mean over all images, which is not cut short
+    with StopSignal() as stop, progress(lambda: stop.requested and not whole) as track:
+        try:
+            files = find_sources(arguments.images, SUFFIXES)
+            networks = load_networks([arguments.run, *arguments.beside], arguments.device)
+            pages = _draw(arguments, networks, list(files), track, unreadable)
+            written = save_pages(pages, arguments.output)
+        except (ValueError, OSError) as error:
+            failures.append(f"error: {error}")
+    for message in [f"not explained: {one}" for one in unreadable] + failures:
+        print(message, file=sys.stderr)
+    if written:
+        print(*written[:1], *written[1:][-1:], sep=" to ")
+    if failures:
+        return 2
+    return STOPPED if stop.requested else int(bool(unreadable))
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", metavar="RUN", help="run folder or checkpoint")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files and folders")
+    parser.add_argument("--beside", nargs="+", default=[], metavar="RUN", help="further networks")
+    parser.add_argument("--target", nargs="+", default=[], metavar="WHAT", help="(default: 1)")
+    layer = "a module; several for features (default: stage 4 for classes and joints, 2 for masks, "
+    parser.add_argument("--layer", nargs="+", default=[], help=f"{layer}3 for the rest)")
+    method = "gradcam, gradcam++, eigencam, layercam or direction (default: direction for boxes, "
+    parser.add_argument("--method", help=f"{method}masks and joints, otherwise gradcam)")
+    views = ("cam", "attention", "features", "field")
+    parser.add_argument("--view", choices=views, default="cam", help="(default: cam)")
+    parser.add_argument("--min-score", type=float, default=0.3, help="of detections (default 0.3)")
+    parser.add_argument("--output", type=Path, default=Path("explain.png"), help="file to write")
+    parser.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
+    arguments = parser.parse_args(argv)
+    if arguments.output.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+        parser.error(f"--output {arguments.output}: end it in .png, .jpg or .webp")
+    if len(arguments.layer) > 1 and arguments.view != "features":
+        parser.error(f"--view {arguments.view} takes one --layer")
+    if arguments.view == "attention" and arguments.beside:
+        parser.error("--view attention shows one network; leave --beside out")
+    if arguments.view != "cam" and (arguments.target or arguments.method):
+        parser.error(f"--target and --method belong to --view cam, not to {arguments.view}")
+    return arguments
+
+
+def _draw(
+    arguments: argparse.Namespace,
+    networks: dict[str, Loaded],
+    files: list[Path],
+    track: Track,
+    unreadable: list[str],
+) -> Iterator[Image.Image]:
+    from van_dense.explain.cam_pages import cam_pages
+    from van_dense.explain.pages import readable
+    from van_dense.explain.views import attention_pages, features_pages, field_view
+
+    layer = arguments.layer[0] if arguments.layer else None
+    images = readable(track(files, total=len(files), what="files"), unreadable)
+    if arguments.view == "cam":
+        options = {"targets": arguments.target, "layer": layer, "method": arguments.method}
+        yield from cam_pages(networks, images, min_score=arguments.min_score, **options)
+    elif arguments.view == "attention":
+        yield from attention_pages(next(iter(networks.values())), images)
+    elif arguments.view == "features":
+        yield from features_pages(networks, list(images), layers=arguments.layer, track=track)
+    elif found := list(images):
+        numbers = arguments.output.with_suffix(".json")
+        yield field_view(networks, found, layer=layer, numbers=numbers, track=track)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""Predict and draw images and videos with trained runs.
+
+predict.py RUN SOURCE ...                            any task
+predict.py --detector RUN --pose RUN SOURCE ...      persons of the detector, then their poses
+
+A source is an image, a video, a folder (everything in all depths) or a pattern in quotes. A pose
+run alone takes each image for one person. The output folder gets pictures/ and predictions.json
+(COCO results), predictions.csv (classes) or masks/ (label maps, saliency); for a video videos/NAME/
+with the annotated video and the same results, by frame number. 1 tells of unreadable files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from van_dense.inference.files import Stream
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write pictures and results; 1 when a file could not be read, 2 on misuse."""
+    arguments = _parse(argv)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in train_net.py
+    from van_dense.data.io.sources import find_sources
+    from van_dense.engine.interrupt import STOPPED, StopSignal
+    from van_dense.engine.progress import progress
+    from van_dense.inference.files import FilePrediction, free_folder, read_ids
+
+    with StopSignal() as stop, progress() as track:
+        try:
+            files = find_sources(arguments.sources)
+            folder = arguments.output or free_folder(Path("predictions"))
+            ids = read_ids(arguments.annotations, files)
+            job = FilePrediction(_open(arguments), folder, ids)
+            job.min_score = arguments.min_score
+            job.min_detection_score = arguments.min_detection_score
+            job.track = track
+            job.should_stop = lambda: stop.requested
+            job.run(files)
+        except (ValueError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+    for message in job.unreadable:
+        print(f"not predicted: {message}", file=sys.stderr)
+    print(f"{'stopped: ' if stop.requested else ''}{job.summary(len(files))}: {job.folder}")
+    return STOPPED if stop.requested else int(bool(job.unreadable))
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("sources", nargs="+", metavar="RUN SOURCE", help="run and what to predict")
+    parser.add_argument("--detector", metavar="RUN", help="run folder or checkpoint, with --pose")
+    parser.add_argument("--pose", metavar="RUN", help="run folder or checkpoint, with --detector")
+    parser.add_argument("--output", type=Path, help="default: predictions, predictions_2, ...")
+    score = "instances below are not drawn (default: eval.picture_score of the run, or of --pose)"
+    parser.add_argument("--min-score", type=float, metavar="SCORE", help=score)
+    looked = "detections of --detector below are not looked at by --pose (default 0.3)"
+    parser.add_argument("--min-detection-score", type=float, metavar="SCORE", help=looked)
+    names = "COCO file that gives the image ids of predictions.json (default: paths)"
+    parser.add_argument("--annotations", metavar="JSON", help=names)
+    parser.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
+    batch = "images of one size, or tiles, that the model sees at a time; changes no result"
+    parser.add_argument("--batch", type=int, default=1, help=f"{batch} (default 1)")
+    parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32")
+    tile = "predict windows of so many pixels and join them, for large images"
+    parser.add_argument("--tile", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"), help=tile)
+    parser.add_argument("--overlap", type=float, default=0.2, help="share of a tile (default 0.2)")
+    arguments = parser.parse_args(argv)
+    if arguments.tile and arguments.pose:
+        parser.error("--tile belongs to a run of its own, not to --detector and --pose")
+    if bool(arguments.detector) != bool(arguments.pose):
+        parser.error("--detector and --pose belong together")
+    if arguments.min_detection_score is not None and not arguments.pose:
+        parser.error("--min-detection-score belongs to --pose; --min-score limits what is drawn")
+    if arguments.pose and arguments.min_detection_score is None:
+        arguments.min_detection_score = 0.3
+    arguments.run = None if arguments.pose else arguments.sources.pop(0)
+    if not arguments.sources:
+        parser.error("give images, videos or folders after the run")
+    return arguments
+
+
+def _open(arguments: argparse.Namespace) -> Stream:
+    """What predicts any number of images with the runs of the command line."""
+    from van_dense.api import load
+    from van_dense.inference.files import stream_poses
+    from van_dense.inference.tiles import check_tiling, predict_tiled
+
+    options = {"batch_size": arguments.batch, "precision": arguments.precision}
+    if arguments.run is not None:
+        loaded = load(arguments.run, device=arguments.device)
+        if arguments.tile:
+            windows = {"tile": tuple(arguments.tile), "overlap": arguments.overlap}
+            check_tiling(loaded, **windows)  # now, since a video gets its folder before its frames
+            windows["batch_size"] = options.pop("batch_size")  # the stream gives image after image
+            options["predict_image"] = partial(predict_tiled, loaded, **windows)
+        return partial(loaded.stream, **options)
+    runs = [load(run, device=arguments.device) for run in (arguments.detector, arguments.pose)]
+    options["min_score"] = arguments.min_detection_score
+    return lambda sources: stream_poses(sources, *runs, **options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What travels between the packages: samples, batches, predictions, and their geometry."""

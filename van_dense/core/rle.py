@@ -1,0 +1,118 @@
+"""COCO's run-length encoded masks, read, moved and decoded at the cost of the object.
+
+A mask is a list of runs down its columns, column after column; an interval is one run of ones.
+Source of the format: ``common/maskApi.c`` of pycocotools (``rleToString``, ``rleFrString``).
+Legend: R runs of one mask, I intervals; h, w are pixels of a rectangle; sizes are (height, width).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from van_dense.core.structures import RLE, Size
+
+
+def run_lengths(counts: bytes) -> np.ndarray:
+    """Lengths int64 (R,) of alternating runs of zeros and ones, of a sound compressed RLE.
+
+    A number is a sequence of six-bit characters, lowest first: five bits of it, and one that says
+    whether more follow; from the fourth on it is a difference to the last but one before it.
+    """
+    characters = np.frombuffer(counts, dtype=np.uint8).astype(np.int64) - 48
+    last = np.flatnonzero((characters & 32) == 0)
+    if len(last) == 0:
+        return np.zeros(0, dtype=np.int64)
+    first = np.concatenate([[0], last[:-1] + 1])
+    place = np.arange(len(characters)) - np.repeat(first, last - first + 1)
+    runs = np.add.reduceat((characters & 31) << (5 * place), first)
+    negative = (characters[last] & 16) != 0
+    runs[negative] -= np.int64(1) << (5 * (place[last][negative] + 1))
+    runs[1::2] = np.cumsum(runs[1::2])
+    runs[2::2] = np.cumsum(runs[2::2])
+    return runs
+
+
+def place_mask(rle: RLE, size: Size, *, top: int, left: int) -> RLE:
+    """The mask of a window as a mask of the image around it, zero outside the window.
+
+    Memory and time grow with the runs, not with the pixels.
+
+    Args:
+        rle: Of the window.
+        size: Of the image.
+        top: Row of the window's first pixel in the image.
+        left: Its column.
+
+    Raises:
+        ValueError: When the window reaches beyond the image.
+    """
+    height, width = rle["size"]
+    if top < 0 or left < 0 or top + height > size[0] or left + width > size[1]:
+        raise ValueError(
+            f"a window of {(height, width)} at row {top}, column {left} reaches beyond the image "
+            f"of {size}"
+        )
+    ends = np.cumsum(run_lengths(rle["counts"]))
+    intervals = np.stack([ends[:-1:2], ends[1::2]], axis=1)  # the first run is one of zeros
+    columns, rows = _per_column(intervals, height)
+    return _from_intervals((columns + left)[:, None] * size[0] + rows + top, size)
+
+
+def unite_masks(rles: Sequence[RLE]) -> RLE:
+    """All pixels of some masks of one image."""
+    from pycocotools import mask as mask_utils
+
+    return mask_utils.merge(list(rles), intersect=False)
+
+
+def decode_crop(rle: RLE) -> tuple[int, int, np.ndarray]:
+    """Decode a compressed RLE inside the smallest rectangle that holds its pixels.
+
+    The cost follows the object instead of the image: 100 masks of a 4K image take 0.35 s with
+    pycocotools, which always decodes the whole image.
+
+    Returns:
+        x and y of the rectangle in the image, and the mask in it, uint8 {0, 1} (h, w);
+        an empty array for an empty mask.
+    """
+    height = rle["size"][0]
+    edges = np.cumsum(run_lengths(rle["counts"]))
+    starts, ends = edges[:-1:2], edges[1::2]  # runs of ones start where runs of zeros end
+    starts, ends = starts[ends > starts], ends[ends > starts]
+    if len(starts) == 0:
+        return 0, 0, np.zeros((0, 0), dtype=np.uint8)
+    x0, x1 = int(starts[0]) // height, (int(ends[-1]) - 1) // height + 1
+    columns = np.zeros((x1 - x0) * height, dtype=np.uint8)
+    for start, end in zip(starts - x0 * height, ends - x0 * height, strict=True):
+        columns[start:end] = 1
+    mask = columns.reshape(x1 - x0, height).T
+    rows = np.flatnonzero(mask.any(axis=1))
+    y0, y1 = int(rows[0]), int(rows[-1]) + 1
+    return x0, y0, np.ascontiguousarray(mask[y0:y1])
+
+
+def _per_column(intervals: np.ndarray, height: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cut intervals (I, 2) where columns end: columns (J,), and rows (J, 2) from and to."""
+    intervals = intervals[intervals[:, 0] < intervals[:, 1]]
+    first, last = intervals[:, 0] // height, (intervals[:, 1] - 1) // height
+    pieces = last - first + 1
+    start_of = np.repeat(np.cumsum(pieces) - pieces, pieces)
+    columns = np.repeat(first, pieces) + np.arange(len(start_of)) - start_of
+    rows = np.repeat(intervals, pieces, axis=0) - columns[:, None] * height
+    return columns, rows.clip(0, height)
+
+
+def _from_intervals(intervals: np.ndarray, size: Size) -> RLE:
+    """Encode rising intervals (I, 2); those that meet become one."""
+    from pycocotools import mask as mask_utils
+
+    meets = intervals[1:, 0] == intervals[:-1, 1]
+    starts = intervals[np.concatenate([[True], ~meets]), 0] if len(intervals) else intervals[:, 0]
+    ends = intervals[np.concatenate([~meets, [True]]), 1] if len(intervals) else intervals[:, 1]
+    borders = np.stack([starts, ends], axis=1).reshape(-1)
+    runs = np.diff(borders, prepend=0, append=size[0] * size[1])
+    # The encoder writes no run of zeros after the last pixel.
+    runs = runs if runs[-1] > 0 or len(runs) == 1 else runs[:-1]
+    return mask_utils.frPyObjects({"size": list(size), "counts": runs.tolist()}, *size)

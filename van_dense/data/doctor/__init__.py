@@ -1,0 +1,1 @@
+"""What is wrong with a data set: one file for each format."""

@@ -1,0 +1,214 @@
+"""The data doctor's look at images in class folders, and at CUB-200-2011."""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from PIL import Image
+
+from van_dense.core.structures import Size
+from van_dense.data.doctor.report import NOTHING_ELSE, PartReport, Problem, Severity
+from van_dense.data.readers.class_folder import Listing, class_names, shorten
+from van_dense.data.readers.class_words import spoken_names
+from van_dense.data.readers.cub import Cub200
+from van_dense.data.readers.quarantine import Id, Quarantine
+from van_dense.data.readers.table import ImageRecord
+
+FEW_IMAGES = 5  # with fewer, one image is more than a fifth of its class
+SMALL_SIDE = 32  # pixels; the stride of a backbone, so that such an image is one cell
+MAX_ROWS = 100  # of the summary
+_PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}
+_NONE = "none needed"
+# What ``read_image`` does with the modes of Pillow that are not RGB; see there.
+_MODES = {
+    "1": ("black and white", "repeated to three channels"),
+    "L": ("grey", "repeated to three channels"),
+    "I": ("grey with 16 bits", "repeated to three channels of 8 bits"),
+    "I;16": ("grey with 16 bits", "repeated to three channels of 8 bits"),
+    "P": ("of a palette", "looked up"),
+    "CMYK": ("CMYK", "converted to RGB without a colour profile"),
+    "RGBA": ("transparent", "laid over white"),
+    "LA": ("transparent", "laid over white"),
+    "PA": ("transparent", "laid over white"),
+}
+
+
+@dataclass(frozen=True)
+class ClassPart:
+    """One part of a classification data set.
+
+    Attributes:
+        name: For messages; "train" and "val" are the parts of CUB.
+        root: Folder of class folders, or the one that holds CUB's images.txt.
+        classes: Folder names in the order of the labels; None takes those that are there.
+        layout: "cub" for CUB.
+    """
+
+    name: str
+    root: str
+    classes: tuple[str, ...] | None = None
+    layout: Literal["folder", "cub"] = "folder"
+
+
+@dataclass
+class ClassReport(PartReport):
+    """Findings about one part; ``categories`` and ``counts`` go by label.
+
+    Attributes:
+        labels: Class of each image, by its id.
+    """
+
+    labels: dict[Id, int] = field(default_factory=dict)
+    _small: list[str] = field(default_factory=list)
+    _stored: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, index: int, size: Size | None, mode: str) -> None:
+        """Take the (height, width) of an image, None where it is broken, and its stored mode."""
+        if size is None:
+            return
+        path = self.images[index].path
+        self.counts[self.labels[self.images[index].id]] += 1
+        if min(size) < SMALL_SIDE:
+            self._small.append(path)
+        if mode in _MODES:
+            self._stored[mode].append(path)
+
+    def conclude(self) -> None:
+        """Report what is known only after all images were added."""
+        if not self.images:
+            return
+        names = list(self.categories.values())
+        empty = [name for label, name in self.categories.items() if not self.counts[label]]
+        few = [
+            f"{name} ({self.counts[label]})"
+            for label, name in self.categories.items()
+            if 0 < self.counts[label] < FEW_IMAGES
+        ]
+        if empty:
+            what = f"{len(empty)} of {len(names)} classes have no usable image: {shorten(empty)}"
+            self._report("warning", what, "add images, or remove the classes from all parts")
+        if few:
+            what = (
+                f"{len(few)} of {len(names)} classes have fewer than {FEW_IMAGES} images: "
+                f"{shorten(few)}"
+            )
+            self._report("warning", what, "add images; accuracies of such classes mean little")
+        if len(names) == 1:
+            what = f"there is one class only, {names[0]!r}; any network is right"
+            self._report("warning", what, "give the folder that holds one folder for each class")
+        elif {name.lower() for name in names} <= _PARTS:
+            what = f"the classes are called {shorten(names)}"
+            self._report("warning", what, "give one of these folders, they look like parts")
+        if self._small:
+            what = (
+                f"{len(self._small)} images have a side of less than {SMALL_SIDE} px: "
+                f"{shorten(self._small)}"
+            )
+            self._report("warning", what, "look whether they are thumbnails; they are enlarged")
+        for mode, paths in self._stored.items():
+            kind, how = _MODES[mode]
+            what = f"{len(paths)} images are {kind}, such as {paths[0]}"
+            self._report("info", what, f"{_NONE}; they are {how}")
+
+    def _report(self, severity: Severity, what: str, fix: str) -> None:
+        self.problems.append(Problem(severity, self.source, "", what, fix))
+
+    def summary(self) -> str:
+        """Number of images, and of those of each class, the smallest classes first."""
+        counts = [self.counts[label] for label in self.categories]
+        middle = statistics.median(counts) if counts else 0
+        lines = [
+            f"{self.name} ({self.source})",
+            f"  images     {self.counts.total()} that can be read, of {len(self.images)}",
+            f"  classes    {len(counts)}, with {min(counts, default=0)} to "
+            f"{max(counts, default=0)} images, {middle:g} in the middle",
+        ]
+        rows = sorted(self.categories, key=lambda label: (self.counts[label], label))[:MAX_ROWS]
+        width = max((len(self.categories[label]) for label in rows), default=0)
+        lines += [
+            f"  {label:>10}  {self.categories[label]:<{width}}  {self.counts[label]}"
+            for label in rows
+        ]
+        if len(counts) > MAX_ROWS:
+            lines.append(f"  and {len(counts) - MAX_ROWS} larger classes")
+        return "\n".join(lines)
+
+
+def folder_parts(
+    roots: Mapping[str, str], classes: tuple[str, ...] | None = None
+) -> list[ClassPart]:
+    """Make parts that are read with the classes of the first, as training and validation are.
+
+    Args:
+        roots: Folder of class folders of each part by name, training first.
+        classes: Folder names; None takes those of the first folder.
+    """
+    if classes is None:
+        try:
+            classes = class_names(next(iter(roots.values())))
+        except ValueError:
+            pass  # checking that part reports it
+    return [ClassPart(name, root, classes) for name, root in roots.items()]
+
+
+def cub_parts(root: str) -> list[ClassPart]:
+    """Training and test part of CUB."""
+    return [ClassPart(name, root, layout="cub") for name in ("train", "val")]
+
+
+def check_classes(part: ClassPart, quarantine: Quarantine) -> ClassReport:
+    """List the images of a part, without opening any; ``ClassReport.add`` judges them."""
+    is_cub = part.layout == "cub"
+    report = ClassReport(part.name, str(Path(part.root) / "images") if is_cub else part.root)
+    try:
+        (_add_cub if is_cub else _add_folder)(report, part, quarantine)
+    except ValueError as error:
+        file, _, message = str(error).partition(": ")
+        report.problems.append(Problem("error", file, "", message, NOTHING_ELSE))
+    return report
+
+
+def _add_cub(report: ClassReport, part: ClassPart, quarantine: Quarantine) -> None:
+    split: Literal["train", "val"] = "train" if part.name == "train" else "val"
+    dataset = Cub200(part.root, split, quarantine=quarantine)
+    report.categories = dict(enumerate(dataset.info.class_names))
+    for index in range(len(dataset)):
+        report.images.append(ImageRecord(dataset.path(index), dataset.image_id(index), (0, 0)))
+        report.labels[dataset.image_id(index)] = dataset.label(index)
+
+
+def _add_folder(report: ClassReport, part: ClassPart, quarantine: Quarantine) -> None:
+    listing = Listing.find(part.root, part.classes)
+    left_out = quarantine.of(part.root).images
+    report.categories = dict(enumerate(spoken_names(listing.names)))
+    for path, label in zip(listing.paths, listing.labels, strict=True):
+        if path not in left_out:
+            report.images.append(ImageRecord(os.path.join(part.root, path), path, (0, 0)))
+            report.labels[path] = label
+    for folder in listing.strangers:
+        what = f"none of the {len(listing.names)} classes, which are {shorten(listing.names)}"
+        fix = "rename or remove it, or list it in data.classes"
+        path = os.path.join(part.root, folder)
+        report.problems.append(Problem("error", path, "", what, fix))
+    for file in listing.beside:
+        if file not in left_out:
+            what, fix = "it lies in no class folder", "move it into one, or use --quarantine"
+            path = os.path.join(part.root, file)
+            report.problems.append(Problem("error", path, "", what, fix, image_id=file))
+    if listing.num_others:
+        what = f"{listing.num_others} files are no images by their suffix"
+        report.problems.append(
+            Problem("info", part.root, "", what, "none needed; nobody reads them")
+        )
+
+
+def image_mode(path: str) -> str:
+    """Mode of Pillow in which a readable image is stored; "RGBA" for any RGB with transparency."""
+    with Image.open(path) as image:
+        return "RGBA" if image.mode == "RGB" and "transparency" in image.info else image.mode

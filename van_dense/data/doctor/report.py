@@ -1,0 +1,144 @@
+"""What the data doctor reports: problems of records, a summary of each part, a quarantine list."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from van_dense.data.readers.quarantine import Id, Quarantine, QuarantinedPart, part_key
+from van_dense.data.readers.table import ImageRecord
+
+Severity = Literal["error", "warning", "info"]
+
+NOTHING_ELSE = "correct it and check again; nothing else was checked in this part"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One finding.
+
+    Attributes:
+        severity: "error": left out by the reader, or results would be wrong; "warning"; "info".
+        file: Image, annotation file or label file.
+        where: Index and id inside the file, or "".
+        what: What is wrong.
+        fix: What to do about it.
+        image_id: Image to quarantine for an error, or None.
+        annotation_id: Annotation to quarantine for an error, or None.
+        image_ids: Images to quarantine for an error that several share.
+    """
+
+    severity: Severity
+    file: str
+    where: str
+    what: str
+    fix: str
+    image_id: Id | None = None
+    annotation_id: Id | None = None
+    image_ids: tuple[Id, ...] = ()
+
+    def __str__(self) -> str:
+        where = f"{self.where}: " if self.where else ""
+        return f"{self.severity}: {self.file}: {where}{self.what} -> {self.fix}"
+
+
+@dataclass
+class PartReport:
+    """Findings about one part of a data set; the counts are those of instances.
+
+    Attributes:
+        name: "train", "val", or a path.
+        source: Annotation file or folder, which keys the quarantine.
+        problems: In the order they were found.
+        images: Image files to decode.
+        categories: Name of each category id; empty where the records could not be read.
+        counts: Instances that are no crowd of each category id.
+        num_crowds: Crowd regions.
+        num_empty: Images without an instance that is no crowd.
+    """
+
+    name: str
+    source: str
+    problems: list[Problem] = field(default_factory=list)
+    images: list[ImageRecord] = field(default_factory=list)
+    categories: dict[int, str] = field(default_factory=dict)
+    counts: Counter[int] = field(default_factory=Counter)
+    num_crowds: int = 0
+    num_empty: int = 0
+
+    def count_unused(self) -> None:
+        """Report, as information, classes without an instance and images without a box."""
+        unused = [name for key, name in self.categories.items() if not self.counts[key]]
+        if unused:
+            more = ", ..." if len(unused) > 5 else ""
+            what = (
+                f"{len(unused)} of {len(self.categories)} classes have no instance: "
+                f"{', '.join(unused[:5])}{more}"
+            )
+            fix = "annotate some, or remove the classes"
+            self.problems.append(Problem("info", self.source, "", what, fix))
+        if self.num_empty:
+            what = f"{self.num_empty} of {len(self.images)} images show no object"
+            fix = "none needed; data.drop_empty decides whether training uses them"
+            self.problems.append(Problem("info", self.source, "", what, fix))
+
+    def summary(self) -> str:
+        """Table of counts: images, instances, and instances of each class."""
+        lines = [
+            f"{self.name} ({self.source})",
+            f"  images     {len(self.images)}, of them {self.num_empty} without an object",
+            f"  instances  {sum(self.counts.values())}, and {self.num_crowds} crowd regions",
+        ]
+        width = max((len(name) for name in self.categories.values()), default=0)
+        lines += [
+            f"  {key:>10}  {name:<{width}}  {self.counts[key]}"
+            for key, name in self.categories.items()
+        ]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Findings about a data set; ``known`` is the quarantine that was left out from the start."""
+
+    parts: Sequence[PartReport]
+    known: Quarantine = field(default_factory=Quarantine)
+
+    @property
+    def problems(self) -> list[Problem]:
+        """Problems of all parts."""
+        return [problem for part in self.parts for problem in part.problems]
+
+    @property
+    def num_errors(self) -> int:
+        """Number of errors."""
+        return sum(problem.severity == "error" for problem in self.problems)
+
+    def text(self) -> str:
+        """One line for each problem, the summary of each part, and how much was found."""
+        found = Counter(problem.severity for problem in self.problems)
+        return "\n".join(
+            [
+                *map(str, self.problems),
+                *(f"\n{part.summary()}" for part in self.parts),
+                f"\n{found['error']} errors, {found['warning']} warnings, {found['info']} notes",
+            ]
+        )
+
+    def quarantine(self) -> Quarantine:
+        """The known list, with the images and annotations that have an error."""
+        merged = dict(self.known.parts)
+        for part in self.parts:
+            errors = [problem for problem in part.problems if problem.severity == "error"]
+            known = merged.get(part_key(part.source), QuarantinedPart())
+            annotations = {p.annotation_id for p in errors if p.annotation_id is not None}
+            images = {
+                p.image_id for p in errors if p.image_id is not None and p.annotation_id is None
+            }
+            images = images.union(*(p.image_ids for p in errors))
+            merged[part_key(part.source)] = QuarantinedPart(
+                known.images | images, known.annotations | annotations
+            )
+        return Quarantine({key: part for key, part in merged.items() if part != QuarantinedPart()})

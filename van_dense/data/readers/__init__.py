@@ -1,0 +1,1 @@
+"""One data set for each format, all of which give untransformed samples."""

@@ -1,0 +1,127 @@
+"""Caltech-UCSD Birds-200-2011 as it is distributed: a folder of images and four lists.
+
+Source: Wah et al., "The Caltech-UCSD Birds-200-2011 Dataset", CNS-TR-2011-001;
+https://www.vision.caltech.edu/datasets/cub_200_2011/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.data.dataset import CHECK
+from van_dense.data.readers.class_folder import LabelledImages
+from van_dense.data.readers.class_words import readable_name
+from van_dense.data.readers.quarantine import Quarantine
+
+
+class Cub200(LabelledImages):
+    """The official training or test part; ids of classes and images are those of the lists.
+
+    Args:
+        root: Holds images.txt, image_class_labels.txt, classes.txt, train_test_split.txt, images/.
+        split: "train" or "val", the official test part.
+        name: For titles and logs.
+        quarantine: Bad images to leave out, of ``images``.
+
+    Raises:
+        ValueError: With file and line, when a list is missing, broken or disagrees with another.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: Literal["train", "val"],
+        *,
+        name: str = "cub200",
+        quarantine: Quarantine | None = None,
+    ) -> None:
+        root = Path(root)
+        classes = _read(root / "classes.txt")
+        files = _read(root / "images.txt")
+        class_of = _numbers(
+            root / "image_class_labels.txt", files, allowed=classes, meaning="in classes.txt"
+        )
+        is_train = _numbers(
+            root / "train_test_split.txt", files, allowed=(0, 1), meaning="1 (training) or 0 (test)"
+        )
+        part = [key for key in files if is_train[key] == (split == "train")]
+        left_out = (quarantine or Quarantine()).of(root / "images").images
+        ids = [key for key in part if key not in left_out]
+        if not ids:
+            raise ValueError(
+                f"{root / 'train_test_split.txt'}: no image remains of {len(part)} of the {split} "
+                f"part; {CHECK}"
+            )
+        class_ids = sorted(classes)
+        label_of = {class_id: label for label, class_id in enumerate(class_ids)}
+        super().__init__(
+            root / "images",
+            [files[key].text for key in ids],
+            [label_of[class_of[key]] for key in ids],
+            info=DatasetInfo(
+                name=name,
+                class_names=tuple(readable_name(classes[class_id].text) for class_id in class_ids),
+                category_ids=tuple(class_ids),
+            ),
+            ids=ids,
+        )
+
+
+class _Entry(NamedTuple):
+    line: int
+    text: str
+
+
+def _read(path: Path) -> dict[int, _Entry]:
+    """Read lines of a number and a text.
+
+    Raises:
+        ValueError: With the line that is neither, or that repeats a number.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise ValueError(
+            f"{path}: no such file; data.root is the unpacked folder CUB_200_2011"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read: {error}") from None
+    entries: dict[int, _Entry] = {}
+    for index, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        number, _, text = line.strip().partition(" ")
+        if not number.isdecimal() or not text:
+            raise ValueError(
+                f"{path}: line {index}: expected a number, a space and a text, got {line!r:.80}"
+            )
+        if (known := entries.get(int(number))) is not None:
+            raise ValueError(f"{path}: line {index}: {number} is already on line {known.line}")
+        entries[int(number)] = _Entry(index, text.strip())
+    if not entries:
+        raise ValueError(f"{path}: the file is empty; unpack the archive again")
+    return entries
+
+
+def _numbers(
+    path: Path, files: dict[int, _Entry], *, allowed: Container[int], meaning: str
+) -> dict[int, int]:
+    """Read the number of each image of images.txt.
+
+    Raises:
+        ValueError: With the line of a number that is not ``allowed``, or of an image that only one
+            of the lists has.
+    """
+    entries = _read(path)
+    if missing := files.keys() - entries.keys():
+        key = min(missing)
+        raise ValueError(f"{path}: image {key} (line {files[key].line} of images.txt) is missing")
+    for key, (line, text) in entries.items():
+        if key not in files:
+            raise ValueError(f"{path}: line {line}: image {key} is not in images.txt")
+        if not text.isdecimal() or int(text) not in allowed:
+            raise ValueError(f"{path}: line {line}: {text!r:.80} of image {key} is not {meaning}")
+    return {key: int(text) for key, (_, text) in entries.items()}

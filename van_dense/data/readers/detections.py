@@ -1,0 +1,107 @@
+"""Boxes that another program found, as proposals of a top-down model.
+
+Source of the format: https://cocodataset.org/#format-results, as in the widely shared
+``COCO_val2017_detections_AP_H_56_person.json`` (SimpleBaseline, ECCV 2018).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from van_dense.core.structures import Instances
+from van_dense.data.dataset import DenseDataset
+from van_dense.data.readers.coco import parse_box, parse_id
+
+logger = logging.getLogger(__name__)
+
+_ROUNDING = 1e-3  # some programs leave 0..1 by rounding errors
+_FIX = "give a COCO results file, a list of {image_id, category_id, bbox: [x, y, w, h], score}"
+
+
+def read_detections(
+    path: str | Path, images: DenseDataset, *, min_score: float = 0.0
+) -> dict[int | str, Instances]:
+    """Read a COCO results file of boxes.
+
+    Detections of other images, of categories the data set does not know, with a lower score, or of
+    no size are left out, with a line that counts them.
+
+    Args:
+        path: JSON file.
+        images: Data set whose image ids and category ids the file uses.
+        min_score: Lowest score to keep; papers keep all.
+
+    Returns:
+        Boxes, labels and scores of each image that has some, in the order of the file.
+
+    Raises:
+        ValueError: With file, entry and fix, for another file, or when nothing remains.
+    """
+    ids = {images.image_id(index) for index in range(len(images))}
+    labels = images.info.label_of
+    left_out: Counter[str] = Counter()
+    rows: dict[int | str, list[tuple[tuple[float, ...], int, float]]] = defaultdict(list)
+    entries = _load(path)
+    for index, entry in enumerate(entries):
+        box, score = _box_and_score(f"{path}: entry {index} (counted from 0)", entry)
+        label = labels.get(parse_id(entry.get("category_id")))
+        if parse_id(entry.get("image_id")) not in ids:
+            left_out["of other images"] += 1
+        elif label is None:
+            left_out["of other categories"] += 1
+        elif score < min_score:
+            left_out[f"below score {min_score:g}"] += 1
+        elif box[2] <= box[0] or box[3] <= box[1]:
+            left_out["of no size"] += 1
+        else:
+            rows[entry["image_id"]].append((box, label, score))
+    counts = ", ".join(f"{count} {what}" for what, count in left_out.items())
+    if not rows:
+        raise ValueError(
+            f"{path}: none of its {len(entries)} detections is usable ({counts or 'it is empty'}); "
+            f"the data set has image ids such as {sorted(ids, key=str)[:3]} and the categories "
+            f"{labels}"
+        )
+    logger.info("%s: %d detections; left out: %s", path, len(entries), counts or "none")
+    return {image_id: _instances(found) for image_id, found in rows.items()}
+
+
+def _load(path: str | Path) -> list[Any]:
+    try:
+        entries = json.loads(Path(path).read_bytes())
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file of detections; looked in {Path.cwd()}") from None
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not valid JSON ({error}); is the file complete?") from None
+    if not isinstance(entries, list):
+        raise ValueError(f"{path}: expected a list, got {type(entries).__name__}; {_FIX}")
+    return entries
+
+
+def _box_and_score(where: str, entry: Any) -> tuple[tuple[float, ...], float]:
+    if not isinstance(entry, dict):
+        raise ValueError(f"{where}: expected an object, got {entry!r:.80}; {_FIX}")
+    box = parse_box(entry.get("bbox"))
+    if box is None:
+        raise ValueError(
+            f"{where}: 'bbox' must be four finite numbers, got {entry.get('bbox')!r:.80}; {_FIX}"
+        )
+    score: Any = entry.get("score")
+    if type(score) not in (int, float) or not -_ROUNDING <= score <= 1 + _ROUNDING:
+        raise ValueError(f"{where}: 'score' must lie in 0..1, got {score!r:.80}; {_FIX}")
+    return box, min(max(float(score), 0.0), 1.0)
+
+
+def _instances(found: list[tuple[tuple[float, ...], int, float]]) -> Instances:
+    boxes, labels, scores = zip(*found, strict=True)
+    return Instances(
+        torch.tensor(boxes, dtype=torch.float32), torch.tensor(labels), scores=torch.tensor(scores)
+    )

@@ -1,0 +1,231 @@
+"""Two folders, of images and of masks: ADE20K, Cityscapes, CamVid, DUTS and your own.
+
+A pattern says how the files of a folder are named: ``{key}`` is any path below the folder, ``*``
+any part of a name. An image and a mask with the same key belong together, and the key is the image
+id. Cityscapes is ``{key}_leftImg8bit.png`` with ``{key}_gtFine_labelIds.png``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import Sample, Size
+from van_dense.data.dataset import CHECK, ReadError
+from van_dense.data.io.image import SUFFIXES, image_size, read_image
+from van_dense.data.io.label_map import LabelMap
+from van_dense.data.io.masks import read_labels, read_saliency
+from van_dense.data.readers.quarantine import Quarantine
+
+_SHOWN = 3  # file names in a message
+
+
+class ImageMaskDataset:
+    """A ``DenseDataset`` of image and mask pairs, ordered by key.
+
+    Args:
+        images: Folder of the images.
+        masks: Folder of the masks.
+        image_pattern: Of the image files.
+        mask_pattern: Of the mask files.
+        labels: Meaning of the values of label maps; None reads saliency masks.
+        info: Classes.
+        quarantine: Bad images to leave out.
+
+    Raises:
+        ValueError: When a folder is missing or holds no such file, when an image lacks its mask or
+            a mask its image, or when two files have one key.
+    """
+
+    def __init__(
+        self,
+        images: str | Path,
+        masks: str | Path,
+        *,
+        info: DatasetInfo,
+        labels: LabelMap | None,
+        image_pattern: str = "{key}.*",
+        mask_pattern: str = "{key}.*",
+        quarantine: Quarantine | None = None,
+    ) -> None:
+        self.info = info
+        self.labels = labels
+        left_out = (quarantine or Quarantine()).of(images).images
+        pairs = Pairs.find(images, masks, image_pattern=image_pattern, mask_pattern=mask_pattern)
+        pairs.require_complete(left_out)
+        self._folders = str(images), str(masks)
+        keys = [key for key in pairs.complete if key not in left_out]
+        if not keys:
+            raise ValueError(f"{images}: no image remains of {len(pairs.images)}; {CHECK}")
+        # Arrays of bytes: lists of strings would be copied into every loader process.
+        self._keys = np.array([os.fsencode(key) for key in keys])
+        self._images = np.array([os.fsencode(pairs.images[key]) for key in keys])
+        self._masks = np.array([os.fsencode(pairs.masks[key]) for key in keys])
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def raw(self, index: int) -> Sample:
+        """Read one image and its mask; see ``DenseDataset``."""
+        path = self.image_path(index)
+        image = read_image(path)
+        truth = self.truth(index)
+        size: Size = (image.shape[0], image.shape[1])
+        if (problem := mask_size_problem((truth.shape[0], truth.shape[1]), size)) is not None:
+            raise ReadError(f"{self.mask_path(index)}: {problem}; the image is {path}")
+        sample = Sample(image=image, image_id=self.image_id(index), path=path, orig_size=size)
+        if self.labels is None:
+            sample.saliency = truth
+        else:
+            sample.semantic = truth
+        return sample
+
+    def truth(self, index: int) -> np.ndarray:
+        """Ground truth alone: labels uint8 (H, W) with 255 = ignore, or saliency 0..255.
+
+        Raises:
+            ReadError: When the mask is broken, or holds values that the label map does not name.
+        """
+        path = self.mask_path(index)
+        if self.labels is None:
+            return read_saliency(path)
+        try:
+            return self.labels.apply(read_labels(path, color=self.labels.is_color))
+        except ReadError:
+            raise
+        except ValueError as error:
+            raise ReadError(f"{path}: {error}") from error
+
+    def size(self, index: int) -> Size:
+        """(height, width) from the header of the image."""
+        return image_size(self.image_path(index))
+
+    def image_id(self, index: int) -> str:
+        """Key of an image."""
+        return os.fsdecode(self._keys[index])
+
+    def image_path(self, index: int) -> str:
+        """Where an image lies."""
+        return os.path.join(self._folders[0], os.fsdecode(self._images[index]))
+
+    def mask_path(self, index: int) -> str:
+        """Where its mask lies."""
+        return os.path.join(self._folders[1], os.fsdecode(self._masks[index]))
+
+
+def mask_size_problem(mask: Size, image: Size) -> str | None:
+    """Say how the (height, width) of a mask differs from that of its image, or None."""
+    if mask == image:
+        return None
+    what = (
+        f"the mask is {mask[1]}x{mask[0]} (width x height), its upright image {image[1]}x{image[0]}"
+    )
+    if mask == image[::-1]:
+        return (
+            f"{what}: swapped, most likely an EXIF rotation of the image that its mask ignores; "
+            "turn the mask as viewers show the image"
+        )
+    return f"{what}; resize the mask by nearest neighbours, or find the image it was drawn on"
+
+
+class Pairs:
+    """Files of an image folder and a mask folder by key.
+
+    Attributes:
+        images: Image file of each key, below its folder.
+        masks: Mask file of each key, below its folder.
+        problems: What keeps files from being a pair, with the key.
+    """
+
+    def __init__(self, folders: tuple[str, str]) -> None:
+        self.folders = folders
+        self.images: dict[str, str] = {}
+        self.masks: dict[str, str] = {}
+        self.problems: list[tuple[str, str]] = []
+
+    @staticmethod
+    def find(
+        images: str | Path, masks: str | Path, *, image_pattern: str, mask_pattern: str
+    ) -> Pairs:
+        """List both folders.
+
+        Raises:
+            ValueError: When a folder is missing, or holds no file of its pattern.
+        """
+        pairs = Pairs((str(images), str(masks)))
+        pairs.images = pairs._list(images, image_pattern)
+        pairs.masks = pairs._list(masks, mask_pattern)
+        for key in sorted(set(pairs.images) - set(pairs.masks)):
+            pairs.problems.append((key, f"the image {pairs.images[key]} has no mask"))
+        for key in sorted(set(pairs.masks) - set(pairs.images)):
+            pairs.problems.append((key, f"the mask {pairs.masks[key]} has no image"))
+        return pairs
+
+    @property
+    def complete(self) -> list[str]:
+        """Keys with an image and a mask, sorted."""
+        return sorted(self.images.keys() & self.masks.keys())
+
+    def require_complete(self, left_out: Iterable[int | str]) -> None:
+        """Raise a ValueError when files are left without a partner, unless in quarantine."""
+        quarantined = set(left_out)
+        problems = [text for key, text in self.problems if key not in quarantined]
+        if problems:
+            more = f", and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+            raise ValueError(
+                f"{self.folders[0]} and {self.folders[1]} do not fit together: "
+                f"{'; '.join(problems[:_SHOWN])}{more}. Correct data.image_pattern and "
+                "data.mask_pattern, or leave them out with tools/check_data.py --quarantine"
+            )
+
+    def _list(self, folder: str | Path, pattern: str) -> dict[str, str]:
+        expression = _expression(pattern)
+        if not Path(folder).is_dir():
+            raise ValueError(f"{folder}: no such folder")
+        found: dict[str, str] = {}
+        for file in _files_below(str(folder)):
+            match = expression.fullmatch(file)
+            if match is None:
+                continue
+            key = match["key"]
+            if key in found:
+                text = f"{found[key]} and {file} in {folder} both have the key {key!r}"
+                self.problems.append((key, text))
+            found[key] = file
+        if not found:
+            raise ValueError(f"{folder}: no image file is named as the pattern {pattern!r} says")
+        return found
+
+
+def _files_below(folder: str) -> list[str]:
+    """Image files below a folder as relative paths with "/", sorted; links are followed."""
+    files = []
+    for root, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        inside = os.path.relpath(root, folder).replace(os.sep, "/")
+        prefix = "" if inside == "." else f"{inside}/"
+        files += [
+            prefix + name
+            for name in names
+            if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
+        ]
+    return sorted(files)
+
+
+def _expression(pattern: str) -> re.Pattern[str]:
+    """Regular expression of a pattern; the case of letters does not matter.
+
+    Raises:
+        ValueError: When the pattern does not hold ``{key}`` once.
+    """
+    if pattern.count("{key}") != 1:
+        raise ValueError(f"{pattern}: a pattern holds {{key}} once, such as {{key}}.png")
+    before, after = (
+        "[^/]*".join(re.escape(part) for part in text.split("*")) for text in pattern.split("{key}")
+    )
+    return re.compile(f"{before}(?P<key>.+){after}", re.IGNORECASE)

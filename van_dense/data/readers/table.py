@@ -1,0 +1,268 @@
+"""All images of a data set with their instances, in a few flat arrays.
+
+Flat arrays, since 118,000 images with 860,000 lists of polygons would be copied into every loader
+process, as Python's reference counts write to each object that is touched.
+"""
+
+from __future__ import annotations
+
+import itertools
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import RLE, Instances, Sample, Size
+from van_dense.data.dataset import ReadError
+from van_dense.data.io.image import read_reduced
+from van_dense.data.readers.segmentation import Segmentation, decode_into, to_rle
+
+Box = tuple[float, float, float, float]
+
+MIN_SIDE = 0.01  # pixels; float32 boxes of large images resolve no thinner sliver
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """Where an image lies, its id, and its (height, width), which is (0, 0) if unknown."""
+
+    path: str
+    id: int | str
+    size: Size
+
+
+@dataclass(frozen=True)
+class InstanceRecord:
+    """One instance of the image at position ``image``.
+
+    Attributes:
+        image: Position of its image.
+        box: xyxy pixels inside the image, of positive size.
+        label: 0-based.
+        crowd: Whether it is a region of many objects.
+        segmentation: Usable polygons or RLE, or None.
+        keypoints: 3 K numbers x, y, visibility, with x and y in pixels, or None.
+    """
+
+    image: int
+    box: Box
+    label: int
+    crowd: bool = False
+    segmentation: Segmentation | None = None
+    keypoints: Sequence[float] | None = None
+
+
+def clip_box(box: Box, size: Size) -> Box | None:
+    """Clip an xyxy box to an image of ``size``; None when less than ``MIN_SIDE`` remains."""
+    height, width = size
+    x1, x2 = (min(max(x, 0.0), float(width)) for x in box[0::2])
+    y1, y2 = (min(max(y, 0.0), float(height)) for y in box[1::2])
+    if x2 - x1 < MIN_SIDE or y2 - y1 < MIN_SIDE:
+        return None
+    return x1, y1, x2, y2
+
+
+class InstanceTable:
+    """Images and instances; builds the ``Sample`` of an image.
+
+    Args:
+        images: All images.
+        instances: All instances, in any order.
+        masks: Whether samples carry masks; then every instance needs a segmentation.
+        num_keypoints: K, or 0 for samples without keypoints.
+        drop_empty: Leave out images of known size without an instance that is no crowd.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[ImageRecord],
+        instances: Iterable[InstanceRecord],
+        *,
+        masks: bool,
+        num_keypoints: int = 0,
+        drop_empty: bool = False,
+    ) -> None:
+        self._paths = [image.path for image in images]
+        self._ids = [image.id for image in images]
+        self._sizes = np.array([image.size for image in images], dtype=np.int32).reshape(-1, 2)
+        self.has_masks = masks
+        self._num_keypoints = num_keypoints
+        owner = self._pack(instances)
+        self._rows = np.argsort(owner, kind="stable")  # instances, image by image
+        self._starts = np.searchsorted(owner[self._rows], np.arange(len(images) + 1))
+        self._kept = np.arange(len(images))
+        if drop_empty:
+            targets = np.bincount(owner[~self._crowd], minlength=len(images))
+            unknown = self._sizes[:, 0] == 0  # reading it will say what is wrong
+            self._kept = np.flatnonzero((targets > 0) | unknown)
+
+    def _pack(self, instances: Iterable[InstanceRecord]) -> np.ndarray:
+        """Fill the flat arrays; returns the position of each instance's image."""
+        owner, labels, crowd = array("q"), array("q"), array("b")
+        boxes, keypoints, coordinates = array("f"), array("f"), array("d")
+        polygon_ends, polygons_until = array("q", [0]), array("q", [0])
+        self._rles: dict[int, RLE] = {}
+        for row, instance in enumerate(instances):
+            owner.append(instance.image)
+            boxes.extend(instance.box)
+            labels.append(instance.label)
+            crowd.append(instance.crowd)
+            if self._num_keypoints:
+                keypoints.extend(instance.keypoints or [0.0] * (3 * self._num_keypoints))
+            if isinstance(instance.segmentation, dict):
+                self._rles[row] = instance.segmentation
+            elif instance.segmentation is not None:
+                for polygon in instance.segmentation:
+                    coordinates.extend(polygon)
+                    polygon_ends.append(len(coordinates))
+            polygons_until.append(len(polygon_ends) - 1)
+        self._boxes = np.array(boxes, dtype=np.float32).reshape(-1, 4)
+        self._labels = np.array(labels, dtype=np.int64)
+        self._crowd = np.array(crowd, dtype=bool)
+        self._keypoints = np.array(keypoints, dtype=np.float32)
+        # float64: pycocotools rounds to 1/5 pixel, and float32 would round some the other way
+        self._coordinates = np.array(coordinates, dtype=np.float64)
+        self._polygon_ends = np.array(polygon_ends)
+        self._polygons_until = np.array(polygons_until)
+        return np.array(owner, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def size(self, index: int) -> Size:
+        """(height, width) of an image."""
+        height, width = self._sizes[self._kept[index]].tolist()
+        return height, width
+
+    def image_id(self, index: int) -> int | str:
+        """Id of an image."""
+        return self._ids[self._kept[index]]
+
+    def path(self, index: int) -> str:
+        """File of an image."""
+        return self._paths[self._kept[index]]
+
+    def image(self, index: int, factor: int = 1) -> tuple[np.ndarray, int]:
+        """Read an image, reduced where that is cheap; see ``read_reduced``.
+
+        Returns:
+            uint8 RGB, and the factor that was applied.
+
+        Raises:
+            ReadError: When it cannot be read, or when its size is not the stated one.
+        """
+        path = self.path(index)
+        image, size, applied = read_reduced(path, factor)
+        if (problem := size_problem(size, self.size(index))) is not None:
+            raise ReadError(f"{path}: {problem}")
+        return image, applied
+
+    def instances(self, index: int) -> Instances:
+        """Boxes, labels, crowds and keypoints of an image, which is not read."""
+        rows = self._rows_of(index)
+        keypoints = self._keypoints_of(rows)
+        return Instances(
+            boxes=torch.from_numpy(self._boxes[rows]),
+            labels=torch.from_numpy(self._labels[rows]),
+            crowd=torch.from_numpy(self._crowd[rows]),
+            keypoints=None if keypoints is None else torch.from_numpy(keypoints),
+        )
+
+    def sample(self, index: int) -> Sample:
+        """Read an image and build its instances.
+
+        Raises:
+            ReadError: When the image cannot be read, or when its size is not the stated one.
+        """
+        image, _ = self.image(index)
+        rows = self._rows_of(index)
+        size: Size = (image.shape[0], image.shape[1])
+        return Sample(
+            image=image,
+            image_id=self.image_id(index),
+            path=self.path(index),
+            orig_size=size,
+            boxes=self._boxes[rows],
+            labels=self._labels[rows],
+            crowd=self._crowd[rows],
+            masks=self._masks(rows, size) if self.has_masks else None,
+            keypoints=self._keypoints_of(rows),
+        )
+
+    def _rows_of(self, index: int) -> np.ndarray:
+        position = self._kept[index]
+        return self._rows[self._starts[position] : self._starts[position + 1]]
+
+    def _keypoints_of(self, rows: np.ndarray) -> np.ndarray | None:
+        count = self._num_keypoints
+        return self._keypoints.reshape(-1, count, 3)[rows] if count else None
+
+    def _masks(self, rows: np.ndarray, size: Size) -> np.ndarray:
+        masks = np.zeros((len(rows), *size), dtype=np.uint8)
+        for mask, row in zip(masks, rows.tolist(), strict=True):
+            segmentation = self._rles.get(row) or self._polygons(row)
+            decode_into(to_rle(segmentation, size), mask)
+        return masks
+
+    def _polygons(self, row: int) -> list[np.ndarray]:
+        first, last = self._polygons_until[row : row + 2]
+        ends = self._polygon_ends[first : last + 1]
+        return [self._coordinates[start:end] for start, end in itertools.pairwise(ends)]
+
+
+class TableDataset:
+    """What readers that index their annotations in a table have in common."""
+
+    info: DatasetInfo
+    _table: InstanceTable
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether samples carry masks: they were asked for, and there are some."""
+        return self._table.has_masks
+
+    def raw(self, index: int) -> Sample:
+        """Read one image and its annotation; see ``DenseDataset``."""
+        return self._table.sample(index)
+
+    def image(self, index: int, factor: int = 1) -> tuple[np.ndarray, int]:
+        """Read one image alone, perhaps reduced; see ``InstanceTable``."""
+        return self._table.image(index, factor)
+
+    def instances(self, index: int) -> Instances:
+        """Boxes, labels, crowds and keypoints of an image, which is not read."""
+        return self._table.instances(index)
+
+    def path(self, index: int) -> str:
+        """File of an image."""
+        return self._table.path(index)
+
+    def size(self, index: int) -> Size:
+        """(height, width) as the annotation states it, or as the image file's header does."""
+        return self._table.size(index)
+
+    def image_id(self, index: int) -> int | str:
+        """Id in the annotation file, or the path of the image within its data set."""
+        return self._table.image_id(index)
+
+
+def size_problem(size: Size, stated: Size) -> str | None:
+    """Say how a decoded (height, width) differs from the stated one, or None if it does not."""
+    if size == stated:
+        return None
+    what = (
+        f"the image is {size[1]}x{size[0]} (width x height), its annotation says "
+        f"{stated[1]}x{stated[0]}"
+    )
+    if size == stated[::-1]:
+        return (
+            f"{what}: swapped, most likely an EXIF rotation that the annotation tool ignored; "
+            "store the image upright, or annotate it as viewers show it"
+        )
+    return f"{what}; the annotation belongs to another version of the file"

@@ -1,0 +1,310 @@
+"""YOLO folders: ``data.yaml``, images, and one text file of boxes or polygons for each image.
+
+A line is ``class cx cy width height`` or ``class x1 y1 x2 y2 x3 y3 ...``, in units of the width and
+height of the image. The label file of ``images/a.jpg`` is ``labels/a.txt``; an image without one,
+or with an empty one, shows no object.
+Source of the format: https://docs.ultralytics.com/datasets/segment/.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import Size
+from van_dense.data.dataset import CHECK, ReadError
+from van_dense.data.io.image import SUFFIXES, image_size
+from van_dense.data.readers.quarantine import Quarantine
+from van_dense.data.readers.segmentation import MIN_POINTS
+from van_dense.data.readers.table import (
+    Box,
+    ImageRecord,
+    InstanceRecord,
+    InstanceTable,
+    TableDataset,
+    clip_box,
+)
+
+logger = logging.getLogger(__name__)
+
+TOLERANCE = 0.01  # coordinates may leave 0..1 by this much; beyond it they are no shares
+_HEADER_THREADS = 8
+
+
+class YoloDataset(TableDataset):
+    """A ``DenseDataset`` from a YOLO folder; category ids are 0..C-1, image ids relative paths.
+
+    Broken lines are left out with one warning that counts them.
+
+    Args:
+        root: Folder that holds ``data.yaml``.
+        split: Key of ``data.yaml``: train, val or test.
+        name: For titles and logs.
+        quarantine: Bad images and lines to leave out.
+        drop_empty: Leave out images without a box.
+        masks: Whether to read polygons as masks; a line without a polygon is then broken, unless
+            there is no polygon at all. False takes the boxes around polygons.
+
+    Raises:
+        ValueError: For a missing or foreign ``data.yaml``, and when no image or no label is found.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str,
+        *,
+        name: str = "yolo",
+        quarantine: Quarantine | None = None,
+        drop_empty: bool = False,
+        masks: bool = True,
+    ) -> None:
+        layout = YoloLayout.read(root)
+        self.info = layout.info(name)
+        files = layout.images(split)
+        part = (quarantine or Quarantine()).of(Path(root) / split)
+        kept = [file for file in files if layout.image_id(file) not in part.images]
+        with ThreadPoolExecutor(_HEADER_THREADS) as pool:
+            sizes = list(pool.map(size_or_zero, kept))
+        records = [
+            ImageRecord(str(file), layout.image_id(file), size)
+            for file, size in zip(kept, sizes, strict=True)
+        ]
+        dropped: Counter[str] = Counter()
+        lines = [
+            (position, line)
+            for position, file in enumerate(kept)
+            for line in read_lines(layout.label_file(file), layout.image_id(file))
+            if line.id not in part.annotations
+        ]
+        has_masks = masks and any(line.is_polygon for _, line in lines)
+        self._table = InstanceTable(
+            records,
+            _instances(lines, records, self.info, has_masks, dropped),
+            masks=has_masks,
+            drop_empty=drop_empty,
+        )
+        if dropped:
+            counts = ", ".join(f"{count} {what}" for what, count in dropped.items())
+            logger.warning("%s, %s: left out: %s; %s", root, split, counts, CHECK)
+        if len(self) == 0:
+            raise ValueError(f"{root}, {split}: no image remains of {len(files)}; {CHECK}")
+
+
+@dataclass(frozen=True)
+class YoloLayout:
+    """Where the files of a YOLO folder lie, and the names of its classes."""
+
+    file: Path
+    names: tuple[str, ...]
+    entries: dict[str, Any]
+
+    @staticmethod
+    def read(root: str | Path) -> YoloLayout:
+        """Parse ``data.yaml``.
+
+        Raises:
+            ValueError: With file, key and fix.
+        """
+        file = Path(root) / "data.yaml"
+        try:
+            entries = yaml.safe_load(file.read_bytes())
+        except OSError as error:
+            raise ValueError(
+                f"{file}: cannot be read ({error.strerror}); give the folder that holds data.yaml"
+            ) from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ValueError(f"{file}: not valid YAML: {error}") from None
+        if not isinstance(entries, dict) or "names" not in entries:
+            raise ValueError(f"{file}: 'names' is missing; list the names of the classes there")
+        if "kpt_shape" in entries:
+            raise ValueError(
+                f"{file}: 'kpt_shape': YOLO pose labels are not read; convert them to COCO JSON"
+            )
+        return YoloLayout(file, _class_names(file, entries), entries)
+
+    def info(self, name: str) -> DatasetInfo:
+        """Describe the classes."""
+        return DatasetInfo(name, self.names, tuple(range(len(self.names))))
+
+    def images(self, split: str) -> list[Path]:
+        """Image files of a split, sorted; an entry is a folder, a text file of paths, or several.
+
+        Raises:
+            ValueError: When the split is missing or holds no image, with the places looked at.
+        """
+        value = self.entries.get(split)
+        values: list[Any] = value if isinstance(value, list) else [value]
+        if not value or not all(isinstance(v, str) for v in values):
+            raise ValueError(f"{self.file}: {split!r} must be a path or several, got {value!r}")
+        found = sorted({file for v in values for file in self._files_of(v)})
+        if not found:
+            raise ValueError(
+                f"{self.file}: {split!r}: no image under {value}; known suffixes: "
+                f"{', '.join(sorted(SUFFIXES))}"
+            )
+        if not any(self.label_file(file).is_file() for file in found):
+            raise ValueError(
+                f"{self.file}: {split!r}: none of {len(found)} images has a label file; the one of "
+                f"{found[0]} should be {self.label_file(found[0])}"
+            )
+        return found
+
+    def _files_of(self, value: str) -> list[Path]:
+        place = self._resolve(value)
+        if place.is_dir():
+            return [file for file in place.rglob("*") if file.suffix.lower() in SUFFIXES]
+        lines = place.read_text(encoding="utf-8").split("\n")
+        return [place.parent / line.strip() for line in lines if line.strip()]
+
+    def _resolve(self, value: str) -> Path:
+        root = self.file.parent
+        base = root / str(self.entries.get("path") or "")
+        # Roboflow writes ../train/images for a folder beside data.yaml.
+        places = [base / value, root / value, root / value.removeprefix("../")]
+        for place in places:
+            if place.exists():
+                return place
+        tried = ", ".join(dict.fromkeys(str(place) for place in places))
+        raise ValueError(f"{self.file}: {value!r} does not exist; looked at {tried}")
+
+    def label_file(self, image: Path) -> Path:
+        """Label file of an image: the last folder named images becomes labels."""
+        parts = list(image.parts)
+        if "images" in parts[:-1]:
+            last = len(parts) - 2 - parts[-2::-1].index("images")
+            parts[last] = "labels"
+        return Path(*parts).with_suffix(".txt")
+
+    def image_id(self, image: Path) -> str:
+        """Path of an image relative to the folder of ``data.yaml`` where it lies inside."""
+        root = self.file.parent.absolute()
+        image = image.absolute()
+        return (image.relative_to(root) if image.is_relative_to(root) else image).as_posix()
+
+
+def _class_names(file: Path, entries: dict[str, Any]) -> tuple[str, ...]:
+    names = entries["names"]
+    if isinstance(names, dict):
+        if sorted(names, key=str) != sorted(range(len(names)), key=str):
+            raise ValueError(f"{file}: 'names' must be numbered 0..{len(names) - 1}, got {names}")
+        names = [names[label] for label in range(len(names))]
+    if not isinstance(names, list) or not names:
+        raise ValueError(f"{file}: 'names' must be a list or a mapping from 0, got {names!r}")
+    if "nc" in entries and entries["nc"] != len(names):
+        raise ValueError(f"{file}: 'nc' is {entries['nc']}, but there are {len(names)} names")
+    return tuple(str(name) for name in names)
+
+
+@dataclass(frozen=True)
+class LabelLine:
+    """One line of a label file: its id ``image:line``, and its fields or what is wrong."""
+
+    id: str
+    label: int = -1
+    shares: tuple[float, ...] = ()  # 4 of a box, or 6 and more of a polygon
+    problem: str | None = None
+
+    @property
+    def is_polygon(self) -> bool:
+        """Whether the line describes a polygon."""
+        return len(self.shares) >= 2 * MIN_POINTS
+
+    def box(self, size: Size) -> Box:
+        """xyxy box in pixels, not clipped."""
+        height, width = size
+        if self.is_polygon:
+            xs, ys = self.shares[0::2], self.shares[1::2]
+            return min(xs) * width, min(ys) * height, max(xs) * width, max(ys) * height
+        cx, cy, w, h = self.shares
+        return (
+            (cx - w / 2) * width,
+            (cy - h / 2) * height,
+            (cx + w / 2) * width,
+            (cy + h / 2) * height,
+        )
+
+    def polygons(self, size: Size) -> list[list[float]]:
+        """The polygon in pixels."""
+        height, width = size
+        return [[v * (height if i % 2 else width) for i, v in enumerate(self.shares)]]
+
+
+def read_lines(file: Path, image_id: str) -> list[LabelLine]:
+    """Parse a label file; no file means no object."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError) as error:
+        return [LabelLine(f"{image_id}:0", problem=f"an unreadable file ({error})")]
+    return [
+        _parse_line(f"{image_id}:{number}", line.split())
+        for number, line in enumerate(text.splitlines(), 1)
+        if line.strip()
+    ]
+
+
+def _parse_line(line_id: str, words: list[str]) -> LabelLine:
+    try:
+        label, *shares = (float(word) for word in words)
+    except ValueError:
+        return LabelLine(line_id, problem="something that is not a number")
+    if len(shares) != 4 and (len(shares) < 2 * MIN_POINTS or len(shares) % 2):
+        return LabelLine(line_id, problem="neither 4 numbers of a box nor pairs of a polygon")
+    if not all(math.isfinite(v) and -TOLERANCE <= v <= 1 + TOLERANCE for v in shares):
+        return LabelLine(line_id, problem="coordinates outside 0..1")
+    if not label.is_integer():
+        return LabelLine(line_id, problem="a class that is not a whole number")
+    return LabelLine(line_id, int(label), tuple(shares))
+
+
+def line_problem(line: LabelLine, size: Size, num_classes: int, *, has_masks: bool) -> str | None:
+    """Say what a line of an image of known size has that is wrong, or None."""
+    if line.problem is not None:
+        return line.problem
+    if not 0 <= line.label < num_classes:
+        return f"a class that does not exist (0..{num_classes - 1} do)"
+    if clip_box(line.box(size), size) is None:
+        return "no box of positive size inside the image"
+    if has_masks and not line.is_polygon:
+        return "a box where other lines have polygons"
+    return None
+
+
+def _instances(
+    lines: list[tuple[int, LabelLine]],
+    images: list[ImageRecord],
+    info: DatasetInfo,
+    has_masks: bool,
+    dropped: Counter[str],
+) -> Iterator[InstanceRecord]:
+    for image, line in lines:
+        size = images[image].size
+        if size == (0, 0):
+            continue  # reading the image will say what is wrong with it
+        problem = line_problem(line, size, info.num_classes, has_masks=has_masks)
+        if problem is not None:
+            dropped[f"lines with {problem}"] += 1
+            continue
+        box = clip_box(line.box(size), size)
+        assert box is not None  # otherwise there is a problem
+        polygons = line.polygons(size) if has_masks else None
+        yield InstanceRecord(image, box, line.label, segmentation=polygons)
+
+
+def size_or_zero(file: Path) -> Size:
+    """(height, width) of an image, (0, 0) where its header cannot be read."""
+    try:
+        return image_size(file)
+    except ReadError:  # raised again, with the reason, when the image is read
+        return 0, 0

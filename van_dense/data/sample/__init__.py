@@ -1,0 +1,1 @@
+"""The generated data set that every task can be tried with."""

@@ -1,0 +1,255 @@
+"""Generated scenes: a textured landscape with things that occlude each other, and its ground truth.
+
+One scene yields everything the official layouts need: visible masks, joints, crowds and stuff.
+A scene is drawn at three times its size and reduced; labels are taken at the pixel centres, so
+they partition the picture exactly. Everything follows from the seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from van_dense.data.sample.scene_stuff import landscape
+from van_dense.data.sample.scene_things import (
+    NUM_JOINTS,
+    SKETCHES,
+    Placement,
+    Sketch,
+    paint,
+    silhouette,
+)
+
+OVERSAMPLING = 3  # odd, so that one canvas pixel lies at the centre of every picture pixel
+MIN_SIZE = 64
+ASPECTS = (4 / 3, 1.0, 3 / 4)  # width / height
+ASPECT_CHANCES = (0.5, 0.2, 0.3)
+MAX_THINGS = 5
+EMPTY_CHANCE = 0.04  # scenes without any thing
+CROWD_CHANCE = 0.08  # scenes with a group of far persons
+PERSON_CHANCE = 0.25  # of each thing; the other classes share the rest
+MIN_VISIBLE = 0.4  # share of a thing (inside the picture) that later ones must leave visible
+MIN_AREA = 12  # visible pixels of a thing
+PLACEMENT_TRIES = 12
+NOISE = 2.5  # standard deviation of the sensor noise, in grey levels
+
+
+@dataclass(frozen=True)
+class Category:
+    """A class as annotation files spell it: its id (with gaps, as in COCO) and RGB colour."""
+
+    name: str
+    id: int
+    color: tuple[int, int, int]
+
+
+THINGS = (
+    Category("person", 1, (220, 20, 60)),
+    Category("ball", 3, (0, 110, 230)),
+    Category("box", 4, (160, 90, 30)),
+    Category("cone", 8, (250, 130, 0)),
+    Category("star", 9, (230, 200, 0)),
+    Category("ring", 15, (140, 60, 200)),
+    Category("leaf", 16, (0, 150, 60)),
+    Category("heart", 21, (230, 80, 170)),
+)
+STUFF = (  # in the order of the stuff map's values 1..4
+    Category("sky", 92, (120, 180, 230)),
+    Category("wall", 95, (180, 120, 100)),
+    Category("water", 98, (40, 90, 150)),
+    Category("grass", 104, (110, 170, 70)),
+)
+STANDING = ("person", "box", "cone")  # their feet are below the horizon
+MAX_ANGLE = {"person": 0.12, "box": 0.25, "cone": 0.12, "heart": 0.35}  # others turn fully, radians
+HEIGHTS = {"person": (0.42, 0.75), "cone": (0.26, 0.5)}  # of the picture's height
+OTHER_HEIGHTS = (0.22, 0.48)
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One instance, or one group of persons too many to tell apart.
+
+    Attributes:
+        name: Class name.
+        mask: uint8 {0, 1} (H, W), the visible part.
+        keypoints: float32 (17, 3) of single persons: x, y in continuous pixels and visibility as
+            in COCO: 2 visible, 1 covered, 0 outside the picture (then x = y = 0). Else None.
+        is_crowd: Whether this is a group.
+    """
+
+    name: str
+    mask: np.ndarray
+    keypoints: np.ndarray | None = None
+    is_crowd: bool = False
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture with its ground truth.
+
+    Attributes:
+        image: uint8 (H, W, 3), RGB.
+        things: From back to front; their masks never overlap.
+        stuff: uint8 (H, W), 1 + position in STUFF; 0 where a thing or nothing named is seen.
+    """
+
+    image: np.ndarray
+    things: tuple[Thing, ...]
+    stuff: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """A class name with one placed sketch, or with those of all members of a group."""
+
+    name: str
+    members: tuple[tuple[Sketch, Placement], ...]
+
+
+class _Canvas:
+    """A scene in the making, at OVERSAMPLING times its size; ids are 1 + position in ``placed``."""
+
+    def __init__(self, colors: np.ndarray, stuff: np.ndarray) -> None:
+        self.colors = colors
+        self.stuff = stuff
+        self.ids = np.zeros_like(stuff)
+        self.size = (stuff.shape[0], stuff.shape[1])
+        self.placed: list[_Placed] = []
+        self._areas: list[int] = []
+
+    def add(self, new: _Placed) -> bool:
+        """Paint a thing in front of all others, unless it would be too small or cover too much."""
+        min_area = MIN_AREA * OVERSAMPLING**2
+        mask = np.zeros(self.size, bool)
+        for sketch, placement in new.members:
+            mask |= silhouette(sketch, placement, self.size)
+        remaining = np.bincount(self.ids[~mask], minlength=len(self.placed) + 1)[1:]
+        needed = [max(MIN_VISIBLE * area, min_area) for area in self._areas]
+        if mask.sum() < min_area or (remaining < needed).any():
+            return False
+        self.ids[mask] = len(self.placed) + 1
+        self.placed.append(new)
+        self._areas.append(int(mask.sum()))
+        for sketch, placement in new.members:
+            if new.name in STANDING:
+                _shade_ground(self.colors, sketch, placement)
+            paint(self.colors, sketch, placement)
+        return True
+
+
+def render_scene(seed: int | Sequence[int], size: int = 128, only: str | None = None) -> Scene:
+    """Draw the scene that belongs to a seed.
+
+    Args:
+        seed: For ``numpy.random.default_rng``; equal seeds give equal scenes.
+        size: Height in pixels; the width is 3/4, 1 or 4/3 of it.
+        only: Draw a single large thing of this class on a square picture, for classification.
+
+    Raises:
+        ValueError: For a picture too small to tell its things, or an unknown class.
+    """
+    if size < MIN_SIZE:
+        raise ValueError(f"a scene needs a size of at least {MIN_SIZE} pixels, got {size}")
+    if only is not None and only not in SKETCHES:
+        raise ValueError(f"scenes know no class {only!r}; choose one of {list(SKETCHES)}")
+    # Three streams: how much noise a texture takes must not move the things, so that a seed gives
+    # the same scene at every size.
+    rng, texture_rng, noise_rng = np.random.default_rng(seed).spawn(3)
+    width = size if only else round(size * rng.choice(ASPECTS, p=ASPECT_CHANCES))
+    horizon = rng.uniform(0.3, 0.55)
+    height_px, width_px = size * OVERSAMPLING, width * OVERSAMPLING
+    canvas = _Canvas(*landscape(texture_rng, height_px, width_px, horizon))
+    if only:
+        canvas.add(_place(rng, only, canvas.size, rng.uniform(0.58, 0.8), 0.92))
+    elif rng.random() >= EMPTY_CHANCE:
+        _populate(rng, canvas, horizon)
+    return _finish(noise_rng, canvas)
+
+
+def _populate(rng: np.random.Generator, canvas: _Canvas, horizon: float) -> None:
+    """Add things from back to front, what stands lower being nearer."""
+    if rng.random() < CROWD_CHANCE:
+        canvas.add(_place_group(rng, canvas.size, horizon))
+    names = [category.name for category in THINGS]
+    chances = [PERSON_CHANCE] + [(1 - PERSON_CHANCE) / (len(THINGS) - 1)] * (len(THINGS) - 1)
+    for nearness in np.sort(rng.random(rng.integers(1, MAX_THINGS + 1))):
+        name = str(rng.choice(names, p=chances))
+        for _ in range(PLACEMENT_TRIES):
+            height = rng.uniform(*HEIGHTS.get(name, OTHER_HEIGHTS))
+            highest = max(height - 0.03, horizon + 0.1 if name in STANDING else 0.0)
+            foot = highest + nearness * (1.03 - highest)
+            if canvas.add(_place(rng, name, canvas.size, height, foot)):
+                break
+
+
+def _place(
+    rng: np.random.Generator, name: str, size: tuple[int, int], height: float, foot: float
+) -> _Placed:
+    """Place one thing, standing at ``foot``; lengths are shares of the picture's height."""
+    limit = MAX_ANGLE.get(name, np.pi)
+    # Half of a thing is 0.5 heights wide: up to a fifth of it may lie outside.
+    x = rng.uniform(0.3 * height * size[0], size[1] - 0.3 * height * size[0])
+    center = (x, (foot - height / 2) * size[0])
+    placement = Placement.at(center, height * size[0], rng.uniform(-limit, limit))
+    return _Placed(name, ((SKETCHES[name](rng), placement),))
+
+
+def _place_group(rng: np.random.Generator, size: tuple[int, int], horizon: float) -> _Placed:
+    """Place a group of small persons side by side."""
+    count = rng.integers(6, 11)
+    height = rng.uniform(0.17, 0.23)
+    start = rng.uniform(-0.1, 0.6) * size[1]
+    members = []
+    for position in range(count):
+        x = start + (position + rng.uniform(-0.25, 0.25)) * 0.36 * height * size[0]
+        y = (horizon + rng.uniform(0.05, 0.09) - height / 2) * size[0]
+        placement = Placement.at((x, y), height * size[0] * rng.uniform(0.9, 1.1), 0.0)
+        members.append((SKETCHES["person"](rng), placement))
+    return _Placed("person", tuple(members))
+
+
+def _shade_ground(colors: np.ndarray, sketch: Sketch, placement: Placement) -> None:
+    """Darken the canvas softly where a thing touches the ground."""
+    points = np.concatenate([placement.apply(o) for part in sketch.parts for o in part.outlines])
+    (left, _), (right, foot) = points.min(axis=0), points.max(axis=0)
+    radius = (right - left) / 2
+    y0, y1 = np.clip(np.round((foot - radius, foot + radius)).astype(int), 0, colors.shape[0])
+    ys, xs = np.ogrid[y0:y1, : colors.shape[1]]
+    distance = ((xs - (left + right) / 2) / radius) ** 2 + ((ys - foot) / (0.25 * radius)) ** 2
+    shade = 1 - 0.45 * np.exp(-1.5 * distance)
+    colors[y0:y1] = (colors[y0:y1] * shade[..., None]).astype(np.uint8)
+
+
+def _finish(rng: np.random.Generator, canvas: _Canvas) -> Scene:
+    """Reduce the canvas to the picture and read the visible ground truth from it."""
+    height, width = canvas.size[0] // OVERSAMPLING, canvas.size[1] // OVERSAMPLING
+    image = cv2.resize(canvas.colors, (width, height), interpolation=cv2.INTER_AREA)
+    noisy = image * rng.uniform(0.88, 1.08) + rng.normal(0, NOISE, image.shape)
+    centers = slice(OVERSAMPLING // 2, None, OVERSAMPLING)
+    ids = canvas.ids[centers, centers]
+    things = []
+    for number, placed in enumerate(canvas.placed, start=1):
+        is_crowd = len(placed.members) > 1
+        keypoints = None if is_crowd else _keypoints(*placed.members[0], ids == number)
+        mask = (ids == number).astype(np.uint8)
+        things.append(Thing(placed.name, mask, keypoints, is_crowd))
+    return Scene(
+        image=np.clip(np.round(noisy), 0, 255).astype(np.uint8),
+        things=tuple(things),
+        stuff=np.where(ids > 0, 0, canvas.stuff[centers, centers]).astype(np.uint8),
+    )
+
+
+def _keypoints(sketch: Sketch, placement: Placement, visible: np.ndarray) -> np.ndarray | None:
+    if sketch.joints is None:
+        return None
+    height, width = visible.shape
+    keypoints = np.zeros((NUM_JOINTS, 3), np.float32)
+    for joint, (x, y) in enumerate(placement.apply(sketch.joints) / OVERSAMPLING):
+        if 0 <= x < width and 0 <= y < height:
+            is_seen = visible[int(y), int(x)] and joint not in sketch.hidden
+            keypoints[joint] = x, y, 2 if is_seen else 1
+    return keypoints

@@ -1,0 +1,151 @@
+"""Crops and colours for classification: timm's own, on uint8 images.
+
+Source: timm/data/transforms_factory.py. Its random pieces draw from the global generators, so they
+run in ``seeded``. Normalising, random erasing and mixing follow on the device, in
+``models/classifier.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+from timm.data.auto_augment import posterize
+from timm.data.transforms_factory import transforms_imagenet_train
+from torchvision import transforms as tv
+
+from van_dense.core.seeding import seeded
+from van_dense.core.structures import Sample
+
+Range = tuple[float, float]
+Resizing = Literal["shorter", "squash"]
+Pixels = Callable[[Image.Image], Image.Image]
+
+_SEEDS = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class ClassTest:
+    """Evaluation: resize with anti-aliasing, then the centre; timm's modes "center" and "squash".
+
+    Attributes:
+        size: Side of the square crop.
+        resize: Side that the image is brought to before; timm's size / crop_pct, rounded down.
+        mode: "shorter" brings the shorter side there; "squash" both, whatever the aspect.
+        interpolation: "bilinear" or "bicubic".
+
+    Raises:
+        ValueError: When the crop would be larger than the image.
+    """
+
+    size: int
+    resize: int
+    mode: Resizing = "shorter"
+    interpolation: str = "bicubic"
+    _pixels: Pixels = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.resize < self.size:
+            raise ValueError(
+                f"resize {self.resize} is smaller than the crop of {self.size}; make it at least "
+                "as large"
+            )
+        object.__setattr__(self, "_pixels", tv.Compose([self.resizing(), tv.CenterCrop(self.size)]))
+
+    def resizing(self) -> Pixels:
+        """The first of the two steps."""
+        size = self.resize if self.mode == "shorter" else (self.resize, self.resize)
+        return tv.Resize(size, tv.InterpolationMode(self.interpolation))
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Bring the image to ``size`` x ``size``; nothing is drawn."""
+        return _changed(sample, self._pixels)
+
+
+@dataclass(frozen=True)
+class ClassTrain:
+    """Training: a random crop, a flip, then timm's auto-augmentation or colour jitter.
+
+    Attributes:
+        size: Side of the square crop.
+        crop: "random_resized": of random area and aspect, brought to ``size``. "random": the
+            image is resized as in evaluation, and a square of ``size`` is cut out anywhere.
+        scale: random_resized: range of the crop's share of the area.
+        ratio: random_resized: range of width to height.
+        interpolation: "random" (bilinear or bicubic), "bilinear" or "bicubic".
+        resizing: random: how the image is resized before, see ``ClassTest``.
+        flip: Chance of a horizontal flip.
+        auto_augment: Policy in timm's words, such as "rand-m9-mstd0.5-inc1"; None = jitter.
+        color_jitter: Strength of brightness, contrast and saturation where there is no policy.
+        fill: Colour of pixels from outside, in 0..1; timm takes the mean of the pixels.
+
+    Raises:
+        ValueError: When timm does not know the policy, or ``resizing`` is missing.
+    """
+
+    size: int
+    crop: Literal["random_resized", "random"] = "random_resized"
+    scale: Range = (0.08, 1.0)
+    ratio: Range = (3 / 4, 4 / 3)
+    interpolation: str = "random"
+    resizing: ClassTest | None = None
+    flip: float = 0.5
+    auto_augment: str | None = None
+    color_jitter: float | None = None
+    fill: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    _pixels: Pixels = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        try:
+            geometry, colour, _ = transforms_imagenet_train(
+                self.size,
+                scale=self.scale,
+                ratio=self.ratio,
+                hflip=self.flip,
+                color_jitter=self.color_jitter or 0.0,
+                auto_augment=self.auto_augment,
+                interpolation=self.interpolation,
+                mean=self.fill,
+                separate=True,
+            )
+        except (AssertionError, KeyError, ValueError, IndexError) as error:
+            raise ValueError(
+                f"auto_augment {self.auto_augment!r}: timm does not know this policy ({error}); "
+                "write it such as rand-m9-mstd0.5-inc1, augmix-m3-w3 or original"
+            ) from error
+        for policy in colour.transforms:
+            _let_posterize_turn_black(policy)
+        if self.crop == "random":
+            if self.resizing is None:
+                raise ValueError("crop 'random' needs resizing, how the image is resized before")
+            crop = [self.resizing.resizing(), tv.RandomCrop(self.size)]
+            geometry = tv.Compose([*crop, tv.RandomHorizontalFlip(self.flip)])
+        object.__setattr__(self, "_pixels", tv.Compose([geometry, colour]))
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Change the image; every draw follows from the generator."""
+        with seeded(int(rng.integers(_SEEDS))):
+            return _changed(sample, self._pixels)
+
+
+def _let_posterize_turn_black(policy: Any) -> None:
+    """Let a policy of timm 1.0 posterize with 0 bits, at the largest magnitude.
+
+    This gives a black image, as it always did, but Pillow 13 refuses it with an error: one image
+    in 660 of rand-m9-mstd0.5-inc1 would end the run.
+    """
+    for op in chain(getattr(policy, "ops", ()), *getattr(policy, "policy", ())):
+        if op.aug_fn is posterize:
+            op.aug_fn = _posterize
+
+
+def _posterize(image: Image.Image, bits: int, **options: Any) -> Image.Image:
+    return posterize(image, bits, **options) if bits > 0 else Image.new(image.mode, image.size)
+
+
+def _changed(sample: Sample, pixels: Pixels) -> Sample:
+    return replace(sample, image=np.array(pixels(Image.fromarray(sample.image))))

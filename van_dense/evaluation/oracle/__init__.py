@@ -1,0 +1,1 @@
+"""Ground truth pushed through transforms, post-processing and evaluator before training."""

@@ -1,0 +1,170 @@
+"""Class activation maps of any differentiable number, through the grad-cam library.
+
+Legend: H x W pixels of the image that the network sees, C channels, h x w cells of a layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from van_dense.explain.layers import as_map, evaluating, find_layer
+
+METHODS = ("gradcam", "gradcam++", "eigencam", "layercam", "direction")
+GROWN = 0.1  # share by which a box grows before energy is measured in it
+
+
+def activation_map(
+    model: nn.Module,
+    images: Tensor,
+    score: Callable[[Tensor], Tensor],
+    *,
+    layer: str,
+    method: str = "gradcam",
+) -> np.ndarray:
+    """What in an image speaks for a number, seen by one layer.
+
+    Args:
+        model: Holds the layer; its mode and gradients are as before when this returns.
+        images: Normalised (1, 3, H, W).
+        score: The number, a scalar tensor, of ``images``; runs the layer once.
+        layer: Name of a module, see ``layers.find_layer``.
+        method: "gradcam" (Selvaraju et al., ICCV 2017: channels weighted by their mean gradient),
+            "gradcam++" (Chattopadhyay et al., WACV 2018), "layercam" (Jiang et al., TIP 2021: every
+            cell by its own positive gradient), "eigencam" (Muhammad and Yeasin, IJCNN 2020: first
+            principal component, whatever the number is), or "direction": every cell by the
+            direction of its own gradient, see ``_direction_cam``.
+
+    Returns:
+        float32 (H, W) in [0, 1]: 1 where most speaks for it, 0 where nothing does.
+
+    Raises:
+        ValueError: For an unknown method or layer, or a layer that the number does not depend on.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method {method!r} is unknown; use one of {METHODS}")
+    size = (images.shape[-2], images.shape[-1])
+    backbone = getattr(model, "backbone", model)
+    module = find_layer(model, layer)
+
+    def to_map(output: Any) -> Tensor:
+        return as_map(backbone, {layer: output}, layer, size=size)
+
+    with evaluating(model), _own_gradients(model):
+        with _cam_class(method)(
+            model=_Scored(model, score),
+            target_layers=[module],
+            reshape_transform=to_map,
+        ) as cam:
+            # A layer of a frozen backbone has a gradient all the same.
+            pixels = images.detach().clone().requires_grad_()
+            try:
+                heat = cam(pixels, targets=[lambda output: output])[0]
+            except Exception as error:  # the library fails in many ways without a gradient
+                recorded = cam.activations_and_grads
+                if recorded.activations and recorded.gradients:
+                    raise
+                raise ValueError(
+                    f"layer {layer!r} has no part in what is explained; choose another one"
+                ) from error
+    return np.nan_to_num(heat).astype(np.float32)
+
+
+def energy_inside(heat: np.ndarray, where: Sequence[float] | np.ndarray) -> tuple[float, float]:
+    """Share of a map inside a box grown by 10 % about its centre, or inside a region; and its area.
+
+    The second is what the first would be by chance. "Pointing game" with energy: Wang et al.,
+    "Score-CAM", CVPRW 2020, section 4.3.
+
+    Args:
+        heat: float (H, W), not negative; without any energy the first share is 0.
+        where: xyxy pixels of the box, or bool (H, W).
+
+    Returns:
+        Shares of the map and of the image.
+    """
+    inside = where if isinstance(where, np.ndarray) else _grown(where, heat.shape)
+    total = float(heat.sum())
+    return (float(heat[inside].sum()) / total if total > 0 else 0.0), float(inside.mean())
+
+
+def _grown(box: Sequence[float], shape: tuple[int, ...]) -> np.ndarray:
+    """Pixels, bool (H, W), inside a box that has grown about its centre."""
+    x0, y0, x1, y1 = box
+    dx, dy = (x1 - x0) * GROWN / 2, (y1 - y0) * GROWN / 2
+    rows, columns = (np.arange(side) + 0.5 for side in shape)
+    return ((rows > y0 - dy) & (rows < y1 + dy))[:, None] & (
+        (columns > x0 - dx) & (columns < x1 + dx)
+    )
+
+
+class _Scored(nn.Module):
+    """A model whose output is the number that is explained, as the library wants it: (1,)."""
+
+    def __init__(self, model: nn.Module, score: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.model = model
+        self.score = score
+
+    def forward(self, images: Tensor) -> Tensor:
+        with torch.enable_grad():
+            return self.score(images).reshape(1)
+
+
+@contextmanager
+def _own_gradients(model: nn.Module) -> Iterator[None]:
+    """Give parameters back the gradients that they had."""
+    before = [(parameter, parameter.grad) for parameter in model.parameters()]
+    for parameter, _ in before:
+        parameter.grad = None
+    try:
+        yield
+    finally:
+        for parameter, gradient in before:
+            parameter.grad = gradient
+
+
+def _cam_class(method: str) -> Any:
+    # Importing the library takes a second.
+    from pytorch_grad_cam import EigenCAM, GradCAM, GradCAMPlusPlus, LayerCAM
+
+    classes = {
+        "gradcam": GradCAM,
+        "gradcam++": GradCAMPlusPlus,
+        "eigencam": EigenCAM,
+        "layercam": LayerCAM,
+    }
+    return classes[method] if method in classes else _direction_cam()
+
+
+def _direction_cam() -> Any:
+    """Each cell's activation along the direction of its own gradient.
+
+    The size of a gradient says how strongly a cell is wired to the number; for a box that is the
+    place of its region, whatever the network has learnt, so maps that keep the size (LayerCAM) lie
+    inside the box even with random weights. The direction says what the cell would have to show.
+    Before global average pooling all cells have the same gradient, and this is Grad-CAM.
+    """
+    from pytorch_grad_cam.base_cam import BaseCAM
+
+    class DirectionCAM(BaseCAM):
+        def get_cam_image(
+            self,
+            input_tensor: Tensor,
+            target_layer: nn.Module,
+            targets: list[Any],
+            activations: np.ndarray,
+            grads: np.ndarray,
+            eigen_smooth: bool = False,
+        ) -> np.ndarray:
+            length = np.linalg.norm(grads, axis=1, keepdims=True)
+            smallest = np.finfo(np.float32).tiny
+            along: np.ndarray = (grads / np.maximum(length, smallest) * activations).sum(axis=1)
+            return along
+
+    return DirectionCAM

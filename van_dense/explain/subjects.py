@@ -1,0 +1,286 @@
+"""What can be explained of one image, for every task: numbers, by names that a user can write.
+
+Legend: C classes, K joints, h x w cells of logits; pixels are those of the network's input.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from van_dense.core.structures import IGNORE_LABEL, Batch, Instances, Prediction, decode_masks
+from van_dense.models.classifier import Classifier
+from van_dense.models.evidence import Explainable, MaskExplainable
+from van_dense.models.pose.top_down import TopDownPose
+from van_dense.models.segmentation.saliency import SaliencyModel
+from van_dense.models.segmentation.semantic import SemanticSegmenter
+from van_dense.visualize.classes import readable_name
+
+if TYPE_CHECKING:
+    from van_dense.explain.views import Seen
+    from van_dense.inference.loaded import Loaded
+
+_log = logging.getLogger(__name__)
+
+_POINT = re.compile(r"(\d+),(\d+)")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One thing to explain.
+
+    Attributes:
+        name: Of its class or joint.
+        title: For a picture, such as "cat 87%".
+        score: Number (a scalar tensor) of normalised images (1, 3, H, W).
+        kind: "", or "mask" for the mask of an instance.
+        shown: What is drawn over the map, such as one box; None for nothing.
+        region: bool (H, W) that is outlined, or None.
+    """
+
+    name: str
+    title: str
+    score: Callable[[Tensor], Tensor]
+    kind: str = ""
+    shown: Prediction | None = None
+    region: np.ndarray | None = None
+
+
+def subjects_of(
+    loaded: Loaded, seen: Seen, targets: Sequence[str], *, min_score: float
+) -> list[Subject]:
+    """Find what ``targets`` name in one image.
+
+    Args:
+        loaded: From ``van_dense.load``.
+        seen: The image.
+        targets: Each is the name of a class or joint, a rank from 1 on, "all", or for label maps
+            a point "x,y" of a region, in pixels of the image as it was read; with "mask:" before
+            it for the mask of an instance.
+        min_score: Detections below are left out.
+
+    Raises:
+        ValueError: For names that the model does not know, and for models that cannot be asked.
+    """
+    model, batch = loaded.model, seen.batch
+    if isinstance(model, SemanticSegmenter):
+        points = [match for target in targets if (match := _POINT.fullmatch(target))]
+        found = list(_regions(loaded, model, seen, [(int(p[1]), int(p[2])) for p in points]))
+    elif isinstance(model, Classifier):
+        found = list(_classes(loaded, model, batch))
+    elif isinstance(model, TopDownPose):
+        found = list(_joints(loaded, model, batch))
+    elif isinstance(model, SaliencyModel):
+        found = [_salient(model, batch)]
+    elif isinstance(model, Explainable):
+        found = list(_instances(loaded, model, batch, min_score))
+    else:
+        raise ValueError(
+            f"{type(model).__name__} cannot be asked what it looks at; a run of the Detectron2 "
+            "engine can with overrides model.engine=torchvision"
+        )
+    has_masks = isinstance(model, MaskExplainable)
+    for target in targets:
+        kind = target.rpartition(":")[0]
+        if kind == "mask" and not has_masks:
+            raise ValueError(
+                f"target {target!r}: this network ({loaded.config.task}) finds no masks of "
+                f"instances; write {target.removeprefix('mask:')!r}"
+            )
+        if kind not in ("", "mask"):
+            raise ValueError(f"target {target!r}: before the name stands 'mask:' or nothing")
+    named = {target: _named(found, target, loaded) for target in targets}
+    missing = [target for target, subjects in named.items() if not subjects]
+    if missing and len(missing) < len(named):  # a caller sees by itself that nothing was found
+        _log.warning("%s: nothing found for target %s", batch.image_ids[0], ", ".join(missing))
+    chosen = [subject for subjects in named.values() for subject in subjects]
+    return list({id(subject): subject for subject in chosen}.values())  # each of them once
+
+
+def _named(found: Sequence[Subject], target: str, loaded: Loaded) -> list[Subject]:
+    kind, _, what = target.rpartition(":")
+    of_kind = [subject for subject in found if subject.kind == kind]
+    if what == "all":
+        return of_kind
+    if what.isdigit() and int(what) > 0:
+        return of_kind[int(what) - 1 : int(what)]
+    if any(subject.name == what for subject in of_kind):  # also a point
+        return [subject for subject in of_kind if subject.name == what]
+    name = _known_name(target, what, loaded)
+    return [subject for subject in of_kind if subject.name == name]
+
+
+def _known_name(target: str, what: str, loaded: Loaded) -> str:
+    """The class or joint that is meant: spelled so, as it is written on pictures, or in any case.
+
+    Raises:
+        ValueError: With the nearest names, for one that means nothing, or several.
+    """
+    known = [*loaded.info.class_names, *loaded.info.keypoint_names]
+    readable = {readable_name(name): name for name in reversed(known)}
+    spellings = readable | {name: name for name in known}
+    if what in spellings:
+        return spellings[what]
+    alike = {name for text, name in spellings.items() if text.casefold() == what.casefold()}
+    if len(alike) == 1:
+        return alike.pop()
+    if alike:
+        raise ValueError(f"target {target!r} may be any of {sorted(alike)}; write one of them")
+    lower = {text.casefold(): text for text in readable}
+    near = difflib.get_close_matches(what.casefold(), list(lower), n=5, cutoff=0.4)
+    raise ValueError(
+        f"target {target!r}: no class or joint of that name, no rank and not 'all'; nearest "
+        f"names: {[lower[text] for text in near] or list(readable)[:5]}"
+    )
+
+
+def _classes(loaded: Loaded, model: Classifier, batch: Batch) -> Iterator[Subject]:
+    scores = _predict(model, batch).class_scores
+    assert scores is not None
+
+    def logit(images: Tensor, label: int) -> Tensor:
+        return model.backbone(images)[0, label]
+
+    for label in scores.argsort(descending=True).tolist():
+        name = loaded.info.class_names[label]
+        title = f"{readable_name(name)} {float(scores[label]):.0%}"
+        yield Subject(name, title, _bound(logit, label))
+
+
+def _instances(loaded: Loaded, model: Any, batch: Batch, min_score: float) -> Iterator[Subject]:
+    prediction = _predict(model, batch)
+    found = prediction.instances
+    assert found is not None and found.scores is not None
+    kinds = {"": model.box_evidence}
+    if isinstance(model, MaskExplainable):
+        kinds["mask"] = model.mask_evidence
+
+    def evidence(images: Tensor, kind: str, index: int) -> Tensor:
+        boxes = found.boxes[index : index + 1].to(images.device)
+        return kinds[kind](images, boxes, found.labels[index : index + 1].to(images.device))[0]
+
+    for index in found.scores.argsort(descending=True, stable=True).tolist():
+        score, name = float(found.scores[index]), loaded.info.class_names[found.labels[index]]
+        if score < min_score:
+            break
+        for kind in kinds:
+            one = found[torch.tensor([index])]
+            bare = Instances(one.boxes, one.labels, one.scores)
+            shown = Prediction(prediction.image_id, prediction.size, instances=bare)
+            title = f"{kind} {readable_name(name)} {score:.0%}".strip()
+            region = None
+            if kind and one.masks is not None:
+                assert not isinstance(one.masks, Tensor)  # predictions have RLE
+                region = decode_masks(one.masks, prediction.size)[0] > 0
+            yield Subject(name, title, _bound(evidence, kind, index), kind, shown, region)
+
+
+def _joints(loaded: Loaded, model: TopDownPose, batch: Batch) -> Iterator[Subject]:
+    """The joints of the instance that fills the image, the surest one first."""
+
+    def heatmaps(images: Tensor) -> Tensor:
+        return model.head(model.backbone(images)[-1]).float()
+
+    def peak(images: Tensor, joint: int) -> Tensor:
+        """How far the place of the joint stands out: what lifts the whole map speaks for none."""
+        own = heatmaps(images)[0, joint]
+        return own.flatten()[places[joint]] - own.mean()
+
+    with torch.no_grad():
+        maps = heatmaps(_normalised(model, batch))
+        points, scores = model.codec.decode(maps, batch.sizes[0])
+        places = maps[0].flatten(1).argmax(dim=1)
+    height, width = batch.sizes[0]
+    whole = torch.tensor([[0.0, 0.0, width, height]])
+    for joint in scores[0].argsort(descending=True).tolist():
+        keypoints = torch.zeros(1, len(loaded.info.keypoint_names), 3)
+        keypoints[0, joint, :2] = points[0, joint].cpu()
+        keypoints[0, joint, 2] = 1.0
+        pose = Instances(whole, torch.zeros(1, dtype=torch.int64), keypoints=keypoints)
+        name, score = loaded.info.keypoint_names[joint], float(scores[0, joint])
+        shown = Prediction(batch.image_ids[0], batch.sizes[0], instances=pose)
+        title = f"{readable_name(name)} {score:.0%}"
+        yield Subject(name, title, _bound(peak, joint), shown=shown)
+
+
+def _regions(
+    loaded: Loaded, model: SemanticSegmenter, seen: Seen, points: Sequence[tuple[int, int]]
+) -> Iterator[Subject]:
+    """Classes by the area they fill, the largest first, then regions around points."""
+    labels = _predict(model, seen.batch).semantic
+    assert labels is not None
+    counts = np.bincount(labels.reshape(-1), minlength=IGNORE_LABEL + 1)
+    counts[IGNORE_LABEL] = 0
+    for label in np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)].tolist():
+        name = loaded.info.class_names[label]
+        share = counts[label] / labels.size
+        yield Subject(
+            name,
+            f"{readable_name(name)}, {share:.0%} of the image",
+            _bound(_mean_logit, model, label, labels == label),
+            region=labels == label,
+        )
+    height, width = seen.original
+    for x, y in points:
+        if not (x < width and y < height):
+            raise ValueError(f"target {x},{y} lies outside the image of {width}x{height} pixels")
+        row, column = y * labels.shape[0] // height, x * labels.shape[1] // width
+        label = int(labels[row, column])
+        _, parts = cv2.connectedComponents((labels == label).astype(np.uint8))
+        region = parts == parts[row, column]
+        name = readable_name(loaded.info.class_names[label])
+        title, score = f"{name} at {x},{y}", _bound(_mean_logit, model, label, region)
+        yield Subject(f"{x},{y}", title, score, region=region)
+
+
+def _mean_logit(images: Tensor, model: SemanticSegmenter, label: int, region: np.ndarray) -> Tensor:
+    return _mean_inside(model.logits(images)[0, label], images, region)
+
+
+def _salient(model: SaliencyModel, batch: Batch) -> Subject:
+    saliency = _predict(model, batch).saliency
+    assert saliency is not None
+    region = saliency > 0.5 if (saliency > 0.5).any() else saliency == saliency.max()
+
+    def score(images: Tensor) -> Tensor:
+        """How far the region stands out: a map that is high everywhere shows nothing salient."""
+        logits = model.decoder(model.backbone(images))[0][0, 0]
+        inside = _mean_inside(logits, images, region)
+        return inside if region.all() else inside - _mean_inside(logits, images, ~region)
+
+    return Subject("salient", f"salient, {region.mean():.0%} of the image", score, region=region)
+
+
+def _mean_inside(logits: Tensor, images: Tensor, region: np.ndarray) -> Tensor:
+    """Mean of logits (h, w) over a region (H, W) of the image, weighted where cells are cut."""
+    padded = torch.zeros(images.shape[-2:], device=logits.device)
+    padded[: region.shape[0], : region.shape[1]] = torch.from_numpy(region.astype(np.float32))
+    cells = (logits.shape[0], logits.shape[1])
+    weight = F.adaptive_avg_pool2d(padded[None, None], cells)[0, 0]
+    return (logits * weight).sum() / weight.sum()
+
+
+def _predict(model: Any, batch: Batch) -> Prediction:
+    (prediction,) = model.predict(batch)
+    assert isinstance(prediction, Prediction)
+    return prediction
+
+
+def _normalised(model: Any, batch: Batch) -> Tensor:
+    images: Tensor = model.preprocess(batch)
+    return images
+
+
+def _bound(function: Callable[..., Tensor], *arguments: Any) -> Callable[[Tensor], Tensor]:
+    """The number as a function of images alone."""
+    return lambda images: function(images, *arguments)

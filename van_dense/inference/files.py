@@ -1,0 +1,301 @@
+"""Predict files of any kind, draw them, and keep the results in the formats of their tasks.
+
+A folder of results: pictures/ with the names and subfolders of the images; predictions.json (COCO
+results), predictions.csv (classes) or masks/ (label maps and saliency); videos/<name>/ with the
+annotated video and its own results, whose image ids are the numbers of the frames, from 0 on.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from van_dense.core.structures import Instances
+from van_dense.data.dataset import ReadError
+from van_dense.data.io.outputs import require_folder
+from van_dense.data.io.prefetch import WAITING_BYTES, map_ahead
+from van_dense.data.io.sources import Source, is_video
+from van_dense.data.io.video import VideoWriter, read_frames, video_info
+from van_dense.data.loader import resolve_workers
+from van_dense.data.readers.coco_json import read_coco_json
+from van_dense.engine.progress import Track, untracked
+from van_dense.evaluation.result_files import Outcome, ResultFiles
+from van_dense.inference.loaded import Loaded, Precision, proposals_from
+from van_dense.inference.result import Result
+
+# Results that may wait to be drawn, if they are small (see ``map_ahead``): a model gives those of a
+# whole batch at once.
+_WAITING = 32
+
+_WRITTEN = ("pictures", "masks", "videos", "predictions.json", "predictions.csv")
+
+Stream = Callable[[Iterable[Source]], Iterator[Result | ReadError]]
+
+
+def read_ids(annotations: str | None, files: Iterable[Path]) -> dict[str, int | str]:
+    """Image ids by file name, as a COCO annotation file has them; none without one.
+
+    Args:
+        annotations: COCO file.
+        files: Images that the ids are for.
+
+    Raises:
+        ValueError: For another file, or when two of its images, or two files, have one name.
+    """
+    ids: dict[str, int | str] = {}
+    for record in read_coco_json(annotations)["images"] if annotations else ():
+        name = Path(record["file_name"]).name
+        if name in ids:
+            raise ValueError(
+                f"{annotations}: two images are called {name}, and ids are found by name; leave "
+                "--annotations out"
+            )
+        ids[name] = record["id"]
+    named: dict[str, Path] = {}
+    for path in files:
+        first = named.setdefault(path.name, path)
+        if first is not path and path.name in ids:
+            raise ValueError(
+                f"{first} and {path} have one name, by which {annotations} gives both the id "
+                f"{ids[path.name]!r}; predict them one by one, or leave --annotations out"
+            )
+    return ids
+
+
+def free_folder(folder: Path) -> Path:
+    """The folder, or where it holds results the first free of ``folder_2``, ``folder_3``, ..."""
+    numbered = (folder.with_name(f"{folder.name}_{number}") for number in itertools.count(2))
+    return next(free for free in itertools.chain([folder], numbered) if not _results_in(free))
+
+
+def _results_in(folder: Path) -> list[str]:
+    return [name for name in _WRITTEN if (folder / name).exists()]
+
+
+def stream_poses(
+    sources: Iterable[Source],
+    detector: Loaded,
+    pose: Loaded,
+    *,
+    min_score: float,
+    batch_size: int = 1,
+    precision: Precision = "fp32",
+) -> Iterator[Result | ReadError]:
+    """Predict the poses of what a detector finds; see ``Loaded.stream``.
+
+    Args:
+        sources: Images.
+        detector: Finds the instances.
+        pose: Looks at those of its classes.
+        min_score: Detections below are not looked at.
+        batch_size: Of both.
+        precision: Of both.
+
+    Raises:
+        ValueError: When one is a model of another task, or they have no class in common.
+    """
+    for name, loaded, task in (("detector", detector, "detection"), ("pose", pose, "pose")):
+        if loaded.config.task != task:
+            raise ValueError(
+                f"--{name} names a run of the task {loaded.config.task!r}, not {task!r}"
+            )
+    seen, again = itertools.tee(sources)
+
+    def proposals() -> Iterator[Instances]:
+        for found in detector.stream(seen, batch_size=batch_size, precision=precision):
+            if isinstance(found, ReadError):
+                yield Instances.empty()  # the pose model meets the same file
+            else:
+                yield proposals_from(found, detector.info, pose.info, min_score=min_score)
+
+    yield from pose.stream(again, proposals(), batch_size=batch_size, precision=precision)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """An image that is drawn: its results, how many of them are hidden, and below which score."""
+
+    outcome: Outcome
+    hidden: int
+    limit: float
+
+
+@dataclass
+class FilePrediction:
+    """Predicts files into a folder; drawing and writing follow the model in threads.
+
+    Attributes:
+        stream: Such as ``Loaded.stream``.
+        folder: To write to, made if missing.
+        ids: Image id of a file name; others are named by their path.
+        min_score: Instances below are not drawn; None is the model's usual limit.
+        min_detection_score: Score below which detections were not given to a pose model, for the
+            summary alone; None without a detector.
+        track: Shows progress.
+        should_stop: Asked after every image; what was predicted until then is complete.
+        unreadable: A message for each file that could not be read, or not to its end.
+        images: Number of images predicted.
+        videos: Number of videos predicted, whole or in part.
+        frames: Number of their frames.
+        instances: Number of instances found; None where the task has none.
+        hidden: Number of those that are not drawn.
+        limit: The score below which they are not, from the first result on.
+    """
+
+    stream: Stream
+    folder: Path
+    ids: Mapping[str, int | str] = field(default_factory=dict)
+    min_score: float | None = None
+    min_detection_score: float | None = None
+    track: Track = untracked
+    should_stop: Callable[[], bool] = lambda: False
+    unreadable: list[str] = field(default_factory=list)
+    images: int = 0
+    videos: int = 0
+    frames: int = 0
+    instances: int | None = None
+    hidden: int = 0
+    limit: float = 0.0
+
+    def run(self, files: Mapping[Path, str]) -> None:
+        """Predict all files; the unreadable ones stop nothing.
+
+        Args:
+            files: Images and videos, with the names of what is written; see ``find_sources``.
+
+        Raises:
+            ValueError: When nothing can be written to the folder, or when it holds results: old
+                pictures beside new ones would look like results of the same files.
+        """
+        require_folder(self.folder)
+        if old := _results_in(self.folder):
+            raise ValueError(
+                f"{self.folder} already holds results ({', '.join(old)}); remove them, or name "
+                "another folder with --output"
+            )
+        videos = {path: name for path, name in files.items() if is_video(path)}
+        images = {path: name for path, name in files.items() if path not in videos}
+        if images:
+            self._predict_images(images)
+        for path, name in videos.items():
+            if self.should_stop():
+                return
+            try:
+                self._predict_video(path, self.folder / "videos" / name)
+            except ReadError as error:
+                self.unreadable.append(str(error))
+
+    def summary(self, num_files: int) -> str:
+        """What was done with so many files, in a line."""
+        done = [f"{self.images + self.videos} of {_counted(num_files, 'file')} predicted"]
+        if self.videos:
+            done.append(f"{_counted(self.frames, 'frame')} of {_counted(self.videos, 'video')}")
+        if self.instances is not None:
+            found = f"{_counted(self.instances, 'instance')} found"
+            if (limit := self.min_detection_score) is not None:
+                found += f" in detections of score {limit:g} or more (--min-detection-score)"
+            done.append(found)
+        if self.instances and self.hidden:
+            drawn = self.instances - self.hidden
+            done.append(f"{drawn} drawn, {self.hidden} below score {self.limit:g} (--min-score)")
+        return ", ".join(done)
+
+    def _predict_images(self, files: Mapping[Path, str]) -> None:
+        outcomes = map_ahead(
+            partial(self._write_image, files),
+            self._running(files),
+            threads=max(1, resolve_workers("auto")),
+            ahead=_WAITING,
+            weigh=lambda result: 0 if isinstance(result, ReadError) else result.count_bytes(),
+        )
+        with ResultFiles(self.folder / "predictions") as kept:
+            for outcome in self.track(outcomes, total=len(files), what="images"):
+                if isinstance(outcome, ReadError):
+                    self.unreadable.append(str(outcome))
+                else:
+                    self.images += 1
+                    self._keep(outcome, kept)
+
+    def _running(self, sources: Iterable[Source]) -> Iterator[Result | ReadError]:
+        """Results until someone wants to stop."""
+        return itertools.takewhile(lambda _: not self.should_stop(), self.stream(sources))
+
+    def _write_image(
+        self, files: Mapping[Path, str], result: Result | ReadError
+    ) -> _Drawn | ReadError:
+        if isinstance(result, ReadError):
+            return result
+        assert isinstance(result.source, Path)
+        name = files[result.source]
+        result = replace(result, image_id=self.ids.get(result.source.name, result.image_id))
+        try:  # the file is read again
+            result.save_picture(self.folder / "pictures" / name, min_score=self.min_score)
+        except ReadError as error:
+            return error
+        result.save_map(self.folder / "masks" / name)
+        return self._drawn(result)
+
+    def _drawn(self, result: Result) -> _Drawn:
+        limit = result.min_score if self.min_score is None else self.min_score
+        return _Drawn(result.outcome(), result.num_hidden(limit), limit)
+
+    def _keep(self, drawn: _Drawn, kept: ResultFiles) -> None:
+        kept.add(drawn.outcome)
+        if drawn.outcome.records is not None:
+            self.instances = (self.instances or 0) + len(drawn.outcome.records)
+            self.hidden += drawn.hidden
+            self.limit = drawn.limit
+
+    def _predict_video(self, path: Path, folder: Path) -> None:
+        """Each stage has threads of its own: decoding, (the model,) drawing, encoding."""
+        about = video_info(path)
+        threads = max(1, resolve_workers("auto"))
+        waiting = max(1, min(_WAITING, WAITING_BYTES // (3 * about.size[0] * about.size[1])))
+        decoded = self._whole_frames(path)
+        # One thread that takes the next frame, again and again, until None stands for the end.
+        ahead = map_ahead(
+            lambda _: next(decoded, None), itertools.count(), threads=1, ahead=waiting
+        )
+        frames = itertools.takewhile(lambda frame: frame is not None, ahead)
+        numbered = enumerate(self._running(frames))  # type: ignore[arg-type]  # None is the end
+        draw = partial(self._draw_frame, folder)
+        drawn = map_ahead(draw, numbered, threads=threads, ahead=waiting)
+        with (
+            VideoWriter(folder / f"{path.stem}.mp4", about.rate) as writer,
+            ResultFiles(folder / "predictions") as kept,
+        ):
+            encoded = map_ahead(partial(_encode, writer), drawn, threads=1, ahead=1)
+            for outcome in self.track(encoded, total=about.num_frames or None, what=path.name):
+                self.frames += 1
+                self._keep(outcome, kept)
+        self.videos += 1
+
+    def _whole_frames(self, path: Path) -> Iterator[np.ndarray]:
+        """Frames until the end, or until the file breaks: what came before is kept."""
+        try:
+            yield from read_frames(path)
+        except ReadError as error:
+            self.unreadable.append(str(error))
+
+    def _draw_frame(
+        self, folder: Path, numbered: tuple[int, Result | ReadError]
+    ) -> tuple[np.ndarray, _Drawn]:
+        number, result = numbered
+        assert isinstance(result, Result)  # a frame is an array, which is always readable
+        result = replace(result, image_id=number)
+        result.save_map(folder / "masks" / f"{number:06d}")
+        return result.plot_frame(self.min_score), self._drawn(result)
+
+
+def _encode(writer: VideoWriter, drawn: tuple[np.ndarray, _Drawn]) -> _Drawn:
+    writer.write(drawn[0])
+    return drawn[1]
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

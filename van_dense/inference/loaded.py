@@ -1,0 +1,238 @@
+"""A trained model that predicts whatever it is given: files, folders, arrays, Pillow images."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Literal
+
+import numpy as np
+import torch
+
+from van_dense.config import Config
+from van_dense.config.segmentation import SemanticData
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import Instances, Prediction, Sample
+from van_dense.data.collate import collate
+from van_dense.data.dataset import ReadError
+from van_dense.data.io.label_map import LabelMap
+from van_dense.data.io.sources import (
+    Given,
+    Source,
+    named_sources,
+    read_source,
+    source_bytes,
+    source_name,
+)
+from van_dense.data.loader import resolve_workers
+from van_dense.inference.result import Result
+from van_dense.inference.stream import predict_stream
+from van_dense.models.dense_model import DenseModel
+from van_dense.tasks import TASKS
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+@dataclass(repr=False)
+class Loaded:
+    """A trained model with everything needed to use it."""
+
+    model: DenseModel
+    config: Config
+    info: DatasetInfo
+    step: int
+    device: torch.device
+
+    def __repr__(self) -> str:
+        """One line; that of the model alone has hundreds."""
+        config = self.config
+        return (
+            f"Loaded({config.task} on {config.model.backbone.name}, {self.info.num_classes} "
+            f"classes of {self.info.name!r}, step {self.step}, {self.device})"
+        )
+
+    def predict(
+        self,
+        images: Given | Iterable[Given],
+        proposals: Instances | Iterable[Instances] | None = None,
+        *,
+        batch_size: int = 1,
+        precision: Precision = "fp32",
+    ) -> list[Result]:
+        """Predict images.
+
+        Args:
+            images: A path, a folder (its images in all depths), a pattern such as ``a/**/*.jpg``,
+                a uint8 (H, W, 3) RGB array, a Pillow image of any mode, or several of these.
+            proposals: For pose: the instances of each image to look at, such as
+                ``proposals_from`` makes of a detector's prediction. By default an image is taken
+                for the crop of one instance.
+            batch_size: Images that the model sees at a time, of one size after the transform.
+            precision: Of autocast: "fp32", "bf16", or on a GPU "fp16".
+
+        Returns:
+            One result for each image, in its own pixels. ``stream`` needs no room for all.
+
+        Raises:
+            ReadError: When a file cannot be read; it is named.
+            ValueError: When an array is no RGB image, a folder holds none, or the proposals are
+                not one for each image.
+        """
+        sources = list(named_sources(images))
+        given = [proposals] if isinstance(proposals, Instances) else proposals
+        given = None if given is None else list(given)
+        if given is not None and len(given) != len(sources):
+            raise ValueError(f"{len(given)} proposals for {len(sources)} images; give one for each")
+        results = []
+        for result in self._stream(sources, given, batch_size=batch_size, precision=precision):
+            if isinstance(result, ReadError):
+                raise result
+            results.append(result)
+        return results
+
+    def stream(
+        self,
+        images: Given | Iterable[Given],
+        proposals: Iterable[Instances] | None = None,
+        *,
+        batch_size: int = 1,
+        precision: Precision = "fp32",
+        predict_image: Callable[[np.ndarray], Prediction] | None = None,
+    ) -> Iterator[Result | ReadError]:
+        """Predict any number of images, in order, while the next ones are read in threads.
+
+        Args:
+            images: As in ``predict``; an iterator, such as the frames of a video, is taken as it
+                goes.
+            proposals: As in ``predict``, as many as there are images.
+            batch_size: As in ``predict``.
+            precision: As in ``predict``.
+            predict_image: Stands in for the model: from uint8 (H, W, 3) RGB to a prediction in
+                its pixels, such as one made of tiles. Image id and transform are not its concern.
+
+        Yields:
+            A result, or the error of an image that cannot be read.
+
+        Raises:
+            ValueError: As ``predict`` does, but for files.
+        """
+        return self._stream(
+            named_sources(images),
+            proposals,
+            batch_size=batch_size,
+            precision=precision,
+            predict_image=predict_image,
+        )
+
+    def _stream(
+        self,
+        named: Iterable[tuple[str, Source]],
+        proposals: Iterable[Instances] | None,
+        *,
+        batch_size: int,
+        precision: Precision,
+        predict_image: Callable[[np.ndarray], Prediction] | None = None,
+    ) -> Iterator[Result | ReadError]:
+        """Like ``stream``, for sources with the names of what is saved of them."""
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; give 1 or more")
+        predict = partial(self._predict, _autocast(self.device, precision), predict_image)
+        transform = TASKS[self.config.task].build_transform(self.config, train=False)
+
+        def prepare(item: tuple[int, tuple[str, Source], Instances | None]) -> Sample:
+            index, (_, source), wanted = item
+            name = source_name(source, index)
+            image = read_source(source, name)
+            size = (image.shape[0], image.shape[1])
+            sample = Sample(image, name, path=name, orig_size=size, proposals=wanted)
+            if predict_image is not None:
+                return sample
+            return transform(sample, np.random.default_rng(0))
+
+        # The shorter one ends it; predict() has compared the lengths.
+        wanted = itertools.repeat(None) if proposals is None else proposals
+        items = ((i, *pair) for i, pair in enumerate(zip(named, wanted, strict=False)))
+        threads = max(1, resolve_workers("auto"))
+        for (_, (name, source), _), found in predict_stream(
+            items,
+            prepare,
+            predict,
+            batch_size=batch_size,
+            threads=threads,
+            weigh=lambda item: source_bytes(item[1][1]),
+        ):
+            yield found if isinstance(found, ReadError) else self.result(found, source, name)
+
+    def result(self, prediction: Prediction, source: Source, name: str | None = None) -> Result:
+        """Add what this model knows to a prediction, where its image is, and how to call it."""
+        return Result.of(
+            prediction,
+            source,
+            self.info,
+            min_score=self.config.eval.lowest_drawn_score,
+            label_map=self._label_map,
+            name=name,
+        )
+
+    @cached_property
+    def _label_map(self) -> LabelMap | None:
+        data = self.config.data
+        if not isinstance(data, SemanticData):
+            return None
+        return LabelMap.parse(data.label_map, self.info.num_classes)
+
+    def _predict(
+        self,
+        autocast: Callable[[], AbstractContextManager[object]],
+        predict_image: Callable[[np.ndarray], Prediction] | None,
+        samples: Sequence[Sample],
+    ) -> list[Prediction]:
+        with torch.inference_mode(), autocast():
+            if predict_image is not None:
+                found = [(sample, predict_image(sample.image)) for sample in samples]
+                return [replace(one, image_id=sample.image_id) for sample, one in found]
+            batch = collate(samples, self.config.data.size_divisor).to(self.device)
+            return self.model.predict(batch)
+
+
+def _autocast(
+    device: torch.device, precision: Precision
+) -> Callable[[], AbstractContextManager[object]]:
+    if precision == "fp32":
+        return nullcontext
+    if precision not in ("bf16", "fp16"):
+        raise ValueError(f"precision is {precision!r}; give fp32, bf16 or fp16")
+    if precision == "fp16" and device.type == "cpu":
+        raise ValueError("precision fp16 needs a GPU; take bf16 or fp32")
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float16
+    return partial(torch.autocast, device.type, dtype)
+
+
+def proposals_from(
+    prediction: Prediction, detector: DatasetInfo, pose: DatasetInfo, *, min_score: float = 0.0
+) -> Instances:
+    """Detections of the classes that a pose model knows, as its proposals.
+
+    Args:
+        prediction: Of a detector.
+        detector: What its labels mean.
+        pose: What those of the pose model mean; classes are matched by name.
+        min_score: Detections below are left out.
+
+    Raises:
+        ValueError: When the two have no class in common.
+    """
+    label_of = {name: label for label, name in enumerate(pose.class_names)}
+    labels = torch.tensor([label_of.get(name, -1) for name in detector.class_names])
+    if (labels < 0).all():
+        raise ValueError(
+            f"the detector knows {list(detector.class_names)[:10]}, the pose model "
+            f"{list(pose.class_names)[:10]}; they need a class of the same name"
+        )
+    found = prediction.instances or Instances.empty()
+    found = replace(found, labels=labels[found.labels], masks=None)
+    keep = found.labels >= 0
+    return found[keep if found.scores is None else keep & (found.scores >= min_score)]

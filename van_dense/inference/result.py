@@ -1,0 +1,331 @@
+"""A prediction that knows its classes and its image, so that it can draw, save and convert itself.
+
+Legend: H, W pixels of the original image; N instances, K keypoints, C classes.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import IGNORE_LABEL, Prediction, decode_masks
+from van_dense.data.io.label_map import LabelMap
+from van_dense.data.io.masks import write_labels, write_saliency
+from van_dense.data.io.sources import Source, read_source
+from van_dense.evaluation.classification import best_cells, best_classes, best_header
+from van_dense.evaluation.result_files import Outcome, ResultFiles
+from van_dense.evaluation.results import CocoResult, as_poses, to_results
+from van_dense.visualize.draw import draw, draw_panel
+from van_dense.visualize.maps import class_counts
+from van_dense.visualize.palette import class_colors
+
+if TYPE_CHECKING:
+    import supervision
+
+LOSSY = (".jpg", ".jpeg", ".webp")  # of photos, whose pictures are JPEGs as well
+# Without chroma subsampling, or thin coloured lines and letters become blurred.
+_JPEG: dict[str, Any] = {"quality": 92, "subsampling": 0}
+_PNG: dict[str, Any] = {"compress_level": 3}  # as masks: 9 takes five times as long
+_SALIENT = 0.5  # in the summary
+_SHOWN = 6  # classes in the summary
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Result(Prediction):
+    """The prediction of one image, with everything needed to use it.
+
+    Attributes:
+        info: What its labels mean.
+        source: Where the image comes from; a file is read again when a picture is wanted, so
+            results hold no pixels of files.
+        min_score: Instances below are not drawn unless asked for: the model's usual limit.
+        label_map: Raw values of the data set for the labels of a label map; None = the labels.
+        name: What ``save`` calls its files, without suffix; see there.
+    """
+
+    info: DatasetInfo
+    source: Source
+    min_score: float = 0.0
+    label_map: LabelMap | None = None
+    name: str | None = None
+
+    @staticmethod
+    def of(
+        prediction: Prediction,
+        source: Source,
+        info: DatasetInfo,
+        *,
+        min_score: float = 0.0,
+        label_map: LabelMap | None = None,
+        name: str | None = None,
+    ) -> Result:
+        """Complete a prediction; see the attributes."""
+        found = {field.name: getattr(prediction, field.name) for field in fields(Prediction)}
+        return Result(
+            **found, info=info, source=source, min_score=min_score, label_map=label_map, name=name
+        )
+
+    def plot(self, min_score: float | None = None, *, instance_colors: bool = False) -> Image.Image:
+        """Draw everything that was found over the image; see ``visualize.draw``.
+
+        Args:
+            min_score: Instances below are left out; None is the model's usual limit.
+            instance_colors: Colour by instance instead of by class.
+
+        Raises:
+            ReadError: When the file cannot be read any more.
+        """
+        return Image.fromarray(
+            draw(
+                self._pixels(),
+                self,
+                self.info,
+                min_score=self.min_score if min_score is None else min_score,
+                instance_colors=instance_colors,
+            )
+        )
+
+    def num_hidden(self, min_score: float | None = None) -> int:
+        """Number of instances that ``plot`` leaves out."""
+        if self.instances is None or self.instances.scores is None:
+            return 0
+        limit = self.min_score if min_score is None else min_score
+        return int((self.instances.scores < limit).sum())
+
+    def plot_frame(self, min_score: float | None = None) -> np.ndarray:
+        """Like ``plot``, for a video: the height depends on the image's size alone.
+
+        The legends of label maps and poses follow what was found, so they are left out; the names
+        of classes stand in their regions. Returns uint8 RGB.
+        """
+        has_legend = self.semantic is not None or self.instances is not None
+        function = draw_panel if has_legend else draw
+        limit = self.min_score if min_score is None else min_score
+        return function(self._pixels(), self, self.info, min_score=limit)
+
+    def _pixels(self) -> np.ndarray:
+        return read_source(self.source, str(self.image_id))
+
+    def to_coco(self) -> list[CocoResult]:
+        """COCO results records of the instances, as the official tools read them.
+
+        Boxes and masks of detections; poses have keypoints and no box, as in the official format.
+
+        Raises:
+            ValueError: For a task without instances.
+        """
+        if self.instances is None:
+            raise ValueError(
+                f"{self.image_id}: a {self._kind()} has no instances, and COCO records describe "
+                "nothing else; save() writes it in the format of its task"
+            )
+        records = to_results(self, self.info)
+        return records if self.instances.keypoints is None else as_poses(records)
+
+    def to_supervision(
+        self,
+    ) -> supervision.Detections | supervision.KeyPoints | supervision.Classifications:
+        """Convert for the supervision package.
+
+        Detections with box, mask, score and ``data["class_name"]`` for instances; KeyPoints for
+        poses; Detections with one mask for each class present for label maps; Classifications
+        with the scores of all classes.
+
+        Raises:
+            ImportError: When supervision is not installed.
+            ValueError: For a saliency map, which is grey: supervision has nothing for it.
+        """
+        try:
+            import supervision as sv
+        except ImportError as error:
+            raise ImportError(
+                "to_supervision() needs the package supervision: pip install supervision"
+            ) from error
+        if self.instances is not None:
+            return self._to_keypoints(sv) if self._is_pose() else self._to_detections(sv)
+        if self.semantic is not None:
+            return self._to_regions(sv, self.semantic)
+        if self.class_scores is not None:
+            return sv.Classifications(np.arange(self.info.num_classes), self.class_scores.numpy())
+        raise ValueError(
+            f"{self.image_id}: supervision has no type for a {self._kind()}, whose values are "
+            "shares instead of objects; cut it at a value of your choice, such as "
+            "result.saliency > 0.5"
+        )
+
+    def _to_detections(self, sv: Any) -> supervision.Detections:
+        instances = self.instances
+        assert instances is not None
+        masks = instances.masks
+        if masks is not None:
+            dense = masks.numpy() if isinstance(masks, Tensor) else decode_masks(masks, self.size)
+        return sv.Detections(
+            xyxy=instances.boxes.numpy(),
+            mask=None if masks is None else dense.astype(bool),
+            confidence=None if instances.scores is None else instances.scores.numpy(),
+            class_id=instances.labels.numpy(),
+            data=self._names(instances.labels.tolist()),
+        )
+
+    def _to_keypoints(self, sv: Any) -> supervision.KeyPoints:
+        instances = self.instances
+        assert instances is not None and instances.keypoints is not None
+        keypoints = instances.keypoints.numpy()
+        # By position: "confidence" of older versions became "keypoint_confidence".
+        return sv.KeyPoints(
+            keypoints[..., :2],
+            instances.labels.numpy(),
+            keypoints[..., 2],
+            data=self._names(instances.labels.tolist()),
+        )
+
+    def _to_regions(self, sv: Any, semantic: np.ndarray) -> supervision.Detections:
+        labels = [int(label) for label in np.unique(semantic) if label != IGNORE_LABEL]
+        masks = np.stack([semantic == label for label in labels]) if labels else None
+        boxes = [] if masks is None else [_box_of(mask) for mask in masks]
+        return sv.Detections(
+            xyxy=np.array(boxes, dtype=np.float32).reshape(-1, 4),
+            mask=masks,
+            class_id=np.array(labels, dtype=int),
+            data=self._names(labels),
+        )
+
+    def _names(self, labels: Sequence[int]) -> dict[str, np.ndarray]:
+        return {"class_name": np.array([self.info.class_names[label] for label in labels], str)}
+
+    def save(
+        self, folder: str | Path, *, name: str | None = None, min_score: float | None = None
+    ) -> list[Path]:
+        """Write the picture and the results of this image.
+
+        The picture goes to pictures/, a JPEG where the image was one, else a PNG; instances to
+        predictions/ as COCO JSON, classes there as CSV, and a label map or saliency map to masks/
+        as PNG: labels as the raw values of the data set.
+
+        All results of one call of ``predict`` or ``stream`` have different names, so saving them
+        into one folder loses nothing: subfolders of a folder or pattern are kept, and what would
+        still be equal is numbered in the order of the images, as ``a`` and ``a_2`` for a.jpg and
+        a.png. The results of two calls belong into two folders, or need a ``name``.
+
+        Args:
+            folder: Made if missing; files of the same name are replaced.
+            name: Of the files, without suffix; by default as above.
+            min_score: As in ``plot``; the results hold everything.
+
+        Returns:
+            The files written.
+        """
+        folder, name = Path(folder), name or self.name or Path(str(self.image_id)).stem
+        written = [self.save_picture(folder / "pictures" / name, min_score=min_score)]
+        with ResultFiles(folder / "predictions" / name) as files:
+            files.add(self.outcome())
+        return written + files.written + self.save_map(folder / "masks" / name)
+
+    def save_picture(self, path: Path, *, min_score: float | None = None) -> Path:
+        """Write ``plot`` to a path without suffix, which is added and returned."""
+        is_photo = isinstance(self.source, Path) and self.source.suffix.lower() in LOSSY
+        path = path.with_name(f"{path.name}{'.jpg' if is_photo else '.png'}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.plot(min_score).save(path, **(_JPEG if is_photo else _PNG))
+        return path
+
+    def save_map(self, path: Path) -> list[Path]:
+        """Write a label map or saliency map, if there is one, to a path without suffix."""
+        path = path.with_name(f"{path.name}.png")
+        if self.semantic is not None:
+            last = self.info.num_classes - 1
+            same = [f"0..{last} -> 0..{last}", f"{IGNORE_LABEL} -> ignore"]
+            write_labels(
+                path,
+                self.semantic,
+                label_map=self.label_map or LabelMap.parse(same),
+                colors=class_colors(self.info),
+            )
+        elif self.saliency is not None:
+            write_saliency(path, self.saliency)
+        else:
+            return []
+        return [path]
+
+    def outcome(self) -> Outcome:
+        """What ``ResultFiles`` write: COCO records, or names and scores of the best classes."""
+        if self.instances is not None:
+            return Outcome(self.to_coco())
+        if self.class_scores is None:
+            return Outcome()
+        best = best_classes(self.class_scores.numpy())
+        return Outcome(
+            header=["image", *best_header(self.info.num_classes)],
+            row=[str(self.image_id), *best_cells(best, self.info.class_names)],
+        )
+
+    def count_bytes(self) -> int:
+        """Memory of its maps and masks, and of the image as RGB."""
+        count = 3 * self.size[0] * self.size[1]
+        count += sum(array.nbytes for array in (self.semantic, self.saliency) if array is not None)
+        masks = None if self.instances is None else self.instances.masks
+        if isinstance(masks, Tensor):
+            return count + masks.nbytes
+        return count + sum(len(rle["counts"]) for rle in masks or ())
+
+    def _is_pose(self) -> bool:
+        return self.instances is not None and self.instances.keypoints is not None
+
+    def _kind(self) -> str:
+        kinds = {
+            "semantic": "label map",
+            "saliency": "saliency map",
+            "class_scores": "classification",
+        }
+        return next((k for name, k in kinds.items() if getattr(self, name) is not None), "result")
+
+    def _summary(self) -> str:
+        names = self.info.class_names
+        if self.instances is not None:
+            scores, what = self.instances.scores, "poses" if self._is_pose() else "instances"
+            shown = self.instances if scores is None else self.instances[scores >= self.min_score]
+            counts = np.bincount(shown.labels.numpy(), minlength=len(names))
+            classes = [f"{counts[k]} {names[k]}" for k in np.argsort(-counts, kind="stable")]
+            listed = _listed(classes[: int((counts > 0).sum())]) or "none"
+            hidden = self.num_hidden()
+            below = f", {hidden} more below score {self.min_score:g}" if hidden else ""
+            return f"{what}: {listed}{below}"
+        if self.semantic is not None:
+            shares = class_counts(self.semantic)[: len(names)] / self.semantic.size
+            order = [k for k in np.argsort(-shares, kind="stable") if shares[k] > 0]
+            return f"label map: {_listed([f'{names[k]} {shares[k]:.0%}' for k in order])}"
+        if self.saliency is not None:
+            return f"saliency map: {(self.saliency > _SALIENT).mean():.0%} salient"
+        assert self.class_scores is not None
+        labels, scores_of = best_classes(self.class_scores.numpy())
+        pairs = zip(labels, scores_of, strict=True)
+        return f"classes: {_listed([f'{names[k]} {score:.0%}' for k, score in pairs])}"
+
+    def __repr__(self) -> str:
+        height, width = self.size
+        return f"Result({str(self.image_id)!r}, {width} x {height} pixels, {self._summary()})"
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows."""
+        data = io.BytesIO()
+        self.plot().save(data, "PNG", **_PNG)
+        return data.getvalue()
+
+
+def _listed(words: Sequence[str]) -> str:
+    more = len(words) - _SHOWN
+    return ", ".join(words[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _box_of(mask: np.ndarray) -> tuple[int, int, int, int]:
+    """Tight xyxy of a bool (H, W) mask with at least one pixel."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

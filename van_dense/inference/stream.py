@@ -1,0 +1,100 @@
+"""A model kept busy: images are read and transformed in threads while it works on earlier ones.
+
+VAN's receptive field carries the padding of a batch everywhere, so only images whose transformed
+sizes are equal share a batch: what is found in an image depends on nothing beside it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from van_dense.core.structures import Prediction, Sample, Size
+from van_dense.data.dataset import ReadError
+from van_dense.data.io.prefetch import WAITING_BYTES, map_ahead
+
+T = TypeVar("T")
+_WINDOW = 4  # batches that may wait for images of their own size
+
+
+@dataclass
+class _Slot(Generic[T]):
+    """One item on its way."""
+
+    item: T
+    sample: Sample | None = None
+    result: Prediction | ReadError | None = None
+
+
+def predict_stream(
+    items: Iterable[T],
+    prepare: Callable[[T], Sample],
+    predict: Callable[[Sequence[Sample]], list[Prediction]],
+    *,
+    batch_size: int = 1,
+    threads: int = 1,
+    weigh: Callable[[T], int] = lambda _: 0,
+) -> Iterator[tuple[T, Prediction | ReadError]]:
+    """Predict items in batches of one size; results come in the order of the items.
+
+    Args:
+        items: Taken one by one, a bounded number ahead.
+        prepare: Reads and transforms an item, in a thread; may raise ReadError.
+        predict: Takes samples of one size, at most ``batch_size``, in the thread that iterates.
+        batch_size: Images of a batch. At most four batches wait for others of their size, and no
+            more bytes than ``ahead.WAITING_BYTES``.
+        threads: That prepare.
+        weigh: Bytes that an item takes while it is prepared; see ``map_ahead``.
+
+    Yields:
+        Each item with its prediction, or with the reason why it has none.
+    """
+
+    def attempt(item: T) -> _Slot[T]:
+        try:
+            return _Slot(item, sample=prepare(item))
+        except ReadError as error:
+            return _Slot(item, result=error)
+
+    waiting: deque[_Slot[T]] = deque()
+    groups: dict[Size, list[_Slot[T]]] = {}
+
+    def run(size: Size) -> None:
+        slots = groups.pop(size)
+        samples = [slot.sample for slot in slots if slot.sample is not None]
+        for slot, prediction in zip(slots, predict(samples), strict=True):
+            slot.sample, slot.result = None, prediction
+
+    def run_first() -> None:
+        sample = waiting[0].sample
+        assert sample is not None  # finished ones have left
+        run(sample.size)
+
+    ahead = 2 * batch_size + threads
+    for slot in map_ahead(attempt, items, threads=threads, ahead=ahead, weigh=weigh):
+        waiting.append(slot)
+        if slot.sample is not None:
+            size = slot.sample.size
+            groups.setdefault(size, []).append(slot)
+            if len(groups[size]) == batch_size:
+                run(size)
+        yield from _finished(waiting)
+        while len(waiting) > _WINDOW * batch_size or _bytes_of(waiting) > WAITING_BYTES:
+            run_first()
+            yield from _finished(waiting)
+    while waiting:
+        run_first()
+        yield from _finished(waiting)
+
+
+def _bytes_of(waiting: Iterable[_Slot[T]]) -> int:
+    return sum(slot.sample.image.nbytes for slot in waiting if slot.sample is not None)
+
+
+def _finished(waiting: deque[_Slot[T]]) -> Iterator[tuple[T, Prediction | ReadError]]:
+    while waiting and waiting[0].result is not None:
+        slot = waiting.popleft()
+        assert slot.result is not None
+        yield slot.item, slot.result

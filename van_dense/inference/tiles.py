@@ -1,0 +1,188 @@
+"""Large images in overlapping windows of their own pixels, so that small objects stay large.
+
+Detection and instance segmentation look at every window as at an image of its own, enlarged to the
+test size of the run, and at the whole image once; ``models/tile_merge.py`` says how the views
+become one result. Semantic segmentation averages the logits of the windows, as
+``models/map_inference.py`` does for ``eval.inference.mode: slide``.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from van_dense.config.segmentation import SemanticConfig
+from van_dense.core.rle import place_mask
+from van_dense.core.structures import Instances, Prediction, Sample, Size
+from van_dense.data.collate import collate
+from van_dense.inference.stream import predict_stream
+from van_dense.inference.tile_merge import Box, View, merge_views
+from van_dense.models.segmentation.map_inference import window_starts
+from van_dense.models.segmentation.semantic import SemanticSegmenter
+from van_dense.tasks import TASKS
+from van_dense.tasks.semantic import inference_of
+
+if TYPE_CHECKING:
+    from van_dense.inference.loaded import Loaded
+
+log = logging.getLogger(__name__)
+
+DIVISOR = 32  # deepest stride of the backbones: sides of a semantic window are multiples of it
+_WHY_NOT = {
+    "saliency": "what is salient is decided by the whole picture, and a window has no such thing",
+    "pose": "its model cuts every instance out of the image at full resolution anyway; tile the "
+    "detector that gives the proposals",
+    "classification": "one answer is given for the whole image, and those of windows cannot be "
+    "added up to it; crop what you want classified",
+}
+
+
+def predict_tiled(
+    loaded: Loaded,
+    image: np.ndarray,
+    *,
+    tile: Size,
+    overlap: float = 0.2,
+    batch_size: int = 1,
+    whole: bool = True,
+) -> Prediction:
+    """Predict a large image through windows; one that fits in a window is predicted as ever.
+
+    Beside the image and the result, memory holds a few batches of windows, or with a semantic model
+    the logits that ``map_inference.WINDOW_ELEMENTS`` bounds, and a copy of the image.
+
+    Args:
+        loaded: A run of detection, instance or semantic segmentation.
+        image: uint8 RGB (H, W, 3).
+        tile: (height, width) of a window in pixels of the image. For a semantic model sides are
+            rounded up to multiples of 32, and the image keeps its resolution instead of being
+            brought to ``data.transforms.test_scale``: that helps a network which has seen things at
+            this size, and harms one trained on images that were shrunk much more.
+        overlap: Neighbours share at least this part of their sides; the last window ends at the
+            border of the image, as in mmseg. Objects smaller than the overlap are never cut
+            in all windows.
+        batch_size: Windows predicted together, of one size after the transform; it changes no
+            result. A semantic model takes them one by one.
+        whole: Detection also looks at the whole image, for objects larger than a window.
+
+    Returns:
+        The prediction in pixels of the image. Each view gives as many instances as the run allows
+        an image; their sum is not limited.
+
+    Raises:
+        ValueError: For another task, no RGB image, or numbers out of range.
+    """
+    check_tiling(loaded, tile=tile, overlap=overlap, batch_size=batch_size)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+        raise ValueError(
+            f"expected uint8 (height, width, 3) in RGB order, got {image.dtype} {image.shape}"
+        )
+    size = image.shape[0], image.shape[1]
+    if all(side <= most for side, most in zip(size, tile, strict=True)):
+        return loaded.predict(image)[0]
+    if isinstance(loaded.config, SemanticConfig):
+        return _label_windows(loaded, image, tile=tile, overlap=overlap)
+    windows = lay_windows(size, tile, overlap)
+    if whole:
+        windows.append((0, 0, size[1], size[0]))
+    views = _look(loaded, image, windows, batch_size)
+    return Prediction("image 0", size, instances=merge_views(views, size))
+
+
+def check_tiling(loaded: Loaded, *, tile: Size, overlap: float, batch_size: int = 1) -> None:
+    """Refuse what ``predict_tiled`` cannot do with a run, before there is an image.
+
+    Raises:
+        ValueError: For a task without tiles, or numbers out of range.
+    """
+    task = loaded.config.task
+    if task in _WHY_NOT:
+        raise ValueError(f"a {task} run cannot look at tiles: {_WHY_NOT[task]}")
+    if min(tile) < 1:
+        raise ValueError(f"a tile of {tile} pixels is empty; give sides such as (640, 640)")
+    if not 0 <= overlap < 1:
+        raise ValueError(f"the overlap {overlap} of tiles is not in [0, 1); 0.2 is a beginning")
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; give 1 or more")
+
+
+def lay_windows(size: Size, tile: Size, overlap: float) -> list[Box]:
+    """Windows xyxy that cover an image of ``size``, row by row; each has the size of the tile.
+
+    A side of the image below that of the tile is one window of this side.
+    """
+    tops, lefts = (
+        window_starts(side, crop, step)
+        for side, crop, step in zip(size, tile, strides(tile, overlap), strict=True)
+    )
+    return [
+        (left, top, min(left + tile[1], size[1]), min(top + tile[0], size[0]))
+        for top, left in product(tops, lefts)
+    ]
+
+
+def strides(tile: Size, overlap: float) -> Size:
+    """Steps (down, right) between windows that share at least ``overlap`` of their sides."""
+    # A share such as 0.9 has no exact float; without the margin 10 - 9.0 could become 0.
+    down, right = (max(1, side - math.ceil(side * overlap - 1e-6)) for side in tile)
+    return down, right
+
+
+def _look(loaded: Loaded, image: np.ndarray, windows: Sequence[Box], batch_size: int) -> list[View]:
+    """Predict windows as images of their own, in batches of one size after the transform."""
+    transform = TASKS[loaded.config.task].build_transform(loaded.config, train=False)
+
+    def prepare(window: Box) -> Sample:
+        left, top, right, bottom = window
+        sample = Sample(
+            image=image[top:bottom, left:right],
+            image_id=f"window {window}",
+            path="",
+            orig_size=(bottom - top, right - left),
+        )
+        return transform(sample, np.random.default_rng(0))
+
+    def predict(samples: Sequence[Sample]) -> list[Prediction]:
+        batch = collate(samples, loaded.config.data.size_divisor).to(loaded.device)
+        with torch.inference_mode():
+            return loaded.model.predict(batch)
+
+    size = image.shape[0], image.shape[1]
+    views = []
+    for window, found in predict_stream(windows, prepare, predict, batch_size=batch_size):
+        assert isinstance(found, Prediction)  # a window is an array, which is always readable
+        views.append(View(window, _moved(found.instances, window, size)))
+    return views
+
+
+def _moved(found: Instances | None, window: Box, size: Size) -> Instances:
+    """Instances of a window in the pixels of the image of ``size``."""
+    assert found is not None  # every detector gives some, though they may be none
+    left, top = window[:2]
+    masks = found.masks
+    if isinstance(masks, list):
+        masks = [place_mask(rle, size, top=top, left=left) for rle in masks]
+    shift = found.boxes.new_tensor([left, top, left, top])
+    return replace(found, boxes=found.boxes + shift, masks=masks)
+
+
+def _label_windows(loaded: Loaded, image: np.ndarray, *, tile: Size, overlap: float) -> Prediction:
+    """Semantic labels through windows, by a config that differs in nothing else."""
+    crop = (-(-tile[0] // DIVISOR) * DIVISOR, -(-tile[1] // DIVISOR) * DIVISOR)
+    if crop != tile:
+        log.info("tiles of %s are enlarged to %s, multiples of %d", tile, crop, DIVISOR)
+    raw = loaded.config.model_dump()
+    raw["data"]["transforms"]["test_scale"] = None
+    raw["eval"]["inference"].update(mode="slide", crop=crop, stride=strides(crop, overlap))
+    config = SemanticConfig.model_validate(raw)
+    model = loaded.model
+    assert isinstance(model, SemanticSegmenter)  # the task builds no other
+    sliding = replace(loaded, config=config, model=model.with_inference(inference_of(config)))
+    return sliding.predict(image)[0]

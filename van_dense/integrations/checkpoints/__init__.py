@@ -1,0 +1,1 @@
+"""Whole networks of other code bases, read and written."""

@@ -1,0 +1,212 @@
+"""Whole detectors of other code bases: where a file comes from, and its weights in our model.
+
+The same names and shapes do not make the same network: strides, pooling, anchors and the ReLU
+before P7 are settings of ours. Weights are neither read nor written where these disagree with the
+code base they belong to, for they would load, and silently find other objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from van_dense.integrations.checkpoints.detectron2 import from_native, is_native, to_native
+from van_dense.integrations.checkpoints.detectron2_resnet import is_msra
+from van_dense.integrations.checkpoints.torchvision import (
+    from_torchvision,
+    is_torchvision,
+    num_labels,
+    to_torchvision,
+)
+
+LAYOUTS = ("detectron2", "torchvision")
+KINDS = ("maskrcnn", "retinanet")
+_WHY = {
+    "cascade_maskrcnn": "; the cascade of Detectron2 is another network, with one mask head for "
+    "all stages and boxes that do not depend on the class"
+}
+_TORCHVISION_SIZES = (32, 64, 128, 256, 512)
+_OUR_PIXELS = (
+    "INPUT.FORMAT RGB, MODEL.PIXEL_MEAN [123.675, 116.28, 103.53], "
+    "MODEL.PIXEL_STD [58.395, 57.12, 57.375]"
+)
+
+
+def is_foreign(state: Mapping[str, Tensor]) -> bool:
+    """Are these the names of a whole detector of another code base?"""
+    return is_native(state) or is_torchvision(state)
+
+
+def load_detector(
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    *,
+    settings: Mapping[str, Any],
+    category_ids: Sequence[int],
+) -> str:
+    """Load a whole detector of Detectron2 or torchvision into ours, and say what was loaded.
+
+    Every weight of the model must come from the file and every weight of the file find its place.
+
+    Args:
+        model: Our Mask R-CNN or RetinaNet; filled in place.
+        state: As ``read_state`` gives it.
+        settings: Section ``model`` of the config.
+        category_ids: Of the model's classes, in order.
+
+    Raises:
+        ValueError: When it is another network or has other classes.
+    """
+    if not is_foreign(state):
+        raise ValueError(
+            "this is no whole detector of Detectron2 (its keys begin with backbone.bottom_up.) or "
+            f"torchvision (backbone.fpn.); its keys are {list(state)[:5]}, ..."
+        )
+    layout = "detectron2" if is_native(state) else "torchvision"
+    if "roi_heads.box_head.5.weight" in state and layout == "torchvision":
+        raise ValueError(
+            "this is torchvision's maskrcnn_resnet50_fpn_v2, another network than Mask R-CNN here: "
+            "convolutions with BatchNorm in its pyramid and both heads; its first version, "
+            "maskrcnn_resnet50_fpn, can be read"
+        )
+    check_settings(settings, layout)
+    if layout == "detectron2":
+        ours = from_native(state, is_msra=_is_msra(settings))
+    else:
+        ours = from_torchvision(state, category_ids)
+    own = model.state_dict()
+    for key, value in own.items():
+        if key.endswith("num_batches_tracked"):  # frozen norms have none, and momentum needs none
+            ours.setdefault(key, value)
+    if wrong := _mismatch(own, ours):
+        raise ValueError(
+            "this is not the network of the project; compare backbone, head and number of classes "
+            f"of the config with those of the file ({layout} layout); the config.yaml of a run is "
+            "a project too, and a training on other classes starts from the converted file with "
+            f"train.start_from. Under our names: {wrong}"
+        )
+    model.load_state_dict(ours)
+    return f"whole detector ({layout} layout), {len(state)} tensors{_note(settings, layout)}"
+
+
+def to_layout(
+    state: Mapping[str, Tensor],
+    layout: str,
+    *,
+    settings: Mapping[str, Any],
+    category_ids: Sequence[int],
+) -> dict[str, Tensor]:
+    """Our Mask R-CNN or RetinaNet under the names of one of ``LAYOUTS``.
+
+    Args:
+        state: Of our model.
+        layout: One of ``LAYOUTS``.
+        settings: Section ``model`` of its config.
+        category_ids: Of its classes, in order.
+
+    Raises:
+        ValueError: When the layout has no names for this model, or it is another network there.
+    """
+    check_settings(settings, layout)
+    if layout == "torchvision":
+        return to_torchvision(state, category_ids)
+    return to_native(state, is_msra=_is_msra(settings))
+
+
+def check_settings(settings: Mapping[str, Any], layout: str) -> None:
+    """Make sure that a model section describes a network that another code base has too.
+
+    Raises:
+        ValueError: With the settings to change.
+    """
+    kind, backbone = settings["kind"], settings["backbone"]["name"]
+    if kind not in KINDS:
+        raise ValueError(
+            f"{kind} has no names in {layout}, only {' and '.join(KINDS)} do{_WHY.get(kind, '')}"
+        )
+    is_torchvision = layout == "torchvision"
+    wanted: dict[str, tuple[object, ...]] = {"round_anchors": (is_torchvision,)}
+    if kind == "maskrcnn":
+        wanted["roi_align.aligned"] = (not is_torchvision,)
+        wanted["roi_align.samples"] = (2 if is_torchvision else 0,)
+    elif is_torchvision:
+        wanted["extra_levels"] = ("p5_relu", "c5_relu")  # of its first and second version
+    else:  # the builder of detectron2.py makes the pyramid of the VAN paper
+        wanted["extra_levels"] = ("c5_relu" if _is_resnet(settings) else "c5",)
+    wrong = [
+        f"model.{key}={str(values[0]).lower()}"
+        for key, values in wanted.items()
+        if _at(settings, key) not in values
+    ]
+    if is_torchvision and _is_msra(settings):
+        wrong.append(f"model.backbone.name={backbone.removesuffix('_msra')}")
+    if wrong:
+        raise ValueError(
+            f"the {kind} of {layout} is another network than that of the config: its weights would "
+            f"load and find other objects. For one of {layout}: {' '.join(wrong)}"
+        )
+
+
+def _mismatch(model: Mapping[str, Tensor], file: Mapping[str, Tensor]) -> str:
+    """Counts and first examples of what does not fit, or nothing."""
+    shapes = [
+        f"{key} (file {tuple(file[key].shape)}, model {tuple(value.shape)})"
+        for key, value in model.items()
+        if key in file and file[key].shape != value.shape
+    ]
+    groups = {
+        "not in the file": [key for key in model if key not in file],
+        "not in the model": [key for key in file if key not in model],
+        "of another shape": shapes,
+    }
+    return "; ".join(
+        f"{len(keys)} {name}: {', '.join(keys[:3])}" for name, keys in groups.items() if keys
+    )
+
+
+def _at(settings: Mapping[str, Any], path: str) -> object:
+    value: Any = settings
+    for key in path.split("."):
+        value = value[key]
+    return value
+
+
+def _is_resnet(settings: Mapping[str, Any]) -> bool:
+    return str(settings["backbone"]["name"]).startswith(("resnet", "resnext"))
+
+
+def _is_msra(settings: Mapping[str, Any]) -> bool:
+    return is_msra(str(settings["backbone"]["name"]))
+
+
+def _note(settings: Mapping[str, Any], layout: str) -> str:
+    """What no name says: the settings of Detectron2 that the weights must belong to."""
+    if layout == "torchvision":
+        return ""
+    if _is_msra(settings):
+        needs = "MODEL.RESNETS.STRIDE_IN_1X1 True, INPUT.FORMAT BGR, MODEL.PIXEL_STD [1, 1, 1]"
+    elif _is_resnet(settings):
+        needs = f"MODEL.RESNETS.STRIDE_IN_1X1 False, {_OUR_PIXELS}"
+    else:
+        needs = f"a backbone of van_dense.integrations.detectron2, {_OUR_PIXELS}"
+    return (
+        f"; read as weights of a Detectron2 model with {needs}, MODEL.ANCHOR_GENERATOR.SIZES as "
+        f"model.anchor_sizes {list(settings['anchor_sizes'])}"
+    )
+
+
+def torchvision_note(settings: Mapping[str, Any], renamed: Mapping[str, Tensor]) -> str:
+    """What torchvision's builders must be told about weights that ``to_layout`` has renamed.
+
+    Args:
+        settings: Section ``model`` of the config.
+        renamed: The weights.
+    """
+    note = f"for torchvision's builder with num_classes={num_labels(renamed)}"
+    sizes = tuple(settings["anchor_sizes"])
+    if sizes != _TORCHVISION_SIZES:
+        name = "rpn_anchor_generator" if settings["kind"] == "maskrcnn" else "anchor_generator"
+        note += f" and {name} of the sizes {sizes}; its own {_TORCHVISION_SIZES} find less"
+    return note

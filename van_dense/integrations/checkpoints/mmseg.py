@@ -1,0 +1,128 @@
+"""Whole segmentation checkpoints of VAN-Segmentation and mmseg, read and written.
+
+Source of the names: ``FPN``, ``FPNHead``, ``UPerHead`` and ``FCNHead`` of mmseg, which has the same
+in 0.x and 1.x. The backbone has the "official" layout in VAN-Segmentation, "mmseg" in mmseg 1.x
+``projects/van``, and "mmpretrain" where mmseg 1.x borrows the VAN of mmpretrain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from van_dense.backbones.layouts import State, detect_layout, from_official
+from van_dense.backbones.weights import LoadReport
+from van_dense.models.segmentation.semantic_fpn import CONVS_OF_LEVEL
+
+LAYOUTS = ("official", "mmseg", "mmpretrain")
+_BODY = "backbone.body."
+# Beginnings of keys, here and there; the first that fits counts.
+_PREFIXES = {
+    **{f"decoder.neck.inner_blocks.{i}.0.": f"neck.lateral_convs.{i}.conv." for i in range(4)},
+    **{f"decoder.neck.layer_blocks.{i}.0.": f"neck.fpn_convs.{i}.conv." for i in range(4)},
+    **{  # between them lie the resizes there
+        f"decoder.scale_heads.{level}.{i}.": f"decode_head.scale_heads.{level}.{2 * i}."
+        for level, num_convs in enumerate(CONVS_OF_LEVEL)
+        for i in range(num_convs)
+    },
+    "decoder.": "decode_head.",
+    "auxiliary.": "auxiliary_head.",
+}
+
+
+class SegmenterReport(LoadReport):
+    """What happened to every entry of a segmentation model and of a file, under the file's names.
+
+    As ``LoadReport``, for the whole model: ``head`` holds the classifiers that stay as they are,
+    because the file has another number of classes, and ``ignored`` the auxiliary head of a file
+    for a model without one.
+    """
+
+    def __str__(self) -> str:
+        return super().__str__().replace("backbone parameters", "parameters")
+
+
+def to_mmseg(model_state: Mapping[str, Tensor], layout: str) -> State:
+    """Rename the entries of a ``SemanticSegmenter`` to those of mmseg; the tensors are shared.
+
+    Args:
+        model_state: Its state dict, or a part of it that has the decoder's classifier.
+        layout: One of ``LAYOUTS``, for the backbone.
+
+    Raises:
+        ValueError: When mmseg has no names for this layout, backbone or decoder.
+    """
+    if layout not in LAYOUTS:
+        raise ValueError(f"no segmentation checkpoint has the layout {layout!r}; use {LAYOUTS}")
+    if not {f"{_BODY}patch_embed1.proj.weight", "decoder.conv_seg.weight"} <= model_state.keys():
+        raise ValueError(
+            "only Semantic FPN and UperNet on a VAN have names in VAN-Segmentation and mmseg; for "
+            "other models keep the checkpoint as it is"
+        )
+    body = {key[len(_BODY) :]: v for key, v in model_state.items() if key.startswith(_BODY)}
+    renamed = {
+        f"backbone.{key.removeprefix('backbone.')}": value
+        for key, value in from_official(body, layout).items()
+    }
+    for key, value in model_state.items():
+        if not key.startswith(_BODY):
+            renamed[_head_name(key)] = value
+    return renamed
+
+
+def _head_name(key: str) -> str:
+    for here, there in _PREFIXES.items():
+        if key.startswith(here):
+            return there + key[len(here) :]
+    raise ValueError(f"{key!r} has no counterpart in mmseg; give the state of a SemanticSegmenter")
+
+
+def load_segmenter(model: nn.Module, state: Mapping[str, Tensor]) -> SegmenterReport:
+    """Copy a whole checkpoint into a ``SemanticSegmenter``, and report every key.
+
+    Every entry of the model must come from the file and every entry of the file must find its
+    place: a VAN-B3 holds all keys of a VAN-B2, yet is another network. Two things may differ: the
+    number of classes, where the classifiers stay as they are (``head``), and an auxiliary head
+    that only the file has (``ignored``).
+
+    Args:
+        model: Semantic FPN or UperNet on a VAN; filled in place.
+        state: Tensors as ``read_state`` gives them, in any of ``LAYOUTS``.
+
+    Raises:
+        ValueError: When they do not fit; the model is unchanged then.
+    """
+    state = {key.removeprefix("module."): value for key, value in state.items()}
+    report = SegmenterReport(detect_layout(state))
+    own = to_mmseg(model.state_dict(), report.layout)
+    has_auxiliary = any(key.startswith("auxiliary_head.") for key in own)
+    report.missing = [key for key in own if key not in state]
+    for key, value in state.items():
+        if key not in own:
+            is_spare = key.startswith("auxiliary_head.") and not has_auxiliary
+            (report.ignored if is_spare else report.unexpected).append(key)
+        elif value.shape == own[key].shape:
+            report.matched.append(key)
+        else:
+            is_recount = ".conv_seg." in key and value.shape[1:] == own[key].shape[1:]
+            shapes = f"(file {tuple(value.shape)}, model {tuple(own[key].shape)})"
+            (report.head if is_recount else report.reshaped).append(f"{key} {shapes}")
+    parameters = to_mmseg(dict(model.named_parameters()), report.layout)
+    report.elements = sum(p.numel() for p in parameters.values())
+    found = sum(parameters[key].numel() for key in report.matched if key in parameters)
+    report.coverage = 100.0 * found / report.elements
+    if report.missing or report.reshaped or report.unexpected:
+        raise ValueError(f"the checkpoint does not fit this model; {_fix(report)}.\n{report}")
+    for key in report.matched:
+        own[key].copy_(state[key])  # a state dict shares the memory of its model
+    return report
+
+
+def _fix(report: SegmenterReport) -> str:
+    if not any("_head." in key for key in report.matched + report.reshaped + report.unexpected):
+        return "it has no head; name the file of a backbone in model.backbone.weights"
+    wrong = report.missing + report.reshaped + report.unexpected
+    if all(key.startswith("auxiliary_head.") for key in wrong):
+        return "its auxiliary head is another or none; set model.auxiliary accordingly, or to null"
+    return "compare backbone and decoder of the config with those of the file"

@@ -1,0 +1,1 @@
+"""Detectors: pyramid, anchors, proposals, heads, matching and losses."""

@@ -1,0 +1,190 @@
+"""One stage of Cascade Mask R-CNN: its box branch with convolutions, and its mask branch.
+
+Source: Cai and Vasconcelos, "Cascade R-CNN", CVPR 2018; box head, losses and numbers of mmdet 2.x
+and Swin Transformer's ``cascade_mask_rcnn_swin_..._giou_4conv1f_adamw_3x_coco``.
+Legend: R regions over all images, P regions of one image, C classes; boxes xyxy pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.ops import clip_boxes_to_image, generalized_box_iou_loss
+
+from van_dense.core.structures import Instances, Size
+from van_dense.models.conv import ConvBN
+from van_dense.models.detection.anchors import BoxCoder, BoxMatcher
+from van_dense.models.detection.roi_heads import BOX_POOL, MaskBranch, RegionBranch, Regions
+from van_dense.models.detection.sampling import Sampler
+from van_dense.models.losses import synced_count
+
+GIOU_EPS = 1e-6  # of mmdet's ``GIoULoss``; boxes without area would divide by zero
+
+
+class ConvBoxHead(nn.Module):
+    """3x3 convolutions with BatchNorm and one fully connected layer, mmdet's ``4conv1f``.
+
+    The norms are named ``bn`` as mmdet's, so that weight decay applies to them under the rule
+    "none where the name holds norm", as in the recipe.
+
+    Args:
+        in_channels: Of the pyramid.
+        channels: Of the fully connected layer, and of the output.
+        convs: Number of convolutions.
+        conv_channels: Of each.
+    """
+
+    def __init__(self, in_channels: int, channels: int, *, convs: int, conv_channels: int) -> None:
+        super().__init__()
+        widths = [in_channels] + [conv_channels] * convs
+        self.convs = nn.ModuleList(ConvBN(before, after, 3) for before, after in pairwise(widths))
+        self.fc = nn.Linear(conv_channels * BOX_POOL**2, channels)
+        self.channels = channels
+        nn.init.xavier_uniform_(self.fc.weight)  # as mmdet's ``ConvFCBBoxHead``
+        nn.init.zeros_(self.fc.bias)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Features (R, channels) of pooled maps (R, in_channels, 7, 7)."""
+        for conv in self.convs:
+            pooled = conv(pooled)
+        return F.relu(self.fc(pooled.flatten(1)))
+
+
+class CascadeBox(RegionBranch):
+    """Classify regions and refine their boxes, trained on the decoded boxes.
+
+    Args:
+        head: Turns pooled maps into features (R, ``head.channels``).
+        num_classes: C; the classifier has one more output, the last, for background.
+        coder: Between boxes and deltas, with the standard deviations of this stage.
+        matcher: Which regions are foreground.
+        sampler: How many of them enter the loss.
+        giou_weight: Of the box loss; it is divided by the number of regions, foreground or not.
+    """
+
+    def __init__(
+        self,
+        head: ConvBoxHead,
+        num_classes: int,
+        *,
+        coder: BoxCoder,
+        matcher: BoxMatcher,
+        sampler: Sampler,
+        giou_weight: float,
+    ) -> None:
+        super().__init__(num_classes, matcher=matcher, sampler=sampler)
+        self.head = head
+        self.class_logits = nn.Linear(head.channels, num_classes + 1)
+        self.box_deltas = nn.Linear(head.channels, num_classes * 4)
+        self.coder = coder
+        self.giou_weight = giou_weight
+        for layer, std in ((self.class_logits, 0.01), (self.box_deltas, 0.001)):
+            nn.init.normal_(layer.weight, std=std)  # as mmdet's ``BBoxHead``
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Class logits (R, C + 1) and deltas (R, C, 4) of pooled maps."""
+        hidden = self.head(pooled)
+        deltas = self.box_deltas(hidden).float()
+        return self.class_logits(hidden).float(), deltas.view(-1, self.num_classes, 4)
+
+    def losses(
+        self,
+        logits: Tensor,
+        deltas: Tensor,
+        *,
+        regions: Sequence[Regions],
+        targets: Sequence[Instances],
+    ) -> dict[str, Tensor]:
+        """Cross entropy and GIoU of decoded boxes, both divided by the number of regions.
+
+        Args:
+            logits: (R, C + 1).
+            deltas: (R, C, 4).
+            regions: Of each image, R in all.
+            targets: Of each image.
+        """
+        labels = torch.cat([r.labels for r in regions])
+        foreground = (labels < self.num_classes).nonzero()[:, 0]
+        decoded = self.coder.decode_single(
+            deltas[foreground, labels[foreground]],
+            torch.cat([r.boxes for r in regions])[foreground],
+        )
+        wanted = torch.cat(
+            [
+                target.boxes[r.matched[r.labels < self.num_classes]]
+                for r, target in zip(regions, targets, strict=True)
+            ]
+        )
+        distance = generalized_box_iou_loss(decoded, wanted, reduction="sum", eps=GIOU_EPS)
+        normaliser = synced_count(len(labels), labels.device)
+        return {
+            "box_class": F.cross_entropy(logits, labels, reduction="sum") / normaliser,
+            "box_box": self.giou_weight * distance / normaliser,
+        }
+
+    @torch.no_grad()
+    def refine(
+        self, deltas: Tensor, labels: Tensor, *, boxes: Sequence[Tensor], sizes: Sequence[Size]
+    ) -> list[Tensor]:
+        """Boxes (P, 4) of each image for the next stage, clipped to the image.
+
+        Args:
+            deltas: (R, C, 4).
+            labels: int64 (R,) the class, of C, whose deltas apply.
+            boxes: (P, 4) of each image, R in all.
+            sizes: Of the images.
+        """
+        chosen = deltas[torch.arange(len(labels), device=labels.device), labels]
+        refined = self.coder.decode_single(chosen, torch.cat(list(boxes)))
+        parts = refined.split([len(b) for b in boxes])
+        return [clip_boxes_to_image(b, size) for b, size in zip(parts, sizes, strict=True)]
+
+    @torch.no_grad()
+    def next_proposals(
+        self,
+        logits: Tensor,
+        deltas: Tensor,
+        *,
+        regions: Sequence[Regions],
+        sizes: Sequence[Size],
+    ) -> list[Tensor]:
+        """Refined regions of each image that the next stage is trained on.
+
+        As in mmdet's ``refine_bboxes``, foreground moves with the deltas of its true class and
+        background with those of its likeliest class; ground truth is left out, for the next stage
+        adds it itself. Boxes of diverged weights are left out too: they belong to no pyramid
+        level, and the loss is not finite already.
+        """
+        labels = torch.cat([r.labels for r in regions])
+        labels = torch.where(labels == self.num_classes, likeliest_class(logits), labels)
+        refined = self.refine(deltas, labels, boxes=[r.boxes for r in regions], sizes=sizes)
+        return [
+            boxes[~r.is_target & boxes.isfinite().all(dim=1)]
+            for boxes, r in zip(refined, regions, strict=True)
+        ]
+
+
+class CascadeStage(nn.Module):
+    """Box and mask branch that see the same regions.
+
+    Args:
+        box: Classes and boxes.
+        mask: Masks.
+        loss_weight: Of the losses of both.
+    """
+
+    def __init__(self, box: CascadeBox, mask: MaskBranch, *, loss_weight: float) -> None:
+        super().__init__()
+        self.box = box
+        self.mask = mask
+        self.loss_weight = loss_weight
+
+
+def likeliest_class(logits: Tensor) -> Tensor:
+    """int64 (R,) the best of the C classes of logits (R, C + 1); background does not count."""
+    return logits[:, :-1].argmax(dim=1)

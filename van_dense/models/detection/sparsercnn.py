@@ -1,0 +1,168 @@
+"""Sparse R-CNN on any backbone: a few learned boxes, refined stage by stage, without NMS.
+
+Source: Sun et al., "Sparse R-CNN: End-to-End Object Detection with Learnable Proposals", CVPR 2021;
+definition of mmdet 2.x ``sparse_rcnn_r50_fpn_300_proposals_crop_mstrain_480-800_3x``, which PVT
+uses too. The VAN paper names it and prints no result.
+Legend: B images, P proposals of each, D channels of the pyramid, C classes; boxes xyxy pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import box_convert, clip_boxes_to_image
+
+from van_dense.core.structures import Batch, Instances, Prediction, Size
+from van_dense.models.dense_model import DenseModel
+from van_dense.models.detection.anchors import BoxCoder, without_crowd
+from van_dense.models.detection.dynamic_head import POOL, DynamicHead
+from van_dense.models.detection.fpn import FPN
+from van_dense.models.detection.hungarian_loss import SetLoss
+from van_dense.models.detection.roi_heads import RoIAlign
+from van_dense.models.evidence import origin_evidence
+from van_dense.models.losses import synced_count
+from van_dense.models.postprocess import check_finite, to_predictions
+from van_dense.models.preprocess import Preprocess
+
+BOX_CODER_WEIGHTS = (2.0, 2.0, 1.0, 1.0)  # 1 / standard deviations 0.5, 0.5, 1, 1
+ROI_ALIGN = RoIAlign(samples=2)  # Mask R-CNN takes as many as a cell covers pixels
+FAR = 1e6  # pixels; beyond any image, and its square is still finite in float32
+
+
+class LearnedProposals(nn.Module):
+    """Boxes and features that every image starts with.
+
+    Args:
+        num: P.
+        channels: D of a feature.
+    """
+
+    def __init__(self, num: int, channels: int) -> None:
+        super().__init__()
+        # Centre and size relative to the image: each box starts as the whole image.
+        self.boxes = nn.Parameter(torch.tensor([0.5, 0.5, 1.0, 1.0]).repeat(num, 1))
+        self.features = nn.Parameter(torch.randn(num, channels))
+
+    def forward(self, sizes: Sequence[Size]) -> tuple[Tensor, Tensor]:
+        """Boxes (B, P, 4) in the pixels of images of ``sizes``, and features (B, P, D)."""
+        scale = self.boxes.new_tensor([[width, height, width, height] for height, width in sizes])
+        boxes = box_convert(self.boxes, "cxcywh", "xyxy") * scale[:, None]
+        return boxes, self.features.expand(len(sizes), -1, -1)
+
+
+class SparseRCNN(DenseModel):
+    """Detector without anchors and without NMS: pyramid, learned proposals, heads in a row.
+
+    Args:
+        backbone: Gives maps at strides 4, 8, 16, 32.
+        fpn: Pyramid over them without a further level.
+        proposals: What the first head refines.
+        heads: Each refines the boxes and features of the one before.
+        loss: Matching and losses, the same for every head.
+        max_detections: Pairs of box and class of an image that are returned, the best ones.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        fpn: FPN,
+        *,
+        proposals: LearnedProposals,
+        heads: Sequence[DynamicHead],
+        loss: SetLoss,
+        max_detections: int,
+    ) -> None:
+        super().__init__()
+        self.preprocess = Preprocess()
+        self.backbone = backbone
+        self.fpn = fpn
+        self.proposals = proposals
+        self.heads = nn.ModuleList(heads)
+        self.loss = loss
+        self.max_detections = max_detections
+        self.coder = BoxCoder(BOX_CODER_WEIGHTS)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Losses class (focal), box (L1) and iou (GIoU) of every stage, "stage1_class" and so on.
+
+        All are divided by the number of matched proposals, which no stage changes.
+        """
+        targets = without_crowd(batch.targets)
+        features = self.fpn(self.backbone(self.preprocess(batch)))
+        num_matched = sum(min(len(t), len(self.proposals.boxes)) for t in targets)
+        normaliser = synced_count(num_matched, features[0].device)
+        losses: dict[str, Tensor] = {}
+        for stage, (logits, boxes) in enumerate(self._refine(features, batch.sizes), start=1):
+            terms = self.loss.losses(logits, boxes, targets=targets, sizes=batch.sizes)
+            losses |= {f"stage{stage}_{name}": term / normaliser for name, term in terms.items()}
+        return losses
+
+    @torch.no_grad()
+    def predict(self, batch: Batch) -> list[Prediction]:
+        """Boxes, scores and labels of each image.
+
+        Raises:
+            ValueError: When the network gives non-finite values.
+        """
+        features = self.fpn(self.backbone(self.preprocess(batch)))
+        stages = list(self._refine(features, batch.sizes))
+        check_finite([output for stage in stages for output in stage], batch.image_ids)
+        logits, boxes = stages[-1]
+        detections = [
+            self._detect(image_logits, image_boxes, size)
+            for image_logits, image_boxes, size in zip(logits, boxes, batch.sizes, strict=True)
+        ]
+        return to_predictions(batch, detections)
+
+    def _refine(
+        self, features: Sequence[Tensor], sizes: Sequence[Size]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Logits (B, P, C) and boxes (B, P, 4) after each head.
+
+        Features carry gradients from head to head and boxes do not, except the learned ones.
+        """
+        boxes, objects = self.proposals(sizes)
+        for head in self.heads:
+            # Broken weights must show as broken losses: RoIAlign would crash on NaN before.
+            regions = boxes.detach().nan_to_num(0.0).clamp(-FAR, FAR)
+            pooled = ROI_ALIGN(features, list(regions), output=POOL)
+            logits, deltas, objects = head(pooled, objects)
+            boxes = self._decode(deltas, boxes)
+            yield logits, boxes
+            boxes = boxes.detach()
+
+    def _decode(self, deltas: Tensor, boxes: Tensor) -> Tensor:
+        """Move boxes (B, P, 4) by deltas (B, P, 4).
+
+        Sides change by a factor of 1000 / 16 at most, in both directions as in mmdet; torchvision
+        limits growth alone, and a box that shrank to nothing could never grow again.
+        """
+        shift, growth = deltas.split(2, dim=-1)
+        growth = growth.clamp(min=-self.coder.bbox_xform_clip)
+        codes = torch.cat([shift, growth], dim=-1)
+        return self.coder.decode_single(codes.flatten(0, 1), boxes.flatten(0, 1)).view_as(boxes)
+
+    def _detect(self, logits: Tensor, boxes: Tensor, size: Size) -> Instances:
+        """The best pairs of box and class of one image, best first; logits (P, C), boxes (P, 4)."""
+        num = min(self.max_detections, logits.numel())
+        scores, pair = logits.sigmoid().flatten().topk(num)
+        boxes = clip_boxes_to_image(boxes[pair // logits.shape[1]], size)
+        found = Instances(boxes=boxes, labels=pair % logits.shape[1], scores=scores)
+        return found[((boxes[:, 2:] - boxes[:, :2]) > 0).all(dim=1)]
+
+    def box_evidence(self, images: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
+        """Class logits of the proposals that the boxes came from; see ``Explainable``."""
+        size = (images.shape[-2], images.shape[-1])
+        *_, (logits, decoded) = self._refine(self.fpn(self.backbone(images)), [size])
+        return origin_evidence(logits[0], decoded[0], boxes, labels)
+
+    def flops_forward(self, size: Size) -> None:
+        """Run on one zero image; as in mmdet's ``get_flops``, every head sees all proposals."""
+        device = next(self.parameters()).device
+        self.fpn(self.backbone(torch.zeros(1, 3, *size, device=device)))
+        objects = torch.zeros_like(self.proposals.features)[None]
+        pooled = torch.zeros(*objects.shape[1:], POOL, POOL, device=device)
+        for head in self.heads:
+            _, _, objects = head(pooled, objects)

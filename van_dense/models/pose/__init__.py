@@ -1,0 +1,1 @@
+"""Top-down pose: heatmaps, their codecs, and suppression by similarity."""

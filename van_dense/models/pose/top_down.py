@@ -1,0 +1,280 @@
+"""Top-down pose: one crop for each instance, heatmaps of its joints, joints in the image.
+
+Source: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018
+(arXiv 1804.06208); loss, flip test, rescoring and suppression as in mmpose 0.x (``JointsMSELoss``,
+``TopDownCocoDataset.evaluate``).
+Legend: B images, M instances of all of them, K keypoints, h and w cells of a heatmap; sizes are
+(height, width); regions are as in ``crops.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.ops import clip_boxes_to_image
+
+from van_dense.core.crops import apply, invert, regions_of_boxes, to_crop
+from van_dense.core.structures import Batch, Instances, Prediction, Size
+from van_dense.models.dense_model import DenseModel
+from van_dense.models.pose.heatmap import Codec
+from van_dense.models.pose.pose_nms import oks_nms, soft_oks_nms
+from van_dense.models.postprocess import check_finite, scale_boxes
+from van_dense.models.preprocess import Preprocess
+
+CHUNK = 64  # crops in one pass of predict, whatever the number of images and instances
+NMS = {"hard": oks_nms, "soft": soft_oks_nms}
+
+
+@dataclass(frozen=True)
+class CropRule:
+    """Which region around a box becomes a crop of which size.
+
+    Attributes:
+        size: Of the crops; the aspect of the regions.
+        padding: Factor of both sides of the box, such as 1.25.
+    """
+
+    size: Size
+    padding: float
+
+
+@dataclass(frozen=True)
+class PoseScoring:
+    """From the scores of boxes and joints to those of instances, and which of them stay.
+
+    Attributes:
+        sigmas: K constants of OKS, in units of sqrt(area).
+        joint_threshold: The mean score of the joints above it is the factor of the box score.
+        nms: Suppression of instances with almost the same pose, see ``pose_nms.py``.
+        nms_threshold: Of the similarity.
+    """
+
+    sigmas: Sequence[float]
+    joint_threshold: float
+    nms: Literal["hard", "soft", "none"]
+    nms_threshold: float
+
+    def choose(
+        self, keypoints: np.ndarray, box_scores: np.ndarray, *, areas: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Score the instances of one image and suppress doubles.
+
+        Args:
+            keypoints: (N, K, 3): x, y and maximum of the heatmap.
+            box_scores: (N,) in 0..1.
+            areas: (N,) square pixels of the regions, as in mmpose.
+
+        Returns:
+            int64 positions of those that stay and their scores, best first; without suppression
+            all of them, in the order given.
+        """
+        joints = keypoints[..., 2]
+        is_sure = joints > self.joint_threshold
+        means = (joints * is_sure).sum(axis=1) / np.maximum(is_sure.sum(axis=1), 1)
+        scores = box_scores * means
+        if self.nms == "none":
+            return np.arange(len(scores)), scores
+        return NMS[self.nms](
+            keypoints, scores, areas=areas, sigmas=self.sigmas, threshold=self.nms_threshold
+        )
+
+
+class TopDownPose(DenseModel):
+    """Backbone and a head that makes heatmaps of c5.
+
+    It learns from crops, which the loader makes, and predicts whole images, whose ``proposals`` it
+    crops itself.
+
+    Args:
+        backbone: Gives maps, the last of which goes to the head.
+        head: Gives heatmaps (B, K, h, w) of that map.
+        codec: Between keypoints and heatmaps.
+        crop: Of predictions; that of the training data.
+        flip_order: Position that each keypoint comes from under a flip, to average the heatmaps of
+            crop and mirrored crop; None leaves the mirrored one out.
+        scoring: Of the instances.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        head: nn.Module,
+        *,
+        codec: Codec,
+        crop: CropRule,
+        flip_order: Sequence[int] | None,
+        scoring: PoseScoring,
+    ) -> None:
+        super().__init__()
+        self.preprocess = Preprocess()
+        self.backbone = backbone
+        self.head = head
+        self.codec = codec
+        self.crop = crop
+        self.flip_order = flip_order
+        self.scoring = scoring
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Squared error of the heatmaps of crops, a mean over all cells of all joints.
+
+        The maps of joints that do not count are 0 in this mean, so few labelled joints make a small
+        loss, as in mmpose.
+
+        Args:
+            batch: Crops with one instance each, or none, in pixels of the crop; a crowd is none.
+
+        Raises:
+            ValueError: When an image has no target, no keypoints or several instances.
+        """
+        keypoints = _keypoints_of_crops(batch, len(self.scoring.sigmas))
+        heatmaps = self.head(self.backbone(self.preprocess(batch))[-1]).float()
+        targets, weights = self.codec.encode(
+            keypoints, _size(batch.images), heatmap_size=_size(heatmaps)
+        )
+        return {"heatmap": (weights[..., None, None] * (heatmaps - targets)).square().mean()}
+
+    @torch.no_grad()
+    def predict(self, batch: Batch) -> list[Prediction]:
+        """The pose in each proposal: its box, clipped to the image, K joints and a score in 0..1.
+
+        An image is one proposal as a whole where the batch has none. Joints have scores in 0..1,
+        the maxima of their heatmaps; they may lie outside the image.
+
+        Raises:
+            ValueError: When the network gives non-finite values, with the image id.
+        """
+        proposals = batch.proposals
+        if proposals is None:
+            proposals = [_whole_image(size) for size in batch.sizes]
+        counts = [len(found) for found in proposals]
+        owners = np.repeat(np.arange(len(batch)), counts)
+        boxes = torch.cat([found.boxes for found in proposals]).cpu().numpy()
+        regions = regions_of_boxes(boxes, self.crop.size, self.crop.padding)
+        chunks = [slice(start, start + CHUNK) for start in range(0, len(regions), CHUNK)]
+        # The first one is what remains if there is no instance at all.
+        parts = [np.zeros((0, len(self.scoring.sigmas), 3))]
+        parts += [self._keypoints(batch, regions[chunk], owners[chunk]) for chunk in chunks]
+        keypoints = np.concatenate(parts)
+        predictions = []
+        for i, found in enumerate(proposals):
+            instances = self._instances(found, keypoints[owners == i], regions[owners == i])
+            predictions.append(_in_original_pixels(batch, i, instances))
+        return predictions
+
+    def _keypoints(self, batch: Batch, regions: np.ndarray, owners: np.ndarray) -> np.ndarray:
+        """Joints (M, K, 3) in pixels of the batch, of regions (M, 4) in images ``owners`` (M,)."""
+        images, counts = np.unique(owners, return_counts=True)
+        of_image = np.split(regions, counts.cumsum()[:-1])
+        crops = [self._crops(batch, i, own) for i, own in zip(images, of_image, strict=True)]
+        heatmaps = self._heatmaps(torch.cat(crops))
+        for i, own_maps in zip(images, heatmaps.split(counts.tolist()), strict=True):
+            check_finite([own_maps], batch.image_ids[i : i + 1])
+        points, scores = self.codec.decode(heatmaps, self.crop.size)
+        back = invert(to_crop(regions, self.crop.size))
+        in_image = apply(back, points.cpu().numpy())
+        return np.concatenate([in_image, scores.cpu().numpy()[..., None]], axis=2)
+
+    def _crops(self, batch: Batch, index: int, regions: np.ndarray) -> Tensor:
+        """Regions (N, 4) of one image as float32 (N, 3, *crop.size), 0..255, black outside.
+
+        ``crops.to_crop`` without a turn: row and column of the grid depend on y and x alone.
+        """
+        height, width = batch.sizes[index]
+        image = batch.images[index, :, :height, :width].float()
+        x, y, w, h = torch.from_numpy(regions.astype(np.float32)).to(image.device).split(1, dim=1)
+        # No matrix product as in F.affine_grid, for autocast would round it by whole pixels.
+        columns = (x + w * _centres(self.crop.size[1], image)) * (2 / width) - 1
+        rows = (y + h * _centres(self.crop.size[0], image)) * (2 / height) - 1
+        grid = torch.stack(torch.broadcast_tensors(columns[:, None], rows[:, :, None]), dim=-1)
+        return F.grid_sample(image.expand(len(grid), -1, -1, -1), grid, align_corners=False)
+
+    def _heatmaps(self, crops: Tensor) -> Tensor:
+        """float32 heatmaps of crops (M, 3, *crop.size) in 0..255, with the flip test if asked."""
+        images = self.preprocess.normalise(crops)
+        heatmaps = self.head(self.backbone(images)[-1]).float()
+        if self.flip_order is None:
+            return heatmaps
+        mirrored = self.head(self.backbone(images.flip(3))[-1]).float()
+        flipped = mirrored.flip(3)[:, self.flip_order]
+        if self.codec.shifts_flip:
+            flipped = torch.cat([flipped[..., :1], flipped[..., :-1]], dim=3)
+        return (heatmaps + flipped) / 2
+
+    def _instances(
+        self, proposals: Instances, keypoints: np.ndarray, regions: np.ndarray
+    ) -> Instances:
+        """Those of one image that stay, on the CPU, in pixels of the batch."""
+        given = proposals.scores
+        box_scores = np.ones(len(proposals)) if given is None else given.cpu().numpy()
+        areas = regions[:, 2] * regions[:, 3]
+        kept, scores = self.scoring.choose(keypoints, box_scores, areas=areas)
+        # Maxima above 1 count in the ranking, as in mmpose; scores of results end at 1.
+        keypoints[..., 2] = keypoints[..., 2].clip(0, 1)
+        scores = scores.clip(0, 1)
+        chosen = proposals.to("cpu")[torch.from_numpy(kept)]
+        return Instances(
+            boxes=chosen.boxes,
+            labels=chosen.labels,
+            scores=torch.from_numpy(scores).float(),
+            keypoints=torch.from_numpy(keypoints[kept]).float(),
+        )
+
+    def flops_forward(self, size: Size) -> None:
+        """Run backbone and head on one zero crop."""
+        device = next(self.parameters()).device
+        self.head(self.backbone(torch.zeros(1, 3, *size, device=device))[-1])
+
+
+def _size(maps: Tensor) -> Size:
+    return maps.shape[-2], maps.shape[-1]
+
+
+def _centres(cells: int, like: Tensor) -> Tensor:
+    """(1, cells) centres of equal parts of the interval from -1/2 to 1/2."""
+    return ((torch.arange(cells, device=like.device) + 0.5) / cells - 0.5)[None]
+
+
+def _whole_image(size: Size) -> Instances:
+    box = torch.tensor([[0.0, 0.0, size[1], size[0]]])
+    return Instances(box, torch.zeros(1, dtype=torch.int64), scores=torch.ones(1))
+
+
+def _in_original_pixels(batch: Batch, index: int, instances: Instances) -> Prediction:
+    size, original = batch.sizes[index], batch.orig_sizes[index]
+    assert instances.keypoints is not None
+    scale = torch.tensor([original[1] / size[1], original[0] / size[0], 1.0])
+    scaled = Instances(
+        boxes=clip_boxes_to_image(scale_boxes(instances.boxes, size, target=original), original),
+        labels=instances.labels,
+        scores=instances.scores,
+        keypoints=instances.keypoints * scale,
+    )
+    return Prediction(batch.image_ids[index], original, instances=scaled)
+
+
+def _keypoints_of_crops(batch: Batch, num_keypoints: int) -> Tensor:
+    """float32 (B, K, 3), all unlabelled where a crop shows no instance."""
+    if batch.targets is None:
+        raise ValueError(
+            f"the images {batch.image_ids} have no targets to learn from; a pose model learns from "
+            "crops with the keypoints of one instance"
+        )
+    keypoints = torch.zeros(len(batch), num_keypoints, 3, device=batch.images.device)
+    for image_id, target, own in zip(batch.image_ids, batch.targets, keypoints, strict=True):
+        kept = target if target.crowd is None else target[~target.crowd]
+        if len(kept) == 0:
+            continue
+        if len(kept) > 1 or kept.keypoints is None or len(kept.keypoints[0]) != num_keypoints:
+            shape = None if kept.keypoints is None else tuple(kept.keypoints.shape)
+            raise ValueError(
+                f"image {image_id!r} has {len(kept)} instances with keypoints of shape {shape}, "
+                f"but a pose model learns from crops of one instance with (1, {num_keypoints}, 3)"
+            )
+        own.copy_(kept.keypoints[0])
+    return keypoints

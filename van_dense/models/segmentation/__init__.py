@@ -1,0 +1,1 @@
+"""Label maps and saliency: decoders, losses, and prediction of images of any size."""

@@ -1,0 +1,148 @@
+"""Semantic segmentation: any backbone, any decoder, any mixture of losses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from copy import copy
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from van_dense.core.structures import Batch, Prediction, Size
+from van_dense.models.conv import explain_single_values
+from van_dense.models.dense_model import DenseModel
+from van_dense.models.postprocess import check_finite
+from van_dense.models.preprocess import Preprocess
+from van_dense.models.segmentation.map_inference import (
+    Inference,
+    Logits,
+    Resized,
+    label_map,
+    look_at,
+)
+
+AUXILIARY_LEVEL = -2  # c4, as in mmseg's UperNet configs
+
+
+class SemanticSegmenter(DenseModel):
+    """Label maps from a backbone and a decoder.
+
+    Args:
+        backbone: Gives c2..c5.
+        decoder: Takes c2..c5 and gives logits (B, C, h, w), usually at stride 4.
+        losses: Name, module and weight of each term; a module takes logits (B, C, h, w) and labels
+            int64 (B, H, W), 255 = ignore, and gives a scalar.
+        inference: How ``predict`` looks at images.
+        auxiliary: Head on c4 that training adds; its losses are those of the decoder.
+        auxiliary_weight: Of the losses of that head.
+
+    Raises:
+        ValueError: For no loss, or two of one name.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        decoder: nn.Module,
+        *,
+        losses: Sequence[tuple[str, nn.Module, float]],
+        inference: Inference,
+        auxiliary: nn.Module | None = None,
+        auxiliary_weight: float = 0.4,
+    ) -> None:
+        super().__init__()
+        names = [name for name, _, _ in losses]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"model.losses: {names} must name at least one loss, and each once")
+        self.preprocess = Preprocess()
+        self.backbone = backbone
+        self.decoder = decoder
+        self.auxiliary = auxiliary
+        self.losses = nn.ModuleList(loss for _, loss, _ in losses)
+        self._terms = [(name, weight) for name, _, weight in losses]
+        self.auxiliary_weight = auxiliary_weight
+        self.inference = inference
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Each loss of the decoder by its name, and those of the auxiliary head in one sum.
+
+        Raises:
+            ValueError: When the batch has no label maps, or is too small for the BatchNorms.
+        """
+        if batch.semantic is None:
+            raise ValueError(
+                f"the images {batch.image_ids} have no label maps to learn from; check the mask "
+                "folder of the data set"
+            )
+        features = self.backbone(self.preprocess(batch))
+        with explain_single_values():
+            logits = self.decoder(features)
+        losses = self._losses(logits, batch.semantic)
+        if self.auxiliary is not None:
+            auxiliary = self._losses(self.auxiliary(features[AUXILIARY_LEVEL]), batch.semantic)
+            total = torch.stack(list(auxiliary.values())).sum()
+            losses["auxiliary"] = self.auxiliary_weight * total
+        return losses
+
+    def _losses(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        return {
+            name: weight * loss(logits, labels)
+            for (name, weight), loss in zip(self._terms, self.losses, strict=True)
+        }
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Logits (B, C, h, w) of normalised images (B, 3, H, W)."""
+        return self.decoder(self.backbone(images))
+
+    def with_inference(self, inference: Inference) -> SemanticSegmenter:
+        """The same network, weights and all, that looks at images in another way."""
+        other = copy(self)
+        other.inference = inference
+        return other
+
+    @torch.no_grad()
+    def predict(self, batch: Batch) -> list[Prediction]:
+        """The label map of each image in original pixels.
+
+        Raises:
+            ValueError: When the network gives non-finite values, with the image id.
+        """
+        find = self._labels_of_batch if self.inference.is_plain else self._labels_of_each
+        return [
+            Prediction(image_id, size, semantic=labels)
+            for image_id, size, labels in zip(
+                batch.image_ids, batch.orig_sizes, find(batch), strict=True
+            )
+        ]
+
+    def _labels_of_batch(self, batch: Batch) -> Iterator[np.ndarray]:
+        """All images in one pass, padded as they are."""
+        logits = self.logits(self.preprocess(batch))
+        cells_y, cells_x = (logits.shape[axis] / batch.images.shape[axis] for axis in (2, 3))
+        for i, (height, width) in enumerate(batch.sizes):
+            check_finite([logits[i]], batch.image_ids[i : i + 1])
+            extent = (height * cells_y, width * cells_x)
+            yield label_map([Resized(Logits(logits[i]), batch.orig_sizes[i], extent=extent)])
+
+    def _labels_of_each(self, batch: Batch) -> Iterator[np.ndarray]:
+        """Image by image, without its padding, through windows or in several views."""
+        for i, (height, width) in enumerate(batch.sizes):
+
+            def look(pixels: Tensor, size: Size, i: int = i) -> Tensor:
+                image = self.preprocess.normalise(pixels[None])
+                padding = (0, size[1] - pixels.shape[2], 0, size[0] - pixels.shape[1])
+                logits = self.logits(F.pad(image, padding))
+                check_finite([logits], batch.image_ids[i : i + 1])
+                return logits[0]
+
+            image = batch.images[i, :, :height, :width]
+            views = look_at(image, batch.orig_sizes[i], look=look, inference=self.inference)
+            yield label_map(views)
+
+    def flops_forward(self, size: Size) -> None:
+        """Label one zero image at its resolution; the paper leaves the auxiliary head out."""
+        device = next(self.parameters()).device
+        logits = self.logits(torch.zeros(1, 3, *size, device=device))
+        F.interpolate(logits, size, mode="bilinear", align_corners=False)

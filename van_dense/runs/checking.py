@@ -1,0 +1,59 @@
+"""What ``tools/check_data.py`` needs of a config: the parts to check, and pictures of samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from van_dense.config import Config
+from van_dense.data.doctor.doctor import Part
+from van_dense.data.readers.quarantine import Quarantine
+from van_dense.tasks import TASKS
+from van_dense.visualize.augmented import save_augmented
+
+_DRAWS = 3  # of the augmentation of a training sample; evaluation draws nothing
+
+
+def parts_of(config: Config) -> tuple[list[Part], Quarantine | None]:
+    """What to check, and what is in quarantine already; sample data are written if asked for.
+
+    Raises:
+        ValueError: When the transforms or the quarantine list do not fit.
+    """
+    task, path = TASKS[config.task], config.data.quarantine
+    task.prepare_data(config)
+    return task.check_parts(config), Quarantine.load(path) if path else None
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What became of the pictures: a line for each part, and whether one of them has none."""
+
+    text: str
+    has_failed: bool
+
+
+def draw_samples(config: Config, folder: Path, num: int) -> Drawn:
+    """Draw samples of both parts before and after their transforms, from the ground truth.
+
+    A part whose files do not fit gets a line that says why; unreadable images are skipped with a
+    line in the log.
+
+    Args:
+        config: Of any task.
+        folder: Gets the folders train, with three draws of the augmentation of each sample, and
+            val, with the transform of evaluation.
+        num: Samples of each part.
+    """
+    task = TASKS[config.task]
+    lines, failures = [], 0
+    for split, draws in (("train", _DRAWS), ("val", 0)):
+        try:
+            dataset = task.build_dataset(config, split)
+            transform = task.build_transform(config, train=split == "train")
+            files = save_augmented(folder / split, dataset, transform, num=num, draws=draws)
+            lines.append(f"{split}: {len(files)} pictures in {folder / split}")
+        except ValueError as error:
+            lines.append(f"{split}: no pictures: {error}")
+            failures += 1
+    return Drawn("\n".join(lines), failures > 0)

@@ -1,0 +1,153 @@
+"""Checkpoints of other code bases to ours and back; behind ``tools/convert_weights.py``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors.torch import save_file
+
+from van_dense.api import build_model, load
+from van_dense.backbones.download import fetch_weights
+from van_dense.backbones.layouts import State, detect_layout, from_official, to_official, van_size
+from van_dense.backbones.weights import compare, read_state
+from van_dense.config import Config, load_config
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.data.io.outputs import require_file
+from van_dense.engine.checkpoint import choose_checkpoint, save_checkpoint
+from van_dense.integrations.checkpoints.detectors import LAYOUTS as DETECTORS
+from van_dense.integrations.checkpoints.detectors import (
+    is_foreign,
+    load_detector,
+    to_layout,
+    torchvision_note,
+)
+from van_dense.integrations.checkpoints.detectron2_settings import detectron2_yaml
+from van_dense.integrations.checkpoints.mmseg import load_segmenter, to_mmseg
+from van_dense.tasks import TASKS
+from van_dense.visualize.palette import class_colors
+
+_SEGMENTERS = ("official", "mmseg")
+
+
+def export_weights(source: str, output: Path, layout: str) -> str:
+    """Write weights in another layout, and say what was found.
+
+    Args:
+        source: File, published name or address; a run folder or checkpoint of ours where the
+            layout has whole models.
+        output: ``.safetensors``, or ``.pth`` with what the other code base reads beside tensors.
+        layout: "official", "transformers", "mmpretrain", "mmseg", "detectron2" or "torchvision".
+
+    Raises:
+        ValueError: When the file cannot be read or the layout has no names for it.
+    """
+    require_file(output)
+    path = choose_checkpoint(source) if Path(source).is_dir() else fetch_weights(source)
+    state = read_state(path)
+    if is_foreign(state):
+        raise ValueError(
+            f"{source} is a detector of another code base; bring it here first, with --project, "
+            "which says what network it is"
+        )
+    if layout in DETECTORS:
+        summary, content = _whole_detector(path, layout, output)
+    elif layout in _SEGMENTERS and "decoder.conv_seg.weight" in state:
+        summary, content = _whole_segmenter(path, layout)
+    else:
+        summary, content = _backbone(state, layout)
+    tensors = {key: value.contiguous() for key, value in content.pop("state_dict").items()}
+    beside = content.pop("beside", {})
+    output.parent.mkdir(parents=True, exist_ok=True)
+    if output.suffix == ".safetensors":
+        save_file(tensors, output, metadata={"format": "pt"})
+    elif layout == "torchvision":
+        torch.save(tensors, output)  # what its load_state_dict takes
+    else:
+        name = "model" if layout == "detectron2" else "state_dict"  # as their own programs want
+        torch.save({**content, name: tensors}, output)
+    for file, text in beside.items():
+        file.write_text(text, encoding="utf-8")
+    return f"{source}: {summary}\nwrote {len(tensors)} tensors to {output} ({layout} layout)"
+
+
+def _backbone(state: State, layout: str) -> tuple[str, dict[str, Any]]:
+    official = to_official(state)
+    summary = f"{detect_layout(state)} layout, no known VAN size"
+    if size := van_size(official):
+        with torch.device("meta"):  # shapes only
+            summary = f"{size}, {compare(timm.create_model(size), state)[0]}"
+    return summary, {"state_dict": from_official(official, layout)}
+
+
+def _whole_segmenter(checkpoint: Path, layout: str) -> tuple[str, dict[str, Any]]:
+    summary, state, info, _ = _of_a_run(checkpoint)
+    # mmseg's init_segmentor (0.x) and init_model (1.x) read these, and fail without "meta".
+    meta = {"CLASSES": info.class_names, "PALETTE": [list(c) for c in class_colors(info)]}
+    return summary, {"meta": meta, "state_dict": to_mmseg(state, layout)}
+
+
+def _whole_detector(checkpoint: Path, layout: str, output: Path) -> tuple[str, dict[str, Any]]:
+    """Summary, and content with the texts of further files under ``beside``."""
+    summary, state, info, config = _of_a_run(checkpoint)
+    model = config["model"]
+    renamed = to_layout(state, layout, settings=model, category_ids=info.category_ids)
+    beside = {}
+    if layout == "torchvision":
+        note = torchvision_note(model, renamed)
+    else:
+        file = output.with_suffix(".detectron2.yaml")
+        beside = {file: detectron2_yaml(config, state, info, weights=str(output))}
+        note = f"for Detectron2 with the config {file}"
+    return f"{summary}, {note}", {"state_dict": renamed, "beside": beside}
+
+
+def _of_a_run(checkpoint: Path) -> tuple[str, State, DatasetInfo, dict[str, Any]]:
+    """Summary, weights (averaged where the run kept some), classes and config."""
+    loaded = load(checkpoint, device="cpu", engine="torchvision")
+    summary = f"weights of step {loaded.step}, {loaded.info.num_classes} classes"
+    return summary, loaded.model.state_dict(), loaded.info, loaded.config.model_dump(mode="json")
+
+
+def import_weights(source: str, output: Path, project: str, overrides: list[str]) -> str:
+    """Write a whole segmenter or detector of another code base as a checkpoint of ours.
+
+    Args:
+        source: File or address.
+        output: ``.pt`` file.
+        project: Project file that describes the network and its classes.
+        overrides: Of the project.
+
+    Raises:
+        ValueError: When file and project are different networks or have different classes.
+    """
+    require_file(output)
+    config = load_config(project, overrides)
+    info = _classes(config)
+    model = build_model(config, info)
+    state = read_state(fetch_weights(source))
+    if config.task == "detection":
+        settings = config.model.model_dump()
+        report = load_detector(model, state, settings=settings, category_ids=info.category_ids)
+    else:
+        found = load_segmenter(model, state)
+        if found.head:
+            raise ValueError(
+                f"{source} has another number of classes than {project}, so the classifier would "
+                f"be random: {found.head[0]}; give data.classes and data.label_map of the file"
+            )
+        report = str(found)
+    content = {"step": 0, "model": model.state_dict(), "ema": None, "info": info.to_dict()}
+    save_checkpoint(output, {**content, "config": config.model_dump(mode="json")})
+    return f"{source}: {report}\nwrote {output}, for van_dense.load and tools/eval_net.py"
+
+
+def _classes(config: Config) -> DatasetInfo:
+    """Classes of the data set of a detector where its files are here, otherwise those it names."""
+    task = TASKS[config.task]
+    if config.task == "detection" and all(map(os.path.exists, config.data.files().values())):
+        return task.build_dataset(config, "val").info
+    return task.dataset_info(config)

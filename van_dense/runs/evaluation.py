@@ -1,0 +1,101 @@
+"""Evaluate a model on the validation part and write what a user looks at afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from van_dense.config import Config
+from van_dense.core.structures import Prediction
+from van_dense.data.dataset import DenseDataset, TooManyBadImages
+from van_dense.data.loader import build_eval_loader, resolve_workers
+from van_dense.engine.inference import predict_chunks
+from van_dense.evaluation.evaluator import Evaluator
+from van_dense.evaluation.table import save_metrics
+from van_dense.models.dense_model import DenseModel
+from van_dense.tasks import TASKS
+from van_dense.visualize.sheet import choose_samples, save_comparisons
+
+
+class Evaluation:
+    """Evaluates any number of models on one data set.
+
+    Args:
+        config: Of the experiment.
+        dataset: Validation part.
+        accelerator: Its processes share the images.
+    """
+
+    def __init__(self, config: Config, dataset: DenseDataset, accelerator: Accelerator) -> None:
+        self._task = TASKS[config.task]
+        self._config, self._dataset, self._accelerator = config, dataset, accelerator
+        self._transform = self._task.build_transform(config, train=False)
+        self.make_evaluator: Callable[[], Evaluator] = self._task.evaluator_factory(dataset, config)
+
+    def run(
+        self,
+        model: DenseModel,
+        folder: Path,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> dict[str, float]:
+        """Predict, score and draw.
+
+        Writes metrics.json, what the evaluator keeps, and pictures/ into ``folder``.
+
+        Returns:
+            The metrics on the main process, nothing on the others.
+
+        Raises:
+            EvaluationStopped: When ``should_stop`` says so.
+            TooManyBadImages: When more images are unreadable than ``data.max_bad_share`` allows.
+        """
+        config, main = self._config, self._accelerator.is_main_process
+        loader = build_eval_loader(
+            self._dataset,
+            self._transform,
+            batch_size=config.eval.batch_size,
+            rank=self._accelerator.process_index,
+            world=self._accelerator.num_processes,
+            workers=resolve_workers(config.data.workers),
+            size_divisor=config.data.size_divisor,
+        )
+        evaluator = self.make_evaluator()
+        write = self._task.prediction_writer(config)
+        samples = choose_samples(self._dataset, config.eval.pictures) if main else []
+        drawn: dict[int | str, Prediction | None] = {sample.image_id: None for sample in samples}
+        count = 0
+        for chunk in predict_chunks(model, loader, self._accelerator, should_stop=should_stop):
+            evaluator.update(chunk)
+            count += len(chunk)
+            for prediction in chunk:  # kept only where a picture needs it
+                if prediction.image_id in drawn:
+                    drawn[prediction.image_id] = prediction
+                if write is not None:
+                    write(prediction, folder / "predictions" / str(prediction.image_id))
+        if not main:
+            return {}
+        self._check_count(count)
+        metrics = evaluator.compute()
+        folder.mkdir(parents=True, exist_ok=True)
+        save_metrics(folder / "metrics.json", metrics, evaluator.per_class())
+        evaluator.save(folder)
+        self._task.save_figures(evaluator, folder)
+        save_comparisons(
+            folder / "pictures",
+            samples,
+            [prediction for prediction in drawn.values() if prediction is not None],
+            self._dataset.info,
+            min_score=config.eval.lowest_drawn_score,
+        )
+        return metrics
+
+    def _check_count(self, predicted: int) -> None:
+        images = len(self._dataset)
+        unreadable = images - predicted
+        if unreadable > max(1, self._config.data.max_bad_share * images):
+            raise TooManyBadImages(
+                f"{unreadable} of {images} validation images are unreadable (listed above); the "
+                "metrics would say little. Run tools/check_data.py"
+            )

@@ -1,0 +1,166 @@
+"""An experiment ready to run: its data read, its network built, its weights loaded, its plan."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from types import ModuleType
+
+import torch
+from accelerate import Accelerator
+
+from van_dense.backbones.build import resolve_norm_mode
+from van_dense.backbones.download import DownloadError
+from van_dense.backbones.weights import LoadReport
+from van_dense.config import Config
+from van_dense.data.dataset import DenseDataset
+from van_dense.engine.memory import estimate_memory
+from van_dense.engine.optim import describe_groups, parameter_groups
+from van_dense.engine.plan import TrainPlan, make_plan
+from van_dense.models.dense_model import DenseModel
+from van_dense.runs.start import StartReport, start_from
+from van_dense.tasks import TASKS
+from van_dense.tasks.common import load_weights
+
+log = logging.getLogger(__name__)
+
+_SHOWN_CATEGORIES = 200  # ADE20K's 150 are shown, ImageNet's 1,000 are not
+
+
+RESUMED = "those of the run that is resumed"
+
+Weights = LoadReport | StartReport | DownloadError | str | None
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What a run needs, and what a dry run describes."""
+
+    config: Config
+    task: ModuleType
+    train_set: DenseDataset
+    val_set: DenseDataset
+    model: DenseModel
+    weights: Weights
+    plan: TrainPlan
+
+
+def prepare(
+    config: Config,
+    accelerator: Accelerator,
+    *,
+    needs_weights: bool = True,
+    resume: bool = False,
+) -> Experiment:
+    """Read the data, build the network and load its weights.
+
+    Args:
+        config: Of the experiment.
+        accelerator: Of the run.
+        needs_weights: False goes on where weights cannot be downloaded, to describe the rest.
+        resume: Will a checkpoint replace the weights? Then none are loaded; where they came from
+            may be gone.
+
+    Raises:
+        ValueError: When data, weights or the batch split do not fit.
+    """
+    task = TASKS[config.task]
+    if accelerator.is_main_process:
+        task.prepare_data(config)
+    accelerator.wait_for_everyone()
+    train_set, val_set = task.build_dataset(config, "train"), task.build_dataset(config, "val")
+    if train_set.info.class_names != val_set.info.class_names:
+        raise ValueError(
+            "the training and validation parts have different classes: "
+            f"{train_set.info.class_names} and {val_set.info.class_names}; a label would mean "
+            "two things"
+        )
+    torch.manual_seed(config.seed)  # initial weights; every later draw is seeded by its step
+    model = task.build_model(config, train_set.info)
+    weights: Weights
+    try:
+        weights = RESUMED if resume else _load(model, config, train_set)
+    except DownloadError as error:
+        if needs_weights:
+            raise
+        weights = error
+    plan = make_plan(config.train, num_images=len(train_set), world_size=accelerator.num_processes)
+    return Experiment(config, task, train_set, val_set, model, weights, plan)
+
+
+def _load(model: DenseModel, config: Config, train_set: DenseDataset) -> Weights:
+    if (source := config.train.start_from) is None:
+        return load_weights(model, config)
+    return start_from(model, source, backbone=config.model.backbone.name, info=train_set.info)
+
+
+def describe(experiment: Experiment, accelerator: Accelerator) -> str:
+    """Everything to check before a long run, one "name: value" a line."""
+    config, model = experiment.config, experiment.model
+    norm = resolve_norm_mode(
+        config.model.backbone.norm_mode, accelerator.device.type, accelerator.num_processes
+    )
+    weights = str(experiment.weights or "none, the backbone starts from random weights")
+    if isinstance(experiment.weights, DownloadError):
+        weights = f"NOT AVAILABLE: {weights}"
+    total = sum(p.numel() for p in model.parameters())
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    groups = describe_groups(parameter_groups(model, config.train.optimizer))
+    lines = {
+        "model": f"{config.model.title}, on {config.model.backbone.name}, {total:,} parameters, "
+        f"{trainable:,} of them trained",
+        "device": f"{accelerator.device}, {accelerator.num_processes} process(es)",
+        **experiment.plan.describe(),
+        "norm mode": f"{norm.mode} ({norm.reason})",
+        "weights": weights,
+        **_normalization(experiment),
+        "parameter groups": groups.replace("\n", "\n" + " " * 20),
+        "memory": _memory(experiment),
+        "data": f"{len(experiment.train_set)} training "
+        f"{'instances' if config.task == 'pose' else 'images'} and {len(experiment.val_set)} "
+        "validation images",
+        "categories": _categories(experiment.train_set),
+    }
+    return "\n".join(f"{name + ':':<20}{value}" for name, value in lines.items())
+
+
+def _normalization(experiment: Experiment) -> dict[str, str]:
+    """What a classifier's images look like, and whether its weights expect that."""
+    config, weights = experiment.config, experiment.weights
+    if config.task != "classification":
+        return {}
+    text = f"mean {config.model.mean}, std {config.model.std}"
+    if isinstance(weights, LoadReport):
+        if mismatch := weights.mismatch(config.model.mean, config.model.std):
+            text += f"; WARNING: {mismatch}"
+        elif weights.normalization is not None:
+            text += ", as the weights expect"
+        else:
+            text += "; the weights do not say what they expect (VAN's of ImageNet-1K: 0.5 and 0.5)"
+    return {"normalization": text}
+
+
+def _memory(experiment: Experiment) -> str:
+    config, task = experiment.config, experiment.task
+    with torch.device("meta"):
+        model = task.build_model(config, experiment.train_set.info)
+    size = task.largest_input(config)
+    estimate = estimate_memory(
+        model,
+        lambda: model.flops_forward(size),
+        train=config.train,
+        micro_batch=experiment.plan.micro_batch,
+    )
+    return f"{estimate.describe()} (images of {size[1]}x{size[0]})"
+
+
+def _categories(dataset: DenseDataset) -> str:
+    """The id map in words: "annotation id -> label name"."""
+    info = dataset.info
+    pairs = [
+        f"{category_id} -> {label} {info.class_names[label]}"
+        for category_id, label in info.label_of.items()
+    ]
+    if len(pairs) > _SHOWN_CATEGORIES:
+        pairs = [*pairs[: _SHOWN_CATEGORIES - 1], "...", pairs[-1]]
+    return f"{info.num_classes}, annotation id -> label name: {', '.join(pairs)}"

@@ -1,0 +1,121 @@
+"""Train an experiment from its config to the pictures: what ``tools/train_net.py`` calls."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from accelerate import Accelerator
+from torch import nn
+
+from van_dense.config import Config, dump_config
+from van_dense.core.structures import Batch
+from van_dense.data.loader import LoaderPlan, build_train_loader, resolve_workers
+from van_dense.engine.checkpoint import checkpoints
+from van_dense.engine.device import make_accelerator
+from van_dense.engine.job import Job, TrainResult
+from van_dense.engine.log import is_error, read_log, setup_logging
+from van_dense.engine.state import find_checkpoint
+from van_dense.engine.trainer import train
+from van_dense.models.dense_model import DenseModel
+from van_dense.runs.evaluation import Evaluation
+from van_dense.runs.experiment import Experiment, describe, prepare
+from van_dense.visualize.curves import plot_curves
+
+log = logging.getLogger(__name__)
+
+
+def plan_run(config: Config) -> str:
+    """Describe the run without training: what ``--dry-run`` prints."""
+    accelerator = make_accelerator(config.train.precision)
+    return describe(prepare(config, accelerator, needs_weights=False), accelerator)
+
+
+def train_run(config: Config, run_dir: Path, *, resume: bool = False) -> TrainResult:
+    """Train, evaluate and draw.
+
+    Args:
+        config: Complete experiment.
+        run_dir: Run folder; see docs/design.md for what it holds.
+        resume: Continue from the newest intact checkpoint there.
+
+    Raises:
+        ValueError: When data, weights or config do not fit, or the oracle check fails.
+        NonFiniteLoss: When a loss is not finite.
+        TooManyBadImages: When too many images are unreadable.
+    """
+    if not resume:
+        find_checkpoint(run_dir, resume)  # before an old run's files are touched
+    accelerator = make_accelerator(config.train.precision)
+    setup_logging(accelerator.is_main_process)
+    experiment = prepare(config, accelerator, resume=resume and bool(checkpoints(run_dir)))
+    log.info("plan\n%s", describe(experiment, accelerator))
+    evaluation = Evaluation(config, experiment.val_set, accelerator)
+    if accelerator.is_main_process:
+        check_pipeline(experiment, evaluation)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        (run_dir / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+    accelerator.wait_for_everyone()
+
+    def evaluate(model: nn.Module, step: int, should_stop: Callable[[], bool]) -> dict[str, float]:
+        assert isinstance(model, DenseModel)  # the loop hands back what it was given
+        metrics = evaluation.run(model, run_dir / "eval" / f"step_{step:08d}", should_stop)
+        if accelerator.is_main_process:
+            this = {"kind": "eval", "step": step, "metrics": metrics}
+            entries = [*read_log(run_dir / "log.jsonl"), this]
+            plot_curves(entries, run_dir / "curves.png", is_error=is_error)
+        return metrics
+
+    job = Job(
+        model=experiment.model,
+        make_loader=lambda step: _loader(experiment, accelerator, step),
+        evaluate=evaluate,
+        plan=experiment.plan,
+        run_dir=run_dir,
+        seed=config.seed,
+        best_metric=experiment.task.best_metric(config),
+        config=config.model_dump(mode="json"),
+        info=experiment.train_set.info.to_dict(),
+    )
+    return train(job, accelerator, resume=resume)
+
+
+def check_pipeline(experiment: Experiment, evaluation: Evaluation) -> None:
+    """Push ground truth through transform, post-processing and evaluator before training.
+
+    Raises:
+        ValueError: When it does not reach its ceiling; the message names what breaks.
+    """
+    config, task = experiment.config, experiment.task
+    if config.eval.oracle_images == 0:
+        return
+    report = task.oracle_check(
+        experiment.val_set,
+        task.build_transform(config, train=False),
+        evaluator=evaluation.make_evaluator(),
+        num_images=config.eval.oracle_images,
+    )
+    if not report.ok:
+        raise ValueError(f"{report}\n(eval.oracle_images=0 skips this check)")
+    log.info("%s", report)
+
+
+def _loader(experiment: Experiment, accelerator: Accelerator, start_step: int) -> Iterator[Batch]:
+    config, plan = experiment.config, experiment.plan
+    loader_plan = LoaderPlan(
+        batch_size=config.train.batch_size,
+        micro_batch=plan.micro_batch,
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+        workers=resolve_workers(config.data.workers),
+        seed=config.seed,
+        size_divisor=config.data.size_divisor,
+        min_size=experiment.task.smallest_input(config),
+        group_by_aspect=config.data.group_by_aspect,
+        max_bad_share=config.data.max_bad_share,
+    )
+    transform = experiment.task.build_transform(config, train=True)
+    return build_train_loader(
+        experiment.train_set, transform, plan=loader_plan, start_step=start_step
+    )

@@ -1,0 +1,104 @@
+"""Detectors with region proposals, from their sections of the config."""
+
+from __future__ import annotations
+
+from van_dense.backbones.build import sync_norms
+from van_dense.config import detection as schema
+from van_dense.models.detection import cascade, maskrcnn
+from van_dense.models.detection.anchors import Anchors, BoxCoder, BoxMatcher
+from van_dense.models.detection.cascade_stage import CascadeBox, CascadeStage, ConvBoxHead
+from van_dense.models.detection.fpn import FPN
+from van_dense.models.detection.roi_heads import BoxBranch, MaskBranch, RoIAlign
+from van_dense.models.detection.rpn import RPN, ProposalFilter, ProposalFilters
+from van_dense.models.detection.sampling import Sampler
+from van_dense.models.postprocess import DetectionFilter
+from van_dense.tasks.common import backbone_of
+
+
+def mask_rcnn(config: schema.MaskRCNN, num_classes: int) -> maskrcnn.MaskRCNN:
+    """Build Mask R-CNN with random weights."""
+    backbone = backbone_of(config.backbone)
+    channels, box = config.fpn.channels, config.box_head
+    return maskrcnn.MaskRCNN(
+        backbone,
+        FPN(backbone.channels, channels, norm=config.fpn.norm, extra="maxpool"),
+        rpn=_rpn(config, rounded=config.round_anchors),
+        box=BoxBranch(
+            channels,
+            num_classes,
+            channels=box.channels,
+            matcher=BoxMatcher(box.positive_iou, box.positive_iou),
+            sampler=Sampler(box.samples, box.positive_share),
+            rule=_rule(box),
+        ),
+        mask=_mask(config, num_classes),
+        roi_align=RoIAlign(config.roi_align.aligned, config.roi_align.samples),
+        mask_threshold=config.mask_head.threshold,
+    )
+
+
+def cascade_mask_rcnn(config: schema.CascadeMaskRCNN, num_classes: int) -> cascade.CascadeMaskRCNN:
+    """Build Cascade Mask R-CNN with random weights."""
+    backbone = backbone_of(config.backbone)
+    return cascade.CascadeMaskRCNN(
+        backbone,
+        FPN(backbone.channels, config.fpn.channels, norm=config.fpn.norm, extra="maxpool"),
+        rpn=_rpn(config),
+        stages=[
+            CascadeStage(
+                _cascade_box(config, stage, num_classes),
+                _mask(config, num_classes),
+                loss_weight=stage.loss_weight,
+            )
+            for stage in config.stages
+        ],
+        rule=_rule(config.box_head),
+        mask_threshold=config.mask_head.threshold,
+    )
+
+
+def _cascade_box(
+    config: schema.CascadeMaskRCNN, stage: schema.CascadeStage, num_classes: int
+) -> CascadeBox:
+    box = config.box_head
+    head = ConvBoxHead(
+        config.fpn.channels, box.channels, convs=box.convs, conv_channels=box.conv_channels
+    )
+    dx, dy, dw, dh = (1 / std for std in stage.box_stds)
+    branch = CascadeBox(
+        head,
+        num_classes,
+        coder=BoxCoder((dx, dy, dw, dh)),
+        matcher=BoxMatcher(stage.positive_iou, stage.positive_iou),
+        sampler=Sampler(box.samples, box.positive_share),
+        giou_weight=box.giou_weight,
+    )
+    synced = sync_norms(branch, config.backbone.norm_mode)
+    assert isinstance(synced, CascadeBox)  # the norms inside are replaced and nothing else
+    return synced
+
+
+def _rpn(config: schema.MaskRCNN | schema.CascadeMaskRCNN, *, rounded: bool = False) -> RPN:
+    rpn = config.rpn
+    return RPN(
+        config.fpn.channels,
+        Anchors(config.anchor_sizes, maskrcnn.STRIDES, rounded=rounded),
+        matcher=BoxMatcher(
+            rpn.positive_iou, rpn.negative_iou, min_positive_iou=rpn.min_positive_iou
+        ),
+        sampler=Sampler(rpn.samples, rpn.positive_share),
+        filters=ProposalFilters(
+            train=ProposalFilter(rpn.train_pre_nms, rpn.train_post_nms, rpn.nms_iou),
+            test=ProposalFilter(rpn.test_pre_nms, rpn.test_post_nms, rpn.nms_iou),
+        ),
+        smooth_l1_beta=rpn.smooth_l1_beta,
+    )
+
+
+def _mask(config: schema.MaskRCNN | schema.CascadeMaskRCNN, num_classes: int) -> MaskBranch:
+    mask = config.mask_head
+    return MaskBranch(config.fpn.channels, num_classes, channels=mask.channels, convs=mask.convs)
+
+
+def _rule(box: schema.BoxHead | schema.CascadeBoxHead) -> DetectionFilter:
+    return DetectionFilter(box.score_threshold, box.nms_iou, box.max_detections)
