@@ -188,7 +188,7 @@ def test_a_run_of_a_missing_engine_is_loaded_on_the_other_one(
     info = coco_info().to_dict()
     content = {"step": 0, "model": model.state_dict(), "ema": None, "info": info}
     save_checkpoint(tmp_path / "a.pt", {**content, "config": stored})
-    for module in ("van_dense.api", "van_dense.config.engine"):
+    for module in ("van_dense.inference.load", "van_dense.config.engine"):
         monkeypatch.setattr(f"{module}.has_detectron2", lambda: False)
     assert van_dense.load(tmp_path / "a.pt").config.model.engine == "torchvision"
     with pytest.raises(ValueError, match="Detectron2 is not installed"):

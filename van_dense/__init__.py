@@ -20,8 +20,8 @@ __version__ = "0.1.0"
 
 @wrapt.when_imported("timm.models")
 def _register_models(_: object) -> None:
-    import van_dense.backbones.resnet
-    import van_dense.backbones.van  # noqa: F401  (they register by their decorators)
+    import van_dense.backbones.registry
+    import van_dense.backbones.resnet  # noqa: F401  (they register by their decorators)
 
 
 def __getattr__(name: str) -> Any:

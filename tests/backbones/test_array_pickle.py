@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from van_dense.backbones.weights import read_state
+from van_dense.backbones.read import read_state
 
 
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))

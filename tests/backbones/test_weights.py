@@ -14,13 +14,8 @@ import van_dense  # noqa: F401  (registers VAN)
 from van_dense.backbones.build import build_backbone, build_classifier
 from van_dense.backbones.download import PUBLISHED
 from van_dense.backbones.layouts import LAYOUTS, from_official
-from van_dense.backbones.weights import (
-    LoadReport,
-    load_backbone,
-    load_pretrained,
-    read_state,
-    unwrap,
-)
+from van_dense.backbones.read import read_state, unwrap
+from van_dense.backbones.weights import LoadReport, load_backbone, load_pretrained
 from van_dense.engine.checkpoint import best_path, save_checkpoint
 
 

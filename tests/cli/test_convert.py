@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 import van_dense  # also registers VAN in timm
 from van_dense.backbones.layouts import detect_layout
-from van_dense.backbones.weights import read_state
+from van_dense.backbones.read import read_state
 from van_dense.engine.checkpoint import save_checkpoint
 from van_dense.runs.convert import export_weights, import_weights
 from van_dense.tasks import TASKS

@@ -134,8 +134,8 @@ def test_all_that_was_explained_before_ctrl_c_is_drawn(
     Image.open(photos / "1.png").save(photos / "2.png")
     monkeypatch.setattr("van_dense.explain.grid.PAGE", (300, 700))
     monkeypatch.setattr("van_dense.explain.views.PAGE", (300, 700))
-    module = "explaining" if view == "cam" else "views"
-    original = getattr(importlib.import_module(f"van_dense.tasks.{module}"), asked)
+    module = f"van_dense.explain.{'cam_pages' if view == 'cam' else 'views'}"
+    original = getattr(importlib.import_module(module), asked)
     calls = itertools.count(1)
 
     def interrupted(*given, **options):
@@ -143,7 +143,7 @@ def test_all_that_was_explained_before_ctrl_c_is_drawn(
             os.kill(os.getpid(), signal.SIGINT)
         return original(*given, **options)
 
-    monkeypatch.setattr(f"van_dense.tasks.{module}.{asked}", interrupted)
+    monkeypatch.setattr(f"{module}.{asked}", interrupted)
     output = tmp_path / "out" / "x.png"
     arguments = [runs[0], str(photos), "--view", view, "--output", str(output)]
     assert explain.main(arguments) == 130

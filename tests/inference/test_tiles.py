@@ -73,7 +73,7 @@ def detector(masks: bool = True) -> Loaded:
     """Sees a tile as it is."""
     sizes = ["data.transforms.test_short_side=64", "data.transforms.max_long_side=96"]
     config = van_dense.load_config(PROJECTS / "maskrcnn_van_b0.yaml", sizes)
-    info = van_dense.api.TASKS["detection"].dataset_info(config)
+    info = van_dense.tasks.TASKS["detection"].dataset_info(config)
     return Loaded(Levels(masks), config, info, 0, torch.device("cpu"))
 
 
@@ -231,7 +231,7 @@ def segmenter(*overrides: str) -> Loaded:
     model = SemanticSegmenter(
         Pixels(), Brightest(), losses=[("ce", nn.Identity(), 1.0)], inference=Inference()
     )
-    info = van_dense.api.TASKS["semantic"].dataset_info(config)
+    info = van_dense.tasks.TASKS["semantic"].dataset_info(config)
     return Loaded(model, config, info, 0, torch.device("cpu"))
 
 

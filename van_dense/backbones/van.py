@@ -13,12 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
-from van_dense.backbones.download import PUBLISHED
 from van_dense.backbones.van_layers import (
     Block,
     LargeKernel,
@@ -193,99 +190,3 @@ SIZES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "van_b5": ((96, 192, 480, 768), (3, 3, 24, 3)),
     "van_b6": ((96, 192, 384, 768), (6, 6, 90, 6)),
 }
-
-
-def _default_cfg(weights: str = "") -> dict[str, Any]:
-    """timm's data about weights; ImageNet-1K and -22K files expect different normalisation."""
-    is_1k = not weights.endswith("in22k")
-    return {
-        "url": PUBLISHED[weights].url if weights else "",
-        "num_classes": 1000 if is_1k else 21841,
-        "input_size": (3, 224, 224),
-        "pool_size": (7, 7),
-        "crop_pct": 0.9 if is_1k else 0.875,
-        "interpolation": "bicubic",
-        "mean": (0.5, 0.5, 0.5) if is_1k else IMAGENET_DEFAULT_MEAN,
-        "std": (0.5, 0.5, 0.5) if is_1k else IMAGENET_DEFAULT_STD,
-        "first_conv": "patch_embed1.proj",
-        "classifier": "head",
-        "license": "apache-2.0",
-    }
-
-
-default_cfgs = generate_default_cfgs(
-    {
-        "van_b0.in1k": _default_cfg("van_b0_in1k"),
-        "van_b1.in1k": _default_cfg("van_b1_in1k"),
-        "van_b2.in1k": _default_cfg("van_b2_in1k"),
-        "van_b3.in1k": _default_cfg("van_b3_in1k"),
-        "van_b4.in1k": _default_cfg("van_b4_in1k"),
-        "van_b4.in22k": _default_cfg("van_b4_in22k"),
-        # The default of B5 and B6 has 1000 classes although no weights for them are published.
-        "van_b5.in22k": _default_cfg("van_b5_in22k"),
-        "van_b5.untrained*": _default_cfg(),
-        "van_b6.in22k": _default_cfg("van_b6_in22k"),
-        "van_b6.untrained*": _default_cfg(),
-    }
-)
-
-
-def _filter_published(state: dict[str, Any], model: nn.Module) -> dict[str, Tensor]:
-    from van_dense.backbones.layouts import to_official
-    from van_dense.backbones.weights import unwrap
-
-    return to_official(unwrap(state))
-
-
-def _create(name: str, pretrained: bool, options: dict[str, Any]) -> VAN:
-    embed_dims, depths = SIZES[name]
-    return build_model_with_cfg(
-        VAN,
-        name,
-        pretrained,
-        pretrained_filter_fn=_filter_published,
-        feature_cfg={"out_indices": (0, 1, 2, 3)},
-        **{"embed_dims": embed_dims, "depths": depths, **options},
-    )
-
-
-@register_model
-def van_b0(pretrained: bool = False, **options: Any) -> VAN:
-    """VAN-B0 (Tiny), 4.1 M parameters, 0.9 GFLOPs at 224 x 224."""
-    return _create("van_b0", pretrained, options)
-
-
-@register_model
-def van_b1(pretrained: bool = False, **options: Any) -> VAN:
-    """VAN-B1 (Small), 13.9 M parameters, 2.5 GFLOPs."""
-    return _create("van_b1", pretrained, options)
-
-
-@register_model
-def van_b2(pretrained: bool = False, **options: Any) -> VAN:
-    """VAN-B2 (Base), 26.6 M parameters, 5.0 GFLOPs."""
-    return _create("van_b2", pretrained, options)
-
-
-@register_model
-def van_b3(pretrained: bool = False, **options: Any) -> VAN:
-    """VAN-B3 (Large), 44.8 M parameters, 9.0 GFLOPs."""
-    return _create("van_b3", pretrained, options)
-
-
-@register_model
-def van_b4(pretrained: bool = False, **options: Any) -> VAN:
-    """VAN-B4, 60.3 M parameters, 12.2 GFLOPs."""
-    return _create("van_b4", pretrained, options)
-
-
-@register_model
-def van_b5(pretrained: bool = False, **options: Any) -> VAN:
-    """VAN-B5, 90.0 M parameters, 17.2 GFLOPs."""
-    return _create("van_b5", pretrained, options)
-
-
-@register_model
-def van_b6(pretrained: bool = False, **options: Any) -> VAN:
-    """VAN-B6, 200 M parameters, 38.9 GFLOPs (Table 8; Table 5 prints 38.4)."""
-    return _create("van_b6", pretrained, options)

@@ -1,10 +1,7 @@
-"""Backbone weights: reading files, loading them, and a report of what was loaded."""
+"""Backbone weights: loading them, and a report of what was loaded."""
 
 from __future__ import annotations
 
-import argparse
-import pickle
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +9,8 @@ from typing import Any
 
 import numpy as np
 import timm
-import torch
 from torch import Tensor, nn
 
-from van_dense.backbones.array_pickle import load_arrays
 from van_dense.backbones.build import TimmModel
 from van_dense.backbones.download import IMAGENET, PUBLISHED, Normalization, fetch_weights
 from van_dense.backbones.layouts import (
@@ -25,95 +20,14 @@ from van_dense.backbones.layouts import (
     split_official,
     strip_prefix,
 )
+from van_dense.backbones.read import read_file, unwrap
 
-# The averaged weights of our runs; VAN-Classification and mmpretrain; our runs and the 22K ones.
-_CONTAINERS = ("ema", "state_dict", "model")
-_RESCUE = {  # what a user may do with a file that holds more than tensors
-    False: "save its tensors alone: torch.save(torch.load(file, weights_only=False)['state_dict'], "
-    "new_file)",
-    True: "unpickle it yourself and torch.save a dictionary of tensors",
-}
 _GATE = 95.0  # percent of the backbone's parameter elements that must come from the file
 _CONVERT = (
     " It is a whole detector of another code base: bring it here first, tools/convert_weights.py "
     "FILE ours.pt --project PROJECT"
 )
 _SAME_STATISTICS = 0.005  # closer than this, two roundings of the same
-
-
-def read_state(path: str | Path) -> State:
-    """Read the tensors of a ``.safetensors`` or ``.pkl`` file or a PyTorch checkpoint, on the CPU.
-
-    Nothing in the file is executed: a checkpoint that holds objects other than tensors and plain
-    data is refused.
-
-    Raises:
-        ValueError: When the file is no checkpoint, is cut short, or would need unpickling.
-    """
-    path = Path(path)
-    return unwrap(_read(path), path)
-
-
-def _read(path: Path) -> object:
-    if not path.is_file():
-        raise ValueError(f"weights file {path} does not exist")
-    with path.open("rb") as file:
-        start = file.read(64).lstrip()
-    if start.startswith((b"<", b"version https://git-lfs")):
-        raise ValueError(
-            f"{path} is {'a web page' if start.startswith(b'<') else 'a Git LFS pointer'}, not a "
-            "checkpoint; download the file itself again"
-        )
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise ValueError(_torn(path, repr(error))) from error
-    is_pickle = path.suffix == ".pkl"
-    try:
-        if is_pickle:
-            return load_arrays(path)
-        # The official 22K checkpoints hold their command line; a Namespace is plain data.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if forbidden := re.search(r"GLOBAL (\S+)", str(error)):
-            raise ValueError(
-                f"{path} holds a Python object ({forbidden[1]}), which could run any code when "
-                f"unpickled, so it is not read; if you trust the file, {_RESCUE[is_pickle]}"
-            ) from error
-        raise ValueError(_torn(path, "its bytes are no tensors")) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError) as error:
-        raise ValueError(_torn(path, repr(error))) from error
-
-
-def _torn(path: Path, reason: str) -> str:
-    return (
-        f"{path} ({path.stat().st_size} bytes) is cut short or is no checkpoint; fetch it again. "
-        f"Reason: {reason[:200]}"
-    )
-
-
-def unwrap(content: object, path: str | Path = "checkpoint") -> State:
-    """Take the tensors out of a checkpoint: ``ema``, ``state_dict``, ``model``, or itself.
-
-    Raises:
-        ValueError: When there are none.
-    """
-    if isinstance(content, Mapping):
-        for candidate in (*(content.get(name) for name in _CONTAINERS), content):
-            if isinstance(candidate, Mapping):
-                tensors = {k: v for k, v in candidate.items() if isinstance(v, Tensor)}
-                if tensors:
-                    return tensors
-    found = list(content)[:10] if isinstance(content, Mapping) else type(content).__name__
-    raise ValueError(
-        f"{path} holds no state dict, neither at its top nor under {list(_CONTAINERS)}; found "
-        f"{found}"
-    )
 
 
 @dataclass
@@ -197,7 +111,7 @@ def load_pretrained(model: nn.Module, source: str) -> LoadReport:
         state, normalization = _of_timm(_body_of(model).pretrained_cfg)
     else:
         path = fetch_weights(source)
-        content = _read(path)
+        content = read_file(path)
         state, normalization = unwrap(content, path), _normalization_of(content, path)
     report = load_backbone(model, state)
     report.normalization = normalization

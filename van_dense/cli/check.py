@@ -68,8 +68,8 @@ def _parse() -> argparse.Namespace:
         "--draw", type=int, metavar="N", help=what + "in training, no mixup, cutmix)"
     )
     parser.add_argument("--output", default="runs/samples", help="folder of these pictures")
-    threads = {"type": int, "choices": range(1, 65), "default": 4, "metavar": "N"}
-    parser.add_argument("--threads", **threads, help="images decoded at the same time")
+    threads = parser.add_argument("--threads", type=int, choices=range(1, 65), metavar="N")
+    threads.default, threads.help = 4, "images decoded at the same time (default 4)"
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the project file")
     args = parser.parse_intermixed_args()
@@ -94,9 +94,9 @@ def _parts(args: argparse.Namespace) -> list[Part]:
     from van_dense.data.io.label_map import LabelMap
 
     if args.cub:
-        return cub_parts(args.cub)
+        return [*cub_parts(args.cub)]
     if args.classes:
-        return folder_parts({root: root for root in args.classes})
+        return [*folder_parts({root: root for root in args.classes})]
     if args.yolo:
         return [*yolo_parts(args.yolo)]
     if args.annotations:

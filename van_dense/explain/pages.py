@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from PIL import ExifTags, Image
 
-from van_dense.api import load
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.image import read_image
 from van_dense.data.io.outputs import require_file
+from van_dense.inference.load import load
 
 if TYPE_CHECKING:
     from van_dense.inference.loaded import Loaded

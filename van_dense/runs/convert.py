@@ -10,14 +10,15 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from van_dense.api import build_model, load
 from van_dense.backbones.download import fetch_weights
 from van_dense.backbones.layouts import State, detect_layout, from_official, to_official, van_size
-from van_dense.backbones.weights import compare, read_state
+from van_dense.backbones.read import read_state
+from van_dense.backbones.weights import compare
 from van_dense.config import Config, load_config
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.data.io.outputs import require_file
 from van_dense.engine.checkpoint import choose_checkpoint, save_checkpoint
+from van_dense.inference.load import load
 from van_dense.integrations.checkpoints.detectors import LAYOUTS as DETECTORS
 from van_dense.integrations.checkpoints.detectors import (
     is_foreign,
@@ -28,6 +29,7 @@ from van_dense.integrations.checkpoints.detectors import (
 from van_dense.integrations.checkpoints.detectron2_settings import detectron2_yaml
 from van_dense.integrations.checkpoints.mmseg import load_segmenter, to_mmseg
 from van_dense.tasks import TASKS
+from van_dense.tasks.build import build_model
 from van_dense.visualize.palette import class_colors
 
 _SEGMENTERS = ("official", "mmseg")

@@ -1,0 +1,79 @@
+"""Load a trained run, ready to predict."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from van_dense.config.engine import has_detectron2
+from van_dense.config.load import RawConfig, parse_override, validate
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.engine.checkpoint import choose_checkpoint, load_checkpoint
+from van_dense.inference.loaded import Loaded
+from van_dense.tasks.build import build_model
+
+log = logging.getLogger(__name__)
+
+
+def load(
+    run: str | Path,
+    *,
+    checkpoint: str = "best",
+    fragments: Sequence[str | Path] = (),
+    overrides: Sequence[str] = (),
+    device: str | torch.device | None = None,
+    engine: str | None = None,
+) -> Loaded:
+    """Load a trained run: averaged weights if the run kept some, in evaluation mode.
+
+    Args:
+        run: Run folder or checkpoint file; nothing else is needed.
+        checkpoint: "best", "last" or a file.
+        fragments: YAML files, such as another data set, laid over the stored config.
+        overrides: ``key.path=value`` on top of them.
+        device: A GPU where there is one, otherwise the CPU.
+        engine: Instead of the one that a detector was trained on; other tasks have none.
+
+    Raises:
+        ValueError: When there is no checkpoint, or when it does not fit the config.
+    """
+    path = choose_checkpoint(run, checkpoint)
+    state = load_checkpoint(path)
+    raw = RawConfig()
+    raw.merge(state["config"], str(path))
+    trained_on = raw.values["model"].get("engine")
+    if engine is None and trained_on == "detectron2" and not has_detectron2():
+        log.warning("%s was trained on Detectron2, which is missing: engine torchvision", path)
+        engine = "torchvision"  # the same network
+    if engine is not None and trained_on is not None:
+        raw.merge({"model": {"engine": engine}}, "load")
+    for fragment in fragments:
+        raw.merge_file(fragment)
+    for override in overrides:
+        raw.merge(parse_override(override), "command line")
+    if raw.values["model"]["backbone"]["norm_mode"] == "sync":  # trains on GPUs only; same results
+        raw.merge({"model": {"backbone": {"norm_mode": "batch"}}}, "load")
+    config = validate(raw)
+    info = DatasetInfo.from_dict(state["info"])
+    model = build_model(config, info)
+    try:
+        model.load_state_dict(state["ema"] or state["model"])
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not fit its model after the overrides: {error}") from error
+    target = _device(device)
+    return Loaded(model.to(target).eval(), config, info, state["step"], target)
+
+
+def _device(name: str | torch.device | None) -> torch.device:
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise ValueError(
+            f"device {name!r} is none that PyTorch knows; use cpu or cuda:0"
+        ) from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {name!r}: PyTorch sees no GPU here; use cpu")
+    return device

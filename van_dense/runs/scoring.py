@@ -1,0 +1,104 @@
+"""Evaluate trained runs and published weights on the validation part of a data set."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from van_dense.config import Config
+from van_dense.data.dataset import DenseDataset
+from van_dense.engine.device import make_accelerator
+from van_dense.engine.log import setup_logging
+from van_dense.inference.load import load
+from van_dense.runs.evaluation import Evaluation
+from van_dense.tasks import TASKS
+from van_dense.tasks.build import build_model
+from van_dense.tasks.common import load_weights
+
+log = logging.getLogger(__name__)
+
+
+def evaluate_run(
+    run: str | Path,
+    *,
+    checkpoint: str = "best",
+    fragments: Sequence[str | Path] = (),
+    overrides: Sequence[str] = (),
+    output: str | Path,
+) -> dict[str, float]:
+    """Evaluate a trained run on its validation part, and draw.
+
+    Args:
+        run: Run folder or checkpoint file.
+        checkpoint: "best", "last" or a file.
+        fragments: YAML files, such as another data set, laid over the stored config.
+        overrides: ``key.path=value`` on top of them.
+        output: Folder for metrics.json, predictions and pictures/.
+
+    Returns:
+        The metrics; nothing on all processes of ``torchrun`` but the first.
+
+    Raises:
+        ValueError: When checkpoint or data do not fit.
+    """
+    loaded = load(
+        run, checkpoint=checkpoint, fragments=fragments, overrides=overrides, device="cpu"
+    )
+    accelerator, dataset = _validation_part(loaded.config)
+    for what, known, found in (
+        ("classes", loaded.info.class_names, dataset.info.class_names),
+        ("keypoints", loaded.info.keypoint_names, dataset.info.keypoint_names),
+    ):
+        if loaded.config.task != "pose" and what == "keypoints":
+            continue  # a file of detection data may hold some
+        if known != found:
+            raise ValueError(
+                f"the model knows the {what} {known}, but the data set has {found}; its labels "
+                "would be compared with the wrong names"
+            )
+    model = loaded.model.to(accelerator.device)
+    return Evaluation(loaded.config, dataset, accelerator).run(model, Path(output))
+
+
+def evaluate_weights(config: Config, *, output: str | Path) -> dict[str, float]:
+    """Evaluate the weights that a classification config names, such as published ones.
+
+    Args:
+        config: Its ``model.backbone.weights`` fill the whole network.
+        output: Folder for metrics.json, predictions and pictures/.
+
+    Returns:
+        The metrics; nothing on all processes of ``torchrun`` but the first.
+
+    Raises:
+        ValueError: When there are no such weights, or they lack the classifier.
+    """
+    if config.task != "classification" or config.model.backbone.weights is None:
+        raise ValueError(
+            "only a classification project that names model.backbone.weights can be evaluated "
+            "without a run: other networks have parts that these weights do not fill; train first"
+        )
+    accelerator, dataset = _validation_part(config)
+    model = build_model(config, dataset.info)
+    report = load_weights(model, config)
+    assert report is not None  # there are weights
+    log.info("%s", report)
+    if missing := report.random_head():
+        raise ValueError(
+            f"the weights {config.model.backbone.weights} do not fill the classifier of "
+            f"{dataset.info.num_classes} classes: {', '.join(missing)}; train it first"
+        )
+    return Evaluation(config, dataset, accelerator).run(model.to(accelerator.device), Path(output))
+
+
+def _validation_part(config: Config) -> tuple[Accelerator, DenseDataset]:
+    accelerator = make_accelerator(config.train.precision)
+    setup_logging(accelerator.is_main_process)
+    task = TASKS[config.task]
+    if accelerator.is_main_process:
+        task.prepare_data(config)
+    accelerator.wait_for_everyone()
+    return accelerator, task.build_dataset(config, "val")
