@@ -37,12 +37,13 @@ def main() -> int:
     if args.quarantine:
         report.quarantine().save(args.quarantine)
         print(f"quarantine list: {args.quarantine}; train with data.quarantine={args.quarantine}")
-    if args.draw:
+    drawn = None
+    if args.draw and config is not None:  # --draw comes with --config
         from van_dense.runs.checking import draw_samples
 
         drawn = draw_samples(config, Path(args.output), args.draw)
         print(drawn.text)
-    return 1 if report.num_errors or (args.draw and drawn.has_failed) else 0
+    return 1 if report.num_errors or (drawn is not None and drawn.has_failed) else 0
 
 
 def _parse() -> argparse.Namespace:
