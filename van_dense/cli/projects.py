@@ -13,6 +13,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     new_parser("projects", __doc__).parse_args(argv)
     names = presets.project_names()
     width = max(map(len, names))
-    for name in names:
-        print(f"{name:<{width}}  {presets.title(name)}")
+    # Printed at once, so that ``| head`` takes what it wants.
+    print("\n".join(f"{name:<{width}}  {presets.title(name)}" for name in names))
     return 0
