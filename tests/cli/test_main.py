@@ -31,7 +31,7 @@ def test_the_version_is_that_of_the_package(capsys):
 
 
 @pytest.mark.parametrize(
-    ("word", "hint"), [("trian", "did you mean train?"), ("xyz", "choose one of train, eval")]
+    ("word", "hint"), [("expain", "did you mean explain?"), ("xyz", "choose one of train, eval")]
 )
 def test_an_unknown_command_is_told_the_nearest(word, hint, capsys):
     assert main([word]) == 2
