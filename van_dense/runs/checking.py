@@ -41,7 +41,7 @@ def draw_samples(config: Config, folder: Path, num: int) -> Drawn:
     line in the log.
 
     Args:
-        config: Of any task.
+        config: Complete experiment of any task.
         folder: Gets the folders train, with three draws of the augmentation of each sample, and
             val, with the transform of evaluation.
         num: Samples of each part.

@@ -119,7 +119,7 @@ def import_weights(source: str, output: Path, project: str, overrides: list[str]
         source: File or address.
         output: ``.pt`` file.
         project: Project file that describes the network and its classes.
-        overrides: Of the project.
+        overrides: ``key.path=value`` on top of the project.
 
     Raises:
         ValueError: When file and project are different networks or have different classes.

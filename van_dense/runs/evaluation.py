@@ -23,7 +23,7 @@ class Evaluation:
     """Evaluates any number of models on one data set.
 
     Args:
-        config: Of the experiment.
+        config: Complete experiment.
         dataset: Validation part.
         accelerator: Its processes share the images.
     """
