@@ -94,7 +94,7 @@ class _Group:
         members: Positions of the detections that stand for it: one, or the pieces.
         is_lonely: Whether a single detection is all there is.
         box: float64 (4,), around the members.
-        score: Best score of a detection whose own box agrees with ``box``; the mean where none does.
+        score: Best score of a member whose own box agrees with ``box``; the mean where none does.
         label: Class that all of them have.
         is_complete: Whether some view shows all of the object.
     """
