@@ -16,7 +16,9 @@ from typing import Any
 
 import yaml
 
-PROJECTS = Path(__file__).resolve().parents[1] / "projects"
+ROOT = Path(__file__).resolve().parents[1]
+PROJECTS = ROOT / "projects"
+sys.path.insert(0, str(ROOT))  # this checkout, installed or not
 LINE = "  {:28}{:>9}{:>14}{:>9}{:>14}{:>9}  {}"
 
 

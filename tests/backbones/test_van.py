@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
-from timm.layers import DropPath
+from timm.layers import DropPath, LayerNorm2d
 from torch import Tensor, nn
 
 from van_dense.backbones.van import SIZES, VAN
@@ -293,3 +293,25 @@ def test_transformers_opens_van_as_a_timm_backbone() -> None:
     backbone = transformers.TimmBackbone(config).eval()
     maps = backbone(torch.randn(1, 3, 64, 64)).feature_maps
     assert [level.shape[1] for level in maps] == [32, 64, 160, 256]
+
+
+def test_transformers_gives_all_blocks_of_a_stage_one_of_the_first_four_rates() -> None:
+    module = pytest.importorskip("transformers.models.deprecated.van")
+    config = module.VanConfig(
+        hidden_sizes=[32, 64, 160, 256], depths=[3, 3, 5, 2], drop_path_rate=0.24
+    )
+    with torch.device("cpu"):
+        theirs = module.VanModel(config)
+    rates = [
+        getattr(layer.drop_path, "drop_prob", None) or 0.0
+        for stage in theirs.encoder.stages
+        for layer in stage.layers
+    ]
+    assert rates == pytest.approx([0.0] * 3 + [0.02] * 3 + [0.04] * 5 + [0.06] * 2)
+
+
+def test_the_norm_of_timm_changes_the_memory_format() -> None:
+    x = torch.randn(1, 6, 4, 5)
+    theirs, ours = LayerNorm2d(6, eps=1e-6)(x), StageNorm(6)(x)
+    torch.testing.assert_close(ours, theirs)
+    assert not theirs.is_contiguous() and ours.is_contiguous()

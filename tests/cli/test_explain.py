@@ -122,7 +122,7 @@ def test_many_images_go_on_on_further_pages(runs, photos, tmp_path, capsys, monk
 
 @pytest.mark.parametrize(
     ("view", "asked", "at", "drawn"),
-    [("cam", "explain", 2, 2), ("attention", "_seen", 2, 2), ("features", "_seen", 5, 2)],
+    [("cam", "explain", 2, 2), ("attention", "_pixels_of", 2, 2), ("features", "_pixels_of", 5, 2)],
 )
 def test_all_that_was_explained_before_ctrl_c_is_drawn(
     runs, photos, tmp_path, monkeypatch, view, asked, at, drawn

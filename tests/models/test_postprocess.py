@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
+from torchvision.ops import remove_small_boxes
 
 from van_dense.core.structures import Batch, Instances, decode_masks
 from van_dense.models.postprocess import (
@@ -121,3 +122,23 @@ def test_whole_image_masks_are_resized_and_encoded():
     resized = decode_masks(resize_masks(masks, (20, 40)), (20, 40))
     assert resized[0, :10].all() and not resized[0, 10:].any() and not resized[1].any()
     assert resize_masks(masks[:0], (20, 40)) == []
+
+
+def test_boxes_are_clipped_before_the_suppression():
+    """Detectron2's RetinaNet clips afterwards, where the IoU of these two is 50 / 120."""
+    boxes = torch.tensor([[0.0, 0, 50, 50], [0.0, 0, 50, 120]])
+    rule = DetectionFilter(score_threshold=0.05, nms_iou=0.5, max_detections=100)
+    found = rule.labelled(
+        boxes, torch.tensor([0.9, 0.8]), labels=torch.zeros(2, dtype=torch.int64), size=(60, 60)
+    )
+    assert found.boxes.tolist() == [[0, 0, 50, 50]]  # 50 / 60 after clipping
+
+
+def test_boxes_without_area_are_dropped_and_thinner_ones_than_torchvisions_stay():
+    boxes = torch.tensor([[5.0, 5, 5, 9], [70, 0, 90, 9], [1, 1, 1.005, 9]])
+    rule = DetectionFilter(score_threshold=0.05, nms_iou=0.5, max_detections=100)
+    found = rule.labelled(
+        boxes, torch.tensor([0.9, 0.8, 0.7]), labels=torch.arange(3), size=(60, 60)
+    )
+    assert found.labels.tolist() == [2]  # mmdet returns all three
+    assert remove_small_boxes(boxes, 1e-2).tolist() == [1]  # before it clips: not the thin one

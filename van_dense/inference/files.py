@@ -97,8 +97,8 @@ def stream_poses(
         detector: Finds the instances.
         pose: Looks at those of its classes.
         min_score: Detections below are not looked at.
-        batch_size: Of both.
-        precision: Of both.
+        batch_size: Images, and then crops, that a model sees at a time.
+        precision: Autocast of both models: "fp32", "bf16", or on a GPU "fp16".
 
     Raises:
         ValueError: When one is a model of another task, or they have no class in common.

@@ -49,7 +49,7 @@ class Result(Prediction):
             results hold no pixels of files.
         min_score: Instances below are not drawn unless asked for: the model's usual limit.
         label_map: Raw values of the data set for the labels of a label map; None = the labels.
-        name: What ``save`` calls its files, without suffix; see there.
+        name: File name, without suffix, of what ``save`` writes.
     """
 
     info: DatasetInfo
@@ -213,7 +213,7 @@ class Result(Prediction):
 
         Args:
             folder: Made if missing; files of the same name are replaced.
-            name: Of the files, without suffix; by default as above.
+            name: File name without suffix; by default the name of the image.
             min_score: As in ``plot``; the results hold everything.
 
         Returns:

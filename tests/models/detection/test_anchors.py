@@ -1,10 +1,14 @@
 import pytest
 import torch
+from torchvision.models.detection._utils import Matcher
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.image_list import ImageList
 
 from van_dense.core.structures import Instances
 from van_dense.models.detection.anchors import (
     OCTAVE_SCALES,
     Anchors,
+    BoxCoder,
     BoxMatcher,
     match_anchors,
     match_boxes,
@@ -110,3 +114,32 @@ def test_anchors_in_the_padding_are_neither_foreground_nor_background():
     grid = matched.view(8, 12)
     assert (grid[:, :8] == -1).all()  # 40 pixels, alone padded to 64
     assert (grid[:, 8:] == -2).all()
+
+
+# ------------------------------------------------------------------------- beside other libraries
+
+
+def test_anchors_of_torchvision_are_rounded_and_their_strides_depend_on_the_image() -> None:
+    feature = torch.zeros(1, 1, 13, 13)  # P6 of an image of 800 pixels
+    images = ImageList(torch.zeros(1, 3, 800, 800), [(800, 800)])
+    theirs = AnchorGenerator(((33,),), ((1.0,),))(images, [feature])[0]
+    ours = Anchors([33.0], [64], ratios=[1.0])([feature])[0]
+    assert theirs[:2].tolist() == [[-16, -16, 16, 16], [61 - 16, -16, 61 + 16, 16]]
+    assert ours[:2].tolist() == [[-16.5, -16.5, 16.5, 16.5], [64 - 16.5, -16.5, 64 + 16.5, 16.5]]
+
+
+def test_the_matcher_of_torchvision_keeps_the_box_of_highest_iou_and_matches_at_iou_0() -> None:
+    theirs = Matcher(0.7, 0.3, allow_low_quality_matches=True)
+    ours = BoxMatcher(0.7, 0.3, min_positive_iou=0.0)
+    shared = torch.tensor([[0.99], [0.81]])  # the only anchor of two boxes
+    assert theirs(shared).tolist() == [0] and ours(shared).tolist() == [1]
+    apart = torch.tensor([[0.0, 0.0]])  # a box that touches no anchor
+    assert theirs(apart).tolist() == [0, 0] and ours(apart).tolist() == [-1, -1]
+
+
+def test_the_box_coder_limits_growth_and_not_shrinking() -> None:
+    """mmdet clamps both at a factor of 1000 / 16: 0.16 pixels of 10 would be left."""
+    deltas, anchors = torch.tensor([[0.0, 0, 99, -99]]), torch.tensor([[0.0, 0, 10, 10]])
+    left, top, right, bottom = BoxCoder((1.0, 1.0, 1.0, 1.0)).decode_single(deltas, anchors)[0]
+    assert (right - left).item() == pytest.approx(625, rel=1e-3)
+    assert (bottom - top).item() == pytest.approx(0, abs=1e-5)

@@ -1,12 +1,20 @@
 """Preprocessing, pyramid, RoI pooling, mask targets and the filters of the detectors."""
 
+import math
+
 import pytest
 import torch
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
+from torchvision.models.detection.mask_rcnn import MaskRCNNPredictor
 from torchvision.ops import roi_align
 
 from van_dense.core.structures import Batch, Instances
+from van_dense.models.detection.anchors import BoxMatcher
 from van_dense.models.detection.fpn import FPN, norm_layer
-from van_dense.models.detection.roi_heads import RoIAlign, crop_masks
+from van_dense.models.detection.one_stage_head import tower
+from van_dense.models.detection.roi_heads import BoxBranch, MaskBranch, RoIAlign, crop_masks
+from van_dense.models.detection.sampling import Sampler
+from van_dense.models.postprocess import DetectionFilter
 from van_dense.models.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 
 
@@ -105,3 +113,44 @@ def test_masks_are_demanded_only_where_there_are_regions():
         crop_masks(
             boxes_only, torch.tensor([0]), boxes=torch.tensor([[0.0, 0, 5, 5]]), resolution=28
         )
+
+
+# ----------------------------------------------------------------- outputs and initial weights
+
+
+def test_the_pyramid_starts_with_the_weights_of_torchvision() -> None:
+    """Kaiming uniform with a = 1, bounded by sqrt(3 / fan_in); mmdet draws Xavier uniform."""
+    torch.manual_seed(0)
+    fpn = FPN([64, 64], 256, extra="c5")
+    lateral, p6 = fpn.pyramid.inner_blocks[0][0].weight, fpn.pyramid.extra_blocks.p6.weight
+    for weight, fan_in, fan_out in ((lateral, 64, 256), (p6, 9 * 64, 9 * 256)):
+        bound = math.sqrt(3 / fan_in)
+        assert weight.abs().max().item() == pytest.approx(bound, rel=0.01)
+        assert bound > 1.5 * math.sqrt(6 / (fan_in + fan_out))  # Xavier's
+
+
+def test_a_tower_with_group_norm_has_no_convolution_bias() -> None:
+    """Detectron2's RetinaNet head keeps a bias there, which the norm's own bias makes useless."""
+    assert all(layer[0].bias is None for layer in tower(32, 2, "group"))
+    assert all(layer[0].bias is not None for layer in tower(32, 2, "none"))
+
+
+def test_the_second_stage_has_no_deltas_for_background_and_starts_as_mmdets() -> None:
+    torch.manual_seed(0)
+    box = BoxBranch(
+        8,
+        5,
+        channels=64,
+        matcher=BoxMatcher(0.5, 0.5),
+        sampler=Sampler(8, 0.25),
+        rule=DetectionFilter(0.05, 0.5, 100),
+    )
+    theirs = FastRCNNPredictor(64, 5 + 1)
+    assert box.box_deltas.out_features == 5 * 4
+    assert theirs.bbox_pred.out_features == (5 + 1) * 4
+    assert box.class_logits.weight.std().item() == pytest.approx(0.01, rel=0.15)
+    assert box.box_deltas.weight.std().item() == pytest.approx(0.001, rel=0.15)
+    assert theirs.bbox_pred.weight.std().item() > 0.05  # PyTorch's own
+    mask = MaskBranch(8, 5, channels=8, convs=1).predictor
+    assert not mask.conv5_mask.bias.any() and not mask.mask_fcn_logits.bias.any()
+    assert MaskRCNNPredictor(8, 8, 5).conv5_mask.bias.any()

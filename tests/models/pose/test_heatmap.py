@@ -250,3 +250,14 @@ def test_flipped_heatmaps_of_dark_are_one_pixel_off_after_the_shift_of_a_cell():
     points, _ = codec.decode(maps.flip(3).roll(1, dims=3), CROP)
     assert torch.allclose(points[..., 0], keypoints[..., 0] + 1, atol=0.03)
     assert torch.allclose(points[..., 1], keypoints[..., 1], atol=0.03)
+
+
+# --------------------------------------------------------------------------------- beside mmpose
+
+
+def test_udp_takes_the_taylor_step_of_dark() -> None:
+    """mmpose's ``post_dark_udp`` has derivatives over one cell and clips heatmaps at 0.001."""
+    targets, _ = build_codec("dark").encode(random_joints(24, number=10), CROP, heatmap_size=CELLS)
+    dark, udp = (build_codec(name).decode(targets, CROP)[0] for name in EXACT)
+    assert torch.allclose((udp - 2) / 4, (dark - 0.5) / 4, atol=1e-5)
+    assert (dark - dark.round()).abs().max() > 0.1  # steps are taken at all

@@ -113,6 +113,12 @@ def test_where_everything_is_ignored_the_loss_is_zero_and_has_a_gradient(name, l
     assert value == 0 and (gradient == 0).all()
 
 
+def test_lovasz_of_smp_has_no_value_where_everything_is_ignored(logits, labels):
+    everywhere = torch.full_like(labels, 255)
+    loss = smp.losses.LovaszLoss("multiclass", ignore_index=255)
+    assert loss(upsampled(logits, labels), everywhere).numel() == 0
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_half_precision_logits_are_measured_in_single_precision(name, logits, labels):
     half = logits.detach().bfloat16().requires_grad_()
