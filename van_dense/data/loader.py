@@ -28,7 +28,7 @@ from van_dense.data.dataset import DenseDataset, ReadError, TooManyBadImages, Tr
 logger = logging.getLogger(__name__)
 
 MAX_AUTO_WORKERS = 8
-_CHECK = "run tools/check_data.py to list the broken files and to quarantine them"
+_CHECK = "run van-dense check to list the broken files and to quarantine them"
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def load_checkpoint(path: Path) -> State:
         raise ValueError(
             f"{path} is not a checkpoint of this version: format {number!r}, expected 1 to "
             f"{FORMAT}; update van_dense if it is of a newer one, bring a network of another code "
-            "base here with tools/convert_weights.py, or take the backbone alone with "
+            "base here with van-dense convert, or take the backbone alone with "
             "model.backbone.weights"
         )
     for step in MIGRATIONS[number - 1 :]:
@@ -186,7 +186,7 @@ def choose_checkpoint(run: str | Path, which: str = "best") -> Path:
         if run.suffix not in (".pt", ".pth"):
             raise ValueError(
                 f"{run} is no checkpoint of ours; name a run folder or a .pt file, such as "
-                "tools/convert_weights.py makes of networks of other code bases"
+                "van-dense convert makes of networks of other code bases"
             )
         return run
     if not run.exists():

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.optional import require
 from van_dense.core.structures import IGNORE_LABEL, Prediction, decode_masks
 from van_dense.data.io.label_map import LabelMap
 from van_dense.data.io.masks import write_labels, write_saliency
@@ -143,12 +144,7 @@ class Result(Prediction):
             ImportError: When supervision is not installed.
             ValueError: For a saliency map, which is grey: supervision has nothing for it.
         """
-        try:
-            import supervision as sv
-        except ImportError as error:
-            raise ImportError(
-                "to_supervision() needs the package supervision: pip install supervision"
-            ) from error
+        sv = require("supervision", "to_supervision()")
         if self.instances is not None:
             return self._to_keypoints(sv) if self._is_pose() else self._to_detections(sv)
         if self.semantic is not None:

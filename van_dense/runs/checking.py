@@ -1,4 +1,4 @@
-"""What ``tools/check_data.py`` needs of a config: the parts to check, and pictures of samples."""
+"""What ``van-dense check`` needs of a config: the parts to check, and pictures of samples."""
 
 from __future__ import annotations
 

@@ -97,5 +97,5 @@ class Evaluation:
         if unreadable > max(1, self._config.data.max_bad_fraction * images):
             raise TooManyBadImages(
                 f"{unreadable} of {images} validation images are unreadable (listed above); the "
-                "metrics would say little. Run tools/check_data.py"
+                "metrics would say little. Run van-dense check"
             )
