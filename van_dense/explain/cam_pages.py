@@ -24,6 +24,10 @@ from van_dense.explain.grid import Cell, Row, Table
 from van_dense.explain.layers import evaluating, stage_layers
 from van_dense.explain.subjects import subjects_of
 from van_dense.explain.views import Source, name_of, name_or_number, seen_by
+from van_dense.models.classifier import Classifier
+from van_dense.models.evidence import Explainable
+from van_dense.models.pose.top_down import TopDownPose
+from van_dense.models.segmentation.saliency import SaliencyModel
 from van_dense.visualize.draw import draw_panel
 from van_dense.visualize.maps import draw_saliency
 from van_dense.visualize.palette import PAPER
@@ -103,7 +107,7 @@ def explain(
         heat = heat / max(float(heat.max()), np.finfo(np.float32).tiny)
         title = one.title if heat.any() else f"{one.title}: nothing here speaks for it"
         explanations.append(Explanation(title, seen.image, heat, one.shown, one.region))
-    if loaded.config.task == "saliency":
+    if isinstance(loaded.model, SaliencyModel):
         return [_in_proportion(one, seen.original) for one in explanations]
     return explanations
 
@@ -241,7 +245,7 @@ def default_layer(loaded: Loaded, kind: str = "") -> str:
     network has learnt (``benchmarks/explanations.py``, docs/explain.md).
     """
     *_, second, third, fourth = stage_layers(loaded.model.backbone)
-    if loaded.config.task not in ("classification", "pose"):
+    if not isinstance(loaded.model, (Classifier, TopDownPose)):
         return second if kind == "mask" else third
     body = getattr(loaded.model.backbone, "body", None)
     if isinstance(body, VAN):  # a norm ends its stages
@@ -252,4 +256,4 @@ def default_layer(loaded: Loaded, kind: str = "") -> str:
 
 def default_method(loaded: Loaded) -> str:
     """The method for a task, see ``explain``."""
-    return "direction" if loaded.config.task in ("detection", "pose") else "gradcam"
+    return "direction" if isinstance(loaded.model, (Explainable, TopDownPose)) else "gradcam"

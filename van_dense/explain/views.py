@@ -19,7 +19,6 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from van_dense.config.pose import PoseConfig
 from van_dense.core.crops import regions_of_boxes, to_crop
 from van_dense.core.structures import Batch, Sample, Size
 from van_dense.data.collate import collate
@@ -31,8 +30,9 @@ from van_dense.explain.features import Components
 from van_dense.explain.grid import PAGE, Cell, Row, Table, grouped
 from van_dense.explain.layers import layer_maps, stage_layers
 from van_dense.explain.receptive_field import Field, field_figure, receptive_field
+from van_dense.models.pose.top_down import TopDownPose
 from van_dense.models.preprocess import Preprocess
-from van_dense.tasks import TASKS
+from van_dense.tasks import task_of
 from van_dense.visualize.legend import stack
 
 if TYPE_CHECKING:
@@ -239,15 +239,14 @@ def _seen(network: Loaded, source: Source) -> tuple[np.ndarray, Tensor]:
 
 
 def _transformed(network: Loaded, image: np.ndarray) -> np.ndarray:
-    config = network.config
-    if isinstance(config, PoseConfig):  # its model cuts the crops out itself: here it is the image
-        size = config.data.transforms.size
+    if isinstance(network.model, TopDownPose):  # it cuts crops out itself: here the image is one
+        size = network.model.crop.size
         whole = np.array([[0, 0, image.shape[1], image.shape[0]]])
         counted = to_crop(regions_of_boxes(whole, size, padding=1.0), size)[0]
         # OpenCV counts from the centre of the first pixel, which lies at 0.5 in crops.py.
         counted[:, 2] += counted[:, :2].sum(axis=1) * 0.5 - 0.5
         return cv2.warpAffine(image, counted, size[::-1], flags=cv2.INTER_LINEAR)
-    transform = TASKS[config.task].build_transform(config, train=False)
+    transform = task_of(network.config).build_transform(network.config, train=False)
     sample = Sample(image=image, image_id="", path="", orig_size=image.shape[:2])
     return transform(sample, np.random.default_rng(0)).image
 

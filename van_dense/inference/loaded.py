@@ -31,7 +31,7 @@ from van_dense.data.loader import resolve_workers
 from van_dense.inference.result import Result
 from van_dense.inference.stream import predict_stream
 from van_dense.models.dense_model import DenseModel
-from van_dense.tasks import TASKS
+from van_dense.tasks import task_of
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -140,7 +140,7 @@ class Loaded:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; give 1 or more")
         predict = partial(self._predict, _autocast(self.device, precision), predict_image)
-        transform = TASKS[self.config.task].build_transform(self.config, train=False)
+        transform = task_of(self.config).build_transform(self.config, train=False)
 
         def prepare(item: tuple[int, tuple[str, Source], Instances | None]) -> Sample:
             index, (_, source), wanted = item

@@ -15,7 +15,7 @@ from van_dense.engine.inference import predict_chunks
 from van_dense.evaluation.evaluator import Evaluator
 from van_dense.evaluation.table import save_metrics
 from van_dense.models.dense_model import DenseModel
-from van_dense.tasks import TASKS
+from van_dense.tasks import task_of
 from van_dense.visualize.sheet import choose_samples, save_comparisons
 
 
@@ -29,7 +29,7 @@ class Evaluation:
     """
 
     def __init__(self, config: Config, dataset: DenseDataset, accelerator: Accelerator) -> None:
-        self._task = TASKS[config.task]
+        self._task = task_of(config)
         self._config, self._dataset, self._accelerator = config, dataset, accelerator
         self._transform = self._task.build_transform(config, train=False)
         self.make_evaluator: Callable[[], Evaluator] = self._task.evaluator_factory(dataset, config)

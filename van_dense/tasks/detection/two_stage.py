@@ -12,7 +12,7 @@ from van_dense.models.detection.roi_heads import BoxBranch, MaskBranch, RoIAlign
 from van_dense.models.detection.rpn import RPN, ProposalFilter, ProposalFilters
 from van_dense.models.detection.sampling import Sampler
 from van_dense.models.postprocess import DetectionFilter
-from van_dense.tasks.common import backbone_of
+from van_dense.tasks.backbone import backbone_of
 
 
 def mask_rcnn(config: schema.MaskRCNN, num_classes: int) -> maskrcnn.MaskRCNN:
