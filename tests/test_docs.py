@@ -14,7 +14,7 @@ from typing import Annotated, Union, get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
-from van_dense.config.tasks import CONFIGS
+from van_dense.config.tasks import CONFIG_OF_TASK
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
@@ -23,13 +23,6 @@ PAGES = sorted(
     if "_build" not in page.parts
 )
 FOLDERS = "benchmarks|configs|docs|findings|projects|tests|tools|van_dense"
-TASKS = {
-    "detection": "detection",
-    "semantic": "semantic",
-    "saliency": "saliency",
-    "pose": "pose",
-    "classification": "classification",
-}
 
 
 def by_name(pages):
@@ -111,12 +104,12 @@ def keys_of(schema: object, prefix: str = "") -> set[str]:
     return set()
 
 
-@pytest.mark.parametrize("task", sorted(TASKS))
+@pytest.mark.parametrize("task", sorted(CONFIG_OF_TASK))
 def test_settings_of_a_task_page_exist(task):
     text = (ROOT / f"docs/tasks/{task}.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`((?:data|model|train|eval)\.[\w.]+)", text))
     assert len(named) > 5
-    assert named <= keys_of(CONFIGS[TASKS[task]])
+    assert named <= keys_of(CONFIG_OF_TASK[task])
 
 
 def test_the_picture_of_the_packages_shows_the_imports_of_the_code(monkeypatch):
