@@ -18,12 +18,9 @@ from van_dense.data.readers.class_folder import ClassFolder, class_names
 from van_dense.data.readers.cub import Cub200
 from van_dense.data.readers.quarantine import Quarantine
 from van_dense.data.transforms.classification import ClassTest, ClassTrain
-from van_dense.evaluation.classification import (
-    METRICS,
-    ClassificationEvaluator,
-    check_classification,
-)
-from van_dense.evaluation.oracle.instances import OracleReport
+from van_dense.evaluation.classification import METRICS, ClassificationEvaluator
+from van_dense.evaluation.oracle.maps import LABEL_CAUSE, check_metrics
+from van_dense.evaluation.oracle.report import OracleReport
 from van_dense.models.classifier import Classifier, Regularisation
 from van_dense.models.dense_model import DenseModel
 from van_dense.tasks.common import Split, classifier_of, prepare_sample
@@ -164,12 +161,14 @@ def oracle_check(
     num_images: int,
 ) -> OracleReport:
     """Push labels through reader, transform and evaluator."""
-    return check_classification(
+    return check_metrics(
         dataset,
         transform,
         to_prediction=partial(perfect_predictions, num_classes=dataset.info.num_classes),
         evaluator=evaluator,
         num_images=num_images,
+        limits={METRICS[0]: (1.0, 1.0)},
+        cause=LABEL_CAUSE,
     )
 
 
