@@ -21,8 +21,8 @@ from van_dense.data.io.masks import write_labels
 from van_dense.data.transforms.detection import resize_map
 from van_dense.data.transforms.maps import PhotoMetric, SemanticTest, SemanticTrain
 from van_dense.evaluation.evaluator import Evaluator
-from van_dense.evaluation.oracle.instances import OracleReport
-from van_dense.evaluation.oracle.maps import check_maps
+from van_dense.evaluation.oracle.maps import check_metrics
+from van_dense.evaluation.oracle.report import OracleReport
 from van_dense.evaluation.semantic import METRICS, SemanticEvaluator
 from van_dense.integrations.checkpoints.mmseg import load_segmenter
 from van_dense.models.dense_model import DenseModel
@@ -148,7 +148,7 @@ class Semantic(Task[SemanticConfig]):
 
     def oracle(self) -> Callable[..., OracleReport]:
         """Most pixels keep their class after resizing there and back."""
-        return partial(check_maps, limits={"semantic/aAcc": (1.0, 0.9)})
+        return partial(check_metrics, limits={"semantic/aAcc": (1.0, 0.9)})
 
     def save_figures(self, evaluator: Evaluator, folder: Path) -> None:
         """Draw the confusion matrix."""
