@@ -13,8 +13,8 @@ import numpy as np
 
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Sample, Size
-from van_dense.data.dataset import CHECK
 from van_dense.data.io.image import SUFFIXES, image_size, read_image
+from van_dense.data.messages import CHECK
 from van_dense.data.readers.class_words import spoken_names
 from van_dense.data.readers.quarantine import Quarantine
 

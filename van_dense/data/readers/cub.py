@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from van_dense.core.dataset_info import DatasetInfo
-from van_dense.data.dataset import CHECK
+from van_dense.data.messages import CHECK
 from van_dense.data.readers.class_folder import LabelledImages
 from van_dense.data.readers.class_words import readable_name
 from van_dense.data.readers.quarantine import Quarantine

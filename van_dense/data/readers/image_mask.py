@@ -16,10 +16,11 @@ import numpy as np
 
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Sample, Size
-from van_dense.data.dataset import CHECK, ReadError
+from van_dense.data.dataset import ReadError
 from van_dense.data.io.image import SUFFIXES, image_size, read_image
 from van_dense.data.io.label_map import LabelMap
 from van_dense.data.io.masks import read_labels, read_saliency
+from van_dense.data.messages import CHECK
 from van_dense.data.readers.quarantine import Quarantine
 
 _SHOWN = 3  # file names in a message
