@@ -19,7 +19,7 @@ from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import IGNORE_LABEL, Prediction, decode_masks
 from van_dense.data.io.label_map import LabelMap
 from van_dense.data.io.masks import write_labels, write_saliency
-from van_dense.data.io.sources import Source, read_source
+from van_dense.data.io.sources import ImageSource, read_source
 from van_dense.evaluation.classification import best_cells, best_classes, best_header
 from van_dense.evaluation.result_files import Outcome, ResultFiles
 from van_dense.evaluation.results import CocoResult, as_poses, to_results
@@ -52,7 +52,7 @@ class Result(Prediction):
     """
 
     info: DatasetInfo
-    source: Source
+    source: ImageSource
     min_score: float = 0.0
     label_map: LabelMap | None = None
     name: str | None = None
@@ -60,7 +60,7 @@ class Result(Prediction):
     @staticmethod
     def of(
         prediction: Prediction,
-        source: Source,
+        source: ImageSource,
         info: DatasetInfo,
         *,
         min_score: float = 0.0,
