@@ -8,7 +8,7 @@ from pathlib import Path
 from van_dense.data.doctor.report import PartReport
 from van_dense.data.readers.quarantine import Quarantine
 from van_dense.data.readers.table import ImageRecord
-from van_dense.data.readers.yolo import YoloLayout, line_problem, read_lines, size_or_zero
+from van_dense.data.readers.yolo import YoloLayout, line_problem, size_or_zero
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,7 @@ def check_yolo(part: YoloPart, quarantine: Quarantine) -> PartReport:
         report.note_unreadable(error)
         return report
     report.categories = dict(enumerate(layout.names))
-    left_out = quarantine.of(report.source)
-    lines = {
-        file: [
-            line
-            for line in read_lines(layout.label_file(file), layout.image_id(file))
-            if line.id not in left_out.annotations
-        ]
-        for file in files
-        if layout.image_id(file) not in left_out.images
-    }
+    lines = layout.read_labels(files, quarantine.of(report.source))
     has_masks = any(line.is_polygon for found in lines.values() for line in found)
     for file, found in lines.items():
         size = size_or_zero(file)

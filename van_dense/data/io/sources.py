@@ -107,6 +107,24 @@ def find_files(source: str | Path, suffixes: Collection[str] = SUFFIXES) -> list
     return sorted(found)
 
 
+def image_files(root: str | Path, folder: str = "") -> tuple[list[str], int]:
+    """Image files below a folder of ``root``, hidden ones left out; links are followed.
+
+    Returns:
+        Sorted paths relative to ``root``, with "/", and the number of files of other kinds.
+    """
+    paths: list[str] = []
+    num_others = 0
+    for inner, folders, names in os.walk(os.path.join(root, folder), followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        shown = [name for name in names if not name.startswith(".")]
+        images = [name for name in shown if os.path.splitext(name)[1].lower() in SUFFIXES]
+        num_others += len(shown) - len(images)
+        prefix = os.path.relpath(inner, root).replace(os.sep, "/")
+        paths += images if prefix == "." else [f"{prefix}/{name}" for name in images]
+    return sorted(paths), num_others
+
+
 def is_video(path: Path) -> bool:
     """Whether a file is called like a video."""
     return path.suffix.lower() in VIDEO_SUFFIXES

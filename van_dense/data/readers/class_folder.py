@@ -14,6 +14,7 @@ import numpy as np
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Sample, Size, size_of
 from van_dense.data.io.image import SUFFIXES, image_size, read_image
+from van_dense.data.io.sources import image_files
 from van_dense.data.messages import CHECK, shorten
 from van_dense.data.readers.class_words import spoken_names
 from van_dense.data.readers.quarantine import Quarantine
@@ -169,11 +170,13 @@ class Listing:
         repeated = [name for name, count in Counter(names).items() if count > 1]
         if repeated:
             raise ValueError(f"{root}: classes repeat: {shorten(repeated)}; name each folder once")
-        beside, others = _images([entry.name for entry in os.scandir(root) if entry.is_file()])
+        files = [e.name for e in os.scandir(root) if e.is_file() and not e.name.startswith(".")]
+        beside = sorted(name for name in files if os.path.splitext(name)[1].lower() in SUFFIXES)
+        others = len(files) - len(beside)
         paths: list[str] = []
         labels: list[int] = []
         for label, name in enumerate(names):
-            found, num_others = _images_below(root, name)
+            found, num_others = image_files(root, name)
             paths += found
             labels += [label] * len(found)
             others += num_others
@@ -211,23 +214,3 @@ def class_names(root: str | Path) -> tuple[str, ...]:
     if not names:
         raise ValueError(f"{root}: holds no folders; it needs one for each class")
     return tuple(sorted(names))
-
-
-def _images(names: Sequence[str]) -> tuple[list[str], int]:
-    """Names of images, and the number of other files; hidden ones are neither."""
-    shown = [name for name in names if not name.startswith(".")]
-    images = [name for name in shown if os.path.splitext(name)[1].lower() in SUFFIXES]
-    return sorted(images), len(shown) - len(images)
-
-
-def _images_below(root: str, folder: str) -> tuple[list[str], int]:
-    """Images of one class as paths below ``root``, and the number of other files."""
-    paths: list[str] = []
-    num_others = 0
-    for place, inner, files in os.walk(os.path.join(root, folder), followlinks=True):
-        inner[:] = [name for name in inner if not name.startswith(".")]
-        prefix = os.path.relpath(place, root).replace(os.sep, "/")
-        images, others = _images(files)
-        paths += [f"{prefix}/{name}" for name in images]
-        num_others += others
-    return sorted(paths), num_others

@@ -17,9 +17,10 @@ import numpy as np
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Sample, Size, size_of
 from van_dense.data.dataset import ReadError
-from van_dense.data.io.image import SUFFIXES, image_size, read_image
+from van_dense.data.io.image import image_size, read_image
 from van_dense.data.io.label_map import LabelMap
 from van_dense.data.io.masks import read_labels, read_saliency
+from van_dense.data.io.sources import image_files
 from van_dense.data.messages import CHECK
 from van_dense.data.readers.quarantine import Quarantine
 
@@ -182,9 +183,8 @@ class Pairs:
         if not Path(folder).is_dir():
             raise ValueError(f"{folder}: no such folder")
         found: dict[str, str] = {}
-        for file in _files_below(str(folder)):
-            match = expression.fullmatch(file)
-            if match is None:
+        for file in image_files(folder)[0]:
+            if (match := expression.fullmatch(file)) is None:
                 continue
             key = match["key"]
             if key in found:
@@ -194,21 +194,6 @@ class Pairs:
         if not found:
             raise ValueError(f"{folder}: no image file is named as the pattern {pattern!r} says")
         return found
-
-
-def _files_below(folder: str) -> list[str]:
-    """Image files below a folder as relative paths with "/", sorted; links are followed."""
-    files = []
-    for root, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        inside = os.path.relpath(root, folder).replace(os.sep, "/")
-        prefix = "" if inside == "." else f"{inside}/"
-        files += [
-            prefix + name
-            for name in names
-            if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
-        ]
-    return sorted(files)
 
 
 def _expression(pattern: str) -> re.Pattern[str]:

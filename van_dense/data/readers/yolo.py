@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from van_dense.core.structures import Size
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.image import SUFFIXES, image_size
 from van_dense.data.messages import CHECK, list_counts
-from van_dense.data.readers.quarantine import Quarantine
+from van_dense.data.readers.quarantine import Quarantine, QuarantinedPart
 from van_dense.data.readers.segmentation import MIN_POINTS
 from van_dense.data.readers.table import (
     BoxXYXY,
@@ -71,8 +71,7 @@ class YoloDataset(TableDataset):
         layout = YoloLayout.read(root)
         info = DatasetInfo(name, layout.names, tuple(range(len(layout.names))))
         files = layout.images(split)
-        part = (quarantine or Quarantine()).of(Path(root) / split)
-        kept = [file for file in files if layout.image_id(file) not in part.images]
+        kept = layout.read_labels(files, (quarantine or Quarantine()).of(Path(root) / split))
         with ThreadPoolExecutor(_HEADER_THREADS) as pool:
             sizes = list(pool.map(size_or_zero, kept))
         records = [
@@ -80,12 +79,7 @@ class YoloDataset(TableDataset):
             for file, size in zip(kept, sizes, strict=True)
         ]
         dropped: Counter[str] = Counter()
-        lines = [
-            (position, line)
-            for position, file in enumerate(kept)
-            for line in read_lines(layout.label_file(file), layout.image_id(file))
-            if line.id not in part.annotations
-        ]
+        lines = [(position, line) for position, file in enumerate(kept) for line in kept[file]]
         has_masks = masks and any(line.is_polygon for _, line in lines)
         instances = _instances(lines, records, info, has_masks, dropped)
         super().__init__(info, records, instances, masks=has_masks, drop_empty=drop_empty)
@@ -98,7 +92,7 @@ class YoloDataset(TableDataset):
 
 @dataclass(frozen=True)
 class YoloLayout:
-    """Where the files of a YOLO folder lie, and the names of its classes."""
+    """Files of a YOLO folder, and the names of its classes."""
 
     file: Path
     names: tuple[str, ...]
@@ -140,9 +134,9 @@ class YoloLayout:
             raise ValueError(f"{self.file}: {split!r} must be a path or several, got {value!r}")
         found = sorted({file for v in values for file in self._files_of(v)})
         if not found:
+            known = ", ".join(sorted(SUFFIXES))
             raise ValueError(
-                f"{self.file}: {split!r}: no image under {value}; known suffixes: "
-                f"{', '.join(sorted(SUFFIXES))}"
+                f"{self.file}: {split!r}: no image under {value}; known suffixes: {known}"
             )
         if not any(self.label_file(file).is_file() for file in found):
             raise ValueError(
@@ -152,22 +146,18 @@ class YoloLayout:
         return found
 
     def _files_of(self, value: str) -> list[Path]:
-        place = self._resolve(value)
-        if place.is_dir():
-            return [file for file in place.rglob("*") if file.suffix.lower() in SUFFIXES]
-        lines = place.read_text(encoding="utf-8").split("\n")
-        return [place.parent / line.strip() for line in lines if line.strip()]
-
-    def _resolve(self, value: str) -> Path:
         root = self.file.parent
         base = root / str(self.entries.get("path") or "")
         # Roboflow writes ../train/images for a folder beside data.yaml.
-        places = [base / value, root / value, root / value.removeprefix("../")]
-        for place in places:
-            if place.exists():
-                return place
-        tried = ", ".join(dict.fromkeys(str(place) for place in places))
-        raise ValueError(f"{self.file}: {value!r} does not exist; tried {tried}")
+        paths = [base / value, root / value, root / value.removeprefix("../")]
+        path = next((path for path in paths if path.exists()), None)
+        if path is None:
+            tried = ", ".join(dict.fromkeys(map(str, paths)))
+            raise ValueError(f"{self.file}: {value!r} does not exist; tried {tried}")
+        if path.is_dir():
+            return [file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES]
+        lines = path.read_text(encoding="utf-8").split("\n")
+        return [path.parent / line.strip() for line in lines if line.strip()]
 
     def label_file(self, image: Path) -> Path:
         """Label file of an image: the last folder named images becomes labels."""
@@ -176,6 +166,20 @@ class YoloLayout:
             last = len(parts) - 2 - parts[-2::-1].index("images")
             parts[last] = "labels"
         return Path(*parts).with_suffix(".txt")
+
+    def read_labels(
+        self, files: Sequence[Path], left_out: QuarantinedPart
+    ) -> dict[Path, list[LabelLine]]:
+        """Lines of the label file of each image, without what is in quarantine."""
+        return {
+            file: [
+                line
+                for line in read_lines(self.label_file(file), image_id)
+                if line.id not in left_out.annotations
+            ]
+            for file in files
+            if (image_id := self.image_id(file)) not in left_out.images
+        }
 
     def image_id(self, image: Path) -> str:
         """Path of an image relative to the folder of ``data.yaml`` where it lies inside."""
