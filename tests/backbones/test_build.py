@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from van_dense.backbones.build import (
-    Backbone,
+    TimmBackbone,
     WholeModel,
     build_backbone,
     build_classifier,
@@ -25,7 +25,7 @@ CHANNELS = {
 }
 
 
-def small(**settings: Any) -> Backbone:
+def small(**settings: Any) -> TimmBackbone:
     """The smallest VAN and input that still has every part."""
     torch.manual_seed(0)
     options = {"embed_dims": (8, 8, 16, 16), "depths": (1, 1, 2, 1)}

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from van_dense.core.structures import Batch, Instances
 from van_dense.models.pose.heatmap import build_codec
-from van_dense.models.pose.top_down import CropRule, PoseScoring, TopDownPose
+from van_dense.models.pose.top_down import CropGeometry, PoseScoring, TopDownPose
 
 CROP = (128, 96)
 CELLS = (32, 24)
@@ -57,7 +57,7 @@ def make_model(head: nn.Module, *, codec: str = "udp", flip=None, **scoring) -> 
         Recorder(),
         head,
         codec=build_codec(codec),
-        crop=CropRule(CROP, 1.25),
+        crop=CropGeometry(CROP, 1.25),
         flip_order=flip,
         scoring=replace(SCORING, **scoring),
     )

@@ -7,9 +7,9 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from van_dense.backbones.build import Backbone, build_backbone
+from van_dense.backbones.build import TimmBackbone, build_backbone
 from van_dense.integrations.checkpoints.mmseg import load_segmenter, to_mmseg
-from van_dense.models.segmentation.map_inference import Inference
+from van_dense.models.segmentation.map_inference import MapInference
 from van_dense.models.segmentation.segmentation_losses import build_loss
 from van_dense.models.segmentation.semantic import SemanticSegmenter
 from van_dense.models.segmentation.semantic_fpn import SemanticFPN
@@ -22,7 +22,7 @@ LOSSES = [("cross_entropy", build_loss("cross_entropy", class_weights=[1.0, 2.0,
 
 def segmenter(decoder: str, *, num_classes: int = 3, auxiliary: bool = True, **size: object):
     """A segmenter with random weights and statistics, in evaluation mode."""
-    backbone = Backbone(timm.create_model("van_b0", num_classes=0, **{**SIZE, **size}))
+    backbone = TimmBackbone(timm.create_model("van_b0", num_classes=0, **{**SIZE, **size}))
     if decoder == "semantic_fpn":
         head: nn.Module = SemanticFPN(backbone.channels, num_classes, channels=8, head_channels=6)
         auxiliary = False
@@ -32,7 +32,7 @@ def segmenter(decoder: str, *, num_classes: int = 3, auxiliary: bool = True, **s
         backbone,
         head,
         losses=LOSSES,
-        inference=Inference(),
+        inference=MapInference(),
         auxiliary=AuxiliaryFCN(backbone.channels[2], num_classes, channels=4)
         if auxiliary
         else None,
@@ -209,7 +209,7 @@ def test_a_file_that_does_not_fit_changes_nothing(file, message):
 def test_models_without_names_in_mmseg_say_so():
     resnet = build_backbone("resnet18")
     head = SemanticFPN(resnet.channels, 3, channels=8, head_channels=6)
-    on_resnet = SemanticSegmenter(resnet, head, losses=LOSSES, inference=Inference())
+    on_resnet = SemanticSegmenter(resnet, head, losses=LOSSES, inference=MapInference())
     with pytest.raises(ValueError, match="only Semantic FPN and UperNet on a VAN"):
         to_mmseg(on_resnet.state_dict(), "official")
     state = segmenter("upernet").state_dict()

@@ -16,7 +16,7 @@ from van_dense.api import build_model
 from van_dense.config import load_config
 from van_dense.core.structures import Batch, Instances
 from van_dense.models.detection.maskrcnn import MaskRCNN
-from van_dense.models.detection.one_stage import Cells, DenseDetector
+from van_dense.models.detection.one_stage import Cells, OneStageDetector
 from van_dense.models.detection.roi_heads import RegionFeatures
 
 PROJECTS = Path(__file__).resolve().parents[3] / "projects"
@@ -30,7 +30,7 @@ def batch() -> Batch:
 
 
 @pytest.fixture(scope="module")
-def retinanet() -> DenseDetector:
+def retinanet() -> OneStageDetector:
     torch.manual_seed(0)
     return build_model(load_config(PROJECTS / "retinanet_van_b0.yaml", SMALL)).eval()
 

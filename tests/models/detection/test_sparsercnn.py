@@ -19,7 +19,7 @@ from van_dense.config import load_config
 from van_dense.core.structures import Batch, Instances
 from van_dense.evaluation.complexity import count_macs, count_parameters
 from van_dense.models.detection.dynamic_head import DynamicConv, DynamicHead
-from van_dense.models.detection.hungarian_loss import SetLoss
+from van_dense.models.detection.hungarian_loss import HungarianLoss
 from van_dense.models.detection.roi_heads import RoIAlign
 from van_dense.models.detection.sparsercnn import LearnedProposals, SparseRCNN
 
@@ -32,7 +32,7 @@ SMALL = [
     "model.stages=2",
     "model.head={attention_heads: 2, feedforward: 24, dynamic_channels: 8}",
 ]
-LOSS = SetLoss(focal=2.0, l1=5.0, giou=2.0)
+LOSS = HungarianLoss(focal=2.0, l1=5.0, giou=2.0)
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ from van_dense.core.crops import regions_of_boxes
 from van_dense.core.structures import Batch, Instances
 from van_dense.models.pose.heatmap import build_codec
 from van_dense.models.pose.simple_baseline import SimpleBaseline
-from van_dense.models.pose.top_down import CropRule, TopDownPose
+from van_dense.models.pose.top_down import CropGeometry, TopDownPose
 
 # ---------------------------------------------------------------------------------------- losses
 
@@ -111,7 +111,7 @@ def test_a_network_learns_one_crop_by_heart():
         backbone,
         head,
         codec=build_codec("msra"),
-        crop=CropRule(CROP, 1.0),
+        crop=CropGeometry(CROP, 1.0),
         flip_order=FLIP,
         scoring=SCORING,
     )
