@@ -56,7 +56,7 @@ def make_model(head: nn.Module, *, codec: str = "udp", flip=None, **scoring) -> 
     return TopDownPose(
         Recorder(),
         head,
-        codec=build_codec(codec),
+        codec=build_codec(codec, 2.0),
         crop=CropGeometry(CROP, 1.25),
         flip_order=flip,
         scoring=replace(SCORING, **scoring),

@@ -14,9 +14,9 @@ from van_dense.core.structures import Batch
 from van_dense.models.explainable import (
     Explainable,
     MaskExplainable,
-    origin_logits,
-    mask_contrast,
     centred_logits,
+    mask_contrast,
+    origin_logits,
 )
 
 PROJECTS = Path(__file__).resolve().parents[2] / "projects"
@@ -45,10 +45,10 @@ def test_a_softmax_only_sees_differences():
     torch.testing.assert_close(shifted, centred_logits(logits, labels))
 
 
-def test_evidence_for_a_mask_is_how_far_its_inside_stands_out():
+def test_the_contrast_of_a_mask_is_how_far_its_inside_stands_out():
     logits = torch.tensor([[[[-1.0, 2.0], [4.0, -3.0]], [[5.0, 5.0], [5.0, 5.0]]]])
-    evidence = mask_contrast(logits.expand(2, -1, -1, -1), torch.tensor([0, 1]))
-    assert evidence.tolist() == [5.0, 5.0]
+    logits = mask_contrast(logits.expand(2, -1, -1, -1), torch.tensor([0, 1]))
+    assert logits.tolist() == [5.0, 5.0]
 
 
 def test_a_box_comes_from_the_surest_of_the_anchors_that_give_it():
@@ -79,14 +79,14 @@ def test_every_detector_can_be_asked_about_its_boxes(detector):
     if isinstance(detector, MaskExplainable):
         questions.append(detector.mask_logits)
     for question in questions:
-        evidence = question(pixels, boxes, labels)
-        assert evidence.shape == (2,) and evidence.isfinite().all()
-        (gradient,) = torch.autograd.grad(evidence[0], pixels)
+        logits = question(pixels, boxes, labels)
+        assert logits.shape == (2,) and logits.isfinite().all()
+        (gradient,) = torch.autograd.grad(logits[0], pixels)
         assert gradient.abs().sum() > 0
 
 
 @pytest.mark.parametrize("detector", ["atss_van_b2_3x", "retinanet_van_b0"], indirect=True)
-def test_evidence_of_a_one_stage_detection_is_the_logit_of_its_score(detector):
+def test_the_logit_of_a_one_stage_detection_is_that_of_its_score(detector):
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         head = detector.head
@@ -99,8 +99,8 @@ def test_evidence_of_a_one_stage_detection_is_the_logit_of_its_score(detector):
     inside = (found.boxes[:, :2] > 0).all(1) & (found.boxes[:, 2:] < torch.tensor([96, 64])).all(1)
     found = found[inside.nonzero()[:5, 0]]
     assert len(found) > 0
-    evidence = detector.box_logits(detector.preprocess(batch), found.boxes, found.labels)
+    logits = detector.box_logits(detector.preprocess(batch), found.boxes, found.labels)
     if detector.head.__class__.__name__ == "RetinaNetHead":  # ATSS multiplies with centerness
-        torch.testing.assert_close(evidence.sigmoid(), found.scores, atol=1e-4, rtol=0)
+        torch.testing.assert_close(logits.sigmoid(), found.scores, atol=1e-4, rtol=0)
     else:
-        assert (evidence.sigmoid() >= found.scores - 1e-4).all()
+        assert (logits.sigmoid() >= found.scores - 1e-4).all()

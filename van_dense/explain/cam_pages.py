@@ -86,7 +86,7 @@ def explain(
         ValueError: For an unknown target, layer or method, and for models that cannot be asked.
     """
     seen = seen_by(loaded, source)
-    images = loaded.model.preprocess(seen.batch)  # type: ignore[operator]  # of every model
+    images = loaded.model.preprocess(seen.batch)
     with evaluating(loaded.model):
         subjects = subjects_of(loaded, seen, targets or ("1",), min_score=min_score)
     height, width = seen.image.shape[:2]

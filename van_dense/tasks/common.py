@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from van_dense.backbones.build import (
-    Backbone,
+    TimmBackbone,
     WholeModel,
     build_backbone,
     build_classifier,
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 Split = Literal["train", "val"]
 
 
-def backbone_of(config: BackboneConfig) -> Backbone:
+def backbone_of(config: BackboneConfig) -> TimmBackbone:
     """Build the backbone with random weights."""
     return build_backbone(
         config.name,

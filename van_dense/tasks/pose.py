@@ -28,7 +28,7 @@ from van_dense.models.dense_model import DenseModel
 from van_dense.models.detection.anchors import without_crowd
 from van_dense.models.pose.heatmap import build_codec
 from van_dense.models.pose.simple_baseline import SimpleBaseline
-from van_dense.models.pose.top_down import CropRule, PoseScoring, TopDownPose
+from van_dense.models.pose.top_down import CropGeometry, PoseScoring, TopDownPose
 from van_dense.models.postprocess import to_predictions
 from van_dense.tasks.common import Split, backbone_of, prepare_sample
 
@@ -57,7 +57,7 @@ def build_model(config: schema.PoseConfig, info: DatasetInfo) -> DenseModel:
         backbone,
         sync_norms(head, model.backbone.norm_mode),
         codec=build_codec(model.codec, model.sigma),
-        crop=CropRule(transforms.size, transforms.padding),
+        crop=CropGeometry(transforms.size, transforms.padding),
         flip_order=info.flip_order() if evaluation.flip else None,
         scoring=PoseScoring(
             sigmas=info.sigmas,

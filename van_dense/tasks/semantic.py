@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from van_dense.backbones.build import Backbone, sync_norms
+from van_dense.backbones.build import TimmBackbone, sync_norms
 from van_dense.config import segmentation as schema
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Batch, Prediction, Size
@@ -22,7 +22,7 @@ from van_dense.evaluation.oracle.instances import OracleReport
 from van_dense.evaluation.oracle.maps import check_maps
 from van_dense.evaluation.semantic import METRICS, SemanticEvaluator
 from van_dense.models.dense_model import DenseModel
-from van_dense.models.segmentation.map_inference import Inference
+from van_dense.models.segmentation.map_inference import MapInference
 from van_dense.models.segmentation.segmentation_losses import build_loss
 from van_dense.models.segmentation.semantic import SemanticSegmenter
 from van_dense.models.segmentation.semantic_fpn import SemanticFPN
@@ -85,10 +85,10 @@ def build_model(config: schema.SemanticConfig, info: DatasetInfo) -> DenseModel:
     )
 
 
-def inference_of(config: schema.SemanticConfig) -> Inference:
+def inference_of(config: schema.SemanticConfig) -> MapInference:
     """How the network of a config looks at images."""
     inference = config.eval.inference
-    return Inference(
+    return MapInference(
         mode=inference.mode,
         crop=inference.crop,
         stride=inference.stride,
@@ -100,7 +100,7 @@ def inference_of(config: schema.SemanticConfig) -> Inference:
 
 def _decoder(
     config: schema.SemanticFPN | schema.UperNet | schema.SmpDecoder,
-    backbone: Backbone,
+    backbone: TimmBackbone,
     num_classes: int,
 ) -> nn.Module:
     if config.name == "semantic_fpn":

@@ -15,7 +15,7 @@ from van_dense.api import build_model
 from van_dense.config import load_config
 from van_dense.core.structures import Batch
 from van_dense.evaluation.complexity import count_parameters
-from van_dense.models.detection.one_stage import Cells, OneStageDetector
+from van_dense.models.detection.one_stage import OneStageDetector, StridedAnchors
 from van_dense.models.detection.one_stage_head import best_of_level
 
 PROJECTS = Path(__file__).resolve().parents[3] / "projects"
@@ -158,8 +158,8 @@ def test_quality_and_weights_of_gfl_are_targets_and_carry_no_gradient(
     assert gradient is None
 
 
-def cells(*anchors: list[float], stride: float) -> Cells:
-    return Cells(torch.tensor(anchors), torch.full((len(anchors),), stride))
+def cells(*anchors: list[float], stride: float) -> StridedAnchors:
+    return StridedAnchors(torch.tensor(anchors), torch.full((len(anchors),), stride))
 
 
 def test_atss_multiplies_scores_with_centerness_after_the_threshold(atss: OneStageDetector) -> None:

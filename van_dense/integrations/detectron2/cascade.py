@@ -3,8 +3,8 @@
 Source: Cai and Vasconcelos, "Cascade R-CNN", CVPR 2018; mmdet 2.x ``CascadeRoIHead`` and Detectron2
 0.6 ``cascade_rcnn.py``. Detectron2's ``CascadeROIHeads`` is another network: it samples regions
 once, for all stages, has one mask head, boxes that do not depend on the class, and thirds of the
-gradients of pooled features. In mmdet every stage samples regions anew and has its own mask head, so that
-it is a whole ``StandardROIHeads``; here several of them stand in a row, and what is left to
+gradients of pooled features. In mmdet every stage samples regions anew and has its own mask head,
+so that it is a whole ``StandardROIHeads``; here several of them stand in a row, and what is left to
 write is where the boxes of one go to the next, and what the stages are averaged to.
 Legend: R regions over all images, P regions of one image, C classes; boxes xyxy pixels.
 """

@@ -52,8 +52,8 @@ class Anchors(nn.Module):
         sizes: Sequence[float],
         strides: Sequence[int],
         *,
-        scales: Sequence[float],
-        ratios: Sequence[float],
+        scales: Sequence[float] = (1.0,),
+        ratios: Sequence[float] = ASPECT_RATIOS,
         rounded: bool,
     ) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class BoxMatcher(Matcher):
     """
 
     def __init__(
-        self, positive_iou: float, negative_iou: float, *, min_positive_iou: float | None
+        self, positive_iou: float, negative_iou: float, *, min_positive_iou: float | None = None
     ) -> None:
         super().__init__(
             positive_iou, negative_iou, allow_low_quality_matches=min_positive_iou is not None

@@ -30,8 +30,8 @@ from van_dense.models.detection import retinanet, sparsercnn
 from van_dense.models.detection.anchors import OCTAVE_SCALES, Anchors, BoxMatcher, without_crowd
 from van_dense.models.detection.dynamic_head import DynamicHead
 from van_dense.models.detection.fpn import FPN
-from van_dense.models.detection.hungarian_loss import SetLoss
-from van_dense.models.detection.one_stage import STRIDES, DenseDetector
+from van_dense.models.detection.hungarian_loss import HungarianLoss
+from van_dense.models.detection.one_stage import STRIDES, OneStageDetector
 from van_dense.models.postprocess import DetectionFilter, resize_masks, to_predictions
 from van_dense.tasks.common import Split, backbone_of, prepare_sample
 from van_dense.tasks.detection.one_stage import build_atss, build_gfl
@@ -77,7 +77,7 @@ def with_engine(model: DenseModel, engine: str) -> DenseModel:
     return on_detectron2(model)
 
 
-def _retinanet(config: schema.RetinaNet, num_classes: int) -> DenseDetector:
+def _retinanet(config: schema.RetinaNet, num_classes: int) -> OneStageDetector:
     backbone = backbone_of(config.backbone)
     head = config.head
     anchors = Anchors(
@@ -86,7 +86,7 @@ def _retinanet(config: schema.RetinaNet, num_classes: int) -> DenseDetector:
         scales=OCTAVE_SCALES,
         rounded=config.round_anchors,
     )
-    return DenseDetector(
+    return OneStageDetector(
         backbone,
         FPN(
             backbone.channels[1:],
@@ -97,7 +97,7 @@ def _retinanet(config: schema.RetinaNet, num_classes: int) -> DenseDetector:
         head=retinanet.RetinaNetHead(
             config.fpn.channels,
             num_classes,
-            num_anchors=anchors.num_per_cell,
+            num_anchors=anchors.num_per_position,
             convs=head.convs,
             norm=head.norm,
         ),
@@ -105,7 +105,7 @@ def _retinanet(config: schema.RetinaNet, num_classes: int) -> DenseDetector:
         matcher=retinanet.IoUMatcher(
             BoxMatcher(head.positive_iou, head.negative_iou, min_positive_iou=0.0)
         ),
-        rule=DetectionFilter(head.score_threshold, head.nms_iou, head.max_detections),
+        filter=DetectionFilter(head.score_threshold, head.nms_iou, head.max_detections),
     )
 
 
@@ -126,7 +126,7 @@ def _sparse_rcnn(config: schema.SparseRCNN, num_classes: int) -> sparsercnn.Spar
             )
             for _ in range(config.stages)
         ],
-        loss=SetLoss(weights.focal, weights.l1, weights.giou),
+        loss=HungarianLoss(weights.focal, weights.l1, weights.giou),
         max_detections=config.max_detections,
     )
 
