@@ -28,7 +28,7 @@ from van_dense.models.dense_model import DenseModel
 from van_dense.models.detection.anchors import without_crowd
 from van_dense.models.pose.heatmap import build_codec
 from van_dense.models.pose.simple_baseline import SimpleBaseline
-from van_dense.models.pose.top_down import CropRule, PoseScoring, TopDownPose
+from van_dense.models.pose.top_down import CropGeometry, PoseScoring, TopDownPose
 from van_dense.models.postprocess import to_predictions
 from van_dense.tasks.backbone import backbone_of
 from van_dense.tasks.base import Split, Task
@@ -131,7 +131,7 @@ class Pose(Task[PoseConfig]):
             backbone,
             sync_norms(head, model.backbone.norm_mode),
             codec=build_codec(model.codec, model.sigma),
-            crop=CropRule(transforms.size, transforms.padding),
+            crop=CropGeometry(transforms.size, transforms.padding),
             flip_order=info.flip_order() if evaluation.flip else None,
             scoring=PoseScoring(
                 sigmas=info.sigmas,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from van_dense.backbones.build import Backbone, sync_norms
+from van_dense.backbones.build import TimmBackbone, sync_norms
 from van_dense.backbones.read import State
 from van_dense.config import segmentation as schema
 from van_dense.config.segmentation import SemanticConfig
@@ -26,7 +26,7 @@ from van_dense.evaluation.oracle.report import OracleReport
 from van_dense.evaluation.semantic import METRICS, SemanticEvaluator
 from van_dense.integrations.checkpoints.mmseg import load_segmenter
 from van_dense.models.dense_model import DenseModel
-from van_dense.models.segmentation.map_inference import Inference
+from van_dense.models.segmentation.map_inference import MapInference
 from van_dense.models.segmentation.segmentation_losses import build_loss
 from van_dense.models.segmentation.semantic import SemanticSegmenter
 from van_dense.models.segmentation.semantic_fpn import SemanticFPN
@@ -175,15 +175,15 @@ def _labels(config: SemanticConfig) -> LabelMap:
     return LabelMap.parse(config.data.label_map, len(config.data.classes))
 
 
-def inference_of(config: SemanticConfig) -> Inference:
+def inference_of(config: SemanticConfig) -> MapInference:
     """How the network of a config predicts images of any size."""
     multiple = max(32, config.data.transforms.test_multiple)
-    return Inference(**config.eval.inference.model_dump(), multiple=multiple)
+    return MapInference(**config.eval.inference.model_dump(), multiple=multiple)
 
 
 def _decoder(
     config: schema.SemanticFPN | schema.UperNet | schema.SmpDecoder,
-    backbone: Backbone,
+    backbone: TimmBackbone,
     num_classes: int,
 ) -> nn.Module:
     settings = config.model_dump(exclude={"name"})
