@@ -18,6 +18,7 @@ from van_dense.data.readers.class_folder import ClassFolder, class_names
 from van_dense.data.readers.cub import Cub200
 from van_dense.data.readers.quarantine import Quarantine
 from van_dense.data.transforms.classification import ClassTest, ClassTrain
+from van_dense.data.transforms.extra import with_extra
 from van_dense.evaluation.classification import (
     METRICS,
     ClassificationEvaluator,
@@ -110,7 +111,7 @@ def build_transform(config: schema.ClassConfig, *, train: bool) -> Transform:
     test = ClassTest(t.size, resize=resize, mode=t.resize_mode, interpolation=t.interpolation)
     if not train:
         return test
-    return ClassTrain(
+    own = ClassTrain(
         t.size,
         crop=t.train_crop,
         scale=t.scale,
@@ -122,6 +123,7 @@ def build_transform(config: schema.ClassConfig, *, train: bool) -> Transform:
         color_jitter=t.color_jitter,
         fill=config.model.mean,
     )
+    return with_extra(own, t.extra, repeats=True)
 
 
 def largest_input(config: schema.ClassConfig) -> Size:

@@ -15,6 +15,7 @@ from van_dense.core.structures import Batch, Prediction, Size
 from van_dense.data.dataset import DenseDataset, Transform
 from van_dense.data.doctor.doctor import Part
 from van_dense.data.io.masks import write_saliency
+from van_dense.data.transforms.extra import with_extra
 from van_dense.data.transforms.maps import SaliencyTest, SaliencyTrain
 from van_dense.evaluation.oracle.instances import OracleReport
 from van_dense.evaluation.oracle.maps import check_maps
@@ -62,9 +63,10 @@ def build_transform(config: schema.SaliencyConfig, *, train: bool) -> Transform:
     t = config.data.transforms
     if not train:
         return SaliencyTest(t.size)
-    return SaliencyTrain(
+    own = SaliencyTrain(
         size=t.size, border_crop=t.border_crop, flip=t.flip, vertical_flip=t.vertical_flip
     )
+    return with_extra(own, t.extra, repeats=True)
 
 
 def largest_input(config: schema.SaliencyConfig) -> Size:

@@ -17,6 +17,7 @@ from van_dense.data.doctor.doctor import Part
 from van_dense.data.io.label_map import LabelMap
 from van_dense.data.io.masks import write_labels
 from van_dense.data.transforms.detection import resize_map
+from van_dense.data.transforms.extra import with_extra
 from van_dense.data.transforms.maps import PhotoMetric, SemanticTest, SemanticTrain
 from van_dense.evaluation.oracle.instances import OracleReport
 from van_dense.evaluation.oracle.maps import check_maps
@@ -151,7 +152,7 @@ def build_transform(config: schema.SemanticConfig, *, train: bool) -> Transform:
         slides = config.eval.inference.mode == "slide"
         return SemanticTest(t.test_scale, 1 if slides else t.test_multiple)
     colour = t.photometric
-    return SemanticTrain(
+    own = SemanticTrain(
         scale=t.scale,
         ratio=t.ratio,
         crop=t.crop,
@@ -161,6 +162,7 @@ def build_transform(config: schema.SemanticConfig, *, train: bool) -> Transform:
         if colour is None
         else PhotoMetric(colour.brightness, colour.contrast, colour.saturation, colour.hue),
     )
+    return with_extra(own, t.extra, repeats=True)
 
 
 def largest_input(config: schema.SemanticConfig) -> Size:

@@ -9,7 +9,6 @@ albumentations'.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -19,6 +18,7 @@ import cv2
 import numpy as np
 
 from van_dense.core.structures import Sample, Size
+from van_dense.data.transforms.extra import albumentations
 
 
 @dataclass(frozen=True)
@@ -298,9 +298,6 @@ def _jitter(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.
 
 @cache
 def _color_transform(strength: float) -> Any:
-    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it asks the network for its newest version
-    import albumentations as A
-
-    return A.ColorJitter(
+    return albumentations().ColorJitter(
         brightness=strength, contrast=strength, saturation=strength, hue=0.0, p=1.0
     )

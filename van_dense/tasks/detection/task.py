@@ -21,6 +21,7 @@ from van_dense.data.readers.coco_categories import coco_info
 from van_dense.data.readers.quarantine import Quarantine
 from van_dense.data.readers.yolo import YoloDataset
 from van_dense.data.transforms.detection import DetectionTest, DetectionTrain, RandomCrop
+from van_dense.data.transforms.extra import with_extra
 from van_dense.evaluation.coco import METRICS_OF_KIND, CocoEvaluator, Kind
 from van_dense.evaluation.ground_truth import coco_ground_truth
 from van_dense.evaluation.oracle.instances import OracleReport
@@ -185,16 +186,14 @@ def build_transform(config: schema.DetectionConfig, *, train: bool) -> Transform
     if not train:
         return partial(_without_keypoints, DetectionTest(t.test_short_side, t.max_long_side))
     c = t.crop
-    return partial(
-        _without_keypoints,
-        DetectionTrain(
-            t.short_sides,
-            t.max_long_side,
-            flip=t.flip,
-            color_jitter=t.color_jitter,
-            crop=None if c is None else RandomCrop(c.short_sides, t.max_long_side, c.range, c.prob),
-        ),
+    own = DetectionTrain(
+        t.short_sides,
+        t.max_long_side,
+        flip=t.flip,
+        color_jitter=t.color_jitter,
+        crop=None if c is None else RandomCrop(c.short_sides, t.max_long_side, c.range, c.prob),
     )
+    return partial(_without_keypoints, with_extra(own, t.extra))
 
 
 def _without_keypoints(transform: Transform, sample: Sample, rng: np.random.Generator) -> Sample:
