@@ -61,6 +61,8 @@ _OURS = (
     "strict",
 )
 
+_State = tuple[np.ndarray, np.ndarray | None]  # an image, and the field of where its pixels were
+
 
 @dataclass(frozen=True)
 class Extra:
@@ -97,19 +99,23 @@ class Extra:
                 changes that must stay, or keypoints are mirrored whose pairs are unknown.
         """
         seeds = [int(rng.integers(2**32)) for _ in self._transforms]
+        places = coordinates(sample.size) if self._moves else None
         try:
-            image, places = self._run(sample, seeds)
+            image, moved = self._run((sample.image, places), sample, seeds)
         except ValueError as error:
             raise ValueError(f"{sample.path}: {error}") from error
-        if places is None or _is_untouched(places, sample.size):
+        if moved is None or moved is places:  # no transform of geometry was drawn
             return replace(sample, image=image)
-        return warp_sample(sample, image, Warp(places, sample.size), self._flip_order())
+        return warp_sample(sample, image, Warp(moved, sample.size), self._flip_order())
+
+    @property
+    def _moves(self) -> bool:
+        return any(_is_spatial(transform) for transform in self._transforms)
 
     def _run(
-        self, sample: Sample, seeds: Sequence[int], *, always: bool = False
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Image and field of coordinates, None where nothing moves; ``always`` whatever ``p``."""
-        state: tuple[np.ndarray, np.ndarray | None] = sample.image, None
+        self, state: _State, sample: Sample, seeds: Sequence[int], *, always: bool = False
+    ) -> _State:
+        """Image and field after all transforms, ``always`` whatever their probabilities."""
         for number, seed in enumerate(seeds):
             state = self._step(number, state, sample, seed=seed, always=always)
         size = state[0].shape[:2]
@@ -121,20 +127,12 @@ class Extra:
         return state
 
     def _step(
-        self,
-        number: int,
-        state: tuple[np.ndarray, np.ndarray | None],
-        sample: Sample,
-        *,
-        seed: int,
-        always: bool,
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        transform, (image, places) = self._transforms[number], state
-        if _is_spatial(transform) and places is None:
-            places = coordinates(sample.size)
+        self, number: int, state: _State, sample: Sample, *, seed: int, always: bool
+    ) -> _State:
+        transform = self._transforms[number]
         transform.set_random_seed(seed)
         try:
-            return _apply(transform, image, places, sample, always=always)
+            return _apply(transform, state, sample, always=always)
         except Exception as error:  # of albumentations or OpenCV, which know no path
             name = self.specs[number]["name"]
             raise ValueError(f"{_WHERE}.{number} ({name}): {error}") from error
@@ -159,8 +157,10 @@ class Extra:
                     self._step(number, (image, None), blank, seed=0, always=True)
             return
         for seed in range(_PROBES):
-            _, places = self._run(blank, [seed] * len(self.specs), always=True)
-            if places is not None and Warp(places, size).is_mirrored and self.info is not None:
+            state = image, coordinates(size)
+            _, places = self._run(state, blank, [seed] * len(self.specs), always=True)
+            assert places is not None  # it was given
+            if self.info is not None and Warp(places, size).is_mirrored:
                 try:
                     self.info.flip_order()
                 except ValueError as error:
@@ -309,15 +309,9 @@ def _is_spatial(transform: Any) -> bool:
     )
 
 
-def _apply(
-    transform: Any,
-    image: np.ndarray,
-    places: np.ndarray | None,
-    sample: Sample,
-    *,
-    always: bool = False,
-) -> tuple[np.ndarray, np.ndarray | None]:
+def _apply(transform: Any, state: _State, sample: Sample, *, always: bool) -> _State:
     """Image and field of coordinates after one transform, ``always`` whatever its probability."""
+    image, places = state
     data = {"image": image}
     if places is not None and _is_spatial(transform):
         data["mask"] = places
@@ -337,7 +331,3 @@ def _fractions(places: np.ndarray, sample: Sample) -> np.ndarray:
     boxes = Warp(places, sample.size).boxes(sample.boxes)
     boxes = boxes[(boxes[:, 2:] > boxes[:, :2]).all(axis=1)]
     return boxes / np.tile(places.shape[1::-1], 2)
-
-
-def _is_untouched(places: np.ndarray, size: Size) -> bool:
-    return places.shape[:2] == size and np.array_equal(places, coordinates(size))

@@ -22,6 +22,8 @@ _FIT_POINTS = 24  # of each axis; more do not change the fit
 _FIT_ERROR = 0.2  # pixels; OpenCV interpolates at 1/32 pixel, and a chain adds that up
 _NO_FRACTIONS = np.zeros((0, 0), dtype=np.uint16)  # whole pixels need no second map of OpenCV's
 _PARALLEL = 0.05  # pixels that a side of the image may lean, and still counts as upright
+_Region = tuple[slice, slice]
+_WHOLE: _Region = np.s_[:, :]
 
 
 def coordinates(size: Size) -> np.ndarray:
@@ -58,8 +60,7 @@ class Warp:
     @cached_property
     def source(self) -> np.ndarray:
         """The place in the old image of each new pixel's centre, float32 (H, W, 2): x, y."""
-        # At the border zeros were mixed in; the quotient leaves the part from inside.
-        return self.field[..., :2] * (_UNIT / np.maximum(self.field[..., 2:], 0.5))
+        return _places(self.field)
 
     @cached_property
     def window(self) -> np.ndarray:
@@ -69,6 +70,8 @@ class Warp:
     @cached_property
     def is_mirrored(self) -> bool:
         """Whether left and right have swapped: at most places the map turns round the other way."""
+        if self.matrix is not None:
+            return bool(np.linalg.det(self.matrix) < 0)
         across = np.diff(self.source, axis=1)[:-1]
         down = np.diff(self.source, axis=0)[:, :-1]
         turn = across[..., 0] * down[..., 1] - across[..., 1] * down[..., 0]
@@ -86,9 +89,10 @@ class Warp:
             for num in [min(side, _FIT_POINTS)]
         ]
         rows, columns = (grid.ravel() for grid in np.meshgrid(*places, indexing="ij"))
-        whole = self.field[rows, columns, 2] > 0.999
+        field = self.field[rows, columns]
+        whole = field[:, 2] > 0.999
         new = np.stack([columns, rows], axis=1)[whole] + 0.5
-        old = self.source[rows, columns].astype(np.float64)[whole]
+        old = _places(field[whole]).astype(np.float64)
         if len(new) < 8:
             return None
         back = _fit_projective(new, old)
@@ -109,24 +113,41 @@ class Warp:
         turned = max(across[:, 0].max(), down[:, 1].max()) < _PARALLEL
         return bool(straight or turned)
 
-    def warp(self, values: np.ndarray, fill: int) -> np.ndarray:
-        """Move (H, W) values by nearest neighbour; pixels from outside become ``fill``."""
+    def warp(self, values: np.ndarray, fill: int, region: _Region = _WHOLE) -> np.ndarray:
+        """Move (H, W) values by nearest neighbour; pixels from outside become ``fill``.
+
+        Args:
+            values: Of the old image.
+            fill: Value of pixels from outside of it.
+            region: Rows and columns of the new image to compute.
+        """
+        field = self.field[region]
+        # Every new pixel shows the old one that its centre falls into.
+        index = _places(field).astype(np.int16)  # none is negative
+        for axis, side in enumerate(self.old_size[::-1]):
+            np.minimum(index[..., axis], side - 1, out=index[..., axis])
+        index[field[..., 2] < 0.5] = -1
         return cv2.remap(
             values,
-            self._index,
+            index,
             _NO_FRACTIONS,
             cv2.INTER_NEAREST,
             borderMode=cv2.BORDER_CONSTANT,
             borderValue=fill,
         )
 
-    @cached_property
-    def _index(self) -> np.ndarray:
-        """int16 (H, W, 2): x and y of the old pixel that each new one shows, or -1."""
-        last = np.array(self.old_size[::-1], dtype=np.float32) - 1
-        index = np.clip(np.floor(self.source), 0, last).astype(np.int16)
-        index[~self.covered] = -1
-        return index
+    def warp_mask(self, mask: np.ndarray, out: np.ndarray) -> None:
+        """Move a {0, 1} mask into a zeroed one; only around the object where that is known."""
+        x, y, width, height = cv2.boundingRect(mask)
+        if self.matrix is None:
+            region = _WHOLE
+        else:
+            box = np.array([[x - 1, y - 1, x + width + 1, y + height + 1]])
+            x1, y1, x2, y2 = self.boxes(box)[0]
+            region = np.s_[int(y1) : int(np.ceil(y2)), int(x1) : int(np.ceil(x2))]
+            if out[region].size == 0:
+                return
+        out[region] = self.warp(mask, 0, region)
 
     def points(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Move points (M, 2), and say which of them the new image shows, bool (M,)."""
@@ -171,6 +192,16 @@ class Warp:
         return bounds.clip(np.tile(self.window[:2], 2), np.tile(self.window[2:], 2))
 
 
+def _places(field: np.ndarray) -> np.ndarray:
+    """x and y float32 (..., 2) that a field (..., 3) stands for."""
+    # At the border zeros were mixed in; the quotient leaves the part from inside.
+    scale = _UNIT / np.maximum(field[..., 2], 0.5)
+    places = np.empty((*field.shape[:-1], 2), dtype=np.float32)
+    for axis in (0, 1):  # four times as fast as one product of three dimensions
+        np.multiply(field[..., axis], scale, out=places[..., axis])
+    return places
+
+
 def warp_sample(
     sample: Sample, image: np.ndarray, warp: Warp, flip_order: Sequence[int] | None
 ) -> Sample:
@@ -203,7 +234,7 @@ def warp_sample(
         for number, mask in enumerate(sample.masks):
             if not mask.any():
                 continue  # such an object has a box alone
-            masks[number] = warp.warp(mask, 0)
+            warp.warp_mask(mask, masks[number])
             bounds = _bounds(masks[number])
             kept[number] = bounds[2] > 0
             boxes[number] = boxes[number] if warp.is_upright else bounds
