@@ -19,6 +19,7 @@ from van_dense.data.readers.class_folder import ClassFolder, class_names
 from van_dense.data.readers.cub import Cub200
 from van_dense.data.readers.quarantine import Quarantine
 from van_dense.data.transforms.classification import ClassTest, ClassTrain
+from van_dense.data.transforms.extra import with_extra
 from van_dense.evaluation.classification import METRICS, ClassificationEvaluator
 from van_dense.evaluation.evaluator import Evaluator
 from van_dense.evaluation.oracle.maps import LABEL_CAUSE, check_metrics
@@ -90,7 +91,7 @@ class Classification(Task[ClassConfig]):
         test = ClassTest(t.size, resize=resize, mode=t.resize_mode, interpolation=t.interpolation)
         if not train:
             return test
-        return ClassTrain(
+        own = ClassTrain(
             t.size,
             crop=t.train_crop,
             scale=t.scale,
@@ -102,6 +103,7 @@ class Classification(Task[ClassConfig]):
             color_jitter=t.color_jitter,
             fill=config.model.mean,
         )
+        return with_extra(own, t.extra, repeats=True)
 
     def check_parts(self, config: ClassConfig) -> list[Part]:
         """Folders of classes, or the lists of CUB."""

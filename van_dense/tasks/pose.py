@@ -19,6 +19,7 @@ from van_dense.data.readers.coco_json import Skeleton, coco_person, with_sigmas
 from van_dense.data.readers.detections import read_detections
 from van_dense.data.readers.persons import PersonImages, Persons
 from van_dense.data.readers.quarantine import Quarantine
+from van_dense.data.transforms.extra import with_extra
 from van_dense.data.transforms.pose import PoseTest, PoseTrain
 from van_dense.evaluation.ground_truth import coco_ground_truth
 from van_dense.evaluation.oracle.instances import check_keypoints
@@ -87,7 +88,7 @@ class Pose(Task[PoseConfig]):
         if not train:
             return PoseTest()
         t, info = config.data.transforms, self.dataset_info(config)
-        return PoseTrain(
+        own = PoseTrain(
             t.size,
             padding=t.padding,
             shift=t.shift,
@@ -101,6 +102,7 @@ class Pose(Task[PoseConfig]):
             rotation=t.rotation,
             rotation_prob=t.rotation_prob,
         )
+        return with_extra(own, t.extra, info=info, crop_size=t.size)
 
     def check_parts(self, config: PoseConfig) -> list[Part]:
         """COCO files with poses."""

@@ -15,6 +15,7 @@ from van_dense.core.structures import Batch, Prediction, Size
 from van_dense.data.dataset import DenseDataset, Transform
 from van_dense.data.doctor.doctor import Part
 from van_dense.data.io.masks import write_saliency
+from van_dense.data.transforms.extra import with_extra
 from van_dense.data.transforms.maps import SaliencyTest, SaliencyTrain
 from van_dense.evaluation.oracle.maps import check_metrics
 from van_dense.evaluation.oracle.report import OracleReport
@@ -46,9 +47,10 @@ class Saliency(Task[SaliencyConfig]):
         t = config.data.transforms
         if not train:
             return SaliencyTest(t.size)
-        return SaliencyTrain(
+        own = SaliencyTrain(
             size=t.size, border_crop=t.border_crop, flip=t.flip, vertical_flip=t.vertical_flip
         )
+        return with_extra(own, t.extra, repeats=True)
 
     def check_parts(self, config: SaliencyConfig) -> list[Part]:
         """Pairs of images and masks."""

@@ -21,6 +21,7 @@ from van_dense.data.readers.coco import CocoDataset
 from van_dense.data.readers.coco_categories import coco_info
 from van_dense.data.readers.quarantine import Quarantine
 from van_dense.data.readers.yolo import YoloDataset
+from van_dense.data.transforms.extra import with_extra
 from van_dense.data.transforms.detection import DetectionTest, DetectionTrain, RandomCrop
 from van_dense.evaluation.coco import METRICS_OF_KIND, CocoEvaluator, Kind
 from van_dense.evaluation.ground_truth import coco_ground_truth
@@ -95,10 +96,10 @@ class Detection(Task[DetectionConfig]):
         crop = None
         if (c := t.crop) is not None:
             crop = RandomCrop(c.short_sides, t.max_long_side, c.range, c.prob)
-        train_transform = DetectionTrain(
+        own = DetectionTrain(
             t.short_sides, t.max_long_side, flip=t.flip, color_jitter=t.color_jitter, crop=crop
         )
-        return partial(_without_keypoints, train_transform)
+        return partial(_without_keypoints, with_extra(own, t.extra))
 
     def check_parts(self, config: DetectionConfig) -> list[Part]:
         """COCO or YOLO files."""
