@@ -47,6 +47,10 @@ DEV = [
     "mypy>=1.13",
     "codespell>=2.3",
     "types-PyYAML",
+    "sphinx>=8.1",  # the documentation, from Markdown and docstrings
+    "myst-parser>=4",
+    "furo>=2024.8",
+    "pre-commit>=4",
     "transformers>=4.40,<5",  # VAN left transformers in 5.0; parity of our weight export
 ]
 

@@ -18,7 +18,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECTS = ROOT / "projects"
-sys.path.insert(0, str(ROOT))  # this checkout, installed or not
+sys.path.insert(0, str(ROOT))  # for benchmarks/
 LINE = "  {:28}{:>9}{:>14}{:>9}{:>14}{:>9}  {}"
 
 
@@ -78,7 +78,7 @@ def count(
     import torch
 
     import van_dense
-    from van_dense.evaluation.complexity import count_macs, count_parameters
+    from benchmarks.harness.complexity import count_macs, count_parameters
 
     with torch.device("meta"):
         if model.endswith(".yaml"):
