@@ -21,8 +21,8 @@ from van_dense.data.readers.coco import CocoDataset
 from van_dense.data.readers.coco_categories import coco_info
 from van_dense.data.readers.quarantine import Quarantine
 from van_dense.data.readers.yolo import YoloDataset
-from van_dense.data.transforms.extra import with_extra
 from van_dense.data.transforms.detection import DetectionTest, DetectionTrain, RandomCrop
+from van_dense.data.transforms.extra import with_extra
 from van_dense.evaluation.coco import METRICS_OF_KIND, CocoEvaluator, Kind
 from van_dense.evaluation.ground_truth import coco_ground_truth
 from van_dense.evaluation.oracle.instances import check_instances
