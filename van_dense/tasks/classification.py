@@ -19,8 +19,7 @@ from van_dense.data.readers.cub import Cub200
 from van_dense.data.readers.quarantine import Quarantine
 from van_dense.data.transforms.classification import ClassTest, ClassTrain
 from van_dense.evaluation.classification import METRICS, ClassificationEvaluator
-from van_dense.evaluation.oracle.maps import LABEL_CAUSE, check_metrics
-from van_dense.evaluation.oracle.report import OracleReport
+from van_dense.evaluation.oracle.check import LABEL_CAUSE, OracleReport, check_metrics
 from van_dense.models.classifier import Classifier, Regularisation
 from van_dense.models.dense_model import DenseModel
 from van_dense.tasks.common import Split, classifier_of, prepare_sample

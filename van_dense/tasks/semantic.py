@@ -18,8 +18,7 @@ from van_dense.data.io.label_map import LabelMap
 from van_dense.data.io.masks import write_labels
 from van_dense.data.transforms.detection import resize_map
 from van_dense.data.transforms.maps import PhotoMetric, SemanticTest, SemanticTrain
-from van_dense.evaluation.oracle.maps import check_metrics
-from van_dense.evaluation.oracle.report import OracleReport
+from van_dense.evaluation.oracle.check import OracleReport, check_metrics
 from van_dense.evaluation.semantic import METRICS, SemanticEvaluator
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.segmentation.map_inference import Inference

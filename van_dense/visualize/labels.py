@@ -102,13 +102,15 @@ def _other_font(missing: frozenset[str]) -> str | None:
     return best if count else None
 
 
-def fit_text(text: str, letters: ImageFont.FreeTypeFont, width: float) -> str:
-    """Cut a line at its end, with an ellipsis, until it is at most ``width`` pixels long."""
+def fit_text(
+    text: str, letters: ImageFont.FreeTypeFont, width: float, *, keep_end: bool = False
+) -> str:
+    """Shorten a line to ``width`` pixels with an ellipsis, at its end or at its beginning."""
     if letters.getlength(text) <= width:
         return text
     while text and letters.getlength(text + "…") > width:
-        text = text[:-1]
-    return text.rstrip(" ,") + "…"
+        text = text[1:] if keep_end else text[:-1]
+    return "…" + text if keep_end else text.rstrip(" ,") + "…"
 
 
 def font_size(canvas: Size, num_labels: int) -> int:

@@ -67,7 +67,7 @@ def tint_regions(
 def draw_errors(canvas: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> None:
     """Turn the canvas grey, in place, with pixels of a wrong class red and ignored ones hatched.
 
-    Both label maps hold integers, have one size, and mean by 255 in the truth that a pixel is ignored.
+    Both label maps hold integers and have one size; 255 in the truth is an ignored pixel.
     """
     errors = (truth != prediction).astype(np.uint8)
     errors[truth == IGNORE_LABEL] = IGNORE_LABEL

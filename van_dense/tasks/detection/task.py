@@ -23,8 +23,8 @@ from van_dense.data.readers.yolo import YoloDataset
 from van_dense.data.transforms.detection import DetectionTest, DetectionTrain, RandomCrop
 from van_dense.evaluation.coco import METRICS_OF_KIND, CocoEvaluator, Kind
 from van_dense.evaluation.ground_truth import coco_ground_truth
+from van_dense.evaluation.oracle.check import OracleReport
 from van_dense.evaluation.oracle.instances import check_instances
-from van_dense.evaluation.oracle.report import OracleReport
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.detection import retinanet, sparsercnn
 from van_dense.models.detection.anchors import OCTAVE_SCALES, Anchors, BoxMatcher, without_crowd
