@@ -45,7 +45,7 @@ def find_files(
         ValueError: When a folder is missing or empty, an annotation has no prediction, or two
             files have one key.
     """
-    found = Pairs.find(
+    found = Pairs(
         predictions, annotations, image_pattern=prediction_pattern, mask_pattern=mask_pattern
     )
     maps, masks = found.images, found.masks

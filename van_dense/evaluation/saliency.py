@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from van_dense.core.optional import require
 from van_dense.core.structures import Prediction
 from van_dense.data.io.masks import to_grey
 from van_dense.evaluation.evaluator import MapTruth, write_csv
@@ -51,6 +52,7 @@ class SaliencyEvaluator:
     def __init__(
         self, truth: Callable[[int | str], np.ndarray], image_ids: Sequence[int | str]
     ) -> None:
+        _library()  # where it is missing, that shows before hours of prediction
         self._truth = MapTruth(truth, image_ids)
         self._sums: dict[str, np.ndarray | float] = {}  # scalars, and curves over thresholds
 
@@ -145,6 +147,7 @@ def _pysod(
 @cache
 def _library() -> tuple[Any, Any]:
     """S-measure and weighted F-measure; imported when needed, since that takes a second."""
+    require("py_sod_metrics", "evaluation of saliency maps")
     import py_sod_metrics as pysod
 
     class StructureMeasure(pysod.Smeasure):

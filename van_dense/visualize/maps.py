@@ -67,7 +67,7 @@ def tint_regions(
 def draw_errors(canvas: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> None:
     """Turn the canvas grey, in place, with pixels of a wrong class red and ignored ones hatched.
 
-    Both label maps hold integers and have one size; 255 in the truth is an ignored pixel.
+    Both are integer label maps of one size; where the truth is 255, a pixel is ignored.
     """
     errors = (truth != prediction).astype(np.uint8)
     errors[truth == IGNORE_LABEL] = IGNORE_LABEL
