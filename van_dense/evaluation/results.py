@@ -32,23 +32,15 @@ FIELD_OF_KIND: dict[Kind, str] = {k: k for k in ("bbox", "keypoints")} | {"segm"
 
 
 class CocoResult(TypedDict, total=False):
-    """One record of a results file; which of the last three it holds depends on the task.
+    """One record of a results file; which of the last three it holds depends on the task."""
 
-    Attributes:
-        image_id: Id of the image in the data set.
-        category_id: Id of the category in the annotation file.
-        score: Confidence in 0..1.
-        bbox: Box as x, y, width, height in pixels.
-        segmentation: RLE as JSON holds it: "size" (height, width) and "counts" as text.
-        keypoints: 3 K numbers, x, y and score of each of K keypoints.
-    """
-
-    image_id: int | str
-    category_id: int
-    score: float
-    bbox: list[float]
+    image_id: int | str  # id of the image in the data set
+    category_id: int  # id of the category in the annotation file
+    score: float  # confidence in 0..1
+    bbox: list[float]  # box as x, y, width, height in pixels
+    # RLE as JSON holds it: "size" (height, width) and "counts" as text
     segmentation: dict[str, Any]
-    keypoints: list[float]
+    keypoints: list[float]  # 3 K numbers, x, y and score of each of K keypoints
 
 
 def to_results(prediction: Prediction, info: DatasetInfo) -> list[CocoResult]:
@@ -205,17 +197,12 @@ def _first(ids: Iterable[Any]) -> str:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What is written of one image.
+    """What is written of one image."""
 
-    Attributes:
-        records: COCO results, or None for a task without instances.
-        row: Line of the table of classes, or None.
-        header: Names of the columns of this table, or None.
-    """
-
+    # COCO results, or None for a task without instances
     records: Sequence[CocoResult] | None = None
-    row: list[str] | None = None
-    header: list[str] | None = None
+    row: list[str] | None = None  # line of the table of classes, or None
+    header: list[str] | None = None  # names of the columns of this table, or None
 
 
 class ResultFiles:

@@ -34,17 +34,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Label:
-    """Text that belongs to one object.
+    """Text that belongs to one object."""
 
-    Attributes:
-        text: Name and score, a single line.
-        box: Place of the object, xyxy in pixels of the canvas.
-        color: Fill of the tile; the letters are black or white.
-    """
-
-    text: str
-    box: CanvasBox
-    color: Color
+    text: str  # name and score, a single line
+    box: CanvasBox  # place of the object, xyxy in pixels of the canvas
+    color: Color  # fill of the tile; the letters are black or white
 
 
 def font(size: int, bold: bool = False, text: str = "") -> ImageFont.FreeTypeFont:

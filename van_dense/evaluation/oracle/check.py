@@ -29,21 +29,14 @@ LABEL_CAUSE = "images do not arrive with the label they are listed by"
 
 @dataclass(frozen=True)
 class OracleReport:
-    """Outcome of the oracle check.
+    """Outcome of the oracle check."""
 
-    Attributes:
-        ok: Whether the pipeline keeps the ground truth.
-        num_images: Number of images that went through.
-        metrics: Metrics of the arrived ground truth, empty when the evaluator refused it.
-        ceiling: Metrics that decide, as the annotations themselves score.
-        diagnosis: What breaks; when ok, a remark or nothing.
-    """
-
-    ok: bool
-    num_images: int
+    ok: bool  # whether the pipeline keeps the ground truth
+    num_images: int  # number of images that went through
+    # metrics of the arrived ground truth, empty when the evaluator refused it
     metrics: dict[str, float]
-    ceiling: dict[str, float]
-    diagnosis: str
+    ceiling: dict[str, float]  # metrics that decide, as the annotations themselves score
+    diagnosis: str  # what breaks; when ok, a remark or nothing
 
     def __str__(self) -> str:
         scores = ", ".join(

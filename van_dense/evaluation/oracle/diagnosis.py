@@ -26,21 +26,13 @@ NO_CLASS = -1
 
 @dataclass(frozen=True)
 class Objects:
-    """Objects of one image without crowds.
+    """Objects of one image without crowds."""
 
-    Attributes:
-        boxes: float64 (N, 4) in (x1, y1, x2, y2) pixels of the original image.
-        categories: int64 (N,) category ids, ``NO_CLASS`` for labels outside the data set.
-        masks: N run-length encoded masks of the original image's size, or None.
-        size: (height, width) of the original image.
-        scale: Side of the transformed image over the side of the original.
-    """
-
-    boxes: Tensor
-    categories: Tensor
-    masks: list[RLE] | None
-    size: Size
-    scale: float = 1.0
+    boxes: Tensor  # float64 (N, 4) in (x1, y1, x2, y2) pixels of the original image
+    categories: Tensor  # int64 (N,) category ids, ``NO_CLASS`` for labels outside the data set
+    masks: list[RLE] | None  # N run-length encoded masks of the original image's size, or None
+    size: Size  # (height, width) of the original image
+    scale: float = 1.0  # side of the transformed image over the side of the original
 
 
 Pair = tuple[Objects, Objects]  # arrived and annotated objects of one image
