@@ -4,16 +4,12 @@ import copy
 from typing import Any
 
 import pytest
+import timm
 import torch
+from helpers.defaults import build_backbone, build_classifier
 from torch import Tensor, nn
 
-from van_dense.backbones.build import (
-    Backbone,
-    WholeModel,
-    build_backbone,
-    build_classifier,
-    resolve_norm_mode,
-)
+from van_dense.backbones.build import TimmBackbone, WholeModel, resolve_norm_mode
 
 CHANNELS = {
     "van_b0": [32, 64, 160, 256],
@@ -25,7 +21,7 @@ CHANNELS = {
 }
 
 
-def small(**settings: Any) -> Backbone:
+def small(**settings: Any) -> TimmBackbone:
     """The smallest VAN and input that still has every part."""
     torch.manual_seed(0)
     options = {"embed_dims": (8, 8, 16, 16), "depths": (1, 1, 2, 1)}
@@ -345,3 +341,49 @@ def test_a_classifier_takes_the_options_of_its_model() -> None:
     assert model.body.block4[1].drop_path.drop_prob == pytest.approx(0.1)
     with pytest.raises(ValueError, match=r"'van_b7'.*'van_b6'"):
         build_classifier("van_b7", 3)
+
+
+# ------------------------------------------------------------------------- beside other libraries
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("swin_tiny_patch4_window7_224", 27_517_818), ("convnext_tiny", 27_818_592)],
+)
+def test_maps_have_no_layer_norms_of_their_own(name: str, parameters: int) -> None:
+    """mmdet's and mmseg's have one after each of the four maps: 2,880 parameters more."""
+    with torch.device("meta"):
+        backbone = build_backbone(name)
+    assert sum(parameter.numel() for parameter in backbone.parameters()) == parameters
+    assert sum(2 * channels for channels in backbone.channels) == 2880
+
+
+def test_swin_is_timms_which_does_not_shift_the_windows_of_its_last_stage() -> None:
+    """mmdet's shifts them, and pads to whole windows before it shifts."""
+    name = "swin_tiny_patch4_window7_224"
+    with torch.device("meta"):
+        ours, theirs = build_backbone(name).body, timm.create_model(name)
+    for body in (ours, theirs):
+        shifts = [[block.shift_size for block in stage.blocks] for stage in body.layers]
+        assert shifts[0] == [(0, 0), (3, 3)] and shifts[3] == [(0, 0), (0, 0)]
+    with pytest.raises(AssertionError, match="doesn't match model"):  # see ``strict_img_size``
+        theirs(torch.zeros(1, 3, 64, 96, device="meta"))
+    assert ours.forward_features(torch.zeros(1, 3, 64, 96, device="meta")).shape[1:3] == (2, 3)
+
+
+def test_norms_of_a_resnet_learn_and_have_an_epsilon() -> None:
+    """mmdet and torchvision freeze stem, first stage and statistics; torchvision's v1 has 0."""
+    backbone = build_backbone("resnet18").train()
+    norms = [module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert all(norm.eps == 1e-5 and norm.training and norm.track_running_stats for norm in norms)
+    assert all(parameter.requires_grad for parameter in backbone.parameters())
+
+
+def test_timm_counts_a_recomputed_batch_twice_in_its_own_models_and_van_once() -> None:
+    options = {"embed_dims": (8, 8, 16, 16), "depths": (1, 1, 2, 1)}
+    van = build_backbone("van_b0", checkpointing=True, options=options).train()
+    resnet = build_backbone("resnet18", checkpointing=True).train()
+    for backbone in (van, resnet):
+        sum(level.sum() for level in backbone(torch.randn(2, 3, 64, 64))).backward()
+    assert van.body.block1[0].norm1.num_batches_tracked == 1
+    assert resnet.body.layer1[0].bn1.num_batches_tracked == 2

@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
-from timm.layers import DropPath
+from timm.layers import DropPath, LayerNorm2d
 from torch import Tensor, nn
 
 from van_dense.backbones.van import SIZES, VAN
@@ -74,7 +74,7 @@ def test_ablations_have_the_parameters_of_table_3(variant: str, millions: float)
 
 def test_ablations_compute_what_their_names_say() -> None:
     u = torch.randn(1, 4, 9, 9)
-    lka = Block(4, 1, LargeKernel(), 0.0, 0.0).attn.spatial_gating_unit
+    lka = Block(4, 1, LargeKernel(21, 3, "full"), 0.0, 0.0).attn.spatial_gating_unit
     attention = lka.conv1(lka.conv_spatial(lka.conv0(u)))
     expected = {
         "full": u * attention,
@@ -86,14 +86,14 @@ def test_ablations_compute_what_their_names_say() -> None:
         "no_pointwise": u * lka.conv_spatial(lka.conv0(u)),
     }
     for variant, result in expected.items():
-        other = Block(4, 1, LargeKernel(variant=variant), 0.0, 0.0).attn.spatial_gating_unit  # type: ignore[arg-type]
+        other = Block(4, 1, LargeKernel(21, 3, variant), 0.0, 0.0).attn.spatial_gating_unit  # type: ignore[arg-type]
         other.load_state_dict(lka.state_dict(), strict=False)
         torch.testing.assert_close(other(u), result)
 
 
 def test_a_block_is_the_formula_of_the_paper() -> None:
     torch.manual_seed(0)
-    block, x = Block(4, 2, LargeKernel(), 0.0, 0.0).eval(), torch.randn(2, 4, 10, 12)
+    block, x = Block(4, 2, LargeKernel(21, 3, "full"), 0.0, 0.0).eval(), torch.randn(2, 4, 10, 12)
     attn, mlp = block.attn, block.mlp
     z = block.norm1(x)
     u = F.gelu(attn.proj_1(z))
@@ -177,7 +177,7 @@ def test_drop_path_grows_linearly_over_all_blocks_and_is_shared_by_both_branches
 
 def test_drop_path_drops_whole_samples() -> None:
     torch.manual_seed(0)
-    block = Block(4, 1, LargeKernel(), 0.0, 0.5)
+    block = Block(4, 1, LargeKernel(21, 3, "full"), 0.0, 0.5)
     x = torch.randn(64, 4, 3, 3)
     is_dropped = (block(x) == x).flatten(1)
     assert is_dropped.all(1).any() and not is_dropped.all()
@@ -293,3 +293,25 @@ def test_transformers_opens_van_as_a_timm_backbone() -> None:
     backbone = transformers.TimmBackbone(config).eval()
     maps = backbone(torch.randn(1, 3, 64, 64)).feature_maps
     assert [level.shape[1] for level in maps] == [32, 64, 160, 256]
+
+
+def test_transformers_gives_all_blocks_of_a_stage_one_of_the_first_four_rates() -> None:
+    module = pytest.importorskip("transformers.models.deprecated.van")
+    config = module.VanConfig(
+        hidden_sizes=[32, 64, 160, 256], depths=[3, 3, 5, 2], drop_path_rate=0.24
+    )
+    with torch.device("cpu"):
+        theirs = module.VanModel(config)
+    rates = [
+        getattr(layer.drop_path, "drop_prob", None) or 0.0
+        for stage in theirs.encoder.stages
+        for layer in stage.layers
+    ]
+    assert rates == pytest.approx([0.0] * 3 + [0.02] * 3 + [0.04] * 5 + [0.06] * 2)
+
+
+def test_the_norm_of_timm_changes_the_memory_format() -> None:
+    x = torch.randn(1, 6, 4, 5)
+    theirs, ours = LayerNorm2d(6, eps=1e-6)(x), StageNorm(6)(x)
+    torch.testing.assert_close(ours, theirs)
+    assert not theirs.is_contiguous() and ours.is_contiguous()

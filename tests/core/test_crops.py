@@ -49,3 +49,15 @@ def test_crop_and_way_back_are_the_identity_to_a_thousandth_of_a_pixel(degrees):
     there = apply(maps, points)
     assert not np.allclose(there, points)
     assert np.abs(apply(invert(maps), there) - points).max() < 1e-3
+
+
+@pytest.mark.parametrize("factor", [0.25, 0.8, 1.0, 2.0, 5.0])
+def test_crops_lie_less_than_half_a_pixel_from_mmposes(factor):
+    """Of the crop where it reduces the image, of the image where it enlarges it."""
+    x, y, width, height = 70.0, 90.0, SIZE[1] / factor, SIZE[0] / factor
+    indices = np.array([[[0.0, 0.0], [63.0, 101.0]]])  # of pixels, as mmpose and COCO count
+    # mmpose's get_affine_transform: the centre of the box goes to half of the crop's sides.
+    theirs = (indices - [x, y]) * factor + np.array([SIZE[1], SIZE[0]]) / 2
+    ours = apply(to_crop(np.array([[x, y, width, height]]), SIZE), indices + 0.5) - 0.5
+    assert np.allclose(ours - theirs, (factor - 1) / 2)
+    assert np.abs(ours - theirs).max() < 0.5 * max(factor, 1)

@@ -228,7 +228,7 @@ def test_too_many_bad_images_stop_the_run_with_share_and_names() -> None:
     loader = build_train_loader(
         Pictures(100, broken), AUGMENT, plan=replace(PLAN, max_bad_fraction=0.05)
     )
-    with pytest.raises(RuntimeError, match=r"6 of 100 .* 0\.05 .*\.jpg: broken.*check_data"):
+    with pytest.raises(RuntimeError, match=r"6 of 100 .* 0\.05 .*\.jpg: broken.*van-dense check"):
         take(loader, 100)
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from timm.utils import ModelEmaV2
 from torch import nn
 
 from van_dense.engine.ema import Ema
@@ -37,3 +38,15 @@ def test_the_average_is_a_model_of_its_own_for_evaluation():
     assert model.training and not ema.module.training
     assert not any(p.requires_grad for p in ema.module.parameters())
     assert ema.module.state_dict().keys() == model.state_dict().keys()
+
+
+def test_timms_average_has_a_constant_decay_and_averages_counts():
+    model = nn.BatchNorm2d(2)
+    theirs, ours = ModelEmaV2(model, decay=0.9), Ema(model, decay=0.9)
+    model(torch.randn(4, 2, 3, 3))
+    theirs.update(model)
+    ours.update(1)
+    assert torch.allclose(theirs.module.running_mean, model.running_mean * 0.1)
+    assert torch.allclose(ours.module.running_mean, model.running_mean * 9 / 11)
+    assert theirs.module.num_batches_tracked == 0  # 0.1 as a whole number
+    assert ours.module.num_batches_tracked == 1

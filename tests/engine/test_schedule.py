@@ -1,6 +1,8 @@
 """The learning rate factor, against values computed by hand."""
 
 import pytest
+import torch
+from timm.scheduler import CosineLRScheduler
 
 from van_dense.config.schema import Schedule
 from van_dense.engine.schedule import lr_factor
@@ -40,3 +42,12 @@ def test_warm_up_multiplies_the_schedule():
 
 def test_after_its_last_step_a_schedule_stays_at_its_end():
     assert factors([100, 101, 150], name="cosine", min_factor=0.1) == pytest.approx([0.1] * 3)
+
+
+def test_the_warm_up_of_timm_takes_the_place_of_the_schedule():
+    options = {"name": "cosine", "warmup_steps": 20, "warmup_ratio": 0.0}
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    timm = CosineLRScheduler(optimizer, t_initial=100, warmup_t=20, t_in_epochs=False)
+    cosine = (0.9755283, 0.9045085)  # after 10 and 20 of 100 steps
+    assert [timm._get_lr(step)[0] for step in (10, 20)] == pytest.approx([0.5, cosine[1]])
+    assert factors([10, 20], **options) == pytest.approx([0.5 * cosine[0], cosine[1]])

@@ -155,6 +155,36 @@ def test_without_any_annotation_there_is_nothing_to_measure(kind, backend):
     assert all(math.isnan(value) for value in metrics.values())
 
 
+def test_pycocotools_itself_fails_without_predictions():
+    ground_truth, _ = generated(0)
+    with pytest.raises(IndexError):
+        reference(ground_truth, [], "bbox")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_masks_count_with_their_own_area_even_beside_a_box(backend):
+    """A small false mask with a large box: pycocotools takes the box's area, and ignores it."""
+    ground_truth = one_image(area=400.0, segmentation=[rectangle(10, 20, 20, 20)])
+    small, false = rle_of([10, 20, 20, 20]), rle_of([100, 100, 20, 20])
+    results = [
+        {"image_id": 4, "category_id": 5, "score": score, "segmentation": rle}
+        for score, rle in ((0.5, small), (0.9, false))
+    ]
+    with_boxes = [record | {"bbox": [0.0, 0.0, 200.0, 200.0]} for record in results]
+    for records in (results, with_boxes):
+        metrics = evaluate_results(ground_truth, records, "segm", backend=backend).metrics
+        assert metrics["APs"] == pytest.approx(0.5)
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO()
+        coco.dataset = ground_truth
+        coco.createIndex()
+        evaluation = COCOeval(coco, coco.loadRes(with_boxes), "segm")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    assert evaluation.stats[3] == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_text_image_ids_and_annotation_ids_from_0_change_nothing(backend):
     ground_truth, results = generated(1)
@@ -171,6 +201,13 @@ def test_text_image_ids_and_annotation_ids_from_0_change_nothing(backend):
         assert evaluate_results(renamed, moved, kind, backend=backend) == evaluate_results(
             ground_truth, results, kind, backend=backend
         )
+
+
+def test_pycocotools_itself_takes_annotation_id_0_for_no_match():
+    ground_truth = one_image(id=0)
+    record = {"image_id": 4, "category_id": 5, "score": 1.0, "bbox": [10.0, 20.0, 40.0, 50.0]}
+    assert reference(ground_truth, [record], "bbox")[0] == 0
+    assert evaluate_results(ground_truth, [record], "bbox").metrics["AP"] == pytest.approx(1)
 
 
 def test_backends_print_and_log_nothing(capsys, caplog):
@@ -275,12 +312,12 @@ def test_own_keypoints_use_the_sigmas_of_the_data_set():
 
 
 def test_an_image_predicted_twice_is_refused():
-    with pytest.raises(ValueError, match="image 4 was predicted twice"):
+    with pytest.raises(ValueError, match="image 4 has two predictions"):
         evaluate(one_image(), found([0.0, 0.0, 5.0, 5.0]), found([0.0, 0.0, 5.0, 5.0]))
 
 
 def test_an_unknown_image_is_refused():
-    with pytest.raises(ValueError, match="image 3, which is not in the ground truth"):
+    with pytest.raises(ValueError, match="image 3 is not in the ground truth, whose ids are"):
         evaluate(one_image(), found([0.0, 0.0, 5.0, 5.0], image_id=3))
 
 

@@ -175,6 +175,14 @@ def test_a_truth_centred_on_the_last_row_does_not_spoil_the_s_measure():
     assert 0 < value < 1
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_the_library_itself_has_no_s_measure_there():
+    soft, truth = soft_and_truth(1)
+    truth[:] = 0
+    truth[-1] = 255
+    assert math.isnan(by_library([(soft, truth)])["pysod/Sm"])
+
+
 # ------------------------------------------------------------------- refusals, files, memory
 
 

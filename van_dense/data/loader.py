@@ -152,7 +152,7 @@ def _watch(loader: DataLoader[Batch], num_images: int, max_bad_fraction: float) 
             examples = "; ".join(itertools.islice(bad, 3))
             raise TooManyBadImages(
                 f"{len(bad)} of {num_images} images are unreadable, more than the fraction of "
-                f"{max_bad_fraction:g} that data.max_bad_share allows: {examples}; {CHECK}"
+                f"{max_bad_fraction:g} that data.max_bad_fraction allows: {examples}; {CHECK}"
             )
         yield batch
 

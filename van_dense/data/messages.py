@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-CHECK = "run tools/check_data.py to list them, and to quarantine what is broken"
+CHECK = "run van-dense check to list them, and to quarantine what is broken"
 
 
 def shorten(names: Sequence[str], count: int = 3) -> str:

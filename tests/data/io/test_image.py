@@ -1,15 +1,17 @@
 """Reading images: every ordinary file gives upright uint8 RGB, every broken one a reason."""
 
+import io
 import struct
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from van_dense.data.dataset import ReadError
-from van_dense.data.io.image import image_size, read_image, read_reduced
+from van_dense.data.io.image import from_pillow, image_size, read_image, read_reduced
 
 RED, BLUE = (250, 5, 5), (5, 5, 250)
 
@@ -105,6 +107,24 @@ def test_sixteen_bits_are_scaled_to_eight_and_not_clipped(tmp_path: Path, suffix
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(np.array([[0, 257, 32768, 65535]], dtype=np.uint16)).save(path)
     assert read_image(path)[0].tolist() == [[0] * 3, [1] * 3, [128] * 3, [255] * 3]
+
+
+def test_opencv_and_pillow_alone_show_hidden_colours_and_pillow_clips_16_bits() -> None:
+    """mmcv reads with OpenCV, Detectron2 with ``Image.convert("RGB")``."""
+
+    def as_mmcv(image: Image.Image) -> np.ndarray:
+        file = io.BytesIO()
+        image.save(file, "png")
+        return cv2.imdecode(np.frombuffer(file.getvalue(), np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+
+    hidden = Image.new("RGBA", (2, 2), (*RED, 0))
+    assert tuple(as_mmcv(hidden)[0, 0]) == tuple(np.array(hidden.convert("RGB"))[0, 0]) == RED
+    assert tuple(from_pillow(hidden)[0, 0]) == (255, 255, 255)
+    deep = Image.fromarray(np.array([[0, 257, 32768, 65535]], dtype=np.uint16))
+    assert np.array(deep.convert("RGB"))[0, :, 0].tolist() == [0, 255, 255, 255]
+    assert (
+        from_pillow(deep)[0, :, 0].tolist() == as_mmcv(deep)[0, :, 0].tolist() == [0, 1, 128, 255]
+    )
 
 
 def test_values_without_a_fixed_range_are_refused(tmp_path: Path) -> None:

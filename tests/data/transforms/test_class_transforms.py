@@ -5,10 +5,12 @@ import random
 from typing import Any
 
 import numpy as np
+import PIL
 import pytest
 import torch
 from PIL import Image
 from timm.data import create_transform
+from timm.data.auto_augment import posterize
 
 from van_dense.core.seeding import seeded
 from van_dense.core.structures import Sample
@@ -168,6 +170,12 @@ def test_posterizing_without_any_bit_makes_an_image_black(policy: str) -> None:
     transform = ClassTrain(8, auto_augment=policy)  # Pillow 13 refuses 0 bits, which timm asks for
     images = [run(transform, picture(8, 8), seed) for seed in range(150)]
     assert any(image.max() == 0 for image in images)
+
+
+@pytest.mark.skipif(int(PIL.__version__.split(".")[0]) < 13, reason="Pillow took 0 bits until 12")
+def test_timm_itself_cannot_posterize_without_any_bit() -> None:
+    with pytest.raises(ValueError, match="bits"):
+        posterize(Image.fromarray(picture(8, 8)), 0)
 
 
 # ---------------------------------------------------------------------------- random crop (CUB)

@@ -310,6 +310,15 @@ def test_sizes_of_evaluation(size: Size, scale: Size | None, multiple: int, expe
     assert out.size == expected and out.orig_size == size and out.semantic is None
 
 
+def test_an_evaluation_image_is_interpolated_once() -> None:
+    """mmseg resizes into the scale and then, by ``ResizeToMultiple``, to multiples of 32."""
+    image = smooth_image(60, 80)
+    found = SemanticTest((256, 100), 32)(Sample(image, 1, "a.jpg", (60, 80)), rng()).image
+    once = cv2.resize(image, (160, 128))
+    twice = cv2.resize(cv2.resize(image, (133, 100)), (160, 128))
+    assert np.array_equal(found, once) and not np.array_equal(found, twice)
+
+
 @pytest.mark.parametrize(
     "transform", [PLAIN, SemanticTest((128, 64), 32), SaliencyTrain((48, 64)), SaliencyTest((9, 7))]
 )

@@ -80,3 +80,15 @@ def test_contrast_comes_before_or_after_saturation() -> None:
     # Before: 255, 255, 252, then half as saturated; after: 250, 225, 215 times 1.4, all cut.
     assert [255, 255, 253] in seen or [255, 255, 254] in seen
     assert [255, 255, 255] in seen
+
+
+def test_the_hue_turns_as_far_to_either_side() -> None:
+    """mmseg draws with NumPy's ``randint(-18, 18)``, which never gives 18."""
+    red = np.array([[[255, 0, 0]]], np.uint8)
+    turned = results(replace(OFF, hue=1), red).tolist()
+    steps = [
+        cv2.cvtColor(np.array([[[hue, 255, 255]]], np.uint8), cv2.COLOR_HSV2RGB)[0, 0].tolist()
+        for hue in (179, 0, 1)
+    ]
+    assert all(step in turned for step in steps)
+    assert all(colour in steps for colour in turned)

@@ -1,11 +1,14 @@
 """Transforms: exact boxes, aligned masks, and randomness from the generator alone."""
 
+import importlib
 from dataclasses import replace
+from types import ModuleType
 
 import cv2
 import numpy as np
 import pytest
 from helpers.boxed_sample import box_of, boxed_sample
+from PIL import Image
 
 from van_dense.core.structures import Sample, Size
 from van_dense.data.transforms.detection import (
@@ -15,6 +18,7 @@ from van_dense.data.transforms.detection import (
     flip_horizontally,
     nearest,
     resize,
+    resize_image,
 )
 
 
@@ -204,3 +208,60 @@ def test_large_pictures_are_averaged_when_shrunk() -> None:
     stripes[:, ::4] = 255
     out = resize(Sample(stripes, 1, "a.jpg", (256, 256)), (32, 32))
     assert np.abs(out.image.astype(int) - 64).max() <= 1
+
+
+# ------------------------------------------------------------------------- beside other libraries
+
+
+@pytest.fixture
+def albumentations(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.setenv("NO_ALBUMENTATIONS_UPDATE", "1")  # importing it would ask the network
+    return importlib.import_module("albumentations")
+
+
+def test_shrinking_to_more_than_half_is_opencvs_and_not_pillows() -> None:
+    """Pillow, which Detectron2 resizes with, widens its filter as soon as it shrinks."""
+    image = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    ours = resize_image(image, (30, 30))
+    assert np.array_equal(ours, cv2.resize(image, (30, 30), interpolation=cv2.INTER_LINEAR))
+    theirs = np.array(Image.fromarray(image).resize((30, 30), Image.Resampling.BILINEAR))
+    assert np.abs(ours.astype(int) - theirs).max() > 20
+
+
+def test_maps_are_resized_about_pixel_centres_and_not_as_opencvs_nearest(
+    albumentations: ModuleType,
+) -> None:
+    labels = np.arange(5, dtype=np.uint8)[None].repeat(5, axis=0)
+    sample = Sample(np.zeros((5, 5, 3), np.uint8), 1, "a.jpg", (5, 5), semantic=labels)
+    assert resize(sample, (3, 3)).semantic[0].tolist() == [0, 2, 4]
+    mmseg = cv2.resize(labels, (3, 3), interpolation=cv2.INTER_NEAREST)
+    theirs = albumentations.Resize(3, 3)(image=sample.image, mask=labels)["mask"]
+    assert mmseg[0].tolist() == theirs[0].tolist() == [0, 1, 3]
+
+
+def test_a_flip_of_albumentations_mirrors_pixel_indices_and_swaps_no_names(
+    albumentations: ModuleType,
+) -> None:
+    sample = make_sample((12, 20))
+    sample.keypoints = np.array([[[3, 4, 2], [15, 4, 2], [9, 4, 2]]], np.float32)
+    compose = albumentations.Compose(
+        [albumentations.HorizontalFlip(p=1.0)], keypoint_params=albumentations.KeypointParams("xy")
+    )
+    theirs = compose(image=sample.image, keypoints=sample.keypoints[0, :, :2])["keypoints"]
+    ours = flip_horizontally(sample, [1, 0, 2]).keypoints[0]
+    assert theirs[:, 0].tolist() == [19 - 3, 19 - 15, 19 - 9]
+    assert ours[:, 0].tolist() == [20 - 15, 20 - 3, 20 - 9]
+
+
+def test_a_box_outside_by_a_rounding_error_passes_where_albumentations_raises(
+    albumentations: ModuleType,
+) -> None:
+    sample = make_sample((12, 20))
+    sample.boxes[0] = [0, 0, 20.001, 12]
+    out = DetectionTrain((24,), 40, flip=0.0)(sample, np.random.default_rng(0))
+    assert out.boxes[0].tolist() == pytest.approx([0, 0, 40.002, 24], abs=1e-3)
+    params = albumentations.BboxParams("pascal_voc", label_fields=["labels"])
+    with pytest.raises(ValueError, match="Expected x_max"):
+        albumentations.Compose([albumentations.NoOp()], bbox_params=params)(
+            image=sample.image, bboxes=sample.boxes[:1], labels=[0]
+        )

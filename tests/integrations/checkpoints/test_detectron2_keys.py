@@ -9,6 +9,8 @@ from van_dense.config import load_config
 from van_dense.integrations.checkpoints.detectors import to_layout
 from van_dense.integrations.checkpoints.detectron2 import from_native, to_native
 from van_dense.integrations.checkpoints.detectron2_engine import rename
+from van_dense.integrations.checkpoints.detectron2_resnet import to_bgr, to_rgb
+from van_dense.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from van_dense.tasks import TASKS
 
 PROJECTS = {
@@ -123,3 +125,15 @@ def test_a_bias_before_a_norm_is_zero_there_and_missing_here():
     native["head.cls_subnet.3.bias"] += 1
     with pytest.raises(ValueError, match=r"class_tower\.1\.0\.bias is not zero.*RETINANET\.NORM"):
         from_native(native)
+
+
+def test_the_stem_of_the_zoo_sees_the_same_image_in_normalised_rgb():
+    stem = torch.randn(4, 3, 7, 7, generator=torch.Generator().manual_seed(0)).double()
+    rgb = torch.randint(0, 256, (1, 3, 9, 9), generator=torch.Generator().manual_seed(1)).double()
+    mean, std = (
+        torch.tensor(values, dtype=torch.float64).view(3, 1, 1)
+        for values in (IMAGENET_MEAN, IMAGENET_STD)
+    )
+    theirs = torch.conv2d((rgb - mean).flip(1), stem)  # BGR, not divided
+    torch.testing.assert_close(torch.conv2d((rgb - mean) / std, to_rgb(stem)), theirs)
+    torch.testing.assert_close(to_bgr(to_rgb(stem)), stem)

@@ -7,16 +7,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.defaults import ALIGN
 from helpers.two_images import two_images
 from torch import Tensor
 from torch.nn import functional as F
+from torchvision.models.detection.retinanet import RetinaNetRegressionHead
 from torchvision.ops import box_iou, roi_align
 
 from van_dense.api import build_model
 from van_dense.config import load_config
 from van_dense.core.structures import Batch, Instances
 from van_dense.models.detection.maskrcnn import MaskRCNN
-from van_dense.models.detection.one_stage import Cells, DenseDetector
+from van_dense.models.detection.one_stage import Assignment, OneStageDetector, StridedAnchors
+from van_dense.models.detection.retinanet import RetinaNetHead
 from van_dense.models.detection.roi_heads import RegionFeatures
 
 PROJECTS = Path(__file__).resolve().parents[3] / "projects"
@@ -30,7 +33,7 @@ def batch() -> Batch:
 
 
 @pytest.fixture(scope="module")
-def retinanet() -> DenseDetector:
+def retinanet() -> OneStageDetector:
     torch.manual_seed(0)
     return build_model(load_config(PROJECTS / "retinanet_van_b0.yaml", SMALL)).eval()
 
@@ -147,8 +150,8 @@ def test_the_losses_of_the_second_stage(mask_rcnn, batch):
             bitmap = target.masks[match][None, None].float()
             cut = roi_align(bitmap, torch.cat([torch.zeros(1), box])[None], 28, 1.0, 0, True)
             mask_loss += F.binary_cross_entropy_with_logits(mask, (cut[0, 0] >= 0.5).float())
-    box_losses = model.box.losses(RegionFeatures(features), regions, batch.targets)
-    mask_losses = model.mask.losses(RegionFeatures(features), regions, batch.targets)
+    box_losses = model.box.losses(RegionFeatures(features, ALIGN), regions, batch.targets)
+    mask_losses = model.mask.losses(RegionFeatures(features, ALIGN), regions, batch.targets)
     assert foreground >= 4 and total > foreground
     assert box_losses["box_class"].item() == pytest.approx(float(class_loss) / total, rel=1e-4)
     assert box_losses["box_box"].item() == pytest.approx(float(box_loss) / total, rel=1e-4)
@@ -160,7 +163,7 @@ def test_retinanet_decodes_the_right_class_and_box(retinanet):
     logits = torch.full((2, 80), -9.0)
     logits[1, 17] = 2.0
     deltas = torch.tensor([[0.0, 0, 0, 0], [0.1, 0, 0, 0]])
-    level = Cells(anchors, torch.full((2,), 8.0))
+    level = StridedAnchors(anchors, torch.full((2,), 8.0))
     found = retinanet._detect([[logits], [deltas]], [level], (100, 100))
     assert found.labels.tolist() == [17]
     assert found.scores.item() == pytest.approx(torch.tensor(2.0).sigmoid().item())
@@ -210,7 +213,46 @@ def test_masks_are_those_of_the_detected_class(mask_rcnn):
     boxes = torch.tensor([[4.0, 4, 60, 60]])
     found = Instances(boxes, torch.tensor([9]), scores=torch.ones(1))
     with torch.no_grad():
-        mask = mask_rcnn.mask.probabilities(RegionFeatures(features), [found])[0]
+        mask = mask_rcnn._mask_probabilities(RegionFeatures(features, ALIGN), [found])[0]
         roi = torch.cat([torch.zeros(1), boxes[0]])[None]
         expected = mask_rcnn.mask(roi_align(features[0], roi, 14, 0.25, 0, True))[0, 9].sigmoid()
     assert torch.allclose(mask[0], expected, atol=1e-5)
+
+
+# --------------------------------------------------------------------------------- normalisers
+
+ANCHORS = torch.tensor([[0.0, 0, 20, 20], [30, 30, 50, 50], [60, 60, 80, 80], [90, 90, 99, 99]])
+
+
+def box_loss_of(num_positive: list[int], deltas: Tensor) -> float:
+    """RetinaNet's box loss where the first anchors of each image match boxes equal to them."""
+    positives = [torch.arange(num) for num in num_positive]
+    assignments = [
+        Assignment(
+            positive=positive,
+            labels=torch.zeros_like(positive),
+            boxes=ANCHORS[positive],
+            ignored=torch.zeros(4, dtype=torch.bool),
+        )
+        for positive in positives
+    ]
+    head = RetinaNetHead(8, 3, num_anchors=1, convs=1, norm="none")
+    logits = torch.zeros(len(deltas), 4, 3)
+    return float(
+        head.losses([logits, deltas], assignments, StridedAnchors(ANCHORS, torch.ones(4)))["box"]
+    )
+
+
+def test_an_image_without_positives_adds_nothing_to_the_normaliser() -> None:
+    """mmdet 2.28 counts at least one for each image, and would divide by 3."""
+    assert box_loss_of([2, 0], torch.ones(2, 4, 4)) == pytest.approx(2 * 4 / 2)
+
+
+def test_losses_of_retinanet_are_divided_by_the_positives_of_the_batch_not_of_each_image() -> None:
+    deltas = torch.stack([torch.full((4, 4), 1.0), torch.full((4, 4), 5.0)])
+    matched = [torch.tensor([0, -1, -1, -1]), torch.tensor([0, 1, 2, -1])]
+    theirs = RetinaNetRegressionHead(8, 1).compute_loss(
+        [{"boxes": ANCHORS}] * 2, {"bbox_regression": deltas}, [ANCHORS] * 2, matched
+    )
+    assert theirs.item() == pytest.approx((4 / 1 + 3 * 20 / 3) / 2)  # a mean over images
+    assert box_loss_of([1, 3], deltas) == pytest.approx((4 + 3 * 20) / 4)

@@ -8,11 +8,11 @@ from math import floor
 import pytest
 import segmentation_models_pytorch as smp
 import torch
+from helpers.defaults import build_loss
 from torch import Tensor
 from torch.nn import functional as F
 
 from van_dense.models.segmentation import segmentation_losses
-from van_dense.models.segmentation.segmentation_losses import build_loss
 
 NAMES = ["cross_entropy", "ohem", "dice", "focal", "lovasz", "tversky"]
 
@@ -111,6 +111,12 @@ def test_where_everything_is_ignored_the_loss_is_zero_and_has_a_gradient(name, l
         build_loss(name)(logits, torch.full_like(labels, 255)), logits
     )
     assert value == 0 and (gradient == 0).all()
+
+
+def test_lovasz_of_smp_has_no_value_where_everything_is_ignored(logits, labels):
+    everywhere = torch.full_like(labels, 255)
+    loss = smp.losses.LovaszLoss("multiclass", ignore_index=255)
+    assert loss(upsampled(logits, labels), everywhere).numel() == 0
 
 
 @pytest.mark.parametrize("name", NAMES)

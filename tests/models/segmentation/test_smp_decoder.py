@@ -7,10 +7,10 @@ import inspect
 import pytest
 import segmentation_models_pytorch as smp
 import torch
+from helpers.defaults import build_backbone
 from segmentation_models_pytorch.encoders import encoders
 from torch import Tensor
 
-from van_dense.backbones.build import build_backbone
 from van_dense.models.segmentation.smp_decoder import ARCHITECTURES, smp_decoder
 
 CHANNELS = [16, 24, 32, 48]
@@ -180,3 +180,24 @@ def test_a_decoder_is_built_on_meta_and_leaves_nothing_in_smp(arch):
         decoder = smp_decoder(arch, CHANNELS, 3, options={})
         assert decoder.eval()(maps(133, 150)).is_meta
     assert set(encoders) == before
+
+
+def test_smp_itself_refuses_sizes_and_has_other_defaults():
+    for arch in set(ARCHITECTURES) - {"Unet"}:
+        assert ARCHITECTURES[arch].requires_divisible_input_shape
+    model = smp.FPN("resnet18", encoder_weights=None)
+    with pytest.raises(RuntimeError, match="divisible by 32"):
+        model(torch.zeros(1, 3, 100, 96))
+    defaults = {
+        arch: inspect.signature(ARCHITECTURES[arch]).parameters for arch in ("PSPNet", "DPT")
+    }
+    assert defaults["PSPNet"]["encoder_depth"].default == 3  # stops at c3; here 5
+    assert defaults["DPT"]["decoder_readout"].default == "cat"  # here "ignore"
+    tversky = smp.losses.TverskyLoss("multiclass")
+    assert (tversky.alpha, tversky.beta) == (0.5, 0.5)  # here 0.3 and 0.7
+
+
+def test_smp_itself_ignores_misspelt_options_with_its_own_encoders():
+    model = smp.FPN("resnet18", encoder_weights=None, decoder_chanels=1)
+    plain = smp.FPN("resnet18", encoder_weights=None)
+    assert list(model.state_dict()) == list(plain.state_dict())

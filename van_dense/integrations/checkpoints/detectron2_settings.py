@@ -33,12 +33,12 @@ _DEPTHS = {6: 50, 23: 101, 36: 152}  # by the blocks of the third stage
 def detectron2_yaml(
     config: Mapping[str, Any], state: Mapping[str, Tensor], info: DatasetInfo, weights: str
 ) -> str:
-    """A config file of Detectron2 that runs the weights ``detectron2_native`` writes.
+    """A config file of Detectron2 that runs the weights ``to_native`` renames.
 
     Args:
-        config: Complete, of our Mask R-CNN or RetinaNet.
-        state: Its weights, under our names.
-        info: Its classes.
+        config: Complete config of our Mask R-CNN or RetinaNet.
+        state: State dict of the model, under our names.
+        info: Classes of the data set.
         weights: Name of the file of the renamed weights.
 
     Raises:
@@ -158,7 +158,7 @@ def _rcnn(model: Mapping[str, Any], info: DatasetInfo) -> dict[str, Any]:
             "IN_FEATURES": ["p2", "p3", "p4", "p5", "p6"],
             "IOU_THRESHOLDS": [rpn["negative_iou"], rpn["positive_iou"]],
             "BATCH_SIZE_PER_IMAGE": rpn["samples"],
-            "POSITIVE_FRACTION": rpn["positive_share"],
+            "POSITIVE_FRACTION": rpn["positive_fraction"],
             "PRE_NMS_TOPK_TRAIN": rpn["train_pre_nms"],
             "POST_NMS_TOPK_TRAIN": rpn["train_post_nms"],
             "PRE_NMS_TOPK_TEST": rpn["test_pre_nms"],
@@ -172,7 +172,7 @@ def _rcnn(model: Mapping[str, Any], info: DatasetInfo) -> dict[str, Any]:
             "NUM_CLASSES": info.num_classes,
             "IOU_THRESHOLDS": [box["positive_iou"]],
             "BATCH_SIZE_PER_IMAGE": box["samples"],
-            "POSITIVE_FRACTION": box["positive_share"],
+            "POSITIVE_FRACTION": box["positive_fraction"],
             "SCORE_THRESH_TEST": box["score_threshold"],
             "NMS_THRESH_TEST": box["nms_iou"],
         },

@@ -8,11 +8,12 @@ from van_dense.models.detection import cascade, maskrcnn
 from van_dense.models.detection.anchors import Anchors, BoxCoder, BoxMatcher
 from van_dense.models.detection.cascade_stage import CascadeBox, CascadeStage, ConvBoxHead
 from van_dense.models.detection.fpn import FPN
+from van_dense.models.detection.rcnn import STRIDES
 from van_dense.models.detection.roi_heads import BoxBranch, MaskBranch, RoIAlign
 from van_dense.models.detection.rpn import RPN, ProposalFilter, ProposalFilters
 from van_dense.models.detection.sampling import Sampler
 from van_dense.models.postprocess import DetectionFilter
-from van_dense.tasks.common import backbone_of
+from van_dense.tasks.backbone import backbone_of
 
 
 def mask_rcnn(config: schema.MaskRCNN, num_classes: int) -> maskrcnn.MaskRCNN:
@@ -28,8 +29,8 @@ def mask_rcnn(config: schema.MaskRCNN, num_classes: int) -> maskrcnn.MaskRCNN:
             num_classes,
             channels=box.channels,
             matcher=BoxMatcher(box.positive_iou, box.positive_iou),
-            sampler=Sampler(box.samples, box.positive_share),
-            rule=_rule(box),
+            sampler=Sampler(box.samples, box.positive_fraction),
+            filter=_filter(box),
         ),
         mask=_mask(config, num_classes),
         roi_align=RoIAlign(config.roi_align.aligned, config.roi_align.samples),
@@ -43,7 +44,7 @@ def cascade_mask_rcnn(config: schema.CascadeMaskRCNN, num_classes: int) -> casca
     return cascade.CascadeMaskRCNN(
         backbone,
         FPN(backbone.channels, config.fpn.channels, norm=config.fpn.norm, extra="maxpool"),
-        rpn=_rpn(config),
+        rpn=_rpn(config, rounded=False),
         stages=[
             CascadeStage(
                 _cascade_box(config, stage, num_classes),
@@ -52,7 +53,7 @@ def cascade_mask_rcnn(config: schema.CascadeMaskRCNN, num_classes: int) -> casca
             )
             for stage in config.stages
         ],
-        rule=_rule(config.box_head),
+        filter=_filter(config.box_head),
         mask_threshold=config.mask_head.threshold,
     )
 
@@ -70,7 +71,7 @@ def _cascade_box(
         num_classes,
         coder=BoxCoder((dx, dy, dw, dh)),
         matcher=BoxMatcher(stage.positive_iou, stage.positive_iou),
-        sampler=Sampler(box.samples, box.positive_share),
+        sampler=Sampler(box.samples, box.positive_fraction),
         giou_weight=box.giou_weight,
     )
     synced = sync_norms(branch, config.backbone.norm_mode)
@@ -78,15 +79,15 @@ def _cascade_box(
     return synced
 
 
-def _rpn(config: schema.MaskRCNN | schema.CascadeMaskRCNN, *, rounded: bool = False) -> RPN:
+def _rpn(config: schema.MaskRCNN | schema.CascadeMaskRCNN, *, rounded: bool) -> RPN:
     rpn = config.rpn
     return RPN(
         config.fpn.channels,
-        Anchors(config.anchor_sizes, maskrcnn.STRIDES, rounded=rounded),
+        Anchors(config.anchor_sizes, STRIDES, rounded=rounded),
         matcher=BoxMatcher(
             rpn.positive_iou, rpn.negative_iou, min_positive_iou=rpn.min_positive_iou
         ),
-        sampler=Sampler(rpn.samples, rpn.positive_share),
+        sampler=Sampler(rpn.samples, rpn.positive_fraction),
         filters=ProposalFilters(
             train=ProposalFilter(rpn.train_pre_nms, rpn.train_post_nms, rpn.nms_iou),
             test=ProposalFilter(rpn.test_pre_nms, rpn.test_post_nms, rpn.nms_iou),
@@ -100,5 +101,5 @@ def _mask(config: schema.MaskRCNN | schema.CascadeMaskRCNN, num_classes: int) ->
     return MaskBranch(config.fpn.channels, num_classes, channels=mask.channels, convs=mask.convs)
 
 
-def _rule(box: schema.BoxHead | schema.CascadeBoxHead) -> DetectionFilter:
+def _filter(box: schema.BoxHead | schema.CascadeBoxHead) -> DetectionFilter:
     return DetectionFilter(box.score_threshold, box.nms_iou, box.max_detections)
