@@ -194,7 +194,7 @@ def with_extra(
     where the task cuts crops of one size (``crop_size``), they see that crop.
 
     Args:
-        transform: Of the task, returned as it is where ``specs`` is empty.
+        transform: Transform of the task, returned as it is where ``specs`` is empty.
         specs: As ``Extra`` takes them.
         info: Data set whose keypoints swap by name where an image is mirrored.
         crop_size: (height, width) of every result of ``transform``, which must stay.

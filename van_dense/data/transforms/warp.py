@@ -117,7 +117,7 @@ class Warp:
         """Move (H, W) values by nearest neighbour; pixels from outside become ``fill``.
 
         Args:
-            values: Of the old image.
+            values: Values of the old image.
             fill: Value of pixels from outside of it.
             region: Rows and columns of the new image to compute.
         """
