@@ -6,7 +6,7 @@ export NO_ALBUMENTATIONS_UPDATE = 1
 # training step of the quickstart took 13 s with the default and 0.7 s with this.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: install quickstart test lint docs slow golden clean
+.PHONY: install quickstart test lint docs slow golden wheel clean
 
 install: $(VENV)/installed
 
@@ -43,5 +43,11 @@ BASE ?= HEAD
 golden: install
 	$(BIN)/python benchmarks/golden.py $(BASE)
 
+# Built from nothing: what an earlier build left would travel along.
+wheel: install
+	rm -rf build dist
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	rm -rf build
+
 clean:
-	rm -rf runs datasets/sample docs/_build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf build dist runs datasets/sample docs/_build .mypy_cache .ruff_cache .pytest_cache

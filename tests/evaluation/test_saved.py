@@ -1,4 +1,4 @@
-"""Predictions that any program saved are scored in one call; tools/eval_net.py is its command."""
+"""Predictions that any program saved are scored in one call; van-dense eval is its command."""
 
 import json
 import math

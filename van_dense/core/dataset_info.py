@@ -5,9 +5,12 @@ It travels inside checkpoints, so that a trained model can be used without its d
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 Color = tuple[int, int, int]
 
@@ -111,9 +114,16 @@ class DatasetInfo:
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> DatasetInfo:
-        """Undo ``to_dict``; lists become tuples again."""
+        """Undo ``to_dict`` of any version: what this one does not know is left out with a log line.
+
+        Lists become tuples again.
+        """
 
         def freeze(value: Any) -> Any:
             return tuple(freeze(v) for v in value) if isinstance(value, list | tuple) else value
 
-        return DatasetInfo(**{key: freeze(value) for key, value in data.items()})
+        names = {field.name for field in fields(DatasetInfo)}
+        known = {key: freeze(data[key]) for key in data if key in names}
+        if unknown := sorted(data.keys() - known.keys()):
+            log.warning("data set %r: left out %s, of a newer version", data.get("name"), unknown)
+        return DatasetInfo(**known)

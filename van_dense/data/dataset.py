@@ -10,7 +10,7 @@ import numpy as np
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Sample, Size
 
-CHECK = "run tools/check_data.py to list them, and to quarantine what is broken"
+CHECK = "run van-dense check to list them, and to quarantine what is broken"
 Transform = Callable[[Sample, np.random.Generator], Sample]
 
 

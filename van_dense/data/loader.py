@@ -28,7 +28,7 @@ from van_dense.data.dataset import DenseDataset, ReadError, TooManyBadImages, Tr
 logger = logging.getLogger(__name__)
 
 MAX_AUTO_WORKERS = 8
-_CHECK = "run tools/check_data.py to list the broken files and to quarantine them"
+_CHECK = "run van-dense check to list the broken files and to quarantine them"
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class LoaderPlan:
         size_divisor: Padded sides are multiples of this.
         min_size: Padded (height, width) at least, so that batches of small crops weigh the same.
         group_by_aspect: Batches of one orientation, so that padding stays small.
-        max_bad_share: A greater share of unreadable images stops the run; one image is always
+        max_bad_fraction: A greater share of unreadable images stops the run; one image is always
             tolerated unless the share is 0.
 
     Raises:
@@ -61,7 +61,7 @@ class LoaderPlan:
     size_divisor: int = 32
     min_size: Size = (0, 0)
     group_by_aspect: bool = True
-    max_bad_share: float = 0.01
+    max_bad_fraction: float = 0.01
 
     def __post_init__(self) -> None:
         if not 0 <= self.rank < self.world:
@@ -135,13 +135,13 @@ def build_train_loader(
     batches = _TrainBatches(dataset, transform, plan)
     loader = _torch_loader(batches, _CountFrom(start_step * plan.micro_batches), plan.workers)
     # Each process meets its share of the images, so it is allowed its share of the bad ones.
-    return _watch(loader, len(dataset) // plan.world, plan.max_bad_share)
+    return _watch(loader, len(dataset) // plan.world, plan.max_bad_fraction)
 
 
-def _watch(loader: DataLoader[Batch], num_images: int, max_bad_share: float) -> Iterator[Batch]:
+def _watch(loader: DataLoader[Batch], num_images: int, max_bad_fraction: float) -> Iterator[Batch]:
     """Log each unreadable image once, and stop when there are too many."""
     bad: dict[str, None] = {}
-    allowed = max(1, int(max_bad_share * num_images)) if max_bad_share > 0 else 0
+    allowed = max(1, int(max_bad_fraction * num_images)) if max_bad_fraction > 0 else 0
     for batch in loader:
         for message in batch.skipped:
             if message not in bad:
@@ -151,7 +151,7 @@ def _watch(loader: DataLoader[Batch], num_images: int, max_bad_share: float) -> 
             examples = "; ".join(itertools.islice(bad, 3))
             raise TooManyBadImages(
                 f"{len(bad)} of {num_images} images are unreadable, more than the share of "
-                f"{max_bad_share:g} that data.max_bad_share allows: {examples}; {_CHECK}"
+                f"{max_bad_fraction:g} that data.max_bad_fraction allows: {examples}; {_CHECK}"
             )
         yield batch
 

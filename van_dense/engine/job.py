@@ -57,9 +57,10 @@ class Job:
     def resume_command(self) -> str:
         """What to type to continue this run."""
         processes = self.plan.world_size
-        start = "python" if processes == 1 else f"torchrun --nproc-per-node {processes}"
+        several = f"torchrun --nproc-per-node {processes} -m van_dense"
+        command = "van-dense" if processes == 1 else several
         config, run = (shlex.quote(str(p)) for p in (self.run_dir / "config.yaml", self.run_dir))
-        return f"{start} tools/train_net.py --config {config} --output {run} --resume"
+        return f"{command} train --config {config} --output {run} --resume"
 
     @property
     def saved_with(self) -> dict[str, Any]:

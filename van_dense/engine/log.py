@@ -28,6 +28,8 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column
 
+from van_dense.core.optional import MissingPackage, require
+
 log = logging.getLogger(__name__)
 
 _CONSOLE = Console(stderr=True)  # shared, so that messages appear above the bar
@@ -69,6 +71,18 @@ def read_log(path: Path) -> list[Entry]:
     return entries
 
 
+def _summary_writer(folder: Path, start_step: int) -> Any:
+    """Writer of TensorBoard files, or None where the package is missing: log.jsonl has it all."""
+    try:
+        require("tensorboard", "the folder tensorboard/ of a run")
+    except MissingPackage as error:
+        log.info("no TensorBoard files: %s", error)
+        return None
+    from torch.utils.tensorboard import SummaryWriter  # slow to import
+
+    return SummaryWriter(str(folder), purge_step=start_step + 1 if start_step else None)
+
+
 class RunLog:
     """Writes the log of a run; where ``enabled`` is false (all ranks but 0) it does nothing.
 
@@ -88,15 +102,11 @@ class RunLog:
         self._began = time.perf_counter()
         if not enabled:
             return
-        from torch.utils.tensorboard import SummaryWriter  # slow to import
-
         run_dir.mkdir(parents=True, exist_ok=True)
         path = run_dir / "log.jsonl"
         self.evaluations = [e for e in _rewind(path, start_step) if e["kind"] == "eval"]
         self._file = open(path, "a", encoding="utf-8")
-        self._tensorboard = SummaryWriter(
-            str(run_dir / "tensorboard"), purge_step=start_step + 1 if start_step else None
-        )
+        self._tensorboard = _summary_writer(run_dir / "tensorboard", start_step)
         self._bar = Progress(
             TextColumn("step"),
             MofNCompleteColumn(),
@@ -122,7 +132,8 @@ class RunLog:
     ) -> None:
         if self._enabled:
             self._bar.stop()
-            self._tensorboard.close()
+            if self._tensorboard is not None:
+                self._tensorboard.close()
             self._file.close()
 
     def advance(self, step: int) -> None:
@@ -159,7 +170,7 @@ class RunLog:
     def _write(self, entry: Entry, scalars: Mapping[str, float | None]) -> None:
         self._file.write(json.dumps(entry) + "\n")
         self._file.flush()
-        for name, value in scalars.items():
+        for name, value in scalars.items() if self._tensorboard is not None else ():
             if value is not None:
                 self._tensorboard.add_scalar(f"{entry['kind']}/{name}", value, entry["step"])
 

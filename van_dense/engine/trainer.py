@@ -166,7 +166,7 @@ def _non_finite(job: Job, state: TrainState, forwards: Sequence[Forward]) -> Non
     return NonFiniteLoss(
         f"step {state.step + 1}: {what} is not finite. The state before this step is in {path}; "
         f"replay it with: {job.resume_command}. A lower train.optimizer.lr, train.clip_norm=1 or "
-        "train.precision=fp32 often helps; look at these images with tools/check_data.py"
+        "train.precision=fp32 often helps; look at these images with van-dense check"
     )
 
 

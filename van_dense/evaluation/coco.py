@@ -270,7 +270,7 @@ def _annotation(
     if image is None:
         raise ValueError(
             f"{where} belongs to image {entry['image_id']!r}, which the file does not list; "
-            "tools/check_data.py finds such records"
+            "van-dense check finds such records"
         )
     needed = ["keypoints", "bbox", "area"] if kind == "keypoints" else [FIELD_OF_KIND[kind]]
     missing = [key for key in needed if entry.get(key) in (None, [])]

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from van_dense.core.optional import require
 from van_dense.core.structures import Prediction
 from van_dense.data.io.masks import to_grey
 from van_dense.evaluation.table import PerClass
@@ -50,6 +51,7 @@ class SaliencyEvaluator:
     """
 
     def __init__(self, truth: Truth, image_ids: Sequence[int | str]) -> None:
+        _library()  # where it is missing, that shows before hours of prediction
         self._truth = truth
         self._left = set(image_ids)
         self._known = frozenset(image_ids)
@@ -178,7 +180,8 @@ def _pysod(
 
 @cache
 def _library() -> tuple[Any, Any]:
-    """S-measure and weighted F-measure; importing them takes a second, so only when wanted."""
+    """S-measure and weighted F-measure; importing them takes a second, so only when needed."""
+    require("py_sod_metrics", "evaluation of saliency maps")
     import py_sod_metrics as pysod
 
     class StructureMeasure(pysod.Smeasure):

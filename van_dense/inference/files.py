@@ -12,21 +12,25 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from van_dense.core.optional import require
 from van_dense.core.structures import Instances
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.outputs import require_folder
 from van_dense.data.io.prefetch import WAITING_BYTES, map_ahead
 from van_dense.data.io.sources import Source, is_video
-from van_dense.data.io.video import VideoWriter, read_frames, video_info
 from van_dense.data.loader import resolve_workers
 from van_dense.data.readers.coco_json import read_coco_json
 from van_dense.engine.progress import Track, untracked
 from van_dense.evaluation.result_files import Outcome, ResultFiles
 from van_dense.inference.loaded import Loaded, Precision, proposals_from
 from van_dense.inference.result import Result
+
+if TYPE_CHECKING:
+    from van_dense.data.io.video import VideoWriter
 
 # Results that may wait to be drawn, if they are small (see ``map_ahead``): a model gives those of a
 # whole batch at once.
@@ -93,8 +97,8 @@ def stream_poses(
         detector: Finds the instances.
         pose: Looks at those of its classes.
         min_score: Detections below are not looked at.
-        batch_size: Of both.
-        precision: Of both.
+        batch_size: Images, and then crops, that a model sees at a time.
+        precision: Autocast of both models: "fp32", "bf16", or on a GPU "fp16".
 
     Raises:
         ValueError: When one is a model of another task, or they have no class in common.
@@ -172,6 +176,8 @@ class FilePrediction:
             ValueError: When nothing can be written to the folder, or when it holds results: old
                 pictures beside new ones would look like results of the same files.
         """
+        if any(map(is_video, files)):
+            require("av", "predicting a video")
         require_folder(self.folder)
         if old := _results_in(self.folder):
             raise ValueError(
@@ -253,6 +259,8 @@ class FilePrediction:
 
     def _predict_video(self, path: Path, folder: Path) -> None:
         """Each stage has threads of its own: decoding, (the model,) drawing, encoding."""
+        from van_dense.data.io.video import VideoWriter, video_info  # needs the extra "video"
+
         about = video_info(path)
         threads = max(1, resolve_workers("auto"))
         waiting = max(1, min(_WAITING, WAITING_BYTES // (3 * about.size[0] * about.size[1])))
@@ -277,6 +285,8 @@ class FilePrediction:
 
     def _whole_frames(self, path: Path) -> Iterator[np.ndarray]:
         """Frames until the end, or until the file breaks: what came before is kept."""
+        from van_dense.data.io.video import read_frames
+
         try:
             yield from read_frames(path)
         except ReadError as error:

@@ -71,7 +71,7 @@ class Loaded:
                 ``proposals_from`` makes of a detector's prediction. By default an image is taken
                 for the crop of one instance.
             batch_size: Images that the model sees at a time, of one size after the transform.
-            precision: Of autocast: "fp32", "bf16", or on a GPU "fp16".
+            precision: Autocast of the model: "fp32", "bf16", or on a GPU "fp16".
 
         Returns:
             One result for each image, in its own pixels. ``stream`` needs no room for all.
@@ -217,7 +217,7 @@ def proposals_from(
     """Detections of the classes that a pose model knows, as its proposals.
 
     Args:
-        prediction: Of a detector.
+        prediction: What a detector found in an image.
         detector: What its labels mean.
         pose: What those of the pose model mean; classes are matched by name.
         min_score: Detections below are left out.

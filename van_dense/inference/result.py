@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.optional import require
 from van_dense.core.structures import IGNORE_LABEL, Prediction, decode_masks
 from van_dense.data.io.label_map import LabelMap
 from van_dense.data.io.masks import write_labels, write_saliency
@@ -48,7 +49,7 @@ class Result(Prediction):
             results hold no pixels of files.
         min_score: Instances below are not drawn unless asked for: the model's usual limit.
         label_map: Raw values of the data set for the labels of a label map; None = the labels.
-        name: What ``save`` calls its files, without suffix; see there.
+        name: File name, without suffix, of what ``save`` writes.
     """
 
     info: DatasetInfo
@@ -143,12 +144,7 @@ class Result(Prediction):
             ImportError: When supervision is not installed.
             ValueError: For a saliency map, which is grey: supervision has nothing for it.
         """
-        try:
-            import supervision as sv
-        except ImportError as error:
-            raise ImportError(
-                "to_supervision() needs the package supervision: pip install supervision"
-            ) from error
+        sv = require("supervision", "to_supervision()")
         if self.instances is not None:
             return self._to_keypoints(sv) if self._is_pose() else self._to_detections(sv)
         if self.semantic is not None:
@@ -217,7 +213,7 @@ class Result(Prediction):
 
         Args:
             folder: Made if missing; files of the same name are replaced.
-            name: Of the files, without suffix; by default as above.
+            name: File name without suffix; by default the name of the image.
             min_score: As in ``plot``; the results hold everything.
 
         Returns:

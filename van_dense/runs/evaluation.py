@@ -23,7 +23,7 @@ class Evaluation:
     """Evaluates any number of models on one data set.
 
     Args:
-        config: Of the experiment.
+        config: Complete experiment.
         dataset: Validation part.
         accelerator: Its processes share the images.
     """
@@ -49,7 +49,7 @@ class Evaluation:
 
         Raises:
             EvaluationStopped: When ``should_stop`` says so.
-            TooManyBadImages: When more images are unreadable than ``data.max_bad_share`` allows.
+            TooManyBadImages: When more images are unreadable than ``data.max_bad_fraction`` allows.
         """
         config, main = self._config, self._accelerator.is_main_process
         loader = build_eval_loader(
@@ -94,8 +94,8 @@ class Evaluation:
     def _check_count(self, predicted: int) -> None:
         images = len(self._dataset)
         unreadable = images - predicted
-        if unreadable > max(1, self._config.data.max_bad_share * images):
+        if unreadable > max(1, self._config.data.max_bad_fraction * images):
             raise TooManyBadImages(
                 f"{unreadable} of {images} validation images are unreadable (listed above); the "
-                "metrics would say little. Run tools/check_data.py"
+                "metrics would say little. Run van-dense check"
             )

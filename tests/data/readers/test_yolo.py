@@ -114,7 +114,7 @@ def test_broken_lines_are_dropped_with_one_warning_that_counts_them(
     assert len(dataset.raw(0).boxes) == 1
     (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
     assert "left out: 2 lines with" in record.message
-    assert reason in record.message and "check_data" in record.message
+    assert reason in record.message and "van-dense check" in record.message
 
 
 def test_boxes_among_polygons_are_dropped_unless_boxes_alone_are_wanted(

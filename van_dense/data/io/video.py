@@ -10,12 +10,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import av
 import numpy as np
 
+from van_dense.core.optional import require
 from van_dense.core.structures import Size
 from van_dense.data.dataset import ReadError
+
+if TYPE_CHECKING:
+    import av
+else:
+    av = require("av", "reading and writing videos")
 
 _USUAL_RATE = Fraction(25)  # frames per second of files that do not say
 _HIGHEST_RATE = 240  # a file that claims more has a broken header

@@ -204,7 +204,7 @@ class Listing:
             raise ValueError(
                 f"{self.root}: {len(beside)} images lie beside the class folders: "
                 f"{shorten(beside)}; move them into one, or leave them out with "
-                "tools/check_data.py --quarantine"
+                "van-dense check --quarantine"
             )
 
 

@@ -180,7 +180,7 @@ class Pairs:
             raise ValueError(
                 f"{self.folders[0]} and {self.folders[1]} do not fit together: "
                 f"{'; '.join(problems[:_SHOWN])}{more}. Correct data.image_pattern and "
-                "data.mask_pattern, or leave them out with tools/check_data.py --quarantine"
+                "data.mask_pattern, or leave them out with van-dense check --quarantine"
             )
 
     def _list(self, folder: str | Path, pattern: str) -> dict[str, str]:

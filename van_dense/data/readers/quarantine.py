@@ -1,6 +1,6 @@
 """The quarantine list: bad images and annotations that the readers leave out.
 
-``tools/check_data.py`` writes it. It is JSON, one entry for each annotation file or image folder:
+``van-dense check`` writes it. It is JSON, one entry for each annotation file or image folder:
 ``{"annotations/train.json": {"images": [17], "annotations": [4711]}}``. The key holds the last two
 parts of the path, so that the list stays valid when the data set moves as a whole.
 """
@@ -36,7 +36,7 @@ class Quarantine:
         Raises:
             ValueError: When the file is missing or holds something else, with path and fix.
         """
-        fix = "write it with: python tools/check_data.py --config PROJECT --quarantine FILE"
+        fix = "write it with: van-dense check --config PROJECT --quarantine FILE"
         try:
             data = json.loads(Path(path).read_bytes())
         except OSError as error:

@@ -17,11 +17,11 @@ class Sampler:
 
     Attributes:
         num: Candidates of one image.
-        positive_share: Foreground among them at most; background fills the rest.
+        positive_fraction: Foreground among them at most; background fills the rest.
     """
 
     num: int
-    positive_share: float
+    positive_fraction: float
 
     def __call__(self, kind: Tensor, seed: int | None) -> tuple[Tensor, Tensor]:
         """Indices of the drawn foreground and background.
@@ -33,7 +33,7 @@ class Sampler:
         generator = None
         if seed is not None:
             generator = torch.Generator(kind.device).manual_seed(seed)
-        positive = _draw(kind == 1, int(self.num * self.positive_share), generator)
+        positive = _draw(kind == 1, int(self.num * self.positive_fraction), generator)
         negative = _draw(kind == 0, self.num - len(positive), generator)
         return positive, negative
 

@@ -28,7 +28,7 @@ def mask_rcnn(config: schema.MaskRCNN, num_classes: int) -> maskrcnn.MaskRCNN:
             num_classes,
             channels=box.channels,
             matcher=BoxMatcher(box.positive_iou, box.positive_iou),
-            sampler=Sampler(box.samples, box.positive_share),
+            sampler=Sampler(box.samples, box.positive_fraction),
             rule=_rule(box),
         ),
         mask=_mask(config, num_classes),
@@ -70,7 +70,7 @@ def _cascade_box(
         num_classes,
         coder=BoxCoder((dx, dy, dw, dh)),
         matcher=BoxMatcher(stage.positive_iou, stage.positive_iou),
-        sampler=Sampler(box.samples, box.positive_share),
+        sampler=Sampler(box.samples, box.positive_fraction),
         giou_weight=box.giou_weight,
     )
     synced = sync_norms(branch, config.backbone.norm_mode)
@@ -86,7 +86,7 @@ def _rpn(config: schema.MaskRCNN | schema.CascadeMaskRCNN, *, rounded: bool = Fa
         matcher=BoxMatcher(
             rpn.positive_iou, rpn.negative_iou, min_positive_iou=rpn.min_positive_iou
         ),
-        sampler=Sampler(rpn.samples, rpn.positive_share),
+        sampler=Sampler(rpn.samples, rpn.positive_fraction),
         filters=ProposalFilters(
             train=ProposalFilter(rpn.train_pre_nms, rpn.train_post_nms, rpn.nms_iou),
             test=ProposalFilter(rpn.test_pre_nms, rpn.test_post_nms, rpn.nms_iou),
