@@ -33,7 +33,7 @@ from van_dense.explain.cam_pages import default_layer, default_method
 from van_dense.explain.layers import stage_layers
 from van_dense.explain.subjects import Subject, subjects_of
 from van_dense.explain.views import NetworkInput, network_input
-from van_dense.models.evidence import MaskExplainable
+from van_dense.models.explainable import MaskExplainable
 from van_dense.models.postprocess import scale_boxes
 from van_dense.tasks import TASKS
 

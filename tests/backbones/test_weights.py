@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from helpers.defaults import build_backbone, build_classifier
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import van_dense  # noqa: F401  (registers VAN)
-from van_dense.backbones.build import build_backbone, build_classifier
 from van_dense.backbones.download import PUBLISHED
 from van_dense.backbones.layouts import LAYOUTS, from_official
 from van_dense.backbones.read import read_state, unwrap

@@ -18,7 +18,7 @@ from van_dense.engine.device import make_accelerator
 from van_dense.engine.inference import predict_chunks
 from van_dense.engine.log import read_log
 
-TIMES = {"images_per_s", "data_share", "memory_gb"}  # what may differ between two equal runs
+TIMES = {"images_per_s", "data_fraction", "memory_gb"}  # what may differ between two equal runs
 
 
 def assert_same(a, b, where="state"):

@@ -78,7 +78,7 @@ def test_masks_are_asked_for_by_a_word_before(detector):
     assert [s.title for s in subjects(detector, "mask:all")][:1] == ["mask n02 big dog 90%"]
     (cat,) = subjects(detector, "mask:2")
     images = torch.zeros(1, 3, 64, 96)
-    own = detector.model.mask_evidence(images, torch.tensor([[60.0, 8, 90, 60]]), torch.tensor([0]))
+    own = detector.model.mask_logits(images, torch.tensor([[60.0, 8, 90, 60]]), torch.tensor([0]))
     assert cat.score(images) == own[0]
 
 

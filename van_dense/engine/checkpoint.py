@@ -172,14 +172,14 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 
 def choose_checkpoint(run: str | Path, which: str = "best") -> Path:
-    """Checkpoint of a run folder.
+    """Path of the checkpoint of a run folder.
 
     Args:
         run: Run folder, or a checkpoint file, which is returned as it is.
         which: "best" (the last one if no evaluation chose a best), "last", or a path.
 
     Raises:
-        ValueError: When there is none, with the places looked at.
+        ValueError: When there is no such checkpoint, with the places searched.
     """
     run = Path(run)
     if run.is_file():

@@ -25,7 +25,7 @@ from van_dense.explain.layers import evaluating, stage_layers
 from van_dense.explain.subjects import subjects_of
 from van_dense.explain.views import Source, name_of, name_or_number, network_input
 from van_dense.models.classifier import Classifier
-from van_dense.models.evidence import Explainable
+from van_dense.models.explainable import Explainable
 from van_dense.models.pose.top_down import TopDownPose
 from van_dense.models.segmentation.saliency import SaliencyModel
 from van_dense.visualize.draw import draw_panel
@@ -90,7 +90,7 @@ def explain(
         ValueError: For an unknown target, layer or method, and for models that cannot be asked.
     """
     inputs = network_input(loaded, source)
-    images = loaded.model.preprocess(inputs.batch)  # type: ignore[operator]  # of every model
+    images = loaded.model.preprocess(inputs.batch)
     with evaluating(loaded.model):
         subjects = subjects_of(loaded, inputs, targets or ("1",), min_score=min_score)
     height, width = inputs.image.shape[:2]

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from van_dense.core.structures import IGNORE_LABEL, Batch, Instances, Prediction, decode_masks
 from van_dense.models.classifier import Classifier
-from van_dense.models.evidence import Explainable, MaskExplainable
+from van_dense.models.explainable import Explainable, MaskExplainable
 from van_dense.models.pose.top_down import TopDownPose
 from van_dense.models.segmentation.saliency import SaliencyModel
 from van_dense.models.segmentation.semantic import SemanticSegmenter
@@ -161,9 +161,9 @@ def _instances(loaded: Loaded, model: Any, batch: Batch, min_score: float) -> It
     prediction = _predict(model, batch)
     found = prediction.instances
     assert found is not None and found.scores is not None
-    kinds = {"": model.box_evidence}
+    kinds = {"": model.box_logits}
     if isinstance(model, MaskExplainable):
-        kinds["mask"] = model.mask_evidence
+        kinds["mask"] = model.mask_logits
 
     def evidence(images: Tensor, kind: str, index: int) -> Tensor:
         boxes = found.boxes[index : index + 1].to(images.device)

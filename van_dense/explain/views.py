@@ -23,7 +23,7 @@ from van_dense.core.crops import regions_of_boxes, to_crop
 from van_dense.core.structures import Batch, Sample, Size
 from van_dense.data.collate import collate
 from van_dense.data.io.outputs import require_file
-from van_dense.data.io.sources import Given, read_source
+from van_dense.data.io.sources import ImageLike, read_source
 from van_dense.engine.progress import Track, untracked
 from van_dense.explain.attention import attention_grid, lka_maps
 from van_dense.explain.features import Components
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 _FITTED = 16  # images that principal components are of
 
-Source = Given  # a path, an RGB array or a Pillow image
+Source = ImageLike  # a path, an RGB array or a Pillow image
 
 
 def attention_pages(loaded: Loaded, images: Iterable[Source]) -> Iterator[Image.Image]:

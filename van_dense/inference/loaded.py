@@ -20,8 +20,8 @@ from van_dense.data.collate import collate
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.label_map import LabelMap
 from van_dense.data.io.sources import (
-    Given,
-    Source,
+    ImageLike,
+    ImageSource,
     named_sources,
     read_source,
     source_bytes,
@@ -56,7 +56,7 @@ class Loaded:
 
     def predict(
         self,
-        images: Given | Iterable[Given],
+        images: ImageLike | Iterable[ImageLike],
         proposals: Instances | Iterable[Instances] | None = None,
         *,
         batch_size: int = 1,
@@ -95,7 +95,7 @@ class Loaded:
 
     def stream(
         self,
-        images: Given | Iterable[Given],
+        images: ImageLike | Iterable[ImageLike],
         proposals: Iterable[Instances] | None = None,
         *,
         batch_size: int = 1,
@@ -129,7 +129,7 @@ class Loaded:
 
     def _stream(
         self,
-        named: Iterable[tuple[str, Source]],
+        named: Iterable[tuple[str, ImageSource]],
         proposals: Iterable[Instances] | None,
         *,
         batch_size: int,
@@ -142,7 +142,7 @@ class Loaded:
         predict = partial(self._predict, _autocast(self.device, precision), predict_image)
         transform = task_of(self.config).build_transform(self.config, train=False)
 
-        def prepare(item: tuple[int, tuple[str, Source], Instances | None]) -> Sample:
+        def prepare(item: tuple[int, tuple[str, ImageSource], Instances | None]) -> Sample:
             index, (_, source), wanted = item
             name = source_name(source, index)
             image = read_source(source, name)
@@ -166,7 +166,9 @@ class Loaded:
         ):
             yield found if isinstance(found, ReadError) else self.result(found, source, name)
 
-    def result(self, prediction: Prediction, source: Source, name: str | None = None) -> Result:
+    def result(
+        self, prediction: Prediction, source: ImageSource, name: str | None = None
+    ) -> Result:
         """Add what this model knows to a prediction, where its image is, and how to call it."""
         return Result.of(
             prediction,

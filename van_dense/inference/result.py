@@ -20,8 +20,8 @@ from van_dense.core.optional import require
 from van_dense.core.structures import IGNORE_LABEL, Prediction, decode_masks
 from van_dense.data.io.label_map import LabelMap
 from van_dense.data.io.masks import write_labels, write_saliency
-from van_dense.data.io.sources import Source, read_source
-from van_dense.evaluation.classification import best_cells, best_classes, best_header
+from van_dense.data.io.sources import ImageSource, read_source
+from van_dense.evaluation.classification import best_classes, best_columns, best_header
 from van_dense.evaluation.result_files import Outcome, ResultFiles
 from van_dense.evaluation.results import CocoResult, as_poses, to_results
 from van_dense.visualize.draw import draw, draw_panel
@@ -53,7 +53,7 @@ class Result(Prediction):
     """
 
     info: DatasetInfo
-    source: Source
+    source: ImageSource
     min_score: float = 0.0
     label_map: LabelMap | None = None
     name: str | None = None
@@ -61,7 +61,7 @@ class Result(Prediction):
     @staticmethod
     def of(
         prediction: Prediction,
-        source: Source,
+        source: ImageSource,
         info: DatasetInfo,
         *,
         min_score: float = 0.0,
@@ -260,7 +260,7 @@ class Result(Prediction):
         best = best_classes(self.class_scores.numpy())
         return Outcome(
             header=["image", *best_header(self.info.num_classes)],
-            row=[str(self.image_id), *best_cells(best, self.info.class_names)],
+            row=[str(self.image_id), *best_columns(best, self.info.class_names)],
         )
 
     def count_bytes(self) -> int:

@@ -15,9 +15,10 @@ from van_dense.core.structures import Batch, Prediction, Size
 from van_dense.data.dataset import DenseDataset, Transform
 from van_dense.data.doctor.doctor import Part
 from van_dense.data.io.masks import write_saliency
+from van_dense.data.transforms.extra import with_extra
 from van_dense.data.transforms.maps import SaliencyTest, SaliencyTrain
-from van_dense.evaluation.oracle.instances import OracleReport
-from van_dense.evaluation.oracle.maps import check_maps
+from van_dense.evaluation.oracle.maps import check_metrics
+from van_dense.evaluation.oracle.report import OracleReport
 from van_dense.evaluation.saliency import METRICS, SaliencyEvaluator
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.segmentation.edn import EDN
@@ -46,9 +47,10 @@ class Saliency(Task[SaliencyConfig]):
         t = config.data.transforms
         if not train:
             return SaliencyTest(t.size)
-        return SaliencyTrain(
+        own = SaliencyTrain(
             size=t.size, border_crop=t.border_crop, flip=t.flip, vertical_flip=t.vertical_flip
         )
+        return with_extra(own, t.extra, repeats=True)
 
     def check_parts(self, config: SaliencyConfig) -> list[Part]:
         """Pairs of images and masks."""
@@ -93,7 +95,7 @@ class Saliency(Task[SaliencyConfig]):
 
     def oracle(self) -> Callable[..., OracleReport]:
         """Little error is left after resizing there and back."""
-        return partial(check_maps, limits={"pysod/MAE": (0.0, 0.05)})
+        return partial(check_metrics, limits={"pysod/MAE": (0.0, 0.05)})
 
     def prediction_writer(
         self, config: SaliencyConfig

@@ -162,7 +162,7 @@ def test_the_quarantine_is_honoured(tmp_path: Path) -> None:
         ({"nc": 3}, "'nc' is 3, but there are 2 names"),
         ({"train": None}, "'train' must be a path"),
         ({"train": 7}, "'train' must be a path"),
-        ({"train": "elsewhere"}, "'elsewhere' does not exist; looked at"),
+        ({"train": "elsewhere"}, "'elsewhere' does not exist; tried"),
         ({"train": "labels"}, "no image under"),
         ({"kpt_shape": [17, 3]}, "pose labels are not read"),
     ],
