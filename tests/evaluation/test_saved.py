@@ -68,7 +68,7 @@ def write_poses(tmp_path, names: list[str], moved: float, *, named: bool = True)
 
 def test_the_poses_of_coco_need_no_settings(tmp_path):
     files = write_poses(tmp_path, list(COCO_SIGMAS), moved=30)
-    scores = score_keypoints(*files)
+    scores = score_keypoints(*files, backend="faster")
     assert scores.metrics["keypoints/AP50"] == scores.metrics["pck/PCKh@0.5"] * 17 / 16 == 1
     assert scores.metrics["pck/PCK@0.2"] == pytest.approx(16 / 17)
     assert scores.per_class["keypoints"]["being"]["AP50"] == 1
@@ -99,7 +99,7 @@ def test_other_poses_are_scored_with_the_sigmas_of_their_skeleton(tmp_path, back
 def test_a_skeleton_without_a_head_has_no_pckh(tmp_path):
     files = write_poses(tmp_path, ["nose", "paw"], moved=0)
     data = {"skeleton": {"keypoints": ["nose", "paw"], "sigmas": [0.1, 0.1]}}
-    scores = score(*files, kind="keypoints", data=data, folder=tmp_path)
+    scores = score(*files, kind="keypoints", data=data, backend="faster", folder=tmp_path)
     assert [name for name in scores.metrics if name.startswith("pck")] == ["pck/PCK@0.2"]
 
 
@@ -107,7 +107,7 @@ def test_a_file_with_other_joints_than_the_skeleton_is_refused(tmp_path):
     files = write_poses(tmp_path, ["nose", "neck", "paw"], moved=0, named=False)
     skeleton = skeleton_of({"skeleton": {"keypoints": ["nose", "paw"], "sigmas": [0.1, 0.1]}})
     with pytest.raises(ValueError, match=r"gt.json: annotation 0 .* has 3 joints, data set 'gt' 2"):
-        score_keypoints(*files, skeleton=skeleton)
+        score_keypoints(*files, skeleton=skeleton, backend="faster")
 
 
 def test_a_record_with_other_joints_than_the_annotations_is_named(tmp_path):
@@ -116,7 +116,7 @@ def test_a_record_with_other_joints_than_the_annotations_is_named(tmp_path):
     records.append({**records[0], "keypoints": [1, 2, 1]})
     (tmp_path / "results.json").write_text(json.dumps(records))
     with pytest.raises(ValueError, match=r"results.json: record 1 .* has 1 joints, .* 17"):
-        score_keypoints(found, truth)
+        score_keypoints(found, truth, backend="faster")
 
 
 @pytest.mark.parametrize("given", [{"sigmas": [0.1]}, {"keypoints": ["a"], "joints": 3}, ["a"]])
@@ -168,7 +168,9 @@ def test_missing_sigmas_are_the_mean_of_those_of_coco_with_a_warning(tmp_path, c
     (tmp_path / "gt.json").write_text(json.dumps(truth))
     (tmp_path / "found.json").write_text(json.dumps(results))
     _mean_sigmas.cache_clear()
-    scores = score_keypoints(str(tmp_path / "found.json"), str(tmp_path / "gt.json"))
+    scores = score_keypoints(
+        str(tmp_path / "found.json"), str(tmp_path / "gt.json"), backend="faster"
+    )
     similarity = np.exp(-(2**2) / (2 * 1200 * (2 * 0.067) ** 2))  # of every joint
     thresholds = np.arange(0.5, 1.0, 0.05)
     expected = (similarity >= thresholds).mean()

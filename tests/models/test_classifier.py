@@ -19,6 +19,7 @@ from torch import Tensor, nn
 import van_dense  # noqa: F401  (registers VAN)
 from van_dense.backbones.build import WholeModel, build_classifier
 from van_dense.backbones.weights import load_pretrained
+from van_dense.config import classification as schema
 from van_dense.core.structures import Batch
 from van_dense.models.classifier import Classifier, Regularisation
 
@@ -35,13 +36,16 @@ class Given(nn.Module):
         return self.logits
 
 
+NOTHING = schema.Regularisation(smoothing=0.0).model_dump()
+
+
 def giving(logits: Tensor, **regularisation: Any) -> Classifier:
     """In training mode; pixels 0..255 become 0..1."""
     return Classifier(
         WholeModel(Given(logits), logits.shape[1]),
         mean=(0, 0, 0),
         std=(1, 1, 1),
-        regularisation=Regularisation(**regularisation),
+        regularisation=Regularisation(**{**NOTHING, **regularisation}),
     )
 
 
@@ -197,14 +201,16 @@ def test_padded_images_are_refused() -> None:
 def test_images_are_normalised_with_the_given_statistics() -> None:
     body = Given(torch.zeros(1, 2))
     statistics = {"mean": (0.5, 0.5, 0.0), "std": (0.5, 0.25, 1.0)}
-    model = Classifier(WholeModel(body, 2), **statistics, regularisation=Regularisation())
+    model = Classifier(WholeModel(body, 2), **statistics, regularisation=Regularisation(**NOTHING))
     assert shown(model, make_batch(255))[0, :, 0, 0].tolist() == pytest.approx([1, 2, 1])
 
 
 def test_operations_are_counted_on_any_device() -> None:
     with torch.device("meta"):
         body = build_classifier("van_b0", 10)
-        model = Classifier(body, mean=[0.5] * 3, std=[0.5] * 3, regularisation=Regularisation())
+        model = Classifier(
+            body, mean=[0.5] * 3, std=[0.5] * 3, regularisation=Regularisation(**NOTHING)
+        )
     model.flops_forward((64, 96))
 
 
@@ -298,7 +304,7 @@ def test_published_files_of_every_layout_give_the_same_logits(
     path = write_file(layout, published.state_dict(), tmp_path)
     statistics = {"mean": [0.5] * 3, "std": [0.5] * 3}
     model = Classifier(
-        build_classifier("van_b0", 1000), **statistics, regularisation=Regularisation()
+        build_classifier("van_b0", 1000), **statistics, regularisation=Regularisation(**NOTHING)
     ).eval()
     report = load_pretrained(model.backbone, str(path))
     assert (report.layout, report.coverage, report.random_head()) == (layout, 100.0, [])

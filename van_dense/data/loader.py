@@ -38,15 +38,15 @@ class LoaderPlan:
     Attributes:
         batch_size: Images of one optimiser step over all processes.
         micro_batch: Images of one forward pass of one process.
-        rank: Number of this process.
-        world: Number of processes.
         workers: Loader processes of this process; 0 reads in the process itself.
         seed: Of the order and the augmentation.
         size_divisor: Padded sides are multiples of this.
-        min_size: Padded (height, width) at least, so that batches of small crops weigh the same.
         group_by_aspect: Batches of one orientation, so that padding stays small.
-        max_bad_fraction: A greater share of unreadable images stops the run; one image is always
-            tolerated unless the share is 0.
+        max_bad_fraction: A greater fraction of unreadable images stops the run; one image is always
+            tolerated unless the fraction is 0.
+        min_size: Padded (height, width) at least, so that batches of small crops weigh the same.
+        rank: Number of this process.
+        world: Number of processes.
 
     Raises:
         ValueError: When the batch cannot be cut evenly.
@@ -54,14 +54,14 @@ class LoaderPlan:
 
     batch_size: int
     micro_batch: int
+    workers: int
+    seed: int
+    size_divisor: int
+    group_by_aspect: bool
+    max_bad_fraction: float
+    min_size: Size = (0, 0)
     rank: int = 0
     world: int = 1
-    workers: int = 0
-    seed: int = 0
-    size_divisor: int = 32
-    min_size: Size = (0, 0)
-    group_by_aspect: bool = True
-    max_bad_fraction: float = 0.01
 
     def __post_init__(self) -> None:
         if not 0 <= self.rank < self.world:

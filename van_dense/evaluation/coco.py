@@ -74,7 +74,7 @@ class CocoEvaluator:
         info: DatasetInfo,
         types: Sequence[Kind] = ("bbox", "segm"),
         *,
-        backend: Backend = "faster",
+        backend: Backend,
     ) -> None:
         known = {category["id"] for category in ground_truth["categories"]}
         missing = [name for name, id_ in _named_ids(info) if id_ not in known]
@@ -179,7 +179,7 @@ def evaluate_results(
     results: Sequence[CocoResult],
     kind: Kind,
     *,
-    backend: Backend = "faster",
+    backend: Backend,
     sigmas: Sequence[float] = (),
 ) -> CocoScores:
     """Compute the COCO metrics of result records, which are left unchanged.

@@ -35,8 +35,8 @@ def find_files(
     predictions: str | Path,
     annotations: str | Path,
     *,
-    prediction_pattern: str = "{key}.*",
-    mask_pattern: str = "{key}.*",
+    prediction_pattern: str,
+    mask_pattern: str,
 ) -> Files:
     """Pair the files of two folders; predictions without annotation are logged and left out.
 

@@ -42,9 +42,7 @@ class PoseEvaluator:
         ValueError: When the annotations lack a category, or hold another number of joints.
     """
 
-    def __init__(
-        self, ground_truth: CocoDict, info: DatasetInfo, *, backend: Backend = "faster"
-    ) -> None:
+    def __init__(self, ground_truth: CocoDict, info: DatasetInfo, *, backend: Backend) -> None:
         check_joints(ground_truth["annotations"], info, "annotation")
         self.ground_truth = ground_truth
         self.info = info

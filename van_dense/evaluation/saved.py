@@ -66,7 +66,7 @@ def score(
     kind: Kind | MapKind,
     data: Mapping[str, Any],
     folder: Path,
-    backend: Backend = "faster",
+    backend: Backend,
 ) -> Scores:
     """Compare saved predictions of any kind with their annotations.
 
@@ -127,7 +127,7 @@ def score_keypoints(
     predictions: str,
     annotations: str,
     *,
-    backend: Backend = "faster",
+    backend: Backend,
     skeleton: Skeleton | None = None,
 ) -> Scores:
     """Compare poses of a COCO results file with its annotation file; also by PCK, see ``pck.py``.

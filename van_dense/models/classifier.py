@@ -29,7 +29,7 @@ from van_dense.models.preprocess import Preprocess
 
 @dataclass(frozen=True)
 class Regularisation:
-    """What makes training harder; nothing by default.
+    """What makes training harder.
 
     Attributes:
         smoothing: Share of each label that is spread over all classes, 0..1.
@@ -41,12 +41,12 @@ class Regularisation:
         erasing_mode: What fills it: "const" zeros, "rand" one random colour, "pixel" many.
     """
 
-    smoothing: float = 0.0
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    switch_prob: float = 0.5
-    erasing: float = 0.0
-    erasing_mode: Literal["const", "rand", "pixel"] = "pixel"
+    smoothing: float
+    mixup: float
+    cutmix: float
+    switch_prob: float
+    erasing: float
+    erasing_mode: Literal["const", "rand", "pixel"]
 
 
 class Classifier(DenseModel):

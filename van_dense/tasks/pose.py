@@ -87,18 +87,9 @@ class Pose(Task[PoseConfig]):
             return PoseTest()
         t, info = config.data.transforms, self.dataset_info(config)
         return PoseTrain(
-            t.size,
-            padding=t.padding,
-            shift=t.shift,
-            shift_prob=t.shift_prob,
-            flip=t.flip,
+            **t.model_dump(exclude={"reduced_decoding"}),
             flip_order=info.flip_order() if t.flip > 0 else None,
-            half_body=t.half_body,
-            half_body_min_joints=t.half_body_min_joints,
             upper_body=[info.keypoint_names.index(name) for name in info.upper_body],
-            scale=t.scale,
-            rotation=t.rotation,
-            rotation_prob=t.rotation_prob,
         )
 
     def check_parts(self, config: PoseConfig) -> list[Part]:

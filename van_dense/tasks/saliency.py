@@ -46,9 +46,7 @@ class Saliency(Task[SaliencyConfig]):
         t = config.data.transforms
         if not train:
             return SaliencyTest(t.size)
-        return SaliencyTrain(
-            size=t.size, border_crop=t.border_crop, flip=t.flip, vertical_flip=t.vertical_flip
-        )
+        return SaliencyTrain(**t.model_dump())
 
     def check_parts(self, config: SaliencyConfig) -> list[Part]:
         """Pairs of images and masks."""

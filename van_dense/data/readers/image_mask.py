@@ -49,8 +49,8 @@ class ImageMaskDataset:
         *,
         info: DatasetInfo,
         labels: LabelMap | None,
-        image_pattern: str = "{key}.*",
-        mask_pattern: str = "{key}.*",
+        image_pattern: str,
+        mask_pattern: str,
         quarantine: Quarantine | None = None,
     ) -> None:
         self.info = info

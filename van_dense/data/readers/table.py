@@ -83,7 +83,7 @@ class InstanceTable:
         *,
         masks: bool,
         num_keypoints: int = 0,
-        drop_empty: bool = False,
+        drop_empty: bool,
     ) -> None:
         self._paths = [image.path for image in images]
         self._ids = [image.id for image in images]
