@@ -84,7 +84,14 @@ def _build(name: str) -> dict[str, nn.Module]:
             f"one of {list(SIZES)}"
         )
     torch.manual_seed(0)
-    ours = build_backbone(name, options={"norm_eps": 1e-6})
+    ours = build_backbone(
+        name,
+        drop_path=0.0,
+        norm_mode="auto",
+        freeze_stages=0,
+        checkpointing=False,
+        options={"norm_eps": 1e-6},
+    )
     eager = EagerVAN(*SIZES[name], norm_eps=1e-6)
     eager.load_state_dict(ours.body.state_dict())
     checkpointing = copy.deepcopy(ours)

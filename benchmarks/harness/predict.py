@@ -15,6 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from torch import nn
 
 from benchmarks.harness.clock import spread, time_in_turn
 from benchmarks.harness.draw import INFO, make_instances
@@ -42,7 +43,7 @@ class _StandIn(DenseModel):
     """Finds the same objects everywhere, and takes its time."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(nn.Identity())
         self.found = make_instances(SIZE, OBJECTS).instances
 
     def predict(self, batch: Batch) -> list[Prediction]:

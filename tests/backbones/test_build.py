@@ -6,15 +6,10 @@ from typing import Any
 import pytest
 import timm
 import torch
+from helpers.defaults import build_backbone, build_classifier
 from torch import Tensor, nn
 
-from van_dense.backbones.build import (
-    Backbone,
-    WholeModel,
-    build_backbone,
-    build_classifier,
-    resolve_norm_mode,
-)
+from van_dense.backbones.build import TimmBackbone, WholeModel, resolve_norm_mode
 
 CHANNELS = {
     "van_b0": [32, 64, 160, 256],
@@ -26,7 +21,7 @@ CHANNELS = {
 }
 
 
-def small(**settings: Any) -> Backbone:
+def small(**settings: Any) -> TimmBackbone:
     """The smallest VAN and input that still has every part."""
     torch.manual_seed(0)
     options = {"embed_dims": (8, 8, 16, 16), "depths": (1, 1, 2, 1)}

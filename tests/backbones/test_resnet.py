@@ -2,10 +2,10 @@
 
 import timm
 import torch
+from helpers.defaults import build_backbone
 from torch import nn
 
 import van_dense  # noqa: F401  (registers the models)
-from van_dense.backbones.build import build_backbone
 
 
 def strides(name: str) -> set[str]:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from helpers.defaults import build_backbone
 from PIL import Image
 from torch import Tensor, nn
 
@@ -22,7 +23,6 @@ from benchmarks.harness.clock import compare, peak_bytes, time_in_turn
 from benchmarks.harness.eager_van import EagerVAN
 from benchmarks.harness.loader import measure_loader
 from benchmarks.harness.machine import shareable_command
-from van_dense.backbones.build import build_backbone
 from van_dense.config import load_config
 from van_dense.core.structures import Batch, Sample
 from van_dense.data.io.image import read_reduced

@@ -107,7 +107,7 @@ def test_the_plan_says_what_will_happen(make_config):
 def test_a_wrong_id_map_is_named_before_training(make_config, tmp_path, monkeypatch):
     config = make_config()
     if config.task != "detection":
-        pytest.skip("the values of a map say nothing about their meaning; check_data.py lists them")
+        pytest.skip("the values of a map say nothing about their meaning; check lists them")
     task = TASKS[config.task]
     read = task.build_dataset
 

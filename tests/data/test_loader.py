@@ -18,8 +18,8 @@ from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Batch, Sample
 from van_dense.data.dataset import ReadError
 from van_dense.data.loader import (
+    EvalLoader,
     LoaderPlan,
-    build_eval_loader,
     build_train_loader,
     epoch_order,
     resolve_workers,
@@ -232,7 +232,7 @@ def test_too_many_bad_images_stop_the_run_with_share_and_names() -> None:
     loader = build_train_loader(
         Pictures(100, broken), AUGMENT, plan=replace(PLAN, max_bad_fraction=0.05)
     )
-    with pytest.raises(RuntimeError, match=r"6 of 100 .* 0\.05 .*\.jpg: broken.*check_data"):
+    with pytest.raises(RuntimeError, match=r"6 of 100 .* 0\.05 .*\.jpg: broken.*van-dense check"):
         take(loader, 100)
 
 
@@ -258,9 +258,7 @@ def test_ranks_share_the_images_in_order_without_repeats(workers: int) -> None:
     test = DetectionTest(8, 24)
     seen = []
     for rank in range(3):
-        loader = build_eval_loader(
-            Pictures(11), test, batch_size=2, rank=rank, world=3, workers=workers
-        )
+        loader = EvalLoader(Pictures(11), test, batch_size=2, rank=rank, world=3, workers=workers)
         batches = list(loader)
         assert len(batches) == len(loader) == 2
         assert ids(batches) == list(range(rank, 11, 3))
@@ -271,7 +269,7 @@ def test_ranks_share_the_images_in_order_without_repeats(workers: int) -> None:
 
 
 def test_a_rank_without_an_image_gets_no_batch() -> None:
-    loader = build_eval_loader(Pictures(1), DetectionTest(8, 24), batch_size=2, rank=1, world=2)
+    loader = EvalLoader(Pictures(1), DetectionTest(8, 24), batch_size=2, rank=1, world=2)
     assert list(loader) == [] and len(loader) == 0
 
 
@@ -280,7 +278,7 @@ def test_unreadable_images_are_reported_and_get_no_prediction(
     caplog: pytest.LogCaptureFixture, workers: int
 ) -> None:
     dataset = Pictures(6, broken=(1, 2, 3))
-    loader = build_eval_loader(dataset, DetectionTest(8, 24), batch_size=2, workers=workers)
+    loader = EvalLoader(dataset, DetectionTest(8, 24), batch_size=2, workers=workers)
     batches = list(loader)
     assert [batch.image_ids for batch in batches] == [[0], [4, 5]]
     assert [batch.skipped for batch in batches] == [["1.jpg: broken"], []]

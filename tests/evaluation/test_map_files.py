@@ -1,7 +1,6 @@
 """Folders of maps from any program are paired by name and compared; nothing is left out unsaid."""
 
 import logging
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -13,14 +12,14 @@ from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Prediction
 from van_dense.data.io.label_map import LabelMap
 from van_dense.data.io.masks import write_labels, write_saliency
-from van_dense.evaluation import map_files
-from van_dense.evaluation.map_files import evaluate_label_maps, evaluate_saliency_maps
+from van_dense.evaluation.map_files import (
+    evaluate_label_maps,
+    evaluate_saliency_maps,
+    find_files,
+)
 from van_dense.evaluation.saliency import SaliencyEvaluator
 from van_dense.evaluation.semantic import SemanticEvaluator
 
-find_files = partial(
-    map_files.find_files, prediction_pattern="{key}.*", mask_pattern="{key}.*"
-)  # of any name
 LINES = ["0 -> ignore", "1..3 -> 0..2"]
 RAW = np.array([[0, 1, 2], [3, 3, 1]], dtype=np.uint8)
 

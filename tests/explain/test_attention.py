@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from helpers.defaults import build_backbone
 
-from van_dense.backbones.build import build_backbone
 from van_dense.explain.attention import attention_grid, lka_maps
 
 TINY = {"embed_dims": [4, 6, 8, 10], "depths": [1, 2, 3, 1]}

@@ -113,7 +113,7 @@ def _map(
     return activation_map(
         model,
         model.preprocess(batch),
-        lambda images: model.box_evidence(images, box[None], label[None])[0],
+        lambda images: model.box_logits(images, box[None], label[None])[0],
         layer="norm3",
         method=method,
     )

@@ -3,9 +3,9 @@
 import pytest
 import timm
 import torch
+from helpers.defaults import build_backbone, build_classifier
 from torch import nn
 
-from van_dense.backbones.build import build_backbone, build_classifier
 from van_dense.explain.layers import (
     captured,
     evaluating,

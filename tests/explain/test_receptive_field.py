@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from helpers.defaults import build_backbone
 from torch import nn
 
-from van_dense.backbones.build import build_backbone
 from van_dense.explain.receptive_field import (
     Field,
     central_squares,

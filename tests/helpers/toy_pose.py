@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from van_dense.core.structures import Batch, Instances
 from van_dense.models.pose.heatmap import build_codec
-from van_dense.models.pose.top_down import CropRule, PoseScoring, TopDownPose
+from van_dense.models.pose.top_down import CropGeometry, PoseScoring, TopDownPose
 
 CROP = (128, 96)
 CELLS = (32, 24)
@@ -56,8 +56,8 @@ def make_model(head: nn.Module, *, codec: str = "udp", flip=None, **scoring) -> 
     return TopDownPose(
         Recorder(),
         head,
-        codec=build_codec(codec),
-        crop=CropRule(CROP, 1.25),
+        codec=build_codec(codec, 2.0),
+        crop=CropGeometry(CROP, 1.25),
         flip_order=flip,
         scoring=replace(SCORING, **scoring),
     )

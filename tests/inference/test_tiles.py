@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.defaults import inference as slide_or_whole
 from torch import Tensor, nn
 
 import van_dense
@@ -17,7 +18,6 @@ from van_dense.core.structures import Batch, Instances, Prediction, decode_masks
 from van_dense.inference.tiles import lay_windows, predict_tiled, strides
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.postprocess import to_predictions
-from van_dense.models.segmentation.map_inference import Inference
 from van_dense.models.segmentation.semantic import SemanticSegmenter
 
 PROJECTS = Path(__file__).resolve().parents[2] / "projects"
@@ -33,7 +33,7 @@ class Levels(DenseModel):
     """
 
     def __init__(self, masks: bool = True) -> None:
-        super().__init__()
+        super().__init__(nn.Identity())
         self.masks = masks
         self.batches: list[int] = []
 
@@ -229,7 +229,12 @@ class Brightest(nn.Module):
 def segmenter(*overrides: str) -> Loaded:
     config = van_dense.load_config(PROJECTS / "semfpn_van_b0.yaml", overrides)
     model = SemanticSegmenter(
-        Pixels(), Brightest(), losses=[("ce", nn.Identity(), 1.0)], inference=Inference()
+        Pixels(),
+        Brightest(),
+        losses=[("ce", nn.Identity(), 1.0)],
+        inference=slide_or_whole(),
+        auxiliary=None,
+        auxiliary_weight=0.4,
     )
     info = van_dense.tasks.TASKS["semantic"].dataset_info(config)
     return Loaded(model, config, info, 0, torch.device("cpu"))
@@ -251,7 +256,7 @@ def test_the_image_keeps_its_resolution_and_the_run_its_settings():
     tiled = predict_tiled(loaded, image, tile=(32, 64)).semantic
     normalised = loaded.model.preprocess.normalise(torch.from_numpy(image).permute(2, 0, 1)[None])
     assert np.array_equal(tiled, normalised[0].argmax(dim=0).numpy())
-    assert loaded.model.inference == Inference()
+    assert loaded.model.inference == slide_or_whole()
     assert loaded.config.data.transforms.test_scale == (32, 32)
 
 

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 import timm
 import torch
+from helpers.defaults import build_classifier, regularisation
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import van_dense  # noqa: F401  (registers VAN)
-from van_dense.backbones.build import WholeModel, build_classifier
+from van_dense.backbones.build import WholeModel
 from van_dense.backbones.weights import load_pretrained
-from van_dense.config import classification as schema
 from van_dense.core.structures import Batch
-from van_dense.models.classifier import Classifier, Regularisation
+from van_dense.models.classifier import Classifier
 
 
 class Given(nn.Module):
@@ -36,16 +36,13 @@ class Given(nn.Module):
         return self.logits
 
 
-NOTHING = schema.Regularisation(smoothing=0.0).model_dump()
-
-
-def giving(logits: Tensor, **regularisation: Any) -> Classifier:
+def giving(logits: Tensor, **changes: Any) -> Classifier:
     """In training mode; pixels 0..255 become 0..1."""
     return Classifier(
         WholeModel(Given(logits), logits.shape[1]),
         mean=(0, 0, 0),
         std=(1, 1, 1),
-        regularisation=Regularisation(**{**NOTHING, **regularisation}),
+        regularisation=regularisation(**changes),
     )
 
 
@@ -201,16 +198,14 @@ def test_padded_images_are_refused() -> None:
 def test_images_are_normalised_with_the_given_statistics() -> None:
     body = Given(torch.zeros(1, 2))
     statistics = {"mean": (0.5, 0.5, 0.0), "std": (0.5, 0.25, 1.0)}
-    model = Classifier(WholeModel(body, 2), **statistics, regularisation=Regularisation(**NOTHING))
+    model = Classifier(WholeModel(body, 2), **statistics, regularisation=regularisation())
     assert shown(model, make_batch(255))[0, :, 0, 0].tolist() == pytest.approx([1, 2, 1])
 
 
 def test_operations_are_counted_on_any_device() -> None:
     with torch.device("meta"):
         body = build_classifier("van_b0", 10)
-        model = Classifier(
-            body, mean=[0.5] * 3, std=[0.5] * 3, regularisation=Regularisation(**NOTHING)
-        )
+        model = Classifier(body, mean=[0.5] * 3, std=[0.5] * 3, regularisation=regularisation())
     model.flops_forward((64, 96))
 
 
@@ -304,7 +299,7 @@ def test_published_files_of_every_layout_give_the_same_logits(
     path = write_file(layout, published.state_dict(), tmp_path)
     statistics = {"mean": [0.5] * 3, "std": [0.5] * 3}
     model = Classifier(
-        build_classifier("van_b0", 1000), **statistics, regularisation=Regularisation(**NOTHING)
+        build_classifier("van_b0", 1000), **statistics, regularisation=regularisation()
     ).eval()
     report = load_pretrained(model.backbone, str(path))
     assert (report.layout, report.coverage, report.random_head()) == (layout, 100.0, [])

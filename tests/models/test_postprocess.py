@@ -39,7 +39,9 @@ def test_pasting_equals_bilinear_sampling_at_pixel_centres(box, threshold):
 
 
 def test_a_full_mask_fills_its_box_exactly():
-    pasted = paste_mask(np.ones((28, 28), np.float32), np.array([2.0, 3, 10, 7]), size=(12, 14))
+    pasted = paste_mask(
+        np.ones((28, 28), np.float32), np.array([2.0, 3, 10, 7]), size=(12, 14), threshold=0.5
+    )
     expected = np.zeros((12, 14))
     expected[3:7, 2:10] = 1
     assert np.array_equal(pasted, expected)
@@ -47,7 +49,10 @@ def test_a_full_mask_fills_its_box_exactly():
 
 @pytest.mark.parametrize("box", [[5.0, 5, 5, 9], [50.0, 50, 60, 60], [-9.0, -9, -1, -1]])
 def test_a_box_without_any_pixel_gives_an_empty_mask(box):
-    assert paste_mask(np.ones((28, 28), np.float32), np.array(box), size=(12, 14)).sum() == 0
+    assert (
+        paste_mask(np.ones((28, 28), np.float32), np.array(box), size=(12, 14), threshold=0.5).sum()
+        == 0
+    )
 
 
 def test_boxes_scale_by_height_and_width_apart():
@@ -63,7 +68,9 @@ def test_predictions_are_in_original_pixels_with_masks_as_rle():
     found = Instances(
         torch.tensor([[5.0, 10, 25, 40]]), torch.tensor([3]), scores=torch.tensor([0.9])
     )
-    prediction = to_predictions(make_batch(), [found], [torch.ones(1, 28, 28)])[0]
+    prediction = to_predictions(make_batch(), [found], [torch.ones(1, 28, 28)], mask_threshold=0.5)[
+        0
+    ]
     assert prediction.size == (100, 120) and prediction.image_id == "a"
     assert prediction.instances is not None
     assert prediction.instances.boxes.tolist() == [[10, 20, 50, 80]]
@@ -73,7 +80,9 @@ def test_predictions_are_in_original_pixels_with_masks_as_rle():
 
 def test_no_detection_is_a_prediction_too():
     found = Instances.empty()
-    prediction = to_predictions(make_batch(), [found], [torch.zeros(0, 28, 28)])[0]
+    prediction = to_predictions(
+        make_batch(), [found], [torch.zeros(0, 28, 28)], mask_threshold=0.5
+    )[0]
     assert prediction.instances is not None and prediction.instances.masks == []
 
 
@@ -92,7 +101,7 @@ def test_pasting_a_hundred_masks_at_1333x800_stays_far_below_a_gigabyte():
     corners = torch.rand(100, 2) * 400
     boxes = torch.cat([corners, corners + 300], dim=1)
     tracemalloc.start()
-    paste_masks(torch.rand(100, 28, 28), boxes, size=(800, 1333))
+    paste_masks(torch.rand(100, 28, 28), boxes, size=(800, 1333), threshold=0.5)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 50e6

@@ -18,7 +18,7 @@ from van_dense.data.transforms.classification import ClassTest
 from van_dense.data.transforms.pose import PoseTest, PoseTrain
 from van_dense.models.classifier import Regularisation
 from van_dense.models.pose.heatmap import build_codec
-from van_dense.models.pose.top_down import CropRule, PoseScoring
+from van_dense.models.pose.top_down import CropGeometry, PoseScoring
 from van_dense.tasks import TASKS
 from van_dense.tasks.build import load_weights
 
@@ -81,7 +81,7 @@ def test_the_pose_model_is_built_as_configured():
     )
     assert model.head.final.in_channels == 16 and model.head.final.out_channels == 17
     assert model.codec == build_codec("udp", 3)
-    assert model.crop == CropRule((64, 96), 1.1)
+    assert model.crop == CropGeometry((64, 96), 1.1)
     assert model.scoring == PoseScoring(coco_person().sigmas, 0.3, "soft", 0.8)
     assert model.flip_order == coco_person().flip_order()
     assert build_model(pose_config("eval.flip=false")).flip_order is None

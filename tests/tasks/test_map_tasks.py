@@ -9,7 +9,7 @@ from torch import nn
 
 from van_dense.config import Config, load_config
 from van_dense.data.transforms.maps import PhotoMetric, SaliencyTrain, SemanticTest, SemanticTrain
-from van_dense.models.segmentation.map_inference import Inference
+from van_dense.models.segmentation.map_inference import MapInference
 from van_dense.tasks import TASKS
 
 semantic, saliency = TASKS["semantic"], TASKS["saliency"]
@@ -86,7 +86,7 @@ def test_inference_is_built_as_configured(mode, multiple, expected):
         "flip: true}",
         f"data.transforms.test_multiple={multiple}",
     )
-    assert model.inference == Inference(mode, (96, 64), (48, 32), (0.5,), True, expected)
+    assert model.inference == MapInference(mode, (96, 64), (48, 32), (0.5,), True, expected)
 
 
 @pytest.mark.parametrize("mode, multiple", [("whole", 16), ("slide", 1)])

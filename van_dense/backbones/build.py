@@ -21,7 +21,7 @@ from van_dense.backbones.van import VAN
 
 NormMode = Literal["auto", "batch", "sync", "frozen"]
 _STRIDES = (4, 8, 16, 32)  # of c2, c3, c4, c5
-_DIVISOR = 32  # deepest stride
+DIVISOR = 32  # deepest stride; sides of images are its multiples for most models
 
 
 class NormChoice(NamedTuple):
@@ -38,7 +38,7 @@ def resolve_norm_mode(mode: NormMode, device_type: str, world_size: int) -> Norm
         mode: "batch" each process from its own batch; "sync" from the batches of all processes;
             "frozen" the stored statistics, with frozen scale and shift; "auto" sync for several
             processes on GPUs, as VAN-Segmentation trains, and batch otherwise.
-        device_type: "cuda" or "cpu", of the training.
+        device_type: "cuda" or "cpu", where the training runs.
         world_size: Number of processes.
 
     Raises:
@@ -78,7 +78,7 @@ class TimmModel(nn.Module):
         return self
 
     def adapt(self, *, norm_mode: NormMode, freeze_stages: int, checkpointing: bool) -> None:
-        """Prepare for training; the settings are those of ``build_backbone``."""
+        """Prepare for training, with the settings of ``build_backbone``."""
         norm = resolve_norm_mode(norm_mode, *_device_and_world_size())
         if checkpointing:
             _switch_checkpointing_on(self.body)
@@ -124,7 +124,7 @@ class TimmModel(nn.Module):
         self.train(self.training)
 
 
-class Backbone(TimmModel):
+class TimmBackbone(TimmModel):
     """Four feature maps of a timm model.
 
     Maps have ceil(H / stride) x ceil(W / stride) positions. VAN works on any size as it is. For
@@ -133,7 +133,7 @@ class Backbone(TimmModel):
 
     Attributes:
         body: The timm model without classifier.
-        channels: Of c2, c3, c4, c5.
+        channels: Channels of each map, c2..c5, with c1 before them after ``add_stride_2``.
         strides: (4, 8, 16, 32), with 2 before them after ``add_stride_2``.
     """
 
@@ -154,9 +154,9 @@ class Backbone(TimmModel):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Compute [c2, c3, c4, c5], all (B, C, H, W), of normalised images (B, 3, H, W)."""
         height, width = images.shape[-2:]
-        if self._is_any_size or (height % _DIVISOR == 0 and width % _DIVISOR == 0):
+        if self._is_any_size or (height % DIVISOR == 0 and width % DIVISOR == 0):
             return self._maps(images)
-        images = F.pad(images, (0, -width % _DIVISOR, 0, -height % _DIVISOR))
+        images = F.pad(images, (0, -width % DIVISOR, 0, -height % DIVISOR))
         return [
             level[..., : -(-height // stride), : -(-width // stride)]
             for level, stride in zip(self._maps(images), self.strides, strict=True)
@@ -216,18 +216,18 @@ def norm_options(name: str, norm_eps: float | None) -> dict[str, Any]:
 def build_backbone(
     name: str,
     *,
-    drop_path: float = 0.0,
-    norm_mode: NormMode = "auto",
-    freeze_stages: int = 0,
-    checkpointing: bool = False,
-    options: Mapping[str, Any] | None = None,
-) -> Backbone:
+    drop_path: float,
+    norm_mode: NormMode,
+    freeze_stages: int,
+    checkpointing: bool,
+    options: Mapping[str, Any],
+) -> TimmBackbone:
     """Build a backbone from a timm model.
 
     Args:
         name: timm name, for example "van_b2", "resnet50" or "convnext_tiny.fb_in1k".
         drop_path: Stochastic depth rate of the last block.
-        norm_mode: See ``resolve_norm_mode``.
+        norm_mode: Statistics of the BatchNorms, as ``resolve_norm_mode`` takes it.
         freeze_stages: Stem and this many stages stay as they are; 0 freezes nothing.
         checkpointing: Recompute activations in the backward pass; less memory, same gradients.
             VAN's BatchNorms count each batch once; in other models with BatchNorm timm updates
@@ -239,7 +239,7 @@ def build_backbone(
         ValueError: For an unknown name or option, a model without the four strides, or a setting
             the model cannot follow.
     """
-    backbone = Backbone(_create_body(name, 0, drop_path, options))
+    backbone = TimmBackbone(_create_body(name, 0, drop_path, options))
     backbone.adapt(norm_mode=norm_mode, freeze_stages=freeze_stages, checkpointing=checkpointing)
     return backbone
 
@@ -248,8 +248,8 @@ def build_classifier(
     name: str,
     num_classes: int,
     *,
-    drop_path: float = 0.0,
-    options: Mapping[str, Any] | None = None,
+    drop_path: float,
+    options: Mapping[str, Any],
 ) -> WholeModel:
     """Build a whole timm model, with a classifier of its own kind; ``adapt`` it for training.
 
@@ -301,12 +301,12 @@ def _levels(body: Any) -> list[int]:
 
 
 def _create_body(
-    name: str, num_classes: int, drop_path: float, options: Mapping[str, Any] | None
+    name: str, num_classes: int, drop_path: float, options: Mapping[str, Any]
 ) -> nn.Module:
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=5, cutoff=0.4)
         raise ValueError(f"model.backbone.name: timm knows no {name!r}; nearest names: {near}")
-    arguments = dict(options or {})
+    arguments = dict(options)
     if drop_path:
         arguments["drop_path_rate"] = drop_path
     if name.startswith("swin"):

@@ -20,6 +20,7 @@ from typing import BinaryIO, NamedTuple
 from urllib.parse import urlsplit
 
 from filelock import FileLock
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +45,8 @@ class Published:
 
     Attributes:
         url: Address of the file.
-        normalization: Of the images it was trained on, which a classifier must repeat. Dense
-            prediction learns anew, with the ImageNet statistics whatever the weights.
+        normalization: Statistics that its training normalised images with, which a classifier must
+            repeat. Dense prediction learns anew, with those of ImageNet whatever the weights.
     """
 
     url: str
@@ -58,44 +59,31 @@ _MMSEG = "https://download.openmmlab.com/mmsegmentation/v0.5/van_3rdparty"
 # The 1K weights: _cfg of timm 0.4.12 in VAN-Classification, and mmpretrain's configs/van.
 _HALF = Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 # The 22K weights: datasets.py and main.py of the authors' ImageNet-22k code.
-IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+IMAGENET = Normalization(IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
 
-PUBLISHED: dict[str, Published] = {
-    "van_b0_in1k": Published(f"{_HUB}/VAN-Tiny-original/resolve/main/van_tiny_754.pth.tar", _HALF),
-    "van_b1_in1k": Published(
-        f"{_HUB}/VAN-Small-original/resolve/main/van_small_811.pth.tar", _HALF
-    ),
-    "van_b2_in1k": Published(f"{_HUB}/VAN-Base-original/resolve/main/van_base_828.pth.tar", _HALF),
-    "van_b3_in1k": Published(
-        f"{_HUB}/VAN-Large-original/resolve/main/van_large_839.pth.tar", _HALF
-    ),
-    "van_b4_in1k": Published(f"{_MMCLS}/van-b4_3rdparty_in1k_20220909-f4665b92.pth", _HALF),
-    "van_b4_in22k": Published(f"{_MMCLS}/van-b4_3rdparty_in21k_20220909-db926b18.pth", IMAGENET),
-    "van_b5_in22k": Published(f"{_MMCLS}/van-b5_3rdparty_in21k_20220909-18e904e3.pth", IMAGENET),
-    "van_b6_in22k": Published(f"{_MMCLS}/van-b6_3rdparty_in21k_20220909-96c2cb3a.pth", IMAGENET),
+_IN1K = {
+    "van_b0_in1k": f"{_HUB}/VAN-Tiny-original/resolve/main/van_tiny_754.pth.tar",
+    "van_b1_in1k": f"{_HUB}/VAN-Small-original/resolve/main/van_small_811.pth.tar",
+    "van_b2_in1k": f"{_HUB}/VAN-Base-original/resolve/main/van_base_828.pth.tar",
+    "van_b3_in1k": f"{_HUB}/VAN-Large-original/resolve/main/van_large_839.pth.tar",
+    "van_b4_in1k": f"{_MMCLS}/van-b4_3rdparty_in1k_20220909-f4665b92.pth",
     # The same weights from other hosts, in file names that carry a hash.
-    "van_b0_in1k_mmpretrain": Published(
-        f"{_MMCLS}/van-tiny_8xb128_in1k_20220501-385941af.pth", _HALF
-    ),
-    "van_b1_in1k_mmpretrain": Published(
-        f"{_MMCLS}/van-small_8xb128_in1k_20220501-17bc91aa.pth", _HALF
-    ),
-    "van_b2_in1k_mmpretrain": Published(
-        f"{_MMCLS}/van-base_8xb128_in1k_20220501-6a4cc31b.pth", _HALF
-    ),
-    "van_b3_in1k_mmpretrain": Published(
-        f"{_MMCLS}/van-large_8xb128_in1k_20220501-f212ba21.pth", _HALF
-    ),
-    "van_b0_in1k_mmseg": Published(f"{_MMSEG}/van-b0_3rdparty_20230522-956f5e0d.pth", _HALF),
-    "van_b4_in22k_mmseg": Published(
-        f"{_MMSEG}/van-b4-in22k_3rdparty_20230522-5e31cafb.pth", IMAGENET
-    ),
-    "van_b5_in22k_mmseg": Published(
-        f"{_MMSEG}/van-b5-in22k_3rdparty_20230522-b26134d7.pth", IMAGENET
-    ),
-    "van_b6_in22k_mmseg": Published(
-        f"{_MMSEG}/van-b6-in22k_3rdparty_20230522-5e5172a3.pth", IMAGENET
-    ),
+    "van_b0_in1k_mmpretrain": f"{_MMCLS}/van-tiny_8xb128_in1k_20220501-385941af.pth",
+    "van_b1_in1k_mmpretrain": f"{_MMCLS}/van-small_8xb128_in1k_20220501-17bc91aa.pth",
+    "van_b2_in1k_mmpretrain": f"{_MMCLS}/van-base_8xb128_in1k_20220501-6a4cc31b.pth",
+    "van_b3_in1k_mmpretrain": f"{_MMCLS}/van-large_8xb128_in1k_20220501-f212ba21.pth",
+    "van_b0_in1k_mmseg": f"{_MMSEG}/van-b0_3rdparty_20230522-956f5e0d.pth",
+}
+_IN22K = {
+    "van_b4_in22k": f"{_MMCLS}/van-b4_3rdparty_in21k_20220909-db926b18.pth",
+    "van_b5_in22k": f"{_MMCLS}/van-b5_3rdparty_in21k_20220909-18e904e3.pth",
+    "van_b6_in22k": f"{_MMCLS}/van-b6_3rdparty_in21k_20220909-96c2cb3a.pth",
+    "van_b4_in22k_mmseg": f"{_MMSEG}/van-b4-in22k_3rdparty_20230522-5e31cafb.pth",
+    "van_b5_in22k_mmseg": f"{_MMSEG}/van-b5-in22k_3rdparty_20230522-b26134d7.pth",
+    "van_b6_in22k_mmseg": f"{_MMSEG}/van-b6-in22k_3rdparty_20230522-5e5172a3.pth",
+}
+PUBLISHED = {name: Published(url, _HALF) for name, url in _IN1K.items()} | {
+    name: Published(url, IMAGENET) for name, url in _IN22K.items()
 }
 
 

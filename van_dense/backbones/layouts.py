@@ -133,7 +133,7 @@ def to_official(state: Mapping[str, Tensor]) -> State:
 
 
 def split_official(state: Mapping[str, Tensor]) -> tuple[State, list[str]]:
-    """Do the same, and also return the keys that belong to no part of VAN, such as decode heads."""
+    """Rename as ``to_official``, and return the keys of other parts too, such as decode heads."""
     rows = [(here, official) for official, here in LAYOUTS[detect_layout(state)].rows]
     renamed: State = {}
     ignored = []

@@ -39,7 +39,7 @@ def read_state(path: str | Path) -> State:
 
 
 def read_file(path: Path) -> object:
-    """Content of a file, with whatever stands around its tensors; see ``read_state``."""
+    """Read a file as ``read_state`` does, with whatever stands around its tensors."""
     if not path.is_file():
         raise ValueError(f"weights file {path} does not exist")
     with path.open("rb") as file:

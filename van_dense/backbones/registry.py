@@ -38,11 +38,7 @@ def _default_cfg(weights: str = "") -> dict[str, Any]:
 
 default_cfgs = generate_default_cfgs(
     {
-        "van_b0.in1k": _default_cfg("van_b0_in1k"),
-        "van_b1.in1k": _default_cfg("van_b1_in1k"),
-        "van_b2.in1k": _default_cfg("van_b2_in1k"),
-        "van_b3.in1k": _default_cfg("van_b3_in1k"),
-        "van_b4.in1k": _default_cfg("van_b4_in1k"),
+        **{f"van_b{i}.in1k": _default_cfg(f"van_b{i}_in1k") for i in range(5)},
         "van_b4.in22k": _default_cfg("van_b4_in22k"),
         # The default of B5 and B6 has 1000 classes although no weights for them are published.
         "van_b5.in22k": _default_cfg("van_b5_in22k"),
@@ -60,57 +56,25 @@ def _filter_published(state: dict[str, Any], model: nn.Module) -> dict[str, Tens
     return to_official(unwrap(state))
 
 
-def _create(name: str, pretrained: bool, options: dict[str, Any]) -> VAN:
-    from van_dense.backbones.van import SIZES, VAN
+def _register(name: str) -> None:
+    """Tell timm how to build the VAN of this name; its registry reads the function's own name."""
 
-    embed_dims, depths = SIZES[name]
-    return build_model_with_cfg(
-        VAN,
-        name,
-        pretrained,
-        pretrained_filter_fn=_filter_published,
-        feature_cfg={"out_indices": (0, 1, 2, 3)},
-        **{"embed_dims": embed_dims, "depths": depths, **options},
-    )
+    def build(pretrained: bool = False, **options: Any) -> VAN:
+        from van_dense.backbones.van import SIZES, VAN
 
+        embed_dims, depths = SIZES[name]
+        return build_model_with_cfg(
+            VAN,
+            name,
+            pretrained,
+            pretrained_filter_fn=_filter_published,
+            feature_cfg={"out_indices": (0, 1, 2, 3)},
+            **{"embed_dims": embed_dims, "depths": depths, **options},
+        )
 
-@register_model
-def van_b0(pretrained: bool = False, **options: Any) -> VAN:
-    """VAN-B0 (Tiny), 4.1 M parameters, 0.9 GFLOPs at 224 x 224."""
-    return _create("van_b0", pretrained, options)
-
-
-@register_model
-def van_b1(pretrained: bool = False, **options: Any) -> VAN:
-    """VAN-B1 (Small), 13.9 M parameters, 2.5 GFLOPs."""
-    return _create("van_b1", pretrained, options)
+    build.__name__ = name
+    register_model(build)
 
 
-@register_model
-def van_b2(pretrained: bool = False, **options: Any) -> VAN:
-    """VAN-B2 (Base), 26.6 M parameters, 5.0 GFLOPs."""
-    return _create("van_b2", pretrained, options)
-
-
-@register_model
-def van_b3(pretrained: bool = False, **options: Any) -> VAN:
-    """VAN-B3 (Large), 44.8 M parameters, 9.0 GFLOPs."""
-    return _create("van_b3", pretrained, options)
-
-
-@register_model
-def van_b4(pretrained: bool = False, **options: Any) -> VAN:
-    """VAN-B4, 60.3 M parameters, 12.2 GFLOPs."""
-    return _create("van_b4", pretrained, options)
-
-
-@register_model
-def van_b5(pretrained: bool = False, **options: Any) -> VAN:
-    """VAN-B5, 90.0 M parameters, 17.2 GFLOPs."""
-    return _create("van_b5", pretrained, options)
-
-
-@register_model
-def van_b6(pretrained: bool = False, **options: Any) -> VAN:
-    """VAN-B6, 200 M parameters, 38.9 GFLOPs (Table 8; Table 5 prints 38.4)."""
-    return _create("van_b6", pretrained, options)
+for _size in range(7):
+    _register(f"van_b{_size}")

@@ -22,29 +22,24 @@ class EarlyBottleneck(Bottleneck):
         self.conv1.stride, self.conv2.stride = self.conv2.stride, self.conv1.stride
 
 
+# Blocks of the four stages; with their classifiers they have 25.6 M and 44.5 M parameters.
+DEPTHS = {"resnet50_msra": (3, 4, 6, 3), "resnet101_msra": (3, 4, 23, 3)}
 default_cfgs = generate_default_cfgs(
-    {
-        name: {"num_classes": 1000, "first_conv": "conv1", "classifier": "fc"}
-        for name in ("resnet50_msra", "resnet101_msra")
-    }
+    {name: {"num_classes": 1000, "first_conv": "conv1", "classifier": "fc"} for name in DEPTHS}
 )
 
 
-@register_model
-def resnet50_msra(pretrained: bool = False, **options: Any) -> ResNet:
-    """ResNet-50, 25.6 M parameters with its classifier."""
-    return _create("resnet50_msra", (3, 4, 6, 3), pretrained=pretrained, options=options)
+def _register(name: str) -> None:
+    """Tell timm how to build the ResNet of this name; its registry reads the function's own."""
+
+    def build(pretrained: bool = False, **options: Any) -> ResNet:
+        return build_model_with_cfg(
+            ResNet, name, pretrained, block=EarlyBottleneck, layers=DEPTHS[name], **options
+        )
+
+    build.__name__ = name
+    register_model(build)
 
 
-@register_model
-def resnet101_msra(pretrained: bool = False, **options: Any) -> ResNet:
-    """ResNet-101, 44.5 M parameters with its classifier."""
-    return _create("resnet101_msra", (3, 4, 23, 3), pretrained=pretrained, options=options)
-
-
-def _create(
-    name: str, layers: tuple[int, ...], *, pretrained: bool, options: dict[str, Any]
-) -> ResNet:
-    return build_model_with_cfg(
-        ResNet, name, pretrained, block=EarlyBottleneck, layers=layers, **options
-    )
+for _name in DEPTHS:
+    _register(_name)

@@ -42,11 +42,11 @@ class VAN(nn.Module):
         drop_rate: Dropout in the feed-forward networks; the paper uses none.
         drop_path_rate: Stochastic depth of the last block, growing linearly from 0 over all
             blocks; whole samples are dropped, in both branches of a block at the same rate.
-        norm_eps: Of the LayerNorms. VAN-Classification uses 1e-6, VAN-Segmentation and
-            mmpretrain 1e-5.
-        lka_kernel: K of ``LargeKernel``.
-        lka_dilation: d of ``LargeKernel``.
-        lka_variant: Row of Table 3, see ``LargeKernel``.
+        norm_eps: Epsilon of the LayerNorms: 1e-6 in VAN-Classification, 1e-5 in VAN-Segmentation
+            and mmpretrain.
+        lka_kernel: K, side of the large kernel in pixels.
+        lka_dilation: d, dilation of the depth-wise convolution of the large kernel.
+        lka_variant: Row of Table 3, one of ``LKAVariant``.
     """
 
     # timm hands over flat keyword arguments; hence more parameters than elsewhere.
@@ -181,12 +181,13 @@ class VAN(nn.Module):
 
 
 # Table 5: channels and blocks of the four stages; expansion ratios are 8, 8, 4, 4 everywhere.
+# Parameters with the classifier, and GFLOPs at 224 x 224.
 SIZES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
-    "van_b0": ((32, 64, 160, 256), (3, 3, 5, 2)),
-    "van_b1": ((64, 128, 320, 512), (2, 2, 4, 2)),
-    "van_b2": ((64, 128, 320, 512), (3, 3, 12, 3)),
-    "van_b3": ((64, 128, 320, 512), (3, 5, 27, 3)),
-    "van_b4": ((64, 128, 320, 512), (3, 6, 40, 3)),
-    "van_b5": ((96, 192, 480, 768), (3, 3, 24, 3)),
-    "van_b6": ((96, 192, 384, 768), (6, 6, 90, 6)),
+    "van_b0": ((32, 64, 160, 256), (3, 3, 5, 2)),  # Tiny, 4.1 M, 0.9
+    "van_b1": ((64, 128, 320, 512), (2, 2, 4, 2)),  # Small, 13.9 M, 2.5
+    "van_b2": ((64, 128, 320, 512), (3, 3, 12, 3)),  # Base, 26.6 M, 5.0
+    "van_b3": ((64, 128, 320, 512), (3, 5, 27, 3)),  # Large, 44.8 M, 9.0
+    "van_b4": ((64, 128, 320, 512), (3, 6, 40, 3)),  # 60.3 M, 12.2
+    "van_b5": ((96, 192, 480, 768), (3, 3, 24, 3)),  # 90.0 M, 17.2
+    "van_b6": ((96, 192, 384, 768), (6, 6, 90, 6)),  # 200 M, 38.9 (Table 8; Table 5 prints 38.4)
 }

@@ -27,9 +27,9 @@ class LargeKernel:
     """How a K x K convolution is taken apart, and how its result is used.
 
     Attributes:
-        kernel: K, the size of the kernel that is taken apart.
-        dilation: d; the depth-wise kernel has 2d - 1 taps a side, the dilated one ceil(K / d).
-            Table 6: (7, 2), (14, 3), (21, 3), (28, 4).
+        kernel: K, side of the kernel that is taken apart, in pixels.
+        dilation: d; the depth-wise kernel has 2d - 1 sampling points a side, the dilated one
+            ceil(K / d). Table 6: (7, 2), (14, 3), (21, 3), (28, 4).
         variant: A row of the ablation Table 3. ``no_dw``, ``no_dw_dilated`` and ``no_pointwise``
             leave one convolution out; ``no_attention`` (Fig. 3b) returns the convolved map itself,
             ``add`` (Fig. 3c) adds it to the input instead of multiplying, and ``sigmoid``
@@ -39,9 +39,9 @@ class LargeKernel:
         ValueError: For an unknown variant, or sizes below 1.
     """
 
-    kernel: int = 21
-    dilation: int = 3
-    variant: LKAVariant = "full"
+    kernel: int
+    dilation: int
+    variant: LKAVariant
 
     def __post_init__(self) -> None:
         if self.variant not in get_args(LKAVariant):
@@ -201,7 +201,7 @@ class PatchEmbed(nn.Module):
 
 
 class StageNorm(LayerNorm2d):
-    """LayerNorm over channels that returns the memory format it was given.
+    """LayerNorm over channels that keeps the memory format of its input.
 
     timm's layer answers in channels-last strides, which would silently move all later stages to
     another memory format than the one the user chose.

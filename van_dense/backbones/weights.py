@@ -24,7 +24,7 @@ from van_dense.backbones.read import read_file, unwrap
 
 _GATE = 95.0  # percent of the backbone's parameter elements that must come from the file
 _CONVERT = (
-    " It is a whole detector of another code base: bring it here first, tools/convert_weights.py "
+    " It is a whole detector of another code base: bring it here first, van-dense convert "
     "FILE ours.pt --project PROJECT"
 )
 _SAME_STATISTICS = 0.005  # closer than this, two roundings of the same
@@ -44,7 +44,7 @@ class LoadReport:
         ignored: Keys of other parts of a file, such as decode heads.
         elements: Number of parameter elements of the backbone.
         coverage: Percent of these elements that the file fills.
-        normalization: Of the images that the weights expect; None where nothing says it.
+        normalization: Statistics of the images that the weights expect; None where unknown.
     """
 
     layout: str
@@ -66,8 +66,8 @@ class LoadReport:
         """Explain that images normalised like this are not what the weights expect, or None.
 
         Args:
-            mean: Of each channel, RGB, of pixels in 0..1.
-            std: The same.
+            mean: Mean of each channel, RGB, of pixels in 0..1.
+            std: Standard deviation of each channel, RGB, of pixels in 0..1.
         """
         expected = self.normalization
         if expected is None or np.allclose((mean, std), expected, atol=_SAME_STATISTICS):
@@ -75,7 +75,7 @@ class LoadReport:
         return (
             f"the weights expect images normalised with mean {expected.mean} and std "
             f"{expected.std}, but model.mean is {tuple(mean)} and model.std {tuple(std)}; unless "
-            "this is wanted, set both to what the weights expect: the wrong statistics cost VAN-B0 "
+            "you mean it, set both to what the weights expect: the wrong statistics cost VAN-B0 "
             "3 points of top-1 on ImageNet, without any other sign"
         )
 
@@ -98,8 +98,9 @@ def load_pretrained(model: nn.Module, source: str) -> LoadReport:
     """Load the weights that a config names, and report every key.
 
     Args:
-        model: As ``load_backbone`` takes it. A classifier is filled where the file's has the same
-            number of classes, and listed under ``head`` where not.
+        model: A ``TimmModel``, whose ``body`` is filled, or a timm model itself. A classifier is
+            filled where the file's has the same number of classes, and listed under ``head`` where
+            not.
         source: A published name such as ``van_b2_in1k``, a file, a checkpoint of this package, or
             ``timm`` for the weights that timm offers under the backbone's own name and tag.
 
@@ -150,8 +151,9 @@ def load_backbone(model: nn.Module, state: Mapping[str, Tensor]) -> LoadReport:
 
     Args:
         model: A ``TimmModel``, whose ``body`` is filled, or a timm model itself.
-        state: Tensors as ``read_state`` gives them. For VAN in any layout; for other models under
-            timm's names, after ``module.``, ``backbone.`` or ``body.`` if these lead.
+        state: Tensors of the file, as ``read_state`` returns them. For VAN in any layout; for
+            other models under timm's names, after ``module.``, ``backbone.`` or ``body.`` if
+            these lead.
 
     Raises:
         ValueError: When less than 95 % of the backbone's parameters come from ``state``; the

@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from van_dense.config import presets
 from van_dense.config.migrations import migrate, stamp
 from van_dense.config.tasks import CONFIG_OF_TASK, Config
 
@@ -106,7 +107,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), *, sample: bool
     """Load a project file.
 
     Args:
-        path: YAML file of a complete experiment.
+        path: YAML file of a complete experiment, or the name of a packaged project.
         overrides: ``key.path=value`` strings; the value is read as YAML.
         sample: Lay the small settings of the generated sample data set over the project.
 
@@ -118,12 +119,12 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), *, sample: bool
 
 def load_raw(path: str | Path, overrides: Sequence[str] = (), *, sample: bool = False) -> RawConfig:
     """Merge file, fragments and overrides without validation; see ``load_config``."""
-    raw = RawConfig()
+    raw, path = RawConfig(), presets.find(path)
     raw.merge_file(path)
     if sample:
         model = raw.values.get("model")
         kind = model.get("kind") if isinstance(model, dict) else None
-        raw.merge_file(sample_fragment(str(raw.values.get("task")), Path(path), kind=kind))
+        raw.merge_file(sample_fragment(str(raw.values.get("task")), path, kind=kind))
     for override in overrides:
         raw.merge(parse_override(override), COMMAND_LINE)
     return raw
@@ -131,7 +132,7 @@ def load_raw(path: str | Path, overrides: Sequence[str] = (), *, sample: bool = 
 
 def sample_fragment(task: str, project: Path, *, kind: str | None = None) -> Path:
     """Fragment that ``--sample`` lays over a project of ``task``: of its kind of model, if any."""
-    root = Path(__file__).resolve().parents[2] / "configs" / "_sample"
+    root = presets.ROOT / "configs" / "_sample"
     fragment = root / f"{task}_{kind}.yaml"
     if not fragment.is_file():
         fragment = root / f"{task}.yaml"
@@ -153,18 +154,16 @@ def _merge_file(raw: RawConfig, path: Path, parents: tuple[Path, ...]) -> None:
     if not isinstance(extends, list) or not all(isinstance(name, str) for name in extends):
         raise ConfigError(f"{path}: extends must be a list of files, for example [../a.yaml]")
     for fragment in extends:
-        _merge_file(raw, path.parent / fragment, (*parents, resolved))
+        _merge_file(raw, presets.fragment(fragment, path.parent), (*parents, resolved))
     try:
-        raw.merge(migrate(values), os.path.normpath(path))
+        raw.merge(migrate(values), os.path.normpath(presets.shown(path)))
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")])
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ConfigError(f"{path}: no such file{hint}")
+        raise ConfigError(f"{path}: no such file{presets.hint(path)}")
     try:
         with path.open(encoding="utf-8") as stream:
             values = yaml.load(stream, Loader=_Loader)

@@ -42,7 +42,7 @@ class Data(Section):
 
     name: str  # for titles and logs
     sample: SampleData | None = None  # generate this data set first if it is missing
-    quarantine: str | None = None  # list of bad records from tools/check_data.py, left out
+    quarantine: str | None = None  # list of bad records from van-dense check, left out
     max_images: Positive | None = None  # only the first images of each part: can it overfit them?
     max_bad_fraction: Unit = 0.01  # more unreadable images than this fraction stop the run
     size_divisor: Positive = 32  # padded sides are multiples of this

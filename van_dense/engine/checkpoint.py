@@ -80,7 +80,7 @@ def load_checkpoint(path: Path) -> State:
         raise ValueError(
             f"{path} is not a checkpoint of this version: format {number!r}, expected 1 to "
             f"{FORMAT}; update van_dense if it is of a newer one, bring a network of another code "
-            "base here with tools/convert_weights.py, or take the backbone alone with "
+            "base here with van-dense convert, or take the backbone alone with "
             "model.backbone.weights"
         )
     for step in MIGRATIONS[number - 1 :]:
@@ -172,21 +172,21 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 
 def choose_checkpoint(run: str | Path, which: str = "best") -> Path:
-    """Checkpoint of a run folder.
+    """Path of the checkpoint of a run folder.
 
     Args:
         run: Run folder, or a checkpoint file, which is returned as it is.
         which: "best" (the last one if no evaluation chose a best), "last", or a path.
 
     Raises:
-        ValueError: When there is none, with the places looked at.
+        ValueError: When there is no such checkpoint, with the places searched.
     """
     run = Path(run)
     if run.is_file():
         if run.suffix not in (".pt", ".pth"):
             raise ValueError(
                 f"{run} is no checkpoint of ours; name a run folder or a .pt file, such as "
-                "tools/convert_weights.py makes of networks of other code bases"
+                "van-dense convert makes of networks of other code bases"
             )
         return run
     if not run.exists():

@@ -31,14 +31,14 @@ class TrainState:
     """Model, average, optimiser and position of a run.
 
     Attributes:
-        model: The model itself, on the accelerator's device.
-        wrapped: The same for training: with autocast and gradient synchronisation.
-        optimizer: Over the trainable parameters.
-        ema: The average of the weights, or None.
+        model: Model itself, on the accelerator's device.
+        wrapped: Model for training, with autocast and gradient synchronisation.
+        optimizer: Optimiser of the trainable parameters.
+        ema: Average of the weights, or None.
         accelerator: Device, processes and autocast.
-        parameters: The trainable parameters.
+        parameters: Trainable parameters.
         step: Optimiser steps done.
-        window: Values since the last line of the log.
+        window: Training values since the last line of the log.
     """
 
     def __init__(self, model: nn.Module, plan: TrainPlan, accelerator: Accelerator) -> None:
@@ -83,9 +83,9 @@ class TrainState:
         """Write the checkpoint of this step on rank 0, with ``extra`` entries, and return its path.
 
         Args:
-            run_dir: The run folder.
+            run_dir: Run folder.
             extra: Configuration and data set information.
-            prune: Remove all but the newest checkpoints afterwards.
+            prune: Whether to remove all but the newest checkpoints afterwards.
         """
         path = checkpoint_path(run_dir, self.step)
         if self.accelerator.is_main_process:

@@ -18,8 +18,8 @@ class Outcome:
 
     Attributes:
         records: COCO results, or None for a task without instances.
-        row: Of the table of classes, or None.
-        header: Of this table.
+        row: Line of the table of classes, or None.
+        header: Names of the columns of this table, or None.
     """
 
     records: Sequence[CocoResult] | None = None
@@ -28,16 +28,16 @@ class Outcome:
 
 
 class ResultFiles:
-    """Writes NAME.json and NAME.csv, whichever the outcomes ask for.
+    """Writes NAME.json and NAME.csv, whichever the outcomes need.
 
     Nothing waits in memory: the records of a hundred thousand masks are gigabytes. However the
     context ends, the files are complete.
 
     Args:
-        path: Folder, made if missing, and NAME.
+        path: Path of the files without their suffix; its folder is made if missing.
 
     Attributes:
-        written: The files.
+        written: Paths of the files written so far.
     """
 
     def __init__(self, path: Path) -> None:
@@ -80,11 +80,6 @@ class ResultFiles:
 
 
 def save_results(path: str | Path, results: Sequence[CocoResult]) -> None:
-    """Write records of ``to_results`` as COCO results JSON, which any COCO tool can read.
-
-    Args:
-        path: Ends in .json.
-        results: Of any number of images.
-    """
+    """Write records of any number of images as COCO results JSON, to a path ending in .json."""
     with ResultFiles(Path(path).with_suffix("")) as files:
         files.add(Outcome(results))

@@ -23,7 +23,7 @@ from van_dense.core.crops import regions_of_boxes, to_crop
 from van_dense.core.structures import Batch, Sample, Size
 from van_dense.data.collate import collate
 from van_dense.data.io.outputs import require_file
-from van_dense.data.io.sources import Given, read_source
+from van_dense.data.io.sources import ImageLike, read_source
 from van_dense.engine.progress import Track, untracked
 from van_dense.explain.attention import attention_grid, lka_maps
 from van_dense.explain.features import Components
@@ -42,14 +42,14 @@ if TYPE_CHECKING:
 
 _FITTED = 16  # images that principal components are of
 
-Source = Given  # a path, an RGB array or a Pillow image
+Source = ImageLike  # a path, an RGB array or a Pillow image
 
 
 def attention_pages(loaded: Loaded, images: Iterable[Source]) -> Iterator[Image.Image]:
     """Draw the large kernel attention of a VAN: stages beside, blocks and images below each other.
 
     Args:
-        loaded: Of any task.
+        loaded: Network with a VAN backbone, of any task.
         images: Paths, uint8 RGB arrays or Pillow images.
 
     Yields:
@@ -61,7 +61,7 @@ def attention_pages(loaded: Loaded, images: Iterable[Source]) -> Iterator[Image.
 
     def grids() -> Iterator[np.ndarray]:
         for source in images:
-            photo, pixels = _seen(loaded, source)
+            photo, pixels = _pixels_of(loaded, source)
             maps = lka_maps(loaded.model.backbone, pixels)
             yield attention_grid(photo, maps, title=name_of(source))
 
@@ -100,14 +100,16 @@ def features_pages(
     fitted: dict[str, list[Components]] = {}
     for title, network in networks.items():
         few = track([images[i] for i in spread], total=len(spread), what=f"fit {title}".strip())
-        maps = [_layer_maps(network, _seen(network, source)[1], named[title]) for source in few]
+        maps = [
+            _layer_maps(network, _pixels_of(network, source)[1], named[title]) for source in few
+        ]
         fitted[title] = [Components.of(one) for one in zip(*maps, strict=True)]
 
     def rows() -> Iterator[Row]:
         for i, source in enumerate(track(images, total=len(images), what="draw")):
             cells: list[Cell] = []
             for title, network in networks.items():
-                photo, pixels = _seen(network, source)
+                photo, pixels = _pixels_of(network, source)
                 cells = cells or [Cell(photo)]
                 maps = _layer_maps(network, pixels, named[title])
                 for components, features in zip(fitted[title], maps, strict=True):
@@ -174,7 +176,7 @@ def _field(network: Loaded, images: Iterable[Source], layer: str | None, size: S
 def _named_layers(
     title: str, backbone: nn.Module, layers: Sequence[str], *, last: bool
 ) -> list[tuple[str, str]]:
-    """Title of the column and layer, of those that are wanted or of the stages."""
+    """Title of the column and layer, of those named or of the stages."""
     if layers:
         named = {f"{title} {layer}".strip(): layer for layer in layers}
     else:
@@ -203,7 +205,7 @@ def name_or_number(source: Source, index: int) -> str:
 
 
 @dataclass(frozen=True)
-class Seen:
+class NetworkInput:
     """What a network sees of an image.
 
     Attributes:
@@ -218,24 +220,24 @@ class Seen:
     original: Size
 
 
-def seen_by(network: Loaded, source: Source) -> Seen:
+def network_input(network: Loaded, source: Source) -> NetworkInput:
     """Read an image and transform it as the task does, for pose as the crop of one instance.
 
     Raises:
         ValueError: When the image cannot be read.
     """
     image = _read(source)
-    seen = _transformed(network, image)
+    inputs = _transformed(network, image)
     name = name_of(source) or "image"
-    sample = Sample(image=seen, image_id=name, path=name, orig_size=seen.shape[:2])
+    sample = Sample(image=inputs, image_id=name, path=name, orig_size=inputs.shape[:2])
     batch = collate([sample], network.config.data.size_divisor).to(network.device)
-    return Seen(seen, batch, (image.shape[0], image.shape[1]))
+    return NetworkInput(inputs, batch, (image.shape[0], image.shape[1]))
 
 
-def _seen(network: Loaded, source: Source) -> tuple[np.ndarray, Tensor]:
+def _pixels_of(network: Loaded, source: Source) -> tuple[np.ndarray, Tensor]:
     """What the network sees of an image, uint8 (H, W, 3), and the same normalised, (3, H, W)."""
-    seen = _transformed(network, _read(source))
-    return seen, _normalised(network, seen)
+    inputs = _transformed(network, _read(source))
+    return inputs, _normalised(network, inputs)
 
 
 def _transformed(network: Loaded, image: np.ndarray) -> np.ndarray:

@@ -29,16 +29,17 @@ from van_dense.models.preprocess import Preprocess
 
 @dataclass(frozen=True)
 class Regularisation:
-    """What makes training harder.
+    """What makes training harder; a smoothing, mixup, cutmix or erasing of 0 is off.
 
     Attributes:
-        smoothing: Share of each label that is spread over all classes, 0..1.
-        mixup: Alpha of Beta(alpha, alpha), from which the weight of two blended images is drawn;
-            0 = off.
-        cutmix: The same, of the area of a rectangle that one image gives to another.
-        switch_prob: Chance of cutmix, where both are on.
-        erasing: Chance of each image to lose a rectangle.
-        erasing_mode: What fills it: "const" zeros, "rand" one random colour, "pixel" many.
+        smoothing: Fraction of each label that is spread over all classes, 0..1.
+        mixup: Alpha of Beta(alpha, alpha), the distribution of the weight of two blended images.
+        cutmix: Alpha of Beta(alpha, alpha), the distribution of the fraction of an image that a
+            rectangle of another one leaves.
+        switch_prob: Probability of cutmix, where mixup is on too, 0..1.
+        erasing: Probability that an image loses a rectangle, 0..1.
+        erasing_mode: Content of erased rectangles: "const" zeros, "rand" one random colour,
+            "pixel" many.
     """
 
     smoothing: float
@@ -53,11 +54,11 @@ class Classifier(DenseModel):
     """A timm model behind our interface.
 
     Args:
-        backbone: Gives logits (B, C).
-        mean: Of each channel, RGB, of pixels in 0..1; published weights expect that of their
+        backbone: Images (B, 3, H, W) to logits (B, C).
+        mean: Mean of each channel, RGB, of pixels in 0..1; published weights expect that of their
             training.
-        std: The same.
-        regularisation: Of the training; erasing and mixing happen in training mode only.
+        std: Standard deviation of each channel, RGB, of pixels in 0..1.
+        regularisation: Smoothing, mixing and erasing; the latter two in training mode only.
     """
 
     backbone: WholeModel
@@ -70,9 +71,7 @@ class Classifier(DenseModel):
         std: Sequence[float],
         regularisation: Regularisation,
     ) -> None:
-        super().__init__()
-        self.preprocess = Preprocess([255 * m for m in mean], [255 * s for s in std])
-        self.backbone = backbone
+        super().__init__(backbone, Preprocess([255 * m for m in mean], [255 * s for s in std]))
         self.regularisation = regularisation
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -99,7 +98,7 @@ class Classifier(DenseModel):
     def _mix(
         self, images: Tensor, labels: Tensor, image_ids: Sequence[int | str]
     ) -> tuple[Tensor, Tensor]:
-        """Blend image i with image B - 1 - i; labels become shares (B, C)."""
+        """Blend image i with image B - 1 - i; labels become fractions (B, C)."""
         r = self.regularisation
         if r.mixup == r.cutmix == 0:
             return images, labels
@@ -142,8 +141,7 @@ class Classifier(DenseModel):
 
     def flops_forward(self, size: Size) -> None:
         """Classify one zero image."""
-        device = next(self.parameters()).device
-        self.backbone(torch.zeros(1, 3, *size, device=device))
+        self.backbone(self.zeros(3, *size))
 
     def _images(self, batch: Batch) -> Tensor:
         size = (batch.images.shape[-2], batch.images.shape[-1])

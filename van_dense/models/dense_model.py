@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from van_dense.core.structures import Batch, Prediction, Size
+from van_dense.models.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 
 
 class DenseModel(nn.Module):
-    """Base of all models; neither method depends on ``self.training`` for what it returns."""
+    """Base of all models; neither method depends on ``self.training`` for what it returns.
 
-    backbone: nn.Module
+    Args:
+        backbone: The part that ``model.backbone.weights`` fills: from normalised images
+            (B, 3, H, W) to feature maps, or to class logits (B, C).
+        preprocess: From batches to normalised images; None normalises with ImageNet's statistics.
+
+    Example:
+        >>> import numpy as np
+        >>> from van_dense.core.structures import Sample
+        >>> from van_dense.data.collate import collate
+        >>> class MeanLogits(DenseModel):
+        ...     def forward(self, batch):
+        ...         return {"size": self.logits(batch).square().mean()}
+        ...     def predict(self, batch):
+        ...         rows = zip(batch.image_ids, batch.orig_sizes, self.logits(batch).softmax(1))
+        ...         return [Prediction(id, size, class_scores=p.detach()) for id, size, p in rows]
+        ...     def logits(self, batch):
+        ...         return self.backbone(self.preprocess(batch)).mean(dim=(2, 3))
+        >>> model = MeanLogits(nn.Conv2d(3, 5, kernel_size=8, stride=8))
+        >>> batch = collate([Sample(np.zeros((64, 96, 3), np.uint8), 7, "a.jpg", (64, 96))])
+        >>> sum(model(batch).values()).backward()
+        >>> prediction = model.predict(batch)[0]
+        >>> prediction.image_id, tuple(prediction.class_scores.shape)
+        (7, (5,))
+    """
+
+    def __init__(self, backbone: nn.Module, preprocess: Preprocess | None = None) -> None:
+        super().__init__()
+        self.preprocess = preprocess or Preprocess(IMAGENET_MEAN, IMAGENET_STD)
+        self.backbone = backbone
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Weighted scalar losses of a batch with targets; works for images without any target.
@@ -26,3 +56,7 @@ class DenseModel(nn.Module):
     def flops_forward(self, size: Size) -> None:
         """Run the network once on a zero image, as the paper's tables count it; works on meta."""
         raise NotImplementedError
+
+    def zeros(self, *shape: int) -> Tensor:
+        """A batch of one zero tensor (1, *shape) on the device of the model."""
+        return torch.zeros(1, *shape, device=next(self.parameters()).device)

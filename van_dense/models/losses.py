@@ -32,9 +32,9 @@ def focal_sum(logits: Tensor, positive: Tensor, labels: Tensor, ignored: Tensor)
     800x1344 image and 80 classes where torchvision's ``sigmoid_focal_loss`` takes 515.
 
     Args:
-        logits: float32 (A, C).
+        logits: float32 (A, C) class logits of A anchors or proposals.
         positive: int64 (P,) indices of foreground anchors.
-        labels: int64 (P,) their classes.
+        labels: int64 (P,) classes of the foreground anchors.
         ignored: bool (A,) anchors that are neither foreground nor background.
     """
 

@@ -45,9 +45,7 @@ def scale_boxes(boxes: Tensor, size: Size, *, target: Size) -> Tensor:
     return boxes * boxes.new_tensor([factor_x, factor_y, factor_x, factor_y])
 
 
-def paste_mask(
-    mask: np.ndarray, box: np.ndarray, *, size: Size, threshold: float = 0.5
-) -> np.ndarray:
+def paste_mask(mask: np.ndarray, box: np.ndarray, *, size: Size, threshold: float) -> np.ndarray:
     """Resample one mask into its box and threshold it.
 
     Bilinear sampling at pixel centres, zero outside the mask, as ``grid_sample`` with
@@ -56,9 +54,9 @@ def paste_mask(
 
     Args:
         mask: float (M, M) probabilities.
-        box: (4,) xyxy pixels.
+        box: float (4,), xyxy pixels.
         size: (height, width) of the image.
-        threshold: A pixel belongs to the mask from here on.
+        threshold: Lowest probability of a pixel of the mask.
 
     Returns:
         uint8 {0, 1} (height, width), in column order, as the run-length encoder reads it.
@@ -67,7 +65,7 @@ def paste_mask(
     x0, y0, x1, y1 = box.tolist()
     if x1 <= x0 or y1 <= y0:
         return pasted
-    # Bilinear sampling reaches half a cell beyond the box, which a low threshold shows.
+    # Bilinear sampling reaches half a mask pixel beyond the box, which a low threshold shows.
     reach_x, reach_y = (x1 - x0) / len(mask) / 2, (y1 - y0) / len(mask) / 2
     left, right = max(int(x0 - reach_x), 0), min(int(np.ceil(x1 + reach_x)), size[1])
     top, bottom = max(int(y0 - reach_y), 0), min(int(np.ceil(y1 + reach_y)), size[0])
@@ -79,14 +77,14 @@ def paste_mask(
     return pasted
 
 
-def _bilinear_weights(pixels: np.ndarray, start: float, end: float, cells: int) -> np.ndarray:
-    """Weights (pixels, cells) of the mask cells at each pixel centre."""
-    position = (pixels + 0.5 - start) / (end - start) * cells - 0.5
-    distance = np.abs(position[:, None] - np.arange(cells)[None])
+def _bilinear_weights(pixels: np.ndarray, start: float, end: float, resolution: int) -> np.ndarray:
+    """Weights (pixels, M) of the mask's own pixels at each pixel centre of the image."""
+    position = (pixels + 0.5 - start) / (end - start) * resolution - 0.5
+    distance = np.abs(position[:, None] - np.arange(resolution)[None])
     return np.maximum(0.0, 1.0 - distance).astype(np.float32)
 
 
-def paste_masks(masks: Tensor, boxes: Tensor, *, size: Size, threshold: float = 0.5) -> list[RLE]:
+def paste_masks(masks: Tensor, boxes: Tensor, *, size: Size, threshold: float) -> list[RLE]:
     """Paste masks (N, M, M) one by one and encode each at once: memory of a single bitmap."""
     from pycocotools import mask as mask_utils
 
@@ -110,15 +108,15 @@ def to_predictions(
     detections: Sequence[Instances],
     mask_probabilities: Sequence[Tensor] | None = None,
     *,
-    mask_threshold: float = 0.5,
+    mask_threshold: float | None = None,
 ) -> list[Prediction]:
     """Bring detections of a batch to original-image pixels and to the CPU.
 
     Args:
-        batch: Where sizes, original sizes and ids come from.
-        detections: In pixels of ``batch.sizes``.
-        mask_probabilities: (N, M, M) inside each box, or None for boxes only.
-        mask_threshold: Of the pasted masks.
+        batch: Images with sizes, original sizes and ids.
+        detections: Boxes, scores and labels of each image, in pixels of ``batch.sizes``.
+        mask_probabilities: float (N, M, M) inside the boxes of each image, or None for boxes only.
+        mask_threshold: Lowest probability of a pixel of a pasted mask; None where there are none.
 
     Raises:
         ValueError: When a score or box is not finite, with the image id.
@@ -130,6 +128,7 @@ def to_predictions(
         check_finite([boxes], batch.image_ids[i : i + 1])
         masks = None
         if mask_probabilities is not None:
+            assert mask_threshold is not None
             probabilities = mask_probabilities[i].float()
             masks = paste_masks(probabilities, boxes, size=original, threshold=mask_threshold)
         predictions.append(

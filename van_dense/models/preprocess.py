@@ -1,18 +1,19 @@
-"""From uint8 images to what the backbone sees: normalised on the device, padding exactly zero."""
+"""From uint8 images to the backbone's input: normalised on the device, padding exactly zero."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
 from van_dense.core.structures import Batch
 
 # ImageNet statistics in 0..255, RGB: every downstream VAN recipe uses them (VAN-Segmentation and
 # mmdet configs), unlike the ImageNet-1K classification weights, which were trained with 127.5.
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_STD = (58.395, 57.12, 57.375)
+IMAGENET_MEAN = tuple(round(255 * mean, 3) for mean in IMAGENET_DEFAULT_MEAN)
+IMAGENET_STD = tuple(round(255 * std, 3) for std in IMAGENET_DEFAULT_STD)
 
 
 class Preprocess(nn.Module):
@@ -20,14 +21,16 @@ class Preprocess(nn.Module):
 
     Padding with zero *after* normalising makes a padded pixel the same as the zeros that the
     convolutions pad with; before normalising it would be a black pixel.
+
+    Args:
+        mean: Mean of each channel, RGB, in 0..255.
+        std: Standard deviation of each channel, RGB, in 0..255.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(
-        self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
-    ) -> None:
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)

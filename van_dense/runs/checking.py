@@ -1,4 +1,4 @@
-"""What ``tools/check_data.py`` needs of a config: the parts to check, and pictures of samples."""
+"""What ``van-dense check`` needs of a config: the parts to check, and pictures of samples."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def draw_samples(config: Config, folder: Path, num: int) -> Drawn:
     line in the log.
 
     Args:
-        config: Of any task.
+        config: Complete experiment of any task.
         folder: Gets the folders train, with three draws of the augmentation of each sample, and
             val, with the transform of evaluation.
         num: Samples of each part.

@@ -1,4 +1,4 @@
-"""Checkpoints of other code bases to ours and back; behind ``tools/convert_weights.py``."""
+"""Checkpoints of other code bases to ours and back; behind ``van-dense convert``."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def import_weights(source: str, output: Path, project: str, overrides: list[str]
         source: File or address.
         output: ``.pt`` file.
         project: Project file that describes the network and its classes.
-        overrides: Of the project.
+        overrides: ``key.path=value`` on top of the project.
 
     Raises:
         ValueError: When file and project are different networks or have different classes.
@@ -133,4 +133,4 @@ def import_weights(source: str, output: Path, project: str, overrides: list[str]
     report = task.load_foreign(model, state, config, info)
     content = {"step": 0, "model": model.state_dict(), "ema": None, "info": info.to_dict()}
     save_checkpoint(output, {**content, "config": config.model_dump(mode="json")})
-    return f"{source}: {report}\nwrote {output}, for van_dense.load and tools/eval_net.py"
+    return f"{source}: {report}\nwrote {output}, for van_dense.load and van-dense eval"

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from van_dense.config import Config
 from van_dense.core.structures import Prediction
 from van_dense.data.dataset import DenseDataset, TooManyBadImages
-from van_dense.data.loader import build_eval_loader, resolve_workers
+from van_dense.data.loader import EvalLoader, resolve_workers
 from van_dense.engine.inference import predict_chunks
 from van_dense.evaluation.evaluator import Evaluator
 from van_dense.evaluation.table import save_metrics
@@ -23,7 +23,7 @@ class Evaluation:
     """Evaluates any number of models on one data set.
 
     Args:
-        config: Of the experiment.
+        config: Complete experiment.
         dataset: Validation part.
         accelerator: Its processes share the images.
     """
@@ -52,7 +52,7 @@ class Evaluation:
             TooManyBadImages: When more images are unreadable than ``data.max_bad_fraction`` allows.
         """
         config, main = self._config, self._accelerator.is_main_process
-        loader = build_eval_loader(
+        loader = EvalLoader(
             self._dataset,
             self._transform,
             batch_size=config.eval.batch_size,
@@ -97,5 +97,5 @@ class Evaluation:
         if unreadable > max(1, self._config.data.max_bad_fraction * images):
             raise TooManyBadImages(
                 f"{unreadable} of {images} validation images are unreadable (listed above); the "
-                "metrics would say little. Run tools/check_data.py"
+                "metrics would say little. Run van-dense check"
             )

@@ -56,8 +56,8 @@ def prepare(
     """Read the data, build the network and load its weights.
 
     Args:
-        config: Of the experiment.
-        accelerator: Of the run.
+        config: Complete experiment.
+        accelerator: Processes and devices of the run.
         needs_weights: False goes on where weights cannot be downloaded, to describe the rest.
         resume: Will a checkpoint replace the weights? Then none are loaded; where they came from
             may be gone.

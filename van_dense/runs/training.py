@@ -1,4 +1,4 @@
-"""Train an experiment from its config to the pictures: what ``tools/train_net.py`` calls."""
+"""Train an experiment from its config to the pictures: what ``van-dense train`` calls."""
 
 from __future__ import annotations
 

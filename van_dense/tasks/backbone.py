@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from van_dense.backbones.build import (
-    Backbone,
+    TimmBackbone,
     WholeModel,
     build_backbone,
     build_classifier,
@@ -14,7 +14,7 @@ from van_dense.backbones.build import (
 from van_dense.config.schema import Backbone as BackboneConfig
 
 
-def backbone_of(config: BackboneConfig) -> Backbone:
+def backbone_of(config: BackboneConfig) -> TimmBackbone:
     """Build the backbone with random weights."""
     return build_backbone(
         config.name,

@@ -21,13 +21,14 @@ from van_dense.data.readers.persons import PersonImages, Persons
 from van_dense.data.readers.quarantine import Quarantine
 from van_dense.data.transforms.pose import PoseTest, PoseTrain
 from van_dense.evaluation.ground_truth import coco_ground_truth
-from van_dense.evaluation.oracle.instances import OracleReport
-from van_dense.evaluation.pose import METRICS, PoseEvaluator, check_keypoints
+from van_dense.evaluation.oracle.instances import check_keypoints
+from van_dense.evaluation.oracle.report import OracleReport
+from van_dense.evaluation.pose import METRICS, PoseEvaluator
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.detection.anchors import without_crowd
 from van_dense.models.pose.heatmap import build_codec
 from van_dense.models.pose.simple_baseline import SimpleBaseline
-from van_dense.models.pose.top_down import CropRule, PoseScoring, TopDownPose
+from van_dense.models.pose.top_down import CropGeometry, PoseScoring, TopDownPose
 from van_dense.models.postprocess import to_predictions
 from van_dense.tasks.backbone import backbone_of
 from van_dense.tasks.base import Split, Task
@@ -121,7 +122,7 @@ class Pose(Task[PoseConfig]):
             backbone,
             sync_norms(head, model.backbone.norm_mode),
             codec=build_codec(model.codec, model.sigma),
-            crop=CropRule(transforms.size, transforms.padding),
+            crop=CropGeometry(transforms.size, transforms.padding),
             flip_order=info.flip_order() if evaluation.flip else None,
             scoring=PoseScoring(
                 sigmas=info.sigmas,

@@ -16,8 +16,8 @@ from van_dense.data.dataset import DenseDataset, Transform
 from van_dense.data.doctor.doctor import Part
 from van_dense.data.io.masks import write_saliency
 from van_dense.data.transforms.maps import SaliencyTest, SaliencyTrain
-from van_dense.evaluation.oracle.instances import OracleReport
-from van_dense.evaluation.oracle.maps import check_maps
+from van_dense.evaluation.oracle.maps import check_metrics
+from van_dense.evaluation.oracle.report import OracleReport
 from van_dense.evaluation.saliency import METRICS, SaliencyEvaluator
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.segmentation.edn import EDN
@@ -91,7 +91,7 @@ class Saliency(Task[SaliencyConfig]):
 
     def oracle(self) -> Callable[..., OracleReport]:
         """Little error is left after resizing there and back."""
-        return partial(check_maps, limits={"pysod/MAE": (0.0, 0.05)})
+        return partial(check_metrics, limits={"pysod/MAE": (0.0, 0.05)})
 
     def prediction_writer(
         self, config: SaliencyConfig

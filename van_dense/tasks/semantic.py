@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from van_dense.backbones.build import Backbone, sync_norms
+from van_dense.backbones.build import TimmBackbone, sync_norms
 from van_dense.backbones.read import State
 from van_dense.config import segmentation as schema
 from van_dense.config.segmentation import SemanticConfig
@@ -21,12 +21,12 @@ from van_dense.data.io.masks import write_labels
 from van_dense.data.transforms.detection import resize_map
 from van_dense.data.transforms.maps import PhotoMetric, SemanticTest, SemanticTrain
 from van_dense.evaluation.evaluator import Evaluator
-from van_dense.evaluation.oracle.instances import OracleReport
-from van_dense.evaluation.oracle.maps import check_maps
+from van_dense.evaluation.oracle.maps import check_metrics
+from van_dense.evaluation.oracle.report import OracleReport
 from van_dense.evaluation.semantic import METRICS, SemanticEvaluator
 from van_dense.integrations.checkpoints.mmseg import load_segmenter
 from van_dense.models.dense_model import DenseModel
-from van_dense.models.segmentation.map_inference import Inference
+from van_dense.models.segmentation.map_inference import MapInference
 from van_dense.models.segmentation.segmentation_losses import build_loss
 from van_dense.models.segmentation.semantic import SemanticSegmenter
 from van_dense.models.segmentation.semantic_fpn import SemanticFPN
@@ -148,7 +148,7 @@ class Semantic(Task[SemanticConfig]):
 
     def oracle(self) -> Callable[..., OracleReport]:
         """Most pixels keep their class after resizing there and back."""
-        return partial(check_maps, limits={"semantic/aAcc": (1.0, 0.9)})
+        return partial(check_metrics, limits={"semantic/aAcc": (1.0, 0.9)})
 
     def save_figures(self, evaluator: Evaluator, folder: Path) -> None:
         """Draw the confusion matrix."""
@@ -175,15 +175,15 @@ def _labels(config: SemanticConfig) -> LabelMap:
     return LabelMap.parse(config.data.label_map, len(config.data.classes))
 
 
-def inference_of(config: SemanticConfig) -> Inference:
+def inference_of(config: SemanticConfig) -> MapInference:
     """How the network of a config predicts images of any size."""
     multiple = max(32, config.data.transforms.test_multiple)
-    return Inference(**config.eval.inference.model_dump(), multiple=multiple)
+    return MapInference(**config.eval.inference.model_dump(), multiple=multiple)
 
 
 def _decoder(
     config: schema.SemanticFPN | schema.UperNet | schema.SmpDecoder,
-    backbone: Backbone,
+    backbone: TimmBackbone,
     num_classes: int,
 ) -> nn.Module:
     settings = config.model_dump(exclude={"name"})

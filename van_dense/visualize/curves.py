@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 _PER_KIND = 2  # metrics of bbox, semantic, pysod ... that are drawn; the others are in the log
-_SMOOTH_REACH = 0.02  # of the running mean to both sides, as a share of the points
+_SMOOTH_REACH = 0.02  # of the running mean to both sides, as a fraction of the points
 
 
 def plot_curves(

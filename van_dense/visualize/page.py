@@ -16,7 +16,7 @@ from van_dense.core.structures import Prediction, Sample
 from van_dense.visualize.labels import font
 from van_dense.visualize.palette import INK, PAPER
 
-PAGE = 2608  # pixels of the widest page: two panels of 1280, or three of 848
+WIDTH = 2608  # pixels of the widest page: two panels of 1280, or three of 848
 MARGIN = 16
 CAPTION = 16  # letter height
 _TITLE = 20
@@ -75,7 +75,7 @@ def file_name(image_id: int | str) -> str:
 
 
 def unscored(truth: Prediction) -> Prediction:
-    """Ground truth as it is drawn."""
+    """Ground truth without the scores of its instances, as it is drawn."""
     if truth.instances is None:
         return truth
     return replace(truth, instances=replace(truth.instances, scores=None))

@@ -1,4 +1,4 @@
-"""Colours of classes and instances: far apart, never changing, and with readable text on top."""
+"""Colours of classes, masks and instances: far apart, never changing, with readable text on top."""
 
 from __future__ import annotations
 
@@ -50,12 +50,9 @@ def distinct_colors(num: int, taken: tuple[Color, ...] = ()) -> tuple[Color, ...
 
     Greedy choice by the distance in CIELAB, as in Glasbey et al. 2007, "Colour displays for
     categorical images", so the first colours are the same for every ``num``. What counts is the
-    smallest distance that any eye sees, with or without red-green blindness. Beyond the number of
-    candidates (about a thousand) the colours repeat.
-
-    Args:
-        num: How many.
-        taken: Colours in use already, from which the new ones keep away as well.
+    smallest distance that any eye sees, with or without red-green blindness. Colours already
+    ``taken`` are kept away from as well. Beyond the number of candidates (about a thousand) the
+    colours repeat.
     """
     rgb, seen = _candidates()
     if taken:
@@ -81,12 +78,8 @@ def _candidates() -> tuple[np.ndarray, np.ndarray]:
     rgb = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
     seen = _seen_by_all(rgb)
     lightness, chroma = seen[0, :, 0], np.hypot(seen[0, :, 1], seen[0, :, 2])
-    usable = (
-        (lightness >= _LIGHTNESS[0])
-        & (lightness <= _LIGHTNESS[1])
-        & (chroma >= _CHROMA[0])
-        & (chroma <= _CHROMA[1])
-    )
+    usable = (lightness >= _LIGHTNESS[0]) & (lightness <= _LIGHTNESS[1])
+    usable &= (chroma >= _CHROMA[0]) & (chroma <= _CHROMA[1])
     return rgb[usable], seen[:, usable]
 
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
+from helpers.defaults import auxiliary_fcn, build_backbone, build_loss, semantic_fpn, upernet
+from helpers.defaults import inference as slide_or_whole
 from torch import Tensor, nn
 
-from van_dense.backbones.build import Backbone, build_backbone
+from van_dense.backbones.build import TimmBackbone
 from van_dense.integrations.checkpoints.mmseg import load_segmenter, to_mmseg
-from van_dense.models.segmentation.map_inference import Inference
-from van_dense.models.segmentation.segmentation_losses import build_loss
 from van_dense.models.segmentation.semantic import SemanticSegmenter
-from van_dense.models.segmentation.semantic_fpn import SemanticFPN
-from van_dense.models.segmentation.upernet import AuxiliaryFCN, UperNet
 
 # The smallest network with all parts of a VAN; stages 1 and 2 have another expansion than 3 and 4.
 SIZE = {"embed_dims": (8, 12, 16, 20), "depths": (1, 1, 2, 1)}
@@ -22,20 +20,21 @@ LOSSES = [("cross_entropy", build_loss("cross_entropy", class_weights=[1.0, 2.0,
 
 def segmenter(decoder: str, *, num_classes: int = 3, auxiliary: bool = True, **size: object):
     """A segmenter with random weights and statistics, in evaluation mode."""
-    backbone = Backbone(timm.create_model("van_b0", num_classes=0, **{**SIZE, **size}))
+    backbone = TimmBackbone(timm.create_model("van_b0", num_classes=0, **{**SIZE, **size}))
     if decoder == "semantic_fpn":
-        head: nn.Module = SemanticFPN(backbone.channels, num_classes, channels=8, head_channels=6)
+        head: nn.Module = semantic_fpn(backbone.channels, num_classes, channels=8, head_channels=6)
         auxiliary = False
     else:
-        head = UperNet(backbone.channels, num_classes, channels=8)
+        head = upernet(backbone.channels, num_classes, channels=8)
     model = SemanticSegmenter(
         backbone,
         head,
         losses=LOSSES,
-        inference=Inference(),
-        auxiliary=AuxiliaryFCN(backbone.channels[2], num_classes, channels=4)
+        inference=slide_or_whole(),
+        auxiliary=auxiliary_fcn(backbone.channels[2], num_classes, channels=4)
         if auxiliary
         else None,
+        auxiliary_weight=0.4,
     )
     for tensor in model.state_dict().values():
         tensor += 0.1 * torch.rand(tensor.shape) if tensor.ndim else 7  # counters are no floats
@@ -208,8 +207,15 @@ def test_a_file_that_does_not_fit_changes_nothing(file, message):
 
 def test_models_without_names_in_mmseg_say_so():
     resnet = build_backbone("resnet18")
-    head = SemanticFPN(resnet.channels, 3, channels=8, head_channels=6)
-    on_resnet = SemanticSegmenter(resnet, head, losses=LOSSES, inference=Inference())
+    head = semantic_fpn(resnet.channels, 3, channels=8, head_channels=6)
+    on_resnet = SemanticSegmenter(
+        resnet,
+        head,
+        losses=LOSSES,
+        inference=slide_or_whole(),
+        auxiliary=None,
+        auxiliary_weight=0.4,
+    )
     with pytest.raises(ValueError, match="only Semantic FPN and UperNet on a VAN"):
         to_mmseg(on_resnet.state_dict(), "official")
     state = segmenter("upernet").state_dict()

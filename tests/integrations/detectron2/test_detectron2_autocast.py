@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from helpers.defaults import ALIGN
 
 from van_dense.config.engine import has_detectron2
-from van_dense.models.detection.roi_heads import BOX_POOL, RoIAlign
+from van_dense.models.detection.roi_heads import BOX_POOL
 
 if not has_detectron2():
     pytest.skip("Detectron2 is not installed", allow_module_level=True)
@@ -22,8 +23,8 @@ def test_regions_of_large_images_are_cut_out_as_by_our_own_pooling():
     maps = [torch.rand(1, 2, 8, 1344 // s).cumsum(3).bfloat16() for s in (4, 8, 16, 32)]
     boxes = torch.tensor([[1201.3, 3.2, 1330.9, 30.1], [805.7, 1.0, 1011.2, 25.5]])
     with torch.autocast("cpu", torch.bfloat16):
-        ours = RoIAlign()(maps, [boxes], output=BOX_POOL)
-        theirs = _pooler(RoIAlign(), BOX_POOL)(maps, [Boxes(boxes)])
+        ours = ALIGN(maps, [boxes], output=BOX_POOL)
+        theirs = _pooler(ALIGN, BOX_POOL)(maps, [Boxes(boxes)])
     assert theirs.dtype == torch.bfloat16
     torch.testing.assert_close(theirs.float(), ours.float(), rtol=0.01, atol=0.5)
 

@@ -21,7 +21,7 @@ def boxes(*rows) -> Instances:
 
 
 def test_anchors_are_centred_on_the_cells_corners_and_not_rounded():
-    anchors = Anchors([33.0], [8], ratios=[1.0])([torch.zeros(1, 1, 2, 3)])[0]
+    anchors = Anchors([33.0], [8], ratios=[1.0], rounded=False)([torch.zeros(1, 1, 2, 3)])[0]
     assert anchors.shape == (6, 4)
     assert anchors[0].tolist() == [-16.5, -16.5, 16.5, 16.5]
     assert anchors[1].tolist() == [8 - 16.5, -16.5, 8 + 16.5, 16.5]  # row by row
@@ -30,12 +30,12 @@ def test_anchors_are_centred_on_the_cells_corners_and_not_rounded():
 
 def test_the_stride_is_the_levels_own_even_where_the_image_does_not_divide():
     # 800 px give 13 cells on P6; 800 // 13 would be 61, as torchvision has it.
-    anchors = Anchors([256.0], [64], ratios=[1.0])([torch.zeros(1, 1, 13, 13)])[0]
+    anchors = Anchors([256.0], [64], ratios=[1.0], rounded=False)([torch.zeros(1, 1, 13, 13)])[0]
     assert (anchors[1, 0] - anchors[0, 0]).item() == 64
 
 
 def test_every_ratio_and_scale_keeps_its_area():
-    cell = Anchors([32.0], [8], scales=OCTAVE_SCALES).cell_0
+    cell = Anchors([32.0], [8], scales=OCTAVE_SCALES, rounded=False).base_0
     width, height = cell[:, 2] - cell[:, 0], cell[:, 3] - cell[:, 1]
     expected = torch.tensor([32.0 * s for s in OCTAVE_SCALES]).repeat(3)
     assert torch.allclose((width * height).sqrt(), expected)
@@ -44,7 +44,7 @@ def test_every_ratio_and_scale_keeps_its_area():
 
 def test_one_size_for_each_level_is_demanded():
     with pytest.raises(ValueError, match="2 entries for 3 pyramid levels"):
-        Anchors([1.0, 2.0], [4, 8, 16])
+        Anchors([1.0, 2.0], [4, 8, 16], rounded=False)
 
 
 def test_matching_knows_foreground_background_and_neither():
@@ -109,7 +109,9 @@ def test_many_boxes_are_matched_as_few_are():
 
 
 def test_anchors_in_the_padding_are_neither_foreground_nor_background():
-    anchors = Anchors([16.0], [8], ratios=[1.0])([torch.zeros(1, 1, 8, 12)])[0]  # of 64x96
+    anchors = Anchors([16.0], [8], ratios=[1.0], rounded=False)([torch.zeros(1, 1, 8, 12)])[
+        0
+    ]  # of 64x96
     matched = match_anchors(BoxMatcher(0.7, 0.3), Instances.empty(), anchors, size=(60, 40))
     grid = matched.view(8, 12)
     assert (grid[:, :8] == -1).all()  # 40 pixels, alone padded to 64
@@ -123,7 +125,7 @@ def test_anchors_of_torchvision_are_rounded_and_their_strides_depend_on_the_imag
     feature = torch.zeros(1, 1, 13, 13)  # P6 of an image of 800 pixels
     images = ImageList(torch.zeros(1, 3, 800, 800), [(800, 800)])
     theirs = AnchorGenerator(((33,),), ((1.0,),))(images, [feature])[0]
-    ours = Anchors([33.0], [64], ratios=[1.0])([feature])[0]
+    ours = Anchors([33.0], [64], ratios=[1.0], rounded=False)([feature])[0]
     assert theirs[:2].tolist() == [[-16, -16, 16, 16], [61 - 16, -16, 61 + 16, 16]]
     assert ours[:2].tolist() == [[-16.5, -16.5, 16.5, 16.5], [64 - 16.5, -16.5, 64 + 16.5, 16.5]]
 

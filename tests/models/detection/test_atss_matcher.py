@@ -23,7 +23,7 @@ def boxes(*rows: tuple[float, float, float, float]) -> Instances:
 
 def grid(*sides: int, strides: tuple[int, ...]) -> list[Tensor]:
     """Square anchors of 8 strides on square maps."""
-    anchors = Anchors([8.0 * s for s in strides], strides, ratios=[1.0])
+    anchors = Anchors([8.0 * s for s in strides], strides, ratios=[1.0], rounded=False)
     return anchors([torch.zeros(1, 1, side, side) for side in sides])
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.defaults import ALIGN
 from torchvision.ops import generalized_box_iou
 
 from van_dense.api import build_model
@@ -16,7 +17,7 @@ from van_dense.evaluation.complexity import count_macs, count_parameters
 from van_dense.models.detection.anchors import BoxCoder, BoxMatcher
 from van_dense.models.detection.cascade import CascadeMaskRCNN
 from van_dense.models.detection.cascade_stage import CascadeBox, ConvBoxHead
-from van_dense.models.detection.roi_heads import RegionFeatures, Regions
+from van_dense.models.detection.roi_heads import MASK_POOL, RegionFeatures, Regions
 from van_dense.models.detection.sampling import Sampler
 from van_dense.models.losses import smooth_l1_sum
 
@@ -159,9 +160,9 @@ def test_detections_have_mean_probabilities_and_the_boxes_of_the_last_stage(
         deltas[0, 5, 0], deltas[0, 9, 0] = 1.0, 2.0
         outputs.append((logits, deltas))
         monkeypatch.setattr(model.stages[stage].box, "forward", lambda _, o=(logits, deltas): o)
-    monkeypatch.setattr(model, "rule", replace(model.rule, score_threshold=0.4))
-    features = RegionFeatures([torch.zeros(1, 16, 16 // 2**i, 16 // 2**i) for i in range(4)])
-    (found,) = model._detect(features, [torch.tensor([[10.0, 10, 30, 30]])], batch)
+    monkeypatch.setattr(model, "filter", replace(model.filter, score_threshold=0.4))
+    features = RegionFeatures([torch.zeros(1, 16, 16 // 2**i, 16 // 2**i) for i in range(4)], ALIGN)
+    (found,) = model.detect(features, [torch.tensor([[10.0, 10, 30, 30]])], batch)
     mean = torch.stack([logits.softmax(1)[0, 5] for logits, _ in outputs]).mean()
     assert found.labels.tolist() == [5]
     assert found.scores.item() == pytest.approx(mean.item())
@@ -172,10 +173,11 @@ def test_detections_have_mean_probabilities_and_the_boxes_of_the_last_stage(
 
 @torch.no_grad()
 def test_masks_are_the_mean_over_stages_for_the_detected_class(model) -> None:
-    features = RegionFeatures([torch.rand(1, 16, 16 // 2**i, 16 // 2**i) for i in range(4)])
+    features = RegionFeatures([torch.rand(1, 16, 16 // 2**i, 16 // 2**i) for i in range(4)], ALIGN)
     found = Instances(torch.tensor([[4.0, 4, 60, 60]]), torch.tensor([9]), scores=torch.ones(1))
     (mask,) = model._mask_probabilities(features, [found])
-    each = [stage.mask.probabilities(features, [found])[0] for stage in model.stages]
+    pooled, rows = features.pool([found.boxes], output=MASK_POOL), torch.arange(len(found))
+    each = [stage.mask(pooled)[rows, found.labels].sigmoid() for stage in model.stages]
     assert torch.allclose(mask, sum(each) / 3, atol=1e-6)
     assert not torch.allclose(mask, each[0], atol=1e-6)
 
@@ -284,7 +286,7 @@ def test_every_stage_draws_its_own_regions_with_ground_truth_among_them(
 def test_gradients_into_the_pyramid_are_not_divided_by_the_number_of_stages(model, batch) -> None:
     """Detectron2 multiplies them by 1 / 3 for three stages."""
     maps = [torch.rand(1, 16, 16 // 2**i, 16 // 2**i, requires_grad=True) for i in range(4)]
-    features, proposals = RegionFeatures(maps), [torch.tensor([[8.0, 8, 44, 52]])]
+    features, proposals = RegionFeatures(maps, ALIGN), [torch.tensor([[8.0, 8, 44, 52]])]
     losses = model._stage_losses(features, proposals, targets=batch.targets, batch=batch)
     (found,) = torch.autograd.grad(losses["stage1_box_class"], maps[0])
     box = model.stages[0].box

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.defaults import ALIGN
 from helpers.two_images import two_images
 from torch import Tensor
 from torch.nn import functional as F
@@ -17,7 +18,7 @@ from van_dense.api import build_model
 from van_dense.config import load_config
 from van_dense.core.structures import Batch, Instances
 from van_dense.models.detection.maskrcnn import MaskRCNN
-from van_dense.models.detection.one_stage import Assignment, Cells, DenseDetector
+from van_dense.models.detection.one_stage import Assignment, OneStageDetector, StridedAnchors
 from van_dense.models.detection.retinanet import RetinaNetHead
 from van_dense.models.detection.roi_heads import RegionFeatures
 
@@ -32,7 +33,7 @@ def batch() -> Batch:
 
 
 @pytest.fixture(scope="module")
-def retinanet() -> DenseDetector:
+def retinanet() -> OneStageDetector:
     torch.manual_seed(0)
     return build_model(load_config(PROJECTS / "retinanet_van_b0.yaml", SMALL)).eval()
 
@@ -149,8 +150,8 @@ def test_the_losses_of_the_second_stage(mask_rcnn, batch):
             bitmap = target.masks[match][None, None].float()
             cut = roi_align(bitmap, torch.cat([torch.zeros(1), box])[None], 28, 1.0, 0, True)
             mask_loss += F.binary_cross_entropy_with_logits(mask, (cut[0, 0] >= 0.5).float())
-    box_losses = model.box.losses(RegionFeatures(features), regions, batch.targets)
-    mask_losses = model.mask.losses(RegionFeatures(features), regions, batch.targets)
+    box_losses = model.box.losses(RegionFeatures(features, ALIGN), regions, batch.targets)
+    mask_losses = model.mask.losses(RegionFeatures(features, ALIGN), regions, batch.targets)
     assert foreground >= 4 and total > foreground
     assert box_losses["box_class"].item() == pytest.approx(float(class_loss) / total, rel=1e-4)
     assert box_losses["box_box"].item() == pytest.approx(float(box_loss) / total, rel=1e-4)
@@ -162,7 +163,7 @@ def test_retinanet_decodes_the_right_class_and_box(retinanet):
     logits = torch.full((2, 80), -9.0)
     logits[1, 17] = 2.0
     deltas = torch.tensor([[0.0, 0, 0, 0], [0.1, 0, 0, 0]])
-    level = Cells(anchors, torch.full((2,), 8.0))
+    level = StridedAnchors(anchors, torch.full((2,), 8.0))
     found = retinanet._detect([[logits], [deltas]], [level], (100, 100))
     assert found.labels.tolist() == [17]
     assert found.scores.item() == pytest.approx(torch.tensor(2.0).sigmoid().item())
@@ -212,7 +213,7 @@ def test_masks_are_those_of_the_detected_class(mask_rcnn):
     boxes = torch.tensor([[4.0, 4, 60, 60]])
     found = Instances(boxes, torch.tensor([9]), scores=torch.ones(1))
     with torch.no_grad():
-        mask = mask_rcnn.mask.probabilities(RegionFeatures(features), [found])[0]
+        mask = mask_rcnn._mask_probabilities(RegionFeatures(features, ALIGN), [found])[0]
         roi = torch.cat([torch.zeros(1), boxes[0]])[None]
         expected = mask_rcnn.mask(roi_align(features[0], roi, 14, 0.25, 0, True))[0, 9].sigmoid()
     assert torch.allclose(mask[0], expected, atol=1e-5)
@@ -237,7 +238,9 @@ def box_loss_of(num_positive: list[int], deltas: Tensor) -> float:
     ]
     head = RetinaNetHead(8, 3, num_anchors=1, convs=1, norm="none")
     logits = torch.zeros(len(deltas), 4, 3)
-    return float(head.losses([logits, deltas], assignments, Cells(ANCHORS, torch.ones(4)))["box"])
+    return float(
+        head.losses([logits, deltas], assignments, StridedAnchors(ANCHORS, torch.ones(4)))["box"]
+    )
 
 
 def test_an_image_without_positives_adds_nothing_to_the_normaliser() -> None:

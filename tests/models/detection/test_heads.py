@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from helpers.defaults import ALIGN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.models.detection.mask_rcnn import MaskRCNNPredictor
 from torchvision.ops import roi_align
@@ -12,7 +13,7 @@ from van_dense.core.structures import Batch, Instances
 from van_dense.models.detection.anchors import BoxMatcher
 from van_dense.models.detection.fpn import FPN, norm_layer
 from van_dense.models.detection.one_stage_head import tower
-from van_dense.models.detection.roi_heads import BoxBranch, MaskBranch, RoIAlign, crop_masks
+from van_dense.models.detection.roi_heads import BoxBranch, MaskBranch, crop_masks
 from van_dense.models.detection.sampling import Sampler
 from van_dense.models.postprocess import DetectionFilter
 from van_dense.models.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
@@ -20,7 +21,9 @@ from van_dense.models.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 
 def test_images_are_normalised_and_the_padding_is_zero_afterwards():
     images = torch.full((2, 3, 8, 8), 50, dtype=torch.uint8)
-    x = Preprocess()(Batch(images, [(8, 8), (5, 6)], [(8, 8), (5, 6)], [1, 2]))
+    x = Preprocess(IMAGENET_MEAN, IMAGENET_STD)(
+        Batch(images, [(8, 8), (5, 6)], [(8, 8), (5, 6)], [1, 2])
+    )
     expected = (50 - torch.tensor(IMAGENET_MEAN)) / torch.tensor(IMAGENET_STD)
     assert torch.allclose(x[0, :, 0, 0], expected)
     assert torch.allclose(x[1, :, 4, 5], expected)
@@ -29,7 +32,7 @@ def test_images_are_normalised_and_the_padding_is_zero_afterwards():
 
 @pytest.mark.parametrize(("extra", "levels"), [("none", 3), ("maxpool", 4), ("c5", 5), ("p5", 5)])
 def test_the_pyramid_halves_from_level_to_level(extra, levels):
-    fpn = FPN([4, 6, 8], 16, extra=extra)
+    fpn = FPN([4, 6, 8], 16, norm="none", extra=extra)
     maps = fpn([torch.rand(1, c, s, s) for c, s in ((4, 32), (6, 16), (8, 8))])
     assert len(maps) == fpn.num_levels == levels
     assert [m.shape[-1] for m in maps] == [32, 16, 8, 4, 2][:levels]
@@ -37,7 +40,7 @@ def test_the_pyramid_halves_from_level_to_level(extra, levels):
 
 
 def test_p6_of_retinanet_sees_c5_and_nothing_cuts_negative_values_before_p7():
-    fpn = FPN([4, 8], 16, extra="c5")
+    fpn = FPN([4, 8], 16, norm="none", extra="c5")
     assert fpn.pyramid.extra_blocks.p6.in_channels == 8
     features = [torch.rand(1, 4, 16, 16), torch.rand(1, 8, 8, 8)]
     *_, p6, p7 = fpn(features)
@@ -46,7 +49,7 @@ def test_p6_of_retinanet_sees_c5_and_nothing_cuts_negative_values_before_p7():
 
 
 def test_p6_of_atss_and_gfl_sees_the_last_pyramid_map():
-    fpn = FPN([4, 8], 16, extra="p5")
+    fpn = FPN([4, 8], 16, norm="none", extra="p5")
     _, p5, p6, p7 = fpn([torch.rand(1, 4, 16, 16), torch.rand(1, 8, 8, 8)])
     assert torch.allclose(p6, fpn.pyramid.extra_blocks.p6(p5))
     assert torch.allclose(p7, fpn.pyramid.extra_blocks.p7(p6))
@@ -69,7 +72,7 @@ def test_regions_are_pooled_from_the_level_of_their_size():
         torch.tensor([[0.0, 0, 40, 50]]),
         torch.tensor([[10.0, 10, 240, 240], [0, 0, 120, 120]]),
     ]
-    pooled = RoIAlign()(features, boxes, output=7)
+    pooled = ALIGN(features, boxes, output=7)
     for row, level, image, box in (
         (0, 0, 0, boxes[0][0]),
         (1, 2, 1, boxes[1][0]),
@@ -82,7 +85,7 @@ def test_regions_are_pooled_from_the_level_of_their_size():
 
 def test_pooling_no_region_keeps_the_shape():
     features = [torch.rand(1, 4, 8, 8)] * 4
-    assert RoIAlign()(features, [torch.zeros(0, 4)], output=7).shape == (0, 4, 7, 7)
+    assert ALIGN(features, [torch.zeros(0, 4)], output=7).shape == (0, 4, 7, 7)
 
 
 def make_target(num: int) -> Instances:
@@ -121,7 +124,7 @@ def test_masks_are_demanded_only_where_there_are_regions():
 def test_the_pyramid_starts_with_the_weights_of_torchvision() -> None:
     """Kaiming uniform with a = 1, bounded by sqrt(3 / fan_in); mmdet draws Xavier uniform."""
     torch.manual_seed(0)
-    fpn = FPN([64, 64], 256, extra="c5")
+    fpn = FPN([64, 64], 256, norm="none", extra="c5")
     lateral, p6 = fpn.pyramid.inner_blocks[0][0].weight, fpn.pyramid.extra_blocks.p6.weight
     for weight, fan_in, fan_out in ((lateral, 64, 256), (p6, 9 * 64, 9 * 256)):
         bound = math.sqrt(3 / fan_in)
@@ -143,7 +146,7 @@ def test_the_second_stage_has_no_deltas_for_background_and_starts_as_mmdets() ->
         channels=64,
         matcher=BoxMatcher(0.5, 0.5),
         sampler=Sampler(8, 0.25),
-        rule=DetectionFilter(0.05, 0.5, 100),
+        filter=DetectionFilter(0.05, 0.5, 100),
     )
     theirs = FastRCNNPredictor(64, 5 + 1)
     assert box.box_deltas.out_features == 5 * 4

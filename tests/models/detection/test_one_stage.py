@@ -15,7 +15,7 @@ from van_dense.api import build_model
 from van_dense.config import load_config
 from van_dense.core.structures import Batch
 from van_dense.evaluation.complexity import count_parameters
-from van_dense.models.detection.one_stage import Cells, DenseDetector
+from van_dense.models.detection.one_stage import OneStageDetector, StridedAnchors
 from van_dense.models.detection.one_stage_head import best_of_level
 
 PROJECTS = Path(__file__).resolve().parents[3] / "projects"
@@ -31,7 +31,7 @@ def batch() -> Batch:
     return two_images()
 
 
-def build(kind: str) -> DenseDetector:
+def build(kind: str) -> OneStageDetector:
     torch.manual_seed(0)
     model = build_model(load_config(PROJECTS / f"{kind}_van_b2_3x.yaml", SMALL)).eval()
     with torch.no_grad():  # outputs that differ, and scales that show
@@ -44,17 +44,17 @@ def build(kind: str) -> DenseDetector:
 
 
 @pytest.fixture(scope="module")
-def atss() -> DenseDetector:
+def atss() -> OneStageDetector:
     return build("atss")
 
 
 @pytest.fixture(scope="module")
-def gfl() -> DenseDetector:
+def gfl() -> OneStageDetector:
     return build("gfl")
 
 
 @torch.no_grad()
-def raw(model: DenseDetector, batch: Batch) -> tuple[list[Tensor], Tensor, Tensor, list[Tensor]]:
+def raw(model: OneStageDetector, batch: Batch) -> tuple[list[Tensor], Tensor, Tensor, list[Tensor]]:
     """Outputs, anchors and strides over all levels, and the assigned box of every anchor."""
     features = model.fpn(model.backbone(model.preprocess(batch))[1:])
     outputs = [torch.cat(levels, dim=1) for levels in model.head(features)]
@@ -79,7 +79,7 @@ def decode_deltas(deltas: Tensor, anchor: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def test_the_losses_of_atss(atss: DenseDetector, batch: Batch) -> None:
+def test_the_losses_of_atss(atss: OneStageDetector, batch: Batch) -> None:
     (logits, deltas, central), anchors, _, matched = raw(atss, batch)
     class_loss = box_loss = central_loss = total_central = count = 0.0
     for i, target in enumerate(batch.targets):
@@ -109,7 +109,7 @@ def test_the_losses_of_atss(atss: DenseDetector, batch: Batch) -> None:
 
 
 @torch.no_grad()
-def test_the_losses_of_gfl(gfl: DenseDetector, batch: Batch) -> None:
+def test_the_losses_of_gfl(gfl: OneStageDetector, batch: Batch) -> None:
     (logits, edges), anchors, strides, matched = raw(gfl, batch)
     class_loss = box_loss = edge_loss = total_weight = count = 0.0
     for i, target in enumerate(batch.targets):
@@ -143,7 +143,7 @@ def test_the_losses_of_gfl(gfl: DenseDetector, batch: Batch) -> None:
 
 
 def test_quality_and_weights_of_gfl_are_targets_and_carry_no_gradient(
-    gfl: DenseDetector, batch: Batch
+    gfl: OneStageDetector, batch: Batch
 ) -> None:
     losses = gfl(batch)
     box_convolution = gfl.head.towers.box_values.weight
@@ -158,11 +158,11 @@ def test_quality_and_weights_of_gfl_are_targets_and_carry_no_gradient(
     assert gradient is None
 
 
-def cells(*anchors: list[float], stride: float) -> Cells:
-    return Cells(torch.tensor(anchors), torch.full((len(anchors),), stride))
+def cells(*anchors: list[float], stride: float) -> StridedAnchors:
+    return StridedAnchors(torch.tensor(anchors), torch.full((len(anchors),), stride))
 
 
-def test_atss_multiplies_scores_with_centerness_after_the_threshold(atss: DenseDetector) -> None:
+def test_atss_multiplies_scores_with_centerness_after_the_threshold(atss: OneStageDetector) -> None:
     level = cells([0.0, 0, 20, 20], [30.0, 30, 50, 50], stride=8.0)
     logits = torch.full((2, 80), -9.0)
     logits[1, 17] = 0.1 - 2.3  # a score of 0.0998
@@ -175,7 +175,7 @@ def test_atss_multiplies_scores_with_centerness_after_the_threshold(atss: DenseD
     assert torch.allclose(found.boxes, torch.tensor([[32.0, 30, 52, 50]]))
 
 
-def test_gfl_decodes_the_mean_distance_of_every_edge(gfl: DenseDetector) -> None:
+def test_gfl_decodes_the_mean_distance_of_every_edge(gfl: OneStageDetector) -> None:
     level = cells([0.0, 0, 20, 20], [32.0, 32, 48, 48], stride=4.0)  # centred at 10 and 40
     logits = torch.full((2, 80), -9.0)
     logits[1, 5] = 2.0
@@ -197,7 +197,7 @@ def test_the_best_scores_of_a_level_know_anchor_and_label() -> None:
     assert len(best_of_level(torch.full((400, 3), 2.0), 0.05)[0]) == 1000
 
 
-def test_box_values_have_a_learnable_factor_for_each_level(atss: DenseDetector) -> None:
+def test_box_values_have_a_learnable_factor_for_each_level(atss: OneStageDetector) -> None:
     same = torch.rand(1, 16, 4, 4)
     with torch.no_grad():
         _, deltas, central = atss.head([same] * 5)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.defaults import ALIGN
 from helpers.two_images import two_images
 from torch import Tensor
 from torch.nn import functional as F
@@ -19,7 +20,7 @@ from van_dense.config import load_config
 from van_dense.core.structures import Batch, Instances
 from van_dense.evaluation.complexity import count_macs, count_parameters
 from van_dense.models.detection.dynamic_head import DynamicConv, DynamicHead
-from van_dense.models.detection.hungarian_loss import SetLoss
+from van_dense.models.detection.hungarian_loss import HungarianLoss
 from van_dense.models.detection.roi_heads import RoIAlign
 from van_dense.models.detection.sparsercnn import LearnedProposals, SparseRCNN
 
@@ -32,7 +33,7 @@ SMALL = [
     "model.stages=2",
     "model.head={attention_heads: 2, feedforward: 24, dynamic_channels: 8}",
 ]
-LOSS = SetLoss(focal=2.0, l1=5.0, giou=2.0)
+LOSS = HungarianLoss(focal=2.0, l1=5.0, giou=2.0)
 
 
 @pytest.fixture(scope="module")
@@ -184,8 +185,8 @@ def test_regions_are_sampled_twice_in_each_cell_and_direction():
     boxes = torch.tensor([[3.0, 5, 100, 90]])
     roi = torch.cat([torch.zeros(1, 1), boxes], dim=1)
     expected = roi_align(features[0], roi, 7, 0.25, 2, aligned=True)
-    assert torch.allclose(RoIAlign(samples=2)(features, [boxes], output=7), expected)
-    assert not torch.allclose(RoIAlign()(features, [boxes], output=7), expected, atol=1e-4)
+    assert torch.allclose(RoIAlign(aligned=True, samples=2)(features, [boxes], output=7), expected)
+    assert not torch.allclose(ALIGN(features, [boxes], output=7), expected, atol=1e-4)
 
 
 def test_each_proposal_filters_its_region_with_its_own_matrices():

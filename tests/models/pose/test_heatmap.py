@@ -36,7 +36,7 @@ def random_joints(margin: float, *, crop=CROP, number: int = 600) -> Tensor:
 
 def errors(name: str, keypoints: Tensor, *, crop=CROP) -> Tensor:
     """Distances (B, K, 2) in x and y after the way there and back."""
-    codec = build_codec(name)
+    codec = build_codec(name, 2.0)
     targets, _ = codec.encode(keypoints, crop, heatmap_size=(crop[0] // 4, crop[1] // 4))
     return (codec.decode(targets, crop)[0] - keypoints[..., :2]).abs()
 
@@ -99,14 +99,14 @@ def test_joints_count_as_far_as_their_square_meets_the_map():
 
 def test_an_unknown_name_is_an_error_with_the_known_ones():
     with pytest.raises(ValueError, match=r"'simcc' is unknown; use one of \['msra', 'dark', 'udp'"):
-        build_codec("simcc")
+        build_codec("simcc", 2.0)
 
 
 # -------------------------------------------------------------------------------------- decoding
 
 
 def decoded(name: str, heatmap: Tensor) -> tuple[list[float], float]:
-    points, scores = build_codec(name).decode(heatmap[None, None], SMALL)
+    points, scores = build_codec(name, 2.0).decode(heatmap[None, None], SMALL)
     return points[0, 0].tolist(), scores[0, 0].item()
 
 
@@ -142,7 +142,7 @@ def test_a_black_map_has_a_finite_joint_of_score_0(name):
 @pytest.mark.parametrize("name", EXACT)
 def test_noise_moves_a_joint_by_two_cells_at_most(name):
     noise = torch.rand(40, 5, *SMALL_CELLS, generator=torch.Generator().manual_seed(0)) - 0.5
-    points, _ = build_codec(name).decode(noise, SMALL)
+    points, _ = build_codec(name, 2.0).decode(noise, SMALL)
     position = noise.flatten(2).argmax(dim=2)
     peaks = torch.stack([position % 12, position // 12], dim=-1) * 4 + (2 if name == "udp" else 0.5)
     assert points.isfinite().all() and ((points - peaks).abs() <= 8 + 1e-4).all()
@@ -153,13 +153,13 @@ def test_a_spike_on_a_saddle_or_in_a_hollow_has_no_top_to_step_to(hills):
     x, y = torch.arange(48.0)[None] - 24, torch.arange(64.0)[:, None] - 32
     heatmap = sum(0.8 * torch.exp(-((x - a) ** 2 + (y - b) ** 2) / 8) for a, b in hills)
     heatmap[32, 24] = 1
-    points, _ = build_codec("dark").decode(heatmap[None, None], CROP)
+    points, _ = build_codec("dark", 2.0).decode(heatmap[None, None], CROP)
     assert points[0, 0].tolist() == [24 * 4 + 0.5, 32 * 4 + 0.5]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_heatmaps_of_half_precision_are_decoded_in_float32(name):
-    codec = build_codec(name)
+    codec = build_codec(name, 2.0)
     targets, _ = codec.encode(random_joints(24, number=20), CROP, heatmap_size=CELLS)
     points, scores = codec.decode(targets.half(), CROP)
     assert points.dtype == scores.dtype == torch.float32
@@ -182,7 +182,7 @@ def taylor_of_dark(heatmap: np.ndarray) -> np.ndarray:
 
 
 def test_dark_agrees_with_its_equation_on_noisy_maps():
-    codec = build_codec("dark")
+    codec = build_codec("dark", 2.0)
     keypoints = random_joints(16, number=10)
     targets, _ = codec.encode(keypoints, CROP, heatmap_size=CELLS)
     noise = torch.rand(targets.shape, generator=torch.Generator().manual_seed(1))
@@ -235,7 +235,7 @@ def mirrored(keypoints: Tensor) -> Tensor:
 
 
 def test_heatmaps_of_udp_flip_exactly_with_the_crop():
-    codec, keypoints = build_codec("udp"), random_joints(0, number=50)
+    codec, keypoints = build_codec("udp", 2.0), random_joints(0, number=50)
     assert not codec.shifts_flip
     straight, _ = codec.encode(keypoints, CROP, heatmap_size=CELLS)
     flipped, _ = codec.encode(mirrored(keypoints), CROP, heatmap_size=CELLS)
@@ -244,8 +244,8 @@ def test_heatmaps_of_udp_flip_exactly_with_the_crop():
 
 def test_flipped_heatmaps_of_dark_are_one_pixel_off_after_the_shift_of_a_cell():
     # As in mmpose, which UDP's paper is about; the average with the straight ones is off by half.
-    codec, keypoints = build_codec("dark"), random_joints(32, number=50)
-    assert codec.shifts_flip and build_codec("msra").shifts_flip
+    codec, keypoints = build_codec("dark", 2.0), random_joints(32, number=50)
+    assert codec.shifts_flip and build_codec("msra", 2.0).shifts_flip
     maps, _ = codec.encode(mirrored(keypoints), CROP, heatmap_size=CELLS)
     points, _ = codec.decode(maps.flip(3).roll(1, dims=3), CROP)
     assert torch.allclose(points[..., 0], keypoints[..., 0] + 1, atol=0.03)
@@ -257,7 +257,9 @@ def test_flipped_heatmaps_of_dark_are_one_pixel_off_after_the_shift_of_a_cell():
 
 def test_udp_takes_the_taylor_step_of_dark() -> None:
     """mmpose's ``post_dark_udp`` has derivatives over one cell and clips heatmaps at 0.001."""
-    targets, _ = build_codec("dark").encode(random_joints(24, number=10), CROP, heatmap_size=CELLS)
-    dark, udp = (build_codec(name).decode(targets, CROP)[0] for name in EXACT)
+    targets, _ = build_codec("dark", 2.0).encode(
+        random_joints(24, number=10), CROP, heatmap_size=CELLS
+    )
+    dark, udp = (build_codec(name, 2.0).decode(targets, CROP)[0] for name in EXACT)
     assert torch.allclose((udp - 2) / 4, (dark - 0.5) / 4, atol=1e-5)
     assert (dark - dark.round()).abs().max() > 0.1  # steps are taken at all

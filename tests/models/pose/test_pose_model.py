@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.defaults import build_backbone
 from helpers.toy_pose import (
     BOXES,
     CELLS,
@@ -25,12 +26,11 @@ from helpers.toy_pose import (
 )
 from torch import Tensor, nn
 
-from van_dense.backbones.build import build_backbone
 from van_dense.core.crops import regions_of_boxes
 from van_dense.core.structures import Batch, Instances
 from van_dense.models.pose.heatmap import build_codec
 from van_dense.models.pose.simple_baseline import SimpleBaseline
-from van_dense.models.pose.top_down import CropRule, TopDownPose
+from van_dense.models.pose.top_down import CropGeometry, TopDownPose
 
 # ---------------------------------------------------------------------------------------- losses
 
@@ -110,8 +110,8 @@ def test_a_network_learns_one_crop_by_heart():
     model = TopDownPose(
         backbone,
         head,
-        codec=build_codec("msra"),
-        crop=CropRule(CROP, 1.0),
+        codec=build_codec("msra", 2.0),
+        crop=CropGeometry(CROP, 1.0),
         flip_order=FLIP,
         scoring=SCORING,
     )
@@ -300,7 +300,7 @@ def test_non_finite_heatmaps_raise_with_the_image(value):
 
 def test_flops_are_those_of_one_crop_and_need_no_memory():
     with torch.device("meta"):
-        model = make_model(SimpleBaseline(3, 3))
+        model = make_model(SimpleBaseline(3, 3, channels=(256, 256, 256)))
         model.backbone = nn.Sequential(nn.Identity())  # its last map is that of the only image
         shapes = []
         model.head.register_forward_hook(lambda *call: shapes.append(call[2].shape))

@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from van_dense.core.oks import oks
-from van_dense.models.pose.pose_nms import SOFT_MAX, oks_nms, soft_oks_nms
+from van_dense.models.pose.pose_nms import SOFT_MAX, oks_nms
 
 AREA = 10_000.0
 SIGMAS = [0.05, 0.1]  # variances 0.01 and 0.04
@@ -87,10 +87,10 @@ def test_joints_nowhere_are_alike_to_nothing():
     assert oks(nowhere * np.nan, persons(0.0), areas=areas, sigmas=SIGMAS).tolist() == [[0]]
 
 
-@pytest.mark.parametrize("suppress", [oks_nms, soft_oks_nms])
-def test_nobody_stays_of_nobody(suppress):
-    kept, scores = suppress(
-        np.zeros((0, 2, 3)), np.zeros(0), areas=np.zeros(0), sigmas=SIGMAS, threshold=0.9
+@pytest.mark.parametrize("soft", [False, True])
+def test_nobody_stays_of_nobody(soft):
+    kept, scores = oks_nms(
+        np.zeros((0, 2, 3)), np.zeros(0), areas=np.zeros(0), sigmas=SIGMAS, threshold=0.9, soft=soft
     )
     assert kept.shape == scores.shape == (0,) and kept.dtype == np.int64
 
@@ -98,7 +98,7 @@ def test_nobody_stays_of_nobody(suppress):
 def suppressed(threshold: float, *xs: float, scores: list[float], areas=None) -> list[int]:
     areas = np.full(len(xs), AREA) if areas is None else np.array(areas)
     kept, left = oks_nms(
-        persons(*xs), np.array(scores), areas=areas, sigmas=SIGMAS, threshold=threshold
+        persons(*xs), np.array(scores), areas=areas, sigmas=SIGMAS, threshold=threshold, soft=False
     )
     assert left.tolist() == [scores[i] for i in kept]
     return kept.tolist()
@@ -127,8 +127,13 @@ def test_the_area_of_a_pair_is_the_mean_of_both():
 
 def test_soft_suppression_lowers_scores_by_a_gaussian_of_the_similarity():
     given = np.array([0.9, 0.8, 0.7])
-    kept, scores = soft_oks_nms(
-        persons(0.0, 5.0, 900.0), given, areas=np.full(3, AREA), sigmas=SIGMAS, threshold=0.9
+    kept, scores = oks_nms(
+        persons(0.0, 5.0, 900.0),
+        given,
+        areas=np.full(3, AREA),
+        sigmas=SIGMAS,
+        threshold=0.9,
+        soft=True,
     )
     lowered = 0.8 * math.exp(-(similarity(5) ** 2) / 0.9)
     assert kept.tolist() == [0, 2, 1]  # the lowered one comes last
@@ -137,12 +142,13 @@ def test_soft_suppression_lowers_scores_by_a_gaussian_of_the_similarity():
 
 
 def test_soft_suppression_lowers_again_at_every_pick():
-    kept, scores = soft_oks_nms(
+    kept, scores = oks_nms(
         persons(0.0, 0.0, 0.0),
         np.array([0.9, 0.8, 0.7]),
         areas=np.full(3, AREA),
         sigmas=SIGMAS,
         threshold=0.5,
+        soft=True,
     )
     assert kept.tolist() == [0, 1, 2]
     assert scores.tolist() == pytest.approx([0.9, 0.8 * math.exp(-2), 0.7 * math.exp(-4)])
@@ -151,7 +157,7 @@ def test_soft_suppression_lowers_again_at_every_pick():
 def test_soft_suppression_leaves_the_best_twenty():
     xs = [1000.0 * i for i in range(SOFT_MAX + 5)]
     scores = np.linspace(0.1, 0.9, len(xs))
-    kept, _ = soft_oks_nms(
-        persons(*xs), scores, areas=np.full(len(xs), AREA), sigmas=SIGMAS, threshold=0.9
+    kept, _ = oks_nms(
+        persons(*xs), scores, areas=np.full(len(xs), AREA), sigmas=SIGMAS, threshold=0.9, soft=True
     )
     assert SOFT_MAX == 20 and kept.tolist() == list(range(len(xs)))[::-1][:20]

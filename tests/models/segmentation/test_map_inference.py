@@ -8,17 +8,17 @@ import weakref
 import numpy as np
 import pytest
 import torch
+from helpers.defaults import inference as slide_or_whole
 from torch import Tensor
 from torch.nn import functional as F
 
 from van_dense.models.segmentation import map_inference
 from van_dense.models.segmentation.map_inference import (
-    Inference,
     Logits,
     Resized,
-    Slide,
+    SlidingWindow,
     label_map,
-    look_at,
+    views_of,
     window_starts,
 )
 
@@ -144,9 +144,9 @@ WINDOWS = [
 @pytest.mark.parametrize("crop, stride", WINDOWS)
 def test_windows_are_averaged_as_in_mmseg(image, crop, stride):
     expected = slide_plainly(image, crop, stride)
-    inference = Inference("slide", crop, stride)
-    assert torch.allclose(everywhere(Slide(image, look, inference)), expected, atol=1e-5)
-    labels = label_map(look_at(image, SIZE, look=look, inference=inference))
+    inference = slide_or_whole("slide", crop, stride)
+    assert torch.allclose(everywhere(SlidingWindow(image, look, inference)), expected, atol=1e-5)
+    labels = label_map(views_of(image, SIZE, network=look, inference=inference))
     assert labels.dtype == np.uint8
     assert np.array_equal(labels, expected.argmax(0).numpy())
 
@@ -156,8 +156,8 @@ def test_windows_are_averaged_as_in_mmseg(image, crop, stride):
 def test_averaged_logits_are_resized_where_the_test_image_was(image, size, band, monkeypatch):
     monkeypatch.setattr(map_inference, "BAND_ELEMENTS", band)
     expected = resize(slide_plainly(image, (32, 32), (20, 24)), size)
-    inference = Inference("slide", (32, 32), (20, 24))
-    labels = label_map(look_at(image, size, look=look, inference=inference))
+    inference = slide_or_whole("slide", (32, 32), (20, 24))
+    labels = label_map(views_of(image, size, network=look, inference=inference))
     assert np.array_equal(labels, expected.argmax(0).numpy())
 
 
@@ -181,9 +181,9 @@ class Watch:
 def test_every_window_is_looked_at_once_and_forgotten_two_rows_later(image, monkeypatch):
     monkeypatch.setattr(map_inference, "BAND_ELEMENTS", 5 * 141 * 4)
     watch = Watch()
-    inference = Inference("slide", (32, 32), (22, 22))
+    inference = slide_or_whole("slide", (32, 32), (22, 22))
     image = image[:, :98]  # no row of windows is moved back
-    label_map(look_at(image, (200, 282), look=watch, inference=inference))
+    label_map(views_of(image, (200, 282), network=watch, inference=inference))
     assert [len(window_starts(side, 32, 22)) for side in (98, 141)] == [4, 6]
     assert watch.calls == 4 * 6
     assert watch.most == 2 * 6
@@ -192,14 +192,14 @@ def test_every_window_is_looked_at_once_and_forgotten_two_rows_later(image, monk
 @pytest.mark.parametrize("size", [SIZE, (77, 300)])
 @pytest.mark.parametrize("flip", [False, True])
 def test_panels_bound_the_windows_of_a_wide_image(image, size, flip, monkeypatch):
-    inference = Inference("slide", (32, 32), (22, 22), flip=flip)
-    expected = label_map(look_at(image, size, look=look, inference=inference))
+    inference = slide_or_whole("slide", (32, 32), (22, 22), flip=flip)
+    expected = label_map(views_of(image, size, network=look, inference=inference))
     # Three rows of four windows of 5 x 8 x 8 logits: 4 * 22 - 32 columns.
     num_views = 2 if flip else 1
     monkeypatch.setattr(map_inference, "WINDOW_ELEMENTS", num_views * 3 * 4 * 5 * 8 * 8)
     monkeypatch.setattr(map_inference, "BAND_ELEMENTS", 5 * 56 * 4)
     watch = Watch()
-    views = look_at(image, size, look=watch, inference=inference)
+    views = views_of(image, size, network=watch, inference=inference)
     assert views[0].panel == 56 * size[1] // 141
     assert np.array_equal(label_map(views), expected)
     assert watch.most <= 3 * 4 * len(views)
@@ -215,8 +215,8 @@ def test_a_view_is_made_at_every_scale_mirrored_and_not(image):
         seen.append((*size, pixels.float().mean().item()))
         return look(pixels, size)
 
-    inference = Inference(scales=(0.5, 1.0, 1.75), flip=True, multiple=32)
-    assert len(look_at(image, SIZE, look=spy, inference=inference)) == 6
+    inference = slide_or_whole(scales=(0.5, 1.0, 1.75), flip=True, multiple=32)
+    assert len(views_of(image, SIZE, network=spy, inference=inference)) == 6
     # 50 x 70.5 and 175 x 246.75, rounded up; the image itself is padded.
     sizes = [(64, 96), (128, 160), (192, 256)]
     assert [size[:2] for size in seen] == [size for size in sizes for _ in range(2)]
@@ -229,7 +229,9 @@ def test_a_scaled_image_is_a_bilinear_one_in_float(image):
         seen.append(pixels)
         return look(pixels, size)
 
-    look_at(image, SIZE, look=spy, inference=Inference(scales=(0.5,), flip=True, multiple=32))
+    views_of(
+        image, SIZE, network=spy, inference=slide_or_whole(scales=(0.5,), flip=True, multiple=32)
+    )
     assert torch.equal(seen[0], resize(image.float(), (64, 96)))
     assert torch.equal(seen[1], seen[0].flip(-1))
 
@@ -250,8 +252,8 @@ def test_the_probabilities_of_views_are_averaged(image, mode, band, monkeypatch)
                 slide_plainly(seen, crop, stride) if mode == "slide" else look(seen, seen.shape[1:])
             )
             expected += turn(resize(logits, (130, 150))).softmax(0)
-    inference = Inference(mode, crop, stride, scales=scales, flip=True, multiple=32)
-    labels = label_map(look_at(image, (130, 150), look=look, inference=inference))
+    inference = slide_or_whole(mode, crop, stride, scales=scales, flip=True, multiple=32)
+    labels = label_map(views_of(image, (130, 150), network=look, inference=inference))
     first, second = expected.topk(2, dim=0).values
     is_clear = (first - second > 1e-5).numpy()
     assert is_clear.mean() > 0.999
@@ -260,7 +262,7 @@ def test_the_probabilities_of_views_are_averaged(image, mode, band, monkeypatch)
 
 @pytest.mark.parametrize("flip", [False, True])
 def test_a_whole_image_is_padded_to_the_deepest_stride_and_stays_in_place(image, flip):
-    views = look_at(image, SIZE, look=look, inference=Inference(flip=flip))
+    views = views_of(image, SIZE, network=look, inference=slide_or_whole(flip=flip))
     # 100 x 141 pixels of 128 x 160 are 25 x 35.25 of 32 x 40 cells.
     for view, seen in zip(views, (image, image.flip(-1)), strict=False):
         cells = look(seen, (128, 160))
@@ -285,22 +287,22 @@ def test_views_are_averaged_as_probabilities_not_as_logits():
 @pytest.mark.parametrize("stride", [(513, 341), (341, 513), (0, 341)])
 def test_windows_with_gaps_are_an_error(stride):
     with pytest.raises(ValueError, match="stride"):
-        Inference("slide", (512, 512), stride)
+        slide_or_whole("slide", (512, 512), stride)
 
 
 @pytest.mark.parametrize("options", [{"scales": ()}, {"scales": (0.0, 1.0)}, {"multiple": 0}])
 def test_settings_without_a_view_are_an_error(options):
     with pytest.raises(ValueError, match="must be positive"):
-        Inference(**options)
+        slide_or_whole(**options)
 
 
 @pytest.mark.parametrize(
     "inference, is_plain",
     [
-        (Inference(), True),
-        (Inference("slide"), False),
-        (Inference(flip=True), False),
-        (Inference(scales=(0.5,)), False),
+        (slide_or_whole(), True),
+        (slide_or_whole("slide"), False),
+        (slide_or_whole(flip=True), False),
+        (slide_or_whole(scales=(0.5,)), False),
     ],
 )
 def test_only_whole_images_as_they_are_need_no_views(inference, is_plain):

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.defaults import build_backbone
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from van_dense.backbones.build import build_backbone
 from van_dense.core.structures import Batch, Prediction
 from van_dense.models.segmentation.edn import EDN
 from van_dense.models.segmentation.saliency import SaliencyModel, dice_loss

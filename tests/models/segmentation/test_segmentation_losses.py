@@ -8,11 +8,11 @@ from math import floor
 import pytest
 import segmentation_models_pytorch as smp
 import torch
+from helpers.defaults import build_loss
 from torch import Tensor
 from torch.nn import functional as F
 
 from van_dense.models.segmentation import segmentation_losses
-from van_dense.models.segmentation.segmentation_losses import build_loss
 
 NAMES = ["cross_entropy", "ohem", "dice", "focal", "lovasz", "tversky"]
 

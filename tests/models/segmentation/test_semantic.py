@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.defaults import inference as slide_or_whole
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from van_dense.core.structures import Batch, Sample
 from van_dense.data.collate import collate
-from van_dense.models.segmentation.map_inference import Inference
 from van_dense.models.segmentation.semantic import SemanticSegmenter
 
 
@@ -55,10 +55,11 @@ class Auxiliary(nn.Module):
         return feature
 
 
-def segmenter(inference: Inference | None = None, **options) -> SemanticSegmenter:
+def segmenter(inference=None, **options) -> SemanticSegmenter:
     options.setdefault("losses", [("ce", CrossEntropy(), 1.0)])
     decoder = options.pop("decoder", None) or FirstMap()
-    inference = inference or Inference()
+    inference = inference or slide_or_whole()
+    options = {"auxiliary": None, "auxiliary_weight": 0.4, **options}
     return SemanticSegmenter(Pools(), decoder, inference=inference, **options).eval()
 
 
@@ -121,11 +122,11 @@ def test_losses_must_be_told_apart(names):
 # ------------------------------------------------------------------------------------- results
 
 MODES = {
-    "whole": Inference(),
-    "slide": Inference("slide", (32, 32), (16, 16)),
-    "slide, larger than the image": Inference("slide", (128, 128), (64, 64)),
-    "scales": Inference(scales=(1.0, 2.0), flip=True),
-    "scales and slide": Inference("slide", (32, 64), (20, 40), scales=(0.5, 1.0), flip=True),
+    "whole": slide_or_whole(),
+    "slide": slide_or_whole("slide", (32, 32), (16, 16)),
+    "slide, larger than the image": slide_or_whole("slide", (128, 128), (64, 64)),
+    "scales": slide_or_whole(scales=(1.0, 2.0), flip=True),
+    "scales and slide": slide_or_whole("slide", (32, 64), (20, 40), scales=(0.5, 1.0), flip=True),
 }
 all_modes = pytest.mark.parametrize("inference", MODES.values(), ids=MODES)
 
@@ -211,7 +212,12 @@ def test_a_batch_too_small_for_batch_norm_says_what_to_raise():
             return nn.BatchNorm2d(3)(features[0].mean(dim=(2, 3), keepdim=True))
 
     model = SemanticSegmenter(
-        Pools(), Pooled(), losses=[("ce", CrossEntropy(), 1.0)], inference=Inference()
+        Pools(),
+        Pooled(),
+        losses=[("ce", CrossEntropy(), 1.0)],
+        inference=slide_or_whole(),
+        auxiliary=None,
+        auxiliary_weight=0.4,
     )
     with pytest.raises(ValueError, match=r"train\.micro_batch"):
         model(collate([sample((64, 96))]))

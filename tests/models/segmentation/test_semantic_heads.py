@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers.defaults import auxiliary_fcn, build_backbone, semantic_fpn, upernet
 from torch import Tensor
 
-from van_dense.backbones.build import build_backbone
 from van_dense.evaluation.complexity import count_macs, count_parameters
-from van_dense.models.segmentation.semantic_fpn import SemanticFPN
-from van_dense.models.segmentation.upernet import AuxiliaryFCN, UperNet
 
 CHANNELS = [8, 12, 20, 28]
 SIZES = {"even": (64, 96), "odd": (52, 104)}  # of the image; the maps are 13x26, 7x13, 4x7, 2x4
@@ -89,7 +89,7 @@ def plain_upernet(features: list[Tensor], w: dict[str, Tensor], training: bool) 
 
 @pytest.mark.parametrize("training", [True, False], ids=["batch statistics", "stored statistics"])
 @pytest.mark.parametrize(
-    "head, plain", [(SemanticFPN, plain_semantic_fpn), (UperNet, plain_upernet)]
+    "head, plain", [(semantic_fpn, plain_semantic_fpn), (upernet, plain_upernet)]
 )
 def test_logits_agree_with_the_plain_statement(features, head, plain, training):
     torch.manual_seed(0)
@@ -101,14 +101,14 @@ def test_logits_agree_with_the_plain_statement(features, head, plain, training):
 
 
 def test_the_auxiliary_head_is_one_convolution_and_a_classifier(features):
-    module = AuxiliaryFCN(CHANNELS[2], 11, channels=16).eval()
+    module = auxiliary_fcn(CHANNELS[2], 11, channels=16, dropout=0.1).eval()
     weights = randomise_norms(module)
     x = conv_bn_relu(features[2], weights, "convs.0", training=False)
     expected = F.conv2d(x, weights["conv_seg.weight"], weights["conv_seg.bias"])
     assert torch.allclose(module(features[2]), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("head", [SemanticFPN, UperNet])
+@pytest.mark.parametrize("head", [semantic_fpn, upernet])
 def test_dropout_takes_whole_channels_in_training_only(features, head):
     module = head(CHANNELS, 3, dropout=0.5)
     assert isinstance(module.dropout, torch.nn.Dropout2d) and module.dropout.p == 0.5
@@ -122,7 +122,7 @@ def test_dropout_takes_whole_channels_in_training_only(features, head):
 
 
 def test_the_auxiliary_head_drops_channels_too(features):
-    module = AuxiliaryFCN(CHANNELS[2], 3, channels=64, dropout=0.5)
+    module = auxiliary_fcn(CHANNELS[2], 3, channels=64, dropout=0.5)
     seen = []
     module.conv_seg.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     module(features[2])
@@ -131,22 +131,24 @@ def test_the_auxiliary_head_drops_channels_too(features):
 
 def test_starting_weights_are_those_of_mmseg():
     torch.manual_seed(0)
-    fpn, upernet = SemanticFPN([64] * 4, 150), UperNet([64] * 4, 150)
-    for module in (fpn, upernet, AuxiliaryFCN(64, 150)):
+    fpn, uper = semantic_fpn([64] * 4, 150), upernet([64] * 4, 150)
+    for module in (fpn, uper, auxiliary_fcn(64, 150)):
         assert module.conv_seg.weight.std().item() == pytest.approx(0.01, rel=0.05)
         assert (module.conv_seg.bias == 0).all()
-    conv = upernet.fpn_bottleneck.conv.weight  # Kaiming: sqrt(2 / (9 * 512))
+    conv = uper.fpn_bottleneck.conv.weight  # Kaiming: sqrt(2 / (9 * 512))
     assert conv.std().item() == pytest.approx((2 / (9 * 512)) ** 0.5, rel=0.02)
     lateral = fpn.neck.inner_blocks[0][0].weight  # Xavier: sqrt(2 / (64 + 256))
     assert lateral.std().item() == pytest.approx((2 / 320) ** 0.5, rel=0.02)
 
 
-def count(name: str, head: type, size: tuple[int, int], *, auxiliary: bool) -> tuple[int, float]:
+def count(
+    name: str, head: Callable[..., torch.nn.Module], size: tuple[int, int], *, auxiliary: bool
+) -> tuple[int, float]:
     with torch.device("meta"):
         backbone = build_backbone(name)
         modules = [backbone, head(backbone.channels, 150)]
         if auxiliary:
-            modules.append(AuxiliaryFCN(backbone.channels[2], 150))
+            modules.append(auxiliary_fcn(backbone.channels[2], 150))
         for module in modules:
             module.eval()
 
@@ -168,7 +170,7 @@ def count(name: str, head: type, size: tuple[int, int], *, auxiliary: bool) -> t
     ],
 )
 def test_semantic_fpn_has_the_size_of_table_12(name, parameters, gmacs):
-    assert count(name, SemanticFPN, (512, 512), auxiliary=False) == (
+    assert count(name, semantic_fpn, (512, 512), auxiliary=False) == (
         parameters,
         pytest.approx(gmacs, rel=0.001),
     )
@@ -185,7 +187,7 @@ def test_semantic_fpn_has_the_size_of_table_12(name, parameters, gmacs):
     ],
 )
 def test_upernet_has_the_size_of_tables_12_and_13(name, parameters, gmacs):
-    assert count(name, UperNet, (512, 2048), auxiliary=True) == (
+    assert count(name, upernet, (512, 2048), auxiliary=True) == (
         parameters,
         pytest.approx(gmacs, rel=0.001),
     )

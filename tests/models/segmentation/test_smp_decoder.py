@@ -7,10 +7,10 @@ import inspect
 import pytest
 import segmentation_models_pytorch as smp
 import torch
+from helpers.defaults import build_backbone
 from segmentation_models_pytorch.encoders import encoders
 from torch import Tensor
 
-from van_dense.backbones.build import build_backbone
 from van_dense.models.segmentation.smp_decoder import ARCHITECTURES, smp_decoder
 
 CHANNELS = [16, 24, 32, 48]

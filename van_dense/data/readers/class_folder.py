@@ -1,4 +1,4 @@
-"""Images in one folder for each class, as ImageNet is laid out: <root>/<class>/<any path>.jpg."""
+"""Reader of images in a folder for each class, as ImageNet: <root>/<class>/<any path>.jpg."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from van_dense.core.dataset_info import DatasetInfo
-from van_dense.core.structures import Sample, Size
-from van_dense.data.dataset import CHECK
+from van_dense.core.structures import Sample, Size, size_of
 from van_dense.data.io.image import SUFFIXES, image_size, read_image
+from van_dense.data.io.sources import image_files
+from van_dense.data.messages import CHECK, shorten
 from van_dense.data.readers.class_words import spoken_names
 from van_dense.data.readers.quarantine import Quarantine
 
 logger = logging.getLogger(__name__)
-
-_SHOWN = 3  # names in a message
 
 
 class LabelledImages:
@@ -31,10 +30,10 @@ class LabelledImages:
 
     Args:
         root: Folder that the paths start from.
-        paths: Of the images, below ``root``.
-        labels: 0-based class of each.
+        paths: Image files below ``root``.
+        labels: 0-based class of each image.
         info: Classes; those without an image are named in a warning.
-        ids: Of the images; None takes their paths.
+        ids: The data set's own number of each image; None takes the paths as ids.
     """
 
     def __init__(
@@ -54,13 +53,8 @@ class LabelledImages:
         counts = np.bincount(self._labels, minlength=info.num_classes)
         empty = [name for name, count in zip(info.class_names, counts, strict=True) if not count]
         if empty:
-            logger.warning(
-                "%s: %d of %d classes have no image: %s",
-                root,
-                len(empty),
-                info.num_classes,
-                shorten(empty),
-            )
+            what = f"{len(empty)} of {info.num_classes} classes have no image: {shorten(empty)}"
+            logger.warning("%s: %s", root, what)
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -73,7 +67,7 @@ class LabelledImages:
             image=image,
             image_id=self.image_id(index),
             path=path,
-            orig_size=(image.shape[0], image.shape[1]),
+            orig_size=size_of(image),
             label=self.label(index),
         )
 
@@ -101,8 +95,8 @@ class ClassFolder(LabelledImages):
     Folders named after WordNet ids, as those of ImageNet, get the names that timm knows for them.
 
     Args:
-        root: Holds one folder for each class; deeper folders are searched too.
-        name: For titles and logs.
+        root: Folder that holds one for each class; deeper folders are searched too.
+        name: Name of the data set in titles and logs.
         classes: Folder names in the order of the labels; None takes ``class_names(root)``. One
             without a folder keeps its label, and has no image here.
         quarantine: Bad images to leave out.
@@ -142,20 +136,20 @@ class Listing:
     """What a folder of class folders holds.
 
     Attributes:
-        root: The folder.
-        names: Of the class folders, in the order of the labels.
-        paths: Of the images below ``root``, with "/"; sorted within their class.
-        labels: 0-based class of each.
-        strangers: Folders that are none of the classes.
+        root: Folder that holds the class folders.
+        names: Names of the class folders, in the order of the labels.
+        paths: Image files below ``root``, with "/"; sorted within their class.
+        labels: 0-based class of each image.
+        unknown: Folders that are none of the classes.
         beside: Images in ``root`` itself, of no class.
-        num_others: Files that are no images by their suffix.
+        num_others: Number of files that are no images by their suffix.
     """
 
     root: str
     names: tuple[str, ...]
     paths: list[str]
     labels: list[int]
-    strangers: list[str]
+    unknown: list[str]
     beside: list[str]
     num_others: int
 
@@ -164,8 +158,8 @@ class Listing:
         """List the files, opening none.
 
         Args:
-            root: Holds the class folders.
-            classes: Their names; None takes all that there are.
+            root: Folder that holds the class folders.
+            classes: Names of the class folders; None takes all that there are.
 
         Raises:
             ValueError: When there is no folder or no image, or when ``classes`` repeat.
@@ -176,35 +170,35 @@ class Listing:
         repeated = [name for name, count in Counter(names).items() if count > 1]
         if repeated:
             raise ValueError(f"{root}: classes repeat: {shorten(repeated)}; name each folder once")
-        with os.scandir(root) as entries:
-            beside, others = _images([entry.name for entry in entries if entry.is_file()])
+        files = [e.name for e in os.scandir(root) if e.is_file() and not e.name.startswith(".")]
+        beside = sorted(name for name in files if os.path.splitext(name)[1].lower() in SUFFIXES)
+        others = len(files) - len(beside)
         paths: list[str] = []
         labels: list[int] = []
         for label, name in enumerate(names):
-            found, num_others = _images_below(root, name)
+            found, num_others = image_files(root, name)
             paths += found
             labels += [label] * len(found)
             others += num_others
-        strangers = sorted(set(folders) - set(names))
-        if not paths and not strangers:
+        unknown = sorted(set(folders) - set(names))
+        if not paths and not unknown:
             suffixes = ", ".join(sorted(SUFFIXES))
             raise ValueError(f"{root}: no image in its {len(folders)} class folders ({suffixes})")
-        return Listing(root, names, paths, labels, strangers, beside, others)
+        return Listing(root, names, paths, labels, unknown, beside, others)
 
     def require_sound(self, left_out: Container[int | str]) -> None:
-        """Raise a ValueError for strangers, and for images without a class unless left out."""
-        if self.strangers:
+        """Raise a ValueError for unknown folders, and images without a class unless left out."""
+        if self.unknown:
             raise ValueError(
-                f"{self.root}: {len(self.strangers)} folders are none of the {len(self.names)} "
-                f"classes: {shorten(self.strangers)}; the classes are {shorten(self.names)}. "
+                f"{self.root}: {len(self.unknown)} folders are none of the {len(self.names)} "
+                f"classes: {shorten(self.unknown)}; the classes are {shorten(self.names)}. "
                 "Training and validation need the same folders; or list them in data.classes"
             )
-        beside = [name for name in self.beside if name not in left_out]
-        if beside:
+        if beside := [name for name in self.beside if name not in left_out]:
             raise ValueError(
                 f"{self.root}: {len(beside)} images lie beside the class folders: "
                 f"{shorten(beside)}; move them into one, or leave them out with "
-                "tools/check_data.py --quarantine"
+                "van-dense check --quarantine"
             )
 
 
@@ -216,33 +210,7 @@ def class_names(root: str | Path) -> tuple[str, ...]:
     """
     if not Path(root).is_dir():
         raise ValueError(f"{root}: no such folder; give the one that holds a folder for each class")
-    with os.scandir(root) as entries:
-        names = [e.name for e in entries if e.is_dir() and not e.name.startswith(".")]
+    names = [e.name for e in os.scandir(root) if e.is_dir() and not e.name.startswith(".")]
     if not names:
         raise ValueError(f"{root}: holds no folders; it needs one for each class")
     return tuple(sorted(names))
-
-
-def shorten(names: Sequence[str]) -> str:
-    """The first names for a message."""
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
-
-
-def _images(names: Sequence[str]) -> tuple[list[str], int]:
-    """Names of images, and the number of other files; hidden ones are neither."""
-    shown = [name for name in names if not name.startswith(".")]
-    images = [name for name in shown if os.path.splitext(name)[1].lower() in SUFFIXES]
-    return sorted(images), len(shown) - len(images)
-
-
-def _images_below(root: str, folder: str) -> tuple[list[str], int]:
-    """Images of one class as paths below ``root``, and the number of other files."""
-    paths: list[str] = []
-    num_others = 0
-    for place, inner, files in os.walk(os.path.join(root, folder), followlinks=True):
-        inner[:] = [name for name in inner if not name.startswith(".")]
-        prefix = os.path.relpath(place, root).replace(os.sep, "/")
-        images, others = _images(files)
-        paths += [f"{prefix}/{name}" for name in images]
-        num_others += others
-    return sorted(paths), num_others

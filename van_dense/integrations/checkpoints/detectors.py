@@ -52,9 +52,9 @@ def load_detector(
 
     Args:
         model: Our Mask R-CNN or RetinaNet; filled in place.
-        state: As ``read_state`` gives it.
+        state: Tensors of the file by their keys, as ``read_state`` returns them.
         settings: Section ``model`` of the config.
-        category_ids: Of the model's classes, in order.
+        category_ids: Category ids of the model's classes, in order.
 
     Raises:
         ValueError: When it is another network or has other classes.
@@ -101,10 +101,10 @@ def to_layout(
     """Our Mask R-CNN or RetinaNet under the names of one of ``LAYOUTS``.
 
     Args:
-        state: Of our model.
+        state: State dict of our model.
         layout: One of ``LAYOUTS``.
-        settings: Section ``model`` of its config.
-        category_ids: Of its classes, in order.
+        settings: Section ``model`` of the model's config.
+        category_ids: Category ids of the model's classes, in order.
 
     Raises:
         ValueError: When the layout has no names for this model, or it is another network there.
@@ -127,17 +127,17 @@ def check_settings(settings: Mapping[str, Any], layout: str) -> None:
             f"{kind} has no names in {layout}, only {' and '.join(KINDS)} do{_WHY.get(kind, '')}"
         )
     is_torchvision = layout == "torchvision"
-    wanted: dict[str, tuple[object, ...]] = {"round_anchors": (is_torchvision,)}
+    expected: dict[str, tuple[object, ...]] = {"round_anchors": (is_torchvision,)}
     if kind == "maskrcnn":
-        wanted["roi_align.aligned"] = (not is_torchvision,)
-        wanted["roi_align.samples"] = (2 if is_torchvision else 0,)
+        expected["roi_align.aligned"] = (not is_torchvision,)
+        expected["roi_align.samples"] = (2 if is_torchvision else 0,)
     elif is_torchvision:
-        wanted["extra_levels"] = ("p5_relu", "c5_relu")  # of its first and second version
+        expected["extra_levels"] = ("p5_relu", "c5_relu")  # of its first and second version
     else:  # the builder of detectron2.py makes the pyramid of the VAN paper
-        wanted["extra_levels"] = ("c5_relu" if _is_resnet(settings) else "c5",)
+        expected["extra_levels"] = ("c5_relu" if _is_resnet(settings) else "c5",)
     wrong = [
         f"model.{key}={str(values[0]).lower()}"
-        for key, values in wanted.items()
+        for key, values in expected.items()
         if _at(settings, key) not in values
     ]
     if is_torchvision and _is_msra(settings):
@@ -202,7 +202,7 @@ def torchvision_note(settings: Mapping[str, Any], renamed: Mapping[str, Tensor])
 
     Args:
         settings: Section ``model`` of the config.
-        renamed: The weights.
+        renamed: Weights under the names of torchvision.
     """
     note = f"for torchvision's builder with num_classes={num_labels(renamed)}"
     sizes = tuple(settings["anchor_sizes"])

@@ -1,11 +1,11 @@
 """Whole detectors as Detectron2 names their weights, in its model zoo and in its own code base.
 
-There the pyramid is Detectron2's too, its backbone lies below it, and RetinaNet's anchors of a cell
-are ordered by size first, where ours are ordered by ratio. A timm ResNet becomes Detectron2's own
-ResNet, any other backbone the one that ``detectron2.VANBackbone`` holds.
+There the pyramid is Detectron2's too, its backbone lies below it, and RetinaNet's anchors of a
+position are ordered by size first, where ours are ordered by ratio. A timm ResNet becomes
+Detectron2's own ResNet, any other backbone the one that ``detectron2.VANBackbone`` holds.
 
 Needs no Detectron2, so that checkpoints can be renamed without it.
-Source of the names: Detectron2 0.6 ``modeling/backbone/fpn.py``, and see ``detectron2_keys``.
+Source of the names: Detectron2 0.6 ``modeling/backbone/fpn.py``; heads: ``detectron2_engine``.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from torch import Tensor
 from van_dense.backbones.layouts import DETECTORS
 from van_dense.integrations.checkpoints import detectron2_resnet as resnet
 from van_dense.integrations.checkpoints.detectron2_engine import (
-    Rule,
+    Renaming,
     from_engine_key,
     to_engine_key,
     tower_stride,
 )
 
-FPN: tuple[Rule, ...] = (
+FPN: tuple[Renaming, ...] = (
     ("fpn.pyramid.extra_blocks.", "backbone.top_block."),
     ("backbone.", "backbone.bottom_up.body."),  # as ``detectron2.VANBackbone`` holds it
 )
@@ -46,9 +46,9 @@ def to_native(state: Mapping[str, Tensor], *, is_msra: bool = False) -> dict[str
     """Our state dict as a whole Detectron2 model names it.
 
     Args:
-        state: Of our Mask R-CNN or RetinaNet.
-        is_msra: Is the backbone a ``resnet50_msra`` or ``resnet101_msra``? Then the stem changes
-            too, see ``detectron2_resnet``.
+        state: State dict of our Mask R-CNN or RetinaNet.
+        is_msra: Whether the backbone is a ``resnet50_msra`` or ``resnet101_msra``, whose stem
+            changes too (``detectron2_resnet``).
     """
     stride, first = tower_stride(list(state)), _first_level(state)
     on_resnet = resnet.is_resnet(state)
@@ -124,14 +124,14 @@ def _reorder(value: Tensor, *, by_ratio: bool, sizes: int = 3, ratios: int = 3) 
 
     Args:
         value: Weight or bias.
-        by_ratio: Is the order of ``value`` ours, ratio by ratio?
-        sizes: Of the anchors of a cell.
-        ratios: Of the anchors of a cell.
+        by_ratio: Whether the order of ``value`` is ours, ratio by ratio.
+        sizes: Number of sizes of the anchors of a position.
+        ratios: Number of ratios of the anchors of a position.
     """
     if len(value) % (sizes * ratios):
         raise ValueError(
             f"{len(value)} outputs of RetinaNet's head do not belong to {sizes * ratios} anchors "
-            "of each cell, three sizes of three ratios"
+            "of each position, three sizes of three ratios"
         )
     rows, columns = (ratios, sizes) if by_ratio else (sizes, ratios)
     grid = value.reshape(rows, columns, -1, *value.shape[1:])

@@ -1,8 +1,8 @@
 """Names of parameters: ours, and those of Detectron2's own heads.
 
-This is the layout of the modules which ``detectron2_engine`` builds: backbone and pyramid are ours,
-and the heads, in the attribute ``detector``, are Detectron2's. For whole models of Detectron2 see
-``detectron2_native``.
+This is the layout of the modules which ``integrations/detectron2/engine.py`` builds: backbone and
+pyramid are ours, and the heads, in the attribute ``detector``, are Detectron2's. Whole models
+of Detectron2 are in ``detectron2.py`` beside this file.
 
 Needs no Detectron2, so that checkpoints can be renamed without it.
 Source of the names: Detectron2 0.6 ``modeling/{proposal_generator/rpn,roi_heads/*,meta_arch/
@@ -16,9 +16,9 @@ from collections.abc import MutableMapping, Sequence
 
 from torch import Tensor
 
-Rule = tuple[str, str]  # how a name begins: (ours, theirs)
+Renaming = tuple[str, str]  # how a name begins: (ours, theirs)
 
-ENGINE: tuple[Rule, ...] = (
+ENGINE: tuple[Renaming, ...] = (
     # Mask R-CNN
     ("rpn.head.conv.0.0.", "detector.proposal_generator.rpn_head.conv."),
     ("rpn.head.cls_logits.", "detector.proposal_generator.rpn_head.objectness_logits."),
@@ -34,7 +34,7 @@ ENGINE: tuple[Rule, ...] = (
     ("head.box_deltas.", "detector.head.bbox_pred."),
 )
 # A stage of Cascade Mask R-CNN below its own prefix; the other names are those of Mask R-CNN.
-STAGE: tuple[Rule, ...] = (("box.head.fc.", "detector.roi_heads.box_head.fc1."),)
+STAGE: tuple[Renaming, ...] = (("box.head.fc.", "detector.roi_heads.box_head.fc1."),)
 _ROI = "detector.roi_heads."
 _STAGE = re.compile(r"stages\.(\d+)\.")
 _ROI_STAGE = re.compile(re.escape(_ROI) + r"stages\.(\d+)\.")
@@ -61,8 +61,8 @@ def to_engine_key(key: str, *, stride: int = 2) -> str:
     """Name in the engine layout of one of our names; others stay as they are.
 
     Args:
-        key: Ours.
-        stride: See ``tower_stride``.
+        key: Name of an entry of our state dict.
+        stride: Layers of one step of RetinaNet's towers, from ``tower_stride``.
     """
     if match := _STAGE.match(key):
         inner = _to_engine_head(key[match.end() :], (*STAGE, *ENGINE))
@@ -74,8 +74,8 @@ def to_engine_key(key: str, *, stride: int = 2) -> str:
     return _to_engine_head(key, ENGINE)
 
 
-def _to_engine_head(key: str, rules: Sequence[Rule]) -> str:
-    for ours, theirs in rules:
+def _to_engine_head(key: str, renamings: Sequence[Renaming]) -> str:
+    for ours, theirs in renamings:
         if key.startswith(ours):
             return theirs + key[len(ours) :]
     if match := _BOX_CONV.match(key):
@@ -98,8 +98,8 @@ def from_engine_key(key: str, *, stride: int = 2) -> str:
     return _from_engine_head(key, ENGINE)
 
 
-def _from_engine_head(key: str, rules: Sequence[Rule]) -> str:
-    for ours, theirs in rules:
+def _from_engine_head(key: str, renamings: Sequence[Renaming]) -> str:
+    for ours, theirs in renamings:
         if key.startswith(theirs):
             return ours + key[len(theirs) :]
     if match := _BOX_FCN.match(key):
@@ -114,9 +114,9 @@ def rename(state: MutableMapping[str, Tensor], prefix: str = "", *, to_engine: b
     """Rename the keys of ``state`` in place, from our names to the engine layout or back.
 
     Args:
-        state: Of a model, or of one that holds it.
-        prefix: Of the model's keys, which alone are renamed.
-        to_engine: From ours, or back.
+        state: State dict of a model, or of one that holds it.
+        prefix: Beginning of the model's keys, which alone are renamed.
+        to_engine: Whether to rename from our names to the engine layout, or back.
     """
     convert = to_engine_key if to_engine else from_engine_key
     entries = list(state.items())

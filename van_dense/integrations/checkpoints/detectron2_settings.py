@@ -33,12 +33,12 @@ _DEPTHS = {6: 50, 23: 101, 36: 152}  # by the blocks of the third stage
 def detectron2_yaml(
     config: Mapping[str, Any], state: Mapping[str, Tensor], info: DatasetInfo, weights: str
 ) -> str:
-    """A config file of Detectron2 that runs the weights ``detectron2_native`` writes.
+    """A config file of Detectron2 that runs the weights ``to_native`` renames.
 
     Args:
-        config: Complete, of our Mask R-CNN or RetinaNet.
-        state: Its weights, under our names.
-        info: Its classes.
+        config: Complete config of our Mask R-CNN or RetinaNet.
+        state: State dict of the model, under our names.
+        info: Classes of the data set.
         weights: Name of the file of the renamed weights.
 
     Raises:

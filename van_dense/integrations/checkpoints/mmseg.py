@@ -47,8 +47,8 @@ def to_mmseg(model_state: Mapping[str, Tensor], layout: str) -> State:
     """Rename the entries of a ``SemanticSegmenter`` to those of mmseg; the tensors are shared.
 
     Args:
-        model_state: Its state dict, or a part of it that has the decoder's classifier.
-        layout: One of ``LAYOUTS``, for the backbone.
+        model_state: State dict of the model, or a part of it that has the decoder's classifier.
+        layout: Layout of the backbone, one of ``LAYOUTS``.
 
     Raises:
         ValueError: When mmseg has no names for this layout, backbone or decoder.
@@ -88,7 +88,7 @@ def load_segmenter(model: nn.Module, state: Mapping[str, Tensor]) -> SegmenterRe
 
     Args:
         model: Semantic FPN or UperNet on a VAN; filled in place.
-        state: Tensors as ``read_state`` gives them, in any of ``LAYOUTS``.
+        state: Tensors of the file, as ``read_state`` returns them, in any of ``LAYOUTS``.
 
     Raises:
         ValueError: When they do not fit; the model is unchanged then.

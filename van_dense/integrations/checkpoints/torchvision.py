@@ -46,8 +46,8 @@ def from_torchvision(state: Mapping[str, Tensor], category_ids: Sequence[int]) -
     """State dict of our Mask R-CNN or RetinaNet from one of torchvision.
 
     Args:
-        state: Of torchvision's.
-        category_ids: Of our C classes, in order.
+        state: State dict of torchvision's detector.
+        category_ids: Category ids of our C classes, in order.
 
     Raises:
         ValueError: When the file has no labels for these classes.
@@ -65,8 +65,9 @@ def to_torchvision(state: Mapping[str, Tensor], category_ids: Sequence[int]) -> 
     """Inverse of ``from_torchvision``; a label without a class never wins.
 
     Args:
-        state: Of our Mask R-CNN or RetinaNet.
-        category_ids: Of our C classes, in order; where one is below 1, labels are 1..C.
+        state: State dict of our Mask R-CNN or RetinaNet.
+        category_ids: Category ids of our C classes, in order; where one is below 1, labels are
+            1..C.
     """
     labels = list(category_ids)
     if min(labels) < 1:

@@ -4,7 +4,7 @@ Importing this file registers ``build_van_backbone``, ``build_van_fpn_backbone``
 ``build_retinanet_van_fpn_backbone`` for yacs configs and adds their section ``MODEL.VAN`` to the
 defaults; ``lazy_van_fpn`` and ``lazy_retinanet_van_fpn`` are nodes of a LazyConfig. For complete
 examples see ``projects/detectron2/``, for how to train them ``docs/detectron2.md``. This package's
-own training on Detectron2 is in ``detectron2_engine``.
+own training on Detectron2 is in ``engine.py``.
 Source of the interfaces: Detectron2 0.6 ``modeling/backbone/{backbone,build,fpn}.py``.
 """
 
@@ -44,10 +44,10 @@ class VANBackbone(Backbone):
         name: timm name, such as "van_b2".
         weights: Published name such as "van_b2_in1k", file, or None for random weights.
         drop_path: Stochastic depth rate of the last block.
-        norm_mode: Of the BatchNorm layers: "auto", "batch", "sync" or "frozen".
+        norm_mode: Statistics of the BatchNorms: "auto", "batch", "sync" or "frozen".
         freeze_stages: Stem and this many stages stay as they are.
-        norm_eps: Of VAN's LayerNorms; other backbones keep theirs.
-        out_features: Which of "res2" to "res5" are given.
+        norm_eps: Epsilon of VAN's LayerNorms; other backbones keep theirs.
+        out_features: Which of "res2" to "res5" the backbone returns.
 
     Raises:
         ValueError: When the name is unknown, or the weights cannot be had or do not fit.
@@ -72,6 +72,7 @@ class VANBackbone(Backbone):
             drop_path=drop_path,
             norm_mode=norm_mode,
             freeze_stages=freeze_stages,
+            checkpointing=False,
             options=norm_options(name, norm_eps),
         )
         if weights:
@@ -152,7 +153,7 @@ def build_retinanet_van_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FP
 def launch(main: Callable[..., None], *args: Any, **options: Any) -> None:
     """Detectron2's ``launch``, with the same arguments, whose processes know VAN too.
 
-    A new process imports what it is given to call, and so this module, before a config is made.
+    A new process imports what it has to call, and so this module, before a config is made.
     """
     from detectron2.engine.launch import launch as launch_processes  # imports the whole engine
 
@@ -183,7 +184,7 @@ def lazy_van_fpn(name: str = "van_b2", **arguments: Any) -> Any:
 
     Args:
         name: timm name.
-        arguments: Further ones of ``VANBackbone``, such as ``weights="van_b2_in1k"``.
+        arguments: Further arguments of ``VANBackbone``, such as ``weights="van_b2_in1k"``.
     """
     return Lazy(FPN)(
         bottom_up=Lazy(VANBackbone)(name=name, **arguments),
@@ -198,7 +199,7 @@ def lazy_retinanet_van_fpn(name: str = "van_b2", **arguments: Any) -> Any:
 
     Args:
         name: timm name.
-        arguments: Further ones of ``VANBackbone``, such as ``weights="van_b2_in1k"``.
+        arguments: Further arguments of ``VANBackbone``, such as ``weights="van_b2_in1k"``.
     """
     with torch.device("meta"):  # the number of channels alone
         c5_channels = VANBackbone(name).output_shape()["res5"].channels

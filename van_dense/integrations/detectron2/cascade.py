@@ -1,9 +1,9 @@
 """The cascade of mmdet 2.x on Detectron2: a second stage of Detectron2's own for each stage.
 
 Source: Cai and Vasconcelos, "Cascade R-CNN", CVPR 2018; mmdet 2.x ``CascadeRoIHead`` and Detectron2
-0.6 ``cascade_rcnn.py``. Detectron2's ``CascadeROIHeads`` is another network: it draws regions once,
-for all stages, has one mask head, boxes that do not depend on the class, and thirds of the
-gradients of pooled features. In mmdet every stage draws its own regions and has its own mask head,
+0.6 ``cascade_rcnn.py``. Detectron2's ``CascadeROIHeads`` is another network: it samples regions
+once, for all stages, has one mask head, boxes that do not depend on the class, and thirds of the
+gradients of pooled features. In mmdet every stage samples regions anew and has its own mask head,
 so that it is a whole ``StandardROIHeads``; here several of them stand in a row, and what is left to
 write is where the boxes of one go to the next, and what the stages are averaged to.
 Legend: R regions over all images, P regions of one image, C classes; boxes xyxy pixels.
@@ -37,8 +37,8 @@ class DecodedBoxLayers(FastRCNNOutputLayers):
     ) -> Tensor:
         """Detectron2's loss; NaN where deltas are not finite.
 
-        fvcore's GIoU raises there, where our trainer looks at the losses instead, and says which
-        step and which images they belong to.
+        fvcore's GIoU raises there; our trainer reports losses that are not finite with their step
+        and images.
         """
         if not pred_deltas.isfinite().all():
             return pred_deltas.sum() * float("nan")
@@ -101,7 +101,7 @@ class CascadeHeads(nn.Module):
     """Stages in a row, in the place of Detectron2's ``roi_heads``.
 
     Args:
-        stages: In order; losses are weighted by their own parts.
+        stages: Second stages, in order, each with weighted losses.
     """
 
     def __init__(self, stages: Sequence[CascadeStageHeads]) -> None:
@@ -115,7 +115,7 @@ class CascadeHeads(nn.Module):
         proposals: list[DetectronInstances],
         targets: list[Targets] | None = None,
     ) -> tuple[list[DetectronInstances], Losses]:
-        """As of Detectron2's ``ROIHeads``; losses are called stage1_loss_cls and so on."""
+        """Detections or losses, as ``ROIHeads``; losses are called stage1_loss_cls and so on."""
         if not self.training:
             return self._masks(features, self._detect(features, proposals)), {}
         losses: Losses = {}

@@ -37,7 +37,7 @@ from van_dense.models.detection.anchors import without_crowd
 from van_dense.models.detection.cascade import CascadeMaskRCNN
 from van_dense.models.detection.fpn import norm_layer
 from van_dense.models.detection.maskrcnn import MaskRCNN
-from van_dense.models.detection.one_stage import DenseDetector
+from van_dense.models.detection.one_stage import OneStageDetector
 from van_dense.models.detection.one_stage_head import PRE_NMS
 from van_dense.models.detection.roi_heads import BOX_POOL, MASK_POOL
 from van_dense.models.postprocess import check_finite, to_predictions
@@ -45,7 +45,7 @@ from van_dense.models.postprocess import check_finite, to_predictions
 # Detectron2's names of losses and ours.
 RPN_LOSS_NAMES = {"loss_rpn_cls": "rpn_class", "loss_rpn_loc": "rpn_box"}
 ROI_LOSS_NAMES = {"loss_cls": "box_class", "loss_box_reg": "box_box", "loss_mask": "mask"}
-DENSE_LOSS_NAMES = {"loss_cls": "class", "loss_box_reg": "box"}
+ONE_STAGE_LOSS_NAMES = {"loss_cls": "class", "loss_box_reg": "box"}
 
 
 def on_detectron2(model: DenseModel) -> DenseModel:
@@ -56,7 +56,7 @@ def on_detectron2(model: DenseModel) -> DenseModel:
     """
     if isinstance(model, (MaskRCNN, CascadeMaskRCNN)):
         return DetectronRCNN(model)
-    if isinstance(model, DenseDetector) and isinstance(model.head, retinanet.RetinaNetHead):
+    if isinstance(model, OneStageDetector) and isinstance(model.head, retinanet.RetinaNetHead):
         return DetectronRetinaNet(model)
     raise ValueError(
         f"model.engine: {type(model).__name__} is not built on Detectron2; "
@@ -68,17 +68,15 @@ class DetectronModel(DenseModel):
     """What all models share: modes, event storage, names of the weights.
 
     Args:
-        model: Gives backbone, pyramid, preprocessing and head weights.
+        model: Our model, with backbone, pyramid, preprocessing and head weights.
         detector: Detectron2's model.
-        heads: Its modules with raw outputs.
+        heads: Modules of ``detector`` with raw outputs.
     """
 
     detector: Any
 
     def __init__(self, model: Any, detector: nn.Module, heads: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.preprocess = model.preprocess
-        self.backbone = model.backbone
+        super().__init__(model.backbone, model.preprocess)
         self.fpn = model.fpn
         self.detector = detector
         self._heads = tuple(heads)  # a tuple, so that they are not registered twice
@@ -99,13 +97,13 @@ class DetectronModel(DenseModel):
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
         """Detectron2's losses by its own names."""
         targets = without_crowd(batch.targets)
-        given = [
+        instances = [
             {"instances": Targets(target, size, seed=seed)}
             for target, size, seed in zip(targets, batch.sizes, batch.seeds, strict=True)
         ]
         # Detectron2 writes its statistics to a storage that must be there.
         with _mode(self.detector, training=True), EventStorage():
-            losses: dict[str, Tensor] = self.detector(self._inputs(batch, given))
+            losses: dict[str, Tensor] = self.detector(self._inputs(batch, instances))
         return losses
 
     def _inputs(self, batch: Batch, more: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:
@@ -179,12 +177,11 @@ class DetectronRCNN(DetectronModel):
 
     def flops_forward(self, size: Size) -> None:
         """Run on one zero image with 1000 box and 100 mask regions a stage, as ``get_flops``."""
-        device = next(self.parameters()).device
-        maps = list(self.detector.backbone(torch.zeros(1, 3, *size, device=device)).values())
+        maps = list(self.detector.backbone(self.zeros(3, *size)).values())
         channels = maps[0].shape[1]
         self.detector.proposal_generator.rpn_head(maps)
-        boxes = torch.zeros(1000, channels, BOX_POOL, BOX_POOL, device=device)
-        masks = torch.zeros(100, channels, MASK_POOL, MASK_POOL, device=device)
+        boxes = self.zeros(channels, BOX_POOL, BOX_POOL).expand(1000, -1, -1, -1)
+        masks = self.zeros(channels, MASK_POOL, MASK_POOL).expand(100, -1, -1, -1)
         for stage in _stages(self.detector):
             stage.box_predictor(stage.box_head(boxes))
             stage.mask_head.layers(masks)
@@ -193,7 +190,7 @@ class DetectronRCNN(DetectronModel):
 class DetectronRetinaNet(DetectronModel):
     """Detectron2's RetinaNet with the numbers and weights of ``model``."""
 
-    def __init__(self, model: DenseDetector) -> None:
+    def __init__(self, model: OneStageDetector) -> None:
         head, matcher = model.head, model.matcher
         assert isinstance(head, retinanet.RetinaNetHead)
         assert isinstance(matcher, retinanet.IoUMatcher)
@@ -201,39 +198,39 @@ class DetectronRetinaNet(DetectronModel):
         pyramid = Pyramid(model.backbone, model.fpn, first_level=3, channels=channels)
         shapes = pyramid.output_shape()
         norm, convs = _tower_norm(head.class_tower), len(head.class_tower)
-        dense = RetinaNetHead(
+        towers = RetinaNetHead(
             input_shape=list(shapes.values()),
             num_classes=head.num_classes,
-            num_anchors=model.anchors.num_per_cell,
+            num_anchors=model.anchors.num_per_position,
             conv_dims=[channels] * convs,
             norm=norm or "",
         )
         if norm is not None:  # ours have a bias only without a norm, as mmdet's
-            for layer in (*dense.cls_subnet, *dense.bbox_subnet):
+            for layer in (*towers.cls_subnet, *towers.bbox_subnet):
                 if isinstance(layer, nn.Conv2d):
                     layer.bias = None
         detector = SeededRetinaNet(
             backbone=pyramid,
-            head=dense,
+            head=towers,
             head_in_features=list(shapes),
             anchor_generator=anchor_generator(model.anchors),
             box2box_transform=Box2BoxTransform(weights=(1.0, 1.0, 1.0, 1.0)),
-            matcher=matcher.rule,
-            rule=model.rule,
+            matcher=matcher.matcher,
+            filter=model.filter,
             num_classes=head.num_classes,
-            test_score_thresh=model.rule.score_threshold,
+            test_score_thresh=model.filter.score_threshold,
             test_topk_candidates=PRE_NMS,
-            test_nms_thresh=model.rule.nms_iou,
-            max_detections_per_image=model.rule.max_detections,
+            test_nms_thresh=model.filter.nms_iou,
+            max_detections_per_image=model.filter.max_detections,
             pixel_mean=(0.0, 0.0, 0.0),  # our own preprocessing comes before
             pixel_std=(1.0, 1.0, 1.0),
         )
-        super().__init__(model, detector, [dense])
+        super().__init__(model, detector, [towers])
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Losses class (focal) and box (L1), each with weight 1."""
         losses = self._losses(batch)
-        return {ours: losses[theirs] for theirs, ours in DENSE_LOSS_NAMES.items()}
+        return {ours: losses[theirs] for theirs, ours in ONE_STAGE_LOSS_NAMES.items()}
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> list[Prediction]:
@@ -248,9 +245,7 @@ class DetectronRetinaNet(DetectronModel):
 
     def flops_forward(self, size: Size) -> None:
         """Run backbone, pyramid and towers on one zero image."""
-        device = next(self.parameters()).device
-        images = torch.zeros(1, 3, *size, device=device)
-        self.detector.head(list(self.detector.backbone(images).values()))
+        self.detector.head(list(self.detector.backbone(self.zeros(3, *size)).values()))
 
 
 def _stages(detector: PaddedRCNN) -> list[Any]:
@@ -266,7 +261,7 @@ def _tower_norm(tower: nn.Sequential) -> Any:
 
 @contextmanager
 def _mode(detector: nn.Module, *, training: bool) -> Iterator[None]:
-    """Switch what Detectron2 returns, for a while.
+    """Switch between Detectron2's losses and detections, for a while.
 
     Backbone and pyramid are not among its modules, so their norms and drop path keep their mode,
     as the norms of a cascade's heads do.

@@ -1,7 +1,7 @@
 """Detectron2's modules with our assignment, sampling and normalisers in the places it leaves open.
 
 Detectron2 0.6 trains otherwise than mmdet 2.x, whose recipes the VAN paper follows: a box does not
-take over its best anchors, anchors in the padding are used, the sampling draws from the global
+take over its best anchors, anchors in the padding are used, the sampling uses the global
 generator, RetinaNet's losses are divided by a running mean that no checkpoint keeps, and
 RetinaNet suppresses boxes before it clips them. Each class here overrides just that, so that both
 engines give the same losses and the same detections.
@@ -33,11 +33,11 @@ Losses = dict[str, Tensor]
 
 
 class Targets(DetectronInstances):
-    """Ground truth of one image as Detectron2 wants it, beside our own and the seed of its draws.
+    """Ground truth of one image as Detectron2 takes it, beside our own and the seed of its samples.
 
     Attributes:
-        ours: The same instances, on the device of the model.
-        seed: Of the image, see ``Batch.seeds``.
+        ours: The instances in our own form, on the device of the model.
+        seed: Seed of the image, one of ``Batch.seeds``.
     """
 
     ours: Instances
@@ -80,10 +80,10 @@ class Pyramid(Backbone):
     Both are held without being registered: the DenseModel around owns their parameters.
 
     Args:
-        backbone: Gives maps at strides 4, 8, 16, 32.
+        backbone: Images (B, 3, H, W) to c2..c5.
         fpn: Pyramid over the last maps.
-        first_level: 2 for all of them, 3 to leave out stride 4.
-        channels: Of every level.
+        first_level: 2 for a pyramid over c2..c5, 3 for one over c3..c5.
+        channels: Channels of every level.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Pyramid(Backbone):
 
 
 class SeededRPN(RPN):
-    """Proposals whose anchors are matched and drawn as by our own RPN.
+    """Proposals whose anchors are matched and sampled as by our own RPN.
 
     Built as Detectron2's, with a BoxMatcher of ours as ``anchor_matcher``.
     """
@@ -116,7 +116,7 @@ class SeededRPN(RPN):
     def label_and_sample_anchors(
         self, anchors: list[Boxes], gt_instances: list[Targets]
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Labels (A,) of each image, 1, 0 or -1 for "not drawn", and boxes (A, 4) to regress."""
+        """Labels (A,) of each image, 1, 0 or -1 for "not sampled", and boxes (A, 4) to regress."""
         candidates = Boxes.cat(anchors).tensor
         sampler = Sampler(self.batch_size_per_image, self.positive_fraction)
         labels, boxes = [], []
@@ -133,13 +133,14 @@ class SeededRPN(RPN):
         return labels, boxes
 
     def losses(self, *arguments: Any) -> Losses:
-        """Detectron2's, divided by the anchors drawn instead of those asked for.
+        """Detectron2's, divided by the anchors sampled instead of those asked for.
 
         Args:
-            arguments: Of Detectron2's ``RPN.losses``; the third is ``gt_labels``.
+            arguments: Arguments of Detectron2's ``RPN.losses``; the third is ``gt_labels``.
         """
-        drawn = torch.stack(arguments[2]) >= 0
-        factor = self.batch_size_per_image * len(drawn) / synced_count(drawn.sum(), drawn.device)
+        sampled = torch.stack(arguments[2]) >= 0
+        count = synced_count(sampled.sum(), sampled.device)
+        factor = self.batch_size_per_image * len(sampled) / count
         return {name: loss * factor for name, loss in super().losses(*arguments).items()}
 
     @torch.no_grad()
@@ -152,8 +153,8 @@ class SeededRPN(RPN):
     ) -> list[DetectronInstances]:
         """Proposals of each image; non-finite ones are left out, not raised on.
 
-        Detectron2 raises while it trains, where our trainer looks at the losses instead, and says
-        which step and which images they belong to.
+        Detectron2 raises while it trains; our trainer reports losses that are not finite with
+        their step and images.
         """
         return find_top_rpn_proposals(
             self._decode_proposals(anchors, pred_anchor_deltas),
@@ -168,7 +169,7 @@ class SeededRPN(RPN):
 
 
 class SeededROIHeads(StandardROIHeads):
-    """Second stage whose regions are matched and drawn as by our own box branch.
+    """Second stage whose regions are matched and sampled as by our own box branch.
 
     Built as Detectron2's, with a BoxMatcher of ours as ``proposal_matcher``.
     """
@@ -220,13 +221,13 @@ class SeededRetinaNet(RetinaNet):
 
     Args:
         matcher: Which anchors are foreground.
-        rule: Which scored boxes become detections.
-        arguments: Of Detectron2's RetinaNet.
+        filter: Which scored boxes become detections.
+        arguments: Further arguments of Detectron2's RetinaNet.
     """
 
-    def __init__(self, *, matcher: BoxMatcher, rule: DetectionFilter, **arguments: Any) -> None:
+    def __init__(self, *, matcher: BoxMatcher, filter: DetectionFilter, **arguments: Any) -> None:
         super().__init__(anchor_matcher=matcher, **arguments)
-        self.rule = rule
+        self.filter = filter
 
     def preprocess_image(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
         """Images that our model has normalised and padded."""
@@ -277,7 +278,7 @@ class SeededRetinaNet(RetinaNet):
             self.test_topk_candidates,
             image_size,
         )
-        found = self.rule.labelled(
+        found = self.filter.labelled(
             decoded.pred_boxes.tensor,
             decoded.scores,
             labels=decoded.pred_classes,
@@ -300,12 +301,12 @@ class PaddedRCNN(GeneralizedRCNN):
 
 
 def anchor_generator(ours: Anchors) -> DefaultAnchorGenerator:
-    """Detectron2's grid of our anchors of a cell, in our order."""
+    """Detectron2's grid of our base anchors, in our order."""
     generator = DefaultAnchorGenerator(
         sizes=[[1.0]], aspect_ratios=[[1.0]], strides=list(ours.strides), offset=0.0
     )
-    cells = [getattr(ours, f"cell_{level}").clone() for level in range(len(ours.strides))]
-    generator.cell_anchors = BufferList(cells)
+    bases = [getattr(ours, f"base_{level}").clone() for level in range(len(ours.strides))]
+    generator.cell_anchors = BufferList(bases)
     return generator
 
 

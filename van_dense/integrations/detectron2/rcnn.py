@@ -27,7 +27,7 @@ from van_dense.integrations.detectron2.cascade import (
 )
 from van_dense.integrations.detectron2.parts import SeededROIHeads, SeededRPN, anchor_generator
 from van_dense.models.conv import ConvBN
-from van_dense.models.detection.cascade import CascadeMaskRCNN
+from van_dense.models.detection.cascade import ROI_ALIGN, CascadeMaskRCNN
 from van_dense.models.detection.cascade_stage import CascadeBox, CascadeStage
 from van_dense.models.detection.maskrcnn import MaskRCNN
 from van_dense.models.detection.roi_heads import (
@@ -49,7 +49,7 @@ def seeded_rpn(ours: RPN) -> SeededRPN:
     return SeededRPN(
         in_features=[*POOLED, "p6"],
         head=StandardRPNHead(
-            in_channels=ours.head.cls_logits.in_channels, num_anchors=ours.anchors.num_per_cell
+            in_channels=ours.head.cls_logits.in_channels, num_anchors=ours.anchors.num_per_position
         ),
         anchor_generator=anchor_generator(ours.anchors),
         anchor_matcher=ours.matcher,
@@ -68,7 +68,7 @@ def second_stage(model: MaskRCNN | CascadeMaskRCNN, channels: int) -> SeededROIH
     if isinstance(model, MaskRCNN):
         return _roi_heads(model, channels)
     stages = cast("list[CascadeStage]", list(model.stages))
-    return CascadeHeads([_cascade_stage(stage, model.rule, channels) for stage in stages])
+    return CascadeHeads([_cascade_stage(stage, model.filter, channels) for stage in stages])
 
 
 def _roi_heads(model: MaskRCNN, channels: int) -> SeededROIHeads:
@@ -82,17 +82,19 @@ def _roi_heads(model: MaskRCNN, channels: int) -> SeededROIHeads:
             ShapeSpec(channels=hidden),
             box2box_transform=Box2BoxTransform(weights=box.coder.weights),
             num_classes=box.num_classes,
-            **_thresholds(box.rule),
+            **_thresholds(box.filter),
         ),
         mask_head=_mask_head(model.mask, channels, loss_weight=1.0),
     )
 
 
-def _cascade_stage(stage: CascadeStage, rule: DetectionFilter, channels: int) -> CascadeStageHeads:
+def _cascade_stage(
+    stage: CascadeStage, filter: DetectionFilter, channels: int
+) -> CascadeStageHeads:
     box, weight = stage.box, stage.loss_weight
     convs = cast("list[ConvBN]", list(box.head.convs))
     return CascadeStageHeads(
-        **_regions(box, RoIAlign()),
+        **_regions(box, ROI_ALIGN),
         box_head=FastRCNNConvFCHead(
             _pooled(channels, BOX_POOL),
             conv_dims=[conv.conv.out_channels for conv in convs],
@@ -105,14 +107,14 @@ def _cascade_stage(stage: CascadeStage, rule: DetectionFilter, channels: int) ->
             num_classes=box.num_classes,
             box_reg_loss_type="giou",
             loss_weight={"loss_cls": weight, "loss_box_reg": weight * box.giou_weight},
-            **_thresholds(rule),
+            **_thresholds(filter),
         ),
         mask_head=_mask_head(stage.mask, channels, loss_weight=weight),
     )
 
 
 def _regions(box: BoxBranch | CascadeBox, align: RoIAlign) -> dict[str, Any]:
-    """Arguments of a second stage: how its regions are drawn and pooled."""
+    """Arguments of a second stage: how its regions are sampled and pooled."""
     return {
         "num_classes": box.num_classes,
         "proposal_matcher": box.matcher,
@@ -125,11 +127,11 @@ def _regions(box: BoxBranch | CascadeBox, align: RoIAlign) -> dict[str, Any]:
     }
 
 
-def _thresholds(rule: DetectionFilter) -> dict[str, Any]:
+def _thresholds(filter: DetectionFilter) -> dict[str, Any]:
     return {
-        "test_score_thresh": rule.score_threshold,
-        "test_nms_thresh": rule.nms_iou,
-        "test_topk_per_image": rule.max_detections,
+        "test_score_thresh": filter.score_threshold,
+        "test_nms_thresh": filter.nms_iou,
+        "test_topk_per_image": filter.max_detections,
     }
 
 

@@ -18,7 +18,7 @@ def main() -> None:
     """Register, then run the script with the remaining arguments.
 
     Raises:
-        SystemExit: When no script is given, or Detectron2 is missing.
+        SystemExit: When there is no script, or Detectron2 is missing.
     """
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
         raise SystemExit(

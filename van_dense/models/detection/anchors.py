@@ -40,11 +40,11 @@ class Anchors(nn.Module):
     """Anchor boxes of every pyramid level.
 
     Args:
-        sizes: sqrt(area) in pixels of the anchors of each level, one for each level.
-        strides: Of each level.
+        sizes: sqrt(area) in pixels of the anchors, one for each level.
+        strides: Pixels between two positions of each level.
         scales: Factors on ``sizes``: (1,) for the RPN, three octave scales for RetinaNet.
-        ratios: height / width.
-        rounded: To whole pixels, as torchvision's detectors have them.
+        ratios: Aspect ratios, height / width.
+        rounded: Whether corners are whole pixels, as in torchvision's detectors.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Anchors(nn.Module):
         *,
         scales: Sequence[float] = (1.0,),
         ratios: Sequence[float] = ASPECT_RATIOS,
-        rounded: bool = False,
+        rounded: bool,
     ) -> None:
         super().__init__()
         if len(sizes) != len(strides):
@@ -63,18 +63,18 @@ class Anchors(nn.Module):
                 "give one size in pixels for each level"
             )
         self.strides = tuple(strides)
-        self.num_per_cell = len(scales) * len(ratios)
+        self.num_per_position = len(scales) * len(ratios)
         for level, size in enumerate(sizes):
             sides = [size * scale for scale in scales]
-            cell = _cell_anchors([int(s) for s in sides] if rounded else sides, ratios)
-            cell = cell.round() if rounded else cell
-            self.register_buffer(f"cell_{level}", cell, persistent=False)
+            base = _base_anchors([int(s) for s in sides] if rounded else sides, ratios)
+            base = base.round() if rounded else base
+            self.register_buffer(f"base_{level}", base, persistent=False)
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Anchors (H * W * num_per_cell, 4) of each level, cell by cell in row order."""
+        """Anchors (H * W * num_per_position, 4) of each level, by position in row order."""
         anchors = []
         for level, (stride, feature) in enumerate(zip(self.strides, features, strict=True)):
-            cell: Tensor = getattr(self, f"cell_{level}")
+            base: Tensor = getattr(self, f"base_{level}")
             height, width = feature.shape[-2:]
             y, x = torch.meshgrid(
                 torch.arange(height, device=feature.device, dtype=torch.float32) * stride,
@@ -82,11 +82,11 @@ class Anchors(nn.Module):
                 indexing="ij",
             )
             shifts = torch.stack([x, y, x, y], dim=-1).view(-1, 1, 4)
-            anchors.append((shifts + cell).view(-1, 4))
+            anchors.append((shifts + base).view(-1, 4))
         return anchors
 
 
-def _cell_anchors(sizes: Sequence[float], ratios: Sequence[float]) -> Tensor:
+def _base_anchors(sizes: Sequence[float], ratios: Sequence[float]) -> Tensor:
     """Anchors (len(ratios) * len(sizes), 4) around the origin, ratio by ratio."""
     rows = []
     for ratio in ratios:
@@ -101,8 +101,8 @@ class BoxMatcher(Matcher):
     """Assign to each candidate the ground-truth box of highest IoU, or background, or nothing.
 
     Args:
-        positive_iou: Candidates from here on are foreground.
-        negative_iou: Candidates below are background; those between are left out.
+        positive_iou: Lowest IoU of foreground, in 0..1.
+        negative_iou: Candidates below this IoU are background; those between are left out.
         min_positive_iou: A box also takes its best candidates if their IoU reaches this (mmdet's
             ``min_pos_iou``), even from a box they overlap more; None switches that off.
     """

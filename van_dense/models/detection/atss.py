@@ -1,4 +1,4 @@
-"""The head of ATSS: box deltas of one anchor per cell, and how central the cell lies in its box.
+"""The head of ATSS: box deltas of one anchor a position, and how central it lies in its box.
 
 Source: Zhang et al., CVPR 2020 (see ``atss_matcher.py``); definition of mmdet 2.x ``ATSSHead``.
 Legend: B images, A anchors over all levels, A_l of level l, P foreground anchors, C classes.
@@ -14,8 +14,13 @@ from torch.nn import functional as F
 from torchvision.ops import generalized_box_iou_loss
 
 from van_dense.models.detection.anchors import BoxCoder
-from van_dense.models.detection.one_stage import Assignment, Cells, class_focal_sum, positives_of
-from van_dense.models.detection.one_stage_head import ScaledTowers, cell_by_cell, start_small
+from van_dense.models.detection.one_stage import (
+    Assignment,
+    StridedAnchors,
+    class_focal_sum,
+    positives_of,
+)
+from van_dense.models.detection.one_stage_head import ScaledTowers, flatten_maps, start_small
 from van_dense.models.detection.one_stage_losses import centerness
 from van_dense.models.losses import synced_count
 
@@ -26,8 +31,8 @@ class ATSSHead(nn.Module):
     """Class logits, box deltas and centerness, the latter from the box tower.
 
     Args:
-        towers: With 4 values of each anchor.
-        channels: Of the towers.
+        towers: Towers that give 4 values of each anchor.
+        channels: Channels of the towers.
     """
 
     def __init__(self, towers: ScaledTowers, channels: int) -> None:
@@ -40,10 +45,10 @@ class ATSSHead(nn.Module):
     def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], ...]:
         """Class logits (B, A_l, C), deltas (B, A_l, 4) and centerness logits (B, A_l, 1)."""
         logits, deltas, towers = self.towers(features)
-        return logits, deltas, [cell_by_cell(self.centerness(tower)) for tower in towers]
+        return logits, deltas, [flatten_maps(self.centerness(tower)) for tower in towers]
 
     def losses(
-        self, outputs: Sequence[Tensor], assignments: Sequence[Assignment], cells: Cells
+        self, outputs: Sequence[Tensor], assignments: Sequence[Assignment], anchors: StridedAnchors
     ) -> dict[str, Tensor]:
         """Losses class (focal), box (GIoU, central anchors count more) and centerness.
 
@@ -52,15 +57,15 @@ class ATSSHead(nn.Module):
         """
         logits, deltas, central = outputs
         values = torch.cat([deltas, central], dim=-1)
-        chosen, where, wanted_boxes = positives_of(values, assignments, cells)
-        boxes = self.coder.decode_single(chosen[:, :4], where.anchors)
-        wanted_central = centerness(where.centres, wanted_boxes)
-        box_loss = (generalized_box_iou_loss(boxes, wanted_boxes) * wanted_central).sum()
+        chosen, at, target_boxes = positives_of(values, assignments, anchors)
+        boxes = self.coder.decode_single(chosen[:, :4], at.boxes)
+        target_central = centerness(at.centres, target_boxes)
+        box_loss = (generalized_box_iou_loss(boxes, target_boxes) * target_central).sum()
         central_loss = F.binary_cross_entropy_with_logits(
-            chosen[:, 4], wanted_central, reduction="sum"
+            chosen[:, 4], target_central, reduction="sum"
         )
         num_positive = synced_count(len(chosen), logits.device)
-        total_central = synced_count(wanted_central.sum(), logits.device)
+        total_central = synced_count(target_central.sum(), logits.device)
         nothing = values.sum() * 0  # so that every parameter has a gradient without positives
         return {
             "class": class_focal_sum(logits, assignments) / num_positive,
@@ -68,7 +73,7 @@ class ATSSHead(nn.Module):
             "centerness": central_loss / num_positive,
         }
 
-    def decode(self, values: Sequence[Tensor], cells: Cells) -> tuple[Tensor, Tensor]:
+    def decode(self, values: Sequence[Tensor], anchors: StridedAnchors) -> tuple[Tensor, Tensor]:
         """Boxes (K, 4) and centerness (K,) of deltas (K, 4) and centerness logits (K, 1)."""
         deltas, central = values
-        return self.coder.decode_single(deltas, cells.anchors), central[:, 0].sigmoid()
+        return self.coder.decode_single(deltas, anchors.boxes), central[:, 0].sigmoid()

@@ -29,7 +29,7 @@ class ATSSMatcher:
     overlaps most. So a box without any candidate centred in it, being small, is not learnt.
 
     Args:
-        num_candidates: Of each box on each level (the paper's k).
+        num_candidates: Candidates of each box on each level (the paper's k).
     """
 
     def __init__(self, num_candidates: int) -> None:
@@ -40,9 +40,10 @@ class ATSSMatcher:
 
         Args:
             targets: N boxes to learn, without crowd.
-            anchors: (A_l, 4) of each level, two levels at least: one candidate has no deviation.
-            size: (height, width) of the image. Anchors beyond it are nobody's candidates, so the
-                other images of a batch change nothing (mmdet's valid flags).
+            anchors: float32 (A_l, 4) of each level, two levels at least: one candidate has no
+                deviation.
+            size: (height, width) of the image in pixels. Anchors beyond it are nobody's
+                candidates, so the other images of a batch change nothing (mmdet's valid flags).
         """
         every = torch.cat(list(anchors))
         outside = in_padding(every, size)

@@ -32,10 +32,10 @@ class ConvBoxHead(nn.Module):
     "none where the name holds norm", as in the recipe.
 
     Args:
-        in_channels: Of the pyramid.
-        channels: Of the fully connected layer, and of the output.
+        in_channels: Channels of the pyramid.
+        channels: Outputs of the fully connected layer.
         convs: Number of convolutions.
-        conv_channels: Of each.
+        conv_channels: Channels of each convolution.
     """
 
     def __init__(self, in_channels: int, channels: int, *, convs: int, conv_channels: int) -> None:
@@ -58,12 +58,12 @@ class CascadeBox(RegionBranch):
     """Classify regions and refine their boxes, trained on the decoded boxes.
 
     Args:
-        head: Turns pooled maps into features (R, ``head.channels``).
+        head: Pooled maps to features (R, ``head.channels``).
         num_classes: C; the classifier has one more output, the last, for background.
-        coder: Between boxes and deltas, with the standard deviations of this stage.
+        coder: Conversion between boxes and deltas, with the standard deviations of this stage.
         matcher: Which regions are foreground.
-        sampler: How many of them enter the loss.
-        giou_weight: Of the box loss; it is divided by the number of regions, foreground or not.
+        sampler: How many of the regions enter the loss.
+        giou_weight: Factor on the box loss, whose sum is divided by the number of all regions.
     """
 
     def __init__(
@@ -103,10 +103,10 @@ class CascadeBox(RegionBranch):
         """Cross entropy and GIoU of decoded boxes, both divided by the number of regions.
 
         Args:
-            logits: (R, C + 1).
-            deltas: (R, C, 4).
-            regions: Of each image, R in all.
-            targets: Of each image.
+            logits: float32 (R, C + 1) class logits, background last.
+            deltas: float32 (R, C, 4) box deltas of each class.
+            regions: Sampled regions of each image, R in all.
+            targets: Ground truth of each image.
         """
         labels = torch.cat([r.labels for r in regions])
         foreground = (labels < self.num_classes).nonzero()[:, 0]
@@ -114,13 +114,13 @@ class CascadeBox(RegionBranch):
             deltas[foreground, labels[foreground]],
             torch.cat([r.boxes for r in regions])[foreground],
         )
-        wanted = torch.cat(
-            [
-                target.boxes[r.matched[r.labels < self.num_classes]]
-                for r, target in zip(regions, targets, strict=True)
-            ]
+        matched = [
+            target.boxes[r.matched[r.labels < self.num_classes]]
+            for r, target in zip(regions, targets, strict=True)
+        ]
+        distance = generalized_box_iou_loss(
+            decoded, torch.cat(matched), reduction="sum", eps=GIOU_EPS
         )
-        distance = generalized_box_iou_loss(decoded, wanted, reduction="sum", eps=GIOU_EPS)
         normaliser = synced_count(len(labels), labels.device)
         return {
             "box_class": F.cross_entropy(logits, labels, reduction="sum") / normaliser,
@@ -134,10 +134,10 @@ class CascadeBox(RegionBranch):
         """Boxes (P, 4) of each image for the next stage, clipped to the image.
 
         Args:
-            deltas: (R, C, 4).
+            deltas: float32 (R, C, 4) box deltas of each class.
             labels: int64 (R,) the class, of C, whose deltas apply.
-            boxes: (P, 4) of each image, R in all.
-            sizes: Of the images.
+            boxes: float32 (P, 4) xyxy pixels of each image, R in all.
+            sizes: (height, width) of each image in pixels.
         """
         chosen = deltas[torch.arange(len(labels), device=labels.device), labels]
         refined = self.coder.decode_single(chosen, torch.cat(list(boxes)))
@@ -170,12 +170,12 @@ class CascadeBox(RegionBranch):
 
 
 class CascadeStage(nn.Module):
-    """Box and mask branch that see the same regions.
+    """Box and mask branch on the same regions.
 
     Args:
-        box: Classes and boxes.
-        mask: Masks.
-        loss_weight: Of the losses of both.
+        box: Regions to classes and boxes.
+        mask: Regions to masks.
+        loss_weight: Factor on the losses of both.
     """
 
     def __init__(self, box: CascadeBox, mask: MaskBranch, *, loss_weight: float) -> None:

@@ -1,4 +1,4 @@
-"""One stage of Sparse R-CNN: proposals look at each other, then each at its own region.
+"""One stage of Sparse R-CNN: proposals attend to each other, then each to its own region.
 
 Source: Sun et al., "Sparse R-CNN: End-to-End Object Detection with Learnable Proposals", CVPR 2021,
 section 3.2; layers and initial values of mmdet 2.x ``DIIHead`` and ``DynamicConv``.
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from van_dense.models.detection.one_stage_head import start_rare
 
-POOL = 7  # cells of a side of a pooled region
+POOL = 7  # side of a pooled region
 CLASS_LAYERS, BOX_LAYERS = 1, 3
 
 
@@ -20,7 +20,7 @@ class DynamicConv(nn.Module):
     """Filter the pooled region of a proposal with two 1x1 convolutions made from its feature.
 
     Args:
-        channels: D of proposals and regions.
+        channels: D, channels of proposals and regions.
         hidden: Channels between both convolutions.
     """
 
@@ -34,12 +34,7 @@ class DynamicConv(nn.Module):
         self.norm_project = nn.LayerNorm(channels)
 
     def forward(self, features: Tensor, pooled: Tensor) -> Tensor:
-        """What each proposal sees, (R, D).
-
-        Args:
-            features: (R, D) of R proposals.
-            pooled: (R, D, 7, 7) of their boxes.
-        """
+        """Features (R, D) of R proposals, from features (R, D) and pooled maps (R, D, 7, 7)."""
         shrink, grow = self.filters(features).chunk(2, dim=1)
         x = pooled.flatten(2).transpose(1, 2)  # (R, 49, D)
         x = torch.bmm(x, shrink.reshape(-1, self.channels, self.hidden))
@@ -53,10 +48,10 @@ class DynamicHead(nn.Module):
     """Self-attention, dynamic convolution, feed-forward layers, class and box of each proposal.
 
     Args:
-        channels: D, of pyramid and proposals.
+        channels: D, channels of pyramid and proposals.
         num_classes: C; there is no background class, scores are sigmoids.
-        attention_heads: They divide D.
-        feedforward: Hidden channels.
+        attention_heads: Heads of the self-attention; a divisor of D.
+        feedforward: Hidden channels of the feed-forward layers.
         dynamic_channels: Hidden channels of the dynamic convolution.
     """
 
@@ -91,13 +86,13 @@ class DynamicHead(nn.Module):
         """Class logits (B, P, C), box deltas (B, P, 4), and the features of the next stage.
 
         Args:
-            pooled: (B * P, D, 7, 7) of the boxes.
-            features: (B, P, D) of the proposals.
+            pooled: float (B * P, D, 7, 7) maps cut out by the boxes of the proposals.
+            features: float (B, P, D) features of the proposals.
         """
-        seen, _ = self.attention(features, features, features, need_weights=False)
-        features = self.norm_attention(features + seen)
-        seen = self.dynamic(features.flatten(0, 1), pooled).view_as(features)
-        features = self.norm_dynamic(features + seen)
+        attended, _ = self.attention(features, features, features, need_weights=False)
+        features = self.norm_attention(features + attended)
+        filtered = self.dynamic(features.flatten(0, 1), pooled).view_as(features)
+        features = self.norm_dynamic(features + filtered)
         features = self.norm_feedforward(features + self.feedforward(features))
         logits = self.class_logits(self.class_layers(features)).float()
         deltas = self.box_deltas(self.box_layers(features)).float()

@@ -36,7 +36,7 @@ class FPN(nn.Module):
     Args:
         in_channels: Channels of the backbone maps, fine to coarse.
         channels: Channels of every pyramid level.
-        norm: After each convolution; convolutions have a bias only without it.
+        norm: Norm after each convolution; convolutions have a bias only without it.
         extra: "none" appends no level (Sparse R-CNN); "maxpool" one, the last one subsampled by 2
             (Mask R-CNN's P6); the others two, by strided convolutions. "c5" takes them from the
             last *backbone* map (RetinaNet of mmdet, ``on_input``; the paper's 36.3 M of VAN-B2 is
@@ -50,7 +50,7 @@ class FPN(nn.Module):
         in_channels: list[int],
         channels: int,
         *,
-        norm: Norm = "none",
+        norm: Norm,
         extra: Extra,
     ) -> None:
         super().__init__()

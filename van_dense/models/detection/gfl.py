@@ -3,7 +3,7 @@
 Source: Li et al., "Generalized Focal Loss: Learning Qualified and Distributed Bounding Boxes for
 Dense Object Detection", NeurIPS 2020; definition of mmdet 2.x ``GFLHead``.
 Legend: B images, A anchors over all levels, A_l of level l, P foreground anchors, C classes,
-D = max_distance + 1 distances 0, 1, 2, ... of an edge from the centre of its cell, in strides.
+D = max_distance + 1 distances 0, 1, 2, ... of an edge from the anchor's centre, in strides.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import generalized_box_iou_loss
 
-from van_dense.models.detection.one_stage import Assignment, Cells, positives_of
+from van_dense.models.detection.one_stage import Assignment, StridedAnchors, positives_of
 from van_dense.models.detection.one_stage_head import ScaledTowers
 from van_dense.models.detection.one_stage_losses import (
     distribution_focal,
@@ -32,7 +32,7 @@ class GFLHead(nn.Module):
     """Class logits that estimate IoU, and D logits for each edge of the box.
 
     Args:
-        towers: With 4 * D values of each anchor.
+        towers: Towers that give 4 * D values of each anchor.
     """
 
     def __init__(self, towers: ScaledTowers) -> None:
@@ -45,7 +45,7 @@ class GFLHead(nn.Module):
         return logits, edges
 
     def losses(
-        self, outputs: Sequence[Tensor], assignments: Sequence[Assignment], cells: Cells
+        self, outputs: Sequence[Tensor], assignments: Sequence[Assignment], anchors: StridedAnchors
     ) -> dict[str, Tensor]:
         """Losses class (quality focal), box (GIoU) and edge (distribution focal).
 
@@ -54,18 +54,18 @@ class GFLHead(nn.Module):
         Both sums are means over processes.
         """
         logits, edges = outputs
-        chosen, where, wanted_boxes = positives_of(edges, assignments, cells)
-        boxes, _ = self.decode([chosen], where)
-        quality = paired_iou(boxes.detach(), wanted_boxes)
+        chosen, at, target_boxes = positives_of(edges, assignments, anchors)
+        boxes, _ = self.decode([chosen], at)
+        quality = paired_iou(boxes.detach(), target_boxes)
         class_loss = self._class_loss(logits, quality, assignments)
         best_scores = [
             one[a.positive].detach().amax(dim=1).sigmoid()
             for one, a in zip(logits, assignments, strict=True)
         ]
         weight = torch.cat(best_scores)
-        box_loss = (generalized_box_iou_loss(boxes, wanted_boxes) * weight).sum()
-        wanted = edge_distances(where.centres, wanted_boxes) / where.strides[:, None]
-        edge_loss = distribution_focal(chosen.unflatten(1, (4, -1)), wanted).mean(dim=1) * weight
+        box_loss = (generalized_box_iou_loss(boxes, target_boxes) * weight).sum()
+        distances = edge_distances(at.centres, target_boxes) / at.strides[:, None]
+        edge_loss = distribution_focal(chosen.unflatten(1, (4, -1)), distances).mean(dim=1) * weight
         num_positive = synced_count(len(chosen), logits.device)
         total_weight = synced_count(weight.sum(), logits.device)
         nothing = edges.sum() * 0  # so that every parameter has a gradient without positives
@@ -85,13 +85,13 @@ class GFLHead(nn.Module):
         ]
         return torch.stack(losses).sum()
 
-    def decode(self, values: Sequence[Tensor], cells: Cells) -> tuple[Tensor, Tensor]:
+    def decode(self, values: Sequence[Tensor], anchors: StridedAnchors) -> tuple[Tensor, Tensor]:
         """Boxes (K, 4) of edge logits (K, 4 * D), each edge at its mean, and factors 1."""
         (edges,) = values
         probability = edges.unflatten(1, (4, -1)).softmax(dim=-1)
         values_of_edge = torch.arange(probability.shape[-1], device=edges.device)
         # A product and a sum: autocast would run a matrix product in half precision.
-        distance = (probability * values_of_edge).sum(dim=-1) * cells.strides[:, None]
+        distance = (probability * values_of_edge).sum(dim=-1) * anchors.strides[:, None]
         left_top, right_bottom = distance.split(2, dim=1)
-        boxes = torch.cat([cells.centres - left_top, cells.centres + right_bottom], dim=1)
+        boxes = torch.cat([anchors.centres - left_top, anchors.centres + right_bottom], dim=1)
         return boxes, torch.ones_like(boxes[:, 0])

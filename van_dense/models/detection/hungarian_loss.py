@@ -31,7 +31,7 @@ class Match:
 
 
 @dataclass(frozen=True)
-class SetLoss:
+class HungarianLoss:
     """Match predictions with targets by the very terms that are then minimised.
 
     Attributes:
@@ -48,10 +48,10 @@ class SetLoss:
         """What it costs (P, N) to match each prediction with each target of one image.
 
         Args:
-            logits: float32 (P, C).
-            boxes: float32 (P, 4).
+            logits: float32 (P, C) class logits.
+            boxes: float32 (P, 4) xyxy pixels.
             target: N boxes and labels.
-            size: Valid (height, width) of the image.
+            size: (height, width) of the image without padding, in pixels.
         """
         z = logits[:, target.labels]
         probability = z.sigmoid()
@@ -75,22 +75,15 @@ class SetLoss:
         one transfer.
 
         Args:
-            logits: float32 (B, P, C).
-            boxes: float32 (B, P, 4).
-            targets: Of each image.
-            sizes: Valid (height, width) of each image.
+            logits: float32 (B, P, C) class logits.
+            boxes: float32 (B, P, 4) xyxy pixels.
+            targets: Ground truth of each image.
+            sizes: (height, width) of each image without padding, in pixels.
         """
         from scipy.optimize import linear_sum_assignment
 
-        costs = torch.cat(
-            [
-                self.cost(image_logits, image_boxes, target=target, size=size)
-                for image_logits, image_boxes, target, size in zip(
-                    logits, boxes, targets, sizes, strict=True
-                )
-            ],
-            dim=1,
-        )
+        images = zip(logits, boxes, targets, sizes, strict=True)
+        costs = torch.cat([self.cost(z, b, target=t, size=s) for z, b, t, s in images], dim=1)
         # NaN is refused by SciPy; the losses that follow are NaN too, and the trainer reports them.
         costs = costs.nan_to_num(NEVER, NEVER, NEVER).cpu()
         matches = []
@@ -105,10 +98,10 @@ class SetLoss:
         """Weighted sums class, box and iou over the batch, not yet divided by the matches.
 
         Args:
-            logits: float32 (B, P, C).
-            boxes: float32 (B, P, 4).
-            targets: Of each image, without crowds.
-            sizes: Valid (height, width) of each image.
+            logits: float32 (B, P, C) class logits.
+            boxes: float32 (B, P, 4) xyxy pixels.
+            targets: Ground truth of each image, without crowds.
+            sizes: (height, width) of each image without padding, in pixels.
         """
         matches = self.match(logits, boxes, targets=targets, sizes=sizes)
         class_loss, iou_loss = logits.sum() * 0, boxes.sum() * 0
@@ -119,10 +112,10 @@ class SetLoss:
             class_loss = class_loss + focal_sum(
                 logits[image], match.prediction, labels, nothing_ignored
             )
-            found, wanted = boxes[image, match.prediction], target.boxes[match.target]
+            predicted, true = boxes[image, match.prediction], target.boxes[match.target]
             scale = _scale_of(size, boxes)
-            box_loss = box_loss + l1_sum(found / scale, wanted / scale)
-            iou_loss = iou_loss + generalized_box_iou_loss(found, wanted, reduction="sum")
+            box_loss = box_loss + l1_sum(predicted / scale, true / scale)
+            iou_loss = iou_loss + generalized_box_iou_loss(predicted, true, reduction="sum")
         return {
             "class": self.focal * class_loss,
             "box": self.l1 * box_loss,

@@ -20,34 +20,33 @@ from van_dense.models.dense_model import DenseModel
 from van_dense.models.detection.anchors import Anchors, BoxMatcher, without_crowd
 from van_dense.models.detection.fpn import FPN
 from van_dense.models.detection.one_stage_head import best_of_level
-from van_dense.models.evidence import origin_evidence
+from van_dense.models.explainable import origin_logits
 from van_dense.models.losses import focal_sum
 from van_dense.models.postprocess import DetectionFilter, check_finite, to_predictions
-from van_dense.models.preprocess import Preprocess
 
 STRIDES = (8, 16, 32, 64, 128)
 
 
 @dataclass(frozen=True)
-class Cells:
-    """Where box values live: anchors (A, 4) in pixels and the strides (A,) of their levels."""
+class StridedAnchors:
+    """Anchors: boxes (A, 4) in pixels and the strides (A,) of their levels."""
 
-    anchors: Tensor
+    boxes: Tensor
     strides: Tensor
 
     @property
     def centres(self) -> Tensor:
         """(A, 2) x, y in pixels."""
-        return (self.anchors[:, :2] + self.anchors[:, 2:]) / 2
+        return (self.boxes[:, :2] + self.boxes[:, 2:]) / 2
 
-    def __getitem__(self, index: Tensor) -> Cells:
-        return Cells(self.anchors[index], self.strides[index])
+    def __getitem__(self, index: Tensor) -> StridedAnchors:
+        return StridedAnchors(self.boxes[index], self.strides[index])
 
     @staticmethod
-    def cat(parts: Sequence[Cells]) -> Cells:
+    def cat(parts: Sequence[StridedAnchors]) -> StridedAnchors:
         """Join levels or images."""
-        return Cells(
-            torch.cat([part.anchors for part in parts]), torch.cat([part.strides for part in parts])
+        return StridedAnchors(
+            torch.cat([part.boxes for part in parts]), torch.cat([part.strides for part in parts])
         )
 
 
@@ -57,9 +56,9 @@ class Assignment:
 
     Attributes:
         positive: int64 (P,) indices of foreground anchors.
-        labels: int64 (P,) their classes.
-        boxes: float32 (P, 4) their ground truth.
-        ignored: bool (A,) neither foreground nor background.
+        labels: int64 (P,) classes of the foreground anchors.
+        boxes: float32 (P, 4) ground truth of the foreground anchors.
+        ignored: bool (A,) anchors that are neither foreground nor background.
     """
 
     positive: Tensor
@@ -69,17 +68,17 @@ class Assignment:
 
 
 class OneStageHead(Protocol):
-    """What ``DenseDetector`` asks of a head."""
+    """What ``OneStageDetector`` asks of a head."""
 
     def __call__(self, features: Sequence[Tensor]) -> tuple[list[Tensor], ...]:
         """Outputs (B, A_l, ·) of each level: class logits first, then the head's own."""
 
     def losses(
-        self, outputs: Sequence[Tensor], assignments: Sequence[Assignment], cells: Cells
+        self, outputs: Sequence[Tensor], assignments: Sequence[Assignment], anchors: StridedAnchors
     ) -> dict[str, Tensor]:
         """Weighted losses of outputs (B, A, ·)."""
 
-    def decode(self, values: Sequence[Tensor], cells: Cells) -> tuple[Tensor, Tensor]:
+    def decode(self, values: Sequence[Tensor], anchors: StridedAnchors) -> tuple[Tensor, Tensor]:
         """Boxes (K, 4) and factors (K,) on the class scores of the head's own outputs (K, ·)."""
 
 
@@ -91,21 +90,21 @@ class AnchorMatcher(Protocol):
 
         Args:
             targets: Boxes to learn, without crowd.
-            anchors: (A_l, 4) of each level.
-            size: (height, width) of the image.
+            anchors: float32 (A_l, 4) of each level, xyxy pixels.
+            size: (height, width) of the image without padding, in pixels.
         """
 
 
-class DenseDetector(DenseModel):
+class OneStageDetector(DenseModel):
     """Pyramid P3..P7 and one head over all of it.
 
     Args:
-        backbone: Gives maps at strides 4, 8, 16, 32; the first is not used.
-        fpn: Pyramid over the last three with two more levels.
+        backbone: Images (B, 3, H, W) to c2..c5, of which c2 is not used.
+        fpn: c3..c5 to P3..P7.
         head: A module that is an ``OneStageHead``.
-        anchors: Of every level; as many in a cell as the head expects.
-        matcher: Which anchors are foreground.
-        rule: Which scored boxes become detections.
+        anchors: Anchors of every level; as many at a position as the head expects.
+        matcher: Which box each anchor learns.
+        filter: Which scored boxes become detections.
     """
 
     def __init__(
@@ -116,37 +115,35 @@ class DenseDetector(DenseModel):
         head: OneStageHead,
         anchors: Anchors,
         matcher: AnchorMatcher,
-        rule: DetectionFilter,
+        filter: DetectionFilter,
     ) -> None:
-        super().__init__()
-        self.preprocess = Preprocess()
-        self.backbone = backbone
+        super().__init__(backbone)
         self.fpn = fpn
         self.head = head
         self.anchors = anchors
         self.matcher = matcher
-        self.rule = rule
+        self.filter = filter
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Losses of the head."""
         targets = without_crowd(batch.targets)
         features = self.fpn(self.backbone(self.preprocess(batch))[1:])
         outputs = [torch.cat(levels, dim=1) for levels in self.head(features)]
-        cells = self._cells(features)
+        levels = self._levels(features)
         assignments = [
-            self._assign(target, cells, size)
+            self._assign(target, levels, size)
             for target, size in zip(targets, batch.sizes, strict=True)
         ]
-        return self.head.losses(outputs, assignments, Cells.cat(cells))
+        return self.head.losses(outputs, assignments, StridedAnchors.cat(levels))
 
-    def _cells(self, features: Sequence[Tensor]) -> list[Cells]:
+    def _levels(self, features: Sequence[Tensor]) -> list[StridedAnchors]:
         return [
-            Cells(anchors, anchors.new_full((len(anchors),), stride))
-            for anchors, stride in zip(self.anchors(features), self.anchors.strides, strict=True)
+            StridedAnchors(boxes, boxes.new_full((len(boxes),), stride))
+            for boxes, stride in zip(self.anchors(features), self.anchors.strides, strict=True)
         ]
 
-    def _assign(self, target: Instances, cells: list[Cells], size: Size) -> Assignment:
-        matched = self.matcher(target, [level.anchors for level in cells], size=size)
+    def _assign(self, target: Instances, levels: list[StridedAnchors], size: Size) -> Assignment:
+        matched = self.matcher(target, [level.boxes for level in levels], size=size)
         positive = (matched >= 0).nonzero()[:, 0]
         return Assignment(
             positive=positive,
@@ -164,62 +161,62 @@ class DenseDetector(DenseModel):
         """
         features = self.fpn(self.backbone(self.preprocess(batch))[1:])
         outputs = self.head(features)
-        check_finite([level for levels in outputs for level in levels], batch.image_ids)
-        cells = self._cells(features)
+        check_finite([of_level for output in outputs for of_level in output], batch.image_ids)
+        levels = self._levels(features)
         detections = [
-            self._detect([[level[i] for level in levels] for levels in outputs], cells, size)
+            self._detect([[of_level[i] for of_level in o] for o in outputs], levels, size)
             for i, size in enumerate(batch.sizes)
         ]
         return to_predictions(batch, detections)
 
-    def _detect(self, outputs: list[list[Tensor]], cells: list[Cells], size: Size) -> Instances:
+    def _detect(
+        self, outputs: list[list[Tensor]], levels: list[StridedAnchors], size: Size
+    ) -> Instances:
         """Detections of one image from outputs (A_l, ·) of each level."""
         boxes, scores, labels = [], [], []
-        for (logits, *values), level in zip(zip(*outputs, strict=True), cells, strict=True):
-            # As in mmdet the threshold looks at class scores alone, before any factor on them.
-            score, anchor, label = best_of_level(logits, self.rule.score_threshold)
+        for (logits, *values), level in zip(zip(*outputs, strict=True), levels, strict=True):
+            # As in mmdet the threshold is on class scores alone, before any factor on them.
+            score, anchor, label = best_of_level(logits, self.filter.score_threshold)
             box, factor = self.head.decode([value[anchor] for value in values], level[anchor])
             boxes.append(box)
             scores.append(score * factor)
             labels.append(label)
-        return self.rule.labelled(
+        return self.filter.labelled(
             torch.cat(boxes), torch.cat(scores), labels=torch.cat(labels), size=size
         )
 
-    def box_evidence(self, images: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
-        """Class logits of the anchors that the boxes came from; see ``Explainable``."""
+    def box_logits(self, images: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
+        """Class logits of the anchors that the boxes came from, as ``Explainable.box_logits``."""
         features = self.fpn(self.backbone(images)[1:])
         logits, *values = (torch.cat(levels, dim=1)[0] for levels in self.head(features))
-        decoded, _ = self.head.decode(values, Cells.cat(self._cells(features)))
-        return origin_evidence(logits, decoded, boxes, labels)
+        decoded, _ = self.head.decode(values, StridedAnchors.cat(self._levels(features)))
+        return origin_logits(logits, decoded, boxes, labels)
 
     def flops_forward(self, size: Size) -> None:
         """Run backbone, pyramid and head on one zero image."""
-        device = next(self.parameters()).device
-        images = torch.zeros(1, 3, *size, device=device)
-        self.head(self.fpn(self.backbone(images)[1:]))
+        self.head(self.fpn(self.backbone(self.zeros(3, *size))[1:]))
 
 
 def positives_of(
-    values: Tensor, assignments: Sequence[Assignment], cells: Cells
-) -> tuple[Tensor, Cells, Tensor]:
-    """Values (P, ·), cells and ground-truth boxes (P, 4) of the positives of all images.
+    values: Tensor, assignments: Sequence[Assignment], anchors: StridedAnchors
+) -> tuple[Tensor, StridedAnchors, Tensor]:
+    """Values (P, ·), anchors and ground-truth boxes (P, 4) of the positives of all images.
 
     Args:
-        values: (B, A, ·).
-        assignments: Of the B images.
-        cells: Of the A anchors.
+        values: float (B, A, ·) outputs of a head.
+        assignments: What the anchors of each of the B images learn.
+        anchors: The A anchors of one image.
     """
     chosen = [a.positive for a in assignments]
     return (
         torch.cat([values[i, index] for i, index in enumerate(chosen)]),
-        cells[torch.cat(chosen)],
+        anchors[torch.cat(chosen)],
         torch.cat([a.boxes for a in assignments]),
     )
 
 
 def class_focal_sum(logits: Tensor, assignments: Sequence[Assignment]) -> Tensor:
-    """Summed focal loss of class logits (B, A, C), see ``focal_sum``."""
+    """Summed focal loss (``focal_sum``) of class logits (B, A, C) of B images."""
     losses = [
         focal_sum(one, a.positive, a.labels, a.ignored)
         for one, a in zip(logits, assignments, strict=True)

@@ -29,18 +29,18 @@ def tower(channels: int, convs: int, norm: Norm) -> nn.Sequential:
 
 
 class ScaledTowers(nn.Module):
-    """Class logits and box values of one anchor per cell, the latter with a factor for each level.
+    """Class logits and box values of one anchor a position, the latter with factors by level.
 
     The towers are shared by all levels; the learnable factors let one convolution serve every
     stride (FCOS; mmdet's ``Scale``).
 
     Args:
-        channels: Of the pyramid.
+        channels: Channels of the pyramid.
         num_classes: C.
         num_values: V.
-        num_levels: Of the pyramid.
-        convs: Of each tower.
-        norm: After each of them.
+        num_levels: Number of pyramid levels.
+        convs: Number of convolutions of each tower.
+        norm: Norm after each convolution of the towers.
     """
 
     def __init__(
@@ -69,8 +69,8 @@ class ScaledTowers(nn.Module):
         logits, values, towers = [], [], []
         for feature, scale in zip(features, self.scales, strict=True):
             towers.append(self.box_tower(feature))
-            logits.append(cell_by_cell(self.class_logits(self.class_tower(feature))))
-            values.append(cell_by_cell(self.box_values(towers[-1])) * scale)
+            logits.append(flatten_maps(self.class_logits(self.class_tower(feature))))
+            values.append(flatten_maps(self.box_values(towers[-1])) * scale)
         return logits, values, towers
 
 
@@ -89,7 +89,7 @@ def start_rare(class_logits: nn.Conv2d | nn.Linear) -> None:
     nn.init.constant_(class_logits.bias, -math.log((1 - PRIOR) / PRIOR))
 
 
-def cell_by_cell(maps: Tensor) -> Tensor:
+def flatten_maps(maps: Tensor) -> Tensor:
     """Maps (B, V, H, W) as float32 (B, H * W, V), in the order of ``Anchors``."""
     return maps.flatten(2).transpose(1, 2).float()
 
@@ -98,8 +98,8 @@ def best_of_level(logits: Tensor, threshold: float) -> tuple[Tensor, Tensor, Ten
     """Scores, anchors and labels (K,) of the best entries above ``threshold``, best first.
 
     Args:
-        logits: (A_l, C) of one image.
-        threshold: Scores must be higher.
+        logits: float32 (A_l, C) class logits of one image.
+        threshold: Scores in 0..1 must be higher.
     """
     scores, flat = logits.sigmoid().flatten().topk(min(PRE_NMS, logits.numel()))
     flat = flat[scores > threshold]

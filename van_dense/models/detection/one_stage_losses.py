@@ -19,10 +19,9 @@ def paired_iou(boxes: Tensor, others: Tensor) -> Tensor:
     top_left = torch.maximum(boxes[..., :2], others[..., :2])
     bottom_right = torch.minimum(boxes[..., 2:], others[..., 2:])
     overlap = (bottom_right - top_left).clamp(min=0).prod(dim=-1)
-    areas = (boxes[..., 2:] - boxes[..., :2]).prod(-1) + (others[..., 2:] - others[..., :2]).prod(
-        -1
-    )
-    return overlap / (areas - overlap).clamp(min=1e-6)
+    areas = [(b[..., 2:] - b[..., :2]).prod(dim=-1) for b in (boxes, others)]
+    union = areas[0] + areas[1] - overlap
+    return overlap / union.clamp(min=1e-6)
 
 
 def edge_distances(centres: Tensor, boxes: Tensor) -> Tensor:
@@ -50,10 +49,10 @@ def quality_focal_sum(
     binary cross entropy. As in ``losses.focal_sum``, every entry is first background (quality 0).
 
     Args:
-        logits: float32 (A, C).
-        quality: float32 (P,) in [0, 1], without gradient.
+        logits: float32 (A, C) class logits.
+        quality: float32 (P,) IoU of the predicted boxes in [0, 1], without gradient.
         positive: int64 (P,) indices of foreground anchors.
-        labels: int64 (P,) their classes.
+        labels: int64 (P,) classes of the foreground anchors.
         ignored: bool (A,) anchors that are neither foreground nor background.
     """
 
@@ -74,13 +73,13 @@ def distribution_focal(logits: Tensor, distances: Tensor) -> Tensor:
 
     Args:
         logits: float32 (P, 4, D) over the distances 0..D-1.
-        distances: float32 (P, 4), brought into [0, D - 1.1].
+        distances: float32 (P, 4) in strides, clamped to [0, D - 1.1].
     """
     distances = distances.clamp(0, logits.shape[-1] - 1 - CLAMP)
     lower = distances.floor()
-    share = distances - lower
+    fraction = distances - lower
     index = lower.long()[..., None]
     log_likelihood = logits.log_softmax(dim=-1)
     below = log_likelihood.gather(-1, index)[..., 0]
     above = log_likelihood.gather(-1, index + 1)[..., 0]
-    return -(1 - share) * below - share * above
+    return -(1 - fraction) * below - fraction * above

@@ -1,4 +1,4 @@
-"""RetinaNet's head and assignment, as in Table 9 of the VAN paper: several anchors in each cell.
+"""RetinaNet's head and assignment, as in Table 9 of the VAN paper: several anchors a position.
 
 Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017; definition of mmdet 2.x /
 PoolFormer ``retinanet_r50_fpn`` (P6 from C5, no ReLU before P7, L1 boxes, losses divided by the
@@ -16,8 +16,13 @@ from torch import Tensor, nn
 from van_dense.core.structures import Instances, Size
 from van_dense.models.detection.anchors import BoxCoder, BoxMatcher, match_anchors
 from van_dense.models.detection.fpn import Norm
-from van_dense.models.detection.one_stage import Assignment, Cells, class_focal_sum, positives_of
-from van_dense.models.detection.one_stage_head import cell_by_cell, start_rare, start_small, tower
+from van_dense.models.detection.one_stage import (
+    Assignment,
+    StridedAnchors,
+    class_focal_sum,
+    positives_of,
+)
+from van_dense.models.detection.one_stage_head import flatten_maps, start_rare, start_small, tower
 from van_dense.models.losses import l1_sum, synced_count
 
 
@@ -41,45 +46,45 @@ class RetinaNetHead(nn.Module):
         """Logits (B, A_l, C) and deltas (B, A_l, 4) of each level."""
         logits, deltas = [], []
         for feature in features:
-            scored = cell_by_cell(self.class_logits(self.class_tower(feature)))
-            moved = cell_by_cell(self.box_deltas(self.box_tower(feature)))
+            scored = flatten_maps(self.class_logits(self.class_tower(feature)))
+            moved = flatten_maps(self.box_deltas(self.box_tower(feature)))
             logits.append(scored.reshape(len(feature), -1, self.num_classes))
             deltas.append(moved.reshape(len(feature), -1, 4))
         return logits, deltas
 
     def losses(
-        self, outputs: Sequence[Tensor], assignments: Sequence[Assignment], cells: Cells
+        self, outputs: Sequence[Tensor], assignments: Sequence[Assignment], anchors: StridedAnchors
     ) -> dict[str, Tensor]:
         """Losses class (focal) and box (L1), each with weight 1.
 
         Both are divided by the number of positives of the batch, a mean over processes.
         """
         logits, deltas = outputs
-        chosen, where, wanted_boxes = positives_of(deltas, assignments, cells)
-        wanted = self.coder.encode_single(wanted_boxes, where.anchors)
+        chosen, at, target_boxes = positives_of(deltas, assignments, anchors)
+        target_deltas = self.coder.encode_single(target_boxes, at.boxes)
         nothing = deltas.sum() * 0  # so that every parameter has a gradient without positives
         normaliser = synced_count(len(chosen), logits.device)
         return {
             "class": class_focal_sum(logits, assignments) / normaliser,
-            "box": (l1_sum(chosen, wanted) + nothing) / normaliser,
+            "box": (l1_sum(chosen, target_deltas) + nothing) / normaliser,
         }
 
-    def decode(self, values: Sequence[Tensor], cells: Cells) -> tuple[Tensor, Tensor]:
+    def decode(self, values: Sequence[Tensor], anchors: StridedAnchors) -> tuple[Tensor, Tensor]:
         """Boxes (K, 4) of deltas (K, 4), and factors 1."""
         (deltas,) = values
-        return self.coder.decode_single(deltas, cells.anchors), torch.ones_like(deltas[:, 0])
+        return self.coder.decode_single(deltas, anchors.boxes), torch.ones_like(deltas[:, 0])
 
 
 class IoUMatcher:
     """Assign to each anchor the box that it overlaps most, by fixed thresholds of IoU.
 
     Args:
-        rule: The thresholds.
+        matcher: Assignment by the thresholds.
     """
 
-    def __init__(self, rule: BoxMatcher) -> None:
-        self.rule = rule
+    def __init__(self, matcher: BoxMatcher) -> None:
+        self.matcher = matcher
 
     def __call__(self, targets: Instances, anchors: Sequence[Tensor], *, size: Size) -> Tensor:
-        """Index int64 (A,) of the box; -1 background, -2 neither; see ``match_anchors``."""
-        return match_anchors(self.rule, targets, torch.cat(list(anchors)), size=size)
+        """Index int64 (A,) of the box; -1 background, -2 neither (``match_anchors``)."""
+        return match_anchors(self.matcher, targets, torch.cat(list(anchors)), size=size)

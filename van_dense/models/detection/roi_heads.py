@@ -46,25 +46,21 @@ class RoIAlign:
     """Crops of fixed size from P2..P5. torchvision's own pooler has no ``aligned``.
 
     Attributes:
-        aligned: Do pixels have their centres at half coordinates (mmdet, Detectron2) or at whole
-            ones (torchvision's detectors)?
-        samples: Samples of a cell on each axis; 0 = as many as it covers pixels.
+        aligned: Whether pixels have their centres at half coordinates (mmdet, Detectron2) and not
+            at whole ones (torchvision's detectors).
+        samples: Sampling points of an output pixel on each axis; 0 = as many as it covers pixels.
     """
 
-    aligned: bool = True
-    samples: int = 0
+    aligned: bool
+    samples: int
 
     def __call__(
         self, features: Sequence[Tensor], boxes: Sequence[Tensor], *, output: int
     ) -> Tensor:
-        """Crops (R, channels, output, output) of boxes.
+        """Crops (R, channels, output, output) of boxes (R_i, 4) of each image, from P2..P5.
 
-        The level is floor(4 + log2(sqrt(area) / 224)), within 2..5 (FPN paper, eq. 1).
-
-        Args:
-            features: P2..P5, coarser ones are not used.
-            boxes: (R_i, 4) of each image.
-            output: Cells of a side.
+        The level is floor(4 + log2(sqrt(area) / 224)), within 2..5 (FPN paper, eq. 1); maps beyond
+        P5 are not used.
         """
         image_index = torch.cat([torch.full_like(b[:, :1], i) for i, b in enumerate(boxes)])
         rois = torch.cat([image_index, torch.cat(list(boxes))], dim=1)
@@ -83,7 +79,7 @@ class RegionFeatures:
     """Pyramid maps, and how regions are cut out of them."""
 
     maps: Sequence[Tensor]
-    align: RoIAlign = RoIAlign()
+    align: RoIAlign
 
     def pool(self, boxes: Sequence[Tensor], *, output: int) -> Tensor:
         """Crops (R, channels, output, output) of boxes (R_i, 4) of each image."""
@@ -100,15 +96,15 @@ def sample_regions(
     num_classes: int,
     seeds: Sequence[int | None],
 ) -> list[Regions]:
-    """Draw the training regions of each image; ground-truth boxes are proposals too.
+    """Sample the training regions of each image; ground-truth boxes are proposals too.
 
     Args:
-        proposals: (P, 4) of each image.
-        targets: Without crowds.
+        proposals: float32 (P, 4) of each image, xyxy pixels.
+        targets: Ground truth of each image, without crowds.
         matcher: Which proposals are foreground.
-        sampler: How many of them are drawn.
+        sampler: How many regions of an image are sampled.
         num_classes: C, the label of background.
-        seeds: Of the draws, one for each image.
+        seeds: Seed of the sample of each image.
     """
     regions = []
     for boxes, target, seed in zip(proposals, targets, seeds, strict=True):
@@ -129,7 +125,7 @@ class RegionBranch(nn.Module):
     Args:
         num_classes: C, the label of background.
         matcher: Which proposals are foreground.
-        sampler: How many of them enter the loss.
+        sampler: How many of the proposals enter the loss.
     """
 
     def __init__(self, num_classes: int, *, matcher: BoxMatcher, sampler: Sampler) -> None:
@@ -145,7 +141,7 @@ class RegionBranch(nn.Module):
         *,
         seeds: Sequence[int | None],
     ) -> list[Regions]:
-        """Draw the training regions of each image, see ``sample_regions``."""
+        """Sample the training regions of each image, as ``sample_regions``."""
         return sample_regions(
             proposals,
             targets,
@@ -160,12 +156,12 @@ class BoxBranch(RegionBranch):
     """Classify and refine proposals.
 
     Args:
-        in_channels: Of the pyramid.
+        in_channels: Channels of the pyramid.
         num_classes: C; the classifier has one more output, the last, for background.
-        channels: Of the two fully connected layers.
+        channels: Outputs of each of the two fully connected layers.
         matcher: Which proposals are foreground.
-        sampler: How many of them enter the loss.
-        rule: Which scored boxes become detections.
+        sampler: How many of the proposals enter the loss.
+        filter: Which scored boxes become detections.
     """
 
     def __init__(
@@ -176,7 +172,7 @@ class BoxBranch(RegionBranch):
         channels: int,
         matcher: BoxMatcher,
         sampler: Sampler,
-        rule: DetectionFilter,
+        filter: DetectionFilter,
     ) -> None:
         super().__init__(num_classes, matcher=matcher, sampler=sampler)
         self.head = TwoMLPHead(in_channels * BOX_POOL**2, channels)
@@ -184,12 +180,9 @@ class BoxBranch(RegionBranch):
         # torchvision's predictor regresses boxes for background too; mmdet and Detectron2 do not,
         # and the parameter counts of the paper agree with them.
         self.box_deltas = nn.Linear(channels, num_classes * 4)
-        self.rule = rule
+        self.filter = filter
         self.coder = BoxCoder(BOX_CODER_WEIGHTS)
-        self._init_weights()
-
-    def _init_weights(self) -> None:
-        """Initial values of mmdet's ``Shared2FCBBoxHead``."""
+        # Initial values of mmdet's ``Shared2FCBBoxHead``.
         nn.init.xavier_uniform_(self.head.fc6.weight)
         nn.init.xavier_uniform_(self.head.fc7.weight)
         nn.init.normal_(self.class_logits.weight, std=0.01)
@@ -208,19 +201,17 @@ class BoxBranch(RegionBranch):
         """Cross entropy and class-specific L1, both divided by the number of regions."""
         logits, deltas = self(features.pool([r.boxes for r in regions], output=BOX_POOL))
         labels = torch.cat([r.labels for r in regions])
-        wanted = torch.cat(
-            [
-                self.coder.encode_single(t.boxes[r.matched[fg]], r.boxes[fg])
-                for r, t in zip(regions, targets, strict=True)
-                for fg in [r.labels < self.num_classes]
-            ]
-        )
+        codes = [
+            self.coder.encode_single(t.boxes[r.matched[fg]], r.boxes[fg])
+            for r, t in zip(regions, targets, strict=True)
+            for fg in [r.labels < self.num_classes]
+        ]
         foreground = (labels < self.num_classes).nonzero()[:, 0]
         refined = deltas.view(-1, self.num_classes, 4)[foreground, labels[foreground]]
         normaliser = synced_count(len(labels), labels.device)
         return {
             "box_class": F.cross_entropy(logits, labels, reduction="sum") / normaliser,
-            "box_box": l1_sum(refined, wanted) / normaliser,
+            "box_box": l1_sum(refined, torch.cat(codes)) / normaliser,
         }
 
     def detect(
@@ -234,10 +225,10 @@ class BoxBranch(RegionBranch):
         """Final boxes of each image: threshold, class-wise NMS, best first.
 
         Args:
-            logits: (R, C + 1) of all proposals.
-            deltas: (R, C * 4) of all proposals.
-            proposals: (P, 4) of each image.
-            sizes: Boxes are clipped to them.
+            logits: float32 (R, C + 1) class logits of all proposals, background last.
+            deltas: float32 (R, C * 4) box deltas of all proposals.
+            proposals: float32 (P, 4) of each image, xyxy pixels.
+            sizes: (height, width) of each image, to which boxes are clipped.
         """
         counts = [len(p) for p in proposals]
         scores = logits.softmax(dim=1)[:, :-1].split(counts)
@@ -246,7 +237,7 @@ class BoxBranch(RegionBranch):
             for d, p in zip(deltas.split(counts), proposals, strict=True)
         ]
         return [
-            self.rule.per_class(b, s, size=size)
+            self.filter.per_class(b, s, size=size)
             for b, s, size in zip(boxes, scores, sizes, strict=True)
         ]
 
@@ -255,10 +246,10 @@ class MaskBranch(nn.Module):
     """One mask of 2 * 14 pixels a side for each region and class.
 
     Args:
-        in_channels: Of the pyramid.
+        in_channels: Channels of the pyramid.
         num_classes: C.
-        channels: Of every convolution and of the deconvolution.
-        convs: 3x3 convolutions before the deconvolution.
+        channels: Channels of every convolution and of the deconvolution.
+        convs: Number of 3x3 convolutions before the deconvolution.
     """
 
     def __init__(self, in_channels: int, num_classes: int, *, channels: int, convs: int) -> None:
@@ -282,23 +273,12 @@ class MaskBranch(nn.Module):
         labels = torch.cat([r.labels[fg] for r, fg in zip(regions, foreground, strict=True)])
         logits = self(features.pool(boxes, output=MASK_POOL))
         logits = logits[torch.arange(len(labels), device=labels.device), labels]
-        wanted = torch.cat(
-            [
-                crop_masks(t, r.matched[fg], boxes=b, resolution=logits.shape[-1])
-                for t, r, fg, b in zip(targets, regions, foreground, boxes, strict=True)
-            ]
-        )
-        loss = F.binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
+        crops = [
+            crop_masks(t, r.matched[fg], boxes=b, resolution=logits.shape[-1])
+            for t, r, fg, b in zip(targets, regions, foreground, boxes, strict=True)
+        ]
+        loss = F.binary_cross_entropy_with_logits(logits, torch.cat(crops), reduction="sum")
         return {"mask": loss / (synced_count(len(labels), labels.device) * logits.shape[-1] ** 2)}
-
-    def probabilities(
-        self, features: RegionFeatures, detections: Sequence[Instances]
-    ) -> list[Tensor]:
-        """Mask probabilities (N, M, M) of the detected class, for each image."""
-        labels = torch.cat([d.labels for d in detections])
-        logits = self(features.pool([d.boxes for d in detections], output=MASK_POOL))
-        chosen = logits[torch.arange(len(labels), device=labels.device), labels].sigmoid()
-        return list(chosen.split([len(d) for d in detections]))
 
 
 @torch.no_grad()

@@ -32,7 +32,7 @@ class ProposalFilter:
 
 @dataclass(frozen=True)
 class ProposalFilters:
-    """Which proposals the second stage is trained on, and which it sees at test time."""
+    """Which proposals the second stage is trained on, and which it gets at test time."""
 
     train: ProposalFilter
     test: ProposalFilter
@@ -51,10 +51,10 @@ class RPN(nn.Module):
     """Anchors scored by a small convolutional head shared by all levels.
 
     Args:
-        channels: Of the pyramid.
-        anchors: Of every level.
+        channels: Channels of the pyramid.
+        anchors: Anchors of every level.
         matcher: Which anchors are foreground.
-        sampler: How many of them enter the loss.
+        sampler: How many of the anchors enter the loss.
         filters: Which proposals survive.
         smooth_l1_beta: The loss of the deltas is quadratic below: 0, which is L1, in mmdet's Mask
             R-CNN, 1/9 in its Cascade Mask R-CNN.
@@ -68,11 +68,11 @@ class RPN(nn.Module):
         matcher: BoxMatcher,
         sampler: Sampler,
         filters: ProposalFilters,
-        smooth_l1_beta: float = 0.0,
+        smooth_l1_beta: float,
     ) -> None:
         super().__init__()
         self.anchors = anchors
-        self.head = RPNHead(channels, anchors.num_per_cell)
+        self.head = RPNHead(channels, anchors.num_per_position)
         self.matcher = matcher
         self.sampler = sampler
         self.train_filter = filters.train
@@ -95,9 +95,9 @@ class RPN(nn.Module):
         """Binary cross entropy and box loss over sampled anchors, divided by their number.
 
         Args:
-            output: Of the batch.
-            targets: Without crowds.
-            batch: Gives the valid sizes and the seeds of the draws.
+            output: Objectness, deltas and anchors of the batch.
+            targets: Ground truth of each image, without crowds.
+            batch: Images with their sizes and the seeds of the samples.
         """
         anchors = torch.cat(output.anchors)
         objectness = torch.cat(output.objectness, dim=1)
@@ -110,9 +110,9 @@ class RPN(nn.Module):
             kind = (matched >= 0).long() - (matched == BoxMatcher.BETWEEN_THRESHOLDS).long()
             positive, negative = self.sampler(kind, batch.seeds[image])
             sampled = torch.cat([positive, negative])
-            wanted = self.coder.encode_single(target.boxes[matched[positive]], anchors[positive])
+            codes = self.coder.encode_single(target.boxes[matched[positive]], anchors[positive])
             box_loss = box_loss + smooth_l1_sum(
-                deltas[image, positive], wanted, beta=self.smooth_l1_beta
+                deltas[image, positive], codes, beta=self.smooth_l1_beta
             )
             class_loss = class_loss + F.binary_cross_entropy_with_logits(
                 objectness[image, sampled], kind[sampled].float(), reduction="sum"
@@ -123,19 +123,19 @@ class RPN(nn.Module):
 
     @torch.no_grad()
     def proposals(
-        self, output: RPNOutput, sizes: Sequence[Size], rule: ProposalFilter
+        self, output: RPNOutput, sizes: Sequence[Size], filter: ProposalFilter
     ) -> list[Tensor]:
         """Boxes (P, 4) of each image, best first, clipped to the valid image."""
-        return [self._proposals_of(output, image, size, rule) for image, size in enumerate(sizes)]
+        return [self._proposals_of(output, image, size, filter) for image, size in enumerate(sizes)]
 
     def _proposals_of(
-        self, output: RPNOutput, image: int, size: Size, rule: ProposalFilter
+        self, output: RPNOutput, image: int, size: Size, filter: ProposalFilter
     ) -> Tensor:
         boxes, scores, levels = [], [], []
         for level, (objectness, deltas, anchors) in enumerate(
             zip(output.objectness, output.deltas, output.anchors, strict=True)
         ):
-            top, index = objectness[image].topk(min(rule.pre_nms, objectness.shape[1]))
+            top, index = objectness[image].topk(min(filter.pre_nms, objectness.shape[1]))
             boxes.append(self.coder.decode_single(deltas[image, index], anchors[index]))
             scores.append(top)
             levels.append(torch.full_like(index, level))
@@ -143,5 +143,5 @@ class RPN(nn.Module):
         all_scores, all_levels = torch.cat(scores), torch.cat(levels)
         solid = ((all_boxes[:, 2:] - all_boxes[:, :2]) > 0).all(dim=1) & all_scores.isfinite()
         all_boxes, all_scores, all_levels = all_boxes[solid], all_scores[solid], all_levels[solid]
-        kept = batched_nms(all_boxes, all_scores, all_levels, rule.nms_iou)
-        return all_boxes[kept[: rule.post_nms]]
+        kept = batched_nms(all_boxes, all_scores, all_levels, filter.nms_iou)
+        return all_boxes[kept[: filter.post_nms]]

@@ -12,23 +12,23 @@ from torch import Tensor
 class Sampler:
     """Draw candidates at random, foreground first, as mmdet's ``RandomSampler``.
 
-    torchvision's sampler draws from the global generator, which is in another state when the same
-    image is seen by another process; here an image's seed decides.
+    torchvision's sampler draws from the global generator, which is in another state when another
+    process has the same image; here an image's seed decides.
 
     Attributes:
-        num: Candidates of one image.
-        positive_fraction: Foreground among them at most; background fills the rest.
+        num: Number of candidates of one image.
+        positive_fraction: Largest fraction of foreground, in 0..1; background fills the rest.
     """
 
     num: int
     positive_fraction: float
 
     def __call__(self, kind: Tensor, seed: int | None) -> tuple[Tensor, Tensor]:
-        """Indices of the drawn foreground and background.
+        """Indices of the sampled foreground and background.
 
         Args:
             kind: int64 (A,): 1 foreground, 0 background, -1 neither.
-            seed: Of this image; None draws from the global generator.
+            seed: Seed of this image; None draws from the global generator.
         """
         generator = None
         if seed is not None:

@@ -19,15 +19,14 @@ from van_dense.models.dense_model import DenseModel
 from van_dense.models.detection.anchors import BoxCoder, without_crowd
 from van_dense.models.detection.dynamic_head import POOL, DynamicHead
 from van_dense.models.detection.fpn import FPN
-from van_dense.models.detection.hungarian_loss import SetLoss
+from van_dense.models.detection.hungarian_loss import HungarianLoss
 from van_dense.models.detection.roi_heads import RoIAlign
-from van_dense.models.evidence import origin_evidence
+from van_dense.models.explainable import origin_logits
 from van_dense.models.losses import synced_count
 from van_dense.models.postprocess import check_finite, to_predictions
-from van_dense.models.preprocess import Preprocess
 
 BOX_CODER_WEIGHTS = (2.0, 2.0, 1.0, 1.0)  # 1 / standard deviations 0.5, 0.5, 1, 1
-ROI_ALIGN = RoIAlign(samples=2)  # Mask R-CNN takes as many as a cell covers pixels
+ROI_ALIGN = RoIAlign(aligned=True, samples=2)  # mmdet's
 FAR = 1e6  # pixels; beyond any image, and its square is still finite in float32
 
 
@@ -35,8 +34,8 @@ class LearnedProposals(nn.Module):
     """Boxes and features that every image starts with.
 
     Args:
-        num: P.
-        channels: D of a feature.
+        num: P, number of proposals of each image.
+        channels: D, channels of a feature.
     """
 
     def __init__(self, num: int, channels: int) -> None:
@@ -56,12 +55,12 @@ class SparseRCNN(DenseModel):
     """Detector without anchors and without NMS: pyramid, learned proposals, heads in a row.
 
     Args:
-        backbone: Gives maps at strides 4, 8, 16, 32.
-        fpn: Pyramid over them without a further level.
-        proposals: What the first head refines.
+        backbone: Images (B, 3, H, W) to c2..c5.
+        fpn: c2..c5 to P2..P5.
+        proposals: Boxes and features that the first head refines.
         heads: Each refines the boxes and features of the one before.
-        loss: Matching and losses, the same for every head.
-        max_detections: Pairs of box and class of an image that are returned, the best ones.
+        loss: Matching and losses of every head.
+        max_detections: Number of the best pairs of box and class of an image to return.
     """
 
     def __init__(
@@ -71,12 +70,10 @@ class SparseRCNN(DenseModel):
         *,
         proposals: LearnedProposals,
         heads: Sequence[DynamicHead],
-        loss: SetLoss,
+        loss: HungarianLoss,
         max_detections: int,
     ) -> None:
-        super().__init__()
-        self.preprocess = Preprocess()
-        self.backbone = backbone
+        super().__init__(backbone)
         self.fpn = fpn
         self.proposals = proposals
         self.heads = nn.ModuleList(heads)
@@ -125,7 +122,7 @@ class SparseRCNN(DenseModel):
         """
         boxes, objects = self.proposals(sizes)
         for head in self.heads:
-            # Broken weights must show as broken losses: RoIAlign would crash on NaN before.
+            # Broken weights must give broken losses: RoIAlign would crash on NaN before.
             regions = boxes.detach().nan_to_num(0.0).clamp(-FAR, FAR)
             pooled = ROI_ALIGN(features, list(regions), output=POOL)
             logits, deltas, objects = head(pooled, objects)
@@ -152,17 +149,16 @@ class SparseRCNN(DenseModel):
         found = Instances(boxes=boxes, labels=pair % logits.shape[1], scores=scores)
         return found[((boxes[:, 2:] - boxes[:, :2]) > 0).all(dim=1)]
 
-    def box_evidence(self, images: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
-        """Class logits of the proposals that the boxes came from; see ``Explainable``."""
+    def box_logits(self, images: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
+        """Class logits of the proposals that the boxes came from (``Explainable.box_logits``)."""
         size = (images.shape[-2], images.shape[-1])
         *_, (logits, decoded) = self._refine(self.fpn(self.backbone(images)), [size])
-        return origin_evidence(logits[0], decoded[0], boxes, labels)
+        return origin_logits(logits[0], decoded[0], boxes, labels)
 
     def flops_forward(self, size: Size) -> None:
-        """Run on one zero image; as in mmdet's ``get_flops``, every head sees all proposals."""
-        device = next(self.parameters()).device
-        self.fpn(self.backbone(torch.zeros(1, 3, *size, device=device)))
+        """Run on one zero image; as in mmdet's ``get_flops``, every head gets all proposals."""
+        self.fpn(self.backbone(self.zeros(3, *size)))
         objects = torch.zeros_like(self.proposals.features)[None]
-        pooled = torch.zeros(*objects.shape[1:], POOL, POOL, device=device)
+        pooled = self.zeros(*objects.shape[1:], POOL, POOL)[0]
         for head in self.heads:
             _, _, objects = head(pooled, objects)

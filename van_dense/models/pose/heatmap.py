@@ -1,9 +1,9 @@
 """From keypoints to Gaussian heatmaps and back, in three ways.
 
-| codec | target centre | decoding | cell i lies at crop x | flipped heatmaps |
+| codec | target centre | decoding | heatmap pixel i lies at crop x | flipped heatmaps |
 | --- | --- | --- | --- | --- |
-| msra | rounded to a cell | argmax + 0.25 cell | i stride + 0.5 | move one cell right |
-| dark | exact | Taylor step | i stride + 0.5 | move one cell right |
+| msra | rounded to a pixel | argmax + 0.25 | i stride + 0.5 | move one pixel right |
+| dark | exact | Taylor step | i stride + 0.5 | move one pixel right |
 | udp | exact | Taylor step | (i + 0.5) stride | stay |
 
 msra: Xiao et al., "Simple Baselines", ECCV 2018, as in mmpose 0.x (``_msra_generate_target`` and
@@ -14,8 +14,8 @@ udp: Huang et al., "The Devil is in the Details: Delving into Unbiased Data Proc
 Pose Estimation", CVPR 2020 (arXiv 1911.07524). They measure sizes between the centres of the outer
 pixels; here, as everywhere in this package, sizes are whole pixels. Flips are exact either way.
 
-Legend: B crops, K keypoints, h and w cells of a heatmap; points are (x, y) in continuous pixels of
-the crop, the centre of the first one at 0.5; sizes are (height, width).
+Legend: B crops, K keypoints, h and w sides of a heatmap in its own pixels; points are (x, y) in
+continuous pixels of the crop, the centre of the first one at 0.5; sizes are (height, width).
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from torch import Tensor
 
 from van_dense.core.structures import Size
 
-QUARTER = 0.25  # of a cell, towards the higher neighbour
+QUARTER = 0.25  # heatmap pixels towards the higher neighbour
 REACH = 3.0  # sigmas; mmpose's Gaussians end there
 LOWEST = 1e-10  # before the logarithm, as in DARK's code
-FARTHEST = 2.0  # cells that the derivatives look at; a longer Taylor step means noise
+FARTHEST = 2.0  # heatmap pixels that the derivatives reach; a longer Taylor step means noise
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Codec:
     """How keypoints become heatmaps, and heatmaps keypoints; see the table above.
 
     Attributes:
-        sigma: Of the Gaussians, in cells.
-        is_exact: The Gaussian sits at the joint, not at the nearest cell, and a Taylor step finds
+        sigma: Standard deviation of the Gaussians, in heatmap pixels.
+        is_exact: The Gaussian sits at the joint, not at the nearest pixel, and a Taylor step finds
             it again.
         is_aligned: The outer borders of crop and heatmap coincide, so both flip alike.
     """
@@ -50,7 +50,7 @@ class Codec:
 
     @property
     def shifts_flip(self) -> bool:
-        """Whether the heatmap of a flipped crop, flipped back, moves one cell to the right."""
+        """Whether the heatmap of a flipped crop, flipped back, moves one pixel to the right."""
         return not self.is_aligned
 
     def encode(
@@ -59,12 +59,12 @@ class Codec:
         """Targets of a batch of crops.
 
         A joint counts if it is labelled and the square of 3 sigma around it meets the heatmap; the
-        test is mmpose's, which is one cell generous at the left and at the top.
+        test is mmpose's, which is one pixel generous at the left and at the top.
 
         Args:
-            keypoints: float32 (B, K, 3): x, y and visibility, > 0 where labelled.
-            crop_size: Of the crop, in pixels.
-            heatmap_size: In cells.
+            keypoints: float32 (B, K, 3): x, y in crop pixels and visibility, > 0 where labelled.
+            crop_size: (height, width) of the crop in pixels.
+            heatmap_size: (height, width) of the heatmap in its own pixels.
 
         Returns:
             float32 Gaussians of height 1 (B, K, h, w), zero for joints that do not count, and
@@ -75,8 +75,8 @@ class Codec:
         if not self.is_exact:
             centres = (centres + 0.5).floor()
         reach = REACH * self.sigma
-        cells = centres.new_tensor(heatmap_size[::-1])
-        meets = (centres - reach < cells) & (centres + reach + 1 >= 0)
+        sides = centres.new_tensor(heatmap_size[::-1])
+        meets = (centres - reach < sides) & (centres + reach + 1 >= 0)
         counts = (keypoints[..., 2] > 0) & meets.all(dim=-1)
         columns = self._profile(centres[..., 0], heatmap_size[1])
         rows = self._profile(centres[..., 1], heatmap_size[0])
@@ -86,14 +86,15 @@ class Codec:
     def decode(self, heatmaps: Tensor, crop_size: Size) -> tuple[Tensor, Tensor]:
         """Joints of a batch of heatmaps.
 
-        Where the maximum lies in the outer two cells its own position is the result, as in mmpose.
+        Where the maximum lies in the outer two pixels its own position is the result, as in mmpose.
         So it is where no value is positive; mmpose then answers (-1, -1), outside the crop. The
-        Taylor step is exact where the border cuts nothing of what it looks at: for sigma 2 to 0.03
-        px at stride 4 if the joint is 5 cells or more inside, then less and less, as in mmpose.
+        Taylor step is exact where the border cuts nothing of what it uses: for sigma 2 to 0.03 px
+        at stride 4 if the joint is 5 heatmap pixels or more inside, then less and less, as in
+        mmpose.
 
         Args:
-            heatmaps: Finite, (B, K, h, w), of any floating type.
-            crop_size: Of the crop, in pixels.
+            heatmaps: (B, K, h, w), finite, of any floating type.
+            crop_size: (height, width) of the crop in pixels.
 
         Returns:
             Points float32 (B, K, 2) in crop pixels, and scores (B, K), the maximum of each map.
@@ -108,21 +109,20 @@ class Codec:
             offsets = _taylor(heatmaps, peaks, self.sigma)
         else:
             offsets = _quarter(heatmaps, peaks)
-        cells = peaks + offsets * inner.all(dim=-1, keepdim=True)
+        points = peaks + offsets * inner.all(dim=-1, keepdim=True)
         stride, first = self._grid(heatmaps, crop_size, (height, width))
-        return cells * stride + first, scores
+        return points * stride + first, scores
 
     def _grid(self, like: Tensor, crop_size: Size, heatmap_size: Size) -> tuple[Tensor, Tensor]:
-        """Distance of two cells, and where the first one lies, as (x, y) in crop pixels."""
-        crop, cells = like.new_tensor(crop_size[::-1]), like.new_tensor(heatmap_size[::-1])
-        stride = crop / cells
+        """Stride of a heatmap, and where its first pixel lies, as (x, y) in crop pixels."""
+        stride = like.new_tensor(crop_size[::-1]) / like.new_tensor(heatmap_size[::-1])
         return stride, stride / 2 if self.is_aligned else torch.full_like(stride, 0.5)
 
-    def _profile(self, centres: Tensor, cells: int) -> Tensor:
-        """Gaussians (B, K, cells) along one axis; the product of two is the one in the plane."""
-        distance = torch.arange(cells, device=centres.device) - centres[..., None]
+    def _profile(self, centres: Tensor, side: int) -> Tensor:
+        """Gaussians (B, K, side) along one axis; the product of two is the one in the plane."""
+        distance = torch.arange(side, device=centres.device) - centres[..., None]
         profile = torch.exp(-distance.square() / (2 * self.sigma**2))
-        # DARK's whole Gaussian has no edge that would pull the joint towards a cell.
+        # DARK's whole Gaussian has no edge that would pull the joint towards a pixel.
         return profile if self.is_exact else profile * (distance.abs() <= REACH * self.sigma)
 
 
@@ -133,8 +133,8 @@ _CODECS = {
 }
 
 
-def build_codec(name: str, sigma: float = 2.0) -> Codec:
-    """The codec of a name in the table above; 2 is the sigma of the paper at both input sizes.
+def build_codec(name: str, sigma: float) -> Codec:
+    """The codec of a name in the table above; the paper's sigma is 2 at both input sizes.
 
     Raises:
         ValueError: For another name.
@@ -145,7 +145,7 @@ def build_codec(name: str, sigma: float = 2.0) -> Codec:
 
 
 def _quarter(heatmaps: Tensor, peaks: Tensor) -> Tensor:
-    """Offsets (B, K, 2) of a quarter of a cell towards the higher neighbour, 0 between equals."""
+    """Offsets (B, K, 2) of a quarter pixel towards the higher neighbour, 0 between equals."""
     around = _around(heatmaps, peaks, 1)
     slopes = [around[..., 1, 2] - around[..., 1, 0], around[..., 2, 1] - around[..., 0, 1]]
     return QUARTER * torch.stack(slopes, dim=-1).sign()
@@ -161,7 +161,7 @@ def _taylor(heatmaps: Tensor, peaks: Tensor, sigma: float) -> Tensor:
     radius = max(round(2.5 * sigma), 1)
     steps = torch.arange(-radius, radius + 1, device=heatmaps.device)
     kernel = torch.softmax(-steps.square() / (2 * sigma**2), dim=0)
-    # Only the 5x5 cells around the maximum are needed; sums of products stay float32 in autocast.
+    # Only the 5x5 pixels around the maximum are needed; sums of products stay float32 in autocast.
     blurred = _around(heatmaps, peaks, 2 + radius)
     for _ in range(2):  # along y, and transposed along x
         blurred = (blurred.unfold(-2, 2 * radius + 1, 1) * kernel).sum(dim=-1).mT

@@ -22,51 +22,22 @@ def oks_nms(
     areas: np.ndarray,
     sigmas: Sequence[float],
     threshold: float,
+    soft: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Greedy suppression: of persons more alike than the threshold only the best stays.
+    """Greedy suppression, hard or soft, of persons by object keypoint similarity (OKS).
 
-    The area of a pair is the mean of both, as in mmpose.
+    Hard: of persons more alike than the threshold only the best stays. Soft: each pick multiplies
+    the others' scores by exp(-oks^2 / threshold), and the best 20 are picked; the lowered scores
+    are the result, as in Soft-NMS (Bodla et al., ICCV 2017), where mmpose uses them for the order
+    of picking and then forgets them. The area of a pair is the mean of both, as in mmpose.
 
     Args:
-        keypoints: (N, K, 2 or more), x and y in pixels.
-        scores: (N,); the first of equals wins.
-        areas: (N,) square pixels.
+        keypoints: float (N, K, 2 or more), x and y in pixels.
+        scores: float (N,); the first of equals wins.
+        areas: float (N,) square pixels of the persons.
         sigmas: K standard deviations in units of sqrt(area).
-        threshold: Of the similarity.
-
-    Returns:
-        int64 (M,) positions of those that stay, best first, and their scores (M,).
-    """
-    order = np.argsort(-scores, kind="stable")
-    kept: list[int] = []
-    while len(order):
-        best, order = order[0], order[1:]
-        kept.append(best)
-        alike = _alike(keypoints, best, order, areas=areas, sigmas=sigmas)
-        order = order[alike <= threshold]
-    indices = np.array(kept, dtype=np.int64)
-    return indices, scores[indices]
-
-
-def soft_oks_nms(
-    keypoints: np.ndarray,
-    scores: np.ndarray,
-    *,
-    areas: np.ndarray,
-    sigmas: Sequence[float],
-    threshold: float,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Soft suppression: each pick multiplies the others' scores by exp(-oks^2 / threshold).
-
-    The best 20 are picked. The lowered scores are the result, as in Soft-NMS (Bodla et al., ICCV
-    2017); mmpose uses them for the order of picking and then forgets them.
-
-    Args:
-        keypoints: (N, K, 2 or more), x and y in pixels.
-        scores: (N,); the first of equals wins.
-        areas: (N,) square pixels.
-        sigmas: K standard deviations in units of sqrt(area).
-        threshold: The larger, the softer.
+        threshold: Hard: highest OKS of two persons that both stay. Soft: the larger, the softer.
+        soft: Whether scores are lowered instead of persons left out.
 
     Returns:
         int64 (M,) positions of those that stay, best first, and their scores (M,).
@@ -74,24 +45,15 @@ def soft_oks_nms(
     scores = scores.copy()
     order = np.arange(len(scores))
     kept: list[int] = []
-    while len(order) and len(kept) < SOFT_MAX:
+    while len(order) and not (soft and len(kept) == SOFT_MAX):
         best = order[np.argmax(scores[order])]
         order = order[order != best]
         kept.append(best)
-        alike = _alike(keypoints, best, order, areas=areas, sigmas=sigmas)
-        scores[order] *= np.exp(-(alike**2) / threshold)
+        means = (areas[best] + areas[order]) / 2
+        alike = oks(keypoints[[best]], keypoints[order], areas=means, sigmas=sigmas)[0]
+        if soft:
+            scores[order] *= np.exp(-(alike**2) / threshold)
+        else:
+            order = order[alike <= threshold]
     indices = np.array(kept, dtype=np.int64)
     return indices, scores[indices]
-
-
-def _alike(
-    keypoints: np.ndarray,
-    best: int,
-    others: np.ndarray,
-    *,
-    areas: np.ndarray,
-    sigmas: Sequence[float],
-) -> np.ndarray:
-    """Similarity (M,) of one person with others, given by their positions."""
-    means = (areas[best] + areas[others]) / 2
-    return oks(keypoints[[best]], keypoints[others], areas=means, sigmas=sigmas)[0]

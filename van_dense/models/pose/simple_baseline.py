@@ -18,14 +18,12 @@ class SimpleBaseline(nn.Module):
     """Heatmaps from c5: deconvolutions with BatchNorm and ReLU, then a 1x1 convolution.
 
     Args:
-        in_channels: Of c5.
+        in_channels: Channels of c5.
         num_keypoints: K.
-        channels: Of the deconvolutions; three give heatmaps at stride 4.
+        channels: Output channels of each deconvolution; three give heatmaps at stride 4.
     """
 
-    def __init__(
-        self, in_channels: int, num_keypoints: int, *, channels: Sequence[int] = (256, 256, 256)
-    ) -> None:
+    def __init__(self, in_channels: int, num_keypoints: int, *, channels: Sequence[int]) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for enters, leaves in zip([in_channels, *channels[:-1]], channels, strict=True):

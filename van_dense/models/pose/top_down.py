@@ -3,7 +3,7 @@
 Source: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018
 (arXiv 1804.06208); loss, flip test, rescoring and suppression as in mmpose 0.x (``JointsMSELoss``,
 ``TopDownCocoDataset.evaluate``).
-Legend: B images, M instances of all of them, K keypoints, h and w cells of a heatmap; sizes are
+Legend: B images, M instances of all of them, K keypoints, h and w sides of a heatmap; sizes are
 (height, width); regions are as in ``crops.py``.
 """
 
@@ -23,20 +23,18 @@ from van_dense.core.crops import apply, invert, regions_of_boxes, to_crop
 from van_dense.core.structures import Batch, Instances, Prediction, Size
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.pose.heatmap import Codec
-from van_dense.models.pose.pose_nms import oks_nms, soft_oks_nms
+from van_dense.models.pose.pose_nms import oks_nms
 from van_dense.models.postprocess import check_finite, scale_boxes
-from van_dense.models.preprocess import Preprocess
 
 CHUNK = 64  # crops in one pass of predict, whatever the number of images and instances
-NMS = {"hard": oks_nms, "soft": soft_oks_nms}
 
 
 @dataclass(frozen=True)
-class CropRule:
+class CropGeometry:
     """Which region around a box becomes a crop of which size.
 
     Attributes:
-        size: Of the crops; the aspect of the regions.
+        size: (height, width) of the crops in pixels; regions have the same aspect.
         padding: Factor of both sides of the box, such as 1.25.
     """
 
@@ -51,8 +49,8 @@ class PoseScoring:
     Attributes:
         sigmas: K constants of OKS, in units of sqrt(area).
         joint_threshold: The mean score of the joints above it is the factor of the box score.
-        nms: Suppression of instances with almost the same pose, see ``pose_nms.py``.
-        nms_threshold: Of the similarity.
+        nms: Kind of suppression of instances with almost the same pose (``oks_nms``).
+        nms_threshold: Threshold of ``oks_nms`` in 0..1.
     """
 
     sigmas: Sequence[float]
@@ -66,13 +64,13 @@ class PoseScoring:
         """Score the instances of one image and suppress doubles.
 
         Args:
-            keypoints: (N, K, 3): x, y and maximum of the heatmap.
-            box_scores: (N,) in 0..1.
-            areas: (N,) square pixels of the regions, as in mmpose.
+            keypoints: float (N, K, 3): x, y in pixels and maximum of the heatmap.
+            box_scores: float (N,) in 0..1.
+            areas: float (N,) square pixels of the regions, as in mmpose.
 
         Returns:
             int64 positions of those that stay and their scores, best first; without suppression
-            all of them, in the order given.
+            all of them, in their original order.
         """
         joints = keypoints[..., 2]
         is_sure = joints > self.joint_threshold
@@ -80,8 +78,13 @@ class PoseScoring:
         scores = box_scores * means
         if self.nms == "none":
             return np.arange(len(scores)), scores
-        return NMS[self.nms](
-            keypoints, scores, areas=areas, sigmas=self.sigmas, threshold=self.nms_threshold
+        return oks_nms(
+            keypoints,
+            scores,
+            areas=areas,
+            sigmas=self.sigmas,
+            threshold=self.nms_threshold,
+            soft=self.nms == "soft",
         )
 
 
@@ -92,13 +95,13 @@ class TopDownPose(DenseModel):
     crops itself.
 
     Args:
-        backbone: Gives maps, the last of which goes to the head.
-        head: Gives heatmaps (B, K, h, w) of that map.
-        codec: Between keypoints and heatmaps.
-        crop: Of predictions; that of the training data.
+        backbone: Crops (B, 3, H, W) to maps, the last of which goes to the head.
+        head: Last map of the backbone to heatmaps (B, K, h, w).
+        codec: Conversion between keypoints and heatmaps.
+        crop: Region and size of a crop in predictions, as in the training data.
         flip_order: Position that each keypoint comes from under a flip, to average the heatmaps of
             crop and mirrored crop; None leaves the mirrored one out.
-        scoring: Of the instances.
+        scoring: Scores and suppression of the instances.
     """
 
     def __init__(
@@ -107,13 +110,11 @@ class TopDownPose(DenseModel):
         head: nn.Module,
         *,
         codec: Codec,
-        crop: CropRule,
+        crop: CropGeometry,
         flip_order: Sequence[int] | None,
         scoring: PoseScoring,
     ) -> None:
-        super().__init__()
-        self.preprocess = Preprocess()
-        self.backbone = backbone
+        super().__init__(backbone)
         self.head = head
         self.codec = codec
         self.crop = crop
@@ -121,7 +122,7 @@ class TopDownPose(DenseModel):
         self.scoring = scoring
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Squared error of the heatmaps of crops, a mean over all cells of all joints.
+        """Squared error of the heatmaps of crops, a mean over all pixels and joints.
 
         The maps of joints that do not count are 0 in this mean, so few labelled joints make a small
         loss, as in mmpose.
@@ -210,34 +211,32 @@ class TopDownPose(DenseModel):
         self, proposals: Instances, keypoints: np.ndarray, regions: np.ndarray
     ) -> Instances:
         """Those of one image that stay, on the CPU, in pixels of the batch."""
-        given = proposals.scores
-        box_scores = np.ones(len(proposals)) if given is None else given.cpu().numpy()
+        scores = proposals.scores
+        box_scores = np.ones(len(proposals)) if scores is None else scores.cpu().numpy()
         areas = regions[:, 2] * regions[:, 3]
-        kept, scores = self.scoring.choose(keypoints, box_scores, areas=areas)
+        kept, final_scores = self.scoring.choose(keypoints, box_scores, areas=areas)
         # Maxima above 1 count in the ranking, as in mmpose; scores of results end at 1.
         keypoints[..., 2] = keypoints[..., 2].clip(0, 1)
-        scores = scores.clip(0, 1)
         chosen = proposals.to("cpu")[torch.from_numpy(kept)]
         return Instances(
             boxes=chosen.boxes,
             labels=chosen.labels,
-            scores=torch.from_numpy(scores).float(),
+            scores=torch.from_numpy(final_scores.clip(0, 1)).float(),
             keypoints=torch.from_numpy(keypoints[kept]).float(),
         )
 
     def flops_forward(self, size: Size) -> None:
         """Run backbone and head on one zero crop."""
-        device = next(self.parameters()).device
-        self.head(self.backbone(torch.zeros(1, 3, *size, device=device))[-1])
+        self.head(self.backbone(self.zeros(3, *size))[-1])
 
 
 def _size(maps: Tensor) -> Size:
     return maps.shape[-2], maps.shape[-1]
 
 
-def _centres(cells: int, like: Tensor) -> Tensor:
-    """(1, cells) centres of equal parts of the interval from -1/2 to 1/2."""
-    return ((torch.arange(cells, device=like.device) + 0.5) / cells - 0.5)[None]
+def _centres(num: int, like: Tensor) -> Tensor:
+    """(1, num) centres of equal parts of the interval from -1/2 to 1/2."""
+    return ((torch.arange(num, device=like.device) + 0.5) / num - 0.5)[None]
 
 
 def _whole_image(size: Size) -> Instances:

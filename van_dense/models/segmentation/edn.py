@@ -4,7 +4,7 @@ Source: Wu et al., "EDN: Salient Object Detection via Extremely-Downsampled Netw
 (arXiv 2012.13093), with the widths that it has on backbones of stride 4 (P2T); the VAN paper
 (Table 17) replaces the backbone alone. Written from the description; its code has another licence.
 
-Legend: e1..e4 backbone maps at strides 4..32 (c2..c5 elsewhere), e5 and e6 extra maps at strides
+Legend: c2..c5 backbone maps at strides 4..32 (E1..E4 in the paper), e5 and e6 extra maps at strides
 64 and 128, d1..d6 decoder maps of the same sizes; all (B, C, H, W).
 
 Starting weights are those of PyTorch: a BatchNorm follows every convolution but the outputs, so
@@ -33,9 +33,9 @@ class SCPC(nn.Module):
     """Scale-correlated pyramid convolution: dilated branches, each fed by the one before it too.
 
     Args:
-        channels: Of input and output.
-        width: Of each of the four branches.
-        dilations: Of the 3x3 convolution of each branch.
+        channels: Channels of input and output.
+        width: Channels of each of the four branches.
+        dilations: Dilation of the 3x3 convolution of each branch.
     """
 
     def __init__(self, channels: int, width: int, dilations: tuple[int, ...]) -> None:
@@ -84,7 +84,7 @@ class EDN(nn.Module):
     """Decoder with five outputs; the widths beyond the backbone are the same on any backbone.
 
     Args:
-        in_channels: Channels of the backbone maps, fine to coarse.
+        in_channels: Channels of c2..c5.
     """
 
     def __init__(self, in_channels: list[int]) -> None:
@@ -107,13 +107,14 @@ class EDN(nn.Module):
         self.outputs = nn.ModuleList(nn.Conv2d(channels, 1, 1) for channels in CHANNELS[:-1])
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """Logits of d1..d5, fine to coarse, (B, 1, H, W) at strides 4..64, of backbone maps."""
-        e5 = self.e5(features[-1])
+        """Logits of d1..d5, fine to coarse, (B, 1, H, W) at strides 4..64, of c2..c5."""
+        c2, c3, c4, c5 = features
+        e5 = self.e5(c5)
         e6 = self.e6(e5)
         attention = e6.mean(dim=(2, 3), keepdim=True).sigmoid()
         decoded = self.d6(e6 * attention)
         logits: list[Tensor] = []
-        encoder = [e5 * attention, *reversed(features)]
+        encoder = [e5 * attention, c5, c4, c3, c2]
         for level, output, encoded in zip(
             reversed(self.levels), reversed(self.outputs), encoder, strict=True
         ):

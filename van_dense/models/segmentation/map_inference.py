@@ -1,9 +1,9 @@
 """From logits at low resolution to label maps in original pixels, with bounded memory.
 
-A ``LogitMap`` is asked for the rows and columns that are wanted next, so that the logits of a large
-image, (C, H, W) floats, never exist: one holds a tensor, one resizes another map, and one runs the
-network on windows when they are reached and forgets them when they are passed.
-Legend: C classes, R rows, K columns; sizes are (height, width) in cells of the map in question.
+A ``LogitMap`` is asked for some rows and columns at a time, so that the logits of a large image,
+(C, H, W) floats, never exist: one holds a tensor, one resizes another map, and one runs the network
+on windows when they are reached and forgets them when they are passed.
+Legend: C classes, R rows, K columns; sizes are (height, width) in positions of the map in question.
 """
 
 from __future__ import annotations
@@ -19,44 +19,45 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from van_dense.backbones.build import DIVISOR
 from van_dense.core.structures import Size
 
 # Normalises pixels (3, H, W) in 0..255, pads them with zeros to a size, gives logits (C, h, w).
-Look = Callable[[Tensor, Size], Tensor]
+Network = Callable[[Tensor, Size], Tensor]
 
 BAND_ELEMENTS = 2**24  # of (C, R, K) at a time: 64 MiB
-WINDOW_ELEMENTS = 2**28  # of the windows that the slides of all views remember: 1 GiB
-_DIVISOR = 32  # deepest stride of the backbones
+WINDOW_ELEMENTS = 2**28  # of the windows that the sliding windows of all views keep: 1 GiB
 
 
 @dataclass(frozen=True)
-class Inference:
+class MapInference:
     """How label maps are predicted.
 
     Attributes:
         mode: "whole" images, or a "slide" of windows whose logits are averaged where they overlap.
-        crop: (height, width) of a window.
-        stride: Steps between windows; the last one is moved back to the border, as in mmseg.
+        crop: (height, width) of a window in pixels.
+        stride: Steps (down, right) between windows in pixels; the last window is moved back to
+            the border, as in mmseg.
         scales: Factors of the test image; the probabilities of several views are averaged.
-        flip: Whether every scale is seen mirrored too.
+        flip: Whether every scale is predicted mirrored too.
         multiple: Sides of a rescaled image are rounded up to multiples of this.
 
     Raises:
         ValueError: For windows that leave gaps, and for settings without any view.
     """
 
-    mode: Literal["whole", "slide"] = "whole"
-    crop: Size = (512, 512)
-    stride: Size = (341, 341)
-    scales: tuple[float, ...] = (1.0,)
-    flip: bool = False
-    multiple: int = 1
+    mode: Literal["whole", "slide"]
+    crop: Size
+    stride: Size
+    scales: tuple[float, ...]
+    flip: bool
+    multiple: int
 
     def __post_init__(self) -> None:
         if not all(0 < s <= c for s, c in zip(self.stride, self.crop, strict=True)):
             raise ValueError(
                 f"inference: stride {self.stride} must be positive and at most the crop "
-                f"{self.crop}; a larger one leaves pixels that no window sees"
+                f"{self.crop}; a larger one leaves pixels that no window covers"
             )
         if not self.scales or min(self.scales) <= 0 or self.multiple < 1:
             raise ValueError(
@@ -66,7 +67,7 @@ class Inference:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the network sees whole images as they are, so several fit in a batch."""
+        """Whether the network gets whole images as they are, so several fit in a batch."""
         return self.mode == "whole" and self.scales == (1.0,) and not self.flip
 
 
@@ -75,7 +76,7 @@ class LogitMap(Protocol):
 
     Attributes:
         num_classes: C.
-        size: (height, width) in cells.
+        size: (height, width) in positions.
         panel: Columns that may be asked for together; more would need more memory.
     """
 
@@ -89,7 +90,7 @@ class LogitMap(Protocol):
 
 
 class Logits:
-    """A ``LogitMap`` that holds its cells (C, h, w)."""
+    """A ``LogitMap`` that holds a tensor (C, h, w)."""
 
     panel = sys.maxsize
 
@@ -99,7 +100,7 @@ class Logits:
         self.size = (height, width)
 
     def at(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """Select cells; see ``LogitMap``."""
+        """Select positions, as ``LogitMap.at``."""
         rows, columns = rows.to(self.logits.device), columns.to(self.logits.device)
         return self.logits.index_select(1, rows).index_select(2, columns).float()
 
@@ -112,8 +113,8 @@ class Resized:
     Args:
         source: The map to resize.
         size: (height, width) of the result.
-        extent: Height and width of the picture in cells of ``source``, where the cells beyond show
-            padding; need not be whole. None is all of it.
+        extent: Height and width of the picture in positions of ``source``, where the positions
+            beyond show padding; need not be whole. None is all of it.
         mirrored: Whether ``source`` shows the picture mirrored.
     """
 
@@ -133,78 +134,76 @@ class Resized:
         self.panel = max(1, int(source.panel * size[1] / self.extent[1]))
 
     def at(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """Interpolate; see ``LogitMap``."""
+        """Interpolate, as ``LogitMap.at``."""
         if self.mirrored:
             columns = self.size[1] - 1 - columns
         y, x = (
-            _Taps.of(pixels, side=self.size[axis], extent=self.extent[axis], cells=cells)
-            for axis, (pixels, cells) in enumerate(
-                zip((rows, columns), self.source.size, strict=True)
-            )
+            _SamplingPoints.of(pixels, self.size[axis], self.extent[axis], self.source.size[axis])
+            for axis, pixels in enumerate((rows, columns))
         )
-        few_columns = y.lerp(self.source.at(y.cells, x.cells))
+        few_columns = y.lerp(self.source.at(y.positions, x.positions))
         # Selecting from the last axis is eightfold slower than copying whole rows.
         return x.lerp(few_columns.transpose(1, 2).contiguous()).transpose(1, 2)
 
 
 @dataclass(frozen=True)
-class _Taps:
-    """Where the pixels of one axis lie between the cells of another map.
+class _SamplingPoints:
+    """Where the pixels of one axis lie between the positions of another map.
 
     Attributes:
-        cells: int64 (N,), the cells that are needed at all, rising.
-        first: int64 (P,), position in ``cells`` of the one before each pixel.
-        second: int64 (P,), and of the one after it.
-        weight: float32 (P,), of the one after it.
+        positions: int64 (N,), those that are needed at all, rising.
+        first: int64 (P,), index in ``positions`` of the one before each pixel.
+        second: int64 (P,), index in ``positions`` of the one after each pixel.
+        weight: float32 (P,), weight of the second.
     """
 
-    cells: Tensor
+    positions: Tensor
     first: Tensor
     second: Tensor
     weight: Tensor
 
     @staticmethod
-    def of(pixels: Tensor, *, side: int, extent: float, cells: int) -> _Taps:
-        """Locate the centres of pixels of an axis of ``side`` pixels and ``extent`` cells."""
+    def of(pixels: Tensor, side: int, extent: float, num_positions: int) -> _SamplingPoints:
+        """Locate the centres of pixels of an axis of ``side`` pixels and ``extent`` positions."""
         centre = ((pixels.double() + 0.5) * (extent / side) - 0.5).clamp(min=0)
         first = centre.long()
-        both = torch.stack([first, (first + 1).clamp(max=cells - 1)])
-        needed, position = torch.unique(both, return_inverse=True)
-        return _Taps(needed, position[0], position[1], (centre - first).float())
+        both = torch.stack([first, (first + 1).clamp(max=num_positions - 1)])
+        needed, index = torch.unique(both, return_inverse=True)
+        return _SamplingPoints(needed, index[0], index[1], (centre - first).float())
 
     def lerp(self, values: Tensor) -> Tensor:
-        """Interpolate (C, N, M), one row for each needed cell, to (C, P, M)."""
+        """Interpolate (C, N, M), one row for each needed position, to (C, P, M)."""
         device = values.device
         first, second = (values.index_select(1, i.to(device)) for i in (self.first, self.second))
         return torch.lerp(first, second, self.weight.to(device)[:, None])
 
 
-class Slide:
-    """A ``LogitMap`` of an image seen through windows, averaged where they overlap.
+class SlidingWindow:
+    """A ``LogitMap`` of an image predicted through windows, averaged where they overlap.
 
-    Its cells are the pixels of the image. A window is looked at when a pixel of it is asked for,
-    and its logits are kept at the resolution of the network, only until the next request that does
-    not touch it. Asked from top to bottom, within ``panel`` columns, the network thus sees every
-    window once, and ``WINDOW_ELEMENTS`` bounds what is kept for an image of any size; where the
-    image is wider than a panel, the windows across its border are looked at twice.
+    Its positions are the pixels of the image. The network runs on a window when a pixel of it is
+    asked for, and its logits are kept at the resolution of the network until the next request that
+    does not touch it. Asked from top to bottom, within ``panel`` columns, the network thus gets
+    every window once, and ``WINDOW_ELEMENTS`` bounds what is kept for an image of any size; where
+    the image is wider than a panel, the windows across its border are predicted twice.
 
     Args:
         image: (3, H, W) in 0..255; a side below the crop is padded with zeros after normalising.
-        look: The network.
+        network: Gives the logits of a window.
         inference: Gives crop and stride.
     """
 
-    def __init__(self, image: Tensor, look: Look, inference: Inference) -> None:
+    def __init__(self, image: Tensor, network: Network, inference: MapInference) -> None:
         self.size = (image.shape[1], image.shape[2])
         self._image = image
-        self._look = look
+        self._network = network
         self._crop = inference.crop
         self._starts = [
             window_starts(side, crop, stride)
             for side, crop, stride in zip(self.size, inference.crop, inference.stride, strict=True)
         ]
         first = self._window(0, 0)
-        self._seen = {(0, 0): first}
+        self._windows = {(0, 0): first}
         self.num_classes = first.num_classes
         # A row of pixels meets up to crop / stride rows of windows, and one that was moved back.
         (crop_y, crop_x), (stride_y, stride_x) = inference.crop, inference.stride
@@ -216,19 +215,19 @@ class Slide:
         self.panel = max(stride_x, windows * stride_x - crop_x)
 
     def at(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """Average the windows; see ``LogitMap``."""
+        """Average the windows, as ``LogitMap.at``."""
         down = _spans(rows, self._starts[0], self._crop[0])
         right = _spans(columns, self._starts[1], self._crop[1])
         reached = set(product(down, right))
-        self._seen = {place: seen for place, seen in self._seen.items() if place in reached}
+        self._windows = {start: w for start, w in self._windows.items() if start in reached}
         device = self._image.device
         # In the order of memory in which ``Resized`` gives its values.
         total = torch.zeros(self.num_classes, len(columns), len(rows), device=device)
         count = torch.zeros(len(columns), len(rows), device=device)
         for (top, here_y), (left, here_x) in product(down.items(), right.items()):
-            if (top, left) not in self._seen:
-                self._seen[top, left] = self._window(top, left)
-            part = self._seen[top, left].at(rows[here_y] - top, columns[here_x] - left)
+            if (top, left) not in self._windows:
+                self._windows[top, left] = self._window(top, left)
+            part = self._windows[top, left].at(rows[here_y] - top, columns[here_x] - left)
             total[:, here_x, here_y] += part.transpose(1, 2)
             count[here_x, here_y] += 1
         return total.div_(count).transpose(1, 2)
@@ -236,7 +235,7 @@ class Slide:
     def _window(self, top: int, left: int) -> Resized:
         height, width = self._crop
         pixels = self._image[:, top : top + height, left : left + width]
-        return Resized(Logits(self._look(pixels, self._crop)), self._crop)
+        return Resized(Logits(self._network(pixels, self._crop)), self._crop)
 
 
 def window_starts(side: int, crop: int, stride: int) -> list[int]:
@@ -248,16 +247,14 @@ def window_starts(side: int, crop: int, stride: int) -> list[int]:
 def _spans(pixels: Tensor, starts: Sequence[int], crop: int) -> dict[int, slice]:
     """Which of some rising pixels each window holds, by its start, for those that hold any."""
     edges = torch.tensor([[start, start + crop] for start in starts])
-    found = torch.searchsorted(pixels, edges).tolist()
-    return {
-        start: slice(begin, end)
-        for start, (begin, end) in zip(starts, found, strict=True)
-        if begin < end
-    }
+    spans = zip(starts, torch.searchsorted(pixels, edges).tolist(), strict=True)
+    return {start: slice(begin, end) for start, (begin, end) in spans if begin < end}
 
 
-def look_at(image: Tensor, size: Size, *, look: Look, inference: Inference) -> list[LogitMap]:
-    """Every view of an image (3, H, W), as maps of its original ``size``.
+def views_of(
+    image: Tensor, size: Size, *, network: Network, inference: MapInference
+) -> list[LogitMap]:
+    """Every view of an image (3, H, W) in 0..255, as maps of its original ``size``.
 
     Rescaled and mirrored images are kept until the end: 12 float bytes a pixel of each view.
     """
@@ -265,21 +262,21 @@ def look_at(image: Tensor, size: Size, *, look: Look, inference: Inference) -> l
     for scale in inference.scales:
         scaled = _rescale(image, scale, inference.multiple)
         for mirrored in (False, True) if inference.flip else (False,):
-            seen = scaled.flip(-1) if mirrored else scaled
+            view = scaled.flip(-1) if mirrored else scaled
             if inference.mode == "slide":
-                slide = Slide(seen, look, inference)
+                slide = SlidingWindow(view, network, inference)
                 is_same = slide.size == size and not mirrored
                 views.append(slide if is_same else Resized(slide, size, mirrored=mirrored))
             else:
-                views.append(_whole(seen, size, look=look, mirrored=mirrored))
+                views.append(_whole(view, size, network=network, mirrored=mirrored))
     return views
 
 
-def _whole(image: Tensor, size: Size, *, look: Look, mirrored: bool) -> Resized:
-    """A look at a whole image, padded as ``collate`` pads it, at its original ``size``."""
+def _whole(image: Tensor, size: Size, *, network: Network, mirrored: bool) -> Resized:
+    """Logits of a whole image, padded as ``collate`` pads it, at its original ``size``."""
     height, width = image.shape[1:]
-    padded = (-(-height // _DIVISOR) * _DIVISOR, -(-width // _DIVISOR) * _DIVISOR)
-    logits = Logits(look(image, padded))
+    padded = (-(-height // DIVISOR) * DIVISOR, -(-width // DIVISOR) * DIVISOR)
+    logits = Logits(network(image, padded))
     extent = (height * logits.size[0] / padded[0], width * logits.size[1] / padded[1])
     return Resized(logits, size, extent=extent, mirrored=mirrored)
 
@@ -288,11 +285,8 @@ def _rescale(image: Tensor, scale: float, multiple: int) -> Tensor:
     """Bilinear resize of (3, H, W) by a factor, sides rounded up to multiples."""
     if scale == 1:
         return image  # as the test transform made it
-    height, width = (
-        -(-max(1, round(side * scale)) // multiple) * multiple for side in image.shape[1:]
-    )
-    size = (height, width)
-    return F.interpolate(image[None].float(), size, mode="bilinear", align_corners=False)[0]
+    sides = [-(-max(1, round(side * scale)) // multiple) * multiple for side in image.shape[1:]]
+    return F.interpolate(image[None].float(), sides, mode="bilinear", align_corners=False)[0]
 
 
 def label_map(views: Sequence[LogitMap]) -> np.ndarray:

@@ -16,7 +16,6 @@ from van_dense.models.conv import explain_single_values
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.losses import synced_count
 from van_dense.models.postprocess import check_finite
-from van_dense.models.preprocess import Preprocess
 
 DICE_EPS = 1e-5  # EDN's
 
@@ -25,14 +24,12 @@ class SaliencyModel(DenseModel):
     """Backbone and a decoder that gives logits at several resolutions.
 
     Args:
-        backbone: Gives maps at strides 4, 8, 16, 32.
-        decoder: Gives a list of logits (B, 1, h, w) of those maps, the finest first.
+        backbone: Images (B, 3, H, W) to c2..c5.
+        decoder: c2..c5 to a list of logits (B, 1, h, w), the finest first.
     """
 
     def __init__(self, backbone: nn.Module, decoder: nn.Module) -> None:
-        super().__init__()
-        self.preprocess = Preprocess()
-        self.backbone = backbone
+        super().__init__(backbone)
         self.decoder = decoder
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -91,8 +88,7 @@ class SaliencyModel(DenseModel):
 
     def flops_forward(self, size: Size) -> None:
         """Run backbone and decoder on one zero image."""
-        device = next(self.parameters()).device
-        self.decoder(self.backbone(torch.zeros(1, 3, *size, device=device)))
+        self.decoder(self.backbone(self.zeros(3, *size)))
 
 
 def dice_loss(probability: Tensor, target: Tensor) -> Tensor:

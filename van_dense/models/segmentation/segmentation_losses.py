@@ -30,19 +30,15 @@ BandLoss = Callable[[Tensor, Tensor], Tensor]  # float32 (1, C, r, W), labels (1
 
 
 def build_loss(
-    name: str,
-    *,
-    class_weights: Sequence[float] | None = None,
-    ohem_threshold: float = 0.7,
-    ohem_min_kept: int = 100_000,
+    name: str, *, class_weights: Sequence[float] | None, ohem_threshold: float, ohem_min_kept: int
 ) -> nn.Module:
     """Make a loss that takes logits (B, C, h, w) and labels int64 (B, H, W), 255 = ignore.
 
     Args:
         name: cross_entropy, ohem, dice, focal, lovasz or tversky.
-        class_weights: Factors of the classes; cross_entropy and ohem only.
-        ohem_threshold: See ``OhemCrossEntropy``.
-        ohem_min_kept: See ``OhemCrossEntropy``.
+        class_weights: C factors, cross_entropy and ohem only, or None.
+        ohem_threshold: Pixels whose class has a lower probability count, in 0..1.
+        ohem_min_kept: At least this many pixels of each image count, the hardest ones.
 
     Raises:
         ValueError: For an unknown name, or weights for a loss that has none.
@@ -72,7 +68,7 @@ class CrossEntropy(nn.Module):
         class_weights: C factors, or None.
     """
 
-    def __init__(self, class_weights: Sequence[float] | None = None) -> None:
+    def __init__(self, class_weights: Sequence[float] | None) -> None:
         super().__init__()
         self.class_weights = class_weights
 
@@ -101,16 +97,12 @@ class OhemCrossEntropy(CrossEntropy):
 
     Args:
         class_weights: C factors, or None.
-        threshold: Pixels whose class has a lower probability count.
+        threshold: Pixels whose class has a lower probability count, in 0..1.
         min_kept: At least this many pixels of each image of the batch count, the hardest ones.
     """
 
     def __init__(
-        self,
-        class_weights: Sequence[float] | None = None,
-        *,
-        threshold: float = 0.7,
-        min_kept: int = 100_000,
+        self, class_weights: Sequence[float] | None, *, threshold: float, min_kept: int
     ) -> None:
         super().__init__(class_weights)
         self.threshold = threshold
@@ -188,14 +180,14 @@ class _SumOfBands(torch.autograd.Function):
     ) -> Tensor:
         total = logits.new_zeros((), dtype=torch.float32)
         gradient = torch.zeros_like(logits, dtype=torch.float32) if needs_gradient else None
-        for image, rows, cells in _bands(logits, labels):
-            small = logits[image : image + 1, :, cells].detach().float()
+        for image, rows, source in _bands(logits, labels):
+            small = logits[image : image + 1, :, source].detach().float()
             with torch.enable_grad():  # autocast lowers nothing in here: no matrix products
                 small.requires_grad_(needs_gradient)
-                band = _upsample(small, logits, labels, rows=rows, first=cells.start)
+                band = _upsample(small, logits, labels, rows=rows, first=source.start)
                 part = loss(band, labels[image : image + 1, rows])
                 if gradient is not None:
-                    gradient[image : image + 1, :, cells] += torch.autograd.grad(part, small)[0]
+                    gradient[image : image + 1, :, source] += torch.autograd.grad(part, small)[0]
             total += part.detach()
         ctx.save_for_backward(gradient)
         ctx.dtype = logits.dtype
@@ -214,46 +206,48 @@ class _SumOfBands(torch.autograd.Function):
 def _true_probability(logits: Tensor, labels: Tensor) -> Tensor:
     """Probability (B, H, W) of the class that each label names; ignored ones give any value."""
     probability = torch.empty(labels.shape, dtype=torch.float32, device=labels.device)
-    for image, rows, cells in _bands(logits, labels):
-        small = logits[image : image + 1, :, cells].float()
-        band = _upsample(small, logits, labels, rows=rows, first=cells.start)
-        wanted = labels[image : image + 1, rows]
-        index = wanted.masked_fill(wanted == IGNORE_LABEL, 0)[:, None]
+    for image, rows, source in _bands(logits, labels):
+        small = logits[image : image + 1, :, source].float()
+        band = _upsample(small, logits, labels, rows=rows, first=source.start)
+        true = labels[image : image + 1, rows]
+        index = true.masked_fill(true == IGNORE_LABEL, 0)[:, None]
         probability[image : image + 1, rows] = band.softmax(dim=1).gather(1, index)[:, 0]
     return probability
 
 
 def _bands(logits: Tensor, labels: Tensor) -> Iterator[tuple[int, slice, slice]]:
     """Image, rows of the labels, and the rows of the logits that these are interpolated from."""
-    height, cells = labels.shape[-2], logits.shape[-2]
+    height, small_height = labels.shape[-2], logits.shape[-2]
     step = max(1, BAND_ELEMENTS // (logits.shape[1] * labels.shape[-1]))
     for image in range(len(labels)):
         for start in range(0, height, step):
             stop = min(start + step, height)
-            first = _cell_above(start, height, cells)
-            last = _cell_above(stop - 1, height, cells) + 2
-            yield image, slice(start, stop), slice(first, min(last, cells))
+            first = _row_above(start, height, small_height)
+            last = _row_above(stop - 1, height, small_height) + 2
+            yield image, slice(start, stop), slice(first, min(last, small_height))
 
 
-def _cell_above(row: int, height: int, cells: int) -> int:
-    """Row of the logits at or above a row of the labels: floor((row + 0.5) cells / height - 0.5).
+def _row_above(row: int, height: int, small_height: int) -> int:
+    """Row of the logits at or above a row of the labels.
 
-    In integers, since one rounding error would name a cell outside the band.
+    This is floor((row + 0.5) small_height / height - 0.5), in integers, since one rounding error
+    would name a row outside the band.
     """
-    return max(0, ((2 * row + 1) * cells - height) // (2 * height))
+    return max(0, ((2 * row + 1) * small_height - height) // (2 * height))
 
 
 def _upsample(small: Tensor, logits: Tensor, labels: Tensor, *, rows: slice, first: int) -> Tensor:
     """Rows of the bilinear upsampling of ``logits``, from its rows ``small`` alone.
 
-    Columns are PyTorch's; rows are mixed here, since a band starts between two cells.
+    Columns are PyTorch's; rows are mixed here, since a band starts between two rows of the logits.
     """
-    height, cells = labels.shape[-2], logits.shape[-2]
+    height, small_height = labels.shape[-2], logits.shape[-2]
     if logits.shape[-2:] == labels.shape[-2:]:
         return small[:, :, rows.start - first : rows.stop - first]
-    twice = (2 * torch.arange(rows.start, rows.stop, device=small.device) + 1) * cells - height
+    odd = 2 * torch.arange(rows.start, rows.stop, device=small.device) + 1
+    twice = odd * small_height - height
     above = (twice // (2 * height)).clamp(min=0)
-    below = (above + 1).clamp(max=cells - 1)
+    below = (above + 1).clamp(max=small_height - 1)
     weight = (twice.clamp(min=0) - 2 * height * above) / (2 * height)
     mixed = small[:, :, above - first].lerp(small[:, :, below - first], weight[:, None])
     size = (mixed.shape[-2], labels.shape[-1])

@@ -14,13 +14,12 @@ from van_dense.core.structures import Batch, Prediction, Size
 from van_dense.models.conv import explain_single_values
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.postprocess import check_finite
-from van_dense.models.preprocess import Preprocess
 from van_dense.models.segmentation.map_inference import (
-    Inference,
     Logits,
+    MapInference,
     Resized,
     label_map,
-    look_at,
+    views_of,
 )
 
 AUXILIARY_LEVEL = -2  # c4, as in mmseg's UperNet configs
@@ -30,13 +29,13 @@ class SemanticSegmenter(DenseModel):
     """Label maps from a backbone and a decoder.
 
     Args:
-        backbone: Gives c2..c5.
-        decoder: Takes c2..c5 and gives logits (B, C, h, w), usually at stride 4.
+        backbone: Images (B, 3, H, W) to c2..c5.
+        decoder: c2..c5 to logits (B, C, h, w), usually at stride 4.
         losses: Name, module and weight of each term; a module takes logits (B, C, h, w) and labels
             int64 (B, H, W), 255 = ignore, and gives a scalar.
-        inference: How ``predict`` looks at images.
+        inference: Windows, scales and flips of ``predict``.
         auxiliary: Head on c4 that training adds; its losses are those of the decoder.
-        auxiliary_weight: Of the losses of that head.
+        auxiliary_weight: Factor on the losses of the auxiliary head.
 
     Raises:
         ValueError: For no loss, or two of one name.
@@ -48,16 +47,14 @@ class SemanticSegmenter(DenseModel):
         decoder: nn.Module,
         *,
         losses: Sequence[tuple[str, nn.Module, float]],
-        inference: Inference,
-        auxiliary: nn.Module | None = None,
-        auxiliary_weight: float = 0.4,
+        inference: MapInference,
+        auxiliary: nn.Module | None,
+        auxiliary_weight: float,
     ) -> None:
-        super().__init__()
+        super().__init__(backbone)
         names = [name for name, _, _ in losses]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"model.losses: {names} must name at least one loss, and each once")
-        self.preprocess = Preprocess()
-        self.backbone = backbone
         self.decoder = decoder
         self.auxiliary = auxiliary
         self.losses = nn.ModuleList(loss for _, loss, _ in losses)
@@ -96,8 +93,8 @@ class SemanticSegmenter(DenseModel):
         """Logits (B, C, h, w) of normalised images (B, 3, H, W)."""
         return self.decoder(self.backbone(images))
 
-    def with_inference(self, inference: Inference) -> SemanticSegmenter:
-        """The same network, weights and all, that looks at images in another way."""
+    def with_inference(self, inference: MapInference) -> SemanticSegmenter:
+        """The same network, weights and all, with other windows, scales or flips."""
         other = copy(self)
         other.inference = inference
         return other
@@ -109,28 +106,24 @@ class SemanticSegmenter(DenseModel):
         Raises:
             ValueError: When the network gives non-finite values, with the image id.
         """
-        find = self._labels_of_batch if self.inference.is_plain else self._labels_of_each
-        return [
-            Prediction(image_id, size, semantic=labels)
-            for image_id, size, labels in zip(
-                batch.image_ids, batch.orig_sizes, find(batch), strict=True
-            )
-        ]
+        maps = self._maps_of_batch if self.inference.is_plain else self._maps_of_each
+        images = zip(batch.image_ids, batch.orig_sizes, maps(batch), strict=True)
+        return [Prediction(image_id, size, semantic=labels) for image_id, size, labels in images]
 
-    def _labels_of_batch(self, batch: Batch) -> Iterator[np.ndarray]:
+    def _maps_of_batch(self, batch: Batch) -> Iterator[np.ndarray]:
         """All images in one pass, padded as they are."""
         logits = self.logits(self.preprocess(batch))
-        cells_y, cells_x = (logits.shape[axis] / batch.images.shape[axis] for axis in (2, 3))
+        scale_y, scale_x = (logits.shape[axis] / batch.images.shape[axis] for axis in (2, 3))
         for i, (height, width) in enumerate(batch.sizes):
             check_finite([logits[i]], batch.image_ids[i : i + 1])
-            extent = (height * cells_y, width * cells_x)
+            extent = (height * scale_y, width * scale_x)
             yield label_map([Resized(Logits(logits[i]), batch.orig_sizes[i], extent=extent)])
 
-    def _labels_of_each(self, batch: Batch) -> Iterator[np.ndarray]:
+    def _maps_of_each(self, batch: Batch) -> Iterator[np.ndarray]:
         """Image by image, without its padding, through windows or in several views."""
         for i, (height, width) in enumerate(batch.sizes):
 
-            def look(pixels: Tensor, size: Size, i: int = i) -> Tensor:
+            def network(pixels: Tensor, size: Size, i: int = i) -> Tensor:
                 image = self.preprocess.normalise(pixels[None])
                 padding = (0, size[1] - pixels.shape[2], 0, size[0] - pixels.shape[1])
                 logits = self.logits(F.pad(image, padding))
@@ -138,11 +131,11 @@ class SemanticSegmenter(DenseModel):
                 return logits[0]
 
             image = batch.images[i, :, :height, :width]
-            views = look_at(image, batch.orig_sizes[i], look=look, inference=self.inference)
-            yield label_map(views)
+            yield label_map(
+                views_of(image, batch.orig_sizes[i], network=network, inference=self.inference)
+            )
 
     def flops_forward(self, size: Size) -> None:
         """Label one zero image at its resolution; the paper leaves the auxiliary head out."""
-        device = next(self.parameters()).device
-        logits = self.logits(torch.zeros(1, 3, *size, device=device))
+        logits = self.logits(self.zeros(3, *size))
         F.interpolate(logits, size, mode="bilinear", align_corners=False)

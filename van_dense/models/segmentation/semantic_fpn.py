@@ -20,11 +20,11 @@ class SemanticFPN(nn.Module):
     """Decoder from c2..c5 to logits at stride 4.
 
     Args:
-        in_channels: Of c2..c5.
+        in_channels: Channels of c2..c5.
         num_classes: C.
-        channels: Of the pyramid.
-        head_channels: Of the levels at stride 4.
-        dropout: Share of channels that is dropped before the classifier, in training.
+        channels: Channels of every pyramid level.
+        head_channels: Channels of the levels once they are at stride 4.
+        dropout: Probability of a channel to be dropped before the classifier, in training.
     """
 
     def __init__(
@@ -32,9 +32,9 @@ class SemanticFPN(nn.Module):
         in_channels: list[int],
         num_classes: int,
         *,
-        channels: int = 256,
-        head_channels: int = 128,
-        dropout: float = 0.1,
+        channels: int,
+        head_channels: int,
+        dropout: float,
     ) -> None:
         super().__init__()
         self.neck = FeaturePyramidNetwork(in_channels, channels)
@@ -54,9 +54,9 @@ class SemanticFPN(nn.Module):
         self.conv_seg = classifier(head_channels, num_classes)
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        """Logits (B, C, H/4, W/4) of four maps, fine to coarse."""
-        named = OrderedDict((str(i), feature) for i, feature in enumerate(features))
-        levels = list(self.neck(named).values())
+        """Logits (B, C, H/4, W/4) of c2..c5."""
+        c2, c3, c4, c5 = features
+        levels = list(self.neck(OrderedDict(c2=c2, c3=c3, c4=c4, c5=c5)).values())
         first, *deeper = self.scale_heads
         total = first(levels[0])
         for level, head in enumerate(deeper, start=1):

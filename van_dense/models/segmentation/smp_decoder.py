@@ -40,7 +40,7 @@ ARCHITECTURES: dict[str, Any] = {
 }
 _STRIDE_OPTION = "encoder_output_stride"
 _LEVEL_OF_STRIDE = {8: -3, 16: -2, 32: -1}
-_PAN_CELLS = 8  # its pooling halves the deepest map three times
+_PAN_SIDE = 8  # its pooling halves the deepest map three times
 _STAND_IN = "van_dense_stand_in"
 _SHALLOW = {"PSPNet": {"encoder_depth": 5}}  # its default would stop at c3
 
@@ -52,8 +52,8 @@ def smp_decoder(
 
     Args:
         arch: Name of the smp model, one of ``ARCHITECTURES``.
-        channels: Of c2..c5, or with c1 at stride 2 before them, from which the U-Nets, Linknet and
-            Segformer then take a connection as they do in smp.
+        channels: Channels of c2..c5, or with c1 at stride 2 before them, from which the U-Nets,
+            Linknet and Segformer then take a connection as they do in smp.
         num_classes: C.
         options: Further arguments of the smp model, such as ``decoder_channels``.
 
@@ -102,7 +102,7 @@ def _build_dpt(arch: str, channels: Sequence[int], **options: Any) -> Any:
 
 
 def _leave_unused_attention_out(decoder: Any) -> None:
-    """Keep parameters that never see a gradient from DistributedDataParallel, which refuses them.
+    """Keep parameters that never get a gradient from DistributedDataParallel, which refuses them.
 
     smp gives every block of a U-Net an attention over its skip; the last block has no skip.
     """
@@ -115,10 +115,10 @@ class SmpDecoder(nn.Module):
     """Decoder and classifier of an smp model behind our interface.
 
     Args:
-        arch: Name of the smp model.
+        arch: Name of the smp model, one of ``ARCHITECTURES``.
         decoder: smp's decoder.
-        head: From its output to logits.
-        deepest_stride: Stride at which the decoder wants c5.
+        head: Output of the decoder to logits.
+        deepest_stride: Stride at which the decoder takes c5: 8, 16 or 32.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class SmpDecoder(nn.Module):
         padded = maps[-4]
         if padded.shape == c2.shape:
             return logits
-        if logits.shape[-1] < padded.shape[-1]:  # coarse cells could not be cut where c2 ends
+        if logits.shape[-1] < padded.shape[-1]:  # coarse maps could not be cut where c2 ends
             logits = resize_to(logits, padded)
         factor = logits.shape[-1] // padded.shape[-1]
         return logits[..., : factor * c2.shape[-2], : factor * c2.shape[-1]]
@@ -156,11 +156,10 @@ class SmpDecoder(nn.Module):
         maps = [*maps[:-1], deepest]
         if self.arch == "DPT":
             return self.head(self.decoder(maps[-4:], [None] * 4))
-        if self.arch == "PAN" and min(deepest.shape[-2:]) < _PAN_CELLS:
-            cells = tuple(deepest.shape[-2:])
+        if self.arch == "PAN" and min(deepest.shape[-2:]) < _PAN_SIDE:
             raise ValueError(
-                f"smp/PAN needs {_PAN_CELLS} cells a side in its deepest map, got {cells}; give it "
-                "larger images, 128 pixels a side at stride 16"
+                f"smp/PAN needs {_PAN_SIDE} positions a side in its deepest map, got "
+                f"{tuple(deepest.shape[-2:])}; give it larger images, 128 pixels at stride 16"
             )
         batch, _, height, width = maps[-4].shape
         if len(maps) == 4:
@@ -191,7 +190,7 @@ class _StandIn(nn.Module):
         self.output_stride = output_stride
 
     def set_in_channels(self, in_channels: int, pretrained: bool = True) -> None:
-        """Nothing to do: it never sees an image."""
+        """Nothing to do: it never gets an image."""
 
     def make_dilated(self, output_stride: int) -> None:
         """Nothing to do: our backbones keep a deepest stride of 32."""

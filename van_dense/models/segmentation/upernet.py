@@ -18,11 +18,11 @@ class UperNet(nn.Module):
     """Decoder from c2..c5 to logits at stride 4: pyramid pooling on c5, then a pyramid.
 
     Args:
-        in_channels: Of c2..c5.
+        in_channels: Channels of c2..c5.
         num_classes: C.
-        channels: Of every level.
-        pool_scales: Cells a side of the pooled maps.
-        dropout: Share of channels that is dropped before the classifier, in training.
+        channels: Channels of every level.
+        pool_scales: Sides of the pooled maps of c5.
+        dropout: Probability of a channel to be dropped before the classifier, in training.
     """
 
     def __init__(
@@ -30,17 +30,17 @@ class UperNet(nn.Module):
         in_channels: list[int],
         num_classes: int,
         *,
-        channels: int = 512,
-        pool_scales: Sequence[int] = (1, 2, 3, 6),
-        dropout: float = 0.1,
+        channels: int,
+        pool_scales: Sequence[int],
+        dropout: float,
     ) -> None:
         super().__init__()
-        *finer, deepest = in_channels
+        *finer, c5_channels = in_channels
         self.psp_modules = nn.ModuleList(
-            nn.Sequential(nn.AdaptiveAvgPool2d(cells), ConvBN(deepest, channels, 1))
-            for cells in pool_scales
+            nn.Sequential(nn.AdaptiveAvgPool2d(side), ConvBN(c5_channels, channels, 1))
+            for side in pool_scales
         )
-        self.bottleneck = ConvBN(deepest + len(pool_scales) * channels, channels, 3)
+        self.bottleneck = ConvBN(c5_channels + len(pool_scales) * channels, channels, 3)
         self.lateral_convs = nn.ModuleList(ConvBN(c, channels, 1) for c in finer)
         self.fpn_convs = nn.ModuleList(ConvBN(channels, channels, 3) for _ in finer)
         self.fpn_bottleneck = ConvBN(len(in_channels) * channels, channels, 3)
@@ -48,11 +48,11 @@ class UperNet(nn.Module):
         self.conv_seg = classifier(channels, num_classes)
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        """Logits (B, C, H/4, W/4) of four maps, fine to coarse."""
-        *finer, deepest = features
-        pooled = [resize_to(module(deepest), deepest) for module in self.psp_modules]
-        levels = [conv(x) for conv, x in zip(self.lateral_convs, finer, strict=True)]
-        levels.append(self.bottleneck(torch.cat([deepest, *pooled], dim=1)))
+        """Logits (B, C, H/4, W/4) of c2..c5."""
+        c2, c3, c4, c5 = features
+        pooled = [resize_to(module(c5), c5) for module in self.psp_modules]
+        levels = [conv(x) for conv, x in zip(self.lateral_convs, (c2, c3, c4), strict=True)]
+        levels.append(self.bottleneck(torch.cat([c5, *pooled], dim=1)))
         for i in range(len(levels) - 1, 0, -1):
             levels[i - 1] = levels[i - 1] + resize_to(levels[i], levels[i - 1])
         for i, conv in enumerate(self.fpn_convs):
@@ -65,14 +65,14 @@ class AuxiliaryFCN(nn.Module):
     """One convolution and a classifier on a single map, used in training only.
 
     Args:
-        in_channels: Of the map, c4 in the recipe.
+        in_channels: Channels of the map, c4 in the recipe.
         num_classes: C.
-        channels: Of the convolution.
-        dropout: Share of channels that is dropped before the classifier, in training.
+        channels: Output channels of the convolution.
+        dropout: Probability of a channel to be dropped before the classifier, in training.
     """
 
     def __init__(
-        self, in_channels: int, num_classes: int, *, channels: int = 256, dropout: float = 0.1
+        self, in_channels: int, num_classes: int, *, channels: int, dropout: float
     ) -> None:
         super().__init__()
         self.convs = nn.Sequential(ConvBN(in_channels, channels, 3))

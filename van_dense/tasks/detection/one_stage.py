@@ -9,13 +9,13 @@ from van_dense.models.detection.atss import ATSSHead
 from van_dense.models.detection.atss_matcher import ATSSMatcher
 from van_dense.models.detection.fpn import FPN
 from van_dense.models.detection.gfl import GFLHead
-from van_dense.models.detection.one_stage import STRIDES, DenseDetector, OneStageHead
+from van_dense.models.detection.one_stage import STRIDES, OneStageDetector, OneStageHead
 from van_dense.models.detection.one_stage_head import ScaledTowers
 from van_dense.models.postprocess import DetectionFilter
 from van_dense.tasks.backbone import backbone_of
 
 
-def build_retinanet(config: RetinaNet, num_classes: int) -> DenseDetector:
+def build_retinanet(config: RetinaNet, num_classes: int) -> OneStageDetector:
     """RetinaNet with random weights."""
     backbone = backbone_of(config.backbone)
     head = config.head
@@ -25,7 +25,7 @@ def build_retinanet(config: RetinaNet, num_classes: int) -> DenseDetector:
         scales=OCTAVE_SCALES,
         rounded=config.round_anchors,
     )
-    return DenseDetector(
+    return OneStageDetector(
         backbone,
         FPN(
             backbone.channels[1:],
@@ -36,7 +36,7 @@ def build_retinanet(config: RetinaNet, num_classes: int) -> DenseDetector:
         head=retinanet.RetinaNetHead(
             config.fpn.channels,
             num_classes,
-            num_anchors=anchors.num_per_cell,
+            num_anchors=anchors.num_per_position,
             convs=head.convs,
             norm=head.norm,
         ),
@@ -44,17 +44,17 @@ def build_retinanet(config: RetinaNet, num_classes: int) -> DenseDetector:
         matcher=retinanet.IoUMatcher(
             BoxMatcher(head.positive_iou, head.negative_iou, min_positive_iou=0.0)
         ),
-        rule=DetectionFilter(head.score_threshold, head.nms_iou, head.max_detections),
+        filter=DetectionFilter(head.score_threshold, head.nms_iou, head.max_detections),
     )
 
 
-def build_atss(config: ATSS, num_classes: int) -> DenseDetector:
+def build_atss(config: ATSS, num_classes: int) -> OneStageDetector:
     """ATSS with random weights."""
     head = ATSSHead(_towers(config, num_classes, 4), config.fpn.channels)
     return _detector(config, head)
 
 
-def build_gfl(config: GFL, num_classes: int) -> DenseDetector:
+def build_gfl(config: GFL, num_classes: int) -> OneStageDetector:
     """GFL with random weights."""
     return _detector(config, GFLHead(_towers(config, num_classes, 4 * (config.max_distance + 1))))
 
@@ -70,10 +70,10 @@ def _towers(config: ATSS | GFL, num_classes: int, num_values: int) -> ScaledTowe
     )
 
 
-def _detector(config: ATSS | GFL, head: OneStageHead) -> DenseDetector:
+def _detector(config: ATSS | GFL, head: OneStageHead) -> OneStageDetector:
     backbone = backbone_of(config.backbone)
-    rule = config.head
-    return DenseDetector(
+    section = config.head
+    return OneStageDetector(
         backbone,
         FPN(
             backbone.channels[1:],
@@ -82,7 +82,7 @@ def _detector(config: ATSS | GFL, head: OneStageHead) -> DenseDetector:
             extra="p5",
         ),
         head=head,
-        anchors=Anchors(config.anchor_sizes, STRIDES, ratios=(1.0,)),
-        matcher=ATSSMatcher(rule.num_candidates),
-        rule=DetectionFilter(rule.score_threshold, rule.nms_iou, rule.max_detections),
+        anchors=Anchors(config.anchor_sizes, STRIDES, ratios=(1.0,), rounded=False),
+        matcher=ATSSMatcher(section.num_candidates),
+        filter=DetectionFilter(section.score_threshold, section.nms_iou, section.max_detections),
     )

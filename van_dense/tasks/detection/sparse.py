@@ -6,7 +6,7 @@ from van_dense.config.detection import SparseRCNN
 from van_dense.models.detection import sparsercnn
 from van_dense.models.detection.dynamic_head import DynamicHead
 from van_dense.models.detection.fpn import FPN
-from van_dense.models.detection.hungarian_loss import SetLoss
+from van_dense.models.detection.hungarian_loss import HungarianLoss
 from van_dense.tasks.backbone import backbone_of
 
 
@@ -28,6 +28,6 @@ def sparse_rcnn(config: SparseRCNN, num_classes: int) -> sparsercnn.SparseRCNN:
             )
             for _ in range(config.stages)
         ],
-        loss=SetLoss(weights.focal, weights.l1, weights.giou),
+        loss=HungarianLoss(weights.focal, weights.l1, weights.giou),
         max_detections=config.max_detections,
     )

@@ -24,7 +24,8 @@ from van_dense.data.readers.yolo import YoloDataset
 from van_dense.data.transforms.detection import DetectionTest, DetectionTrain, RandomCrop
 from van_dense.evaluation.coco import METRICS_OF_KIND, CocoEvaluator, Kind
 from van_dense.evaluation.ground_truth import coco_ground_truth
-from van_dense.evaluation.oracle.instances import OracleReport, oracle_check
+from van_dense.evaluation.oracle.instances import check_instances
+from van_dense.evaluation.oracle.report import OracleReport
 from van_dense.integrations.checkpoints.detectors import load_detector
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.detection.anchors import without_crowd
@@ -175,7 +176,7 @@ class Detection(Task[DetectionConfig]):
 
     def oracle(self) -> Callable[..., OracleReport]:
         """Boxes and masks survive transform, post-processing and evaluator."""
-        return oracle_check
+        return check_instances
 
 
 def _without_keypoints(transform: Transform, sample: Sample, rng: np.random.Generator) -> Sample:

@@ -8,6 +8,7 @@ from van_dense.models.detection import cascade, maskrcnn
 from van_dense.models.detection.anchors import Anchors, BoxCoder, BoxMatcher
 from van_dense.models.detection.cascade_stage import CascadeBox, CascadeStage, ConvBoxHead
 from van_dense.models.detection.fpn import FPN
+from van_dense.models.detection.rcnn import STRIDES
 from van_dense.models.detection.roi_heads import BoxBranch, MaskBranch, RoIAlign
 from van_dense.models.detection.rpn import RPN, ProposalFilter, ProposalFilters
 from van_dense.models.detection.sampling import Sampler
@@ -29,7 +30,7 @@ def mask_rcnn(config: schema.MaskRCNN, num_classes: int) -> maskrcnn.MaskRCNN:
             channels=box.channels,
             matcher=BoxMatcher(box.positive_iou, box.positive_iou),
             sampler=Sampler(box.samples, box.positive_fraction),
-            rule=_rule(box),
+            filter=_filter(box),
         ),
         mask=_mask(config, num_classes),
         roi_align=RoIAlign(config.roi_align.aligned, config.roi_align.samples),
@@ -43,7 +44,7 @@ def cascade_mask_rcnn(config: schema.CascadeMaskRCNN, num_classes: int) -> casca
     return cascade.CascadeMaskRCNN(
         backbone,
         FPN(backbone.channels, config.fpn.channels, norm=config.fpn.norm, extra="maxpool"),
-        rpn=_rpn(config),
+        rpn=_rpn(config, rounded=False),
         stages=[
             CascadeStage(
                 _cascade_box(config, stage, num_classes),
@@ -52,7 +53,7 @@ def cascade_mask_rcnn(config: schema.CascadeMaskRCNN, num_classes: int) -> casca
             )
             for stage in config.stages
         ],
-        rule=_rule(config.box_head),
+        filter=_filter(config.box_head),
         mask_threshold=config.mask_head.threshold,
     )
 
@@ -78,11 +79,11 @@ def _cascade_box(
     return synced
 
 
-def _rpn(config: schema.MaskRCNN | schema.CascadeMaskRCNN, *, rounded: bool = False) -> RPN:
+def _rpn(config: schema.MaskRCNN | schema.CascadeMaskRCNN, *, rounded: bool) -> RPN:
     rpn = config.rpn
     return RPN(
         config.fpn.channels,
-        Anchors(config.anchor_sizes, maskrcnn.STRIDES, rounded=rounded),
+        Anchors(config.anchor_sizes, STRIDES, rounded=rounded),
         matcher=BoxMatcher(
             rpn.positive_iou, rpn.negative_iou, min_positive_iou=rpn.min_positive_iou
         ),
@@ -100,5 +101,5 @@ def _mask(config: schema.MaskRCNN | schema.CascadeMaskRCNN, num_classes: int) ->
     return MaskBranch(config.fpn.channels, num_classes, channels=mask.channels, convs=mask.convs)
 
 
-def _rule(box: schema.BoxHead | schema.CascadeBoxHead) -> DetectionFilter:
+def _filter(box: schema.BoxHead | schema.CascadeBoxHead) -> DetectionFilter:
     return DetectionFilter(box.score_threshold, box.nms_iou, box.max_detections)

@@ -11,12 +11,12 @@ from van_dense.api import build_model
 from van_dense.config import load_config
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Batch
-from van_dense.models.evidence import (
+from van_dense.models.explainable import (
     Explainable,
     MaskExplainable,
-    origin_evidence,
-    shape_evidence,
-    softmax_evidence,
+    centred_logits,
+    mask_contrast,
+    origin_logits,
 )
 
 PROJECTS = Path(__file__).resolve().parents[2] / "projects"
@@ -40,22 +40,22 @@ KINDS = {
 def test_a_softmax_only_sees_differences():
     logits = torch.tensor([[1.0, 4.0, 1.0], [0.0, 0.0, 3.0]])
     labels = torch.tensor([1, 0])
-    assert softmax_evidence(logits, labels).tolist() == [2.0, -1.0]
-    shifted = softmax_evidence(logits + 7.0, labels)
-    torch.testing.assert_close(shifted, softmax_evidence(logits, labels))
+    assert centred_logits(logits, labels).tolist() == [2.0, -1.0]
+    shifted = centred_logits(logits + 7.0, labels)
+    torch.testing.assert_close(shifted, centred_logits(logits, labels))
 
 
-def test_evidence_for_a_mask_is_how_far_its_inside_stands_out():
+def test_the_contrast_of_a_mask_is_how_far_its_inside_stands_out():
     logits = torch.tensor([[[[-1.0, 2.0], [4.0, -3.0]], [[5.0, 5.0], [5.0, 5.0]]]])
-    evidence = shape_evidence(logits.expand(2, -1, -1, -1), torch.tensor([0, 1]))
-    assert evidence.tolist() == [5.0, 5.0]
+    logits = mask_contrast(logits.expand(2, -1, -1, -1), torch.tensor([0, 1]))
+    assert logits.tolist() == [5.0, 5.0]
 
 
 def test_a_box_comes_from_the_surest_of_the_anchors_that_give_it():
     decoded = torch.tensor([[0.0, 0, 10, 10], [0.0, 0, 10, 10.1], [50.0, 50, 60, 60]])
     logits = torch.tensor([[1.0, 0.0], [2.0, -1.0], [9.0, 9.0]])
     boxes = torch.tensor([[0.0, 0, 10, 10], [0.0, 0, 10, 10]])
-    assert origin_evidence(logits, decoded, boxes, torch.tensor([0, 1])).tolist() == [2.0, 0.0]
+    assert origin_logits(logits, decoded, boxes, torch.tensor([0, 1])).tolist() == [2.0, 0.0]
 
 
 @pytest.fixture(params=sorted(KINDS))
@@ -75,18 +75,18 @@ def test_every_detector_can_be_asked_about_its_boxes(detector):
     boxes = torch.tensor([[4.0, 6.0, 40.0, 50.0], [30.0, 10.0, 90.0, 60.0]])
     labels = torch.tensor([2, 0])
     assert isinstance(detector, Explainable)
-    questions = [detector.box_evidence]
+    questions = [detector.box_logits]
     if isinstance(detector, MaskExplainable):
-        questions.append(detector.mask_evidence)
+        questions.append(detector.mask_logits)
     for question in questions:
-        evidence = question(pixels, boxes, labels)
-        assert evidence.shape == (2,) and evidence.isfinite().all()
-        (gradient,) = torch.autograd.grad(evidence[0], pixels)
+        logits = question(pixels, boxes, labels)
+        assert logits.shape == (2,) and logits.isfinite().all()
+        (gradient,) = torch.autograd.grad(logits[0], pixels)
         assert gradient.abs().sum() > 0
 
 
 @pytest.mark.parametrize("detector", ["atss_van_b2_3x", "retinanet_van_b0"], indirect=True)
-def test_evidence_of_a_one_stage_detection_is_the_logit_of_its_score(detector):
+def test_the_logit_of_a_one_stage_detection_is_that_of_its_score(detector):
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         head = detector.head
@@ -99,8 +99,8 @@ def test_evidence_of_a_one_stage_detection_is_the_logit_of_its_score(detector):
     inside = (found.boxes[:, :2] > 0).all(1) & (found.boxes[:, 2:] < torch.tensor([96, 64])).all(1)
     found = found[inside.nonzero()[:5, 0]]
     assert len(found) > 0
-    evidence = detector.box_evidence(detector.preprocess(batch), found.boxes, found.labels)
+    logits = detector.box_logits(detector.preprocess(batch), found.boxes, found.labels)
     if detector.head.__class__.__name__ == "RetinaNetHead":  # ATSS multiplies with centerness
-        torch.testing.assert_close(evidence.sigmoid(), found.scores, atol=1e-4, rtol=0)
+        torch.testing.assert_close(logits.sigmoid(), found.scores, atol=1e-4, rtol=0)
     else:
-        assert (evidence.sigmoid() >= found.scores - 1e-4).all()
+        assert (logits.sigmoid() >= found.scores - 1e-4).all()

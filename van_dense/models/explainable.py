@@ -1,4 +1,4 @@
-"""Numbers whose gradients say what a prediction rests on.
+"""Logits whose gradients say what a prediction rests on.
 
 Legend: N boxes of one image, xyxy in pixels of the network's input; C classes; A anchors or
 proposals; M mask resolution.
@@ -12,20 +12,20 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-_SAME_BOX = 0.9  # share of the best overlap; among such candidates the surest one made the box
+_SAME_BOX = 0.9  # fraction of the best overlap; the surest of such candidates made the box
 
 
 @runtime_checkable
 class Explainable(Protocol):
     """A detector that can be asked about boxes after the fact."""
 
-    def box_evidence(self, images: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
-        """Differentiable evidence (N,) for ``labels`` (N,) of ``boxes`` (N, 4).
+    def box_logits(self, images: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
+        """Differentiable logits (N,) of one class for each box.
 
         Args:
-            images: Normalised (1, 3, H, W).
-            boxes: In pixels of ``images``, such as the model found there.
-            labels: int64 (N,).
+            images: float32 (1, 3, H, W), normalised.
+            boxes: float32 (N, 4) in xyxy pixels of ``images``, such as the model detected there.
+            labels: int64 (N,) classes of the boxes.
         """
 
 
@@ -33,19 +33,25 @@ class Explainable(Protocol):
 class MaskExplainable(Explainable, Protocol):
     """A detector that gives masks, too."""
 
-    def mask_evidence(self, images: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
-        """Differentiable evidence (N,) for the masks of ``boxes``; see ``box_evidence``."""
+    def mask_logits(self, images: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
+        """Differentiable contrast (N,) of the mask of each box, from its logits.
+
+        Args:
+            images: float32 (1, 3, H, W), normalised.
+            boxes: float32 (N, 4) in xyxy pixels of ``images``, such as the model detected there.
+            labels: int64 (N,) classes of the boxes.
+        """
 
 
-def softmax_evidence(logits: Tensor, labels: Tensor) -> Tensor:
+def centred_logits(logits: Tensor, labels: Tensor) -> Tensor:
     """Logit of each label above the mean of all, (N,), of logits (N, C + 1).
 
-    A softmax sees differences alone: what moves all logits is evidence for nothing.
+    A softmax depends on differences alone: what moves all logits speaks for no class.
     """
     return logits.gather(1, labels[:, None])[:, 0] - logits.mean(dim=1)
 
 
-def shape_evidence(logits: Tensor, labels: Tensor) -> Tensor:
+def mask_contrast(logits: Tensor, labels: Tensor) -> Tensor:
     """How much the mask of each label stands out, (N,), of mask logits (N, C, M, M).
 
     Mean logit where it is above its own mean, less that of the rest: what makes this shape, and
@@ -54,21 +60,21 @@ def shape_evidence(logits: Tensor, labels: Tensor) -> Tensor:
     own = logits[torch.arange(len(labels), device=labels.device), labels].flatten(1)
     inside = (own >= own.mean(dim=1, keepdim=True)).float()
     outside = 1 - inside
-    share = (own * inside).sum(dim=1) / inside.sum(dim=1)
-    return share - (own * outside).sum(dim=1) / outside.sum(dim=1).clamp(min=1)
+    mean_inside = (own * inside).sum(dim=1) / inside.sum(dim=1)
+    return mean_inside - (own * outside).sum(dim=1) / outside.sum(dim=1).clamp(min=1)
 
 
-def origin_evidence(logits: Tensor, decoded: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
+def origin_logits(logits: Tensor, decoded: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
     """Logits (N,) of the anchors or proposals that boxes came from.
 
     Of those that decode to (nearly) the same box, the one with the highest score of the label has
     survived the suppression.
 
     Args:
-        logits: (A, C).
-        decoded: (A, 4) boxes of the same.
-        boxes: (N, 4).
-        labels: int64 (N,).
+        logits: float32 (A, C) class logits of all anchors.
+        decoded: float32 (A, 4) boxes of all anchors, xyxy pixels.
+        boxes: float32 (N, 4) detected boxes, xyxy pixels.
+        labels: int64 (N,) classes of the detected boxes.
     """
     with torch.no_grad():
         overlap = box_iou(boxes, decoded)
