@@ -225,7 +225,12 @@ def perfect(batch: Batch) -> list[Prediction]:
 def check(dataset: Hands, to_prediction=perfect, transform=lambda sample, rng: sample):
     evaluator = PoseEvaluator(coco_ground_truth(Hands()), HAND, backend="faster")
     return check_keypoints(
-        dataset, transform, to_prediction=to_prediction, evaluator=evaluator, num_images=4
+        dataset,
+        transform,
+        to_prediction=to_prediction,
+        evaluator=evaluator,
+        num_images=4,
+        size_divisor=32,
     )
 
 
@@ -277,6 +282,11 @@ def test_images_without_any_labelled_joint_prove_nothing():
     dataset = Unlabelled()
     evaluator = PoseEvaluator(coco_ground_truth(dataset), HAND, backend="faster")
     report = check_keypoints(
-        dataset, lambda s, rng: s, to_prediction=perfect, evaluator=evaluator, num_images=2
+        dataset,
+        lambda s, rng: s,
+        to_prediction=perfect,
+        evaluator=evaluator,
+        num_images=2,
+        size_divisor=32,
     )
     assert not report.ok and "no person of these images has a labelled joint" in report.diagnosis

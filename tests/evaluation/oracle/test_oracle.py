@@ -108,7 +108,9 @@ def check(
 ) -> OracleReport:
     evaluator = CocoEvaluator(coco_ground_truth(Scenes()), INFO, backend="faster")
     arguments = {"evaluator": evaluator, "num_images": 6} | options
-    return check_instances(dataset or Scenes(), enlarge, to_prediction=to_prediction, **arguments)
+    return check_instances(
+        dataset or Scenes(), enlarge, to_prediction=to_prediction, size_divisor=32, **arguments
+    )
 
 
 def test_a_sound_pipeline_passes_at_its_ceiling() -> None:
@@ -244,6 +246,7 @@ def test_detail_lost_in_a_coarse_resize_is_a_remark_and_no_failure() -> None:
         to_prediction=editing(coarse),
         evaluator=CocoEvaluator(coco_ground_truth(Scenes()), INFO, backend="faster"),
         num_images=6,
+        size_divisor=32,
     )
     assert report.metrics["segm/AP"] < 0.9
     assert report.ok and "masks lose detail" in report.diagnosis
