@@ -54,14 +54,14 @@ class LoaderPlan:
 
     batch_size: int
     micro_batch: int
+    workers: int
+    seed: int
+    size_divisor: int
+    group_by_aspect: bool
+    max_bad_fraction: float
+    min_size: Size = (0, 0)
     rank: int = 0
     world: int = 1
-    workers: int = 0
-    seed: int = 0
-    size_divisor: int = 32
-    min_size: Size = (0, 0)
-    group_by_aspect: bool = True
-    max_bad_fraction: float = 0.01
 
     def __post_init__(self) -> None:
         if not 0 <= self.rank < self.world:

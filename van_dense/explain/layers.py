@@ -14,9 +14,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from van_dense.backbones.build import DIVISOR
 from van_dense.core.structures import Size
 
-_PADDING = 32  # backbones without free input size pad to multiples of their deepest stride
 _TOKEN_STRIDES = (4, 8, 14, 16, 32)  # of transformers that answer with a list of tokens
 
 
@@ -219,9 +219,9 @@ def _from_tokens(tokens: Tensor, size: Size) -> Tensor | None:
 
 def _stride(pixels: int, cells: int) -> float:
     """Pixels of a cell: of an image that was padded to 32, of one that was not, or anything."""
-    padded = math.ceil(pixels / _PADDING) * _PADDING
+    padded = math.ceil(pixels / DIVISOR) * DIVISOR
     # Nobody pads images of half that size; taken for padded, their own maps would be cut.
-    if pixels > _PADDING // 2 and padded % cells == 0 and math.log2(padded / cells).is_integer():
+    if pixels > DIVISOR // 2 and padded % cells == 0 and math.log2(padded / cells).is_integer():
         return padded // cells
     power = 2 ** round(math.log2(pixels / cells))
     return power if math.ceil(pixels / power) == cells else pixels / cells

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from van_dense.backbones.build import DIVISOR
 from van_dense.config.segmentation import SemanticConfig
 from van_dense.core.rle import place_mask
 from van_dense.core.structures import Instances, Prediction, Sample, Size
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from van_dense.inference.loaded import Loaded
 
 log = logging.getLogger(__name__)
-
-DIVISOR = 32  # deepest stride of the backbones: sides of a semantic window are multiples of it
 
 
 def predict_tiled(

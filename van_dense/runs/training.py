@@ -94,7 +94,7 @@ def check_pipeline(experiment: Experiment, evaluation: Evaluation) -> None:
         experiment.val_set,
         task.build_transform(config, train=False),
         evaluator=evaluation.make_evaluator(),
-        num_images=config.eval.oracle_images,
+        config=config,
     )
     if not report.ok:
         raise ValueError(f"{report}\n(eval.oracle_images=0 skips this check)")

@@ -166,7 +166,7 @@ def check_classes(part: ClassPart, quarantine: Quarantine) -> ClassReport:
 
 def _add_cub(report: ClassReport, part: ClassPart, quarantine: Quarantine) -> None:
     split: Literal["train", "val"] = "train" if part.name == "train" else "val"
-    dataset = Cub200(part.root, split, quarantine=quarantine)
+    dataset = Cub200(part.root, split, name="cub200", quarantine=quarantine)
     report.categories = dict(enumerate(dataset.info.class_names))
     for index in range(len(dataset)):
         report.images.append(ImageRecord(dataset.path(index), dataset.image_id(index), (0, 0)))

@@ -36,7 +36,7 @@ class Cub200(LabelledImages):
         root: str | Path,
         split: Literal["train", "val"],
         *,
-        name: str = "cub200",
+        name: str,
         quarantine: Quarantine | None = None,
     ) -> None:
         root = Path(root)

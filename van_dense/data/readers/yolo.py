@@ -63,9 +63,9 @@ class YoloDataset(TableDataset):
         root: str | Path,
         split: str,
         *,
-        name: str = "yolo",
+        name: str,
         quarantine: Quarantine | None = None,
-        drop_empty: bool = False,
+        drop_empty: bool,
         masks: bool = True,
     ) -> None:
         layout = YoloLayout.read(root)
