@@ -18,7 +18,7 @@ from van_dense.core.structures import Batch, Prediction, Sample, Size
 from van_dense.data.dataset import DenseDataset, FirstImages, Transform
 from van_dense.data.doctor.doctor import CocoPart, Part, YoloPart
 from van_dense.data.readers.coco import CocoDataset
-from van_dense.data.readers.coco_categories import coco_info
+from van_dense.data.readers.coco_json import coco_info
 from van_dense.data.readers.quarantine import Quarantine
 from van_dense.data.readers.yolo import YoloDataset
 from van_dense.data.transforms.detection import DetectionTest, DetectionTrain, RandomCrop
