@@ -6,7 +6,7 @@ export NO_ALBUMENTATIONS_UPDATE = 1
 # training step of the quickstart took 13 s with the default and 0.7 s with this.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: install quickstart test lint slow golden clean
+.PHONY: install quickstart test lint docs slow golden wheel clean
 
 install: $(VENV)/installed
 
@@ -26,8 +26,13 @@ lint: install
 	$(BIN)/codespell
 	$(BIN)/mypy
 
+# Every warning is an error, such as a link to a page that is not there; nothing is downloaded.
+docs: install
+	$(BIN)/python docs/draw_imports.py
+	$(BIN)/python -m sphinx -W --keep-going --quiet -b html docs docs/_build
+
 # A process for each core, up to four; one thread each.
-test: install lint
+test: install lint docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 slow: install
@@ -38,5 +43,11 @@ BASE ?= HEAD
 golden: install
 	$(BIN)/python benchmarks/golden.py $(BASE)
 
+# Built from nothing: what an earlier build left would travel along.
+wheel: install
+	rm -rf build dist
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	rm -rf build
+
 clean:
-	rm -rf runs datasets/sample .mypy_cache .ruff_cache .pytest_cache
+	rm -rf build dist runs datasets/sample docs/_build .mypy_cache .ruff_cache .pytest_cache

@@ -18,24 +18,27 @@ CORE = [
     "scipy>=1.11",  # the optimal matching of Sparse R-CNN
     "opencv-python-headless>=4.9",
     "pillow>=10",
-    "av>=14.2",  # videos
     "albumentations>=2.0.8,<2.1",
     "pycocotools>=2.0.8",
     "faster-coco-eval>=1.6.5",
-    "pysodmetrics>=1.4",
-    "grad-cam>=1.5.7",  # needs OpenCV without windows, as we do, only since 1.5.7
     "accelerate>=1.0",
     "pydantic>=2.7",
     "pyyaml>=6.0",
     "safetensors>=0.4",
     "matplotlib>=3.8",
-    "tensorboard>=2.16",
     "rich>=13",
     "psutil>=5.9",
     "filelock>=3.12",
     "wrapt>=1.16",  # registers VAN when timm is imported, without importing timm itself
 ]
-SUPERVISION = ["supervision>=0.31"]  # earlier ones bring a second OpenCV
+# Each serves one feature, which names its extra where the package is missing (core/optional.py).
+EXTRAS = {
+    "video": ["av>=14.2"],
+    "explain": ["grad-cam>=1.5.7"],  # earlier ones bring a second OpenCV
+    "saliency": ["pysodmetrics>=1.4"],
+    "tensorboard": ["tensorboard>=2.16"],
+    "supervision": ["supervision>=0.31"],  # earlier ones bring a second OpenCV
+}
 DEV = [
     "pytest>=8",
     "pytest-timeout>=2.3",
@@ -44,8 +47,15 @@ DEV = [
     "mypy>=1.13",
     "codespell>=2.3",
     "types-PyYAML",
+    "sphinx>=8.1",  # the documentation, from Markdown and docstrings
+    "myst-parser>=4",
+    "furo>=2024.8",
+    "pre-commit>=4",
     "transformers>=4.40,<5",  # VAN left transformers in 5.0; parity of our weight export
 ]
+
+# Projects and fragments, which lie at the top, travel as data of these packages without code.
+PRESETS = {f"van_dense._presets.{name}": name for name in ("projects", "configs")}
 
 setup(
     name="van_dense",
@@ -54,9 +64,35 @@ setup(
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    license_files=["LICENSE"],
+    keywords="detection segmentation saliency pose classification VAN timm pytorch",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Science/Research",
+        "Intended Audience :: Developers",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)),
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+        "Typing :: Typed",
+    ],
     python_requires=">=3.10",
-    packages=find_packages(include=["van_dense", "van_dense.*"]),
-    package_data={"van_dense": ["py.typed"]},
+    packages=[*find_packages(include=["van_dense", "van_dense.*"]), *PRESETS],
+    package_dir=PRESETS,
+    package_data={
+        "van_dense": ["py.typed"],
+        "van_dense._presets.projects": ["*.yaml", "detectron2/*"],
+        "van_dense._presets.configs": ["*/*.yaml"],
+    },
+    exclude_package_data={"van_dense._presets.projects": ["paper_tables.yaml"]},
     install_requires=CORE,
-    extras_require={"dev": DEV, "supervision": SUPERVISION, "all": DEV + SUPERVISION},
+    extras_require={
+        **EXTRAS,
+        "dev": DEV,
+        "all": DEV + [package for packages in EXTRAS.values() for package in packages],
+    },
+    entry_points={"console_scripts": ["van-dense = van_dense.cli.main:main"]},
 )

@@ -32,7 +32,7 @@ from van_dense.explain.cam import METHODS, activation_map, energy_inside
 from van_dense.explain.cam_pages import default_layer, default_method
 from van_dense.explain.layers import stage_layers
 from van_dense.explain.subjects import Subject, subjects_of
-from van_dense.explain.views import Seen, seen_by
+from van_dense.explain.views import NetworkInput, network_input
 from van_dense.models.explainable import MaskExplainable
 from van_dense.models.postprocess import scale_boxes
 from van_dense.tasks import TASKS
@@ -46,9 +46,9 @@ Where = Sequence[float] | np.ndarray  # a box, or bool (H, W)
 
 @dataclass(frozen=True)
 class Asked:
-    """Something that was found right, what was seen of it, and where it lies."""
+    """Something that was found right, what was inputs of it, and where it lies."""
 
-    seen: Seen
+    inputs: NetworkInput
     subject: Subject
     where: Where
 
@@ -62,34 +62,34 @@ def right_subjects(loaded: Loaded, *, kind: str = "", images: int = IMAGES) -> l
     ]
 
 
-def _found(loaded: Loaded, seen: Seen, kind: str = "") -> list[Subject]:
+def _found(loaded: Loaded, inputs: NetworkInput, kind: str = "") -> list[Subject]:
     target = f"{kind}:all" if kind else "all"
-    return subjects_of(loaded, seen, [target], min_score=SCORE)
+    return subjects_of(loaded, inputs, [target], min_score=SCORE)
 
 
 def _right_boxes(loaded: Loaded, sample: Sample, kind: str) -> Iterator[Asked]:
-    seen = seen_by(loaded, sample.image)
+    inputs = network_input(loaded, sample.image)
     assert sample.boxes is not None and sample.labels is not None
-    size = (seen.image.shape[0], seen.image.shape[1])
+    size = (inputs.image.shape[0], inputs.image.shape[1])
     truth = scale_boxes(torch.from_numpy(sample.boxes), sample.size, target=size)
-    for subject in _found(loaded, seen, kind):
+    for subject in _found(loaded, inputs, kind):
         assert subject.shown is not None and isinstance(subject.shown.instances, Instances)
         found = subject.shown.instances
         same = torch.from_numpy(sample.labels) == found.labels[0]
         if (box_iou(found.boxes, truth[same]) >= IOU).any():
-            yield Asked(seen, subject, found.boxes[0].tolist())
+            yield Asked(inputs, subject, found.boxes[0].tolist())
 
 
 def _right_regions(loaded: Loaded, sample: Sample, _: str) -> Iterator[Asked]:
-    seen = seen_by(loaded, sample.image)
-    height, width = seen.image.shape[:2]
-    for subject in _found(loaded, seen):
+    inputs = network_input(loaded, sample.image)
+    height, width = inputs.image.shape[:2]
+    for subject in _found(loaded, inputs):
         truth = _truth(loaded, sample, subject).astype(np.uint8)
         truth = cv2.resize(truth, (width, height), interpolation=cv2.INTER_NEAREST) > 0
         region = subject.region
         assert region is not None
         if (region & truth).sum() >= IOU * (region | truth).sum():
-            yield Asked(seen, subject, region)
+            yield Asked(inputs, subject, region)
 
 
 def _truth(loaded: Loaded, sample: Sample, subject: Subject) -> np.ndarray:
@@ -108,13 +108,13 @@ def _right_joints(loaded: Loaded, sample: Sample, _: str) -> Iterator[Asked]:
         crop = sample.image[y0:y1, x0:x1]
         if not crop.size or not (keypoints[:, 2] > 0).any():
             continue
-        seen = seen_by(loaded, np.ascontiguousarray(crop))
-        height, width = seen.image.shape[:2]
+        inputs = network_input(loaded, np.ascontiguousarray(crop))
+        height, width = inputs.image.shape[:2]
         scale = min(height / crop.shape[0], width / crop.shape[1])  # it fills the crop's middle
         points = (keypoints[:, :2] - (x0, y0) - np.array(crop.shape[1::-1]) / 2) * scale
         points += (width / 2, height / 2)
         rows, columns = np.mgrid[:height, :width] + 0.5
-        for subject in _found(loaded, seen):
+        for subject in _found(loaded, inputs):
             joint = loaded.info.keypoint_names.index(subject.name)
             assert subject.shown is not None and isinstance(subject.shown.instances, Instances)
             own = subject.shown.instances.keypoints
@@ -122,7 +122,7 @@ def _right_joints(loaded: Loaded, sample: Sample, _: str) -> Iterator[Asked]:
             x, y = own[0, joint, :2].tolist()
             apart = np.hypot(x - points[joint, 0], y - points[joint, 1])
             if keypoints[joint, 2] > 0 and apart <= _NEAR * height:
-                yield Asked(seen, subject, np.hypot(columns - x, rows - y) <= _RADIUS * height)
+                yield Asked(inputs, subject, np.hypot(columns - x, rows - y) <= _RADIUS * height)
 
 
 _FINDERS: dict[str, Callable[[Loaded, Sample, str], Iterator[Asked]]] = {
@@ -139,9 +139,9 @@ def energy(
     """Mean share of the energy, and of the image, that lies on what was found."""
     shares = []
     for one in asked:
-        images = loaded.model.preprocess(one.seen.batch)  # type: ignore[operator]
+        images = loaded.model.preprocess(one.inputs.batch)  # type: ignore[operator]
         heat = activation_map(loaded.model, images, one.subject.score, layer=layer, method=method)
-        height, width = one.seen.image.shape[:2]
+        height, width = one.inputs.image.shape[:2]
         shares.append(energy_inside(heat[:height, :width], one.where))
     inside, chance = np.mean(shares, axis=0)
     return float(inside), float(chance)

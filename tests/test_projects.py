@@ -131,10 +131,10 @@ def test_the_1x_projects_hold_the_recipe_of_the_paper(name):
     if config.model.kind == "maskrcnn":
         rpn, box = config.model.rpn, config.model.box_head
         assert (rpn.positive_iou, rpn.negative_iou, rpn.min_positive_iou) == (0.7, 0.3, 0.3)
-        assert (rpn.samples, rpn.positive_share, rpn.nms_iou) == (256, 0.5, 0.7)
+        assert (rpn.samples, rpn.positive_fraction, rpn.nms_iou) == (256, 0.5, 0.7)
         assert (rpn.train_pre_nms, rpn.train_post_nms) == (2000, 1000)
         assert (rpn.test_pre_nms, rpn.test_post_nms) == (1000, 1000)
-        assert (box.positive_iou, box.samples, box.positive_share) == (0.5, 512, 0.25)
+        assert (box.positive_iou, box.samples, box.positive_fraction) == (0.5, 512, 0.25)
         assert (box.score_threshold, box.nms_iou, box.max_detections) == (0.05, 0.5, 100)
     else:
         head = config.model.head

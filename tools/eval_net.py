@@ -1,7 +1,9 @@
 """Evaluate; the same as ``van-dense eval``."""
 
 import sys
+from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, installed or not
 from van_dense.cli.evaluate import main
 
 if __name__ == "__main__":

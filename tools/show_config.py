@@ -1,7 +1,9 @@
 """Show a config; the same as ``van-dense show-config``."""
 
 import sys
+from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, installed or not
 from van_dense.cli.show_config import main
 
 if __name__ == "__main__":

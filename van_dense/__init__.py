@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from van_dense.config import load_config
 
 __all__ = ["build_model", "load", "load_config"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 @wrapt.when_imported("timm.models")

@@ -1,7 +1,5 @@
 """The command that renames VAN weights."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +11,12 @@ from safetensors.torch import load_file
 import van_dense  # also registers VAN in timm
 from van_dense.backbones.layouts import detect_layout
 from van_dense.backbones.read import read_state
+from van_dense.cli import convert
 from van_dense.engine.checkpoint import save_checkpoint
 from van_dense.runs.convert import export_weights, import_weights
 from van_dense.tasks import TASKS
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
-import convert_weights  # noqa: E402
 
 
 @pytest.fixture
@@ -133,32 +130,15 @@ def test_a_detector_goes_to_detectron2_and_back(tmp_path: Path) -> None:
         import_weights(str(theirs), back, project, wrong)
 
 
-def test_mistakes_end_with_one_message(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    command = ["convert_weights.py", "nothing.pth", str(tmp_path / "o.pth"), "--to", "official"]
-    monkeypatch.setattr(sys, "argv", command)
-    with pytest.raises(SystemExit, match=r"error: weights 'nothing\.pth' are neither a file"):
-        convert_weights.main()
+def test_mistakes_end_with_one_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert convert.main(["nothing.pth", str(tmp_path / "o.pth"), "--to", "official"]) == 1
+    assert capsys.readouterr().err.startswith("error: weights 'nothing.pth' are neither a file")
     with pytest.raises(SystemExit):
-        convert_weights.parse_args(["a.pth", "b.bin", "--to", "mmseg"])
+        convert.main(["a.pth", "b.bin", "--to", "mmseg"])
     assert "must end in .safetensors or .pth" in capsys.readouterr().err
     with pytest.raises(SystemExit):
-        convert_weights.parse_args(["a.pth", "b.pth", "--project", "p.yaml"])
+        convert.main(["a.pth", "b.pth", "--project", "p.yaml"])
     assert "must end in .pt," in capsys.readouterr().err
     with pytest.raises(SystemExit):
-        convert_weights.parse_args(["a.pth", "b.pth", "--to", "mmseg", "seed=1"])
+        convert.main(["a.pth", "b.pth", "--to", "mmseg", "seed=1"])
     assert "only --project reads" in capsys.readouterr().err
-
-
-def test_help_needs_no_torch() -> None:
-    result = subprocess.run(
-        [sys.executable, "-X", "importtime", str(ROOT / "tools" / "convert_weights.py"), "--help"],
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert "--to" in result.stdout
-    imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
-    assert "argparse" in imported and "torch" not in imported

@@ -1,8 +1,6 @@
-"""tools/eval_net.py evaluates runs and saved predictions from the command line."""
+"""``van-dense eval`` evaluates runs and saved predictions from the command line."""
 
-import importlib.util
 import json
-import subprocess
 import sys
 import types
 from pathlib import Path
@@ -12,12 +10,8 @@ import pytest
 from PIL import Image
 
 import van_dense
-
-ROOT = Path(__file__).resolve().parents[2]
-SPEC = importlib.util.spec_from_file_location("eval_net", ROOT / "tools" / "eval_net.py")
-assert SPEC is not None and SPEC.loader is not None
-eval_net = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(eval_net)
+from van_dense.cli import evaluate
+from van_dense.config import presets
 
 TRUTH = {
     "images": [{"id": 1, "height": 100, "width": 100, "file_name": "1.png"}],
@@ -40,7 +34,7 @@ def files(tmp_path: Path) -> list[str]:
 
 @pytest.mark.parametrize("backend", ["faster", "pycocotools"])
 def test_saved_predictions_are_printed_and_written(files, backend, tmp_path, capsys):
-    assert eval_net.main([*files, "--backend", backend]) == 0
+    assert evaluate.main([*files, "--backend", backend]) == 0
     printed = capsys.readouterr().out
     assert "1 results in 1 of 1 images" in printed
     assert "AP50" in printed and "70.0" in printed and "cat" in printed
@@ -51,14 +45,14 @@ def test_saved_predictions_are_printed_and_written(files, backend, tmp_path, cap
 
 
 def test_the_json_goes_where_output_says(files, tmp_path):
-    assert eval_net.main([*files, "--output", str(tmp_path / "a" / "b.json")]) == 0
+    assert evaluate.main([*files, "--output", str(tmp_path / "a" / "b.json")]) == 0
     assert (tmp_path / "a" / "b.json").is_file()
 
 
 def test_a_wrong_record_is_one_line_and_no_traceback(files, tmp_path, capsys):
     broken = [*RESULTS, {**RESULTS[0], "image_id": 3}]
     (tmp_path / "results.json").write_text(json.dumps(broken))
-    assert eval_net.main(files) == 1
+    assert evaluate.main(files) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1
     assert "results.json, record 1 (counted from 0): image_id 3 is not in the annotation" in error
@@ -67,7 +61,7 @@ def test_a_wrong_record_is_one_line_and_no_traceback(files, tmp_path, capsys):
 @pytest.mark.parametrize("missing", ["gt.json", "results.json"])
 def test_a_missing_file_is_named(files, tmp_path, capsys, missing):
     (tmp_path / missing).unlink()
-    assert eval_net.main(files) == 1
+    assert evaluate.main(files) == 1
     assert missing in capsys.readouterr().err
 
 
@@ -89,7 +83,7 @@ def test_a_missing_file_is_named(files, tmp_path, capsys, missing):
 )
 def test_incomplete_arguments_are_explained(arguments, message, capsys):
     with pytest.raises(SystemExit):
-        eval_net.main(arguments)
+        evaluate.main(arguments)
     assert message in capsys.readouterr().err
 
 
@@ -112,7 +106,9 @@ def api(monkeypatch) -> list[dict]:
     stand_in = types.ModuleType("van_dense.api")
     stand_in.evaluate_run = evaluate_run
     stand_in.evaluate_weights = evaluate_weights
-    stand_in.load_config = lambda path, overrides: {"path": path, "overrides": overrides}
+    monkeypatch.setattr(
+        evaluate, "load_config", lambda path, overrides: {"path": path, "overrides": overrides}
+    )
     monkeypatch.setitem(sys.modules, "van_dense.api", stand_in)
     monkeypatch.setattr(van_dense, "api", stand_in, raising=False)  # another test may have set it
     return calls
@@ -121,7 +117,7 @@ def api(monkeypatch) -> list[dict]:
 def test_a_run_is_evaluated_into_its_own_folder(api, tmp_path, capsys):
     run = tmp_path / "run"
     run.mkdir()
-    assert eval_net.main([str(run), "--checkpoint", "last", "seed=1", "eval.batch_size=2"]) == 0
+    assert evaluate.main([str(run), "--checkpoint", "last", "seed=1", "eval.batch_size=2"]) == 0
     assert api == [
         {
             "run": run,
@@ -137,24 +133,25 @@ def test_a_run_is_evaluated_into_its_own_folder(api, tmp_path, capsys):
 
 
 def test_a_run_is_evaluated_into_the_folder_asked_for(api, tmp_path):
-    assert eval_net.main([str(tmp_path), "--output", str(tmp_path / "out")]) == 0
+    assert evaluate.main([str(tmp_path), "--output", str(tmp_path / "out")]) == 0
     assert api[0]["output"] == tmp_path / "out"
     assert api[0]["checkpoint"] == "best"
 
 
 def test_data_fragments_are_laid_over_the_config_of_a_run(api, tmp_path):
-    assert eval_net.main([str(tmp_path), "--data", "a.yaml", "--data", "b.yaml", "seed=1"]) == 0
-    assert (api[0]["fragments"], api[0]["overrides"]) == (["a.yaml", "b.yaml"], ["seed=1"])
+    assert evaluate.main([str(tmp_path), "--data", "a.yaml", "--data", "ecssd", "seed=1"]) == 0
+    packaged = presets.ROOT / "configs/_data/ecssd.yaml"
+    assert (api[0]["fragments"], api[0]["overrides"]) == ([Path("a.yaml"), packaged], ["seed=1"])
 
 
 def test_the_weights_of_a_project_are_evaluated(api, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert eval_net.main(["--config", "projects/van.yaml", "seed=1", "data.val=here"]) == 0
+    assert evaluate.main(["--config", "projects/van.yaml", "seed=1", "data.val=here"]) == 0
     config = {"path": "projects/van.yaml", "overrides": ["seed=1", "data.val=here"]}
     output = Path("runs/van/eval/weights")
     assert api == [{"run": Path("none"), "config": config, "output": output}]
     assert str(output / "metrics.json") in capsys.readouterr().out
-    assert eval_net.main(["--config", "projects/van.yaml", "--output", "there"]) == 0
+    assert evaluate.main(["--config", "projects/van.yaml", "--output", "there"]) == 0
     assert api[1]["output"] == Path("there") and api[1]["config"]["overrides"] == []
 
 
@@ -171,7 +168,7 @@ def test_saved_poses_are_scored_with_the_skeleton_of_a_fragment(tmp_path, capsys
     )
     files = [str(tmp_path / name) for name in ("results.json", "gt.json", "data.yaml")]
     arguments = ["--predictions", files[0], "--annotations", files[1], "--data", files[2]]
-    assert eval_net.main([*arguments, "--type", "keypoints"]) == 0
+    assert evaluate.main([*arguments, "--type", "keypoints"]) == 0
     printed = capsys.readouterr().out
     assert "PCK@0.2" in printed and "nose" in printed and "cat" in printed
     written = json.loads((tmp_path / "metrics_keypoints.json").read_text())
@@ -196,7 +193,7 @@ LABEL_MAP = ["--label-map", "0 -> ignore", "1..2 -> 0..1"]
 
 
 def test_label_maps_are_compared_through_a_label_map(maps, tmp_path, capsys):
-    assert eval_net.main([*maps, *LABEL_MAP]) == 0
+    assert evaluate.main([*maps, *LABEL_MAP]) == 0
     printed = capsys.readouterr().out
     assert "1 maps" in printed and "mIoU" in printed and "33.3" in printed
     written = json.loads((tmp_path / "metrics_semantic.json").read_text())
@@ -211,7 +208,7 @@ def test_a_data_fragment_gives_label_map_names_and_pattern(maps, tmp_path, capsy
         'data: {name: x, label_map: ["0 -> ignore", "1..2 -> 0..1"], classes: [sky, road],\n'
         'mask_pattern: "{key}_labels.png"}'
     )
-    assert eval_net.main([*maps, "--data", str(tmp_path / "data.yaml")]) == 0
+    assert evaluate.main([*maps, "--data", str(tmp_path / "data.yaml")]) == 0
     assert "sky" in capsys.readouterr().out
 
 
@@ -219,13 +216,13 @@ def test_the_command_line_outweighs_the_fragment(maps, tmp_path):
     (tmp_path / "data.yaml").write_text('data: {label_map: ["0..9 -> 0"], mask_pattern: "no{key}"}')
     output = str(tmp_path / "out" / "x.json")
     changes = [*LABEL_MAP, "--mask-pattern", "{key}.png", "--output", output]
-    assert eval_net.main([*maps, "--data", str(tmp_path / "data.yaml"), *changes]) == 0
+    assert evaluate.main([*maps, "--data", str(tmp_path / "data.yaml"), *changes]) == 0
     assert json.loads(Path(output).read_text())["metrics"]["semantic/aAcc"] == pytest.approx(2 / 3)
     assert (tmp_path / "out" / "confusion.csv").is_file()
 
 
 def test_label_maps_need_to_be_told_what_values_mean(maps, capsys):
-    assert eval_net.main(maps) == 1
+    assert evaluate.main(maps) == 1
     assert (
         "error: what do the values of the label maps mean? Give --data" in capsys.readouterr().err
     )
@@ -235,7 +232,7 @@ def test_saliency_maps_need_no_label_map(maps, tmp_path, capsys):
     for folder in ("masks", "maps"):
         values = np.array([[0, 255, 255, 0]], np.uint8)
         Image.fromarray(values).save(tmp_path / folder / "a.png")
-    assert eval_net.main([*maps[:-1], "saliency"]) == 0
+    assert evaluate.main([*maps[:-1], "saliency"]) == 0
     printed = capsys.readouterr().out
     assert "pysod" in printed and "edn" in printed and "class" not in printed
     written = json.loads((tmp_path / "metrics_saliency.json").read_text())
@@ -245,17 +242,7 @@ def test_saliency_maps_need_no_label_map(maps, tmp_path, capsys):
 
 def test_a_missing_prediction_is_one_line_and_no_traceback(maps, tmp_path, capsys):
     Image.fromarray(np.zeros((1, 4), np.uint8)).save(tmp_path / "masks" / "b.png")
-    assert eval_net.main([*maps, *LABEL_MAP]) == 1
+    assert evaluate.main([*maps, *LABEL_MAP]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1
     assert "1 of 2 annotations have no prediction: b" in error
-
-
-def test_help_needs_no_torch():
-    code = (
-        "import sys, runpy; sys.argv = ['eval_net.py', '--help']\n"
-        "try: runpy.run_path('tools/eval_net.py', run_name='__main__')\n"
-        "except SystemExit: print('torch' in sys.modules)"
-    )
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert result.stdout.splitlines()[-1] == "False", result.stderr

@@ -1,7 +1,6 @@
-"""tools/predict.py predicts and draws images with trained runs."""
+"""``van-dense predict`` predicts and draws images with trained runs."""
 
 import csv
-import importlib.util
 import json
 import os
 import signal
@@ -15,16 +14,13 @@ from PIL import Image
 
 import van_dense
 from van_dense.api import Loaded
+from van_dense.cli import predict
 from van_dense.config import Config, load_config
 from van_dense.core.structures import Instances, Prediction
 from van_dense.data.io.video import VideoWriter
 from van_dense.runs.training import train_run
 
 ROOT = Path(__file__).resolve().parents[2]
-SPEC = importlib.util.spec_from_file_location("predict", ROOT / "tools" / "predict.py")
-assert SPEC is not None and SPEC.loader is not None
-predict = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(predict)
 
 
 def config(project: str, root: Path, *overrides: str) -> Config:

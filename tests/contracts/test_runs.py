@@ -107,7 +107,7 @@ def test_the_plan_says_what_will_happen(make_config):
 def test_a_wrong_id_map_is_named_before_training(make_config, tmp_path, monkeypatch):
     config = make_config()
     if config.task != "detection":
-        pytest.skip("the values of a map say nothing about their meaning; check_data.py lists them")
+        pytest.skip("the values of a map say nothing about their meaning; check lists them")
     task = TASKS[config.task]
     read = task.build_dataset
 
@@ -140,7 +140,7 @@ def test_a_corrupt_image_is_skipped_counted_and_does_not_stop_training(
     first = TASKS[make_config().task].build_dataset(make_config(), "train").raw(0).path
     victim = folder / Path(first).relative_to(images)
     victim.write_bytes(victim.read_bytes()[:200])
-    config = make_config(f"{key}={folder}", "data.max_bad_share=0.5", "train.steps=8")
+    config = make_config(f"{key}={folder}", "data.max_bad_fraction=0.5", "train.steps=8")
     with caplog.at_level(logging.WARNING):
         assert train_run(config, tmp_path / "run").step == 8
     lines = [r.message for r in caplog.records if victim.name in r.getMessage()]

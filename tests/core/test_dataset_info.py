@@ -1,7 +1,7 @@
 import pytest
 
 from van_dense.core.dataset_info import DatasetInfo
-from van_dense.data.readers.coco_categories import coco_info
+from van_dense.data.readers.coco_json import coco_info
 
 FACE = dict(
     name="face",
@@ -54,3 +54,15 @@ def test_it_survives_plain_data():
     assert DatasetInfo.from_dict(info.to_dict()) == info
     unknown = DatasetInfo(**FACE)
     assert DatasetInfo.from_dict(unknown.to_dict()).flip_pairs is None
+
+
+def test_a_field_of_a_newer_version_is_left_out_with_a_line_in_the_log(caplog):
+    info = DatasetInfo("x", ("a",), (1,))
+    assert DatasetInfo.from_dict({**info.to_dict(), "depth_range": [0, 80]}) == info
+    assert caplog.messages == ["data set 'x': left out ['depth_range'], of a newer version"]
+
+
+def test_a_field_that_an_older_version_lacked_takes_its_default():
+    assert (
+        DatasetInfo.from_dict({"name": "x", "class_names": ["a"], "category_ids": [1]}).head == ()
+    )

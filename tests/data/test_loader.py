@@ -17,8 +17,8 @@ from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Batch, Sample
 from van_dense.data.dataset import ReadError
 from van_dense.data.loader import (
+    EvalLoader,
     LoaderPlan,
-    build_eval_loader,
     build_train_loader,
     epoch_order,
     resolve_workers,
@@ -141,7 +141,7 @@ def test_with_groups_no_image_is_left_out_for_ever() -> None:
 
 def test_the_stream_does_not_depend_on_the_number_of_workers() -> None:
     dataset = Pictures(11, broken=(4,))
-    plan = replace(PLAN, max_bad_share=1.0)
+    plan = replace(PLAN, max_bad_fraction=1.0)
     alone = stream(dataset, plan, 14)
     for workers in (1, 2):
         assert_equal(alone, stream(dataset, replace(plan, workers=workers), 14))
@@ -206,7 +206,7 @@ def test_another_image_stands_in_for_a_bad_one_which_is_logged_once(
     caplog: pytest.LogCaptureFixture, workers: int
 ) -> None:
     dataset = Pictures(10, broken=(4, 5))
-    plan = replace(PLAN, max_bad_share=0.2, workers=workers)
+    plan = replace(PLAN, max_bad_fraction=0.2, workers=workers)
     batches = stream(dataset, plan, 20)
     assert all(len(batch) == 2 for batch in batches)
     assert not {4, 5} & set(ids(batches))
@@ -216,7 +216,7 @@ def test_another_image_stands_in_for_a_bad_one_which_is_logged_once(
 
 
 def test_sound_images_keep_their_places_and_augmentation_beside_bad_ones() -> None:
-    plan = replace(PLAN, max_bad_share=1.0)
+    plan = replace(PLAN, max_bad_fraction=1.0)
     sound, spoilt = stream(Pictures(10), plan, 10), stream(Pictures(10, broken=(4,)), plan, 10)
     for a, b in zip(sound, spoilt, strict=True):
         expected = [5 if i == 4 else i for i in a.image_ids]
@@ -226,24 +226,24 @@ def test_sound_images_keep_their_places_and_augmentation_beside_bad_ones() -> No
 def test_too_many_bad_images_stop_the_run_with_share_and_names() -> None:
     broken = tuple(range(0, 100, 10))
     loader = build_train_loader(
-        Pictures(100, broken), AUGMENT, plan=replace(PLAN, max_bad_share=0.05)
+        Pictures(100, broken), AUGMENT, plan=replace(PLAN, max_bad_fraction=0.05)
     )
-    with pytest.raises(RuntimeError, match=r"6 of 100 .* 0\.05 .*\.jpg: broken.*check_data"):
+    with pytest.raises(RuntimeError, match=r"6 of 100 .* 0\.05 .*\.jpg: broken.*van-dense check"):
         take(loader, 100)
 
 
 def test_one_bad_image_is_always_tolerated_unless_the_share_is_zero() -> None:
     dataset = Pictures(10, broken=(4,))
-    assert len(stream(dataset, replace(PLAN, max_bad_share=0.01), 10)) == 10
+    assert len(stream(dataset, replace(PLAN, max_bad_fraction=0.01), 10)) == 10
     with pytest.raises(RuntimeError, match="1 of 10 images are unreadable"):
-        stream(dataset, replace(PLAN, max_bad_share=0.0), 10)
+        stream(dataset, replace(PLAN, max_bad_fraction=0.0), 10)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_data_set_without_any_readable_image_stops(workers: int) -> None:
     dataset = Pictures(3, broken=(0, 1, 2))
     with pytest.raises(RuntimeError, match="no image of the data set can be read"):
-        stream(dataset, replace(PLAN, max_bad_share=1.0, workers=workers), 1)
+        stream(dataset, replace(PLAN, max_bad_fraction=1.0, workers=workers), 1)
 
 
 # ----------------------------------------------------------------------------------- evaluation
@@ -254,9 +254,7 @@ def test_ranks_share_the_images_in_order_without_repeats(workers: int) -> None:
     test = DetectionTest(8, 24)
     seen = []
     for rank in range(3):
-        loader = build_eval_loader(
-            Pictures(11), test, batch_size=2, rank=rank, world=3, workers=workers
-        )
+        loader = EvalLoader(Pictures(11), test, batch_size=2, rank=rank, world=3, workers=workers)
         batches = list(loader)
         assert len(batches) == len(loader) == 2
         assert ids(batches) == list(range(rank, 11, 3))
@@ -267,7 +265,7 @@ def test_ranks_share_the_images_in_order_without_repeats(workers: int) -> None:
 
 
 def test_a_rank_without_an_image_gets_no_batch() -> None:
-    loader = build_eval_loader(Pictures(1), DetectionTest(8, 24), batch_size=2, rank=1, world=2)
+    loader = EvalLoader(Pictures(1), DetectionTest(8, 24), batch_size=2, rank=1, world=2)
     assert list(loader) == [] and len(loader) == 0
 
 
@@ -276,7 +274,7 @@ def test_unreadable_images_are_reported_and_get_no_prediction(
     caplog: pytest.LogCaptureFixture, workers: int
 ) -> None:
     dataset = Pictures(6, broken=(1, 2, 3))
-    loader = build_eval_loader(dataset, DetectionTest(8, 24), batch_size=2, workers=workers)
+    loader = EvalLoader(dataset, DetectionTest(8, 24), batch_size=2, workers=workers)
     batches = list(loader)
     assert [batch.image_ids for batch in batches] == [[0], [4, 5]]
     assert [batch.skipped for batch in batches] == [["1.jpg: broken"], []]

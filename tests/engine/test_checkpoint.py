@@ -6,6 +6,7 @@ import pickle
 import pytest
 import torch
 
+from van_dense.config.migrations import VERSION
 from van_dense.engine import checkpoint
 from van_dense.engine.checkpoint import (
     best_path,
@@ -37,7 +38,7 @@ def test_a_checkpoint_comes_back_as_it_was_saved(tmp_path):
     save_checkpoint(tmp_path / "a.pt", state)
     loaded = load_checkpoint(tmp_path / "a.pt")
     assert torch.equal(loaded.pop("w"), state.pop("w"))
-    assert loaded == {"format": 1, **state}
+    assert loaded == {"format": checkpoint.FORMAT, **state}
 
 
 def test_a_torn_or_corrupt_file_is_found(tmp_path):
@@ -72,7 +73,26 @@ def test_pickled_objects_are_refused(tmp_path):
 
 def test_another_format_is_an_error(tmp_path):
     torch.save({"model": {}}, tmp_path / "a.pt")
-    with pytest.raises(ValueError, match="format None, expected 1"):
+    with pytest.raises(ValueError, match="format None, expected 1 to"):
+        load_checkpoint(tmp_path / "a.pt")
+    torch.save({"format": checkpoint.FORMAT + 1}, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match="update van_dense if it is of a newer one"):
+        load_checkpoint(tmp_path / "a.pt")
+
+
+def test_a_checkpoint_of_the_first_format_passes_through_every_migration(tmp_path):
+    old = {"format": 1, "step": 2, "config": {"data": {"max_bad_share": 0.5}}}
+    torch.save(old, tmp_path / "a.pt")
+    new = {"format": checkpoint.FORMAT, "step": 2, "config": {"data": {"max_bad_fraction": 0.5}}}
+    assert load_checkpoint(tmp_path / "a.pt") == new
+
+
+def test_the_config_in_a_checkpoint_says_its_version(tmp_path):
+    save_checkpoint(tmp_path / "a.pt", {"config": {"seed": 1}})
+    stored = torch.load(tmp_path / "a.pt", weights_only=True)
+    assert stored["config"] == {"version": VERSION, "seed": 1}
+    torch.save({**stored, "config": {"version": VERSION + 1}}, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match=rf"a.pt: .* version {VERSION + 1}.*update van_dense"):
         load_checkpoint(tmp_path / "a.pt")
 
 

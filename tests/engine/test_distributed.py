@@ -22,7 +22,7 @@ ATTEMPTS = 3
 
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory) -> Path:
-    script = Path(__file__).with_name("toy_training.py")
+    script = Path(__file__).parents[1] / "helpers" / "toy_training.py"
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     for _ in range(ATTEMPTS):

@@ -15,7 +15,7 @@ from van_dense.engine.log import (
     train_line,
 )
 
-VALUES = {"lr": 0.1, "loss": 1.5, "loss/box": 0.5, "images_per_s": 3.0, "data_share": 0.25}
+VALUES = {"lr": 0.1, "loss": 1.5, "loss/box": 0.5, "images_per_s": 3.0, "data_fraction": 0.25}
 
 
 def write(run_dir, steps, **options):
@@ -38,7 +38,7 @@ def test_entries_come_back_from_the_file(tmp_path):
         "loss": 1.5,
         "losses": {"box": 0.5},
         "images_per_s": 3.0,
-        "data_share": 0.25,
+        "data_fraction": 0.25,
     }
     assert entries[2] == {"kind": "eval", "step": 2, "metrics": {"bbox/AP": 0.2}}
     assert list((tmp_path / "tensorboard").glob("events.*"))
@@ -91,7 +91,7 @@ def test_a_window_gives_means_and_travels_through_a_checkpoint():
     window.add({"loss": 1.0}, seconds=2.0, waited=0.5)
     window = Window(**window.state_dict())
     window.add({"loss": 3.0}, seconds=4.0, waited=1.0)
-    assert window.means(8) == {"loss": 2.0, "images_per_s": 2.0, "data_share": 0.25}
+    assert window.means(8) == {"loss": 2.0, "images_per_s": 2.0, "data_fraction": 0.25}
 
 
 def test_the_best_evaluation_is_the_first_maximum():

@@ -18,7 +18,7 @@ from van_dense.engine.device import make_accelerator
 from van_dense.engine.inference import predict_chunks
 from van_dense.engine.log import read_log
 
-TIMES = {"images_per_s", "data_share", "memory_gb"}  # what may differ between two equal runs
+TIMES = {"images_per_s", "data_fraction", "memory_gb"}  # what may differ between two equal runs
 
 
 def assert_same(a, b, where="state"):
@@ -146,7 +146,7 @@ def test_a_torn_newest_checkpoint_falls_back_to_the_one_before(tmp_path):
 
 def test_a_run_killed_by_sigkill_resumes_to_the_same_result(tmp_path):
     run(slow_job(tmp_path / "whole"))
-    script = Path(__file__).with_name("toy_training.py")
+    script = Path(__file__).parents[1] / "helpers" / "toy_training.py"
     process = subprocess.Popen([sys.executable, str(script), str(tmp_path / "killed")])
     deadline = time.monotonic() + 60
     while len(checkpoints(tmp_path / "killed")) < 2 and time.monotonic() < deadline:

@@ -15,8 +15,8 @@ from van_dense.data.dataset import FirstImages, ReadError
 from van_dense.evaluation.classification import (
     METRICS,
     ClassificationEvaluator,
-    check_classification,
 )
+from van_dense.evaluation.oracle.check import LABEL_CAUSE, check_metrics
 
 NAMES = ("ant", "bee", "cat", "dog", "elk", "fox")
 
@@ -161,7 +161,7 @@ def test_labels_come_without_decoding_where_the_data_set_knows_them():
     evaluator = ClassificationEvaluator(FirstImages(dataset, 2))
     evaluator.update([sure(0, 3), sure(1, 4)])
     assert evaluator.compute()["classification/top1"] == 1 and dataset.decoded == []
-    with pytest.raises(ValueError, match="image '2' is not in the ground truth of 'animals'"):
+    with pytest.raises(ValueError, match="image '2' is not in the ground truth"):
         evaluator.update([sure(2, 5)])
 
 
@@ -200,12 +200,14 @@ def perfect(batch: Batch) -> list[Prediction]:
 
 
 def check(read: Animals, listed: Animals, num_images: int = 3):
-    return check_classification(
+    return check_metrics(
         read,
         lambda sample, rng: sample,
         to_prediction=perfect,
         evaluator=ClassificationEvaluator(listed),
         num_images=num_images,
+        limits={"classification/top1": (1.0, 1.0)},
+        cause=LABEL_CAUSE,
     )
 
 

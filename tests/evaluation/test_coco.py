@@ -312,12 +312,12 @@ def test_own_keypoints_use_the_sigmas_of_the_data_set():
 
 
 def test_an_image_predicted_twice_is_refused():
-    with pytest.raises(ValueError, match="image 4 was predicted twice"):
+    with pytest.raises(ValueError, match="image 4 has two predictions"):
         evaluate(one_image(), found([0.0, 0.0, 5.0, 5.0]), found([0.0, 0.0, 5.0, 5.0]))
 
 
 def test_an_unknown_image_is_refused():
-    with pytest.raises(ValueError, match="image 3, which is not in the ground truth"):
+    with pytest.raises(ValueError, match="image 3 is not in the ground truth, whose ids are"):
         evaluate(one_image(), found([0.0, 0.0, 5.0, 5.0], image_id=3))
 
 

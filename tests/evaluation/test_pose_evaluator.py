@@ -18,7 +18,8 @@ from van_dense.data.dataset import Transform
 from van_dense.data.readers.coco_json import COCO_SIGMAS
 from van_dense.evaluation.coco import KEYPOINT_METRICS
 from van_dense.evaluation.ground_truth import coco_ground_truth
-from van_dense.evaluation.pose import METRICS, PoseEvaluator, check_keypoints
+from van_dense.evaluation.oracle.instances import check_keypoints
+from van_dense.evaluation.pose import METRICS, PoseEvaluator
 
 PERSON = DatasetInfo(
     "people",

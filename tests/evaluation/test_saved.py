@@ -1,27 +1,15 @@
-"""Predictions that any program saved are scored in one call; tools/eval_net.py is its command."""
+"""Predictions that any program saved are scored in one call; van-dense eval is its command."""
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from van_dense.data.readers.coco_json import COCO_SIGMAS, _mean_sigmas
-from van_dense.evaluation.saved import (
-    MapSettings,
-    score,
-    score_keypoints,
-    score_maps,
-    score_results,
-    skeleton_of,
-)
-
-
-def test_settings_are_taken_from_a_data_section_and_the_rest_of_it_is_left():
-    section = {"name": "x", "classes": ["a"], "mask_pattern": "{key}_labels.png", "workers": 3}
-    assert MapSettings.of(section) == MapSettings(classes=["a"], mask_pattern="{key}_labels.png")
-    assert MapSettings.of({}) == MapSettings()
+from van_dense.evaluation.saved import score, skeleton_of
 
 
 def test_coco_results_are_scored_with_a_line_that_counts_them(tmp_path):
@@ -34,7 +22,7 @@ def test_coco_results_are_scored_with_a_line_that_counts_them(tmp_path):
     (tmp_path / "gt.json").write_text(json.dumps(truth))
     (tmp_path / "results.json").write_text(json.dumps([{**box, "score": 0.5}]))
     files = str(tmp_path / "results.json"), str(tmp_path / "gt.json")
-    scores = score_results(*files, "bbox", "faster")
+    scores = score(*files, kind="bbox", data={}, folder=tmp_path)
     assert scores.metrics["bbox/AP"] == scores.per_class["bbox"]["cat"]["AP"] == 1
     assert scores.summary.startswith("1 results in 1 of 2 images")
 
@@ -68,7 +56,7 @@ def write_poses(tmp_path, names: list[str], moved: float, *, named: bool = True)
 
 def test_the_poses_of_coco_need_no_settings(tmp_path):
     files = write_poses(tmp_path, list(COCO_SIGMAS), moved=30)
-    scores = score_keypoints(*files)
+    scores = score(*files, kind="keypoints", data={}, folder=tmp_path)
     assert scores.metrics["keypoints/AP50"] == scores.metrics["pck/PCKh@0.5"] * 17 / 16 == 1
     assert scores.metrics["pck/PCK@0.2"] == pytest.approx(16 / 17)
     assert scores.per_class["keypoints"]["being"]["AP50"] == 1
@@ -105,9 +93,9 @@ def test_a_skeleton_without_a_head_has_no_pckh(tmp_path):
 
 def test_a_file_with_other_joints_than_the_skeleton_is_refused(tmp_path):
     files = write_poses(tmp_path, ["nose", "neck", "paw"], moved=0, named=False)
-    skeleton = skeleton_of({"skeleton": {"keypoints": ["nose", "paw"], "sigmas": [0.1, 0.1]}})
+    data = {"skeleton": {"keypoints": ["nose", "paw"], "sigmas": [0.1, 0.1]}}
     with pytest.raises(ValueError, match=r"gt.json: annotation 0 .* has 3 joints, data set 'gt' 2"):
-        score_keypoints(*files, skeleton=skeleton)
+        score(*files, kind="keypoints", data=data, folder=tmp_path)
 
 
 def test_a_record_with_other_joints_than_the_annotations_is_named(tmp_path):
@@ -116,7 +104,7 @@ def test_a_record_with_other_joints_than_the_annotations_is_named(tmp_path):
     records.append({**records[0], "keypoints": [1, 2, 1]})
     (tmp_path / "results.json").write_text(json.dumps(records))
     with pytest.raises(ValueError, match=r"results.json: record 1 .* has 1 joints, .* 17"):
-        score_keypoints(found, truth)
+        score(found, truth, kind="keypoints", data={}, folder=tmp_path)
 
 
 @pytest.mark.parametrize("given", [{"sigmas": [0.1]}, {"keypoints": ["a"], "joints": 3}, ["a"]])
@@ -136,19 +124,26 @@ def folder(tmp_path):
 
 
 def test_maps_are_scored_and_what_the_evaluator_keeps_is_written(folder, tmp_path):
-    settings = MapSettings(label_map=["0 -> 0", "255 -> 1"], classes=["off", "on"])
-    scores = score_maps(folder, folder, "semantic", settings, folder=tmp_path / "out")
+    (Path(folder) / "other.jpg").touch()  # is no map: the pattern leaves it out
+    data = {
+        "name": "x",
+        "label_map": ["0 -> 0", "255 -> 1"],
+        "classes": ["off", "on"],
+        "workers": 3,
+    }
+    data |= dict.fromkeys(("prediction_pattern", "mask_pattern"), "{key}.png")
+    scores = score(folder, folder, kind="semantic", data=data, folder=tmp_path / "out")
     assert scores.metrics["semantic/mIoU"] == 1 and scores.summary == "1 maps"
     assert list(scores.per_class["semantic"]) == ["off", "on"]
     assert (tmp_path / "out" / "confusion.csv").is_file()
-    scores = score_maps(folder, folder, "saliency", MapSettings(), folder=tmp_path / "out")
+    scores = score(folder, folder, kind="saliency", data=data, folder=tmp_path / "out")
     assert scores.metrics["pysod/MAE"] == 0 and scores.per_class == {}
     assert (tmp_path / "out" / "curves.csv").is_file()
 
 
 def test_label_maps_without_a_label_map_are_refused(folder, tmp_path):
     with pytest.raises(ValueError, match="what do the values of the label maps mean"):
-        score_maps(folder, folder, "semantic", MapSettings(), folder=tmp_path)
+        score(folder, folder, kind="semantic", data={}, folder=tmp_path)
 
 
 @pytest.mark.parametrize("joints", [4, 17])
@@ -168,7 +163,8 @@ def test_missing_sigmas_are_the_mean_of_those_of_coco_with_a_warning(tmp_path, c
     (tmp_path / "gt.json").write_text(json.dumps(truth))
     (tmp_path / "found.json").write_text(json.dumps(results))
     _mean_sigmas.cache_clear()
-    scores = score_keypoints(str(tmp_path / "found.json"), str(tmp_path / "gt.json"))
+    files = str(tmp_path / "found.json"), str(tmp_path / "gt.json")
+    scores = score(*files, kind="keypoints", data={}, folder=tmp_path)
     similarity = np.exp(-(2**2) / (2 * 1200 * (2 * 0.067) ** 2))  # of every joint
     thresholds = np.arange(0.5, 1.0, 0.05)
     expected = (similarity >= thresholds).mean()

@@ -14,7 +14,7 @@ from van_dense.config import load_config
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Instances, Prediction
 from van_dense.explain.subjects import Subject, subjects_of
-from van_dense.explain.views import seen_by
+from van_dense.explain.views import network_input
 
 PROJECTS = Path(__file__).resolve().parents[2] / "projects"
 INFO = DatasetInfo(
@@ -35,7 +35,7 @@ def network(project: str, *overrides: str) -> Loaded:
 
 
 def subjects(loaded: Loaded, *targets: str, min_score: float = 0.3) -> list[Subject]:
-    return subjects_of(loaded, seen_by(loaded, IMAGE), targets, min_score=min_score)
+    return subjects_of(loaded, network_input(loaded, IMAGE), targets, min_score=min_score)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def test_joints_of_a_crop():
     names = [subject.name for subject in subjects(pose, "all")]
     assert sorted(names) == ["left_ear", "nose"]
     (ear,) = subjects(pose, "left ear")
-    images = seen_by(pose, IMAGE).batch
+    images = network_input(pose, IMAGE).batch
     images = pose.model.preprocess(images)
     heatmap = pose.model.head(pose.model.backbone(images)[-1])[0, 1]
     torch.testing.assert_close(ear.score(images), heatmap.max() - heatmap.mean())

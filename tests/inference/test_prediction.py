@@ -19,7 +19,7 @@ from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Instances, Prediction
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.masks import read_labels
-from van_dense.data.io.sources import Source, find_sources, read_source
+from van_dense.data.io.sources import ImageSource, find_sources, read_source
 from van_dense.data.io.video import VideoWriter, read_frames
 from van_dense.inference.files import FilePrediction, free_folder, read_ids
 from van_dense.inference.result import Result
@@ -27,7 +27,7 @@ from van_dense.inference.result import Result
 INFO = DatasetInfo("shapes", ("dark", "bright"), (3, 7))
 
 
-def stream(sources: Iterable[Source]) -> Iterator[Result | ReadError]:
+def stream(sources: Iterable[ImageSource]) -> Iterator[Result | ReadError]:
     """Finds one box in every image: of class 1 in bright ones."""
     for source in sources:
         try:
@@ -41,14 +41,14 @@ def stream(sources: Iterable[Source]) -> Iterator[Result | ReadError]:
         yield Result.of(Prediction(name, pixels.shape[:2], box), source, INFO)
 
 
-def stream_maps(sources: Iterable[Source]) -> Iterator[Result]:
+def stream_maps(sources: Iterable[ImageSource]) -> Iterator[Result]:
     for source in sources:
         size = read_source(source, "").shape[:2]
         labels = np.ones(size, np.uint8)
         yield Result.of(Prediction(str(source)[:9], size, semantic=labels), source, INFO)
 
 
-def stream_classes(sources: Iterable[Source]) -> Iterator[Result]:
+def stream_classes(sources: Iterable[ImageSource]) -> Iterator[Result]:
     for source in sources:
         found = Prediction(str(source), (40, 50), class_scores=torch.tensor([0.3, 0.7]))
         yield Result.of(found, source, INFO)
@@ -184,7 +184,7 @@ def test_a_video_that_breaks_is_kept_up_to_there_and_listed(folder, tmp_path, mo
         yield from [np.zeros((40, 50, 3), np.uint8)] * 2
         raise ReadError(f"{path}: broken video after 2 frames")
 
-    monkeypatch.setattr("van_dense.inference.files.read_frames", breaking)
+    monkeypatch.setattr("van_dense.data.io.video.read_frames", breaking)
     job = FilePrediction(stream, tmp_path / "out")
     job.run({folder / "clip.mp4": "clip"})
     assert (job.frames, job.unreadable) == (
@@ -199,7 +199,7 @@ def test_stopping_leaves_complete_files(tmp_path):
         save_image(tmp_path / f"in/{number}.png", 20)
     seen = []
 
-    def counted(sources: Iterable[Source]) -> Iterator[Result | ReadError]:
+    def counted(sources: Iterable[ImageSource]) -> Iterator[Result | ReadError]:
         for result in stream(sources):
             seen.append(result)
             yield result
@@ -217,7 +217,7 @@ def test_an_error_of_the_model_leaves_complete_files_too(tmp_path):
     for number in range(9):
         save_image(tmp_path / f"in/{number}.png", 20)
 
-    def failing(sources: Iterable[Source]) -> Iterator[Result | ReadError]:
+    def failing(sources: Iterable[ImageSource]) -> Iterator[Result | ReadError]:
         yield from stream(list(sources)[:8])
         raise RuntimeError("out of memory")
 
@@ -239,7 +239,7 @@ def test_drawing_happens_behind_the_model(tmp_path, monkeypatch):
         is_drawn.set()
         return path
 
-    def waiting(sources: Iterable[Source]) -> Iterator[Result | ReadError]:
+    def waiting(sources: Iterable[ImageSource]) -> Iterator[Result | ReadError]:
         for number, result in enumerate(stream(sources)):
             assert number == 0 or is_drawn.wait(10)
             yield result
@@ -262,7 +262,7 @@ def test_nothing_is_written_outside_the_output_folder(folder, tmp_path, monkeypa
 
 
 def test_pictures_are_named_by_their_own_image_whatever_the_model_leaves_out(folder, tmp_path):
-    def skipping(sources: Iterable[Source]) -> Iterator[Result | ReadError]:
+    def skipping(sources: Iterable[ImageSource]) -> Iterator[Result | ReadError]:
         yield from list(stream(sources))[1:]
 
     FilePrediction(skipping, tmp_path / "out").run(find_sources([str(folder)]))
@@ -288,7 +288,7 @@ def test_large_results_wait_one_by_one_to_be_drawn(tmp_path, monkeypatch):
         save_image(tmp_path / f"in/{number}.png", 20)
     drawn = []
 
-    def counted(sources: Iterable[Source]) -> Iterator[Result | ReadError]:
+    def counted(sources: Iterable[ImageSource]) -> Iterator[Result | ReadError]:
         for number, result in enumerate(stream(sources)):
             drawn.append(len(files_below(tmp_path / "out")))
             assert drawn[-1] >= number - 1

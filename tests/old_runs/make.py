@@ -120,8 +120,7 @@ def main(name: str) -> None:
             shutil.copytree(
                 work / "predicted" / task, kept / "predicted", ignore=lambda *_: ["pictures"]
             )
-    machine = {"torch": version("torch"), "processor": processor()}
-    (target / "machine.json").write_text(json.dumps(machine, indent=2) + "\n")
+    (target / "machine.json").write_text(json.dumps(machine(), indent=2) + "\n")
 
 
 def repeat_weights(source: Path, target: Path) -> None:
@@ -135,8 +134,14 @@ def repeat_weights(source: Path, target: Path) -> None:
     torch.save(state, target)
 
 
+def machine() -> dict[str, str]:
+    """What numbers depend on: they are equal to the last bit where all of it is."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    return {"torch": version("torch"), "processor": processor(), "capability": capability}
+
+
 def processor() -> str:
-    """Its name as Linux gives it; numbers are equal to the last bit on equal processors only."""
+    """Its name as Linux gives it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(": ")[1] for line in lines if line.startswith("model name"))

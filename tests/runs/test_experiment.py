@@ -15,7 +15,7 @@ from van_dense.engine.device import make_accelerator
 from van_dense.engine.plan import make_plan
 from van_dense.runs.experiment import Experiment, describe, prepare
 from van_dense.tasks import TASKS
-from van_dense.tasks.common import load_weights
+from van_dense.tasks.build import load_weights
 
 PROJECTS = Path(__file__).resolve().parents[2] / "projects"
 INFO = DatasetInfo("toys", ("ball", "cube", "ring"), (0, 1, 2))

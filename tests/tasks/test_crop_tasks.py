@@ -19,8 +19,10 @@ from van_dense.data.transforms.pose import PoseTest, PoseTrain
 from van_dense.models.classifier import Regularisation
 from van_dense.models.pose.heatmap import build_codec
 from van_dense.models.pose.top_down import CropGeometry, PoseScoring
-from van_dense.tasks import classification, pose
-from van_dense.tasks.common import load_weights
+from van_dense.tasks import TASKS
+from van_dense.tasks.build import load_weights
+
+pose, classification = TASKS["pose"], TASKS["classification"]
 
 PROJECTS = Path(__file__).resolve().parents[2] / "projects"
 HANDS = (

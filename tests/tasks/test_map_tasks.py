@@ -10,7 +10,9 @@ from torch import nn
 from van_dense.config import Config, load_config
 from van_dense.data.transforms.maps import PhotoMetric, SaliencyTrain, SemanticTest, SemanticTrain
 from van_dense.models.segmentation.map_inference import MapInference
-from van_dense.tasks import saliency, semantic
+from van_dense.tasks import TASKS
+
+semantic, saliency = TASKS["semantic"], TASKS["saliency"]
 
 PROJECTS = Path(__file__).resolve().parents[2] / "projects"
 
@@ -145,7 +147,7 @@ def test_heads_share_statistics_where_the_backbone_does(project, monkeypatch):
         return head
 
     task = saliency if project.startswith("saliency") else semantic
-    monkeypatch.setattr(task, "sync_norms", spy)
+    monkeypatch.setattr(f"{type(task).__module__}.sync_norms", spy)
     cfg = config(project, "model.backbone.norm_mode=auto")
     task.build_model(cfg, task.dataset_info(cfg))
     wanted = {"EDN"} if task is saliency else {"UperNet", "AuxiliaryFCN"}

@@ -9,7 +9,7 @@ from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Prediction, Segment
 from van_dense.visualize.draw import draw, draw_panel
 from van_dense.visualize.palette import class_colors
-from van_dense.visualize.panoptic import segment_index, stuff_shares
+from van_dense.visualize.panoptic import segment_index, stuff_fractions
 
 INFO = DatasetInfo("street", ("road", "car", "sky"), (1, 2, 3), is_thing=(False, True, False))
 GREY = 100
@@ -86,7 +86,7 @@ def test_positions_of_segments_and_their_shares():
     index = segment_index(result)
     assert index.dtype == np.uint8
     assert [index[0, 0], index[10, 0], index[14, 6], index[14, 11], index[19, 0]] == [1, 2, 3, 4, 0]
-    shares = stuff_shares(result, INFO)
+    shares = stuff_fractions(result, INFO)
     assert shares[[2, 1]].tolist() == [0.5, 0]
     assert shares[255] == (result.panoptic == 0).mean()
 

@@ -1,17 +1,21 @@
-"""VAN-B0..B6 in timm's registry: ``van_b0`` .. ``van_b6``, with their published weights."""
+"""VAN-B0..B6 in timm's registry: ``van_b0`` .. ``van_b6``, with their published weights.
+
+It is imported when timm is, which may happen in the middle of importing ``van.py``; so the rest of
+this package is imported when a model is built.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
 from van_dense.backbones.download import PUBLISHED
-from van_dense.backbones.layouts import to_official
-from van_dense.backbones.read import unwrap
-from van_dense.backbones.van import SIZES, VAN
+
+if TYPE_CHECKING:
+    from van_dense.backbones.van import VAN
 
 
 def _default_cfg(weights: str = "") -> dict[str, Any]:
@@ -46,14 +50,19 @@ default_cfgs = generate_default_cfgs(
 
 
 def _filter_published(state: dict[str, Any], model: nn.Module) -> dict[str, Tensor]:
+    from van_dense.backbones.layouts import to_official
+    from van_dense.backbones.read import unwrap
+
     return to_official(unwrap(state))
 
 
 def _register(name: str) -> None:
     """Tell timm how to build the VAN of this name; its registry reads the function's own name."""
-    embed_dims, depths = SIZES[name]
 
     def build(pretrained: bool = False, **options: Any) -> VAN:
+        from van_dense.backbones.van import SIZES, VAN
+
+        embed_dims, depths = SIZES[name]
         return build_model_with_cfg(
             VAN,
             name,
@@ -67,5 +76,5 @@ def _register(name: str) -> None:
     register_model(build)
 
 
-for _name in SIZES:
-    _register(_name)
+for _size in range(7):
+    _register(f"van_b{_size}")

@@ -24,7 +24,7 @@ from van_dense.backbones.read import read_file, unwrap
 
 _GATE = 95.0  # percent of the backbone's parameter elements that must come from the file
 _CONVERT = (
-    " It is a whole detector of another code base: bring it here first, tools/convert_weights.py "
+    " It is a whole detector of another code base: bring it here first, van-dense convert "
     "FILE ours.pt --project PROJECT"
 )
 _SAME_STATISTICS = 0.005  # closer than this, two roundings of the same

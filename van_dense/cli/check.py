@@ -1,29 +1,33 @@
 """Check a data set before training: broken files, broken annotations, leaks between its parts.
 
-Examples:
-    python tools/check_data.py --config projects/maskrcnn_van_b0.yaml --draw 8
-    python tools/check_data.py --images photos --annotations instances.json --quarantine bad.json
-    python tools/check_data.py --yolo my_data
-    python tools/check_data.py --images photos --masks maps --label-map "1..3 -> 0..2" "0 -> ignore"
-    python tools/check_data.py --classes birds/train birds/val
-    python tools/check_data.py --cub CUB_200_2011
+van-dense check --config maskrcnn_van_b0 --draw 8
+van-dense check --images photos --annotations instances.json --quarantine bad.json
+van-dense check --yolo my_data
+van-dense check --images photos --masks maps --label-map "1..3 -> 0..2" "0 -> ignore"
+van-dense check --classes birds/train birds/val
+van-dense check --cub CUB_200_2011
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from van_dense.cli.parser import new_parser
 
 if TYPE_CHECKING:
     from van_dense.config import Config
     from van_dense.data.doctor.doctor import Part, Quarantine
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Print one line for each problem, then a summary; 1 when there are errors, 2 on misuse."""
-    args = _parse()
+    parser = build_parser()
+    args = parser.parse_intermixed_args(argv)
+    _check_combination(parser, args)
     try:
         config, parts, known = _of_config(args) if args.config else (None, _parts(args), None)
     except ValueError as error:
@@ -46,11 +50,12 @@ def main() -> int:
     return 1 if report.num_errors or (drawn is not None and drawn.has_failed) else 0
 
 
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def build_parser() -> argparse.ArgumentParser:
+    """Define the command line."""
+    parser = new_parser("check", __doc__)
+    parser.add_argument(
+        "--config", metavar="PROJECT", help="whose data are checked, file or packaged"
     )
-    parser.add_argument("--config", help="project file whose data is checked")
     parser.add_argument("--sample", action="store_true", help="its generated sample data instead")
     parser.add_argument("--images", help="folder of images, with --annotations or --masks")
     parser.add_argument("--annotations", help="COCO annotation file")
@@ -73,7 +78,11 @@ def _parse() -> argparse.Namespace:
     threads.default, threads.help = 4, "images decoded at the same time (default 4)"
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the project file")
-    args = parser.parse_intermixed_args()
+    return parser
+
+
+def _check_combination(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Exit with 2 where arguments do not fit together."""
     truths = [truth for truth in (args.annotations, args.masks) if truth]
     chosen = args.config, args.images or truths, args.yolo, args.classes, args.cub
     if sum(map(bool, chosen)) != 1 or len(truths) != bool(args.images):
@@ -85,7 +94,6 @@ def _parse() -> argparse.Namespace:
         parser.error("--draw N takes a number from 1 on, and a --config, whose transforms it shows")
     if args.overrides and not args.config:
         parser.error(f"unexpected {args.overrides}: key=value changes a --config")
-    return args
 
 
 def _parts(args: argparse.Namespace) -> list[Part]:
@@ -114,7 +122,3 @@ def _of_config(args: argparse.Namespace) -> tuple[Config, list[Part], Quarantine
     from van_dense.runs.checking import parts_of
 
     return config, *parts_of(config)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

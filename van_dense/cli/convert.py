@@ -1,11 +1,10 @@
 """Bring weights of another code base here, or ours there.
 
-A backbone:       convert_weights.py van_base_828.pth.tar van_b2.safetensors --to transformers
-A segmenter:      convert_weights.py mmseg.pth ours.pt --project projects/upernet_van_b2.yaml
-and back again:   convert_weights.py runs/upernet_van_b2/checkpoints/best.pt mmseg.pth --to mmseg
-A detector:       convert_weights.py model_final_f10217.pkl ours.pt
-                      --project projects/maskrcnn_r50_detectron2.yaml
-and back again:   convert_weights.py ours.pt torchvision.pth --to torchvision
+A backbone:       van-dense convert van_base_828.pth.tar van_b2.safetensors --to transformers
+A segmenter:      van-dense convert mmseg.pth ours.pt --project upernet_van_b2
+and back again:   van-dense convert runs/upernet_van_b2/checkpoints/best.pt mmseg.pth --to mmseg
+A detector:       van-dense convert model_final_f10217.pkl ours.pt --project maskrcnn_r50_detectron2
+and back again:   van-dense convert ours.pt torchvision.pth --to torchvision
 
 --to writes the backbone alone, but our Semantic FPN and UperNet as a whole to official and mmseg,
 and our Mask R-CNN and RetinaNet to detectron2 and torchvision; --project reads these again.
@@ -15,22 +14,31 @@ Beside weights for Detectron2 lies the config that they need there, OUT.detectro
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from van_dense.cli.parser import new_parser
+from van_dense.config import load_config
 
-def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    as_written = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
+
+def build_parser() -> argparse.ArgumentParser:
+    """Define the command line."""
+    parser = new_parser("convert", __doc__)
     parser.add_argument("input", metavar="IN", help="file, address, or name such as van_b2_in1k")
     out_help = "new .safetensors or .pth file, .pt with --project"
     parser.add_argument("output", metavar="OUT", type=Path, help=out_help)
     target = parser.add_mutually_exclusive_group(required=True)
     layouts = ("official", "transformers", "mmpretrain", "mmseg", "detectron2", "torchvision")
     target.add_argument("--to", choices=layouts, help="layout of the keys to write")
-    target.add_argument("--project", help="project file that describes the whole model in IN")
+    target.add_argument("--project", help="describes the whole model in IN, file or packaged")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="of --project")
-    args = parser.parse_intermixed_args(arguments)
+    return parser
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = build_parser()
+    args = parser.parse_intermixed_args(argv)
     suffixes = (".pt",) if args.project else (".safetensors", ".pth")
     if args.to == "detectron2":
         suffixes = (".pth",)  # its checkpointer reads no other
@@ -41,19 +49,19 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def main() -> None:
-    """Convert as the command line says; mistakes end with one message instead of a traceback."""
-    args = parse_args()
-    from van_dense.runs.convert import export_weights, import_weights
-
+def main(argv: Sequence[str] | None = None) -> int:
+    """Convert and print what became of it; a mistake is printed and exits with 1."""
+    args = _parse(argv)
     try:
+        if args.project:
+            load_config(args.project, args.overrides)  # a mistake there, before heavy imports
+        from van_dense.runs.convert import export_weights, import_weights
+
         if args.project:
             print(import_weights(args.input, args.output, args.project, args.overrides))
         else:
             print(export_weights(args.input, args.output, args.to))
     except (ValueError, OSError) as error:
-        raise SystemExit(f"error: {error}") from error
-
-
-if __name__ == "__main__":
-    main()
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,11 +1,10 @@
 """Evaluate a trained run, published weights, or predictions that any program saved.
 
-tools/eval_net.py runs/maskrcnn_van_b2 [--checkpoint best] [key.path=value ...]
-tools/eval_net.py runs/saliency_van_b1 --data configs/_data/ecssd.yaml
-tools/eval_net.py --config projects/classify_van_b2_in1k.yaml [key.path=value ...]
-tools/eval_net.py --predictions results.json --annotations gt.json --type bbox|segm|keypoints
-tools/eval_net.py --predictions maps/ --annotations annotations/validation --type semantic
-    --data configs/_data/ade20k.yaml
+van-dense eval runs/maskrcnn_van_b2 [--checkpoint best] [key.path=value ...]
+van-dense eval runs/saliency_van_b1 --data ecssd
+van-dense eval --config classify_van_b2_in1k model.backbone.weights=van_b2_in1k
+van-dense eval --predictions results.json --annotations gt.json --type bbox|segm|keypoints
+van-dense eval --predictions maps/ --annotations masks/ --type semantic --data ade20k
 """
 
 from __future__ import annotations
@@ -13,12 +12,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+from van_dense.cli.parser import new_parser
+from van_dense.config import load_config, presets
 
 COCO_TYPES, MAP_TYPES = ("bbox", "segm", "keypoints"), ("semantic", "saliency")
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Print tables and write JSON; a mistake is printed and exits with 1."""
     parser = build_parser()
     arguments = parser.parse_intermixed_args(argv)
@@ -41,9 +44,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """Define the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser("eval", __doc__)
     model = parser.add_argument_group("a trained run, or the weights that a project names")
     model.add_argument("run", nargs="?", metavar="RUN", help="run folder or checkpoint file")
     model.add_argument("overrides", nargs="*", metavar="key.path=value", help="change its config")
@@ -57,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     saved.add_argument("--label-map", nargs="+", metavar="LINE", help="such as '1..9 -> 0..8'")
     saved.add_argument("--prediction-pattern", help="names of maps, such as {key}_labels.png")
     saved.add_argument("--mask-pattern", help="names of masks")
-    data = "YAML: another data set for a run; for saved files label map and names, or a skeleton"
+    data = "YAML file, or packaged name: other data for a run; label map or skeleton for files"
     parser.add_argument("--data", action="append", default=[], metavar="FRAGMENT", help=data)
     output = "folder (default eval/<checkpoint> in the run), or JSON (default metrics_<type>.json)"
     parser.add_argument("--output", help=output)
@@ -81,20 +82,26 @@ def check_combination(parser: argparse.ArgumentParser, given: argparse.Namespace
 
 def evaluate_model(arguments: argparse.Namespace) -> Path | None:
     """Evaluate a network; None on all processes of ``torchrun`` but the first."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in train_net.py
-    from van_dense import api
-
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in train.py
     overrides, output = arguments.overrides, arguments.output
-    if arguments.config:
+    config = load_config(arguments.config, overrides) if arguments.config else None
+    from van_dense import api  # only now torch: a mistake above is reported at once
+
+    if config is not None:
         folder = Path(output or f"runs/{Path(arguments.config).stem}/eval/weights")
-        metrics = api.evaluate_weights(api.load_config(arguments.config, overrides), output=folder)
+        metrics = api.evaluate_weights(config, output=folder)
     else:
         run, which = Path(arguments.run), arguments.checkpoint
         name = run.stem if run.is_file() else Path(which).stem
         folder = Path(output or (run if run.is_dir() else run.parent) / "eval" / name)
-        changes = {"fragments": arguments.data, "overrides": overrides}
+        changes = {"fragments": fragments(arguments), "overrides": overrides}
         metrics = api.evaluate_run(run, checkpoint=which, output=folder, **changes)
     return folder / "metrics.json" if metrics else None
+
+
+def fragments(arguments: argparse.Namespace) -> list[Path]:
+    """The files of --data."""
+    return [presets.find(name, presets.DATA) for name in arguments.data]
 
 
 def evaluate_saved(arguments: argparse.Namespace) -> Path:
@@ -105,7 +112,7 @@ def evaluate_saved(arguments: argparse.Namespace) -> Path:
 
     found, truth, kind = arguments.predictions, arguments.annotations, arguments.type
     raw = RawConfig()
-    for fragment in arguments.data:
+    for fragment in fragments(arguments):
         raw.merge_file(fragment)
     data = raw.values.get("data", {}) | {k: v for k, v in vars(arguments).items() if v is not None}
     path = Path(arguments.output or Path(found).absolute().with_name(f"metrics_{kind}.json"))
@@ -114,7 +121,3 @@ def evaluate_saved(arguments: argparse.Namespace) -> Path:
     print(scores.summary)
     save_metrics(path, scores.metrics, scores.per_class)
     return path
-
-
-if __name__ == "__main__":
-    sys.exit(main())

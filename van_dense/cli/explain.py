@@ -1,11 +1,11 @@
 """Draw why trained networks predict what they predict.
 
-explain.py RUN IMAGE ...                                    the surest thing found in each image
-explain.py RUN IMAGE --target all                           every box
-explain.py RUN IMAGE --target mask:1 cat 3                  a mask, every cat, the third box
-explain.py RUN IMAGE --beside RUN2 RUN3                     several networks side by side
-explain.py RUN IMAGE ... --view attention                   large kernel attention
-explain.py RUN IMAGE ... --view features | field            features as colours, receptive field
+van-dense explain RUN IMAGE ...                          the surest thing found in each image
+van-dense explain RUN IMAGE --target all                 every box
+van-dense explain RUN IMAGE --target mask:1 cat 3        a mask, every cat, the third box
+van-dense explain RUN IMAGE --beside RUN2 RUN3           several networks side by side
+van-dense explain RUN IMAGE ... --view attention         large kernel attention
+van-dense explain RUN IMAGE ... --view features | field  features as colours, receptive field
 
 Targets: the name of a class or joint, a rank (1 is the surest box or joint, the likeliest class,
 the largest region), all, "mask:" before one of these, or a point x,y of a label map.
@@ -23,6 +23,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from van_dense.cli.parser import new_parser
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the pages; 1 when a file could not be read, 2 when something is wrong."""
     arguments = _parse(argv)
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in train_net.py
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in train.py
     from van_dense.data.io.image import SUFFIXES
     from van_dense.data.io.sources import find_sources
     from van_dense.engine.interrupt import STOPPED, StopSignal
@@ -61,10 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return STOPPED if stop.requested else int(bool(unreadable))
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def build_parser() -> argparse.ArgumentParser:
+    """Define the command line."""
+    parser = new_parser("explain", __doc__)
     parser.add_argument("run", metavar="RUN", help="run folder or checkpoint")
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files and folders")
     parser.add_argument("--beside", nargs="+", default=[], metavar="RUN", help="further networks")
@@ -78,6 +79,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--min-score", type=float, default=0.3, help="of detections (default 0.3)")
     parser.add_argument("--output", type=Path, default=Path("explain.png"), help="file to write")
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
+    return parser
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = build_parser()
     arguments = parser.parse_args(argv)
     if arguments.output.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         parser.error(f"--output {arguments.output}: end it in .png, .jpg or .webp")
@@ -113,7 +119,3 @@ def _draw(
     elif found := list(images):
         numbers = arguments.output.with_suffix(".json")
         yield field_view(networks, found, layer=layer, numbers=numbers, track=track)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

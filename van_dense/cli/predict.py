@@ -1,7 +1,7 @@
 """Predict and draw images and videos with trained runs.
 
-predict.py RUN SOURCE ...                            any task
-predict.py --detector RUN --pose RUN SOURCE ...      persons of the detector, then their poses
+van-dense predict RUN SOURCE ...                        any task
+van-dense predict --detector RUN --pose RUN SOURCE ...  persons of the detector, then their poses
 
 A source is an image, a video, a folder (everything in all depths) or a pattern in quotes. A pose
 run alone takes each image for one person. The output folder gets pictures/ and predictions.json
@@ -19,6 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from van_dense.cli.parser import new_parser
+
 if TYPE_CHECKING:
     from van_dense.inference.files import Stream
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Write pictures and results; 1 when a file could not be read, 2 on misuse."""
     arguments = _parse(argv)
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in train_net.py
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in train.py
     from van_dense.data.io.sources import find_sources
     from van_dense.engine.interrupt import STOPPED, StopSignal
     from van_dense.engine.progress import progress
@@ -52,18 +54,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return STOPPED if stop.requested else int(bool(job.unreadable))
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def build_parser() -> argparse.ArgumentParser:
+    """Define the command line."""
+    parser = new_parser("predict", __doc__)
     parser.add_argument("sources", nargs="+", metavar="RUN SOURCE", help="run and what to predict")
     parser.add_argument("--detector", metavar="RUN", help="run folder or checkpoint, with --pose")
     parser.add_argument("--pose", metavar="RUN", help="run folder or checkpoint, with --detector")
     parser.add_argument("--output", type=Path, help="default: predictions, predictions_2, ...")
     score = "instances below are not drawn (default: eval.picture_score of the run, or of --pose)"
     parser.add_argument("--min-score", type=float, metavar="SCORE", help=score)
-    looked = "detections of --detector below are not looked at by --pose (default 0.3)"
-    parser.add_argument("--min-detection-score", type=float, metavar="SCORE", help=looked)
+    ignored = "detections of --detector below are left out by --pose (default 0.3)"
+    parser.add_argument("--min-detection-score", type=float, metavar="SCORE", help=ignored)
     names = "COCO file that gives the image ids of predictions.json (default: paths)"
     parser.add_argument("--annotations", metavar="JSON", help=names)
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
@@ -72,7 +73,14 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32")
     tile = "predict windows of so many pixels and join them, for large images"
     parser.add_argument("--tile", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"), help=tile)
-    parser.add_argument("--overlap", type=float, default=0.2, help="share of a tile (default 0.2)")
+    parser.add_argument(
+        "--overlap", type=float, default=0.2, help="of tiles, a fraction (default 0.2)"
+    )
+    return parser
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = build_parser()
     arguments = parser.parse_args(argv)
     if arguments.tile and arguments.pose:
         parser.error("--tile belongs to a run of its own, not to --detector and --pose")
@@ -106,7 +114,3 @@ def _open(arguments: argparse.Namespace) -> Stream:
     runs = [load(run, device=arguments.device) for run in (arguments.detector, arguments.pose)]
     options["min_score"] = arguments.min_detection_score
     return lambda sources: stream_poses(sources, *runs, **options)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Prints every value of a project file with the file it came from.
+"""Print every value of a project file with the file it came from.
 
 "default" stands for van_dense/config/schema.py, where every value is explained.
 """
@@ -7,22 +7,29 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 import yaml
 
+from van_dense.cli.parser import new_parser
 from van_dense.config import ConfigError
 from van_dense.config.load import leaves, load_raw, validate
 
 WIDTH = 72  # columns before the origin; a longer value pushes it to the right
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Print one line for each value; a mistake in the config is printed and exits with 1."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("config", metavar="CONFIG", help="project file")
+def build_parser() -> argparse.ArgumentParser:
+    """Define the command line."""
+    parser = new_parser("show-config", __doc__)
+    parser.add_argument("config", metavar="PROJECT", help="file, or name of a packaged project")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value")
     parser.add_argument("--sample", action="store_true", help="with the settings of the sample")
-    arguments = parser.parse_intermixed_args(argv)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print one line for each value; a mistake in the config is printed and exits with 1."""
+    arguments = build_parser().parse_intermixed_args(argv)
     try:
         raw = load_raw(arguments.config, arguments.overrides, sample=arguments.sample)
         config = validate(raw)
@@ -30,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     lines = [
-        (f"{path}: {_inline(value)}", raw.origin_of(path))
+        (f"{path}: {inline(value)}", raw.origin_of(path))
         for path, value in leaves(config.model_dump(mode="json"))
     ]
     width = min(WIDTH, max(len(line) for line, _ in lines))
@@ -39,10 +46,12 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _inline(value: object) -> str:
-    text = yaml.safe_dump(value, default_flow_style=True, width=sys.maxsize)
+def inline(value: object, width: int = sys.maxsize) -> str:
+    """A value as YAML without indented blocks.
+
+    Args:
+        value: Plain data.
+        width: Columns after which a line ends; one line by default.
+    """
+    text = yaml.safe_dump(value, default_flow_style=True, width=width, allow_unicode=True)
     return text.removesuffix("...\n").rstrip()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,34 +1,43 @@
-"""Train, evaluate and draw an experiment: train_net.py --config projects/maskrcnn_van_b2.yaml."""
+"""Train, evaluate and draw an experiment.
+
+van-dense train --config maskrcnn_van_b2 --sample                    generated data, no download
+van-dense train --config my.yaml train.batch_size=8 --output runs/mine
+van-dense train --config my.yaml --resume                            after an interruption
+torchrun --nproc-per-node 8 -m van_dense train --config maskrcnn_van_b2
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from van_dense.cli.parser import new_parser
 from van_dense.config import ConfigError, load_config
 from van_dense.config.files import missing_data
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", required=True, help="project file, such as projects/*.yaml")
+def build_parser() -> argparse.ArgumentParser:
+    """Define the command line."""
+    parser = new_parser("train", __doc__)
+    config = "project file, or the name of a packaged project (van-dense projects)"
+    parser.add_argument("--config", required=True, metavar="PROJECT", help=config)
     parser.add_argument("--output", help="run folder (default: runs/<name of the project file>)")
     parser.add_argument("--sample", action="store_true", help="small generated data, short run")
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="on top of the file")
-    arguments = parser.parse_intermixed_args()
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train; the exit code is 0 when the run is complete, 130 when it was interrupted."""
+    parser = build_parser()
+    arguments = parser.parse_intermixed_args(argv)
     if arguments.output is None and Path(arguments.config).name == "config.yaml":
         parser.error(f"{arguments.config} is the config of a run; name this one's with --output")
-    return arguments
-
-
-def main() -> int:
-    """Train; the exit code is 0 when the run is complete, 130 when it was interrupted."""
-    arguments = parse_arguments()
     try:
         config = load_config(arguments.config, arguments.overrides, sample=arguments.sample)
     except ConfigError as error:
@@ -63,7 +72,3 @@ def main() -> int:
     if os.environ.get("RANK", "0") == "0":  # torchrun starts several of us
         print(f"results, pictures and curves: {run_dir}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,7 +6,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from van_dense.config.schema import Backbone, Data, Eval, Positive, Section, Share, Train
+from van_dense.config.schema import (
+    Backbone,
+    Data,
+    Eval,
+    Positive,
+    Section,
+    Train,
+    Transforms,
+    Unit,
+)
 
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 Range = tuple[PositiveFloat, PositiveFloat]
@@ -15,19 +24,19 @@ Triple = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
 # ---------------------------------------------------------------------------------------- data
 
 
-class ClassTransforms(Section):
+class ClassTransforms(Transforms):
     """Geometry and colour; timm's names and values."""
 
     size: Positive = 224  # side of the square that the network sees
     train_crop: Literal["random_resized", "random"] = (
         "random_resized"  # of random area and ratio; or of the size, after ``resize`` (CUB)
     )
-    scale: Range = (0.08, 1.0)  # random_resized: share of the area
+    scale: Range = (0.08, 1.0)  # random_resized: fraction of the area
     ratio: Range = (0.75, 4 / 3)  # random_resized: width to height
     train_interpolation: Literal["random", "bilinear", "bicubic"] = "random"  # random: one of both
-    flip: Share = 0.5  # chance of a horizontal flip
+    flip: Unit = 0.5  # probability of a horizontal flip
     auto_augment: str | None = "rand-m9-mstd0.5-inc1"  # timm's policy; none = ``color_jitter``
-    color_jitter: Share | None = 0.4  # used where there is no ``auto_augment``, as in timm
+    color_jitter: Unit | None = 0.4  # used where there is no ``auto_augment``, as in timm
     # Evaluation, and "random" in training: this side, then the centre; none = size / crop_pct.
     resize: Positive | None = None
     crop_pct: Annotated[float, Field(gt=0.0, le=1.0)] = 0.9  # see ``resize``
@@ -80,11 +89,11 @@ class ClassData(Data):
 class Regularisation(Section):
     """What makes training harder; timm's names and values."""
 
-    smoothing: Share = 0.1  # of the labels
+    smoothing: Unit = 0.1  # of the labels
     mixup: Annotated[float, Field(ge=0.0)] = 0.0  # alpha of Beta(alpha, alpha), 0 = off
     cutmix: Annotated[float, Field(ge=0.0)] = 0.0  # the same
-    switch_prob: Share = 0.5  # of cutmix, where both are on
-    erasing: Share = 0.0  # chance to erase a rectangle
+    switch_prob: Unit = 0.5  # of cutmix, where both are on
+    erasing: Unit = 0.0  # probability to erase a rectangle
     erasing_mode: Literal["const", "rand", "pixel"] = "pixel"  # zero, one or many random colours
 
 
@@ -93,8 +102,8 @@ class ClassModel(Section):
 
     backbone: Backbone  # required; ``weights`` fill the classifier too where it fits
     mean: Triple = (0.485, 0.456, 0.406)  # of the pixels, in 0..1; must be that of the weights
-    std: Triple = (0.229, 0.224, 0.225)  # see there
-    regularisation: Regularisation = Regularisation()  # see there
+    std: Triple = (0.229, 0.224, 0.225)  # of the pixels, as ``mean``
+    regularisation: Regularisation = Regularisation()  # in training only
 
     @property
     def title(self) -> str:

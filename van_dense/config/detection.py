@@ -8,7 +8,17 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import Field, model_validator
 
 from van_dense.config.engine import Engine, OnlyTorchvision
-from van_dense.config.schema import Backbone, CocoSplit, Data, Eval, Positive, Section, Share, Train
+from van_dense.config.schema import (
+    Backbone,
+    CocoSplit,
+    Data,
+    Eval,
+    Positive,
+    Section,
+    Train,
+    Transforms,
+    Unit,
+)
 
 Pixels = Annotated[float, Field(gt=0.0)]
 Weight = Annotated[float, Field(ge=0.0)]
@@ -24,7 +34,7 @@ class RandomCrop(Section):
         600,
     )  # one is drawn for each image, before it is cropped
     range: tuple[Positive, Positive] = (384, 600)  # smallest and largest side of the window
-    prob: Share = 0.5  # chance of a crop
+    prob: Unit = 0.5  # probability of a crop
 
     @model_validator(mode="after")
     def _range_in_order(self) -> RandomCrop:
@@ -33,7 +43,7 @@ class RandomCrop(Section):
         return self
 
 
-class DetectionTransforms(Section):
+class DetectionTransforms(Transforms):
     """Geometry of training and test images."""
 
     short_sides: Annotated[tuple[Positive, ...], Field(min_length=1)] = (
@@ -41,8 +51,8 @@ class DetectionTransforms(Section):
     )  # training: one is drawn for each image
     test_short_side: Positive = 800  # evaluation and prediction
     max_long_side: Positive = 1333  # the image is shrunk until its long side fits
-    flip: Share = 0.5  # chance of a horizontal flip
-    color_jitter: Share = 0.0  # strength of brightness, contrast and saturation changes
+    flip: Unit = 0.5  # probability of a horizontal flip
+    color_jitter: Unit = 0.0  # strength of brightness, contrast and saturation changes
     crop: RandomCrop | None = None  # random crop before the resize; none = off
 
 
@@ -104,16 +114,16 @@ def _ordered(section: _Thresholds) -> _Thresholds:
 class RPN(Section):
     """Region proposals of Mask R-CNN (recipes of mmdet 2.x and PoolFormer)."""
 
-    positive_iou: Share = 0.7  # anchors from here on are foreground
-    negative_iou: Share = 0.3  # anchors below are background
-    min_positive_iou: Share = 0.3  # a box takes its best anchor only from here on
+    positive_iou: Unit = 0.7  # anchors from here on are foreground
+    negative_iou: Unit = 0.3  # anchors below are background
+    min_positive_iou: Unit = 0.3  # a box takes its best anchor only from here on
     samples: Positive = 256  # anchors of each image in the loss
-    positive_share: Share = 0.5  # of the samples, at most
+    positive_fraction: Unit = 0.5  # of the samples, at most
     train_pre_nms: Positive = 2000  # per level
     train_post_nms: Positive = 1000  # per image
     test_pre_nms: Positive = 1000  # per level
     test_post_nms: Positive = 1000  # per image
-    nms_iou: Share = 0.7  # proposals that overlap a better one more than this go
+    nms_iou: Unit = 0.7  # proposals that overlap a better one more than this go
     smooth_l1_beta: Annotated[float, Field(ge=0.0)] = 0.0  # box loss is quadratic below; 0 = L1
 
     @model_validator(mode="after")
@@ -125,11 +135,11 @@ class BoxHead(Section):
     """Second stage of Mask R-CNN: classes and boxes."""
 
     channels: Positive = 1024  # of the two fully connected layers
-    positive_iou: Share = 0.5  # proposals from here on are foreground, the others background
+    positive_iou: Unit = 0.5  # proposals from here on are foreground, the others background
     samples: Positive = 512  # proposals of each image in the loss
-    positive_share: Share = 0.25  # of the samples, at most
-    score_threshold: Share = 0.05  # detections below go
-    nms_iou: Share = 0.5  # those that overlap a better one of their class more than this go
+    positive_fraction: Unit = 0.25  # of the samples, at most
+    score_threshold: Unit = 0.05  # detections below go
+    nms_iou: Unit = 0.5  # those that overlap a better one of their class more than this go
     max_detections: Positive = 100  # per image
 
 
@@ -138,7 +148,7 @@ class MaskHead(Section):
 
     channels: Positive = 256  # of every layer
     convs: Positive = 4  # 3x3 convolutions before the deconvolution
-    threshold: Share = 0.5  # of the pasted mask probabilities
+    threshold: Unit = 0.5  # of the pasted mask probabilities
 
 
 class Detector(Section):
@@ -166,13 +176,13 @@ class MaskRCNN(Detector):
     kind: Literal["maskrcnn"]
     engine: Engine = "auto"  # torchvision, detectron2, or auto: the second where it is installed
     backbone: Backbone  # required
-    fpn: FPN = FPN()  # see there
+    fpn: FPN = FPN()  # feature pyramid
     anchor_sizes: FivePixels = (32.0, 64.0, 128.0, 256.0, 512.0)  # of P2..P6, pixels
     round_anchors: bool = False  # to whole pixels; for weights of torchvision
-    rpn: RPN = RPN()  # see there
-    roi_align: RoIAlign = RoIAlign()  # see there
-    box_head: BoxHead = BoxHead()  # see there
-    mask_head: MaskHead = MaskHead()  # see there
+    rpn: RPN = RPN()  # proposals
+    roi_align: RoIAlign = RoIAlign()  # cuts regions out of the pyramid
+    box_head: BoxHead = BoxHead()  # classes and boxes
+    mask_head: MaskHead = MaskHead()  # masks
 
 
 class CascadeRPN(RPN):
@@ -185,7 +195,7 @@ class CascadeRPN(RPN):
 class CascadeStage(Section):
     """What sets one stage of the cascade apart."""
 
-    positive_iou: Share  # regions from here on are foreground, the others background
+    positive_iou: Unit  # regions from here on are foreground, the others background
     box_stds: tuple[Pixels, Pixels, Pixels, Pixels]  # of the deltas dx, dy, dw, dh
     loss_weight: Annotated[float, Field(ge=0.0)]  # of all its losses
 
@@ -198,9 +208,9 @@ class CascadeBoxHead(Section):
     channels: Positive = 1024  # of the fully connected layer
     giou_weight: Annotated[float, Field(ge=0.0)] = 10.0  # of the box loss beside that of classes
     samples: Positive = 512  # regions of each image in the loss
-    positive_share: Share = 0.25  # of the samples, at most
-    score_threshold: Share = 0.05  # detections below go
-    nms_iou: Share = 0.5  # those that overlap a better one of their class more than this go
+    positive_fraction: Unit = 0.25  # of the samples, at most
+    score_threshold: Unit = 0.05  # detections below go
+    nms_iou: Unit = 0.5  # those that overlap a better one of their class more than this go
     max_detections: Positive = 100  # per image
 
 
@@ -210,10 +220,10 @@ class CascadeMaskRCNN(Detector):
     kind: Literal["cascade_maskrcnn"]
     engine: Engine = "auto"  # torchvision, detectron2, or auto: the second where it is installed
     backbone: Backbone  # required; its norm_mode holds for the box heads too
-    fpn: FPN = FPN()  # see there
+    fpn: FPN = FPN()  # feature pyramid
     anchor_sizes: FivePixels = (32.0, 64.0, 128.0, 256.0, 512.0)  # of P2..P6, pixels
-    rpn: CascadeRPN = CascadeRPN()  # see there
-    box_head: CascadeBoxHead = CascadeBoxHead()  # see there
+    rpn: CascadeRPN = CascadeRPN()  # proposals
+    box_head: CascadeBoxHead = CascadeBoxHead()  # classes and boxes
     mask_head: MaskHead = MaskHead()  # of each stage
     stages: Annotated[tuple[CascadeStage, ...], Field(min_length=1)] = (
         CascadeStage(positive_iou=0.5, box_stds=(0.1, 0.1, 0.2, 0.2), loss_weight=1.0),
@@ -232,10 +242,10 @@ class RetinaNetHead(Section):
 
     convs: Positive = 4  # 3x3 convolutions of each tower
     norm: Literal["none", "group"] = "none"  # after each tower convolution
-    positive_iou: Share = 0.5  # anchors from here on are foreground
-    negative_iou: Share = 0.4  # anchors below are background
-    score_threshold: Share = 0.05  # detections below go
-    nms_iou: Share = 0.5  # those that overlap a better one of their class more than this go
+    positive_iou: Unit = 0.5  # anchors from here on are foreground
+    negative_iou: Unit = 0.4  # anchors below are background
+    score_threshold: Unit = 0.05  # detections below go
+    nms_iou: Unit = 0.5  # those that overlap a better one of their class more than this go
     max_detections: Positive = 100  # per image
 
     @model_validator(mode="after")
@@ -249,13 +259,13 @@ class RetinaNet(Detector):
     kind: Literal["retinanet"]
     engine: Engine = "auto"  # torchvision, detectron2, or auto: the second where it is installed
     backbone: Backbone  # required
-    fpn: FPN = FPN()  # see there
+    fpn: FPN = FPN()  # feature pyramid
     anchor_sizes: FivePixels = (32.0, 64.0, 128.0, 256.0, 512.0)  # of P3..P7, pixels
     round_anchors: bool = False  # to whole pixels; for weights of torchvision
     extra_levels: Literal["c5", "c5_relu", "p5_relu"] = (
         "c5"  # what P6 is made from, and whether a ReLU precedes P7; others than mmdet have one
     )
-    head: RetinaNetHead = RetinaNetHead()  # see there
+    head: RetinaNetHead = RetinaNetHead()  # towers, assignment and post-processing
 
 
 class DynamicHead(Section):
@@ -280,11 +290,11 @@ class SparseRCNN(Detector):
     kind: Literal["sparsercnn"]
     engine: OnlyTorchvision = "torchvision"  # Detectron2 has none
     backbone: Backbone  # required
-    fpn: FPN = FPN()  # see there
+    fpn: FPN = FPN()  # feature pyramid
     proposals: Positive = 300  # learned boxes with a feature each, the same for every image
     stages: Positive = 6  # heads in a row, each with losses of its own
-    head: DynamicHead = DynamicHead()  # see there
-    weights: SetWeights = SetWeights()  # see there
+    head: DynamicHead = DynamicHead()  # of every stage
+    weights: SetWeights = SetWeights()  # of the terms of the loss
     max_detections: Positive = 300  # per image; no box suppresses another
 
     @model_validator(mode="after")
@@ -303,8 +313,8 @@ class OneStageHead(Section):
     convs: Positive = 4  # 3x3 convolutions of each tower
     norm: Literal["none", "group"] = "group"  # after each tower convolution
     num_candidates: Positive = 9  # anchors of each level among which a box finds its positives
-    score_threshold: Share = 0.05  # detections below go
-    nms_iou: Share = 0.6  # those that overlap a better one of their class more than this go
+    score_threshold: Unit = 0.05  # detections below go
+    nms_iou: Unit = 0.6  # those that overlap a better one of their class more than this go
     max_detections: Positive = 100  # per image
 
 
@@ -314,9 +324,9 @@ class ATSS(Detector):
     kind: Literal["atss"]
     engine: OnlyTorchvision = "torchvision"  # Detectron2 has none
     backbone: Backbone  # required
-    fpn: FPN = FPN()  # see there
+    fpn: FPN = FPN()  # feature pyramid
     anchor_sizes: FivePixels = (64.0, 128.0, 256.0, 512.0, 1024.0)  # of P3..P7, pixels
-    head: OneStageHead = OneStageHead()  # see there
+    head: OneStageHead = OneStageHead()  # towers, assignment and post-processing
 
 
 class GFL(Detector):
@@ -325,17 +335,17 @@ class GFL(Detector):
     kind: Literal["gfl"]
     engine: OnlyTorchvision = "torchvision"  # Detectron2 has none
     backbone: Backbone  # required
-    fpn: FPN = FPN()  # see there
+    fpn: FPN = FPN()  # feature pyramid
     anchor_sizes: FivePixels = (64.0, 128.0, 256.0, 512.0, 1024.0)  # of P3..P7, pixels
     max_distance: Positive = 16  # of an edge from its cell's centre, in strides (reg_max)
-    head: OneStageHead = OneStageHead()  # see there
+    head: OneStageHead = OneStageHead()  # towers, assignment and post-processing
 
 
 class DetectionEval(Eval):
     """Evaluation of detections; best_metric: none = segm/AP or bbox/AP."""
 
     backend: Literal["faster", "pycocotools"] = "faster"  # same numbers, the first is faster
-    picture_score: Share = 0.3  # detections below are not drawn
+    picture_score: Unit = 0.3  # detections below are not drawn
 
     @property
     def lowest_drawn_score(self) -> float:
@@ -348,7 +358,7 @@ class DetectionConfig(Section):
 
     task: Literal["detection"]  # required
     seed: Annotated[int, Field(ge=0)] = 42  # of everything random
-    data: DetectionData  # see there
+    data: DetectionData
     model: Annotated[
         MaskRCNN | RetinaNet | SparseRCNN | ATSS | GFL | CascadeMaskRCNN,
         Field(discriminator="kind"),

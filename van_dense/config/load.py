@@ -2,11 +2,13 @@
 
 Order: the fragments of ``extends`` from left to right, then the file itself, then overrides.
 Mappings merge; lists and scalars replace. Fragments may extend further ones, two levels deep.
+What an older version wrote is brought to today's keys first; see ``migrations.py``.
 """
 
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +19,11 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from van_dense.config import presets
+from van_dense.config.migrations import migrate, stamp
 from van_dense.config.tasks import CONFIG_OF_TASK, Config
+
+log = logging.getLogger(__name__)
 
 MAX_DEPTH = 2
 COMMAND_LINE = "command line"
@@ -101,7 +107,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), *, sample: bool
     """Load a project file.
 
     Args:
-        path: YAML file of a complete experiment.
+        path: YAML file of a complete experiment, or the name of a packaged project.
         overrides: ``key.path=value`` strings; the value is read as YAML.
         sample: Lay the small settings of the generated sample data set over the project.
 
@@ -113,12 +119,12 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), *, sample: bool
 
 def load_raw(path: str | Path, overrides: Sequence[str] = (), *, sample: bool = False) -> RawConfig:
     """Merge file, fragments and overrides without validation; see ``load_config``."""
-    raw = RawConfig()
+    raw, path = RawConfig(), presets.find(path)
     raw.merge_file(path)
     if sample:
         model = raw.values.get("model")
         kind = model.get("kind") if isinstance(model, dict) else None
-        raw.merge_file(sample_fragment(str(raw.values.get("task")), Path(path), kind=kind))
+        raw.merge_file(sample_fragment(str(raw.values.get("task")), path, kind=kind))
     for override in overrides:
         raw.merge(parse_override(override), COMMAND_LINE)
     return raw
@@ -126,7 +132,7 @@ def load_raw(path: str | Path, overrides: Sequence[str] = (), *, sample: bool = 
 
 def sample_fragment(task: str, project: Path, *, kind: str | None = None) -> Path:
     """Fragment that ``--sample`` lays over a project of ``task``: of its kind of model, if any."""
-    root = Path(__file__).resolve().parents[2] / "configs" / "_sample"
+    root = presets.ROOT / "configs" / "_sample"
     fragment = root / f"{task}_{kind}.yaml"
     if not fragment.is_file():
         fragment = root / f"{task}.yaml"
@@ -148,15 +154,16 @@ def _merge_file(raw: RawConfig, path: Path, parents: tuple[Path, ...]) -> None:
     if not isinstance(extends, list) or not all(isinstance(name, str) for name in extends):
         raise ConfigError(f"{path}: extends must be a list of files, for example [../a.yaml]")
     for fragment in extends:
-        _merge_file(raw, path.parent / fragment, (*parents, resolved))
-    raw.merge(values, os.path.normpath(path))
+        _merge_file(raw, presets.fragment(fragment, path.parent), (*parents, resolved))
+    try:
+        raw.merge(migrate(values), os.path.normpath(presets.shown(path)))
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")])
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ConfigError(f"{path}: no such file{hint}")
+        raise ConfigError(f"{path}: no such file{presets.hint(path)}")
     try:
         with path.open(encoding="utf-8") as stream:
             values = yaml.load(stream, Loader=_Loader)
@@ -168,7 +175,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def parse_override(override: str) -> dict[str, Any]:
-    """Read ``key.path=value`` as nested mappings; the value is YAML."""
+    """Read ``key.path=value`` as nested mappings; the value is YAML.
+
+    An old name of a key is taken with a notice that says its new one.
+    """
     key, separator, text = override.partition("=")
     if not separator or not all(key.split(".")):
         raise ConfigError(f"override {override!r}: write key.path=value")
@@ -176,9 +186,26 @@ def parse_override(override: str) -> dict[str, Any]:
         value: Any = yaml.load(text, Loader=_Loader) if text else None
     except yaml.YAMLError as error:
         raise ConfigError(f"override {override!r}: the value is not valid YAML: {error}") from error
-    for part in reversed(key.split(".")):
+    values = _nested(key.split("."), value)
+    try:
+        for old, new in _new_names(values).items():
+            log.warning("override %r: the key %s is called %s now", override, old, new)
+        return migrate(values)
+    except ValueError as error:
+        raise ConfigError(f"override {override!r}: {error}") from error
+
+
+def _nested(path: Sequence[int | str], value: Any) -> dict[str, Any]:
+    for part in reversed(path):
         value = {part: value}
     return dict(value)
+
+
+def _new_names(values: Mapping[str, Any]) -> dict[str, str]:
+    """Dotted paths in values of no version that have other names today, with those names."""
+    before, after = dict(leaves(values)), dict(leaves(migrate(values)))
+    moved = ([p for p in before if p not in after], [p for p in after if p not in before])
+    return dict(zip(*moved, strict=False))
 
 
 def validate(raw: RawConfig) -> Config:
@@ -203,6 +230,8 @@ def _explain(raw: RawConfig, schema: type[BaseModel], error: dict[str, Any]) -> 
     path = ".".join(map(str, parts))
     origin = raw.origin_of(".".join(part for part in parts if isinstance(part, str)))
     if error["type"] == "extra_forbidden":
+        if path in (renamed := _new_names(_nested(parts, None))):
+            return f"{path}: unknown key in {origin}; it is called {renamed[path]} now"
         known = _known_keys(schema, error["loc"][:-1])
         near = difflib.get_close_matches(str(parts[-1]), known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
@@ -269,7 +298,7 @@ def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
 
 def dump_config(config: Config) -> str:
     """The complete resolved config as YAML; loading it gives the same config again."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    return yaml.safe_dump(stamp(config.model_dump(mode="json")), sort_keys=False)
 
 
 def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

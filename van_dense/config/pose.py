@@ -6,7 +6,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from van_dense.config.schema import Backbone, CocoSplit, Data, Eval, Positive, Section, Share, Train
+from van_dense.config.schema import (
+    Backbone,
+    CocoSplit,
+    Data,
+    Eval,
+    Positive,
+    Section,
+    Train,
+    Transforms,
+    Unit,
+)
 
 Side = Annotated[int, Field(gt=0, multiple_of=32)]
 
@@ -26,32 +36,32 @@ class Skeleton(Section):
     head: tuple[str, ...] = ()  # the largest distance between two of them is the unit of PCKh
 
 
-class PoseTransforms(Section):
-    """How the region of an instance is cropped; chances and amounts of SimpleBaseline's recipe."""
+class PoseTransforms(Transforms):
+    """How the region of an instance is cropped; values of SimpleBaseline's recipe."""
 
     size: tuple[Side, Side] = (256, 192)  # height and width of the crop
     padding: Annotated[float, Field(gt=0.0)] = 1.25  # of the box, in training and test
-    shift: Share = 0.16  # the centre moves by up to this share of the region,
-    shift_prob: Share = 0.3  # with this chance
-    flip: Share = 0.5  # chance of a horizontal flip, left and right swapped by name
-    half_body: Share = 0.3  # chance of the upper or the lower half alone,
+    shift: Unit = 0.16  # the centre moves by up to this fraction of the region,
+    shift_prob: Unit = 0.3  # with this probability
+    flip: Unit = 0.5  # probability of a horizontal flip, left and right swapped by name
+    half_body: Unit = 0.3  # probability of the upper or the lower half alone,
     half_body_min_joints: Annotated[int, Field(ge=0)] = 8  # where more joints are labelled
     scale: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.5  # spread of the region's size around 1
     rotation: Annotated[float, Field(ge=0.0, le=90.0)] = 40.0  # standard deviation in degrees,
-    rotation_prob: Share = 0.6  # with this chance
+    rotation_prob: Unit = 0.6  # with this probability
     # Decode a JPEG at 1/2, 1/4 or 1/8 where the region of an instance stays larger than the crop.
     reduced_decoding: bool = True
 
 
 class PoseData(Data):
-    """COCO keypoints, and the boxes that the model looks at."""
+    """COCO keypoints, and the boxes that the model crops."""
 
     name: str = "coco_keypoints"
     size_divisor: Positive = 1  # the model cuts its crops out of images of any size
     train: CocoSplit  # training part; boxes are the annotated ones
     val: CocoSplit  # validation part
     detections: str | None = None  # COCO results to take boxes of ``val`` from; none = annotated
-    min_detection_score: Share = 0.0  # detections below are left out; papers cut nothing
+    min_detection_score: Unit = 0.0  # detections below are left out; papers cut nothing
     skeleton: Skeleton | None = None  # none = as the annotation file says
     transforms: PoseTransforms = PoseTransforms()
 
@@ -92,11 +102,11 @@ class PoseEval(Eval):
     """From heatmaps to scored persons; best_metric: none = keypoints/AP."""
 
     flip: bool = True  # average the heatmaps of image and mirror image
-    joint_score: Share = 0.2  # joints above it make the factor of the box score
+    joint_score: Unit = 0.2  # joints above it make the factor of the box score
     nms: Literal["hard", "soft", "none"] = "hard"  # of persons with almost the same pose
     nms_oks: Annotated[float, Field(gt=0.0, le=1.0)] = 0.9  # hard: those more alike go
     backend: Literal["faster", "pycocotools"] = "faster"  # same numbers, the first is faster
-    picture_score: Share = 0.3  # persons below are not drawn
+    picture_score: Unit = 0.3  # persons below are not drawn
 
     @property
     def lowest_drawn_score(self) -> float:
@@ -109,7 +119,7 @@ class PoseConfig(Section):
 
     task: Literal["pose"]  # required
     seed: Annotated[int, Field(ge=0)] = 42  # of everything random
-    data: PoseData  # see there
+    data: PoseData
     model: PoseModel
     train: Train
     eval: PoseEval = PoseEval()

@@ -9,12 +9,12 @@ package imports no torch, so that a mistake is reported at once.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Positive = Annotated[int, Field(gt=0)]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Unit = Annotated[float, Field(ge=0.0, le=1.0)]  # the unit interval: fractions, probabilities, IoUs
 Momentum = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
@@ -42,9 +42,9 @@ class Data(Section):
 
     name: str  # for titles and logs
     sample: SampleData | None = None  # generate this data set first if it is missing
-    quarantine: str | None = None  # list of bad records from tools/check_data.py, left out
+    quarantine: str | None = None  # list of bad records from van-dense check, left out
     max_images: Positive | None = None  # only the first images of each part: can it overfit them?
-    max_bad_share: Share = 0.01  # more unreadable images than this share stop the run
+    max_bad_fraction: Unit = 0.01  # more unreadable images than this fraction stop the run
     size_divisor: Positive = 32  # padded sides are multiples of this
     group_by_aspect: bool = False  # batches of one orientation, so that padding stays small
     workers: Annotated[int, Field(ge=0)] | Literal["auto"] = (
@@ -54,6 +54,20 @@ class Data(Section):
     def files(self) -> dict[str, str]:
         """Files and folders that must exist, by the key that names them."""
         raise NotImplementedError
+
+
+def _named(spec: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(spec.get("name"), str):
+        raise ValueError("needs a name, such as {name: Rotate, limit: 15, p: 0.5}")
+    return spec
+
+
+class Transforms(Section):
+    """What the transforms of all tasks have."""
+
+    # Training: transforms of albumentations in this order, each {name: Rotate, limit: 15, p: 0.5}.
+    # They see images as they are read, before everything below; for poses, the finished crops.
+    extra: tuple[Annotated[dict[str, Any], AfterValidator(_named)], ...] = ()
 
 
 class CocoSplit(Section):
@@ -102,11 +116,11 @@ class Schedule(Section):
 
     name: Literal["step", "poly", "cosine"] = "step"  # shape after the warm-up
     warmup_steps: Annotated[int, Field(ge=0)] = 500  # linear, always in steps
-    warmup_ratio: Share = 0.001  # first factor of the warm-up
+    warmup_ratio: Unit = 0.001  # first factor of the warm-up
     milestones: tuple[float, ...] = (8, 11)  # step: x ``gamma`` after these epochs (or steps)
     gamma: Annotated[float, Field(gt=0)] = 0.1  # step: factor at each milestone
     power: Annotated[float, Field(gt=0)] = 0.9  # poly: (1 - progress) to this power
-    min_factor: Share = 0.0  # poly and cosine end at this share of the learning rate
+    min_factor: Unit = 0.0  # poly and cosine end at this fraction of the learning rate
     cooldown: Annotated[float, Field(ge=0)] = 0.0  # poly and cosine: last epochs (or steps) there
 
 
@@ -119,11 +133,11 @@ class Train(Section):
     # ``model.backbone.weights``; parts of another shape, such as those of other classes, start anew
     batch_size: Positive = 16  # images of one optimiser step, over all processes
     micro_batch: Positive | None = None  # images of one forward pass; smaller = accumulation
-    optimizer: Optimizer = Optimizer()  # see there
-    schedule: Schedule = Schedule()  # see there
+    optimizer: Optimizer = Optimizer()  # and learning rate
+    schedule: Schedule = Schedule()  # of the learning rate
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # of autocast
     clip_norm: Annotated[float, Field(gt=0)] | None = None  # of the whole gradient
-    ema_decay: Share | None = None  # keep and evaluate an average of the weights
+    ema_decay: Unit | None = None  # keep and evaluate an average of the weights
     channels_last: bool = False  # memory format of the model
     log_every: Positive = 20  # steps
     eval_every: Annotated[float, Field(gt=0)] | None = 1.0  # none: only at the end

@@ -6,7 +6,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from van_dense.config.schema import Backbone, Data, Eval, Positive, Section, Share, Train
+from van_dense.config.schema import (
+    Backbone,
+    Data,
+    Eval,
+    Positive,
+    Section,
+    Train,
+    Transforms,
+    Unit,
+)
 
 Sides = tuple[Positive, Positive]
 Factor = Annotated[float, Field(gt=0.0)]
@@ -46,7 +55,7 @@ class ImageMaskData(Data):
 
 
 class PhotoMetric(Section):
-    """Random colour, each change with chance 0.5 (PhotoMetricDistortion of mmseg and SSD)."""
+    """Random colour, each change with probability 0.5 (PhotoMetricDistortion of mmseg and SSD)."""
 
     brightness: Annotated[int, Field(ge=0, le=255)] = 32  # added at most, in grey levels
     contrast: Range = (0.5, 1.5)  # factor
@@ -54,15 +63,15 @@ class PhotoMetric(Section):
     hue: Annotated[int, Field(ge=0, le=90)] = 18  # added at most, in units of 2 degrees
 
 
-class SemanticTransforms(Section):
+class SemanticTransforms(Transforms):
     """Geometry and colour of images with label maps."""
 
     scale: Sides = (2048, 512)  # training: the image is brought into these sides, long and short,
     ratio: Range = (0.5, 2.0)  # times a factor drawn from here
     crop: Sides = (512, 512)  # height and width of the training crop
-    cat_max_ratio: Share = 0.75  # a crop is drawn anew while one class covers more of it
-    flip: Share = 0.5  # chance of a horizontal flip
-    photometric: PhotoMetric | None = PhotoMetric()  # see there; none = colours stay
+    cat_max_ratio: Unit = 0.75  # a crop is drawn anew while one class covers more of it
+    flip: Unit = 0.5  # probability of a horizontal flip
+    photometric: PhotoMetric | None = PhotoMetric()  # colour changes; none = colours stay
     test_scale: Sides | None = (2048, 512)  # the image is brought into these; none = its own size
     # Then it is enlarged until both sides are multiples of this; not where eval.inference slides,
     # and scales other than 1 are enlarged to multiples of 32 at least.
@@ -91,13 +100,13 @@ class SemanticData(ImageMaskData):
         return self
 
 
-class SaliencyTransforms(Section):
+class SaliencyTransforms(Transforms):
     """Geometry of images with saliency masks."""
 
     size: Sides = (384, 384)  # height and width that every image is warped to
     border_crop: Annotated[int, Field(ge=0)] = 12  # training: pixels cut from both ends at most
-    flip: Share = 0.5  # chance of a horizontal flip
-    vertical_flip: Share = 0.0  # chance of a vertical flip (the code of EDN flips so)
+    flip: Unit = 0.5  # probability of a horizontal flip
+    vertical_flip: Unit = 0.0  # probability of a vertical flip (the code of EDN flips so)
 
 
 class SaliencyData(ImageMaskData):
@@ -115,7 +124,7 @@ class SemanticFPN(Section):
     name: Literal["semantic_fpn"]
     channels: Positive = 256  # of the pyramid
     head_channels: Positive = 128  # of the convolutions that bring every level to stride 4
-    dropout: Share = 0.1  # of whole channels, before the classifier
+    dropout: Unit = 0.1  # of whole channels, before the classifier
 
 
 class UperNet(Section):
@@ -124,7 +133,7 @@ class UperNet(Section):
     name: Literal["upernet"]
     channels: Positive = 512  # of every level
     pool_scales: tuple[Positive, ...] = (1, 2, 3, 6)  # cells of the pyramid pooling
-    dropout: Share = 0.1  # of whole channels, before the classifier
+    dropout: Unit = 0.1  # of whole channels, before the classifier
 
 
 class SmpDecoder(Section):
@@ -153,7 +162,7 @@ class Auxiliary(Section):
     """FCN head on the third backbone stage, in training only (UperNet recipe)."""
 
     channels: Positive = 256  # of its one convolution
-    dropout: Share = 0.1  # of whole channels, before the classifier
+    dropout: Unit = 0.1  # of whole channels, before the classifier
     weight: Annotated[float, Field(ge=0.0)] = 0.4  # of its losses
 
 
@@ -165,7 +174,7 @@ class SemanticLoss(Section):
     class_weights: tuple[Annotated[float, Field(ge=0.0)], ...] | None = (
         None  # cross_entropy and ohem: one for each class
     )
-    ohem_threshold: Share = 0.7  # ohem: pixels whose class has a lower probability count
+    ohem_threshold: Unit = 0.7  # ohem: pixels whose class has a lower probability count
     ohem_min_kept: Positive = 100_000  # ohem: and at least this many of each image
 
     @model_validator(mode="after")
@@ -180,7 +189,7 @@ class SemanticModel(Section):
 
     backbone: Backbone  # required
     decoder: Annotated[SemanticFPN | UperNet | SmpDecoder, Field(discriminator="name")]
-    auxiliary: Auxiliary | None = None  # see there
+    auxiliary: Auxiliary | None = None  # second head, in training; none = off
     losses: Annotated[tuple[SemanticLoss, ...], Field(min_length=1)] = (
         SemanticLoss(name="cross_entropy"),
     )
@@ -227,7 +236,7 @@ class Inference(Section):
 class SemanticEval(Eval):
     """Evaluation of label maps; best_metric: none = semantic/mIoU."""
 
-    inference: Inference = Inference()  # see there
+    inference: Inference = Inference()  # windows, scales and flips
     save_predictions: bool = False  # write every label map as palette PNG
 
 
@@ -242,7 +251,7 @@ class SemanticConfig(Section):
 
     task: Literal["semantic"]  # required
     seed: Annotated[int, Field(ge=0)] = 42  # of everything random
-    data: SemanticData  # see there
+    data: SemanticData
     model: SemanticModel
     train: Train
     eval: SemanticEval = SemanticEval()
@@ -253,7 +262,7 @@ class SaliencyConfig(Section):
 
     task: Literal["saliency"]  # required
     seed: Annotated[int, Field(ge=0)] = 42  # of everything random
-    data: SaliencyData  # see there
+    data: SaliencyData
     model: SaliencyModel
     train: Train
     eval: SaliencyEval = SaliencyEval()

@@ -18,9 +18,9 @@ def regions_of_boxes(boxes: np.ndarray, size: Size, padding: float) -> np.ndarra
     """Regions around boxes, enlarged to the aspect of the crop and by the padding.
 
     Args:
-        boxes: (N, 4) xyxy pixels.
+        boxes: (N, 4) in (x1, y1, x2, y2) pixels.
         size: (height, width) of the crop.
-        padding: Factor of both sides, such as 1.25.
+        padding: Factor that both sides of a box grow by, such as 1.25.
 
     Returns:
         float64 (N, 4): x and y of the centre, width and height, in pixels; they may reach beyond
@@ -44,10 +44,10 @@ def to_crop(regions: np.ndarray, size: Size, degrees: float = 0.0) -> np.ndarray
     """Affine maps from image to crop pixels.
 
     Args:
-        regions: (N, 4), as ``regions_of_boxes`` gives them.
+        regions: (N, 4) x and y of the centre, width and height, in pixels.
         size: (height, width) of the crop.
-        degrees: The region is turned by this angle about its centre, clockwise as seen on the
-            screen (x right, y down), so its content turns counter-clockwise in the crop.
+        degrees: Angle that a region is turned by about its centre, clockwise on the screen (x
+            right, y down), so its content turns counter-clockwise in the crop.
 
     Returns:
         float64 (N, 2, 3).

@@ -5,9 +5,12 @@ It travels inside checkpoints, so that a trained model can be used without its d
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 Color = tuple[int, int, int]
 
@@ -17,12 +20,12 @@ class DatasetInfo:
     """Names and conventions of a data set with C classes and K keypoints.
 
     Attributes:
-        name: For titles and logs.
+        name: Name of the data set in titles and logs.
         class_names: C names; the position is the 0-based label used everywhere inside.
         category_ids: C ids as the annotation files spell them (COCO: 1..90 with gaps).
         is_thing: C flags, False for stuff; empty means "all things".
         colors: C RGB colours 0..255; empty means "chosen by the palette".
-        keypoint_names: K names, or empty.
+        keypoint_names: K names of keypoints, or empty.
         flip_pairs: Pairs of keypoint names that swap under a horizontal flip. None means unknown,
             and flipping raises; an empty tuple means that no keypoint has a mirror twin.
         sigmas: K constants of the OKS metric, as standard deviations in units of sqrt(area).
@@ -58,18 +61,15 @@ class DatasetInfo:
                 )
         if len(set(self.category_ids)) != len(self.category_ids):
             raise ValueError(f"data set {self.name!r}: category ids repeat: {self.category_ids}")
-        if self.sigmas and len(self.sigmas) != len(self.keypoint_names):
+        count = len(self.keypoint_names)
+        if self.sigmas and len(self.sigmas) != count:
             raise ValueError(
-                f"data set {self.name!r}: {len(self.sigmas)} sigmas for "
-                f"{len(self.keypoint_names)} keypoints"
+                f"data set {self.name!r}: {len(self.sigmas)} sigmas for {count} keypoints"
             )
-        groups = {
-            "flip_pairs": (self.flip_pairs or ()),
-            "skeleton": self.skeleton,
-            "upper_body": (self.upper_body,),
-            "head": (self.head,),
-        }
-        for field, names in ((f, name) for f, values in groups.items() for name in values):
+        groups = [("upper_body", self.upper_body), ("head", self.head)]
+        groups += [("flip_pairs", pair) for pair in self.flip_pairs or ()]
+        groups += [("skeleton", pair) for pair in self.skeleton]
+        for field, names in groups:
             for keypoint in names:
                 if keypoint not in self.keypoint_names:
                     raise ValueError(
@@ -111,9 +111,16 @@ class DatasetInfo:
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> DatasetInfo:
-        """Undo ``to_dict``; lists become tuples again."""
+        """Undo ``to_dict`` of any version: what this one does not know is left out with a log line.
+
+        Lists become tuples again.
+        """
 
         def freeze(value: Any) -> Any:
             return tuple(freeze(v) for v in value) if isinstance(value, list | tuple) else value
 
-        return DatasetInfo(**{key: freeze(value) for key, value in data.items()})
+        names = {field.name for field in fields(DatasetInfo)}
+        known = {key: freeze(data[key]) for key in data if key in names}
+        if unknown := sorted(data.keys() - known.keys()):
+            log.warning("data set %r: left out %s, of a newer version", data.get("name"), unknown)
+        return DatasetInfo(**known)

@@ -24,12 +24,12 @@ def oks(
     Joints that are not finite count as infinitely far away.
 
     Args:
-        keypoints_a: (N, K, 2 or more), x and y in pixels.
-        keypoints_b: (M, K, 2 or more).
-        areas: Square pixels that make the scale, (M,) of the persons of ``b`` or (N, M) of pairs.
+        keypoints_a: (N, K, 2 or more) joints, x and y in pixels.
+        keypoints_b: (M, K, 2 or more) joints, x and y in pixels.
+        areas: Square pixels that make the scale, (M,) for persons of ``b`` or (N, M) for pairs.
         sigmas: K standard deviations in units of sqrt(area).
-        labelled: bool (M, K), at least one for each person of ``b``: which joints the mean is
-            taken over; None takes all.
+        labelled: bool (M, K), joints of ``b`` that the mean is taken over, at least one for each
+            person; None takes all.
 
     Returns:
         float64 (N, M) in [0, 1].

@@ -40,10 +40,10 @@ def place_mask(rle: RLE, size: Size, *, top: int, left: int) -> RLE:
     Memory and time grow with the runs, not with the pixels.
 
     Args:
-        rle: Of the window.
-        size: Of the image.
+        rle: Mask of the window.
+        size: (height, width) of the image.
         top: Row of the window's first pixel in the image.
-        left: Its column.
+        left: Column of the window's first pixel in the image.
 
     Raises:
         ValueError: When the window reaches beyond the image.

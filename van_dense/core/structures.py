@@ -8,9 +8,9 @@ Other formats are converted at the border (readers, evaluators) and nowhere else
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -30,26 +30,31 @@ class RLE(TypedDict):
 Masks = Tensor | list[RLE]
 
 
+def size_of(array: np.ndarray) -> Size:
+    """(height, width) of an image (H, W, 3) or a map (H, W)."""
+    return int(array.shape[0]), int(array.shape[1])
+
+
 @dataclass
 class Sample:
     """One image with its annotation, as NumPy arrays, before collation.
 
     Attributes:
         image: uint8 (H, W, 3), RGB.
-        image_id: The data set's own id.
-        path: Where the image was read, for messages.
+        image_id: The data set's own id of the image.
+        path: File of the image, for messages.
         orig_size: (height, width) of the stored image, before any transform.
-        boxes: float32 (N, 4) xyxy pixels, or None for tasks without instances.
-        labels: int64 (N,), 0-based.
+        boxes: float32 (N, 4) in (x1, y1, x2, y2) pixels, x1 <= x2; None for tasks without boxes.
+        labels: int64 (N,), 0-based class of each instance.
         crowd: bool (N,); crowd regions are never targets and are ignored in evaluation.
         masks: uint8 {0, 1} (N, H, W), or None.
         keypoints: float32 (N, K, 3): x, y in pixels (a pixel's centre is at 0.5) and visibility
             0 / 1 / 2, or None.
         semantic: uint8 or int16 (H, W) label map with 255 = ignore, or None.
         saliency: uint8 (H, W), 255 = salient, grey where the ground truth is soft, or None.
-        label: Image-level class, or None.
-        proposals: What a top-down model is given beside the image, and no annotation: boxes, labels
-            and scores of the instances to look at, in the pixels of ``image``, or None.
+        label: 0-based class of the whole image, or None.
+        proposals: Boxes, labels and scores that a top-down model predicts poses for, in pixels of
+            ``image``: input of the model, not ground truth. None elsewhere.
     """
 
     image: np.ndarray
@@ -69,7 +74,7 @@ class Sample:
     @property
     def size(self) -> Size:
         """Current (height, width) of the image."""
-        return int(self.image.shape[0]), int(self.image.shape[1])
+        return size_of(self.image)
 
 
 @dataclass(frozen=True)
@@ -77,15 +82,22 @@ class Instances:
     """N instances of one image: ground truth and results share this type.
 
     Attributes:
-        boxes: float32 (N, 4) xyxy pixels.
-        labels: int64 (N,), 0-based.
+        boxes: float32 (N, 4) in (x1, y1, x2, y2) pixels, x1 <= x2 and y1 <= y2.
+        labels: int64 (N,), 0-based class of each instance.
         scores: float32 (N,) in [0, 1]; None for ground truth.
         masks: uint8 {0, 1} (N, H, W), or a list of N RLE, or None.
-        keypoints: float32 (N, K, 3), or None.
+        keypoints: float32 (N, K, 3): x, y in pixels and visibility or score, or None.
         crowd: bool (N,), or None for "no crowd".
 
     Raises:
         ValueError: When lengths, shapes or dtypes disagree.
+
+    Example:
+        >>> import torch
+        >>> boxes = torch.tensor([[0.0, 0.0, 4.0, 2.0], [1.0, 1.0, 3.0, 5.0]])
+        >>> found = Instances(boxes, torch.tensor([0, 2]), scores=torch.tensor([0.9, 0.3]))
+        >>> found[found.scores > 0.5]
+        Instances(1: boxes, labels, scores)
     """
 
     boxes: Tensor
@@ -114,18 +126,11 @@ class Instances:
                     f"{f.name} has {len(value)} entries for {len(self.boxes)} boxes; "
                     "every field must describe the same instances"
                 )
-        if isinstance(self.masks, Tensor) and (
-            self.masks.ndim != 3 or self.masks.dtype != torch.uint8
-        ):
-            raise ValueError(
-                f"masks must be uint8 (N, H, W), got {self.masks.dtype} {tuple(self.masks.shape)}"
-            )
-        if self.keypoints is not None and (
-            self.keypoints.ndim != 3 or self.keypoints.shape[-1] != 3
-        ):
-            raise ValueError(
-                f"keypoints must have shape (N, K, 3), got {tuple(self.keypoints.shape)}"
-            )
+        masks, points = self.masks, self.keypoints
+        if isinstance(masks, Tensor) and (masks.ndim != 3 or masks.dtype != torch.uint8):
+            raise ValueError(f"masks must be uint8 (N, H, W), got {masks.dtype} {(*masks.shape,)}")
+        if points is not None and (points.ndim != 3 or points.shape[-1] != 3):
+            raise ValueError(f"keypoints must have shape (N, K, 3), got {(*points.shape,)}")
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -136,26 +141,25 @@ class Instances:
             raise TypeError("index Instances with a 1-d bool or int64 tensor")
         if index.dtype == torch.bool and len(index) != len(self):
             raise IndexError(f"bool index has {len(index)} entries for {len(self)} instances")
-        selected: dict[str, Masks | Tensor | None] = {}
+        positions = index.nonzero()[:, 0] if index.dtype == torch.bool else index
+        selected: dict[str, Any] = {}
         for f in fields(self):
             value = getattr(self, f.name)
             if isinstance(value, list):
-                positions = index.nonzero()[:, 0] if index.dtype == torch.bool else index
                 selected[f.name] = [value[i] for i in positions.tolist()]
             else:
                 selected[f.name] = None if value is None else value[index]
-        return Instances(**selected)  # type: ignore[arg-type]
+        return Instances(**selected)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Instances:
         """Move every tensor; RLE lists stay where they are."""
-        return replace(
-            self,
-            **{
-                f.name: value.to(device, non_blocking=non_blocking)
-                for f in fields(self)
-                if isinstance(value := getattr(self, f.name), Tensor)
-            },
-        )
+        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved = {
+            name: value.to(device, non_blocking=non_blocking)
+            for name, value in tensors.items()
+            if isinstance(value, Tensor)
+        }
+        return replace(self, **moved)
 
     def pin_memory(self) -> Instances:
         """Pin the masks, by far the largest tensors."""
@@ -172,7 +176,7 @@ class Instances:
         """
         if not parts:
             raise ValueError("cat needs at least one Instances")
-        joined: dict[str, Masks | Tensor | None] = {}
+        joined: dict[str, Any] = {}
         for f in fields(Instances):
             values = [getattr(part, f.name) for part in parts]
             missing = [value is None for value in values]
@@ -184,7 +188,7 @@ class Instances:
                 joined[f.name] = [rle for value in values for rle in value]
             else:
                 joined[f.name] = torch.cat(values)
-        return Instances(**joined)  # type: ignore[arg-type]
+        return Instances(**joined)
 
     @staticmethod
     def empty() -> Instances:
@@ -200,13 +204,13 @@ class Batch:
         images: uint8 (B, 3, H, W), RGB.
         sizes: Valid (height, width) of each image inside the padded tensor.
         orig_sizes: (height, width) of each stored image; results are given in these pixels.
-        image_ids: The data set's own ids.
+        image_ids: The data set's own id of each image.
         targets: Ground truth of each image in the pixels of ``sizes``, or None.
-        semantic: int64 (B, H, W), padded with 255, or None.
+        semantic: int64 (B, H, W) label maps, padded with 255, or None.
         saliency: float32 (B, H, W) in [0, 1], padded with 0, or None.
         labels: int64 (B,) image-level classes, or None.
-        proposals: Instances that a top-down model looks at, see ``Sample``, or None.
-        seeds: For the random draws that a model makes for each image, so that they depend on its
+        proposals: Boxes, labels and scores of each image for a top-down model, or None.
+        seeds: Seed of the draws that a model makes for each image, so that they depend on its
             position in the stream alone; None draws from the global generator.
         skipped: One message for each unreadable image that another one stands in for.
     """
@@ -231,35 +235,23 @@ class Batch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """Move every tensor to ``device``."""
-
-        def move(value: Tensor | None) -> Tensor | None:
-            return None if value is None else value.to(device, non_blocking=non_blocking)
-
-        return replace(
-            self,
-            images=self.images.to(device, non_blocking=non_blocking),
-            targets=None
-            if self.targets is None
-            else [target.to(device, non_blocking) for target in self.targets],
-            semantic=move(self.semantic),
-            saliency=move(self.saliency),
-            labels=move(self.labels),
-            proposals=None
-            if self.proposals is None
-            else [proposals.to(device, non_blocking) for proposals in self.proposals],
-        )
+        names = "images", "targets", "semantic", "saliency", "labels", "proposals"
+        return self._changed(names, lambda value: value.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Batch:
         """Pin the large tensors, so that the copy to the GPU overlaps with compute."""
-        return replace(
-            self,
-            images=self.images.pin_memory(),
-            targets=None
-            if self.targets is None
-            else [target.pin_memory() for target in self.targets],
-            semantic=None if self.semantic is None else self.semantic.pin_memory(),
-            saliency=None if self.saliency is None else self.saliency.pin_memory(),
-        )
+        names = "images", "targets", "semantic", "saliency"
+        return self._changed(names, lambda value: value.pin_memory())
+
+    def _changed(self, names: Sequence[str], change: Callable[[Any], Any]) -> Batch:
+        """Apply a function to fields that are there; to each entry where they are lists."""
+        changed: dict[str, Any] = {}
+        for name in names:
+            value = getattr(self, name)
+            if value is not None:
+                is_list = isinstance(value, list)
+                changed[name] = [change(v) for v in value] if is_list else change(value)
+        return replace(self, **changed)
 
 
 class Segment(TypedDict):
@@ -275,13 +267,20 @@ class Prediction:
     """The result for one image, on the CPU, in the pixels of the original image.
 
     Attributes:
-        image_id: The data set's own id.
+        image_id: The data set's own id of the image.
         size: (height, width) of the original image.
-        instances: Boxes, scores and masks (as RLE), or None.
-        semantic: uint8 or int16 (H, W), or None.
-        panoptic: int32 (H, W) of segment ids, 0 = void, or None; with ``segments``.
+        instances: Boxes, labels, scores and, if any, masks (as RLE) and keypoints, or None.
+        semantic: uint8 or int16 (H, W) label map, or None.
+        panoptic: int32 (H, W) of segment ids, 0 = void, or None.
+        segments: Id, class and score of each segment of ``panoptic``, or None.
         saliency: float32 (H, W) in [0, 1], or None.
         class_scores: float32 (C,) image-level scores, or None.
+
+    Example:
+        >>> import numpy as np
+        >>> sample = Sample(np.zeros((4, 6, 3), np.uint8), 7, "black.png", (4, 6), label=1)
+        >>> Prediction.from_sample(sample, num_classes=3).class_scores
+        tensor([0., 1., 0.])
     """
 
     image_id: int | str
@@ -298,29 +297,25 @@ class Prediction:
         """Turn untransformed ground truth into a perfect prediction (scores 1, crowds kept).
 
         Args:
-            sample: Its image is not looked at.
+            sample: Ground truth in the pixels of the original image.
             num_classes: Length C of the image-level scores, for samples with a label.
         """
-        instances = None
+        instances = saliency = class_scores = None
         if sample.boxes is not None:
             instances = instances_from_sample(sample)
-            masks = instances.masks
-            instances = replace(
-                instances,
-                scores=torch.ones(len(instances)),
-                masks=encode_masks(masks) if isinstance(masks, Tensor) else masks,
-            )
+            masks = encode_masks(instances.masks) if isinstance(instances.masks, Tensor) else None
+            instances = replace(instances, scores=torch.ones(len(instances)), masks=masks)
+        if sample.saliency is not None:
+            saliency = sample.saliency.astype(np.float32) / np.float32(255)
+        if sample.label is not None:
+            class_scores = torch.eye(num_classes, dtype=torch.float32)[sample.label]
         return Prediction(
             image_id=sample.image_id,
             size=sample.size,
             instances=instances,
             semantic=sample.semantic,
-            saliency=None
-            if sample.saliency is None
-            else sample.saliency.astype(np.float32) / np.float32(255),
-            class_scores=None
-            if sample.label is None
-            else torch.eye(num_classes, dtype=torch.float32)[sample.label],
+            saliency=saliency,
+            class_scores=class_scores,
         )
 
 
@@ -330,8 +325,7 @@ def encode_masks(masks: Tensor) -> list[RLE]:
 
     if len(masks) == 0:
         return []
-    columns = np.asfortranarray(masks.cpu().numpy().transpose(1, 2, 0))
-    return list(mask_utils.encode(columns))
+    return list(mask_utils.encode(np.asfortranarray(masks.cpu().numpy().transpose(1, 2, 0))))
 
 
 def decode_masks(rles: Sequence[RLE], size: Size) -> np.ndarray:

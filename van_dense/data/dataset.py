@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -10,7 +10,6 @@ import numpy as np
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Sample, Size
 
-CHECK = "run tools/check_data.py to list them, and to quarantine what is broken"
 Transform = Callable[[Sample, np.random.Generator], Sample]
 
 
@@ -23,7 +22,27 @@ class TooManyBadImages(RuntimeError):
 
 
 class DenseDataset(Protocol):
-    """Images with annotations; indices run from 0 to len - 1."""
+    """Images with annotations; indices run from 0 to len - 1. Any class with these members is one.
+
+    Attributes:
+        info: Names of the classes and other conventions.
+
+    Example:
+        >>> import numpy as np
+        >>> class BlackImages:
+        ...     info = DatasetInfo("black", class_names=("night",), category_ids=(1,))
+        ...     def __len__(self):
+        ...         return 3
+        ...     def raw(self, index):
+        ...         image = np.zeros((4, 6, 3), np.uint8)
+        ...         return Sample(image, self.image_id(index), "", (4, 6), label=0)
+        ...     def size(self, index):
+        ...         return 4, 6
+        ...     def image_id(self, index):
+        ...         return f"black_{index}"
+        >>> FirstImages(BlackImages(), 2).raw(1).image_id
+        'black_1'
+    """
 
     info: DatasetInfo
 
@@ -48,34 +67,46 @@ class DenseDataset(Protocol):
         ...
 
 
-class FirstImages:
-    """Some images of another data set: to see whether a model can overfit them.
+class Subset:
+    """A ``DenseDataset`` of some images of another one, which keep their ids.
 
     Args:
-        dataset: Any reader; ids stay its own.
-        count: How many to keep at most.
-        spread: Take them at even distances instead of the first, for data sets in the order of
-            their classes.
+        dataset: Reader of all images.
+        indices: Position of each image in ``dataset``; they may repeat.
     """
 
-    def __init__(self, dataset: DenseDataset, count: int, *, spread: bool = False) -> None:
+    def __init__(self, dataset: DenseDataset, indices: Sequence[int]) -> None:
         self.info = dataset.info
         self.dataset = dataset
-        count = min(count, len(dataset))
-        step = len(dataset) / count if spread and count else 1
-        self._indices = [int(position * step) for position in range(count)]
+        self._indices = np.array(indices, dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self._indices)
 
     def raw(self, index: int) -> Sample:
         """Read one image; see ``DenseDataset``."""
-        return self.dataset.raw(self._indices[index])
+        return self.dataset.raw(int(self._indices[index]))
 
     def size(self, index: int) -> Size:
-        """(height, width); see ``DenseDataset``."""
-        return self.dataset.size(self._indices[index])
+        """(height, width) of an image; see ``DenseDataset``."""
+        return self.dataset.size(int(self._indices[index]))
 
     def image_id(self, index: int) -> int | str:
         """Id of an image; see ``DenseDataset``."""
-        return self.dataset.image_id(self._indices[index])
+        return self.dataset.image_id(int(self._indices[index]))
+
+
+class FirstImages(Subset):
+    """The first images of another data set: to see whether a model can overfit them.
+
+    Args:
+        dataset: Reader of all images.
+        count: Number of images to keep at most.
+        spread: Take them at even distances instead of the first, for data sets in the order of
+            their classes.
+    """
+
+    def __init__(self, dataset: DenseDataset, count: int, *, spread: bool = False) -> None:
+        count = min(count, len(dataset))
+        step = len(dataset) / count if spread and count else 1
+        super().__init__(dataset, [int(position * step) for position in range(count)])

@@ -2,7 +2,7 @@
 
 Position p = step * batch_size + slot fixes the image and, by ``default_rng((seed, p))``, its
 augmentation. The number of workers, processes and micro-batches, and the step a run resumes from,
-therefore change nothing about what is seen at a position.
+therefore change nothing about the sample at a position.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from van_dense.core.structures import Batch, Sample, Size
 from van_dense.data.collate import collate
 from van_dense.data.dataset import DenseDataset, ReadError, TooManyBadImages, Transform
+from van_dense.data.messages import CHECK
 
 logger = logging.getLogger(__name__)
 
 MAX_AUTO_WORKERS = 8
-_CHECK = "run tools/check_data.py to list the broken files and to quarantine them"
 
 
 @dataclass(frozen=True)
@@ -36,17 +36,17 @@ class LoaderPlan:
     """How the training stream is cut into batches.
 
     Attributes:
-        batch_size: Images of one optimiser step over all processes.
-        micro_batch: Images of one forward pass of one process.
-        rank: Number of this process.
+        batch_size: Number of images of one optimiser step over all processes.
+        micro_batch: Number of images of one forward pass of one process.
+        rank: Number of this process, 0..world-1.
         world: Number of processes.
-        workers: Loader processes of this process; 0 reads in the process itself.
-        seed: Of the order and the augmentation.
-        size_divisor: Padded sides are multiples of this.
-        min_size: Padded (height, width) at least, so that batches of small crops weigh the same.
-        group_by_aspect: Batches of one orientation, so that padding stays small.
-        max_bad_share: A greater share of unreadable images stops the run; one image is always
-            tolerated unless the share is 0.
+        workers: Number of loader processes of this process; 0 reads in the process itself.
+        seed: Seed of the order and the augmentation.
+        size_divisor: Number that padded sides are multiples of, in pixels.
+        min_size: Smallest padded (height, width), so that batches of small crops weigh the same.
+        group_by_aspect: Whether batches have one orientation, so that padding stays small.
+        max_bad_fraction: Fraction of unreadable images in 0..1 above which the run stops; one image
+            is always tolerated unless it is 0.
 
     Raises:
         ValueError: When the batch cannot be cut evenly.
@@ -61,16 +61,16 @@ class LoaderPlan:
     size_divisor: int = 32
     min_size: Size = (0, 0)
     group_by_aspect: bool = True
-    max_bad_share: float = 0.01
+    max_bad_fraction: float = 0.01
 
     def __post_init__(self) -> None:
         if not 0 <= self.rank < self.world:
             raise ValueError(f"rank {self.rank} is none of 0..{self.world - 1}")
-        if self.batch_size % (self.world * self.micro_batch):
+        unit = self.world * self.micro_batch
+        if self.batch_size % unit:
             raise ValueError(
                 f"batch_size {self.batch_size} cannot be cut into micro-batches of "
-                f"{self.micro_batch} for {self.world} processes; make it a multiple of "
-                f"{self.world * self.micro_batch}"
+                f"{self.micro_batch} for {self.world} processes; make it a multiple of {unit}"
             )
 
     @property
@@ -90,12 +90,12 @@ def epoch_order(
     """Draw the batches of one epoch.
 
     Args:
-        num_images: Images of the data set.
-        batch_size: Images of a batch. With fewer images than that, indices repeat.
-        seed: Of the run.
-        epoch: Counted from 0.
+        num_images: Number of images of the data set.
+        batch_size: Number of images of a batch. With fewer images than that, indices repeat.
+        seed: Seed of the run.
+        epoch: Number of the epoch, from 0.
         groups: int (num_images,); then a batch holds one group, except for at most one mixed batch
-            of what is left over.
+            of what is left over. None mixes freely.
 
     Returns:
         int64 (steps, batch_size) of image indices; images beyond the last full batch are dropped.
@@ -133,15 +133,16 @@ def build_train_loader(
     if len(dataset) == 0:
         raise ValueError(f"data set {dataset.info.name!r} holds no image to train on")
     batches = _TrainBatches(dataset, transform, plan)
-    loader = _torch_loader(batches, _CountFrom(start_step * plan.micro_batches), plan.workers)
-    # Each process meets its share of the images, so it is allowed its share of the bad ones.
-    return _watch(loader, len(dataset) // plan.world, plan.max_bad_share)
+    start = itertools.count(start_step * plan.micro_batches)
+    loader = _torch_loader(batches, start, plan.workers)
+    # Each process meets its part of the images, so it is allowed its part of the bad ones.
+    return _watch(loader, len(dataset) // plan.world, plan.max_bad_fraction)
 
 
-def _watch(loader: DataLoader[Batch], num_images: int, max_bad_share: float) -> Iterator[Batch]:
+def _watch(loader: DataLoader[Batch], num_images: int, max_bad_fraction: float) -> Iterator[Batch]:
     """Log each unreadable image once, and stop when there are too many."""
     bad: dict[str, None] = {}
-    allowed = max(1, int(max_bad_share * num_images)) if max_bad_share > 0 else 0
+    allowed = max(1, int(max_bad_fraction * num_images)) if max_bad_fraction > 0 else 0
     for batch in loader:
         for message in batch.skipped:
             if message not in bad:
@@ -150,8 +151,8 @@ def _watch(loader: DataLoader[Batch], num_images: int, max_bad_share: float) -> 
         if len(bad) > allowed:
             examples = "; ".join(itertools.islice(bad, 3))
             raise TooManyBadImages(
-                f"{len(bad)} of {num_images} images are unreadable, more than the share of "
-                f"{max_bad_share:g} that data.max_bad_share allows: {examples}; {_CHECK}"
+                f"{len(bad)} of {num_images} images are unreadable, more than the fraction of "
+                f"{max_bad_fraction:g} that data.max_bad_fraction allows: {examples}; {CHECK}"
             )
         yield batch
 
@@ -171,19 +172,16 @@ class _TrainBatches(Dataset[Batch]):
     def __getitem__(self, number: int) -> Batch:
         plan = self._plan
         step, part = divmod(number, plan.micro_batches)
-        slots = np.arange(plan.rank, plan.batch_size, plan.world)
-        slots = slots[part * plan.micro_batch : (part + 1) * plan.micro_batch]
-        images = self._batch(step)
-        skipped: list[str] = []
+        slots = range(plan.rank, plan.batch_size, plan.world)
+        images, skipped = self._batch(step), list[str]()
         samples, seeds = [], []
-        for slot in slots.tolist():
+        for slot in slots[part * plan.micro_batch : (part + 1) * plan.micro_batch]:
             sample = self._read(int(images[slot]), skipped)
             rng = np.random.default_rng((plan.seed, step * plan.batch_size + slot))
             samples.append(self._transform(sample, rng))
             seeds.append(int(rng.integers(2**63)))
-        return replace(
-            collate(samples, plan.size_divisor, plan.min_size), skipped=skipped, seeds=seeds
-        )
+        batch = collate(samples, plan.size_divisor, plan.min_size)
+        return replace(batch, skipped=skipped, seeds=seeds)
 
     def _batch(self, step: int) -> np.ndarray:
         plan, num_images = self._plan, len(self._dataset)
@@ -201,30 +199,42 @@ class _TrainBatches(Dataset[Batch]):
                 return self._dataset.raw((index + offset) % len(self._dataset))
             except ReadError as error:
                 skipped.append(str(error))
-        raise TooManyBadImages(f"no image of the data set can be read: {skipped[0]}; {_CHECK}")
-
-
-class _CountFrom(Sampler[int]):
-    """start, start + 1, and so on without end."""
-
-    def __init__(self, start: int) -> None:
-        self._start = start
-
-    def __iter__(self) -> Iterator[int]:
-        return itertools.count(self._start)
+        raise TooManyBadImages(f"no image of the data set can be read: {skipped[0]}; {CHECK}")
 
 
 class EvalLoader:
     """Batches of one process in order, without ground truth; may be iterated again and again.
 
-    Rank r sees the images r, r + world, r + 2 world, and so on, each once, and nothing is repeated
+    Rank r takes the images r, r + world, r + 2 world, and so on, each once, and nothing is repeated
     to fill the last batch. An unreadable image is logged and gives no prediction, which counts
     its objects as missed and leaves its maps or class out; so is a batch without a readable image.
+
+    Args:
+        dataset: Reader of the images.
+        transform: Change of each sample; its generator is seeded with the index of the image.
+        batch_size: Number of images of a batch.
+        rank: Number of this process, 0..world-1.
+        world: Number of processes.
+        workers: Number of loader processes of this process; 0 reads in the process itself.
+        size_divisor: Number that padded sides are multiples of, in pixels.
     """
 
-    def __init__(self, batches: _EvalBatches, workers: int) -> None:
-        self._loader = _torch_loader(batches, range(len(batches)), workers)
-        self._length = len(batches)
+    def __init__(
+        self,
+        dataset: DenseDataset,
+        transform: Transform,
+        *,
+        batch_size: int,
+        rank: int = 0,
+        world: int = 1,
+        workers: int = 0,
+        size_divisor: int = 32,
+    ) -> None:
+        images = range(rank, len(dataset), world)
+        parts = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
+        batches = _EvalBatches(dataset, transform, parts, size_divisor)
+        self._loader = _torch_loader(batches, range(len(parts)), workers)
+        self._length = len(parts)
 
     def __len__(self) -> int:
         """Number of batches, counting those that turn out to be unreadable."""
@@ -239,65 +249,34 @@ class EvalLoader:
                 yield item
 
 
-def build_eval_loader(
-    dataset: DenseDataset,
-    transform: Transform,
-    *,
-    batch_size: int,
-    rank: int = 0,
-    world: int = 1,
-    workers: int = 0,
-    size_divisor: int = 32,
-) -> EvalLoader:
-    """Batches of one process for evaluation; see ``EvalLoader``."""
-    images = range(rank, len(dataset), world)
-    parts = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
-    return EvalLoader(_EvalBatches(dataset, transform, parts, size_divisor), workers)
-
-
+@dataclass
 class _EvalBatches(Dataset["Batch | list[str]"]):
     """Batch i of the images of one process, or the messages where no image is readable."""
 
-    def __init__(
-        self,
-        dataset: DenseDataset,
-        transform: Transform,
-        parts: Sequence[Sequence[int]],
-        size_divisor: int,
-    ) -> None:
-        self._dataset, self._transform = dataset, transform
-        self._parts, self._size_divisor = parts, size_divisor
-
-    def __len__(self) -> int:
-        return len(self._parts)
+    dataset: DenseDataset
+    transform: Transform
+    parts: Sequence[Sequence[int]]
+    size_divisor: int
 
     def __getitem__(self, number: int) -> Batch | list[str]:
         samples, skipped = [], []
-        for index in self._parts[number]:
+        for index in self.parts[number]:
             try:
-                sample = self._dataset.raw(index)
+                s = self.dataset.raw(index)
             except ReadError as error:
                 skipped.append(str(error))
                 continue
             # Evaluators own the ground truth; resizing masks here would double the reading time.
-            bare = Sample(
-                sample.image,
-                sample.image_id,
-                sample.path,
-                sample.orig_size,
-                proposals=sample.proposals,
-            )
-            samples.append(self._transform(bare, np.random.default_rng((0, index))))
-        if not samples:
-            return skipped
-        return replace(collate(samples, self._size_divisor), skipped=skipped)
+            bare = Sample(s.image, s.image_id, s.path, s.orig_size, proposals=s.proposals)
+            samples.append(self.transform(bare, np.random.default_rng((0, index))))
+        return replace(collate(samples, self.size_divisor), skipped=skipped) if samples else skipped
 
 
 def resolve_workers(workers: int | Literal["auto"]) -> int:
     """Number of loader processes of this training process.
 
-    "auto" divides the usable cores among the training processes of this machine and leaves one of
-    each share to the training itself: at most 8, at least 1 where a second core exists.
+    "auto" divides the usable cores among the training processes of this machine and leaves one core
+    to each of them: at most 8 loader processes, at least 1 where a second core exists.
 
     Raises:
         ValueError: For a negative number.
@@ -308,13 +287,11 @@ def resolve_workers(workers: int | Literal["auto"]) -> int:
         return workers
     affinity = getattr(os, "sched_getaffinity", None)  # Linux; containers and Slurm limit it
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    share = cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return min(MAX_AUTO_WORKERS, max(share - 1, 1 if cores > 1 else 0))
+    own_cores = cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return min(MAX_AUTO_WORKERS, max(own_cores - 1, 1 if cores > 1 else 0))
 
 
-def _torch_loader(
-    batches: Dataset, sampler: Sampler[int] | Sequence[int], workers: int
-) -> DataLoader:
+def _torch_loader(batches: Dataset, sampler: Iterable[int], workers: int) -> DataLoader:
     if workers > 0:
         _allow_many_files()
     return DataLoader(

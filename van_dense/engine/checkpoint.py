@@ -4,8 +4,9 @@ Layout: ``RUN/checkpoints/step_00000500.pt`` and ``RUN/checkpoints/best.pt``, a 
 best of them (so it survives when the numbered file is removed, and costs no space).
 
 A checkpoint is a plain dictionary: format, step, model, ema, optimizer, scaler, window, world_size,
-config, info. It holds no state of random number generators, because everything random here is
-seeded anew from (seed, position); the global generators of Python and NumPy are not used.
+config (with its version), info. Those of older formats pass through ``MIGRATIONS``. It holds no
+state of random number generators, because everything random here is seeded anew from (seed,
+position); the global generators of Python and NumPy are not used.
 """
 
 from __future__ import annotations
@@ -15,16 +16,28 @@ import os
 import re
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from van_dense.config.migrations import migrate, stamp
+
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+State = dict[str, Any]
+
+
+def _config_of_version_1(state: State) -> State:
+    """0.2.0: the config says its version; those before it are of the first one."""
+    return {**state, "config": {"version": 1, **state["config"]}} if "config" in state else state
+
+
+# From each format to the next, in order: append, and change no older step.
+MIGRATIONS: tuple[Callable[[State], State], ...] = (_config_of_version_1,)
+FORMAT = 1 + len(MIGRATIONS)
 _STEP_NAME = re.compile(r"step_(\d{8,})\.pt")
 
 
@@ -38,17 +51,19 @@ def best_path(run_dir: Path) -> Path:
     return run_dir / "checkpoints" / "best.pt"
 
 
-def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+def save_checkpoint(path: Path, state: State) -> None:
     """Write ``state`` so that ``path`` holds the old file or the new one, even after power loss."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    if "config" in state:
+        state = {**state, "config": stamp(state["config"])}
     with _replacing(path) as temporary, open(temporary, "wb") as file:
         torch.save({"format": FORMAT, **state}, file)
         file.flush()
         os.fsync(file.fileno())
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint to the CPU; only tensors and plain data are accepted.
+def load_checkpoint(path: Path) -> State:
+    """Read a checkpoint to the CPU, in today's format; only tensors and plain data are accepted.
 
     Raises:
         FileNotFoundError: When there is no such file.
@@ -59,14 +74,23 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             f"{path} is damaged (a torn or corrupt file); resume from an older checkpoint in "
             f"{path.parent}, or copy the file again"
         )
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    if state.get("format") != FORMAT:
+    state: State = torch.load(path, map_location="cpu", weights_only=True)
+    number = state.get("format")
+    if not isinstance(number, int) or not 1 <= number <= FORMAT:
         raise ValueError(
-            f"{path} is not a checkpoint of this version: format {state.get('format')!r}, "
-            f"expected {FORMAT}; update van_dense if it is of a newer one, bring a network of "
-            "another code base here with tools/convert_weights.py, or take the backbone alone with "
+            f"{path} is not a checkpoint of this version: format {number!r}, expected 1 to "
+            f"{FORMAT}; update van_dense if it is of a newer one, bring a network of another code "
+            "base here with van-dense convert, or take the backbone alone with "
             "model.backbone.weights"
         )
+    for step in MIGRATIONS[number - 1 :]:
+        state = step(state)
+    state["format"] = FORMAT
+    if "config" in state:
+        try:
+            state["config"] = migrate(state["config"])
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
     return state
 
 
@@ -86,12 +110,9 @@ def is_intact(path: Path) -> bool:
 
 def checkpoints(run_dir: Path) -> list[Path]:
     """Numbered checkpoints of a run, oldest first."""
-    found = (
-        (int(match[1]), path)
-        for path in (run_dir / "checkpoints").glob("step_*.pt")
-        if (match := _STEP_NAME.fullmatch(path.name))
-    )
-    return [path for _, path in sorted(found)]
+    paths = (run_dir / "checkpoints").glob("step_*.pt")
+    found = ((_STEP_NAME.fullmatch(path.name), path) for path in paths)
+    return [path for _, path in sorted((int(match[1]), path) for match, path in found if match)]
 
 
 def latest_intact(run_dir: Path) -> Path | None:
@@ -148,32 +169,31 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 
 def choose_checkpoint(run: str | Path, which: str = "best") -> Path:
-    """Checkpoint of a run folder.
+    """Path of the checkpoint of a run folder.
 
     Args:
         run: Run folder, or a checkpoint file, which is returned as it is.
         which: "best" (the last one if no evaluation chose a best), "last", or a path.
 
     Raises:
-        ValueError: When there is none, with the places looked at.
+        ValueError: When there is no such checkpoint, with the places searched.
     """
     run = Path(run)
     if run.is_file():
-        if run.suffix not in (".pt", ".pth"):
-            raise ValueError(
-                f"{run} is no checkpoint of ours; name a run folder or a .pt file, such as "
-                "tools/convert_weights.py makes of networks of other code bases"
-            )
-        return run
+        if run.suffix in (".pt", ".pth"):
+            return run
+        raise ValueError(
+            f"{run} is no checkpoint of ours; name a run folder or a .pt file, such as "
+            "van-dense convert makes of networks of other code bases"
+        )
     if not run.exists():
         raise ValueError(f"{run}: no such run folder or checkpoint")
     if which not in ("best", "last"):
         if Path(which).is_file():
             return Path(which)
         raise ValueError(f"{which}: no such checkpoint; give best, last or a file")
-    if which == "best" and best_path(run).is_file():
-        return best_path(run)
-    newest = latest_intact(run)
-    if newest is None:
-        raise ValueError(f"{run}: no checkpoint under {best_path(run).parent}; is it a run folder?")
-    return newest
+    best = best_path(run)
+    path = best if which == "best" and best.is_file() else latest_intact(run)
+    if path is None:
+        raise ValueError(f"{run}: no checkpoint under {best.parent}; is it a run folder?")
+    return path

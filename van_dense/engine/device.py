@@ -15,10 +15,10 @@ def make_accelerator(precision: str = "fp32") -> Accelerator:
     Under ``torchrun`` it joins the other processes (gloo on the CPU, NCCL on GPUs).
 
     Args:
-        precision: Of autocast: "fp32", "bf16" or "fp16".
+        precision: Autocast precision, "fp32", "bf16" or "fp16".
 
     Raises:
-        ValueError: When fp16 is asked for without a GPU: accelerate would silently use fp32.
+        ValueError: For fp16 without a GPU, where accelerate would silently use fp32.
     """
     has_gpu = torch.cuda.is_available()
     if precision == "fp16" and not has_gpu:

@@ -23,7 +23,7 @@ class Ema:
     ``forward`` would be copied along. It has no state besides ``module``.
 
     Attributes:
-        module: The averaged model, in evaluation mode and without gradients.
+        module: Averaged model, in evaluation mode and without gradients.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:

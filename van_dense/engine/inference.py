@@ -34,7 +34,7 @@ class Predictor(Protocol):
         ...
 
     def predict(self, batch: Batch) -> list[Prediction]:
-        """Results of each image, in original pixels, on the CPU."""
+        """Predictions of each image, in original pixels, on the CPU."""
         ...
 
 
@@ -48,17 +48,17 @@ def predict_chunks(
     """Predict and gather a few batches at a time; every rank must exhaust the iterator.
 
     Args:
-        model: The unwrapped model, on the accelerator's device; its mode is restored at the end.
-        loader: The batches of this rank, without images that other ranks have too. Ranks may have
+        model: Unwrapped model on the accelerator's device; its mode is restored at the end.
+        loader: Batches of this rank, without images that other ranks have too. Ranks may have
             different numbers of batches.
-        accelerator: For device, autocast and the gathering.
-        should_stop: Asked after every chunk.
+        accelerator: Device, autocast and processes of the run.
+        should_stop: Function called after every chunk; with True, the evaluation ends.
 
     Yields:
         On rank 0 the predictions of all ranks, on the others an empty list.
 
     Raises:
-        EvaluationStopped: On all ranks, when ``should_stop`` says so on any.
+        EvaluationStopped: On all ranks, when ``should_stop`` is true on any.
     """
     was_training = model.training
     model.train(False)

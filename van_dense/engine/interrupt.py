@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C become a request that the loop honours between two steps."""
+"""What happens on SIGTERM and Ctrl-C: the run finishes its step, saves and ends."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import signal
 import threading
 import time
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 log = logging.getLogger(__name__)
@@ -18,7 +18,9 @@ _SAME_KEY_PRESS = 1.0  # seconds; torchrun passes Ctrl-C on, so that its workers
 class StopSignal:
     """Context in which SIGTERM and the first Ctrl-C only set ``requested``; the second one kills.
 
-    Outside the main thread signals cannot be caught, and ``requested`` stays false.
+    The training loop asks for it between two steps, writes a checkpoint and returns; commands then
+    exit with ``STOPPED``. Outside the main thread signals cannot be caught, and ``requested`` stays
+    false.
     """
 
     def __init__(self) -> None:
@@ -32,12 +34,7 @@ class StopSignal:
                 self._previous[number] = signal.signal(number, self._handle)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 

@@ -19,18 +19,19 @@ class Job:
     """What to train, on what, and where to write.
 
     Attributes:
-        model: ``model(batch)`` gives a dictionary of scalar losses, always with the same names.
-        make_loader: Takes a step and gives the endless stream of this rank's micro-batches from
-            that step on, as a function of (seed, position).
-        evaluate: Takes the model (or its average), the step and a function that says whether to
-            stop (``predict_chunks`` asks it), and gives metrics; called on every rank, and those of
-            rank 0 count. None: no evaluation.
+        model: Model of which ``model(batch)`` gives a dictionary of scalar losses, always with the
+            same names.
+        make_loader: Function from a step to the endless stream of this rank's micro-batches from
+            that step on, determined by (seed, position).
+        evaluate: Function of the model (or its average), the step and a function that says whether
+            to stop, for ``predict_chunks``; gives metrics. It runs on every rank, and the metrics
+            of rank 0 count. None evaluates nothing.
         plan: Lengths, batch split and learning rate.
-        run_dir: The run folder, on a disk that all processes see.
-        seed: Of the model's own draws.
-        best_metric: Chooses the best checkpoint, as ``log.best_evaluation`` says; None: none.
-        config: The complete configuration as plain data, kept in checkpoints.
-        info: ``DatasetInfo.to_dict()``, kept in checkpoints.
+        run_dir: Run folder, on a disk that all processes see.
+        seed: Seed of the model's own draws.
+        best_metric: Name of the metric that chooses the best checkpoint, or None for no best one.
+        config: Complete configuration as plain data, kept in checkpoints.
+        info: Plain data of ``DatasetInfo.to_dict()``, kept in checkpoints.
     """
 
     model: nn.Module
@@ -57,9 +58,10 @@ class Job:
     def resume_command(self) -> str:
         """What to type to continue this run."""
         processes = self.plan.world_size
-        start = "python" if processes == 1 else f"torchrun --nproc-per-node {processes}"
+        several = f"torchrun --nproc-per-node {processes} -m van_dense"
+        command = "van-dense" if processes == 1 else several
         config, run = (shlex.quote(str(p)) for p in (self.run_dir / "config.yaml", self.run_dir))
-        return f"{start} tools/train_net.py --config {config} --output {run} --resume"
+        return f"{command} train --config {config} --output {run} --resume"
 
     @property
     def saved_with(self) -> dict[str, Any]:
@@ -69,14 +71,8 @@ class Job:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """How a run ended.
+    """How a run ended."""
 
-    Attributes:
-        step: Optimiser steps done.
-        metrics: Of the last evaluation; empty without one.
-        interrupted: Whether a signal ended the run; the caller chooses the exit code.
-    """
-
-    step: int
-    metrics: dict[str, float]
-    interrupted: bool = False
+    step: int  # optimiser steps done
+    metrics: dict[str, float]  # metrics of the last evaluation; empty without one
+    interrupted: bool = False  # whether a signal ended the run; the caller chooses the exit code

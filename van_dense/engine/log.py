@@ -3,10 +3,11 @@
 ``log.jsonl`` holds one object a line, steps counted from 1, with means since the line before::
 
     {"kind": "train", "step": 20, "lr": ..., "loss": ..., "losses": {"box": ...}, "grad_norm": ...,
-     "images_per_s": ..., "data_share": ..., "memory_gb": ...}
+     "images_per_s": ..., "data_fraction": ..., "memory_gb": ...}
     {"kind": "eval", "step": 500, "metrics": {"bbox/AP": ...}}
 
-``data_share`` is the part of the time spent waiting for data. What is not finite is null.
+``data_fraction`` is the part of the time spent waiting for data, ``data_share`` in older logs.
+What is not finite is null.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import psutil
@@ -27,6 +27,8 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column
+
+from van_dense.core.optional import MissingPackage, require
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +42,6 @@ def setup_logging(is_main: bool = True) -> None:
 
     Handlers that exist already (notebooks, tests) are left as they are.
     """
-    handler: logging.Handler
     if _CONSOLE.is_terminal:
         handler = RichHandler(console=_CONSOLE, show_path=False, log_time_format="%H:%M:%S")
         logging.basicConfig(handlers=[handler], format="%(message)s")
@@ -61,12 +62,27 @@ def read_log(path: Path) -> list[Entry]:
         if not line:
             continue
         try:
-            entries.append(json.loads(line))
+            entry = json.loads(line)
         except json.JSONDecodeError as error:
             if number == len(lines):
                 break
             raise ValueError(f"{path}, line {number} is not JSON ({error}); remove it") from error
+        if "data_share" in entry:  # its name until 0.1
+            entry["data_fraction"] = entry.pop("data_share")
+        entries.append(entry)
     return entries
+
+
+def _summary_writer(folder: Path, start_step: int) -> Any:
+    """Writer of TensorBoard files, or None where the package is missing: log.jsonl has it all."""
+    try:
+        require("tensorboard", "the folder tensorboard/ of a run")
+    except MissingPackage as error:
+        log.info("no TensorBoard files: %s", error)
+        return None
+    from torch.utils.tensorboard import SummaryWriter  # slow to import
+
+    return SummaryWriter(str(folder), purge_step=start_step + 1 if start_step else None)
 
 
 class RunLog:
@@ -76,7 +92,7 @@ class RunLog:
     they are removed, since the resumed run writes them again.
 
     Attributes:
-        evaluations: The evaluation entries so far, oldest first.
+        evaluations: Evaluation entries so far, oldest first.
     """
 
     def __init__(
@@ -88,15 +104,11 @@ class RunLog:
         self._began = time.perf_counter()
         if not enabled:
             return
-        from torch.utils.tensorboard import SummaryWriter  # slow to import
-
         run_dir.mkdir(parents=True, exist_ok=True)
         path = run_dir / "log.jsonl"
         self.evaluations = [e for e in _rewind(path, start_step) if e["kind"] == "eval"]
         self._file = open(path, "a", encoding="utf-8")
-        self._tensorboard = SummaryWriter(
-            str(run_dir / "tensorboard"), purge_step=start_step + 1 if start_step else None
-        )
+        self._tensorboard = _summary_writer(run_dir / "tensorboard", start_step)
         self._bar = Progress(
             TextColumn("step"),
             MofNCompleteColumn(),
@@ -114,15 +126,11 @@ class RunLog:
     def __enter__(self) -> RunLog:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._enabled:
             self._bar.stop()
-            self._tensorboard.close()
+            if self._tensorboard is not None:
+                self._tensorboard.close()
             self._file.close()
 
     def advance(self, step: int) -> None:
@@ -139,7 +147,8 @@ class RunLog:
         others = {k: v for k, v in scalars.items() if not k.startswith("loss/")}
         entry = {"kind": "train", "step": step, **others, "losses": losses}
         self._write(entry, scalars)
-        line = train_line(entry, eta=self._seconds_left(step))
+        pace = (time.perf_counter() - self._began) / max(1, step - self._start_step)
+        line = train_line(entry, eta=pace * (self._total_steps - step))
         self._bar.update(self._task, description=line)
         if self._bar.disable:
             log.info("step %d/%d  %s", step, self._total_steps, line)
@@ -159,21 +168,15 @@ class RunLog:
     def _write(self, entry: Entry, scalars: Mapping[str, float | None]) -> None:
         self._file.write(json.dumps(entry) + "\n")
         self._file.flush()
-        for name, value in scalars.items():
+        for name, value in scalars.items() if self._tensorboard is not None else ():
             if value is not None:
                 self._tensorboard.add_scalar(f"{entry['kind']}/{name}", value, entry["step"])
-
-    def _seconds_left(self, step: int) -> float:
-        """Time to the end at the pace so far, evaluations included."""
-        pace = (time.perf_counter() - self._began) / max(1, step - self._start_step)
-        return pace * (self._total_steps - step)
 
 
 class Window:
     """Means of the training values since the last line of the log.
 
-    Sums and count are part of checkpoints, so that a resumed run logs the same means; times are
-    not.
+    Sums and count are part of checkpoints, so that a resumed run logs equal means; times are not.
     """
 
     def __init__(self, sums: Mapping[str, float] | None = None, count: int = 0) -> None:
@@ -182,19 +185,15 @@ class Window:
 
     def add(self, values: Mapping[str, float], *, seconds: float, waited: float) -> None:
         """Add the values of one step, its duration, and the part of it spent waiting for data."""
-        for key, value in values.items():
-            self._sums[key] = self._sums.get(key, 0.0) + value
-        self._count += 1
-        self._timed += 1
-        self._seconds += seconds
-        self._waited += waited
+        self._sums |= {key: self._sums.get(key, 0.0) + value for key, value in values.items()}
+        self._count, self._timed = self._count + 1, self._timed + 1
+        self._seconds, self._waited = self._seconds + seconds, self._waited + waited
 
     def means(self, batch_size: int) -> dict[str, float]:
-        """Means, images/s and the share of time spent waiting for data."""
+        """Means, images/s and the fraction of time spent waiting for data."""
         means = {key: value / self._count for key, value in self._sums.items()}
-        means["images_per_s"] = batch_size * self._timed / self._seconds
-        means["data_share"] = self._waited / self._seconds
-        return means
+        speed = batch_size * self._timed / self._seconds
+        return means | {"images_per_s": speed, "data_fraction": self._waited / self._seconds}
 
     def state_dict(self) -> dict[str, Any]:
         """The arguments that make an equal window."""
@@ -214,10 +213,9 @@ def best_evaluation(evaluations: Sequence[Entry], metric: str) -> tuple[int, int
     Raises:
         ValueError: When an evaluation lacks the metric.
     """
-    for entry in evaluations:
-        if metric not in entry["metrics"]:
-            names = sorted(entry["metrics"])
-            raise ValueError(f"no metric {metric!r}; set eval.best_metric to one of {names}")
+    if lacking := next((e for e in evaluations if metric not in e["metrics"]), None):
+        names = sorted(lacking["metrics"])
+        raise ValueError(f"no metric {metric!r}; set eval.best_metric to one of {names}")
     sign = -1 if is_error(metric) else 1
     values = [entry["metrics"][metric] for entry in evaluations]
     values = [-math.inf if value is None else sign * value for value in values]
@@ -226,7 +224,7 @@ def best_evaluation(evaluations: Sequence[Entry], metric: str) -> tuple[int, int
 
 
 def train_line(entry: Mapping[str, Any], *, eta: float) -> str:
-    """Show a training entry in one line, the most wanted first; ``eta`` in seconds."""
+    """Show a training entry in one line, the most important first; ``eta`` in seconds."""
 
     def show(value: float | None, form: str) -> str:
         return "not finite" if value is None else format(value, form)
@@ -235,7 +233,7 @@ def train_line(entry: Mapping[str, Any], *, eta: float) -> str:
     minutes, seconds = divmod(round(eta), 60)
     return (
         f"loss {show(entry['loss'], '.4g')}  ETA {minutes // 60}:{minutes % 60:02d}:{seconds:02d}  "
-        f"{entry['images_per_s']:.1f} images/s  data {entry['data_share']:.0%}  "
+        f"{entry['images_per_s']:.1f} images/s  data {entry['data_fraction']:.0%}  "
         f"{entry['memory_gb']:.1f} GB  lr {entry['lr']:.2e}  ({parts})"
     )
 

@@ -12,20 +12,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from van_dense.config.schema import Train
 
 GIB = 2**30
-HALF_PRECISION_SHARE = 0.6  # a guess between 0.5 (all half) and 1 (none)
+HALF_PRECISION_FRACTION = 0.6  # a guess between 0.5 (all half) and 1 (none)
 
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Bytes of one process during a training step.
+    """Bytes of one process during a training step."""
 
-    Attributes:
-        states: Weights, gradients, optimiser state and averaged weights.
-        activations: What the network keeps for its backward pass, for one micro-batch; the losses
-            are not counted.
-    """
-
-    states: int
+    states: int  # bytes of weights, gradients, optimiser state and averaged weights
+    # Bytes that the network keeps for the backward pass of one micro-batch, without the losses
     activations: int
 
     def describe(self) -> str:
@@ -44,9 +39,9 @@ def estimate_memory(
     """Estimate a training step by listing what autograd keeps of the network for one image.
 
     Args:
-        model: On the meta device.
-        forward: Runs ``model`` on one meta image of training size.
-        train: Optimiser, EMA and precision.
+        model: Model on the meta device.
+        forward: Function that runs ``model`` on one meta image of training size.
+        train: Settings of optimiser, EMA and precision.
         micro_batch: Images of one forward pass.
     """
     parameters = list(model.parameters())
@@ -69,5 +64,5 @@ def estimate_memory(
         forward()
     one_image = sum(t.untyped_storage().nbytes() for t in kept.values())
     # Autocast keeps convolution inputs in half precision, but norms in fp32.
-    share = 1.0 if train.precision == "fp32" else HALF_PRECISION_SHARE
-    return MemoryEstimate(states, round(one_image * micro_batch * share))
+    fraction = 1.0 if train.precision == "fp32" else HALF_PRECISION_FRACTION
+    return MemoryEstimate(states, round(one_image * micro_batch * fraction))

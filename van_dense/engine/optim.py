@@ -14,13 +14,12 @@ from van_dense.config.schema import Optimizer
 def build_optimizer(model: nn.Module, config: Optimizer, lr: float) -> torch.optim.Optimizer:
     """Make the optimiser; call it after the model is on its device.
 
-    Every group holds its own ``lr_factor``: the learning rate of a group is the scheduled one
-    times this factor (see ``set_lr``).
+    Every group holds its own ``lr_factor``, by which ``set_lr`` multiplies the scheduled rate.
 
     Args:
-        model: Its frozen parameters are left out; those named "backbone." get the backbone's
-            learning rate.
-        config: Kind and hyper-parameters.
+        model: Model to train. Frozen parameters are left out; those named "backbone." get the
+            backbone's learning rate.
+        config: Kind and hyper-parameters of the optimiser.
         lr: Learning rate after scaling, before the schedule.
     """
     groups = parameter_groups(model, config)
@@ -36,10 +35,10 @@ def build_optimizer(model: nn.Module, config: Optimizer, lr: float) -> torch.opt
 def parameter_groups(model: nn.Module, config: Optimizer) -> list[dict[str, Any]]:
     """Sort the trainable parameters into at most four groups.
 
-    No weight decay where the parameter's name holds a part of ``config.no_decay``: the rule of
-    Swin Transformer's detection recipes, which the VAN paper follows
-    (``paramwise_cfg: custom_keys: {'norm': decay_mult 0}``). Without ``config.decay_vectors`` none
-    on 1-d tensors either: timm's ``param_groups_weight_decay``, of the classification recipes.
+    No weight decay where the parameter's name holds a part of ``config.no_decay``, as in Swin
+    Transformer's detection recipes, which the VAN paper follows (``paramwise_cfg: custom_keys:
+    {'norm': decay_mult 0}``). Without ``config.decay_vectors`` none on 1-d tensors either: timm's
+    ``param_groups_weight_decay``, of the classification recipes.
 
     Raises:
         ValueError: When every parameter is frozen.
@@ -52,22 +51,17 @@ def parameter_groups(model: nn.Module, config: Optimizer) -> list[dict[str, Any]
         decays = not any(part in name for part in config.no_decay) and (
             config.decay_vectors or parameter.ndim > 1
         )
-        group = groups.setdefault(
-            (is_backbone, decays),
-            {
-                "name": f"{'backbone' if is_backbone else 'head'}, "
-                f"{'decay' if decays else 'no decay'}",
-                "params": [],
-                "weight_decay": config.weight_decay if decays else 0.0,
-                "lr_factor": config.backbone_lr_factor if is_backbone else 1.0,
-            },
-        )
-        group["params"].append(parameter)
+        where, how = "backbone" if is_backbone else "head", "decay" if decays else "no decay"
+        group = {
+            "name": f"{where}, {how}",
+            "params": [],
+            "weight_decay": config.weight_decay if decays else 0.0,
+            "lr_factor": config.backbone_lr_factor if is_backbone else 1.0,
+        }
+        groups.setdefault((is_backbone, decays), group)["params"].append(parameter)
     if not groups:
-        raise ValueError(
-            "every parameter is frozen, there is nothing to train; lower "
-            "model.backbone.freeze_stages"
-        )
+        fix = "lower model.backbone.freeze_stages"
+        raise ValueError(f"every parameter is frozen, there is nothing to train; {fix}")
     return list(groups.values())
 
 

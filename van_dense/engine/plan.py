@@ -15,37 +15,21 @@ from van_dense.engine.schedule import lr_factor
 
 @dataclass(frozen=True)
 class TrainPlan:
-    """Every number the loop needs, derived once.
+    """Every number the loop needs, derived once."""
 
-    Attributes:
-        settings: The configuration it was derived from.
-        num_images: Images of the training part.
-        world_size: Processes that train together.
-        steps_per_epoch: Optimiser steps of one epoch; incomplete batches are not counted.
-        steps: Optimiser steps of the whole run.
-        micro_batch: Images of one forward pass of one process.
-        accumulation: Forward passes of one process in a step.
-        lr: Learning rate after scaling, before the schedule.
-        lr_reason: How ``lr`` came about, in words.
-        cooldown: Last steps, in which a poly or cosine schedule stays at its end.
-        milestones: Steps after which the step schedule lowers the learning rate.
-        eval_every: Steps between evaluations; the last step is always evaluated.
-        save_every: Steps between checkpoints; the last step is always saved.
-    """
-
-    settings: Train
-    num_images: int
-    world_size: int
-    steps_per_epoch: int
-    steps: int
-    micro_batch: int
-    accumulation: int
-    lr: float
-    lr_reason: str
-    cooldown: int
-    milestones: tuple[int, ...]
-    eval_every: int
-    save_every: int
+    settings: Train  # section ``train`` of the configuration, from which the rest is derived
+    num_images: int  # images of the training part
+    world_size: int  # processes that train together
+    steps_per_epoch: int  # optimiser steps of one epoch; incomplete batches are not counted
+    steps: int  # optimiser steps of the whole run
+    micro_batch: int  # images of one forward pass of one process
+    accumulation: int  # forward passes of one process in a step
+    lr: float  # learning rate after scaling, before the schedule
+    lr_reason: str  # derivation of ``lr`` in words
+    cooldown: int  # number of last steps, in which a poly or cosine schedule stays at its end
+    milestones: tuple[int, ...]  # steps after which the step schedule lowers the learning rate
+    eval_every: int  # steps between evaluations; the last step is always evaluated
+    save_every: int  # steps between checkpoints; the last step is always saved
 
     def lr_at(self, step: int) -> float:
         """Learning rate of 0-based ``step``; parameter groups multiply it by their own factor."""
@@ -113,7 +97,7 @@ def make_plan(train: Train, *, num_images: int, world_size: int) -> TrainPlan:
 
 
 def _cooldown(schedule: Schedule, steps: int, cooldown: int) -> int:
-    if schedule.name == "step" or cooldown == 0:
+    if schedule.name == "step":
         return 0
     if cooldown >= steps:
         raise ValueError(
@@ -147,14 +131,14 @@ def scaled_lr(optimizer: Optimizer, batch_size: int) -> tuple[float, str]:
     SGD scales linearly (Goyal et al. 2017, arXiv 1706.02677), Adam with the square root
     (Malladi et al. 2022, arXiv 2205.10287).
     """
-    rule, ratio = optimizer.scale_lr, batch_size / optimizer.base_batch
-    if rule == "auto":
-        rule = "linear" if optimizer.name == "sgd" else "sqrt"
-    if ratio == 1 or rule == "none":
-        why = "not scaled" if rule == "none" else f"chosen for {batch_size} images a step"
+    law, ratio = optimizer.scale_lr, batch_size / optimizer.base_batch
+    if law == "auto":
+        law = "linear" if optimizer.name == "sgd" else "sqrt"
+    if ratio == 1 or law == "none":
+        why = "not scaled" if law == "none" else f"chosen for {batch_size} images a step"
         return optimizer.lr, f"{optimizer.lr:.4g} ({why})"
-    factor, formula = (math.sqrt(ratio), "sqrt({})") if rule == "sqrt" else (ratio, "{}")
-    formula = formula.format(f"{batch_size} / {optimizer.base_batch}")
+    formula = f"{batch_size} / {optimizer.base_batch}"
+    factor, formula = (math.sqrt(ratio), f"sqrt({formula})") if law == "sqrt" else (ratio, formula)
     lr = optimizer.lr * factor
-    why = f"{rule} rule for {optimizer.name}, train.optimizer.scale_lr = {optimizer.scale_lr}"
+    why = f"{law} rule for {optimizer.name}, train.optimizer.scale_lr = {optimizer.scale_lr}"
     return lr, f"{lr:.4g} = {optimizer.lr:.4g} x {formula} ({why})"

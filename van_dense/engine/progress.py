@@ -31,11 +31,11 @@ def progress(should_stop: Callable[[], bool] = lambda: False) -> Iterator[Track]
     """Bars on standard error that vanish at the end.
 
     Args:
-        should_stop: Asked before an item is passed on; with True, the iteration ends.
+        should_stop: Function called before an item is passed on; with True, the iteration ends.
     """
     screen = Console(stderr=True)
-    usual: tuple[str | ProgressColumn, ...] = Progress.get_default_columns()
-    columns = [*usual, "{task.completed}/{task.total}"]
+    columns: list[str | ProgressColumn] = [*Progress.get_default_columns()]
+    columns.append("{task.completed}/{task.total}")
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
 
         def track(items: Iterable[T], *, total: int | None, what: str) -> Iterable[T]:

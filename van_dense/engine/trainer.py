@@ -46,9 +46,9 @@ def train(job: Job, accelerator: Accelerator, *, resume: bool = False) -> TrainR
     """Train to the end of the plan, or until a signal or early stopping ends the run.
 
     Args:
-        job: What to train.
-        accelerator: A fresh one, from ``make_accelerator``.
-        resume: Continue from the newest intact checkpoint of the run folder, if there is one.
+        job: Model, data, plan and run folder.
+        accelerator: Fresh accelerator, from ``make_accelerator``.
+        resume: Whether to continue from the newest intact checkpoint of the run folder, if any.
 
     Raises:
         ValueError: When the run folder holds a run and ``resume`` is false.
@@ -92,7 +92,7 @@ def _interrupted(job: Job, state: TrainState, metrics: dict[str, float]) -> Trai
 
 
 def _step(job: Job, state: TrainState, batches: Iterator[Batch], stop: StopSignal) -> bool:
-    """Make one optimiser step; return whether any process was asked to stop."""
+    """Make one optimiser step; return whether any process got a signal to stop."""
     accelerator, clip_norm = state.accelerator, job.plan.settings.clip_norm
     began = time.perf_counter()
     _seed(job.seed, state.step, accelerator.process_index)
@@ -166,7 +166,7 @@ def _non_finite(job: Job, state: TrainState, forwards: Sequence[Forward]) -> Non
     return NonFiniteLoss(
         f"step {state.step + 1}: {what} is not finite. The state before this step is in {path}; "
         f"replay it with: {job.resume_command}. A lower train.optimizer.lr, train.clip_norm=1 or "
-        "train.precision=fp32 often helps; look at these images with tools/check_data.py"
+        "train.precision=fp32 often helps; check these images with van-dense check"
     )
 
 

@@ -1,4 +1,4 @@
-"""COCO box, mask and keypoint metrics, by faster-coco-eval or by pycocotools.
+"""COCO metrics: AP and AR of boxes, masks and keypoints, by faster-coco-eval or by pycocotools.
 
 Reference: pycocotools (https://github.com/cocodataset/cocoapi, ``cocoeval.py``); both backends
 agree with it to 1e-6, see ``tests/evaluation/test_coco.py``. All metrics are in 0..1, and NaN where
@@ -22,9 +22,9 @@ import numpy as np
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Prediction
 from van_dense.data.readers.coco_json import CocoDict
+from van_dense.evaluation.evaluator import check_image
 from van_dense.evaluation.ground_truth import Kind, annotation_rle
-from van_dense.evaluation.result_files import save_results
-from van_dense.evaluation.results import FIELD_OF_KIND, CocoResult, to_results
+from van_dense.evaluation.results import FIELD_OF_KIND, CocoResult, save_results, to_results
 
 logger = logging.getLogger(__name__)
 
@@ -32,14 +32,8 @@ Backend = Literal["faster", "pycocotools"]
 
 # In the order of ``COCOeval.stats``. The small / medium / large split is at 32 and 96 px squared;
 # AR1, AR10, AR100 allow that many detections in an image.
-DETECTION_METRICS = (
-    *("AP", "AP50", "AP75", "APs", "APm", "APl"),
-    *("AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
-)
-KEYPOINT_METRICS = (
-    *("AP", "AP50", "AP75", "APm", "APl"),
-    *("AR", "AR50", "AR75", "ARm", "ARl"),
-)
+DETECTION_METRICS = tuple("AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl".split())
+KEYPOINT_METRICS = tuple("AP AP50 AP75 APm APl AR AR50 AR75 ARm ARl".split())
 METRICS_OF_KIND: dict[Kind, tuple[str, ...]] = {
     "bbox": DETECTION_METRICS,
     "segm": DETECTION_METRICS,
@@ -49,7 +43,7 @@ METRICS_OF_KIND: dict[Kind, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class CocoScores:
-    """Metrics of one kind, see ``METRICS_OF_KIND``, and "AP", "AP50", "AR100" of each class."""
+    """Metrics by the names of ``METRICS_OF_KIND``, and "AP", "AP50", "AR100" of each class."""
 
     metrics: dict[str, float]
     per_class: dict[str, dict[str, float]]
@@ -59,10 +53,10 @@ class CocoEvaluator:
     """Collects predictions of a data set and computes COCO metrics; images come in any order.
 
     Args:
-        ground_truth: COCO annotations, see ``coco_ground_truth``.
-        info: Gives the category id of each label, and the sigmas of keypoints.
-        types: What to measure; predictions need masks for "segm" and keypoints for "keypoints".
-        backend: Same numbers, "faster" is faster.
+        ground_truth: COCO annotations, for example from ``coco_ground_truth``.
+        info: Category id of each label, and the OKS sigmas of keypoints.
+        types: Kinds of results to measure; predictions must hold what these need.
+        backend: Library that computes the metrics; both give the same numbers.
 
     Raises:
         ValueError: When the annotations lack a category of the data set.
@@ -77,21 +71,19 @@ class CocoEvaluator:
         backend: Backend = "faster",
     ) -> None:
         known = {category["id"] for category in ground_truth["categories"]}
-        missing = [name for name, id_ in _named_ids(info) if id_ not in known]
-        if missing:
+        named = zip(info.class_names, info.category_ids, strict=True)
+        if missing := [name for name, category_id in named if category_id not in known]:
             raise ValueError(
                 f"data set {info.name!r}: the annotations have no category for {missing}; "
                 "DatasetInfo.category_ids must hold the ids of the annotation file"
             )
-        self.ground_truth = ground_truth
-        self.info = info
+        self.ground_truth, self.info = ground_truth, info
         self.types = tuple(types)
         self.backend: Backend = backend
         self.results: list[CocoResult] = []
-        self._sizes = {
-            image["id"]: (image["height"], image["width"]) for image in ground_truth["images"]
-        }
-        self._seen: set[int | str] = set()
+        images = ground_truth["images"]
+        self._sizes = {image["id"]: (image["height"], image["width"]) for image in images}
+        self._predicted: set[int | str] = set()
         self._scores: dict[Kind, CocoScores] | None = None
 
     def update(self, predictions: Sequence[Prediction]) -> None:
@@ -103,7 +95,7 @@ class CocoEvaluator:
         self._scores = None
         for prediction in predictions:
             self._check(prediction)
-            self._seen.add(prediction.image_id)
+            self._predicted.add(prediction.image_id)
             self.results += to_results(prediction, self.info)
 
     def compute(self) -> dict[str, float]:
@@ -123,18 +115,12 @@ class CocoEvaluator:
         return {kind: scores.per_class for kind, scores in self._evaluate().items()}
 
     def save(self, folder: Path) -> None:
-        """Write the predictions given so far as predictions.json, a COCO results file."""
+        """Write the predictions so far as predictions.json, a COCO results file."""
         save_results(folder / "predictions.json", self.results)
 
     def _check(self, prediction: Prediction) -> None:
-        image_id = prediction.image_id
-        if image_id not in self._sizes:
-            raise ValueError(
-                f"prediction for image {image_id!r}, which is not in the ground truth; "
-                f"its ids are {list(self._sizes)[:5]}, ..."
-            )
-        if image_id in self._seen:
-            raise ValueError(f"image {image_id!r} was predicted twice")
+        image_id, instances = prediction.image_id, prediction.instances
+        check_image(image_id, self._sizes, self._predicted)
         size = self._sizes[image_id]
         if tuple(prediction.size) != size:
             raise ValueError(
@@ -142,36 +128,20 @@ class CocoEvaluator:
                 f"says {size} (height, width); results are given in original-image pixels"
             )
         for kind, field in (("segm", "masks"), ("keypoints", "keypoints")):
-            instances = prediction.instances
             if kind in self.types and instances and getattr(instances, field) is None:
-                raise ValueError(
-                    f"prediction of image {image_id!r} has no {field}, which {kind!r} needs"
-                )
+                where = f"prediction of image {image_id!r}"
+                raise ValueError(f"{where} has no {field}, which {kind!r} needs")
 
     def _evaluate(self) -> dict[Kind, CocoScores]:
-        if self._scores is None:
-            unseen = len(self._sizes) - len(self._seen)
-            if unseen:
-                logger.warning(
-                    "%d of %d images have no prediction; they count as images without results",
-                    unseen,
-                    len(self._sizes),
-                )
-            self._scores = {
-                kind: evaluate_results(
-                    self.ground_truth,
-                    self.results,
-                    kind,
-                    backend=self.backend,
-                    sigmas=self.info.sigmas,
-                )
-                for kind in self.types
-            }
+        if self._scores is not None:
+            return self._scores
+        if missing := len(self._sizes) - len(self._predicted):
+            message = "%d of %d images have no prediction; they count as images without results"
+            logger.warning(message, missing, len(self._sizes))
+        truth, results = self.ground_truth, self.results
+        settings: Any = {"backend": self.backend, "sigmas": self.info.sigmas}
+        self._scores = {k: evaluate_results(truth, results, k, **settings) for k in self.types}
         return self._scores
-
-
-def _named_ids(info: DatasetInfo) -> list[tuple[str, int]]:
-    return list(zip(info.class_names, info.category_ids, strict=True))
 
 
 def evaluate_results(
@@ -190,15 +160,15 @@ def evaluate_results(
     Args:
         ground_truth: COCO annotations. A missing "iscrowd" is 0, a missing "area" that of the
             box or mask which is measured.
-        results: Of images in ``ground_truth``, see ``load_results`` for foreign ones.
-        kind: What to measure.
-        backend: Same numbers, "faster" is faster.
-        sigmas: K constants of the OKS metric; empty means the 17 of COCO.
+        results: COCO records of images in ``ground_truth``; ``load_results`` checks foreign ones.
+        kind: Field of the records to measure.
+        backend: Library that computes the metrics; both give the same numbers.
+        sigmas: OKS constants of the K keypoints; empty means the 17 of COCO.
 
     Raises:
         ValueError: When an annotation cannot be evaluated, or a metric is outside 0..1.
     """
-    images = _renumbered_images(ground_truth)
+    images, categories = _renumbered_images(ground_truth), ground_truth["categories"]
     truth = [
         _annotation(entry, number, images.get(entry["image_id"]), kind)
         for number, entry in enumerate(ground_truth["annotations"], 1)
@@ -209,31 +179,22 @@ def evaluate_results(
     ]
     coco_class, evaluation_class = _backend_classes(backend)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
-        indexed = []
-        for annotations in (truth, found):
-            coco = coco_class()
-            coco.dataset = {
-                "images": list(images.values()),
-                "annotations": annotations,
-                "categories": ground_truth["categories"],
-            }
+        indexed = [coco_class(), coco_class()]
+        shared = {"images": list(images.values()), "categories": categories}
+        for coco, annotations in zip(indexed, (truth, found), strict=True):
+            coco.dataset = {**shared, "annotations": annotations}
             coco.createIndex()
-            indexed.append(coco)
         evaluation = evaluation_class(*indexed, kind)
-        evaluation.params.catIds = sorted(c["id"] for c in ground_truth["categories"])
+        evaluation.params.catIds = sorted(category["id"] for category in categories)
         if kind == "keypoints":
             _set_sigmas(evaluation.params, truth, sigmas)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
     names = METRICS_OF_KIND[kind]
-    return CocoScores(
-        metrics={
-            name: _checked(value, f"{kind}/{name}")
-            for name, value in zip(names, evaluation.stats[: len(names)], strict=True)
-        },
-        per_class=_per_class(evaluation, ground_truth["categories"], kind),
-    )
+    values = zip(names, evaluation.stats[: len(names)], strict=True)
+    metrics = {name: _checked(value, f"{kind}/{name}") for name, value in values}
+    return CocoScores(metrics, _per_class(evaluation, categories, kind))
 
 
 def _renumbered_images(ground_truth: CocoDict) -> dict[int | str, dict[str, Any]]:
@@ -270,15 +231,13 @@ def _annotation(
     if image is None:
         raise ValueError(
             f"{where} belongs to image {entry['image_id']!r}, which the file does not list; "
-            "tools/check_data.py finds such records"
+            "van-dense check finds such records"
         )
     needed = ["keypoints", "bbox", "area"] if kind == "keypoints" else [FIELD_OF_KIND[kind]]
     missing = [key for key in needed if entry.get(key) in (None, [])]
     if missing:
-        raise ValueError(
-            f"{where} has no {missing}, which {kind!r} needs; add it to the annotations, or do "
-            f"not measure {kind!r}"
-        )
+        fix = f"add it to the annotations, or do not measure {kind!r}"
+        raise ValueError(f"{where} has no {missing}, which {kind!r} needs; {fix}")
     annotation = {
         "id": number,
         "image_id": image["id"],
@@ -297,15 +256,8 @@ def _annotation(
 
 def _detection(record: CocoResult, number: int, image_number: int, kind: Kind) -> dict[str, Any]:
     """Copy a result under its new ids, with the area that decides its size class."""
-    field = FIELD_OF_KIND[kind]
-    detection: dict[str, Any] = {
-        "id": number,
-        "image_id": image_number,
-        "category_id": record["category_id"],
-        "iscrowd": 0,
-        "score": record["score"],
-        field: record[field],  # type: ignore[literal-required]
-    }
+    kept = {key: record[key] for key in ("category_id", "score", FIELD_OF_KIND[kind])}  # type: ignore[literal-required]
+    detection = {"id": number, "image_id": image_number, "iscrowd": 0, **kept}
     return detection | {"area": _area(detection, kind)}
 
 
@@ -342,14 +294,10 @@ def _per_class(
     precision = np.asarray(evaluation.eval["precision"])[:, :, :, 0, -1]  # IoU, recall, class
     recall = np.asarray(evaluation.eval["recall"])[:, :, 0, -1]  # IoU, class
     recall_name = "AR" if kind == "keypoints" else "AR100"
-    table = {}
+    table: dict[str, dict[str, float]] = {}
     for k, category_id in enumerate(evaluation.params.catIds):
-        name = name_of[category_id]
-        values = {
-            "AP": precision[:, :, k],
-            "AP50": precision[0, :, k],
-            recall_name: recall[:, k],
-        }
+        name, average = name_of[category_id], precision[:, :, k]
+        values = {"AP": average, "AP50": average[0], recall_name: recall[:, k]}
         table[name] = {
             metric: _checked(np.mean(value), f"{kind}/{metric} of {name}")
             for metric, value in values.items()

@@ -1,17 +1,36 @@
-"""What every evaluator offers: it sees predictions in any order and keeps what the metrics need."""
+"""What every evaluator offers, and the checks, ratios and tables that several of them need."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import math
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
+
+import numpy as np
 
 from van_dense.core.structures import Prediction
 from van_dense.evaluation.table import PerClass
 
 
 class Evaluator(Protocol):
-    """Made anew for each evaluation; owns, or reads anew, the unaugmented ground truth."""
+    """Takes predictions in any order and computes the metrics of one task.
+
+    It is made anew for each evaluation, and owns, or reads anew, the unaugmented ground truth.
+
+    >>> from van_dense.core.dataset_info import DatasetInfo
+    >>> from van_dense.evaluation.semantic import SemanticEvaluator
+    >>> truth = {"a.jpg": np.uint8([[0, 0, 1, 1]])}
+    >>> info = DatasetInfo("street", class_names=("road", "car"), category_ids=(1, 2))
+    >>> evaluator = SemanticEvaluator(truth.__getitem__, list(truth), info)
+    >>> found = np.uint8([[0, 0, 0, 1]])
+    >>> evaluator.update([Prediction("a.jpg", size=(1, 4), semantic=found)])
+    >>> round(evaluator.compute()["semantic/mIoU"], 4)  # road 2/3, car 1/2
+    0.5833
+    >>> evaluator.per_class()["semantic"]["car"]["IoU"]
+    0.5
+    """
 
     def update(self, predictions: Sequence[Prediction]) -> None:
         """Take predictions of some images.
@@ -22,13 +41,95 @@ class Evaluator(Protocol):
         ...
 
     def compute(self) -> dict[str, float]:
-        """Flat metrics such as "semantic/mIoU" or "bbox/AP"; shares and errors in 0..1."""
+        """Flat metrics such as "semantic/mIoU" or "bbox/AP"; fractions and errors in 0..1."""
         ...
 
     def per_class(self) -> PerClass:
-        """The same for each class, by type and class name; empty where classes mean nothing."""
+        """Metrics by type and class name; empty where classes mean nothing."""
         ...
 
     def save(self, folder: Path) -> None:
         """Write what the field keeps of an evaluation beside its metrics."""
         ...
+
+
+def check_image(
+    image_id: int | str, known: Collection[int | str], predicted: Collection[int | str]
+) -> None:
+    """Refuse a prediction of an unknown image, or a second one of an image.
+
+    Raises:
+        ValueError: With the image's id, and the first ids of the ground truth.
+    """
+    if image_id not in known:
+        raise ValueError(
+            f"image {image_id!r} is not in the ground truth, whose ids are {list(known)[:5]}, ..."
+        )
+    if image_id in predicted:
+        raise ValueError(f"image {image_id!r} has two predictions")
+
+
+class MapTruth:
+    """Ground truth of label or saliency maps, read image by image.
+
+    Args:
+        read: Function from an image id to its ground truth, uint8 (H, W).
+        image_ids: Ids of all images to evaluate.
+    """
+
+    def __init__(
+        self, read: Callable[[int | str], np.ndarray], image_ids: Sequence[int | str]
+    ) -> None:
+        self._read = read
+        self._known = dict.fromkeys(image_ids)
+        self._predicted: set[int | str] = set()
+
+    def __len__(self) -> int:
+        """Images that were compared so far."""
+        return len(self._predicted)
+
+    def pair(
+        self, prediction: Prediction, kind: Literal["semantic", "saliency"]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Predicted map and ground truth of one image, (H, W) both.
+
+        Raises:
+            ValueError: For an unknown or repeated image, a missing map, or another size.
+        """
+        image_id, found = prediction.image_id, getattr(prediction, kind)
+        check_image(image_id, self._known, self._predicted)
+        if found is None:
+            name = "label" if kind == "semantic" else kind
+            raise ValueError(f"the prediction of image {image_id!r} has no {name} map")
+        truth = self._read(image_id)
+        if truth.shape != found.shape:
+            raise ValueError(
+                f"image {image_id!r}: the prediction is {found.shape[1]}x{found.shape[0]} (width x "
+                f"height), the ground truth {truth.shape[1]}x{truth.shape[0]}; predict at the size "
+                "of the stored image"
+            )
+        return found, truth
+
+    def close(self, prediction: Prediction) -> None:
+        """Count an image as compared; another prediction of it will be refused."""
+        self._predicted.add(prediction.image_id)
+
+
+def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Quotients of two arrays of one shape, NaN where ``whole`` is not positive."""
+    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
+
+
+def mean(values: np.ndarray) -> float:
+    """Mean of the values that are not NaN; NaN without any."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else math.nan
+
+
+def write_csv(path: Path, header: Iterable[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a table as CSV, making its folder if missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)

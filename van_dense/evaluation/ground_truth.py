@@ -42,7 +42,7 @@ def unwrapped(dataset: DenseDataset, protocol: type) -> DenseDataset:
     """The data set itself, or the first one inside of it that offers a protocol; else the inmost.
 
     Args:
-        dataset: Any, perhaps wrapped several times.
+        dataset: Any data set, perhaps wrapped several times.
         protocol: A runtime-checkable protocol, such as ``HasCocoDict``.
     """
     while not isinstance(dataset, protocol) and isinstance(dataset, Wraps):
@@ -76,18 +76,13 @@ def coco_ground_truth(dataset: DenseDataset) -> CocoDict:
 
 def restrict(ground_truth: CocoDict, image_ids: Collection[int | str]) -> CocoDict:
     """Keep only some images and their annotations."""
-    return {
-        **ground_truth,
-        "images": [image for image in ground_truth["images"] if image["id"] in image_ids],
-        "annotations": [
-            annotation
-            for annotation in ground_truth["annotations"]
-            if annotation["image_id"] in image_ids
-        ],
-    }
+    images = [image for image in ground_truth["images"] if image["id"] in image_ids]
+    annotations = [a for a in ground_truth["annotations"] if a["image_id"] in image_ids]
+    return {**ground_truth, "images": images, "annotations": annotations}
 
 
 def _from_samples(dataset: DenseDataset) -> CocoDict:
+    info = dataset.info
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for index in range(len(dataset)):
@@ -98,15 +93,12 @@ def _from_samples(dataset: DenseDataset) -> CocoDict:
             continue
         height, width = truth.size
         images.append({"id": truth.image_id, "height": height, "width": width})
-        annotations += _annotations(truth, dataset.info.category_ids)
-    info = dataset.info
+        annotations += _annotations(truth, info.category_ids)
+    categories = zip(info.category_ids, info.class_names, strict=True)
     return {
         "images": images,
         "annotations": [{**entry, "id": number} for number, entry in enumerate(annotations, 1)],
-        "categories": [
-            {"id": category_id, "name": name}
-            for category_id, name in zip(info.category_ids, info.class_names, strict=True)
-        ],
+        "categories": [{"id": id_, "name": name} for id_, name in categories],
     }
 
 
@@ -117,9 +109,8 @@ def _annotations(truth: Prediction, category_ids: tuple[int, ...]) -> list[dict[
     if instances is None:
         return []
     entries = []
-    for i, ((x1, y1, x2, y2), label) in enumerate(
-        zip(instances.boxes.tolist(), instances.labels.tolist(), strict=True)
-    ):
+    objects = zip(instances.boxes.tolist(), instances.labels.tolist(), strict=True)
+    for i, ((x1, y1, x2, y2), label) in enumerate(objects):
         entry: dict[str, Any] = {
             "image_id": truth.image_id,
             "category_id": category_ids[label],
@@ -147,7 +138,7 @@ def rle_to_json(rle: RLE) -> dict[str, Any]:
 
 
 def keypoints_to_json(instances: Instances) -> list[list[float]]:
-    """N times x, y and visibility or score of K keypoints, as COCO counts them.
+    """N lists of x, y and visibility or score of K keypoints, as COCO counts them.
 
     COCO means pixel 0 by x = 0, whose centre lies at 0.5 in the continuous coordinates used inside;
     the readers add this half pixel.
@@ -161,7 +152,7 @@ def annotation_rle(annotation: dict[str, Any], size: Size) -> RLE:
     """Turn the segmentation of an annotation (polygons or RLE) into compressed RLE.
 
     Raises:
-        ValueError: When it cannot be rasterised, with the reason.
+        ValueError: When the segmentation cannot be rasterised, with the reason.
     """
     segmentation, problem = usable_segmentation(annotation.get("segmentation"), size)
     if segmentation is None:

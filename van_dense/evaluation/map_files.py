@@ -1,7 +1,7 @@
 """Evaluate folders of label maps or saliency maps that any program saved.
 
 A prediction and an annotation belong together when their files have the same key; see
-``van_dense/data/image_mask.py`` for the patterns that say what the key is.
+``van_dense/data/readers/image_mask.py`` for the patterns that say what the key is.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from van_dense.data.io.image import decode
 from van_dense.data.io.label_map import LabelMap
 from van_dense.data.io.masks import read_labels, read_saliency
 from van_dense.data.readers.image_mask import Pairs
+from van_dense.evaluation.evaluator import Evaluator
 from van_dense.evaluation.saliency import SaliencyEvaluator
 from van_dense.evaluation.semantic import SemanticEvaluator
 
@@ -44,7 +45,7 @@ def find_files(
         ValueError: When a folder is missing or empty, an annotation has no prediction, or two
             files have one key.
     """
-    found = Pairs.find(
+    found = Pairs(
         predictions, annotations, image_pattern=prediction_pattern, mask_pattern=mask_pattern
     )
     maps, masks = found.images, found.masks
@@ -57,11 +58,8 @@ def find_files(
     if repeated := [text for key, text in found.problems if key in masks and key in maps]:
         raise ValueError(f"{repeated[0]}; keep one of them, or give a pattern that leaves one out")
     if extra := sorted(maps.keys() - masks.keys()):
-        logger.warning(
-            "%d predictions have no annotation and are not evaluated: %s",
-            len(extra),
-            _listed(extra),
-        )
+        message = "%d predictions have no annotation and are not evaluated: %s"
+        logger.warning(message, len(extra), _listed(extra))
     return {
         key: (Path(predictions, maps[key]), Path(annotations, masks[key])) for key in found.complete
     }
@@ -75,9 +73,9 @@ def evaluate_label_maps(
     A predicted value that it ignores is no class, and wrong wherever there is one.
 
     Args:
-        files: From ``find_files``.
-        label_map: Lines such as "1..150 -> 0..149"; see ``LabelMap``.
-        classes: Names; without any the classes are called by their raw values.
+        files: Prediction and annotation of each key, from ``find_files``.
+        label_map: Lines such as "1..150 -> 0..149", which ``LabelMap`` parses.
+        classes: Class names; without any the classes are called by their raw values.
 
     Raises:
         ValueError: For a label map that cannot be read or does not fit the names, and, with the
@@ -100,8 +98,7 @@ def evaluate_label_maps(
     evaluator = SemanticEvaluator(lambda key: read(files[str(key)][1]), list(files), info)
     for key, paths in files.items():
         found = read(paths[0])
-        prediction = Prediction(key, _size(found), semantic=found)
-        _update(evaluator, prediction, paths)
+        _update(evaluator, Prediction(key, _size(found), semantic=found), paths)
     return evaluator
 
 
@@ -132,19 +129,12 @@ def evaluate_saliency_maps(files: Files) -> SaliencyEvaluator:
             "Multiply them by 255"
         )
     if resized:
-        logger.warning(
-            "%d of %d maps were resized bilinearly to the size of their annotation",
-            resized,
-            len(files),
-        )
+        message = "%d of %d maps were resized bilinearly to the size of their annotation"
+        logger.warning(message, resized, len(files))
     return evaluator
 
 
-def _update(
-    evaluator: SemanticEvaluator | SaliencyEvaluator,
-    prediction: Prediction,
-    paths: tuple[Path, Path],
-) -> None:
+def _update(evaluator: Evaluator, prediction: Prediction, paths: tuple[Path, Path]) -> None:
     try:
         evaluator.update([prediction])
     except ReadError:  # names its file

@@ -1,10 +1,10 @@
-"""PCK: the share of labelled joints that a prediction finds, and how far off the joints are.
+"""PCK: the fraction of labelled joints that a prediction finds, and how far off the joints are.
 
 PCK@0.2 accepts a joint within 0.2 of the longer side of the annotated box (Yang and Ramanan, TPAMI
 2013, as AP-10K and mmpose count it), PCKh@0.5 one within half of the head. The head is the largest
 distance between two labelled joints of ``DatasetInfo.head``; MPII, where PCKh comes from (Andriluka
 et al., CVPR 2014), takes 0.6 of the diagonal of an annotated head box instead, which COCO files do
-not have. Shares run over all labelled joints of all persons, so that each joint counts the same.
+not have. Fractions run over all labelled joints of all persons, so that each joint counts the same.
 
 Legend: G annotated and D predicted persons of one image and class, P persons in all, K joints.
 """
@@ -22,10 +22,11 @@ import numpy as np
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.oks import oks
 from van_dense.data.readers.coco_json import CocoDict
+from van_dense.evaluation.evaluator import ratio
 from van_dense.evaluation.results import CocoResult
 
-BOX_SHARE, HEAD_SHARE = 0.2, 0.5
-PCK, PCKH = f"PCK@{BOX_SHARE}", f"PCKh@{HEAD_SHARE}"
+BOX_FRACTION, HEAD_FRACTION = 0.2, 0.5
+PCK, PCKH = f"PCK@{BOX_FRACTION}", f"PCKh@{HEAD_FRACTION}"
 # Predictions less alike than this to every person are of something else. Joints that are all off by
 # 3.7 times their constant, 2 sigma sqrt(area), are just as alike.
 MIN_OKS = 1e-3
@@ -33,15 +34,12 @@ MIN_OKS = 1e-3
 
 @dataclass(frozen=True)
 class PckScores:
-    """What ``evaluate_pck`` measures; NaN where there is nothing to measure.
+    """What ``evaluate_pck`` measures; NaN where there is nothing to measure."""
 
-    Attributes:
-        metrics: "PCK@0.2", and "PCKh@0.5" where the data set names joints of the head.
-        per_joint: The same for each joint, "error" (mean distance of the joints of found persons,
-            in longer sides of the box) and "count" (labelled joints).
-    """
-
+    # "PCK@0.2", and "PCKh@0.5" where the data set names joints of the head
     metrics: dict[str, float]
+    # PCK of each joint by its name, "error" (mean distance of the joints of found persons, in
+    # longer sides of the box) and "count" (labelled joints)
     per_joint: dict[str, dict[str, float]]
 
 
@@ -57,48 +55,48 @@ def evaluate_pck(
 
     Args:
         ground_truth: COCO annotations with "keypoints", "bbox" and "area".
-        results: COCO records with "keypoints"; the score of a joint is not looked at.
-        info: Names of the K joints, those of the head, and sigmas; empty means the 17 of COCO.
+        results: COCO records with "keypoints"; scores of single joints are ignored.
+        info: Names of the K joints, joints of the head, and OKS sigmas (none: the 17 of COCO).
     """
     persons = _labelled(ground_truth["annotations"])
     distances = _distances(persons, results, sigmas=info.sigmas)
     box = np.array([max(person["bbox"][2:]) for group in persons.values() for person in group])
-    units = {PCK: BOX_SHARE * box}
+    units = {PCK: BOX_FRACTION * box}
     if info.head:
         joints = [info.keypoint_names.index(name) for name in info.head]
         poses = [_pose(person) for group in persons.values() for person in group]
-        units[PCKH] = HEAD_SHARE * np.array([_head_length(pose[joints]) for pose in poses])
+        units[PCKH] = HEAD_FRACTION * np.array([_head_length(pose[joints]) for pose in poses])
 
     labelled = ~np.isnan(distances)
-    shares: dict[str, np.ndarray] = {}
+    columns: dict[str, np.ndarray] = {}
     metrics: dict[str, float] = {}
     for name, unit in units.items():
         measured = labelled & (unit > 0)[:, None]
         right = measured & (distances <= unit[:, None])
-        shares[name] = _ratio(right.sum(0), measured.sum(0))
-        metrics[name] = float(_ratio(right.sum(), measured.sum()))
+        columns[name] = ratio(right.sum(0), measured.sum(0))
+        metrics[name] = float(ratio(right.sum(), measured.sum()))
     is_found = labelled & np.isfinite(distances) & (box > 0)[:, None]
     relative = np.divide(distances, box[:, None], out=np.zeros_like(distances), where=is_found)
-    shares["error"] = _ratio(relative.sum(0), is_found.sum(0))
-    shares["count"] = labelled.sum(0)
+    columns["error"] = ratio(relative.sum(0), is_found.sum(0))
+    columns["count"] = labelled.sum(0)
     return PckScores(
         metrics,
         {
-            joint: {name: float(values[k]) for name, values in shares.items()}
+            joint: {name: float(values[k]) for name, values in columns.items()}
             for k, joint in enumerate(info.keypoint_names)
         },
     )
 
 
 def match(similarity: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Prediction of each person, see ``evaluate_pck``.
+    """Assign predictions to persons by falling score, as ``evaluate_pck`` says.
 
     Args:
-        similarity: (D, G) OKS.
-        scores: (D,); of equal ones the first goes first.
+        similarity: OKS of predictions and persons, (D, G) in 0..1.
+        scores: Confidence of each prediction, (D,); of equal ones the first goes first.
 
     Returns:
-        (G,) positions in 0..D-1, or -1 for a person without prediction.
+        Position 0..D-1 of each person's prediction, int (G,); -1 for a person without one.
     """
     chosen = np.full(similarity.shape[1], -1)
     for position in np.argsort(-scores, kind="stable"):
@@ -123,7 +121,7 @@ def _distances(
     *,
     sigmas: Sequence[float],
 ) -> np.ndarray:
-    """(P, K) pixels; NaN where a joint is not labelled, infinite where a person is not found."""
+    """Pixels, (P, K); NaN where a joint is not labelled, infinite where a person is not found."""
     predictions = defaultdict(list)
     for record in results:
         predictions[record["image_id"], record["category_id"]].append(record)
@@ -151,7 +149,3 @@ def _head_length(joints: np.ndarray) -> float:
     """Largest distance between two labelled joints; 0, which is no unit, if fewer are labelled."""
     points = joints[joints[:, 2] > 0, :2]
     return max((math.dist(a, b) for a in points for b in points), default=0.0)
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)

@@ -1,4 +1,4 @@
-"""COCO results JSON: predictions become records at this border, and files are checked when read.
+"""Results on the disk: predictions become COCO records at this border, are written, read, checked.
 
 Source of the format: https://cocodataset.org/#format-results. Boxes of records are ``[x, y, width,
 height]`` in pixels of the original image, classes are category ids of the annotation file.
@@ -6,14 +6,18 @@ height]`` in pixels of the original image, classes are category ids of the annot
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from io import TextIOBase
 from pathlib import Path
 from typing import Any, TypedDict
 
 import torch
+from torchvision.ops import box_convert
 
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Instances, Prediction, encode_masks
@@ -24,31 +28,19 @@ from van_dense.evaluation.ground_truth import Kind, keypoints_to_json, rle_to_js
 # reads beyond the end of anything else.
 RLE_TEXT = re.compile(r"(?:[0-o]*[0-O])?")
 
-FIELD_OF_KIND: dict[Kind, str] = {
-    "bbox": "bbox",
-    "segm": "segmentation",
-    "keypoints": "keypoints",
-}
+FIELD_OF_KIND: dict[Kind, str] = {k: k for k in ("bbox", "keypoints")} | {"segm": "segmentation"}
 
 
 class CocoResult(TypedDict, total=False):
-    """One record of a results file; which of the last three it holds depends on the task.
+    """One record of a results file; which of the last three it holds depends on the task."""
 
-    Attributes:
-        image_id: The data set's own id.
-        category_id: As the annotation file spells it.
-        score: Confidence.
-        bbox: x, y, width, height in pixels.
-        segmentation: RLE as JSON holds it: "size" (height, width) and "counts" as text.
-        keypoints: x, y and score of K keypoints, 3 K numbers.
-    """
-
-    image_id: int | str
-    category_id: int
-    score: float
-    bbox: list[float]
+    image_id: int | str  # id of the image in the data set
+    category_id: int  # id of the category in the annotation file
+    score: float  # confidence in 0..1
+    bbox: list[float]  # box as x, y, width, height in pixels
+    # RLE as JSON holds it: "size" (height, width) and "counts" as text
     segmentation: dict[str, Any]
-    keypoints: list[float]
+    keypoints: list[float]  # 3 K numbers, x, y and score of each of K keypoints
 
 
 def to_results(prediction: Prediction, info: DatasetInfo) -> list[CocoResult]:
@@ -63,20 +55,15 @@ def to_results(prediction: Prediction, info: DatasetInfo) -> list[CocoResult]:
     where = f"prediction of image {prediction.image_id!r}"
     instances = prediction.instances
     if instances is None:
-        raise ValueError(
-            f"{where} has no instances; give Instances.empty() where nothing was found"
-        )
+        raise ValueError(f"{where} has no instances; give Instances.empty() for nothing found")
     if len(instances) == 0:
         return []
     scores, boxes = _checked_numbers(instances, info, where)
+    categories = [info.category_ids[label] for label in instances.labels.tolist()]
+    numbers = scores.double().numpy().round(9).tolist(), boxes.numpy().round(4).tolist()
     records: list[CocoResult] = [
         {"image_id": prediction.image_id, "category_id": category_id, "score": score, "bbox": box}
-        for category_id, score, box in zip(
-            [info.category_ids[label] for label in instances.labels.tolist()],
-            scores.double().numpy().round(9).tolist(),
-            boxes.numpy().round(4).tolist(),
-            strict=True,
-        )
+        for category_id, score, box in zip(categories, *numbers, strict=True)
     ]
     if instances.masks is not None:
         masks = instances.masks
@@ -100,10 +87,7 @@ def as_poses(records: Sequence[CocoResult]) -> list[CocoResult]:
     pycocotools takes the area of a record's box where there is one, else that of the box around
     its joints, so that APm and APl of the same poses would differ.
     """
-    poses = [record.copy() for record in records]
-    for pose in poses:
-        pose.pop("bbox", None)
-    return poses
+    return [{k: v for k, v in record.items() if k != "bbox"} for record in records]  # type: ignore[misc]
 
 
 def _checked_numbers(
@@ -120,13 +104,12 @@ def _checked_numbers(
             f"{where} has labels {int(labels.min())}..{int(labels.max())}, but data set "
             f"{info.name!r} has classes 0..{info.num_classes - 1}"
         )
-    xywh = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], dim=1)
+    xywh = box_convert(boxes, "xyxy", "xywh")
     broken = ~(xywh.isfinite().all(dim=1) & (xywh[:, 2:] >= 0).all(dim=1))
     if broken.any():
-        raise ValueError(
-            f"{where}: {int(broken.sum())} boxes are not finite xyxy with x1 <= x2 and y1 <= y2, "
-            f"first {boxes[broken][0].tolist()}"
-        )
+        first = boxes[broken][0].tolist()
+        form = "finite xyxy with x1 <= x2 and y1 <= y2"
+        raise ValueError(f"{where}: {int(broken.sum())} boxes are not {form}, first {first}")
     return scores, xywh
 
 
@@ -164,16 +147,15 @@ def _check_record(
     missing = [key for key in ("image_id", "category_id", "score", field) if key not in record]
     if missing:
         raise ValueError(f"lacks {missing}; --type {kind} needs them, it has {sorted(record)}")
-    if not _is_known(record["image_id"], sizes):
-        raise ValueError(
-            f"image_id {record['image_id']!r} is not in the annotation file, whose ids are "
-            f"{_first(sizes)}; results and annotations must be of the same split"
-        )
-    if not _is_known(record["category_id"], category_ids):
-        raise ValueError(
-            f"category_id {record['category_id']!r} is not in the annotation file, whose ids are "
-            f"{_first(category_ids)}; results need category ids of the file, not 0-based labels"
-        )
+    for key, ids, hint in (
+        ("image_id", sizes, "results and annotations must be of the same split"),
+        ("category_id", category_ids, "results need category ids of the file, not 0-based labels"),
+    ):
+        if not (isinstance(record[key], int | str) and record[key] in ids):
+            raise ValueError(
+                f"{key} {record[key]!r} is not in the annotation file, whose ids are "
+                f"{_first(ids)}; {hint}"
+            )
     if not _are_numbers([record["score"]], count=1):
         raise ValueError(f"score is {record['score']!r}, expected a finite number")
     value = record[field]
@@ -200,10 +182,6 @@ def _check_rle(rle: Any, size: list[int]) -> None:
         raise ValueError("the counts of the segmentation are no RLE text as pycocotools writes it")
 
 
-def _is_known(value: Any, ids: Collection[Any]) -> bool:
-    return isinstance(value, int | str) and value in ids
-
-
 def _are_numbers(values: Any, count: int | None = None) -> bool:
     return (
         isinstance(values, list)
@@ -213,6 +191,72 @@ def _are_numbers(values: Any, count: int | None = None) -> bool:
 
 
 def _first(ids: Iterable[Any]) -> str:
-    """Show the first few ids, for messages."""
     ordered = sorted(ids, key=lambda value: (isinstance(value, str), value))
-    return ", ".join(repr(value) for value in ordered[:5]) + (", ..." if len(ordered) > 5 else "")
+    return ", ".join(map(repr, ordered[:5])) + (", ..." if len(ordered) > 5 else "")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is written of one image."""
+
+    # COCO results, or None for a task without instances
+    records: Sequence[CocoResult] | None = None
+    row: list[str] | None = None  # line of the table of classes, or None
+    header: list[str] | None = None  # names of the columns of this table, or None
+
+
+class ResultFiles:
+    """Writes NAME.json and NAME.csv, whichever the outcomes need.
+
+    Nothing waits in memory: the records of a hundred thousand masks are gigabytes. However the
+    context ends, the files are complete.
+
+    Args:
+        path: Path of the files without their suffix; its folder is made if missing.
+
+    Attributes:
+        written: Paths of the files written so far.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._separator = path, "\n"
+        self._json: TextIOBase | None = None
+        self._table: TextIOBase | None = None
+        self.written: list[Path] = []
+
+    def add(self, outcome: Outcome) -> None:
+        """Append one image."""
+        if outcome.records is not None:
+            if self._json is None:
+                self._json = self._open("json")
+                self._json.write("[")
+            for record in outcome.records:
+                self._json.write(self._separator + json.dumps(record))
+                self._separator = ",\n"
+        if outcome.row is not None and outcome.header is not None:
+            if self._table is None:
+                self._table = self._open("csv")
+                csv.writer(self._table).writerow(outcome.header)
+            csv.writer(self._table).writerow(outcome.row)
+
+    def _open(self, suffix: str) -> TextIOBase:
+        path = self._path.with_name(f"{self._path.name}.{suffix}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.written.append(path)
+        return path.open("w", newline="", encoding="utf-8")
+
+    def __enter__(self) -> ResultFiles:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._json is not None:
+            self._json.write("\n]\n")
+            self._json.close()
+        if self._table is not None:
+            self._table.close()
+
+
+def save_results(path: str | Path, results: Sequence[CocoResult]) -> None:
+    """Write records of any number of images as COCO results JSON, to a path ending in .json."""
+    with ResultFiles(Path(path).with_suffix("")) as files:
+        files.add(Outcome(results))

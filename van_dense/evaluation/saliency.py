@@ -1,4 +1,4 @@
-"""Evaluation of saliency maps by the two protocols in use, which give different numbers.
+"""Evaluation of saliency maps: MAE, F, S and E-measures by the two protocols in use, which differ.
 
 - pysod: PySODMetrics (https://github.com/lartpang/PySODMetrics, MIT). A map is stretched to its own
   range 0..1, the ground truth is above 128, and curves over 256 thresholds are averaged over images
@@ -13,7 +13,6 @@ All but two measures then follow from how often each grey meets each grey of the
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -21,11 +20,12 @@ from typing import Any
 
 import numpy as np
 
+from van_dense.core.optional import require
 from van_dense.core.structures import Prediction
 from van_dense.data.io.masks import to_grey
+from van_dense.evaluation.evaluator import MapTruth, write_csv
+from van_dense.evaluation.semantic import count_pairs
 from van_dense.evaluation.table import PerClass
-
-Truth = Callable[[int | str], np.ndarray]
 
 METRICS = (
     *(f"pysod/{m}" for m in ("MAE", "Fmax", "Fmean", "Fadp", "wF", "Sm", "Emax", "Emean", "Eadp")),
@@ -45,49 +45,32 @@ class SaliencyEvaluator:
     ``tests/evaluation/test_saliency_evaluator.py``.
 
     Args:
-        truth: Gives the ground truth of an image id, uint8 (H, W), 255 = salient.
-        image_ids: All images.
+        truth: Function from an image id to its ground truth, uint8 (H, W), 255 = salient.
+        image_ids: Ids of all images to evaluate.
     """
 
-    def __init__(self, truth: Truth, image_ids: Sequence[int | str]) -> None:
-        self._truth = truth
-        self._left = set(image_ids)
-        self._known = frozenset(image_ids)
+    def __init__(
+        self, truth: Callable[[int | str], np.ndarray], image_ids: Sequence[int | str]
+    ) -> None:
+        _library()  # where it is missing, that shows before hours of prediction
+        self._truth = MapTruth(truth, image_ids)
         self._sums: dict[str, np.ndarray | float] = {}  # scalars, and curves over thresholds
 
     @property
     def num_images(self) -> int:
-        """Images seen so far; the metrics are those of these."""
-        return len(self._known) - len(self._left)
+        """Images that were measured so far; the metrics are those of these."""
+        return len(self._truth)
 
     def update(self, predictions: Sequence[Prediction]) -> None:
-        """Measure some images; see ``Evaluator``."""
+        """Measure some images."""
         for prediction in predictions:
-            grey, truth = self._pair(prediction)
-            for name, value in measure_pair(grey, truth).items():
+            found, truth = self._truth.pair(prediction, "saliency")
+            if not (found.min() >= 0 and found.max() <= 1):  # NaN fails as well
+                where = f"image {prediction.image_id!r}"
+                raise ValueError(f"{where}: the saliency map has values outside of 0..1, or NaN")
+            for name, value in measure_pair(to_grey(found), truth).items():
                 self._sums[name] = self._sums.get(name, 0.0) + value
-            self._left.remove(prediction.image_id)
-
-    def _pair(self, prediction: Prediction) -> tuple[np.ndarray, np.ndarray]:
-        image_id, found = prediction.image_id, prediction.saliency
-        if image_id not in self._known:
-            raise ValueError(f"image {image_id!r} is not in the ground truth")
-        if image_id not in self._left:
-            raise ValueError(f"image {image_id!r} has two predictions")
-        if found is None:
-            raise ValueError(f"the prediction of image {image_id!r} has no saliency map")
-        if not (found.min() >= 0 and found.max() <= 1):  # NaN fails as well
-            raise ValueError(
-                f"image {image_id!r}: the saliency map has values outside of 0..1, or NaN"
-            )
-        truth = self._truth(image_id)
-        if truth.shape != found.shape:
-            raise ValueError(
-                f"image {image_id!r}: the prediction is {found.shape[1]}x{found.shape[0]} (width x "
-                f"height), the ground truth {truth.shape[1]}x{truth.shape[0]}; predict at the size "
-                "of the stored image"
-            )
-        return to_grey(found), truth
+            self._truth.close(prediction)
 
     def compute(self) -> dict[str, float]:
         """All of ``METRICS``; NaN before the first image."""
@@ -96,15 +79,9 @@ class SaliencyEvaluator:
         mean = self._means()
         edn_curve = _f_measure(mean["edn precision"], mean["edn recall"])
         values = {
-            "pysod/MAE": mean["MAE"],
-            "pysod/Fmax": mean["F"].max(),
-            "pysod/Fmean": mean["F"].mean(),
-            "pysod/Fadp": mean["Fadp"],
-            "pysod/wF": mean["wF"],
-            "pysod/Sm": mean["Sm"],
-            "pysod/Emax": mean["E"].max(),
-            "pysod/Emean": mean["E"].mean(),
-            "pysod/Eadp": mean["Eadp"],
+            **{f"pysod/{name}": mean[name] for name in ("MAE", "Fadp", "wF", "Sm", "Eadp")},
+            **{f"pysod/{name}max": mean[name].max() for name in ("F", "E")},
+            **{f"pysod/{name}mean": mean[name].mean() for name in ("F", "E")},
             "edn/MAE": mean["edn MAE"],
             "edn/Fmax": edn_curve.max(),
         }
@@ -116,30 +93,21 @@ class SaliencyEvaluator:
 
     def save(self, folder: Path) -> None:
         """Write the curves of protocol pysod as curves.csv: a row for each threshold 0..255."""
-        folder.mkdir(parents=True, exist_ok=True)
         mean = self._means() if self.num_images else dict.fromkeys(CURVES, np.empty(0))
-        with (folder / "curves.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["threshold", *CURVES])
-            columns = [mean[name].tolist() for name in CURVES]
-            writer.writerows([t, *row] for t, row in enumerate(zip(*columns, strict=True)))
+        rows = zip(*(mean[name].tolist() for name in CURVES), strict=True)
+        numbered = ([threshold, *row] for threshold, row in enumerate(rows))
+        write_csv(folder / "curves.csv", ["threshold", *CURVES], numbered)
 
     def _means(self) -> dict[str, np.ndarray]:
         return {name: np.asarray(value) / self.num_images for name, value in self._sums.items()}
 
 
 def measure_pair(grey: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray | float]:
-    """Measures of one image, by both protocols.
+    """Measures of one image, by both protocols, from uint8 (H, W) maps with 255 = salient.
 
-    Args:
-        grey: The saliency map, uint8 (H, W).
-        truth: uint8 (H, W), 255 = salient.
-
-    Returns:
-        By name, scalars and curves: of pysod over the thresholds 0..255, of edn over its 50.
+    Scalars and curves by name: curves of pysod over the thresholds 0..255, of edn over its 50.
     """
-    pairs = np.bincount((truth.astype(np.uint16) << 8 | grey).reshape(-1), minlength=256 * 256)
-    pairs = pairs.reshape(256, 256)  # pixels by grey of the truth and of the map
+    pairs = count_pairs(truth, grey)  # pixels by grey of the truth and of the map
     return _pysod(pairs, grey, truth > 128) | _edn(pairs)
 
 
@@ -178,7 +146,8 @@ def _pysod(
 
 @cache
 def _library() -> tuple[Any, Any]:
-    """S-measure and weighted F-measure; importing them takes a second, so only when wanted."""
+    """S-measure and weighted F-measure; imported when needed, since that takes a second."""
+    require("py_sod_metrics", "evaluation of saliency maps")
     import py_sod_metrics as pysod
 
     class StructureMeasure(pysod.Smeasure):
@@ -212,14 +181,14 @@ def _e_measure(
 ) -> np.ndarray:
     """Enhanced alignment of binary maps: Fan et al., IJCAI 2018.
 
-    Map and truth minus their means agree or differ in one of four ways; pixels of one way share
+    Map and truth minus their means agree or differ in one of four ways; all pixels of one way have
     one value, so that numbers of pixels say all.
 
     Args:
-        true: (T,) pixels found that are salient.
-        false: (T,) pixels found that are not.
-        num_salient: Salient pixels.
-        num_pixels: All pixels.
+        true: Salient pixels above each of T thresholds, integers (T,).
+        false: Other pixels above each threshold, integers (T,).
+        num_salient: Number of salient pixels.
+        num_pixels: Number of all pixels.
     """
     found = true + false
     if num_salient == 0:

@@ -1,4 +1,4 @@
-"""Evaluation of label maps by one confusion matrix, and of their outlines.
+"""Evaluation of label maps: mIoU and the like from one confusion matrix, and boundary IoU.
 
 A class that neither ground truth nor prediction shows has no value and is left out of the means, as
 in mmseg; one that is predicted but never true has IoU 0. Pixels without a predicted class (255)
@@ -10,7 +10,6 @@ lie at most 2 % of the image diagonal from the rest of the image, or from its bo
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,16 +19,13 @@ import numpy as np
 
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import IGNORE_LABEL, Prediction
+from van_dense.evaluation.evaluator import MapTruth, mean, ratio, write_csv
 from van_dense.evaluation.table import PerClass
-
-Truth = Callable[[int | str], np.ndarray]
 
 METRICS = tuple(
     f"semantic/{name}" for name in ("mIoU", "aAcc", "mAcc", "Dice", "fwIoU", "boundary_IoU")
 )
 OUTLINE_RATIO = 0.02  # of the image diagonal
-_NO_CLASS = "no class"
-_IGNORED = np.uint8(IGNORE_LABEL)
 
 
 class SemanticEvaluator:
@@ -39,60 +35,48 @@ class SemanticEvaluator:
     ``tests/evaluation/test_semantic_evaluator.py``.
 
     Args:
-        truth: Gives the ground truth of an image id, uint8 (H, W) 0..C-1 and 255 = ignore.
-        image_ids: All images.
-        info: Classes.
+        truth: Function from an image id to its ground truth, uint8 (H, W), labels 0..C-1 and
+            255 = ignore.
+        image_ids: Ids of all images to evaluate.
+        info: Names of the C classes.
 
     Attributes:
         confusion: int64 (C, C + 1), pixels by true and predicted class; the last column counts
             those without a predicted class.
     """
 
-    def __init__(self, truth: Truth, image_ids: Sequence[int | str], info: DatasetInfo) -> None:
+    def __init__(
+        self,
+        truth: Callable[[int | str], np.ndarray],
+        image_ids: Sequence[int | str],
+        info: DatasetInfo,
+    ) -> None:
         self.info = info
-        self._truth = truth
-        self._left = set(image_ids)
-        self._known = frozenset(image_ids)
+        self._truth = MapTruth(truth, image_ids)
         self.confusion = np.zeros((info.num_classes, info.num_classes + 1), dtype=np.int64)
         self._outlines = np.zeros((3, info.num_classes), dtype=np.int64)
 
     @property
     def num_images(self) -> int:
-        """Images seen so far; the metrics are those of these."""
-        return len(self._known) - len(self._left)
+        """Images that were counted so far; the metrics are those of these."""
+        return len(self._truth)
 
     def update(self, predictions: Sequence[Prediction]) -> None:
-        """Count the pixels of some images; see ``Evaluator``."""
+        """Count the pixels of some images."""
+        classes = self.info.num_classes
         for prediction in predictions:
-            truth, found = self._pair(prediction)
+            found, truth = self._truth.pair(prediction, "semantic")
+            if found.dtype != np.uint8 and not 0 <= found.min() <= found.max() <= IGNORE_LABEL:
+                raise ValueError(
+                    f"image {prediction.image_id!r}: the prediction holds labels from "
+                    f"{found.min()} to {found.max()}; labels are 0..254, and 255 is no class"
+                )
+            found = found.astype(np.uint8, copy=False)
             pairs = count_pairs(truth, found)
             self._check_labels(pairs, prediction.image_id)
-            classes = self.info.num_classes
             self.confusion += pairs[:classes, [*range(classes), IGNORE_LABEL]]
             self._outlines += count_outlines(truth, found)[:, :classes]
-            self._left.remove(prediction.image_id)
-
-    def _pair(self, prediction: Prediction) -> tuple[np.ndarray, np.ndarray]:
-        image_id, found = prediction.image_id, prediction.semantic
-        if image_id not in self._known:
-            raise ValueError(f"image {image_id!r} is not in the ground truth of {self.info.name!r}")
-        if image_id not in self._left:
-            raise ValueError(f"image {image_id!r} has two predictions")
-        if found is None:
-            raise ValueError(f"the prediction of image {image_id!r} has no label map")
-        if found.dtype != np.uint8 and not 0 <= found.min() <= found.max() <= IGNORE_LABEL:
-            raise ValueError(
-                f"image {image_id!r}: the prediction holds labels from {found.min()} to "
-                f"{found.max()}; labels are 0..254, and 255 is no class"
-            )
-        truth = self._truth(image_id)
-        if truth.shape != found.shape:
-            raise ValueError(
-                f"image {image_id!r}: the prediction is {found.shape[1]}x{found.shape[0]} (width x "
-                f"height), the ground truth {truth.shape[1]}x{truth.shape[0]}; predict at the size "
-                "of the stored image"
-            )
-        return truth, found.astype(np.uint8, copy=False)
+            self._truth.close(prediction)
 
     def _check_labels(self, pairs: np.ndarray, image_id: int | str) -> None:
         classes = self.info.num_classes
@@ -105,20 +89,14 @@ class SemanticEvaluator:
                 )
 
     def compute(self) -> dict[str, float]:
-        """Means over classes, and accuracy over pixels; see ``Evaluator``."""
+        """Means over classes, and accuracy over pixels, by the names of ``METRICS``."""
         scores = self._scores()
         pixels = self.confusion.sum(axis=1)
-        total, seen = int(pixels.sum()), pixels > 0
-        weighted = float((scores["IoU"] * pixels)[seen].sum() / total) if total else math.nan
+        total, occurs = int(pixels.sum()), pixels > 0
+        weighted = float((scores["IoU"] * pixels)[occurs].sum() / total) if total else math.nan
         accuracy = float(np.trace(self.confusion) / total) if total else math.nan
-        values = (
-            _mean(scores["IoU"]),
-            accuracy,
-            _mean(scores["Acc"]),
-            _mean(scores["Dice"]),
-            weighted,
-            _mean(scores["boundary_IoU"]),
-        )
+        iou, acc, dice, outlines = (mean(values) for values in scores.values())
+        values = iou, accuracy, acc, dice, weighted, outlines
         return dict(zip(METRICS, values, strict=True))
 
     def per_class(self) -> PerClass:
@@ -137,21 +115,18 @@ class SemanticEvaluator:
         found = self.confusion[:, : self.info.num_classes].sum(axis=0)
         common, of_truth, of_found = self._outlines
         return {
-            "IoU": _ratio(right, truth + found - right),
-            "Acc": _ratio(right, truth),
-            "Dice": _ratio(2 * right, truth + found),
-            "boundary_IoU": _ratio(common, of_truth + of_found - common),
+            "IoU": ratio(right, truth + found - right),
+            "Acc": ratio(right, truth),
+            "Dice": ratio(2 * right, truth + found),
+            "boundary_IoU": ratio(common, of_truth + of_found - common),
         }
 
     def save(self, folder: Path) -> None:
         """Write the confusion matrix as confusion.csv: a row for each true class, in pixels."""
-        folder.mkdir(parents=True, exist_ok=True)
         names = self.info.class_names
-        with (folder / "confusion.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["truth", *names, _NO_CLASS])
-            for name, row in zip(names, self.confusion.tolist(), strict=True):
-                writer.writerow([name, *row])
+        rows = zip(names, self.confusion.tolist(), strict=True)
+        header = ["truth", *names, "no class"]
+        write_csv(folder / "confusion.csv", header, ([name, *row] for name, row in rows))
 
 
 def count_pairs(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
@@ -161,19 +136,15 @@ def count_pairs(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
 
 
 def count_outlines(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Pixels of the outline of each label: common ones, of the truth, of the prediction.
+    """Outline pixels of each label in both maps, in the truth, and in the prediction, (3, 256).
 
-    Args:
-        truth: uint8 (H, W); where it is 255, the prediction counts as 255, too.
-        found: uint8 (H, W).
-
-    Returns:
-        Integers (3, 256).
+    Both maps are uint8 (H, W); where the truth is 255, the prediction counts as 255, too.
     """
     found = np.where(truth == IGNORE_LABEL, truth, found)
     distance = max(1, round(OUTLINE_RATIO * math.hypot(*truth.shape)))
     # All other pixels become 255, which is no class.
-    truth, found = (np.where(_is_outline(m, distance), m, _IGNORED) for m in (truth, found))
+    ignored = np.uint8(IGNORE_LABEL)
+    truth, found = (np.where(_is_outline(m, distance), m, ignored) for m in (truth, found))
     pairs = count_pairs(truth, found)
     return np.stack([np.diagonal(pairs), pairs.sum(axis=1), pairs.sum(axis=0)])
 
@@ -190,13 +161,3 @@ def _is_outline(labels: np.ndarray, distance: int) -> np.ndarray:
     is_edge[[0, -1]] = is_edge[:, [0, -1]] = True
     around = np.ones((2 * distance - 1, 2 * distance - 1), np.uint8)
     return cv2.dilate(is_edge.view(np.uint8), around).view(np.bool_)
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
-
-
-def _mean(values: np.ndarray) -> float:
-    """Mean over the classes that have a value; NaN without any."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else math.nan

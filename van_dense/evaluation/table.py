@@ -38,8 +38,8 @@ MEANING = {
     "top5": "images whose class is among the five best",
     "mean_class": "top1 of each class, mean over classes",
     "mIoU": "intersection over union, mean over classes",
-    "aAcc": "share of pixels labelled right",
-    "mAcc": "share of each class's pixels labelled right, mean over classes",
+    "aAcc": "fraction of pixels labelled right",
+    "mAcc": "fraction of each class's pixels labelled right, mean over classes",
     "Dice": "mean over classes, also called F1",
     "fwIoU": "IoU, mean over classes weighted by their pixels",
     "boundary_IoU": "IoU of outlines 2 % of the image diagonal wide, mean over classes",
@@ -76,14 +76,12 @@ def format_metrics(metrics: Mapping[str, float]) -> str:
 
 def _metrics_table(metrics: Mapping[str, float], kinds: Sequence[str]) -> str:
     names = _metric_names(metrics, kinds)
-    table = Table(
-        "metric" if any(kind in FRACTIONS for kind in kinds) else "metric, %", *kinds, "meaning"
-    )
-    _align_right(table, range(1, 1 + len(kinds)))
-    for name in filter(names.__contains__, MEANING):
-        values = [_number(metrics.get(f"{kind}/{name}", math.nan), kind) for kind in kinds]
-        table.add_row(name, *values, MEANING[name])
-    return _render(table)
+    unit = "metric" if any(kind in FRACTIONS for kind in kinds) else "metric, %"
+    rows = [
+        [name, *(_number(metrics.get(f"{k}/{name}", math.nan), k) for k in kinds), MEANING[name]]
+        for name in filter(names.__contains__, MEANING)
+    ]
+    return _render([unit, *kinds, "meaning"], rows, numbers=len(kinds))
 
 
 def _metric_names(metrics: Mapping[str, float], kinds: Collection[str]) -> set[str]:
@@ -105,12 +103,9 @@ def format_per_class(per_class: PerClass) -> str:
 
 
 def _class_table(per_class: PerClass, kinds: Sequence[str]) -> str:
-    columns = [(kind, metric) for kind in kinds for metric in _metrics_of(per_class[kind])]
+    columns = [(k, metric) for k in kinds for metric in next(iter(per_class[k].values()), {})]
     if not columns:
         return ""
-    heads = [metric if len(kinds) == 1 else f"{kind} {metric}" for kind, metric in columns]
-    table = Table(ROWS.get(kinds[0], "class"), *heads)
-    _align_right(table, range(1, 1 + len(columns)))
     first_kind, first_metric = columns[0]
 
     def rank(name: str) -> float:
@@ -121,33 +116,31 @@ def _class_table(per_class: PerClass, kinds: Sequence[str]) -> str:
     measured = [name for name in ordered if rank(name) < math.inf]
     is_long = len(ordered) > MAX_CLASSES
     left_out = max(0, len(measured) - 2 * ENDS) if is_long else 0
-    shown = measured[:ENDS] + measured[ENDS + left_out :] if is_long else ordered
-    blank = [""] * len(columns)
-    for position, name in enumerate(shown):
-        if left_out and position == ENDS:
-            table.add_row(f"... {left_out} more ...", *blank)
-        cells = (_number(per_class[kind][name][m], kind, m) for kind, m in columns)
-        table.add_row(name, *cells)
+    rows = [
+        [name, *(_number(per_class[kind][name][m], kind, m) for kind, m in columns)]
+        for name in (measured if is_long else ordered)
+    ]
+    if left_out:
+        rows[ENDS : ENDS + left_out] = [[f"... {left_out} more ..."]]
     if is_long and len(measured) < len(ordered):
-        table.add_row(f"... {len(ordered) - len(measured)} without a value ...", *blank)
-    return _render(table)
+        rows.append([f"... {len(ordered) - len(measured)} without a value ..."])
+    heads = [metric if len(kinds) == 1 else f"{kind} {metric}" for kind, metric in columns]
+    return _render([ROWS.get(kinds[0], "class"), *heads], rows, numbers=len(columns))
 
 
 def save_metrics(path: str | Path, metrics: Mapping[str, float], per_class: PerClass) -> None:
     """Write metrics as JSON ``{"metrics": {...}, "per_class": {...}}``; NaN becomes null."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    content = {"metrics": dict(metrics), "per_class": per_class}
-    Path(path).write_text(json.dumps(_map_leaves(content, _nan_to_none), indent=1) + "\n")
+    content: Any = {"metrics": dict(metrics), "per_class": per_class}
+    content = _map_leaves(content, lambda value: None if math.isnan(value) else value)
+    Path(path).write_text(json.dumps(content, indent=1) + "\n")
 
 
 def load_metrics(path: str | Path) -> tuple[dict[str, float], PerClass]:
     """Read what ``save_metrics`` wrote: metrics and metrics of each class."""
-    content = _map_leaves(json.loads(Path(path).read_text()), _none_to_nan)
+    content = json.loads(Path(path).read_text())
+    content = _map_leaves(content, lambda value: math.nan if value is None else value)
     return content["metrics"], content["per_class"]
-
-
-def _metrics_of(classes: Mapping[str, Mapping[str, float]]) -> list[str]:
-    return list(next(iter(classes.values()), {}))
 
 
 def _number(value: float, kind: str, metric: str = "") -> str:
@@ -158,12 +151,13 @@ def _number(value: float, kind: str, metric: str = "") -> str:
     return f"{value:.3f}" if kind in FRACTIONS else f"{100 * value:.1f}"
 
 
-def _align_right(table: Table, columns: range) -> None:
-    for column in columns:
-        table.columns[column].justify = "right"
-
-
-def _render(table: Table) -> str:
+def _render(heads: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: int) -> str:
+    """Table of text whose first column is followed by ``numbers`` columns of numbers."""
+    table = Table(*heads)
+    for column in table.columns[1 : 1 + numbers]:
+        column.justify = "right"
+    for row in rows:
+        table.add_row(*row)
     console = Console(width=WIDTH, color_system=None)
     with console.capture() as capture:
         console.print(table)
@@ -174,11 +168,3 @@ def _map_leaves(value: Any, change: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _map_leaves(entry, change) for key, entry in value.items()}
     return change(value)
-
-
-def _nan_to_none(value: float) -> float | None:
-    return None if math.isnan(value) else value
-
-
-def _none_to_nan(value: float | None) -> float:
-    return math.nan if value is None else value

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from van_dense.core.optional import require
 from van_dense.explain.layers import as_map, evaluating, find_layer
 
 METHODS = ("gradcam", "gradcam++", "eigencam", "layercam", "direction")
@@ -131,13 +132,12 @@ def _own_gradients(model: nn.Module) -> Iterator[None]:
 
 def _cam_class(method: str) -> Any:
     # Importing the library takes a second.
-    from pytorch_grad_cam import EigenCAM, GradCAM, GradCAMPlusPlus, LayerCAM
-
+    library = require("pytorch_grad_cam", "an activation map")
     classes = {
-        "gradcam": GradCAM,
-        "gradcam++": GradCAMPlusPlus,
-        "eigencam": EigenCAM,
-        "layercam": LayerCAM,
+        "gradcam": library.GradCAM,
+        "gradcam++": library.GradCAMPlusPlus,
+        "eigencam": library.EigenCAM,
+        "layercam": library.LayerCAM,
     }
     return classes[method] if method in classes else _direction_cam()
 

@@ -23,7 +23,11 @@ from van_dense.explain.cam import activation_map
 from van_dense.explain.grid import Cell, Row, Table
 from van_dense.explain.layers import evaluating, stage_layers
 from van_dense.explain.subjects import subjects_of
-from van_dense.explain.views import Source, name_of, name_or_number, seen_by
+from van_dense.explain.views import Source, name_of, name_or_number, network_input
+from van_dense.models.classifier import Classifier
+from van_dense.models.explainable import Explainable
+from van_dense.models.pose.top_down import TopDownPose
+from van_dense.models.segmentation.saliency import SaliencyModel
 from van_dense.visualize.draw import draw_panel
 from van_dense.visualize.maps import draw_saliency
 from van_dense.visualize.palette import PAPER
@@ -44,11 +48,11 @@ class Explanation:
     """A map of what speaks for a subject.
 
     Attributes:
-        title: As of the subject.
+        title: What is explained, such as "cat 87%".
         image: uint8 RGB (H, W, 3), what the network saw, in the proportions of the image.
         heat: float32 (H, W) in [0, 1].
-        shown: As of the subject, in pixels of ``image``.
-        region: As of the subject, in pixels of ``image``.
+        shown: What is drawn over the map, such as one box, in pixels of ``image``; or None.
+        region: bool (H, W), outlined; or None.
     """
 
     title: str
@@ -85,11 +89,11 @@ def explain(
     Raises:
         ValueError: For an unknown target, layer or method, and for models that cannot be asked.
     """
-    seen = seen_by(loaded, source)
-    images = loaded.model.preprocess(seen.batch)
+    inputs = network_input(loaded, source)
+    images = loaded.model.preprocess(inputs.batch)
     with evaluating(loaded.model):
-        subjects = subjects_of(loaded, seen, targets or ("1",), min_score=min_score)
-    height, width = seen.image.shape[:2]
+        subjects = subjects_of(loaded, inputs, targets or ("1",), min_score=min_score)
+    height, width = inputs.image.shape[:2]
     explanations = []
     for one in subjects:
         heat = activation_map(
@@ -102,9 +106,9 @@ def explain(
         heat = heat[:height, :width]  # its highest place may lie in the padding
         heat = heat / max(float(heat.max()), np.finfo(np.float32).tiny)
         title = one.title if heat.any() else f"{one.title}: nothing here speaks for it"
-        explanations.append(Explanation(title, seen.image, heat, one.shown, one.region))
-    if loaded.config.task == "saliency":
-        return [_in_proportion(one, seen.original) for one in explanations]
+        explanations.append(Explanation(title, inputs.image, heat, one.shown, one.region))
+    if isinstance(loaded.model, SaliencyModel):
+        return [_in_proportion(one, inputs.original) for one in explanations]
     return explanations
 
 
@@ -137,11 +141,12 @@ def cam_pages(
     Images without such a thing are left out, and named in the log.
 
     Args:
-        networks: By title.
+        networks: Networks by the title of their column.
         images: Paths, uint8 RGB arrays or Pillow images.
-        targets: See ``subjects_of``.
-        layer: See ``explain``.
-        method: See ``explain``.
+        targets: Names of classes or joints, ranks from 1 on, "all", points "x,y"; see
+            ``subjects_of``. By default the first thing found.
+        layer: Name of a module; by default ``default_layer``.
+        method: One of ``cam.METHODS``; by default ``default_method``.
         min_score: Detections below are left out.
 
     Yields:
@@ -236,12 +241,12 @@ def default_layer(loaded: Loaded, kind: str = "") -> str:
 
     The first is what the authors used for Fig. 7 of the paper, see issue 30 of
     github.com/Visual-Attention-Network/VAN-Classification. In stage 4 most objects and regions
-    are a cell or two; stage 3 (stride 16) is what the pyramid makes P4 of. The levels themselves
-    hand a box's gradient only to cells beneath it, so their maps would lie in the box whatever the
-    network has learnt (``benchmarks/explanations.py``, docs/explain.md).
+    cover a position or two; stage 3 (stride 16) is what the pyramid makes P4 of. The levels
+    themselves hand a box's gradient only to positions beneath it, so their maps would lie in the
+    box whatever the network has learnt (``benchmarks/explanations.py``, docs/explain.md).
     """
     *_, second, third, fourth = stage_layers(loaded.model.backbone)
-    if loaded.config.task not in ("classification", "pose"):
+    if not isinstance(loaded.model, (Classifier, TopDownPose)):
         return second if kind == "mask" else third
     body = getattr(loaded.model.backbone, "body", None)
     if isinstance(body, VAN):  # a norm ends its stages
@@ -251,5 +256,5 @@ def default_layer(loaded: Loaded, kind: str = "") -> str:
 
 
 def default_method(loaded: Loaded) -> str:
-    """The method for a task, see ``explain``."""
-    return "direction" if loaded.config.task in ("detection", "pose") else "gradcam"
+    """ "direction" for instances and their joints, "gradcam" for everything else."""
+    return "direction" if isinstance(loaded.model, (Explainable, TopDownPose)) else "gradcam"

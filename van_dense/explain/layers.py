@@ -106,7 +106,7 @@ def to_pixels(maps: Tensor, size: Size, mode: str = "bilinear") -> Tensor:
     Args:
         maps: As ``layer_maps`` gives them for one image.
         size: (H, W) of the image that the backbone saw.
-        mode: Of torch's ``interpolate``, "bilinear" or "nearest".
+        mode: "bilinear" or "nearest", as in torch's ``interpolate``.
     """
     covered = [
         max(pixels, round(cells * _stride(pixels, cells)))
@@ -176,7 +176,7 @@ def as_map(backbone: nn.Module, outputs: Mapping[str, Any], layer: str, *, size:
 
     Args:
         backbone: The layer's.
-        outputs: Of ``captured``.
+        outputs: Outputs by layer, as ``captured`` yields them.
         layer: Name of the output.
         size: (H, W) of the images.
 

@@ -44,7 +44,7 @@ def titles_of(runs: Sequence[str], backbones: Sequence[str]) -> list[str]:
     Args:
         runs: Different run folders or checkpoints. Their name is the last part of the path, without
             suffix, or as many parts as tell the runs of one backbone apart.
-        backbones: Of each run.
+        backbones: Name of the backbone of each run.
     """
     titles = list(backbones)
     for backbone, times in Counter(backbones).items():

@@ -1,6 +1,6 @@
 """What can be explained of one image, for every task: numbers, by names that a user can write.
 
-Legend: C classes, K joints, h x w cells of logits; pixels are those of the network's input.
+Legend: C classes, K joints, h x w positions of logits; pixels are those of the network's input.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from van_dense.models.segmentation.semantic import SemanticSegmenter
 from van_dense.visualize.classes import readable_name
 
 if TYPE_CHECKING:
-    from van_dense.explain.views import Seen
+    from van_dense.explain.views import NetworkInput
     from van_dense.inference.loaded import Loaded
 
 _log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class Subject:
     """One thing to explain.
 
     Attributes:
-        name: Of its class or joint.
+        name: Name of its class or joint.
         title: For a picture, such as "cat 87%".
         score: Number (a scalar tensor) of normalised images (1, 3, H, W).
         kind: "", or "mask" for the mask of an instance.
@@ -57,13 +57,13 @@ class Subject:
 
 
 def subjects_of(
-    loaded: Loaded, seen: Seen, targets: Sequence[str], *, min_score: float
+    loaded: Loaded, inputs: NetworkInput, targets: Sequence[str], *, min_score: float
 ) -> list[Subject]:
     """Find what ``targets`` name in one image.
 
     Args:
         loaded: From ``van_dense.load``.
-        seen: The image.
+        inputs: The image as the network sees it.
         targets: Each is the name of a class or joint, a rank from 1 on, "all", or for label maps
             a point "x,y" of a region, in pixels of the image as it was read; with "mask:" before
             it for the mask of an instance.
@@ -72,10 +72,10 @@ def subjects_of(
     Raises:
         ValueError: For names that the model does not know, and for models that cannot be asked.
     """
-    model, batch = loaded.model, seen.batch
+    model, batch = loaded.model, inputs.batch
     if isinstance(model, SemanticSegmenter):
         points = [match for target in targets if (match := _POINT.fullmatch(target))]
-        found = list(_regions(loaded, model, seen, [(int(p[1]), int(p[2])) for p in points]))
+        found = list(_regions(loaded, model, inputs, [(int(p[1]), int(p[2])) for p in points]))
     elif isinstance(model, Classifier):
         found = list(_classes(loaded, model, batch))
     elif isinstance(model, TopDownPose):
@@ -86,7 +86,7 @@ def subjects_of(
         found = list(_instances(loaded, model, batch, min_score))
     else:
         raise ValueError(
-            f"{type(model).__name__} cannot be asked what it looks at; a run of the Detectron2 "
+            f"{type(model).__name__} gives no logits to explain; a run of the Detectron2 "
             "engine can with overrides model.engine=torchvision"
         )
     has_masks = isinstance(model, MaskExplainable)
@@ -214,23 +214,26 @@ def _joints(loaded: Loaded, model: TopDownPose, batch: Batch) -> Iterator[Subjec
 
 
 def _regions(
-    loaded: Loaded, model: SemanticSegmenter, seen: Seen, points: Sequence[tuple[int, int]]
+    loaded: Loaded,
+    model: SemanticSegmenter,
+    inputs: NetworkInput,
+    points: Sequence[tuple[int, int]],
 ) -> Iterator[Subject]:
     """Classes by the area they fill, the largest first, then regions around points."""
-    labels = _predict(model, seen.batch).semantic
+    labels = _predict(model, inputs.batch).semantic
     assert labels is not None
     counts = np.bincount(labels.reshape(-1), minlength=IGNORE_LABEL + 1)
     counts[IGNORE_LABEL] = 0
     for label in np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)].tolist():
         name = loaded.info.class_names[label]
-        share = counts[label] / labels.size
+        fraction = counts[label] / labels.size
         yield Subject(
             name,
-            f"{readable_name(name)}, {share:.0%} of the image",
+            f"{readable_name(name)}, {fraction:.0%} of the image",
             _bound(_mean_logit, model, label, labels == label),
             region=labels == label,
         )
-    height, width = seen.original
+    height, width = inputs.original
     for x, y in points:
         if not (x < width and y < height):
             raise ValueError(f"target {x},{y} lies outside the image of {width}x{height} pixels")
@@ -262,11 +265,11 @@ def _salient(model: SaliencyModel, batch: Batch) -> Subject:
 
 
 def _mean_inside(logits: Tensor, images: Tensor, region: np.ndarray) -> Tensor:
-    """Mean of logits (h, w) over a region (H, W) of the image, weighted where cells are cut."""
+    """Mean of logits (h, w) over a region (H, W) of the image, weighted where positions are cut."""
     padded = torch.zeros(images.shape[-2:], device=logits.device)
     padded[: region.shape[0], : region.shape[1]] = torch.from_numpy(region.astype(np.float32))
-    cells = (logits.shape[0], logits.shape[1])
-    weight = F.adaptive_avg_pool2d(padded[None, None], cells)[0, 0]
+    size = (logits.shape[0], logits.shape[1])
+    weight = F.adaptive_avg_pool2d(padded[None, None], size)[0, 0]
     return (logits * weight).sum() / weight.sum()
 
 

@@ -19,20 +19,20 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from van_dense.config.pose import PoseConfig
 from van_dense.core.crops import regions_of_boxes, to_crop
 from van_dense.core.structures import Batch, Sample, Size
 from van_dense.data.collate import collate
 from van_dense.data.io.outputs import require_file
-from van_dense.data.io.sources import Given, read_source
+from van_dense.data.io.sources import ImageLike, read_source
 from van_dense.engine.progress import Track, untracked
 from van_dense.explain.attention import attention_grid, lka_maps
 from van_dense.explain.features import Components
 from van_dense.explain.grid import PAGE, Cell, Row, Table, grouped
 from van_dense.explain.layers import layer_maps, stage_layers
 from van_dense.explain.receptive_field import Field, field_figure, receptive_field
+from van_dense.models.pose.top_down import TopDownPose
 from van_dense.models.preprocess import Preprocess
-from van_dense.tasks import TASKS
+from van_dense.tasks import task_of
 from van_dense.visualize.legend import stack
 
 if TYPE_CHECKING:
@@ -42,14 +42,14 @@ if TYPE_CHECKING:
 
 _FITTED = 16  # images that principal components are of
 
-Source = Given  # a path, an RGB array or a Pillow image
+Source = ImageLike  # a path, an RGB array or a Pillow image
 
 
 def attention_pages(loaded: Loaded, images: Iterable[Source]) -> Iterator[Image.Image]:
     """Draw the large kernel attention of a VAN: stages beside, blocks and images below each other.
 
     Args:
-        loaded: Of any task.
+        loaded: Network with a VAN backbone, of any task.
         images: Paths, uint8 RGB arrays or Pillow images.
 
     Yields:
@@ -61,7 +61,7 @@ def attention_pages(loaded: Loaded, images: Iterable[Source]) -> Iterator[Image.
 
     def grids() -> Iterator[np.ndarray]:
         for source in images:
-            photo, pixels = _seen(loaded, source)
+            photo, pixels = _pixels_of(loaded, source)
             maps = lka_maps(loaded.model.backbone, pixels)
             yield attention_grid(photo, maps, title=name_of(source))
 
@@ -100,14 +100,16 @@ def features_pages(
     fitted: dict[str, list[Components]] = {}
     for title, network in networks.items():
         few = track([images[i] for i in spread], total=len(spread), what=f"fit {title}".strip())
-        maps = [_layer_maps(network, _seen(network, source)[1], named[title]) for source in few]
+        maps = [
+            _layer_maps(network, _pixels_of(network, source)[1], named[title]) for source in few
+        ]
         fitted[title] = [Components.of(one) for one in zip(*maps, strict=True)]
 
     def rows() -> Iterator[Row]:
         for i, source in enumerate(track(images, total=len(images), what="draw")):
             cells: list[Cell] = []
             for title, network in networks.items():
-                photo, pixels = _seen(network, source)
+                photo, pixels = _pixels_of(network, source)
                 cells = cells or [Cell(photo)]
                 maps = _layer_maps(network, pixels, named[title])
                 for components, features in zip(fitted[title], maps, strict=True):
@@ -174,7 +176,7 @@ def _field(network: Loaded, images: Iterable[Source], layer: str | None, size: S
 def _named_layers(
     title: str, backbone: nn.Module, layers: Sequence[str], *, last: bool
 ) -> list[tuple[str, str]]:
-    """Title of the column and layer, of those that are wanted or of the stages."""
+    """Title of the column and layer, of those named or of the stages."""
     if layers:
         named = {f"{title} {layer}".strip(): layer for layer in layers}
     else:
@@ -203,7 +205,7 @@ def name_or_number(source: Source, index: int) -> str:
 
 
 @dataclass(frozen=True)
-class Seen:
+class NetworkInput:
     """What a network sees of an image.
 
     Attributes:
@@ -218,36 +220,35 @@ class Seen:
     original: Size
 
 
-def seen_by(network: Loaded, source: Source) -> Seen:
+def network_input(network: Loaded, source: Source) -> NetworkInput:
     """Read an image and transform it as the task does, for pose as the crop of one instance.
 
     Raises:
         ValueError: When the image cannot be read.
     """
     image = _read(source)
-    seen = _transformed(network, image)
+    inputs = _transformed(network, image)
     name = name_of(source) or "image"
-    sample = Sample(image=seen, image_id=name, path=name, orig_size=seen.shape[:2])
+    sample = Sample(image=inputs, image_id=name, path=name, orig_size=inputs.shape[:2])
     batch = collate([sample], network.config.data.size_divisor).to(network.device)
-    return Seen(seen, batch, (image.shape[0], image.shape[1]))
+    return NetworkInput(inputs, batch, (image.shape[0], image.shape[1]))
 
 
-def _seen(network: Loaded, source: Source) -> tuple[np.ndarray, Tensor]:
+def _pixels_of(network: Loaded, source: Source) -> tuple[np.ndarray, Tensor]:
     """What the network sees of an image, uint8 (H, W, 3), and the same normalised, (3, H, W)."""
-    seen = _transformed(network, _read(source))
-    return seen, _normalised(network, seen)
+    inputs = _transformed(network, _read(source))
+    return inputs, _normalised(network, inputs)
 
 
 def _transformed(network: Loaded, image: np.ndarray) -> np.ndarray:
-    config = network.config
-    if isinstance(config, PoseConfig):  # its model cuts the crops out itself: here it is the image
-        size = config.data.transforms.size
+    if isinstance(network.model, TopDownPose):  # it cuts crops out itself: here the image is one
+        size = network.model.crop.size
         whole = np.array([[0, 0, image.shape[1], image.shape[0]]])
         counted = to_crop(regions_of_boxes(whole, size, padding=1.0), size)[0]
         # OpenCV counts from the centre of the first pixel, which lies at 0.5 in crops.py.
         counted[:, 2] += counted[:, :2].sum(axis=1) * 0.5 - 0.5
         return cv2.warpAffine(image, counted, size[::-1], flags=cv2.INTER_LINEAR)
-    transform = TASKS[config.task].build_transform(config, train=False)
+    transform = task_of(network.config).build_transform(network.config, train=False)
     sample = Sample(image=image, image_id="", path="", orig_size=image.shape[:2])
     return transform(sample, np.random.default_rng(0)).image
 

@@ -12,29 +12,33 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from van_dense.core.optional import require
 from van_dense.core.structures import Instances
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.outputs import require_folder
-from van_dense.data.io.prefetch import WAITING_BYTES, map_ahead
-from van_dense.data.io.sources import Source, is_video
-from van_dense.data.io.video import VideoWriter, read_frames, video_info
+from van_dense.data.io.prefetch import WAITING_BYTES, prefetch_map
+from van_dense.data.io.sources import ImageSource, is_video
 from van_dense.data.loader import resolve_workers
 from van_dense.data.readers.coco_json import read_coco_json
 from van_dense.engine.progress import Track, untracked
-from van_dense.evaluation.result_files import Outcome, ResultFiles
+from van_dense.evaluation.results import Outcome, ResultFiles
 from van_dense.inference.loaded import Loaded, Precision, proposals_from
 from van_dense.inference.result import Result
 
-# Results that may wait to be drawn, if they are small (see ``map_ahead``): a model gives those of a
-# whole batch at once.
+if TYPE_CHECKING:
+    from van_dense.data.io.video import VideoWriter
+
+# Results that may wait to be drawn, if they are small (see ``prefetch_map``): a model gives those
+# of a whole batch at once.
 _WAITING = 32
 
 _WRITTEN = ("pictures", "masks", "videos", "predictions.json", "predictions.csv")
 
-Stream = Callable[[Iterable[Source]], Iterator[Result | ReadError]]
+Stream = Callable[[Iterable[ImageSource]], Iterator[Result | ReadError]]
 
 
 def read_ids(annotations: str | None, files: Iterable[Path]) -> dict[str, int | str]:
@@ -78,7 +82,7 @@ def _results_in(folder: Path) -> list[str]:
 
 
 def stream_poses(
-    sources: Iterable[Source],
+    sources: Iterable[ImageSource],
     detector: Loaded,
     pose: Loaded,
     *,
@@ -93,8 +97,8 @@ def stream_poses(
         detector: Finds the instances.
         pose: Looks at those of its classes.
         min_score: Detections below are not looked at.
-        batch_size: Of both.
-        precision: Of both.
+        batch_size: Images, and then crops, that a model sees at a time.
+        precision: Autocast of both models: "fp32", "bf16", or on a GPU "fp16".
 
     Raises:
         ValueError: When one is a model of another task, or they have no class in common.
@@ -172,6 +176,8 @@ class FilePrediction:
             ValueError: When nothing can be written to the folder, or when it holds results: old
                 pictures beside new ones would look like results of the same files.
         """
+        if any(map(is_video, files)):
+            require("av", "predicting a video")
         require_folder(self.folder)
         if old := _results_in(self.folder):
             raise ValueError(
@@ -206,11 +212,11 @@ class FilePrediction:
         return ", ".join(done)
 
     def _predict_images(self, files: Mapping[Path, str]) -> None:
-        outcomes = map_ahead(
+        outcomes = prefetch_map(
             partial(self._write_image, files),
             self._running(files),
             threads=max(1, resolve_workers("auto")),
-            ahead=_WAITING,
+            prefetch=_WAITING,
             weigh=lambda result: 0 if isinstance(result, ReadError) else result.count_bytes(),
         )
         with ResultFiles(self.folder / "predictions") as kept:
@@ -221,7 +227,7 @@ class FilePrediction:
                     self.images += 1
                     self._keep(outcome, kept)
 
-    def _running(self, sources: Iterable[Source]) -> Iterator[Result | ReadError]:
+    def _running(self, sources: Iterable[ImageSource]) -> Iterator[Result | ReadError]:
         """Results until someone wants to stop."""
         return itertools.takewhile(lambda _: not self.should_stop(), self.stream(sources))
 
@@ -253,23 +259,25 @@ class FilePrediction:
 
     def _predict_video(self, path: Path, folder: Path) -> None:
         """Each stage has threads of its own: decoding, (the model,) drawing, encoding."""
+        from van_dense.data.io.video import VideoWriter, video_info  # needs the extra "video"
+
         about = video_info(path)
         threads = max(1, resolve_workers("auto"))
         waiting = max(1, min(_WAITING, WAITING_BYTES // (3 * about.size[0] * about.size[1])))
         decoded = self._whole_frames(path)
         # One thread that takes the next frame, again and again, until None stands for the end.
-        ahead = map_ahead(
-            lambda _: next(decoded, None), itertools.count(), threads=1, ahead=waiting
+        prefetched = prefetch_map(
+            lambda _: next(decoded, None), itertools.count(), threads=1, prefetch=waiting
         )
-        frames = itertools.takewhile(lambda frame: frame is not None, ahead)
+        frames = itertools.takewhile(lambda frame: frame is not None, prefetched)
         numbered = enumerate(self._running(frames))  # type: ignore[arg-type]  # None is the end
         draw = partial(self._draw_frame, folder)
-        drawn = map_ahead(draw, numbered, threads=threads, ahead=waiting)
+        drawn = prefetch_map(draw, numbered, threads=threads, prefetch=waiting)
         with (
             VideoWriter(folder / f"{path.stem}.mp4", about.rate) as writer,
             ResultFiles(folder / "predictions") as kept,
         ):
-            encoded = map_ahead(partial(_encode, writer), drawn, threads=1, ahead=1)
+            encoded = prefetch_map(partial(_encode, writer), drawn, threads=1, prefetch=1)
             for outcome in self.track(encoded, total=about.num_frames or None, what=path.name):
                 self.frames += 1
                 self._keep(outcome, kept)
@@ -277,6 +285,8 @@ class FilePrediction:
 
     def _whole_frames(self, path: Path) -> Iterator[np.ndarray]:
         """Frames until the end, or until the file breaks: what came before is kept."""
+        from van_dense.data.io.video import read_frames
+
         try:
             yield from read_frames(path)
         except ReadError as error:

@@ -20,8 +20,8 @@ from van_dense.data.collate import collate
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.label_map import LabelMap
 from van_dense.data.io.sources import (
-    Given,
-    Source,
+    ImageLike,
+    ImageSource,
     named_sources,
     read_source,
     source_bytes,
@@ -31,7 +31,7 @@ from van_dense.data.loader import resolve_workers
 from van_dense.inference.result import Result
 from van_dense.inference.stream import predict_stream
 from van_dense.models.dense_model import DenseModel
-from van_dense.tasks import TASKS
+from van_dense.tasks import task_of
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -56,7 +56,7 @@ class Loaded:
 
     def predict(
         self,
-        images: Given | Iterable[Given],
+        images: ImageLike | Iterable[ImageLike],
         proposals: Instances | Iterable[Instances] | None = None,
         *,
         batch_size: int = 1,
@@ -71,7 +71,7 @@ class Loaded:
                 ``proposals_from`` makes of a detector's prediction. By default an image is taken
                 for the crop of one instance.
             batch_size: Images that the model sees at a time, of one size after the transform.
-            precision: Of autocast: "fp32", "bf16", or on a GPU "fp16".
+            precision: Autocast of the model: "fp32", "bf16", or on a GPU "fp16".
 
         Returns:
             One result for each image, in its own pixels. ``stream`` needs no room for all.
@@ -95,7 +95,7 @@ class Loaded:
 
     def stream(
         self,
-        images: Given | Iterable[Given],
+        images: ImageLike | Iterable[ImageLike],
         proposals: Iterable[Instances] | None = None,
         *,
         batch_size: int = 1,
@@ -129,7 +129,7 @@ class Loaded:
 
     def _stream(
         self,
-        named: Iterable[tuple[str, Source]],
+        named: Iterable[tuple[str, ImageSource]],
         proposals: Iterable[Instances] | None,
         *,
         batch_size: int,
@@ -140,9 +140,9 @@ class Loaded:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; give 1 or more")
         predict = partial(self._predict, _autocast(self.device, precision), predict_image)
-        transform = TASKS[self.config.task].build_transform(self.config, train=False)
+        transform = task_of(self.config).build_transform(self.config, train=False)
 
-        def prepare(item: tuple[int, tuple[str, Source], Instances | None]) -> Sample:
+        def prepare(item: tuple[int, tuple[str, ImageSource], Instances | None]) -> Sample:
             index, (_, source), wanted = item
             name = source_name(source, index)
             image = read_source(source, name)
@@ -166,7 +166,9 @@ class Loaded:
         ):
             yield found if isinstance(found, ReadError) else self.result(found, source, name)
 
-    def result(self, prediction: Prediction, source: Source, name: str | None = None) -> Result:
+    def result(
+        self, prediction: Prediction, source: ImageSource, name: str | None = None
+    ) -> Result:
         """Add what this model knows to a prediction, where its image is, and how to call it."""
         return Result.of(
             prediction,
@@ -217,7 +219,7 @@ def proposals_from(
     """Detections of the classes that a pose model knows, as its proposals.
 
     Args:
-        prediction: Of a detector.
+        prediction: What a detector found in an image.
         detector: What its labels mean.
         pose: What those of the pose model mean; classes are matched by name.
         min_score: Detections below are left out.

@@ -16,13 +16,13 @@ from PIL import Image
 from torch import Tensor
 
 from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.optional import require
 from van_dense.core.structures import IGNORE_LABEL, Prediction, decode_masks
 from van_dense.data.io.label_map import LabelMap
 from van_dense.data.io.masks import write_labels, write_saliency
-from van_dense.data.io.sources import Source, read_source
-from van_dense.evaluation.classification import best_cells, best_classes, best_header
-from van_dense.evaluation.result_files import Outcome, ResultFiles
-from van_dense.evaluation.results import CocoResult, as_poses, to_results
+from van_dense.data.io.sources import ImageSource, read_source
+from van_dense.evaluation.classification import best_classes, best_columns, best_header
+from van_dense.evaluation.results import CocoResult, Outcome, ResultFiles, as_poses, to_results
 from van_dense.visualize.draw import draw, draw_panel
 from van_dense.visualize.maps import class_counts
 from van_dense.visualize.palette import class_colors
@@ -48,11 +48,11 @@ class Result(Prediction):
             results hold no pixels of files.
         min_score: Instances below are not drawn unless asked for: the model's usual limit.
         label_map: Raw values of the data set for the labels of a label map; None = the labels.
-        name: What ``save`` calls its files, without suffix; see there.
+        name: File name, without suffix, of what ``save`` writes.
     """
 
     info: DatasetInfo
-    source: Source
+    source: ImageSource
     min_score: float = 0.0
     label_map: LabelMap | None = None
     name: str | None = None
@@ -60,7 +60,7 @@ class Result(Prediction):
     @staticmethod
     def of(
         prediction: Prediction,
-        source: Source,
+        source: ImageSource,
         info: DatasetInfo,
         *,
         min_score: float = 0.0,
@@ -143,12 +143,7 @@ class Result(Prediction):
             ImportError: When supervision is not installed.
             ValueError: For a saliency map, which is grey: supervision has nothing for it.
         """
-        try:
-            import supervision as sv
-        except ImportError as error:
-            raise ImportError(
-                "to_supervision() needs the package supervision: pip install supervision"
-            ) from error
+        sv = require("supervision", "to_supervision()")
         if self.instances is not None:
             return self._to_keypoints(sv) if self._is_pose() else self._to_detections(sv)
         if self.semantic is not None:
@@ -217,7 +212,7 @@ class Result(Prediction):
 
         Args:
             folder: Made if missing; files of the same name are replaced.
-            name: Of the files, without suffix; by default as above.
+            name: File name without suffix; by default the name of the image.
             min_score: As in ``plot``; the results hold everything.
 
         Returns:
@@ -264,7 +259,7 @@ class Result(Prediction):
         best = best_classes(self.class_scores.numpy())
         return Outcome(
             header=["image", *best_header(self.info.num_classes)],
-            row=[str(self.image_id), *best_cells(best, self.info.class_names)],
+            row=[str(self.image_id), *best_columns(best, self.info.class_names)],
         )
 
     def count_bytes(self) -> int:

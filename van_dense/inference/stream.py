@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 from van_dense.core.structures import Prediction, Sample, Size
 from van_dense.data.dataset import ReadError
-from van_dense.data.io.prefetch import WAITING_BYTES, map_ahead
+from van_dense.data.io.prefetch import WAITING_BYTES, prefetch_map
 
 T = TypeVar("T")
 _WINDOW = 4  # batches that may wait for images of their own size
@@ -44,9 +44,9 @@ def predict_stream(
         prepare: Reads and transforms an item, in a thread; may raise ReadError.
         predict: Takes samples of one size, at most ``batch_size``, in the thread that iterates.
         batch_size: Images of a batch. At most four batches wait for others of their size, and no
-            more bytes than ``ahead.WAITING_BYTES``.
+            more bytes than ``prefetch.WAITING_BYTES``.
         threads: That prepare.
-        weigh: Bytes that an item takes while it is prepared; see ``map_ahead``.
+        weigh: Bytes that an item takes while it is prepared; see ``prefetch_map``.
 
     Yields:
         Each item with its prediction, or with the reason why it has none.
@@ -72,8 +72,8 @@ def predict_stream(
         assert sample is not None  # finished ones have left
         run(sample.size)
 
-    ahead = 2 * batch_size + threads
-    for slot in map_ahead(attempt, items, threads=threads, ahead=ahead, weigh=weigh):
+    prefetch = 2 * batch_size + threads
+    for slot in prefetch_map(attempt, items, threads=threads, prefetch=prefetch, weigh=weigh):
         waiting.append(slot)
         if slot.sample is not None:
             size = slot.sample.size

@@ -47,17 +47,17 @@ from van_dense.core.structures import Instances, Size
 Box = tuple[int, int, int, int]
 
 SAME_IOU = 0.5  # as NMS in the detectors' recipes
-COMPLETE = 0.95  # share of a group's common box; the rest is noise
-NOISE = 0.05  # of the edges of a box, as a share of its side; at least a pixel
+COMPLETE = 0.95  # fraction of a group's common box; the rest is noise
+NOISE = 0.05  # of the edges of a box, as a fraction of its side; at least a pixel
 INSIDE = 0.8  # of a piece's area, to belong to a more complete detection
 
 
 @dataclass(frozen=True)
 class View:
-    """What one look at an image has found.
+    """What was found in one view of an image.
 
     Attributes:
-        window: xyxy pixels of the part that was looked at.
+        window: Part of the image in view, xyxy in pixels.
         found: With scores, in the pixels of the whole image; masks are RLE of the whole image.
     """
 
@@ -94,8 +94,8 @@ class _Group:
         members: Positions of the detections that stand for it: one, or the pieces.
         is_lonely: Whether a single detection is all there is.
         box: float64 (4,), around the members.
-        score: See the top of this file.
-        label: Of all of them.
+        score: Best score of a member whose own box agrees with ``box``; the mean where none does.
+        label: Class that all of them have.
         is_complete: Whether some view shows all of the object.
     """
 

@@ -26,7 +26,7 @@ from van_dense.inference.stream import predict_stream
 from van_dense.inference.tile_merge import Box, View, merge_views
 from van_dense.models.segmentation.map_inference import window_starts
 from van_dense.models.segmentation.semantic import SemanticSegmenter
-from van_dense.tasks import TASKS
+from van_dense.tasks import task_of
 from van_dense.tasks.semantic import inference_of
 
 if TYPE_CHECKING:
@@ -35,13 +35,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DIVISOR = 32  # deepest stride of the backbones: sides of a semantic window are multiples of it
-_WHY_NOT = {
-    "saliency": "what is salient is decided by the whole picture, and a window has no such thing",
-    "pose": "its model cuts every instance out of the image at full resolution anyway; tile the "
-    "detector that gives the proposals",
-    "classification": "one answer is given for the whole image, and those of windows cannot be "
-    "added up to it; crop what you want classified",
-}
 
 
 def predict_tiled(
@@ -87,7 +80,7 @@ def predict_tiled(
     size = image.shape[0], image.shape[1]
     if all(side <= most for side, most in zip(size, tile, strict=True)):
         return loaded.predict(image)[0]
-    if isinstance(loaded.config, SemanticConfig):
+    if isinstance(loaded.model, SemanticSegmenter):
         return _label_windows(loaded, image, tile=tile, overlap=overlap)
     windows = lay_windows(size, tile, overlap)
     if whole:
@@ -102,9 +95,8 @@ def check_tiling(loaded: Loaded, *, tile: Size, overlap: float, batch_size: int 
     Raises:
         ValueError: For a task without tiles, or numbers out of range.
     """
-    task = loaded.config.task
-    if task in _WHY_NOT:
-        raise ValueError(f"a {task} run cannot look at tiles: {_WHY_NOT[task]}")
+    if reason := task_of(loaded.config).no_tiles:
+        raise ValueError(f"a {loaded.config.task} run cannot look at tiles: {reason}")
     if min(tile) < 1:
         raise ValueError(f"a tile of {tile} pixels is empty; give sides such as (640, 640)")
     if not 0 <= overlap < 1:
@@ -137,7 +129,7 @@ def strides(tile: Size, overlap: float) -> Size:
 
 def _look(loaded: Loaded, image: np.ndarray, windows: Sequence[Box], batch_size: int) -> list[View]:
     """Predict windows as images of their own, in batches of one size after the transform."""
-    transform = TASKS[loaded.config.task].build_transform(loaded.config, train=False)
+    transform = task_of(loaded.config).build_transform(loaded.config, train=False)
 
     def prepare(window: Box) -> Sample:
         left, top, right, bottom = window

@@ -1,4 +1,4 @@
-"""What ``tools/check_data.py`` needs of a config: the parts to check, and pictures of samples."""
+"""What ``van-dense check`` needs of a config: the parts to check, and pictures of samples."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 from van_dense.config import Config
 from van_dense.data.doctor.doctor import Part
 from van_dense.data.readers.quarantine import Quarantine
-from van_dense.tasks import TASKS
+from van_dense.tasks import task_of
+from van_dense.tasks.base import Split
 from van_dense.visualize.augmented import save_augmented
 
 _DRAWS = 3  # of the augmentation of a training sample; evaluation draws nothing
@@ -20,7 +21,7 @@ def parts_of(config: Config) -> tuple[list[Part], Quarantine | None]:
     Raises:
         ValueError: When the transforms or the quarantine list do not fit.
     """
-    task, path = TASKS[config.task], config.data.quarantine
+    task, path = task_of(config), config.data.quarantine
     task.prepare_data(config)
     return task.check_parts(config), Quarantine.load(path) if path else None
 
@@ -40,14 +41,15 @@ def draw_samples(config: Config, folder: Path, num: int) -> Drawn:
     line in the log.
 
     Args:
-        config: Of any task.
+        config: Complete experiment of any task.
         folder: Gets the folders train, with three draws of the augmentation of each sample, and
             val, with the transform of evaluation.
         num: Samples of each part.
     """
-    task = TASKS[config.task]
+    task = task_of(config)
     lines, failures = [], 0
-    for split, draws in (("train", _DRAWS), ("val", 0)):
+    draws_of: dict[Split, int] = {"train": _DRAWS, "val": 0}
+    for split, draws in draws_of.items():
         try:
             dataset = task.build_dataset(config, split)
             transform = task.build_transform(config, train=split == "train")

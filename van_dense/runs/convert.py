@@ -1,8 +1,7 @@
-"""Checkpoints of other code bases to ours and back; behind ``tools/convert_weights.py``."""
+"""Checkpoints of other code bases to ours and back; behind ``van-dense convert``."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from van_dense.backbones.download import fetch_weights
 from van_dense.backbones.layouts import State, detect_layout, from_official, to_official, van_size
 from van_dense.backbones.read import read_state
 from van_dense.backbones.weights import compare
-from van_dense.config import Config, load_config
+from van_dense.config import load_config
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.data.io.outputs import require_file
 from van_dense.engine.checkpoint import choose_checkpoint, save_checkpoint
@@ -22,13 +21,12 @@ from van_dense.inference.load import load
 from van_dense.integrations.checkpoints.detectors import LAYOUTS as DETECTORS
 from van_dense.integrations.checkpoints.detectors import (
     is_foreign,
-    load_detector,
     to_layout,
     torchvision_note,
 )
 from van_dense.integrations.checkpoints.detectron2_settings import detectron2_yaml
-from van_dense.integrations.checkpoints.mmseg import load_segmenter, to_mmseg
-from van_dense.tasks import TASKS
+from van_dense.integrations.checkpoints.mmseg import to_mmseg
+from van_dense.tasks import task_of
 from van_dense.tasks.build import build_model
 from van_dense.visualize.palette import class_colors
 
@@ -121,35 +119,18 @@ def import_weights(source: str, output: Path, project: str, overrides: list[str]
         source: File or address.
         output: ``.pt`` file.
         project: Project file that describes the network and its classes.
-        overrides: Of the project.
+        overrides: ``key.path=value`` on top of the project.
 
     Raises:
         ValueError: When file and project are different networks or have different classes.
     """
     require_file(output)
     config = load_config(project, overrides)
-    info = _classes(config)
+    task = task_of(config)
+    info = task.foreign_info(config)
     model = build_model(config, info)
     state = read_state(fetch_weights(source))
-    if config.task == "detection":
-        settings = config.model.model_dump()
-        report = load_detector(model, state, settings=settings, category_ids=info.category_ids)
-    else:
-        found = load_segmenter(model, state)
-        if found.head:
-            raise ValueError(
-                f"{source} has another number of classes than {project}, so the classifier would "
-                f"be random: {found.head[0]}; give data.classes and data.label_map of the file"
-            )
-        report = str(found)
+    report = task.load_foreign(model, state, config, info)
     content = {"step": 0, "model": model.state_dict(), "ema": None, "info": info.to_dict()}
     save_checkpoint(output, {**content, "config": config.model_dump(mode="json")})
-    return f"{source}: {report}\nwrote {output}, for van_dense.load and tools/eval_net.py"
-
-
-def _classes(config: Config) -> DatasetInfo:
-    """Classes of the data set of a detector where its files are here, otherwise those it names."""
-    task = TASKS[config.task]
-    if config.task == "detection" and all(map(os.path.exists, config.data.files().values())):
-        return task.build_dataset(config, "val").info
-    return task.dataset_info(config)
+    return f"{source}: {report}\nwrote {output}, for van_dense.load and van-dense eval"

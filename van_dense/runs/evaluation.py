@@ -10,12 +10,12 @@ from accelerate import Accelerator
 from van_dense.config import Config
 from van_dense.core.structures import Prediction
 from van_dense.data.dataset import DenseDataset, TooManyBadImages
-from van_dense.data.loader import build_eval_loader, resolve_workers
+from van_dense.data.loader import EvalLoader, resolve_workers
 from van_dense.engine.inference import predict_chunks
 from van_dense.evaluation.evaluator import Evaluator
 from van_dense.evaluation.table import save_metrics
 from van_dense.models.dense_model import DenseModel
-from van_dense.tasks import TASKS
+from van_dense.tasks import task_of
 from van_dense.visualize.sheet import choose_samples, save_comparisons
 
 
@@ -23,13 +23,13 @@ class Evaluation:
     """Evaluates any number of models on one data set.
 
     Args:
-        config: Of the experiment.
+        config: Complete experiment.
         dataset: Validation part.
         accelerator: Its processes share the images.
     """
 
     def __init__(self, config: Config, dataset: DenseDataset, accelerator: Accelerator) -> None:
-        self._task = TASKS[config.task]
+        self._task = task_of(config)
         self._config, self._dataset, self._accelerator = config, dataset, accelerator
         self._transform = self._task.build_transform(config, train=False)
         self.make_evaluator: Callable[[], Evaluator] = self._task.evaluator_factory(dataset, config)
@@ -49,10 +49,10 @@ class Evaluation:
 
         Raises:
             EvaluationStopped: When ``should_stop`` says so.
-            TooManyBadImages: When more images are unreadable than ``data.max_bad_share`` allows.
+            TooManyBadImages: When more images are unreadable than ``data.max_bad_fraction`` allows.
         """
         config, main = self._config, self._accelerator.is_main_process
-        loader = build_eval_loader(
+        loader = EvalLoader(
             self._dataset,
             self._transform,
             batch_size=config.eval.batch_size,
@@ -94,8 +94,8 @@ class Evaluation:
     def _check_count(self, predicted: int) -> None:
         images = len(self._dataset)
         unreadable = images - predicted
-        if unreadable > max(1, self._config.data.max_bad_share * images):
+        if unreadable > max(1, self._config.data.max_bad_fraction * images):
             raise TooManyBadImages(
                 f"{unreadable} of {images} validation images are unreadable (listed above); the "
-                "metrics would say little. Run tools/check_data.py"
+                "metrics would say little. Run van-dense check"
             )

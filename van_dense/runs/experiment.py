@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from types import ModuleType
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -19,8 +19,9 @@ from van_dense.engine.optim import describe_groups, parameter_groups
 from van_dense.engine.plan import TrainPlan, make_plan
 from van_dense.models.dense_model import DenseModel
 from van_dense.runs.start import StartReport, start_from
-from van_dense.tasks import TASKS
-from van_dense.tasks.common import load_weights
+from van_dense.tasks import task_of
+from van_dense.tasks.base import Task
+from van_dense.tasks.build import load_weights
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class Experiment:
     """What a run needs, and what a dry run describes."""
 
     config: Config
-    task: ModuleType
+    task: Task[Any]
     train_set: DenseDataset
     val_set: DenseDataset
     model: DenseModel
@@ -55,8 +56,8 @@ def prepare(
     """Read the data, build the network and load its weights.
 
     Args:
-        config: Of the experiment.
-        accelerator: Of the run.
+        config: Complete experiment.
+        accelerator: Processes and devices of the run.
         needs_weights: False goes on where weights cannot be downloaded, to describe the rest.
         resume: Will a checkpoint replace the weights? Then none are loaded; where they came from
             may be gone.
@@ -64,10 +65,11 @@ def prepare(
     Raises:
         ValueError: When data, weights or the batch split do not fit.
     """
-    task = TASKS[config.task]
+    task = task_of(config)
     if accelerator.is_main_process:
         task.prepare_data(config)
     accelerator.wait_for_everyone()
+    task.build_transform(config, train=True)  # a mistake shows before anything is read
     train_set, val_set = task.build_dataset(config, "train"), task.build_dataset(config, "val")
     if train_set.info.class_names != val_set.info.class_names:
         raise ValueError(
@@ -103,6 +105,7 @@ def describe(experiment: Experiment, accelerator: Accelerator) -> str:
     weights = str(experiment.weights or "none, the backbone starts from random weights")
     if isinstance(experiment.weights, DownloadError):
         weights = f"NOT AVAILABLE: {weights}"
+    report = experiment.weights if isinstance(experiment.weights, LoadReport) else None
     total = sum(p.numel() for p in model.parameters())
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     groups = describe_groups(parameter_groups(model, config.train.optimizer))
@@ -113,31 +116,15 @@ def describe(experiment: Experiment, accelerator: Accelerator) -> str:
         **experiment.plan.describe(),
         "norm mode": f"{norm.mode} ({norm.reason})",
         "weights": weights,
-        **_normalization(experiment),
+        **experiment.task.describe_weights(config, report),
         "parameter groups": groups.replace("\n", "\n" + " " * 20),
         "memory": _memory(experiment),
         "data": f"{len(experiment.train_set)} training "
-        f"{'instances' if config.task == 'pose' else 'images'} and {len(experiment.val_set)} "
+        f"{experiment.task.training_items} and {len(experiment.val_set)} "
         "validation images",
         "categories": _categories(experiment.train_set),
     }
     return "\n".join(f"{name + ':':<20}{value}" for name, value in lines.items())
-
-
-def _normalization(experiment: Experiment) -> dict[str, str]:
-    """What a classifier's images look like, and whether its weights expect that."""
-    config, weights = experiment.config, experiment.weights
-    if config.task != "classification":
-        return {}
-    text = f"mean {config.model.mean}, std {config.model.std}"
-    if isinstance(weights, LoadReport):
-        if mismatch := weights.mismatch(config.model.mean, config.model.std):
-            text += f"; WARNING: {mismatch}"
-        elif weights.normalization is not None:
-            text += ", as the weights expect"
-        else:
-            text += "; the weights do not say what they expect (VAN's of ImageNet-1K: 0.5 and 0.5)"
-    return {"normalization": text}
 
 
 def _memory(experiment: Experiment) -> str:

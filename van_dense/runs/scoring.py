@@ -14,9 +14,8 @@ from van_dense.engine.device import make_accelerator
 from van_dense.engine.log import setup_logging
 from van_dense.inference.load import load
 from van_dense.runs.evaluation import Evaluation
-from van_dense.tasks import TASKS
-from van_dense.tasks.build import build_model
-from van_dense.tasks.common import load_weights
+from van_dense.tasks import task_of
+from van_dense.tasks.build import build_model, load_weights
 
 log = logging.getLogger(__name__)
 
@@ -48,12 +47,10 @@ def evaluate_run(
         run, checkpoint=checkpoint, fragments=fragments, overrides=overrides, device="cpu"
     )
     accelerator, dataset = _validation_part(loaded.config)
-    for what, known, found in (
-        ("classes", loaded.info.class_names, dataset.info.class_names),
-        ("keypoints", loaded.info.keypoint_names, dataset.info.keypoint_names),
-    ):
-        if loaded.config.task != "pose" and what == "keypoints":
-            continue  # a file of detection data may hold some
+    task = task_of(loaded.config)
+    there = task.label_names(dataset.info)
+    for what, known in task.label_names(loaded.info).items():
+        found = there[what]
         if known != found:
             raise ValueError(
                 f"the model knows the {what} {known}, but the data set has {found}; its labels "
@@ -76,7 +73,7 @@ def evaluate_weights(config: Config, *, output: str | Path) -> dict[str, float]:
     Raises:
         ValueError: When there are no such weights, or they lack the classifier.
     """
-    if config.task != "classification" or config.model.backbone.weights is None:
+    if not task_of(config).backbone_is_model or config.model.backbone.weights is None:
         raise ValueError(
             "only a classification project that names model.backbone.weights can be evaluated "
             "without a run: other networks have parts that these weights do not fill; train first"
@@ -97,7 +94,7 @@ def evaluate_weights(config: Config, *, output: str | Path) -> dict[str, float]:
 def _validation_part(config: Config) -> tuple[Accelerator, DenseDataset]:
     accelerator = make_accelerator(config.train.precision)
     setup_logging(accelerator.is_main_process)
-    task = TASKS[config.task]
+    task = task_of(config)
     if accelerator.is_main_process:
         task.prepare_data(config)
     accelerator.wait_for_everyone()

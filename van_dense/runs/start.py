@@ -70,7 +70,7 @@ def start_from(model: DenseModel, source: str, *, backbone: str, info: DatasetIn
 
     Args:
         model: With random weights.
-        source: Run folder or checkpoint of ours, such as ``tools/convert_weights.py`` writes.
+        source: Run folder or checkpoint of ours, such as ``van-dense convert`` writes.
         backbone: timm name of the new network's backbone.
         info: Classes of the new network.
 

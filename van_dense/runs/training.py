@@ -1,4 +1,4 @@
-"""Train an experiment from its config to the pictures: what ``tools/train_net.py`` calls."""
+"""Train an experiment from its config to the pictures: what ``van-dense train`` calls."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _loader(experiment: Experiment, accelerator: Accelerator, start_step: int) -
         size_divisor=config.data.size_divisor,
         min_size=experiment.task.smallest_input(config),
         group_by_aspect=config.data.group_by_aspect,
-        max_bad_share=config.data.max_bad_share,
+        max_bad_fraction=config.data.max_bad_fraction,
     )
     transform = experiment.task.build_transform(config, train=True)
     return build_train_loader(

@@ -1,14 +1,24 @@
-"""Tasks: model, data and evaluator wired together; a new task is one file and one entry here."""
+"""Tasks: model, data and evaluator wired together; a new task is one class and one entry here."""
 
-from types import ModuleType
+from typing import Any
 
-from van_dense.tasks import classification, pose, saliency, semantic
-from van_dense.tasks.detection import task as detection
+from van_dense.config import Config
+from van_dense.tasks.base import Task
+from van_dense.tasks.classification import Classification
+from van_dense.tasks.detection.task import Detection
+from van_dense.tasks.pose import Pose
+from van_dense.tasks.saliency import Saliency
+from van_dense.tasks.semantic import Semantic
 
-TASKS: dict[str, ModuleType] = {
-    "detection": detection,
-    "semantic": semantic,
-    "saliency": saliency,
-    "pose": pose,
-    "classification": classification,
+TASKS: dict[str, Task[Any]] = {
+    "detection": Detection(),
+    "semantic": Semantic(),
+    "saliency": Saliency(),
+    "pose": Pose(),
+    "classification": Classification(),
 }
+
+
+def task_of(config: Config) -> Task[Any]:
+    """The task that a config is for."""
+    return TASKS[config.task]

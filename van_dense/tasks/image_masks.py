@@ -13,7 +13,7 @@ from van_dense.data.doctor.doctor import MaskPart, Part
 from van_dense.data.io.label_map import LabelMap
 from van_dense.data.readers.image_mask import ImageMaskDataset
 from van_dense.data.readers.quarantine import Quarantine
-from van_dense.tasks.common import Split
+from van_dense.tasks.base import Split
 
 
 def read_pairs(

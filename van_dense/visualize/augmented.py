@@ -11,19 +11,10 @@ from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Prediction, Sample
 from van_dense.data.dataset import DenseDataset, Transform
 from van_dense.data.readers.class_words import readable_name
+from van_dense.visualize import page
 from van_dense.visualize.draw import draw_panel, legends
 from van_dense.visualize.legend import stack
-from van_dense.visualize.page import (
-    CAPTION,
-    MARGIN,
-    PAGE,
-    Panel,
-    draw_page,
-    file_name,
-    title_of,
-    unscored,
-    write_page,
-)
+from van_dense.visualize.page import CAPTION, MARGIN, Panel
 from van_dense.visualize.sheet import choose_samples
 
 _HIGHEST = 640  # pixels of a panel
@@ -35,12 +26,12 @@ def save_augmented(
     """Write ``000_<image_id>.png`` and so on: a sample as it is read, then as it is transformed.
 
     The samples are those of ``choose_samples``: evenly spread, with something to see where
-    possible; unreadable ones are skipped with a line in the log. No two pictures share a seed.
+    possible; unreadable ones are skipped with a line in the log. No two pictures have one seed.
 
     Args:
-        folder: Made if missing.
+        folder: Folder to write into; made if missing.
         dataset: Any reader.
-        transform: Of training or evaluation; what happens to whole batches is not shown.
+        transform: Transform of training or evaluation; changes of whole batches are not shown.
         num: Samples at most.
         draws: Transformed versions of each, with different seeds; 0 for a transform that draws
             nothing, whose result is shown once.
@@ -51,8 +42,9 @@ def save_augmented(
     files = []
     for number, sample in enumerate(choose_samples(dataset, num)):
         seeds = {f"seed {s}": s for s in range(number * draws, (number + 1) * draws)}
-        page = augmented(sample, transform, dataset.info, seeds=seeds or {"for evaluation": 0})
-        files.append(write_page(folder / f"{number:03d}_{file_name(sample.image_id)}.png", page))
+        picture = augmented(sample, transform, dataset.info, seeds=seeds or {"for evaluation": 0})
+        path = folder / f"{number:03d}_{page.file_name(sample.image_id)}.png"
+        files.append(page.write_page(path, picture))
     return files
 
 
@@ -62,34 +54,29 @@ def augmented(
     """Draw one sample before and after a transform, all at one height, with a legend below.
 
     Args:
-        sample: As a reader gives it.
-        transform: Of the sample, with ``np.random.default_rng(seed)``.
+        sample: Sample as a reader gives it.
+        transform: Function of a sample and a generator, ``np.random.default_rng(seed)``.
         info: Class names, colours and skeleton.
-        seeds: One for each transformed version, by its caption.
+        seeds: Seed of each transformed version, by its caption.
 
     Returns:
-        uint8 RGB picture.
+        RGB picture, uint8 (height, width, 3).
     """
     changed = [transform(sample, np.random.default_rng(seed)) for seed in seeds.values()]
     samples = [sample, *changed]
-    captions = ["as read", *seeds]
-    truths = [unscored(Prediction.from_sample(s, info.num_classes)) for s in samples]
-    room = PAGE - MARGIN * (len(samples) + 1)
-    height = min(
-        _HIGHEST, room / sum(width / height for height, width in (s.size for s in samples))
-    )
+    truths = [page.unscored(Prediction.from_sample(s, info.num_classes)) for s in samples]
+    room = page.WIDTH - MARGIN * (len(samples) + 1)
+    height = min(_HIGHEST, room / sum(s.size[1] / s.size[0] for s in samples))
     panels = [
         Panel(
             f"{caption}, {s.size[1]} x {s.size[0]}",
             draw_panel(s.image, truth, info, scale=height / s.size[0]),
         )
-        for caption, s, truth in zip(captions, samples, truths, strict=True)
+        for caption, s, truth in zip(["as read", *seeds], samples, truths, strict=True)
     ]
-    title = title_of(sample)
+    title = page.title_of(sample)
     if sample.label is not None:
         title = f"{title}: {readable_name(info.class_names[sample.label])}"
-    page = draw_page(panels, title)
-    strips = legends(
-        truths, info, (page.shape[0], page.shape[1]), letter_size=CAPTION, indent=MARGIN
-    )
-    return stack([page, *strips])
+    picture = page.draw_page(panels, title)
+    size = picture.shape[:2]
+    return stack([picture, *legends(truths, info, size, letter_size=CAPTION, indent=MARGIN)])

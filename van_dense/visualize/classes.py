@@ -31,21 +31,18 @@ def score_bars(
     indent: int = 0,
     truth: int | None = None,
 ) -> np.ndarray:
-    """Draw the five best classes: name and percentage above a bar each.
+    """Draw the five best classes: name and percentage above a bar each, a uint8 RGB strip.
 
     The true class is green; the first one is red where it is another. A true class that is not
     among the five follows below them with its place.
 
     Args:
-        scores: float32 (C,) in [0, 1].
+        scores: Probability of each of C classes, float32 (C,) in [0, 1].
         info: Names of the classes.
         width: Pixels to fill; long names are shortened to it.
-        letter_size: In pixels.
-        indent: Pixels free at both sides.
-        truth: 0-based label, where it is known.
-
-    Returns:
-        uint8 RGB strip, (height, width, 3).
+        letter_size: Letter height in pixels.
+        indent: Free pixels at both sides.
+        truth: True 0-based label, where it is known.
     """
     order = np.argsort(-scores, kind="stable").tolist()
     rows = order[:TOP] if truth is None or truth in order[:TOP] else [*order[:TOP], truth]
@@ -76,9 +73,8 @@ def score_bars(
 
 
 def _color(label: int, first: int, truth: int | None) -> Color:
-    """Colour of a row."""
-    if truth is None:
-        return _FOUND if label == first else _OTHER
     if label == truth:
         return RIGHT
-    return WRONG if label == first else _OTHER
+    if label == first:
+        return _FOUND if truth is None else WRONG
+    return _OTHER

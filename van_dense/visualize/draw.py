@@ -18,10 +18,10 @@ from van_dense.visualize.classes import score_bars
 from van_dense.visualize.instances import draw_instances
 from van_dense.visualize.keypoints import side_entries
 from van_dense.visualize.labels import font_size
-from van_dense.visualize.legend import class_entries, legend, saliency_scale, stack
+from van_dense.visualize.legend import Entry, class_entries, legend, saliency_scale, stack
 from van_dense.visualize.maps import class_counts, draw_classes, draw_saliency
 from van_dense.visualize.palette import PAPER
-from van_dense.visualize.panoptic import draw_panoptic, stuff_shares
+from van_dense.visualize.panoptic import draw_panoptic, stuff_fractions
 
 MIN_SIDE = 640  # canvas pixels of the short side, for readable labels
 MAX_ENLARGED = 1920  # canvas pixels of the long side beyond which nothing is enlarged
@@ -45,17 +45,18 @@ def draw(
     and dashed. Small objects lie on top of large ones. Class scores become bars below.
 
     Args:
-        image: uint8 (H, W, 3) RGB; it is not changed.
-        prediction: In the pixels of ``image``. Instances without scores are labelled by name.
+        image: RGB photo, uint8 (H, W, 3); it is not changed.
+        prediction: Results in the pixels of ``image``. Instances without scores are labelled by
+            name alone.
         info: Class names and colours of the labels.
-        min_score: Instances below are left out; panoptic segments are all drawn.
-        instance_colors: Colour by instance instead of by class.
+        min_score: Lowest score in 0..1 of drawn instances; panoptic segments are all drawn.
+        instance_colors: Whether colours tell instances apart instead of classes.
         scale: Canvas pixels for one image pixel; None enlarges small images only, and leaves room
             for letters beside narrow ones.
 
     Returns:
-        uint8 RGB picture of (H, W) times the scale, at its top left; legends and bars make it
-        higher, and where letters need room, a margin makes it wider and higher.
+        RGB picture, uint8, (H, W) times the scale at its top left; legends and bars make it higher,
+        and where letters need room, a margin makes it wider and higher.
 
     Raises:
         ValueError: When image, prediction and info do not belong together, or when there is
@@ -66,67 +67,12 @@ def draw(
     if scale is None:
         canvas = _with_room(canvas, has_labels=prediction.instances is not None)
     _add_instances(canvas, prediction, info, by_instance=instance_colors, scale=scale)
-    below = [
-        *_bars(prediction, info, canvas.shape[:2]),
-        *legends([prediction], info, canvas.shape[:2]),
-    ]
-    return stack([canvas, *below])
-
-
-def _bars(prediction: Prediction, info: DatasetInfo, canvas: Size) -> list[np.ndarray]:
-    """Class scores that belong below a canvas."""
-    if prediction.class_scores is None:
-        return []
-    letters = font_size(canvas, 1)
-    scores = prediction.class_scores.numpy()
-    return [score_bars(scores, info, width=canvas[1], letter_size=letters, indent=letters // 2)]
-
-
-def legends(
-    predictions: Sequence[Prediction],
-    info: DatasetInfo,
-    canvas: Size,
-    *,
-    letter_size: int | None = None,
-    indent: int | None = None,
-) -> list[np.ndarray]:
-    """Explain the colours of pictures: classes with their mean share, saliency, sides of bodies.
-
-    Args:
-        predictions: What the pictures show.
-        info: Names of classes and keypoints.
-        canvas: (height, width) of the picture that the legends belong below.
-        letter_size: In pixels; None chooses it by the canvas.
-        indent: Pixels free at the left; None is half a letter.
-
-    Returns:
-        uint8 RGB strips, as wide as the canvas or wider; none where no colour needs a word.
-    """
-    letters = letter_size or font_size(canvas, 1)
-    width, left = canvas[1], letters // 2 if indent is None else indent
-    parts = []
-    if shares := [s for p in predictions if (s := _shares(p, info)) is not None]:
-        mean = np.mean(shares, axis=0)
-        void = "ignored" if any(p.semantic is not None for p in predictions) else "no segment"
-        if entries := class_entries(info, mean, mean, ignored=void):
-            many = letter_size or font_size(canvas, len(entries))
-            parts.append(
-                legend(entries, width, many, indent=many // 2 if indent is None else indent)
-            )
-    if any(prediction.saliency is not None for prediction in predictions):
-        parts.append(saliency_scale(width, letters, indent=left))
-    if sides := side_entries(info, [prediction.instances for prediction in predictions]):
-        parts.append(legend(sides, width, letters, indent=left))
-    return parts
-
-
-def _shares(prediction: Prediction, info: DatasetInfo) -> np.ndarray | None:
-    """Share of the picture of each class that is known by its colour, float64 (256,), if any."""
-    if prediction.panoptic is not None:
-        return stuff_shares(prediction, info)
-    if prediction.semantic is not None:
-        return class_counts(prediction.semantic) / prediction.semantic.size
-    return None
+    size, below = canvas.shape[:2], []
+    if prediction.class_scores is not None:
+        letters, scores = font_size(size, 1), prediction.class_scores.numpy()
+        bars = score_bars(scores, info, width=size[1], letter_size=letters, indent=letters // 2)
+        below.append(bars)
+    return stack([canvas, *below, *legends([prediction], info, size)])
 
 
 def draw_panel(
@@ -140,9 +86,61 @@ def draw_panel(
 ) -> np.ndarray:
     """Like ``draw`` but without the legend, so that the picture has exactly the photo's shape."""
     canvas = _with_maps(image, prediction, info, scale=scale)
-    found = _above(prediction, min_score)
-    _add_instances(canvas, found, info, by_instance=instance_colors, scale=scale)
+    prediction = _above(prediction, min_score)
+    _add_instances(canvas, prediction, info, by_instance=instance_colors, scale=scale)
     return canvas
+
+
+def legends(
+    predictions: Sequence[Prediction],
+    info: DatasetInfo,
+    canvas: Size,
+    *,
+    letter_size: int | None = None,
+    indent: int | None = None,
+    values: np.ndarray | None = None,
+    around: tuple[Sequence[Entry], Sequence[Entry]] = ((), ()),
+) -> list[np.ndarray]:
+    """Explain the colours of pictures: classes with their mean area, saliency, sides of bodies.
+
+    Args:
+        predictions: Everything that the pictures show.
+        info: Names of classes and keypoints.
+        canvas: (height, width) of the picture that the legends belong below.
+        letter_size: Letter height in pixels; None chooses it by the canvas.
+        indent: Free pixels at the left; None is half a letter.
+        values: Numbers printed behind the 256 labels, (256,) in 0..1; None prints the mean area.
+        around: Entries before and after those of the classes.
+
+    Returns:
+        RGB strips, uint8, as wide as the canvas or wider; none where no colour needs a word.
+    """
+    letters = letter_size or font_size(canvas, 1)
+    width, left = canvas[1], letters // 2 if indent is None else indent
+    parts = []
+    areas = [a for prediction in predictions if (a := _class_areas(prediction, info)) is not None]
+    if areas:
+        mean = np.mean(areas, axis=0)
+        void = "ignored" if any(p.semantic is not None for p in predictions) else "no segment"
+        entries = class_entries(info, mean, mean if values is None else values, ignored=void)
+        if entries := [*around[0], *entries, *around[1]]:
+            many = letter_size or font_size(canvas, len(entries))
+            room = many // 2 if indent is None else indent
+            parts.append(legend(entries, width, many, indent=room))
+    if any(prediction.saliency is not None for prediction in predictions):
+        parts.append(saliency_scale(width, letters, indent=left))
+    if sides := side_entries(info, [prediction.instances for prediction in predictions]):
+        parts.append(legend(sides, width, letters, indent=left))
+    return parts
+
+
+def _class_areas(prediction: Prediction, info: DatasetInfo) -> np.ndarray | None:
+    """Fraction of the picture in the colour of each label, float64 (256,); None without a map."""
+    if prediction.panoptic is not None:
+        return stuff_fractions(prediction, info)
+    if prediction.semantic is not None:
+        return class_counts(prediction.semantic) / prediction.semantic.size
+    return None
 
 
 def _with_maps(
@@ -164,8 +162,6 @@ def _with_room(canvas: np.ndarray, *, has_labels: bool) -> np.ndarray:
     """The canvas with a margin at the right where letters would not fit, and below for labels."""
     below = max(0, _ROOM[0] - canvas.shape[0]) if has_labels else 0
     right = max(0, _ROOM[1] - canvas.shape[1])
-    if not below and not right:
-        return canvas
     return cv2.copyMakeBorder(canvas, 0, below, 0, right, cv2.BORDER_CONSTANT, value=PAPER)
 
 
@@ -197,54 +193,46 @@ def default_scale(size: Size) -> float:
 
 
 def _check(image: np.ndarray, prediction: Prediction, info: DatasetInfo) -> None:
+    """Refuse an image, a prediction and class names that do not belong together."""
+    where, fix = f"image {prediction.image_id!r}", "pass the model's own DatasetInfo"
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"image must be uint8 (H, W, 3) RGB, got {image.dtype} {image.shape}")
-    if image.shape[:2] != tuple(prediction.size):
-        raise ValueError(
-            f"image {prediction.image_id!r} is {image.shape[:2]} (height, width), but its "
-            f"prediction is for {tuple(prediction.size)}; draw on the original image"
-        )
-    instances, semantic, saliency = prediction.instances, prediction.semantic, prediction.saliency
-    panoptic, scores = prediction.panoptic, prediction.class_scores
+    instances, semantic, scores = prediction.instances, prediction.semantic, prediction.class_scores
+    panoptic, saliency = prediction.panoptic, prediction.saliency
     if all(value is None for value in (instances, semantic, panoptic, saliency, scores)):
         raise ValueError(
-            f"the prediction of image {prediction.image_id!r} has no instances, no label map, no "
-            "panoptic map, no saliency and no class scores, and nothing else can be drawn"
+            f"the prediction of {where} has no instances, no label map, no panoptic map, no "
+            "saliency and no class scores, and nothing else can be drawn"
         )
+    shapes = {"prediction is for": tuple(prediction.size)}
+    maps = (("label map", semantic), ("panoptic map", panoptic), ("saliency", saliency))
+    shapes |= {name: values.shape for name, values in maps if values is not None}
+    for name, shape in shapes.items():
+        if shape != image.shape[:2]:
+            raise ValueError(
+                f"{where} is {image.shape[:2]} (height, width), but its {name} {shape}; "
+                "draw on the original image, in whose pixels predictions are"
+            )
     if scores is not None and scores.shape != (info.num_classes,):
         raise ValueError(
-            f"image {prediction.image_id!r}: scores of shape {tuple(scores.shape)} for the "
-            f"{info.num_classes} classes of {info.name!r}; pass the model's own DatasetInfo"
+            f"{where}: scores of shape {tuple(scores.shape)} for the {info.num_classes} classes of "
+            f"{info.name!r}; {fix}"
         )
-    maps = (("label map", semantic), ("panoptic map", panoptic), ("saliency", saliency))
-    for name, values in maps:
-        if values is not None and values.shape != image.shape[:2]:
-            raise ValueError(
-                f"image {prediction.image_id!r} is {image.shape[:2]} (height, width), but its "
-                f"{name} {values.shape}; predictions are in the pixels of the original image"
-            )
+    labels = [0, *(segment["label"] for segment in prediction.segments or [])]
     if semantic is not None:
-        labels = np.flatnonzero(class_counts(semantic)[:IGNORE_LABEL])
-        _check_label(int(labels.max(initial=0)), prediction, info)
-    if prediction.segments:
-        _check_label(max(segment["label"] for segment in prediction.segments), prediction, info)
-    if instances is not None and len(instances):
-        _check_label(int(instances.labels.max()), prediction, info)
-    if instances is not None and instances.keypoints is not None:
-        num = instances.keypoints.shape[1]
-        if num != len(info.keypoint_names):
-            raise ValueError(
-                f"image {prediction.image_id!r}: {num} keypoints for the "
-                f"{len(info.keypoint_names)} of {info.name!r}; pass the model's own DatasetInfo"
-            )
-
-
-def _check_label(label: int, prediction: Prediction, info: DatasetInfo) -> None:
-    if label >= info.num_classes:
+        labels += np.flatnonzero(class_counts(semantic)[:IGNORE_LABEL]).tolist()
+    if instances is not None:
+        labels += instances.labels.tolist()
+    if max(labels) >= info.num_classes:
         raise ValueError(
-            f"image {prediction.image_id!r}: label {label} is none of the {info.num_classes} "
-            f"classes of {info.name!r}; pass the model's own DatasetInfo"
+            f"{where}: label {max(labels)} is none of the {info.num_classes} classes of "
+            f"{info.name!r}; {fix}"
         )
+    joints = None if instances is None else instances.keypoints
+    num = len(info.keypoint_names)
+    if joints is not None and joints.shape[1] != num:
+        found = joints.shape[1]
+        raise ValueError(f"{where}: {found} keypoints for the {num} of {info.name!r}; {fix}")
 
 
 def resize(image: np.ndarray, scale: float) -> np.ndarray:

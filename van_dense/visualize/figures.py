@@ -24,7 +24,7 @@ _LISTED = (20, 45)  # confusions that are listed beside such a matrix, by its he
 _LINE = 0.25  # inches of one
 _BARS, _LIST = 2.5, 5.4  # inches of the bars and of the list
 _CELL = (0.55, 0.17)  # inches of a cell with and without a number
-_GAMMA = (0.5, 0.25)  # deepens small shares, as confusions are; more so in cells of a pixel
+_GAMMA = (0.5, 0.25)  # deepens small fractions, as confusions are; more so in cells of a pixel
 
 
 def plot_confusion(
@@ -37,17 +37,17 @@ def plot_confusion(
     """Draw how the pixels or images of each class are divided among the predictions.
 
     Rows add up to 100 %. Beyond 25 classes the largest confusions are listed instead of written
-    into the cells, and beyond 200 rows and columns have no names. Bars beside the rows give the
+    into the matrix, and beyond 200 rows and columns have no names. Bars beside the rows give the
     IoU of pixels, or the accuracy of images. Classes without any pixel or image have a grey row,
     and no accuracy; no IoU either, unless they were predicted.
 
     Args:
-        confusion: Integers (C, C + 1): pixels or images by true and predicted class; the last
+        confusion: Pixels or images by true and predicted class, integers (C, C + 1); the last
             column counts those that were predicted as none of the classes, and is drawn where
             there are any.
-        class_names: C names.
+        class_names: Names of the C classes.
         path: PNG file to write.
-        counted: What the numbers count.
+        counted: Unit of the numbers.
 
     Raises:
         ValueError: When the shape does not fit the names.
@@ -64,7 +64,8 @@ def plot_confusion(
     names = [short_name(readable_name(name)) for name in class_names]
     columns = [*names, "none"] if confusion[:, -1].any() else names
     truth = confusion.sum(axis=1, keepdims=True)
-    shares = np.divide(confusion, truth, out=np.full(confusion.shape, np.nan), where=truth > 0)
+    fractions = np.divide(confusion, truth, out=np.full(confusion.shape, np.nan), where=truth > 0)
+    fractions = fractions[:, : len(columns)]
 
     written = num <= _MAX_WRITTEN
     side = max(3.0, num * _CELL[0 if written else 1]) if num <= _MAX_NAMED else _UNNAMED_SIDE
@@ -72,40 +73,44 @@ def plot_confusion(
     figure = Figure(figsize=(sum(widths) + 2.6, side + 2.4), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(widths), width_ratios=widths)
-    _plot_shares(panels[0], shares[:, : len(columns)], names, columns)
-    panels[0].set_title(
-        f"share of the true {counted}, %", loc="left", fontsize=13, fontweight="bold"
-    )
+    _plot_fractions(panels[0], fractions, names, columns)
+    _title(panels[0], f"share of the true {counted}, %")
     if counted == "pixels":
         _plot_bars(panels[1], _iou(confusion), "IoU")
     else:
-        _plot_bars(panels[1], np.diagonal(shares), "accuracy")
+        _plot_bars(panels[1], np.diagonal(fractions), "accuracy")
     if not written:
-        listed = largest_confusions(shares[:, : len(columns)], int(np.clip(side / _LINE, *_LISTED)))
+        num_listed = int(np.clip(side / _LINE, *_LISTED))
+        listed = largest_confusions(fractions, num_listed)
         _list_confusions(panels[2], listed, names, columns)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
 
 
-def largest_confusions(shares: np.ndarray, num: int) -> list[tuple[int, int, float]]:
-    """Find the wrong predictions that take the largest shares of their true class.
+def _title(axes: Axes, text: str) -> None:
+    axes.set_title(text, loc="left", fontsize=13, fontweight="bold")
+
+
+def largest_confusions(fractions: np.ndarray, num: int) -> list[tuple[int, int, float]]:
+    """Find the wrong predictions that take the largest fractions of their true class.
 
     Args:
-        shares: Float (C, C or more); rows of NaN are left out.
-        num: How many at most.
+        fractions: Fraction of each true class by predicted class, (C, C or more); rows of NaN are
+            left out.
+        num: Number of confusions at most.
 
     Returns:
-        (row, column, share), the largest share first; shares of zero are left out.
+        (row, column, fraction), the largest first; those of zero are left out.
     """
-    wrong = np.nan_to_num(shares, nan=0.0)
+    wrong = np.nan_to_num(fractions, nan=0.0)
     np.fill_diagonal(wrong, 0.0)
     order = np.argsort(-wrong, axis=None, kind="stable")[:num]
     pairs = [(int(i), int(j)) for i, j in zip(*np.unravel_index(order, wrong.shape), strict=True)]
     return [(i, j, float(wrong[i, j])) for i, j in pairs if wrong[i, j] > 0]
 
 
-def _plot_shares(
-    axes: Axes, shares: np.ndarray, names: Sequence[str], columns: Sequence[str]
+def _plot_fractions(
+    axes: Axes, fractions: np.ndarray, names: Sequence[str], columns: Sequence[str]
 ) -> None:
     from matplotlib.colors import PowerNorm
 
@@ -114,7 +119,7 @@ def _plot_shares(
     named = len(names) <= _MAX_NAMED
     norm = PowerNorm(_GAMMA[0 if named else 1], 0, 1)
     # Smoothed, cells of a pixel would vanish.
-    axes.imshow(shares, cmap="Blues", norm=norm, aspect="auto", interpolation="nearest")
+    axes.imshow(fractions, cmap="Blues", norm=norm, aspect="auto", interpolation="nearest")
     axes.set_facecolor("0.93")  # rows without pixels or images
     axes.set_xlabel("predicted", fontsize=11)
     axes.set_ylabel("true", fontsize=11)
@@ -131,10 +136,10 @@ def _plot_shares(
     axes.tick_params(which="both", length=0)
     if not written:
         return
-    for (row, column), share in np.ndenumerate(shares):
-        if share >= 0.0005:  # NaN and what would read 0.0 stay empty
-            text = f"{100 * share:.0f}" if share >= 0.995 else f"{100 * share:.1f}"
-            color = "white" if share > 0.4 else "black"
+    for (row, column), value in np.ndenumerate(fractions):
+        if value >= 0.0005:  # NaN and what would read 0.0 stay empty
+            text = f"{100 * value:.0f}" if value >= 0.995 else f"{100 * value:.1f}"
+            color = "white" if value > 0.4 else "black"
             axes.text(column, row, text, ha="center", va="center", fontsize=9, color=color)
 
 
@@ -154,7 +159,7 @@ def _plot_bars(axes: Axes, values: np.ndarray, metric: str) -> None:
         text = "none" if np.isnan(value) else f"{100 * value:.1f}"
         axes.text(np.nan_to_num(value) + 0.03, row, text, va="center", fontsize=size)
     mean = "none" if np.isnan(values).all() else f"{100 * np.nanmean(values):.1f}"
-    axes.set_title(f"{metric}, %, mean {mean}", loc="left", fontsize=13, fontweight="bold")
+    _title(axes, f"{metric}, %, mean {mean}")
     axes.set_xlim(0, 1.3)
     axes.set_ylim(len(values) - 0.5, -0.5)
     axes.set_xticks([])
@@ -168,18 +173,8 @@ def _list_confusions(
     names: Sequence[str],
     columns: Sequence[str],
 ) -> None:
-    lines = [
-        f"{100 * share:5.1f} %  {names[row]} → {columns[column]}"
-        for row, column, share in confusions
-    ]
-    axes.set_title("largest confusions", loc="left", fontsize=13, fontweight="bold")
-    axes.text(
-        0,
-        1,
-        "\n".join(lines) or "none",
-        transform=axes.transAxes,
-        va="top",
-        fontsize=11,
-        linespacing=1.6,
-    )
+    lines = [f"{100 * value:5.1f} %  {names[i]} → {columns[j]}" for i, j, value in confusions]
+    text = "\n".join(lines) or "none"
+    _title(axes, "largest confusions")
+    axes.text(0, 1, text, transform=axes.transAxes, va="top", fontsize=11, linespacing=1.6)
     axes.set_axis_off()

@@ -1,4 +1,4 @@
-"""Instances on pictures: filled outlines, boxes, skeletons and labels.
+"""Instances on pictures: masks filled in the colours of ``palette.py``, boxes, skeletons, labels.
 
 Masks stay run-length encoded until their turn and are decoded and blended inside their own
 rectangle only: a dense (N, H, W) stack of 100 masks on a 4K image would be 0.8 GB.
@@ -29,20 +29,15 @@ _SMALLEST = 4  # sides of a box in lines: less would be a blot below its own lab
 
 
 def draw_instances(
-    canvas: np.ndarray,
-    instances: Instances,
-    info: DatasetInfo,
-    *,
-    by_instance: bool,
-    scale: float,
+    canvas: np.ndarray, instances: Instances, info: DatasetInfo, *, by_instance: bool, scale: float
 ) -> None:
     """Draw masks, boxes, poses and labels of instances, small ones on top of large ones, in place.
 
     Args:
-        canvas: uint8 (H, W, 3) RGB.
-        instances: In image pixels.
+        canvas: RGB picture, uint8 (H, W, 3), changed in place.
+        instances: Objects in image pixels.
         info: Class names and colours, names and bones of keypoints.
-        by_instance: Colour by instance instead of by class.
+        by_instance: Whether colours tell instances apart instead of classes.
         scale: Canvas pixels for one image pixel.
     """
     boxes = instances.boxes * scale
@@ -72,14 +67,9 @@ def draw_instances(
         order = torch.argsort(instances.scores, descending=True, stable=True).tolist()
     else:
         order.reverse()
-    draw_labels(
-        canvas,
-        [
-            Label(_text(instances, i, info.class_names), tuple(boxes[i].tolist()), colors[i])
-            for i in order
-        ],
-        avoided=joints,
-    )
+    names, places = info.class_names, boxes.tolist()
+    labels = [Label(_text(instances, i, names), tuple(places[i]), colors[i]) for i in order]
+    draw_labels(canvas, labels, avoided=joints)
 
 
 def _instance_colors(instances: Instances, info: DatasetInfo, by_instance: bool) -> list[Color]:
@@ -89,9 +79,8 @@ def _instance_colors(instances: Instances, info: DatasetInfo, by_instance: bool)
     else:
         of_class = class_colors(info)
         colors = [of_class[label] for label in instances.labels.tolist()]
-    return [
-        CROWD if crowd else color for color, crowd in zip(colors, _crowd(instances), strict=True)
-    ]
+    pairs = zip(colors, _crowd(instances), strict=True)
+    return [CROWD if is_crowd else color for color, is_crowd in pairs]
 
 
 def _crowd(instances: Instances) -> list[bool]:
@@ -161,9 +150,7 @@ def _draw_box(
         cv2.rectangle(canvas, (x0, y0), (x1, y1), color, thickness)
         return
     dash = 5 * thickness
-    for x in range(x0, x1, 2 * dash):
-        for y in (y0, y1):
-            cv2.line(canvas, (x, y), (min(x + dash, x1), y), color, thickness)
-    for y in range(y0, y1, 2 * dash):
-        for x in (x0, x1):
-            cv2.line(canvas, (x, y), (x, min(y + dash, y1)), color, thickness)
+    lines = [((x, y), (min(x + dash, x1), y)) for x in range(x0, x1, 2 * dash) for y in (y0, y1)]
+    lines += [((x, y), (x, min(y + dash, y1))) for y in range(y0, y1, 2 * dash) for x in (x0, x1)]
+    for start, end in lines:
+        cv2.line(canvas, start, end, color, thickness)

@@ -22,15 +22,13 @@ from van_dense.visualize.strokes import line_thickness
 MIN_JOINT_SCORE = 0.3  # as mmpose's ``kpt_score_thr``
 # Blue, orange and yellow of Okabe and Ito 2008, "Color Universal Design", made brighter: the sides
 # must differ for every eye, and on grass as on asphalt.
-SIDE_COLORS: dict[str, Color] = {
-    "left": (64, 180, 255),
-    "right": (255, 130, 20),
-    "middle": (250, 235, 80),
-}
+SIDE_COLORS: dict[str, Color] = dict(
+    left=(64, 180, 255), right=(255, 130, 20), middle=(250, 235, 80)
+)
 _WORDS = {"left": "left", "l": "left", "right": "right", "r": "right"}
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")  # of left_eye, L_Eye, leftEye and LEye
 _HIDDEN = 1  # visibility of a joint that is annotated but covered
-_INSTANCE_SHARE = 1 / 60  # width of a bone as a share of the root of the box's area
+_BONE_WIDTH = 1 / 60  # of a bone, as a fraction of the root of the box's area
 _MAX_WIDTH = 3  # of a bone, in lines of the canvas
 _RADIUS = 1.3  # of a joint, in widths of a bone
 _SHIFT = 4  # OpenCV draws with coordinates in 1/16 pixel
@@ -57,13 +55,13 @@ def draw_keypoints(
     bone needs both of its joints. Lines grow with the instance, up to what suits the canvas.
 
     Args:
-        canvas: uint8 (H, W, 3) RGB.
-        instances: With keypoints, in image pixels.
+        canvas: RGB picture, uint8 (H, W, 3), changed in place.
+        instances: Instances with keypoints, in image pixels.
         info: Names and bones of the K keypoints.
         scale: Canvas pixels for one image pixel.
 
     Returns:
-        float64 (M, 4) xyxy of the joints that were drawn, in pixels of the canvas.
+        Boxes of the joints that were drawn, float64 (M, 4) xyxy in pixels of the canvas.
     """
     assert instances.keypoints is not None
     points = instances.keypoints.double().numpy()
@@ -74,11 +72,14 @@ def draw_keypoints(
     sides = (instances.boxes[:, 2:] - instances.boxes[:, :2]).clamp(min=0).double().numpy()
     extents = np.sqrt(sides.prod(axis=1)) * scale
     widest = _MAX_WIDTH * line_thickness(canvas.shape[:2])
+    colors = np.array([SIDE_COLORS[side_of(name)] for name in info.keypoint_names])
     drawn = [np.zeros((0, 4))]
     for i in np.argsort(-extents, kind="stable").tolist():
-        width = max(1, min(widest, math.ceil(extents[i] * _INSTANCE_SHARE)))
+        width = max(1, min(widest, math.ceil(extents[i] * _BONE_WIDTH)))
         _draw_bones(canvas, places[i], shown[i], info, width=width)
-        _draw_joints(canvas, places[i], _joint_colors(info, shown[i]), hollow[i], width=width)
+        _draw_joints(
+            canvas, places[i][shown[i]], colors[shown[i]], hollow[i][shown[i]], width=width
+        )
         centres, radius = points[i, shown[i], :2] * scale, width * _RADIUS
         drawn.append(np.hstack([centres - radius, centres + radius]))
     return np.concatenate(drawn)
@@ -87,12 +88,7 @@ def draw_keypoints(
 def side_entries(info: DatasetInfo, drawn: Sequence[Instances | None]) -> list[Entry]:
     """Lines of a legend: the sides that occur in the names, and what a hollow joint means.
 
-    Args:
-        info: Names of the keypoints.
-        drawn: What the pictures show.
-
-    Returns:
-        Nothing where no joint was drawn, or where they have neither sides nor hidden joints.
+    Empty where no joint was ``drawn``, or where they have neither sides nor hidden joints.
     """
     poses = [p for p in drawn if p is not None and p.keypoints is not None and _shown(p).any()]
     if not poses:
@@ -111,14 +107,6 @@ def _shown(instances: Instances) -> np.ndarray:
     assert instances.keypoints is not None
     threshold = 0.0 if instances.scores is None else MIN_JOINT_SCORE
     return instances.keypoints[..., 2].double().numpy() > threshold
-
-
-def _joint_colors(info: DatasetInfo, shown: np.ndarray) -> list[Color | None]:
-    """Colour of each joint, None for those that are left out."""
-    return [
-        SIDE_COLORS[side_of(name)] if show else None
-        for name, show in zip(info.keypoint_names, shown, strict=True)
-    ]
 
 
 def _draw_bones(
@@ -143,12 +131,7 @@ def _draw_bones(
 
 
 def _draw_joints(
-    canvas: np.ndarray,
-    places: np.ndarray,
-    colors: Sequence[Color | None],
-    hollow: np.ndarray,
-    *,
-    width: int,
+    canvas: np.ndarray, places: np.ndarray, colors: np.ndarray, hollow: np.ndarray, *, width: int
 ) -> None:
     """Draw joints as disks with a dark rim, hollow ones white inside."""
     radius = max(1, round(width * _RADIUS))
@@ -156,9 +139,7 @@ def _draw_joints(
     def disk(place: tuple[int, int], size: float, color: Color) -> None:
         cv2.circle(canvas, place, round(size * 2**_SHIFT), color, cv2.FILLED, cv2.LINE_AA, _SHIFT)
 
-    for place, color, is_hollow in zip(places.tolist(), colors, hollow, strict=True):
-        if color is None:
-            continue
+    for place, color, is_hollow in zip(places.tolist(), colors.tolist(), hollow, strict=True):
         if width > 1:
             disk(place, radius + 1, BLACK)
         disk(place, radius, color)

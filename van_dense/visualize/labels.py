@@ -19,54 +19,45 @@ from van_dense.core.structures import Size
 from van_dense.visualize.palette import text_color
 
 MIN_FONT = 11  # pixels; smaller letters cannot be told apart on a screen
-_FONT_SHARE = 1 / 36  # letter height as a share of the short side of the canvas
-_LONG_SHARE = 1 / 160  # and at least of the long side, so that a whole strip fits a screen
+_FONT_FRACTION = 1 / 36  # letter height as a fraction of the short side of the canvas
+_LONG_FRACTION = 1 / 160  # and at least of the long side, so that a whole strip fits a screen
 _LATIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789%.,")  # names are followed by scores
 _UNCROWDED = 16  # labels that fit at full size; more of them shrink
 _MAX_SHRINK = 0.6
-_PREFERENCE = 0.05  # what a less usual place costs, in shares of a covered object
-_MOST_COVERED = 0.25  # share of the canvas; more labels than that would hide the photo
+_PREFERENCE = 0.05  # what a less usual place costs, in fractions of a covered object
+_MOST_COVERED = 0.25  # fraction of the canvas; more labels than that would hide the photo
 
-
-Box = tuple[float, float, float, float]
+CanvasBox = tuple[float, float, float, float]  # xyxy in pixels of the canvas
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Label:
-    """Text that belongs to one object.
+    """Text that belongs to one object."""
 
-    Attributes:
-        text: A single line.
-        box: xyxy of the object, pixels of the canvas.
-        color: Fill of the tile; the letters are black or white.
-    """
-
-    text: str
-    box: Box
-    color: Color
+    text: str  # name and score, a single line
+    box: CanvasBox  # place of the object, xyxy in pixels of the canvas
+    color: Color  # fill of the tile; the letters are black or white
 
 
 def font(size: int, bold: bool = False, text: str = "") -> ImageFont.FreeTypeFont:
     """Load DejaVu Sans at ``size`` pixels; matplotlib ships it, so that it is always there.
 
-    Args:
-        size: Of the letters, in pixels.
-        bold: Whether they are thick.
-        text: What will be written. Where DejaVu lacks letters of it, such as Chinese ones, the
-            installed font that has most of it is taken instead.
+    Where it lacks letters of ``text``, such as Chinese ones, the installed font that has most of
+    them is taken instead.
     """
-    missing = frozenset(text) - _letters(_dejavu(bold)) - {"\n"}
-    return _load(_other_font(missing) or _dejavu(bold) if missing else _dejavu(bold), size)
+    usual = _dejavu(bold)
+    missing = frozenset(text) - _letters(usual) - {"\n"}
+    return _load((_other_font(missing) if missing else None) or usual, size)
 
 
 @cache
 def _dejavu(bold: bool) -> str:
     import matplotlib
 
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name)
+    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    return str(folder / f"DejaVuSans{'-Bold' * bold}.ttf")
 
 
 @lru_cache(maxsize=64)
@@ -76,7 +67,7 @@ def _load(path: str, size: int) -> ImageFont.FreeTypeFont:
 
 @cache
 def _letters(path: str) -> frozenset[str]:
-    """Letters that a font file has; none where it cannot be read."""
+    """Letters of a font file; none where it cannot be read."""
     from matplotlib.ft2font import FT2Font
 
     try:
@@ -87,7 +78,7 @@ def _letters(path: str) -> frozenset[str]:
 
 @lru_cache(maxsize=256)
 def _other_font(missing: frozenset[str]) -> str | None:
-    """File of the installed font that has most of the letters, and the Latin ones; None if none."""
+    """File of the installed font that has most of the letters, and the Latin ones, if any."""
     from matplotlib.font_manager import findSystemFonts
 
     def found(path: str) -> int:
@@ -105,19 +96,21 @@ def _other_font(missing: frozenset[str]) -> str | None:
     return best if count else None
 
 
-def fit_text(text: str, letters: ImageFont.FreeTypeFont, width: float) -> str:
-    """Cut a line at its end, with an ellipsis, until it is at most ``width`` pixels long."""
+def fit_text(
+    text: str, letters: ImageFont.FreeTypeFont, width: float, *, keep_end: bool = False
+) -> str:
+    """Shorten a line to ``width`` pixels with an ellipsis, at its end or at its beginning."""
     if letters.getlength(text) <= width:
         return text
     while text and letters.getlength(text + "…") > width:
-        text = text[:-1]
-    return text.rstrip(" ,") + "…"
+        text = text[1:] if keep_end else text[:-1]
+    return "…" + text if keep_end else text.rstrip(" ,") + "…"
 
 
 def font_size(canvas: Size, num_labels: int) -> int:
     """Letter size in pixels: grows with the canvas, shrinks when there are many labels."""
     shrink = max(_MAX_SHRINK, min(1.0, (_UNCROWDED / max(num_labels, 1)) ** 0.5))
-    full = max(min(canvas) * _FONT_SHARE, max(canvas) * _LONG_SHARE)
+    full = max(min(canvas) * _FONT_FRACTION, max(canvas) * _LONG_FRACTION)
     return max(MIN_FONT, round(full * shrink))
 
 
@@ -125,24 +118,22 @@ def draw_labels(
     canvas: np.ndarray,
     labels: Sequence[Label],
     *,
-    taken: Sequence[Box] = (),
+    taken: Sequence[CanvasBox] = (),
     avoided: np.ndarray | None = None,
 ) -> int:
-    """Draw labels on a uint8 (H, W, 3) RGB canvas, in place.
+    """Draw labels on a canvas, in place, and return how many found a free place.
 
     Args:
-        canvas: Changed in place.
-        labels: The most important first: it gets the best place, and a label for which no
-            place without another label is left is not drawn, since two labels on top of each
-            other cannot be read.
-        taken: xyxy of other writing on the canvas, which is not covered.
-        avoided: (M, 4) xyxy of what is covered only where there is no better place, such as joints.
-
-    Returns:
-        Number of labels that were drawn.
+        canvas: RGB picture, uint8 (H, W, 3), changed in place.
+        labels: Labels, the most important first: it gets the best place. One without a place
+            free of other labels is left out, since two on top of each other cannot be read.
+        taken: Boxes of other writing on the canvas, which is not covered.
+        avoided: Boxes to be covered only where there is no better place, such as joints, xyxy
+            (M, 4).
     """
-    words = "".join(label.text for label in labels)
-    letters = font(font_size(canvas.shape[:2], len(labels)), text=words)
+    letters = font(
+        font_size(canvas.shape[:2], len(labels)), text="".join(label.text for label in labels)
+    )
     tiles = [_render(label, letters) for label in labels]
     sizes = [(tile.shape[1], tile.shape[0]) for tile in tiles]
     boxes = [label.box for label in labels]
@@ -156,28 +147,28 @@ def draw_labels(
 
 
 def place_labels(
-    boxes: Sequence[Box],
+    boxes: Sequence[CanvasBox],
     sizes: Sequence[tuple[int, int]],
     canvas: Size,
     *,
-    taken: Sequence[Box] = (),
+    taken: Sequence[CanvasBox] = (),
     avoided: np.ndarray | None = None,
 ) -> list[tuple[int, int] | None]:
     """Find the top left corner of each tile; the tiles neither overlap nor leave the canvas.
 
     Of the free places around and inside its box, a tile takes the one that covers the least of
-    all objects (each counts by the covered share of its box), earlier places winning ties. Once
+    all objects (each counts by the covered fraction of its box), earlier places winning ties. Once
     the tiles cover a quarter of the canvas, the others are left out.
 
     Args:
-        boxes: N xyxy, pixels of the canvas; the most important first.
-        sizes: N (width, height) of the tiles.
-        canvas: (height, width).
-        taken: xyxy of what the tiles must not overlap either.
-        avoided: (M, 4) xyxy of further objects, without labels.
+        boxes: N boxes xyxy in pixels of the canvas, the most important first.
+        sizes: (width, height) of the N tiles.
+        canvas: (height, width) of the canvas.
+        taken: Boxes that the tiles must not overlap either, xyxy.
+        avoided: Boxes of further objects, without labels, xyxy (M, 4).
 
     Returns:
-        N (x, y), or None where no place is free.
+        N corners (x, y), or None where no place is free.
     """
     room = _MOST_COVERED * canvas[0] * canvas[1]
     objects = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
@@ -187,47 +178,33 @@ def place_labels(
     used = np.asarray(taken, dtype=np.float64).reshape(-1, 4)
     places: list[tuple[int, int] | None] = []
     for box, (width, height) in zip(boxes, sizes, strict=True):
+        places.append(None)
         if room <= 0:
-            places.append(None)
             continue
         tiles = _candidates(box, (width, height), canvas)
         covered = (_intersection(tiles, objects) / areas).sum(axis=1)
         cost = covered + _PREFERENCE * np.arange(len(tiles))
         cost[_intersection(tiles, used).sum(axis=1) > 0] = np.inf
         best = int(cost.argmin())
-        if np.isinf(cost[best]):
-            places.append(None)
-            continue
-        room -= width * height
-        used = np.concatenate([used, tiles[best : best + 1]])
-        places.append((int(tiles[best, 0]), int(tiles[best, 1])))
+        if cost[best] < np.inf:
+            room -= width * height
+            used = np.concatenate([used, tiles[best : best + 1]])
+            places[-1] = (int(tiles[best, 0]), int(tiles[best, 1]))
     return places
 
 
-def _candidates(box: Box, tile: tuple[int, int], canvas: Size) -> np.ndarray:
-    """Places for a tile, float64 (M, 4) xyxy, the most usual first, shifted into the canvas."""
-    x0, y0, x1, y1 = box
+def _candidates(box: CanvasBox, tile: tuple[int, int], canvas: Size) -> np.ndarray:
+    """Places for a tile, float64 (13, 4) xyxy, the most usual first, shifted into the canvas."""
+    left, top, x1, y1 = box
     width, height = tile
-    corners = np.array(
-        [
-            (x0, y0 - height),  # above, at the left
-            (x0, y0),  # inside
-            (x1 - width, y0 - height),
-            (x1 - width, y0),
-            (x0, y1),  # below
-            (x0, y1 - height),
-            (x1 - width, y1),
-            (x1 - width, y1 - height),
-            (x1, y0),  # beside
-            (x0 - width, y0),
-            (x1, y1 - height),
-            (x0 - width, y1 - height),
-            ((x0 + x1 - width) / 2, (y0 + y1 - height) / 2),  # in the middle
-        ]
-    )
+    right, above, bottom = x1 - width, top - height, y1 - height
+    corners = [(left, above), (left, top), (right, above), (right, top)]  # above and inside
+    corners += [(left, y1), (left, bottom), (right, y1), (right, bottom)]  # below and inside
+    corners += [(x1, top), (left - width, top), (x1, bottom), (left - width, bottom)]  # beside
+    corners += [((left + right) / 2, (top + bottom) / 2)]  # in the middle
     room = np.maximum((canvas[1] - width, canvas[0] - height), 0)
-    corners = np.clip(np.rint(corners), 0, room)
-    return np.hstack([corners, corners + np.array(tile)])
+    places = np.clip(np.rint(corners), 0, room)
+    return np.hstack([places, places + np.array(tile)])
 
 
 def _intersection(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -21,46 +21,38 @@ _MAX_NAME = 24  # letters; ADE20K has names with five synonyms
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a legend.
+    """One line of a legend."""
 
-    Attributes:
-        text: A single line.
-        color: Of the swatch; None for a line without one.
-        hatched: Striped like ignored pixels.
-    """
-
-    text: str
-    color: Color | None = None
-    hatched: bool = False
+    text: str  # name of the colour, a single line
+    color: Color | None = None  # colour of the swatch; None for a line without one
+    hatched: bool = False  # whether the swatch is striped like ignored pixels
 
 
 def class_entries(
-    info: DatasetInfo, shares: np.ndarray, values: np.ndarray, *, ignored: str = "ignored"
+    info: DatasetInfo, areas: np.ndarray, values: np.ndarray, *, ignored: str = "ignored"
 ) -> list[Entry]:
     """Make the lines of a legend of classes: swatch, name and a percentage.
 
     Args:
         info: Class names and colours.
-        shares: (256,) of the labels; classes without any are left out, the largest comes first,
-            and from the 25th on they are only counted.
-        values: (256,) what is printed in percent; nothing for NaN.
-        ignored: What the pixels of label 255 are called.
+        areas: Area of each of the 256 labels, (256,); classes without any are left out, the largest
+            comes first, and from the 25th on they are only counted.
+        values: Numbers to print in percent, (256,) in 0..1; nothing for NaN.
+        ignored: Name of the pixels of label 255.
 
     Returns:
         At most 26 lines: the classes, ignored pixels if any, and how many more classes there are.
     """
-    order = np.argsort(-shares[:IGNORE_LABEL], kind="stable").tolist()
-    classes = [label for label in order if shares[label] > 0]
+    order = np.argsort(-areas[:IGNORE_LABEL], kind="stable").tolist()
+    classes = [label for label in order if areas[label] > 0]
     colors = class_colors(info)
 
     def text(name: str, label: int) -> str:
         return name if np.isnan(values[label]) else f"{name} {values[label]:.1%}"
 
-    entries = [
-        Entry(text(short_name(info.class_names[label]), label), colors[label])
-        for label in classes[:MAX_ENTRIES]
-    ]
-    if shares[IGNORE_LABEL] > 0:
+    names = {label: short_name(info.class_names[label]) for label in classes[:MAX_ENTRIES]}
+    entries = [Entry(text(name, label), colors[label]) for label, name in names.items()]
+    if areas[IGNORE_LABEL] > 0:
         entries.append(Entry(text(ignored, IGNORE_LABEL), CROWD, hatched=True))
     if len(classes) > MAX_ENTRIES:
         entries.append(Entry(f"and {len(classes) - MAX_ENTRIES} more"))
@@ -68,16 +60,13 @@ def class_entries(
 
 
 def legend(entries: Sequence[Entry], width: int, letter_size: int, *, indent: int) -> np.ndarray:
-    """Lay out entries in even columns, read row by row.
+    """Lay out entries in even columns, read row by row, as a uint8 RGB strip (height, width, 3).
 
     Args:
         entries: Lines of the legend, at least one.
         width: Pixels to fill; where not even one column fits, the legend is wider.
-        letter_size: In pixels.
-        indent: Pixels free at the left.
-
-    Returns:
-        uint8 RGB strip, (height, width or more, 3).
+        letter_size: Letter height in pixels.
+        indent: Free pixels at the left.
     """
     letters = font(letter_size, text="".join(entry.text for entry in entries))
     line, gap = round(letter_size * 1.6), letter_size // 2
@@ -106,16 +95,13 @@ def saliency_scale(
     indent: int,
     words: tuple[str, str] = ("not salient 0", "1 salient"),
 ) -> np.ndarray:
-    """Draw the colours from 0 to 1 as a slim bar between two words.
+    """Draw the colours from 0 to 1 as a slim bar between two words, a uint8 RGB strip.
 
     Args:
         width: Pixels to fill; a bar too short for that is wider.
-        letter_size: In pixels.
-        indent: Pixels free at the left.
-        words: What 0 and 1 mean.
-
-    Returns:
-        uint8 RGB strip, (height, width or more, 3).
+        letter_size: Letter height in pixels.
+        indent: Free pixels at the left.
+        words: Meaning of 0 and of 1.
     """
     letters = font(letter_size)
     gap, height = letter_size // 2, 2 * letter_size
@@ -134,11 +120,10 @@ def saliency_scale(
 def stack(pictures: Sequence[np.ndarray]) -> np.ndarray:
     """Put uint8 RGB pictures below each other, filled up at the right to the widest."""
     width = max(picture.shape[1] for picture in pictures)
-    page = np.empty((sum(len(picture) for picture in pictures), width, 3), np.uint8)
+    page = np.full((sum(map(len, pictures)), width, 3), PAPER, np.uint8)
     top = 0
     for picture in pictures:
         page[top : top + len(picture), : picture.shape[1]] = picture
-        page[top : top + len(picture), picture.shape[1] :] = PAPER
         top += len(picture)
     return page
 
@@ -149,5 +134,5 @@ def short_name(name: str) -> str:
 
 
 def heat(values: np.ndarray) -> np.ndarray:
-    """Colours of uint8 (H, W) values; the steps of inferno look equally large."""
+    """Colours of uint8 (H, W) values, whose steps look equally large (inferno)."""
     return cv2.cvtColor(cv2.applyColorMap(values, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)

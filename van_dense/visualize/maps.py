@@ -1,8 +1,8 @@
-"""Label maps and saliency maps over a photo, in place.
+"""Label maps and saliency maps over a photo, in place: tints of classes, names, errors, glow.
 
 Everything runs on whole uint8 arrays in OpenCV: a 4K label map of 150 classes takes 0.13 s.
-Legend: H, W are pixels of the canvas, the possibly enlarged photo; a label map of another size is
-brought to it by nearest neighbours, so that its own pixels stay visible.
+Legend: H, W are pixels of the canvas, the possibly enlarged photo, uint8 RGB (H, W, 3); a label
+map of another size is brought to it by nearest neighbours, so that its own pixels stay visible.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from van_dense.core.dataset_info import Color, DatasetInfo
 from van_dense.core.structures import IGNORE_LABEL, Size
 from van_dense.data.transforms.detection import resize_map
-from van_dense.visualize.labels import Box, font, font_size
+from van_dense.visualize.labels import CanvasBox, font, font_size
 from van_dense.visualize.legend import MAX_ENTRIES, heat, short_name
 from van_dense.visualize.palette import BLACK, CROWD, WHITE, class_colors
 from van_dense.visualize.strokes import blend, line_thickness, stripe_width, stripes
@@ -32,12 +32,7 @@ _GLOW = 0.6  # opacity of saliency colours; the photo has the rest, so that blac
 def draw_classes(canvas: np.ndarray, semantic: np.ndarray, info: DatasetInfo) -> None:
     """Tint every pixel by its class, in place, with borders, and names where there is room.
 
-    Ignored pixels keep the photo and are hatched in grey.
-
-    Args:
-        canvas: uint8 (H, W, 3) RGB, changed in place.
-        semantic: Label map of integers, any size; 255 is ignore.
-        info: Class names and colours.
+    Ignored pixels (255) keep the photo and are hatched in grey.
     """
     labels = fit_map(semantic.astype(np.uint8, copy=False), canvas)
     table = np.full((256, 3), CROWD, dtype=np.uint8)
@@ -52,10 +47,10 @@ def tint_regions(
     """Tint every pixel by its region, in place, with borders in the colours of both sides.
 
     Args:
-        canvas: uint8 (H, W, 3) RGB, changed in place.
-        regions: uint8 or uint16 (H, W).
-        table: uint8 (R, 3), RGB of each region; R is 256 for uint8.
-        ignored: Value of pixels that keep the photo and are hatched in grey.
+        canvas: RGB picture, uint8 (H, W, 3), changed in place.
+        regions: Number of the region of each pixel, uint8 or uint16 (H, W).
+        table: RGB of each region, uint8 (R, 3); R is 256 for uint8.
+        ignored: Number of pixels that keep the photo and are hatched in grey.
     """
     is_small = regions.dtype == np.uint8
     tint = cv2.applyColorMap(regions, table[:, None]) if is_small else table[regions]
@@ -72,10 +67,7 @@ def tint_regions(
 def draw_errors(canvas: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> None:
     """Turn the canvas grey, in place, with pixels of a wrong class red and ignored ones hatched.
 
-    Args:
-        canvas: uint8 (H, W, 3) RGB, changed in place.
-        truth: Label map of integers, any size; 255 is ignore.
-        prediction: Label map of the same size.
+    Both are integer label maps of one size; where the truth is 255, a pixel is ignored.
     """
     errors = (truth != prediction).astype(np.uint8)
     errors[truth == IGNORE_LABEL] = IGNORE_LABEL
@@ -87,12 +79,7 @@ def draw_errors(canvas: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -
 
 
 def draw_saliency(canvas: np.ndarray, saliency: np.ndarray) -> None:
-    """Turn the canvas dark grey, in place, and let it glow by the saliency.
-
-    Args:
-        canvas: uint8 (H, W, 3) RGB, changed in place.
-        saliency: Floats in [0, 1], any size.
-    """
+    """Turn the canvas dark grey, in place, and let it glow by saliency, floats in [0, 1]."""
     size = (canvas.shape[1], canvas.shape[0])
     values = cv2.resize(cv2.convertScaleAbs(saliency, alpha=255), size)
     grey = cv2.cvtColor(cv2.cvtColor(canvas, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
@@ -100,11 +87,7 @@ def draw_saliency(canvas: np.ndarray, saliency: np.ndarray) -> None:
 
 
 def class_counts(semantic: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
-    """Count the pixels of each of the 256 labels, in the mask if there is one, float64 (256,).
-
-    Args:
-        semantic: Label map of integers (H, W).
-        mask: bool (H, W).
+    """Count the pixels of each of the 256 labels, in a bool (H, W) mask if any, float64 (256,).
 
     Raises:
         ValueError: When a label is not in 0..255.
@@ -112,10 +95,8 @@ def class_counts(semantic: np.ndarray, mask: np.ndarray | None = None) -> np.nda
     if semantic.dtype != np.uint8:
         low, high = int(semantic.min()), int(semantic.max())
         if low < 0 or high > IGNORE_LABEL:
-            raise ValueError(
-                f"a label map holds values from {low} to {high}; labels are 0..254, and 255 is "
-                "ignore"
-            )
+            span = f"values from {low} to {high}"
+            raise ValueError(f"a label map holds {span}; labels are 0..254, and 255 is ignore")
         semantic = semantic.astype(np.uint8)
     chosen = None if mask is None else mask.astype(np.uint8)
     counts = cv2.calcHist([semantic], [0], chosen, [256], [0, 256])
@@ -124,9 +105,8 @@ def class_counts(semantic: np.ndarray, mask: np.ndarray | None = None) -> np.nda
 
 def fit_map(labels: np.ndarray, canvas: np.ndarray) -> np.ndarray:
     """Map (H, W) of any integers, in the size of the canvas."""
-    if labels.shape == canvas.shape[:2]:
-        return labels
-    return resize_map(labels, (canvas.shape[0], canvas.shape[1]))
+    size = canvas.shape[0], canvas.shape[1]
+    return labels if labels.shape == size else resize_map(labels, size)
 
 
 def _where(labels: np.ndarray, label: int) -> np.ndarray:
@@ -136,27 +116,26 @@ def _where(labels: np.ndarray, label: int) -> np.ndarray:
 
 def _hatch(canvas: np.ndarray, mask: np.ndarray) -> None:
     """Stripe the pixels of a uint8 {0, 1} mask in grey, in place."""
-    if not mask.any():
-        return
-    size = canvas.shape[:2]
-    blended = blend(canvas, CROWD, _OPACITY)
-    cv2.copyTo(blended, mask * stripes(size, stripe_width(size)), canvas)
+    if mask.any():
+        size = canvas.shape[:2]
+        fill = mask * stripes(size, stripe_width(size))
+        cv2.copyTo(blend(canvas, CROWD, _OPACITY), fill, canvas)
 
 
-def name_regions(canvas: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> list[Box]:
+def name_regions(canvas: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> list[CanvasBox]:
     """Write the name of each class into its region, in place, where there is room for it.
 
     The search runs on a small copy of the map, so that 4K costs no more than VGA.
 
     Args:
-        canvas: uint8 (H, W, 3) RGB, changed in place.
-        labels: uint8 (H, W); those without a name are left out.
-        names: Of the labels, from 0 on.
+        canvas: RGB picture, uint8 (H, W, 3), changed in place.
+        labels: Label map, uint8 (H, W); labels without a name are left out.
+        names: Names of the labels, from 0 on.
 
     Returns:
-        xyxy of what was written.
+        Boxes of what was written, xyxy in pixels of the canvas.
     """
-    written: list[Box] = []
+    written: list[CanvasBox] = []
     counts = class_counts(labels)[: len(names)]
     largest = [k for k in np.argsort(-counts, kind="stable").tolist()[:MAX_ENTRIES] if counts[k]]
     words = "".join(names[k] for k in largest)
@@ -182,7 +161,7 @@ def roomiest(region: np.ndarray, tile: Size) -> tuple[int, int] | None:
     far from the border as the farthest, the one nearest to the middle of the region is taken.
 
     Args:
-        region: uint8 {0, 1} (H, W).
+        region: Mask of the region, uint8 {0, 1} (H, W).
         tile: (height, width) of the rectangle.
 
     Returns:
@@ -202,7 +181,7 @@ def roomiest(region: np.ndarray, tile: Size) -> tuple[int, int] | None:
 
 def _write(
     canvas: np.ndarray, text: str, middle: tuple[float, float], letters: ImageFont.FreeTypeFont
-) -> Box:
+) -> CanvasBox:
     """Write white letters with a dark rim around (x, y), in place; returns their xyxy."""
     rim = max(1, round(letters.size / 10))
     half_width, half_height = letters.getlength(text) / 2 + rim + 1, letters.size

@@ -27,9 +27,9 @@ def draw_panoptic(canvas: np.ndarray, prediction: Prediction, info: DatasetInfo)
     those of the stuff around them. Ground truth, whose scores are all 1, is labelled by name.
 
     Args:
-        canvas: uint8 (H, W, 3) RGB, changed in place.
-        prediction: With a panoptic map of any size and its segments.
-        info: Class names and colours, and which classes are things; without a word, all are.
+        canvas: RGB picture, uint8 (H, W, 3), changed in place.
+        prediction: Panoptic map of any size and its segments.
+        info: Class names and colours, and which classes are things; where it does not say, all are.
     """
     segments = prediction.segments or []
     index = fit_map(segment_index(prediction), canvas)
@@ -58,16 +58,16 @@ def draw_panoptic(canvas: np.ndarray, prediction: Prediction, info: DatasetInfo)
     draw_labels(canvas, sorted(labels, key=_area), taken=written)
 
 
-def stuff_shares(prediction: Prediction, info: DatasetInfo) -> np.ndarray:
-    """Share of the picture that each class of stuff fills, float64 (256,), and void at 255."""
+def stuff_fractions(prediction: Prediction, info: DatasetInfo) -> np.ndarray:
+    """Fraction of the picture that each class of stuff fills, float64 (256,), and void at 255."""
     index, segments = segment_index(prediction), prediction.segments or []
     pixels = np.bincount(index.ravel(), minlength=len(segments) + 1)
-    shares = np.zeros(256)
-    shares[IGNORE_LABEL] = pixels[0]
+    fractions = np.zeros(256)
+    fractions[IGNORE_LABEL] = pixels[0]
     for segment, count in zip(segments, pixels[1:], strict=True):
         if not _is_thing(segment, info):
-            shares[segment["label"]] += count
-    return shares / index.size
+            fractions[segment["label"]] += count
+    return fractions / index.size
 
 
 def segment_index(prediction: Prediction) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Pictures of predictions beside the ground truth, for a person who judges a run."""
+"""Pages of an evaluation: prediction beside ground truth, for a person who judges a run."""
 
 from __future__ import annotations
 
@@ -12,33 +12,14 @@ import cv2
 import numpy as np
 
 from van_dense.core.dataset_info import DatasetInfo
-from van_dense.core.structures import IGNORE_LABEL, Prediction, Sample
+from van_dense.core.structures import IGNORE_LABEL, Prediction, Sample, Size
 from van_dense.data.dataset import DenseDataset, ReadError
 from van_dense.data.readers.class_words import readable_name
-from van_dense.visualize.classes import RIGHT, score_bars
-from van_dense.visualize.classes import WRONG as WRONG_CLASS
-from van_dense.visualize.draw import default_scale, draw_panel, resize
-from van_dense.visualize.keypoints import side_entries
-from van_dense.visualize.legend import (
-    Entry,
-    class_entries,
-    legend,
-    saliency_scale,
-    short_name,
-    stack,
-)
+from van_dense.visualize import classes, page
+from van_dense.visualize.draw import default_scale, draw_panel, legends, resize
+from van_dense.visualize.legend import Entry, short_name, stack
 from van_dense.visualize.maps import WRONG, class_counts, draw_errors
-from van_dense.visualize.page import (
-    CAPTION,
-    MARGIN,
-    PAGE,
-    Panel,
-    draw_page,
-    file_name,
-    title_of,
-    unscored,
-    write_page,
-)
+from van_dense.visualize.page import CAPTION, MARGIN, Panel
 from van_dense.visualize.palette import PAPER
 from van_dense.visualize.strokes import line_thickness
 
@@ -47,7 +28,7 @@ _OVERVIEW_IMAGES = 8
 _TILE_HEIGHT = 330  # of the highest panel of the overview
 _BARS = 400  # pixels of the narrowest panel of class scores
 _ROWS = 28  # letters of class scores above each other in a large panel
-_TRIES = 10  # images that are looked at to find one with ground truth
+_TRIES = 10  # images that are read to find one with ground truth
 
 _log = logging.getLogger(__name__)
 
@@ -61,17 +42,15 @@ class _Case:
     truth: Prediction
     prediction: Prediction
 
-    @property
-    def num_panels(self) -> int:
-        """Three for maps: the errors or the photo come on top of truth and prediction."""
-        prediction = self.prediction
-        return 2 if prediction.instances is not None or prediction.class_scores is not None else 3
+    def scale(self, width: int, max_height: float = np.inf) -> float:
+        """Panel pixels for an image pixel, so that the panels fit on a page of that width.
 
-    def scale(self, page: int, max_height: float = np.inf) -> float:
-        """Panel pixels for an image pixel, so that the panels fit on a page of that width."""
-        height, width = self.truth.size
-        panel = (page - MARGIN) // self.num_panels - MARGIN
-        return min(panel / width, min(panel, max_height) / height)
+        Maps have three panels: the errors or the photo come on top of truth and prediction.
+        """
+        size, prediction = self.truth.size, self.prediction
+        is_map = prediction.instances is None and prediction.class_scores is None
+        panel = (width - MARGIN) // (3 if is_map else 2) - MARGIN
+        return min(panel / size[1], min(panel, max_height) / size[0])
 
 
 def comparison(
@@ -83,7 +62,7 @@ def comparison(
     title: str,
     min_score: float = 0.3,
 ) -> np.ndarray:
-    """Draw ground truth and prediction side by side, below a title and captions of what is seen.
+    """Draw ground truth and prediction side by side, below a title and captions of each panel.
 
     Instances: truth, prediction. Label maps: truth, prediction, errors (red, ignored pixels
     hatched), with a legend that gives the IoU of each class in this image. Saliency: photo,
@@ -91,23 +70,23 @@ def comparison(
     the prediction is right and in red where it is wrong, and the best classes as bars.
 
     Args:
-        image: uint8 (H, W, 3) RGB, the original image.
-        truth: Ground truth; its scores, if any, are not shown.
-        prediction: Result for the same image.
+        image: RGB photo, uint8 (H, W, 3), in its original size.
+        truth: Ground truth of the image; its scores, if any, are not shown.
+        prediction: Results for the same image.
         info: Class names and colours.
         title: One line, such as the file name; shortened at the left if it is too long.
-        min_score: Instances below are not drawn.
+        min_score: Lowest score in 0..1 of drawn instances.
 
     Returns:
-        uint8 RGB picture. Small images are enlarged, panels of pages over 2608 pixels shrunk.
+        RGB picture, uint8. Small images are enlarged, panels of pages over 2608 pixels shrunk.
 
     Raises:
         ValueError: When image, truth and prediction do not belong together.
     """
     case = _Case(title, image, truth, prediction)
-    scale = min(default_scale(truth.size), case.scale(PAGE))
-    page = draw_page(_panels(case, info, min_score, scale), title)
-    return stack([page, _legend([case], info, page.shape[1])])
+    scale = min(default_scale(truth.size), case.scale(page.WIDTH))
+    picture = page.draw_page(_panels(case, info, min_score, scale), title)
+    return stack([picture, *_legends([case], info, picture.shape[:2])])
 
 
 def save_comparisons(
@@ -121,38 +100,30 @@ def save_comparisons(
     """Write ``<image_id>.png`` for each sample, and ``overview.png`` of up to eight.
 
     Args:
-        folder: Made if missing.
+        folder: Folder to write into; made if missing.
         samples: Images and ground truth, from ``choose_samples``.
         predictions: Results in any order; samples without one are left out.
         info: Class names and colours.
-        min_score: Instances below are not drawn.
+        min_score: Lowest score in 0..1 of drawn instances.
 
     Returns:
         Written files, the overview last; none when there is nothing to show.
     """
     of_image = {prediction.image_id: prediction for prediction in predictions}
+    pairs = [(s, of_image[s.image_id]) for s in samples if s.image_id in of_image]
     cases = [
-        _Case(
-            title_of(sample),
-            sample.image,
-            Prediction.from_sample(sample, info.num_classes),
-            of_image[sample.image_id],
-        )
-        for sample in samples
-        if sample.image_id in of_image
+        _Case(page.title_of(s), s.image, Prediction.from_sample(s, info.num_classes), prediction)
+        for s, prediction in pairs
     ]
     files: list[Path] = []
-    for case in cases:
-        page = comparison(
-            case.image, case.truth, case.prediction, info, title=case.title, min_score=min_score
-        )
-        files.append(write_page(folder / f"{file_name(case.prediction.image_id)}.png", page))
+    for c in cases:
+        path = folder / f"{page.file_name(c.prediction.image_id)}.png"
+        both = c.truth, c.prediction
+        picture = comparison(c.image, *both, info, title=c.title, min_score=min_score)
+        files.append(page.write_page(path, picture))
     if cases:
-        files.append(
-            write_page(
-                folder / "overview.png", _overview(cases[:_OVERVIEW_IMAGES], info, min_score)
-            )
-        )
+        overview = _overview(cases[:_OVERVIEW_IMAGES], info, min_score)
+        files.append(page.write_page(folder / "overview.png", overview))
     return files
 
 
@@ -195,7 +166,7 @@ def _first_with_objects(dataset: DenseDataset, indices: Sequence[int]) -> Sample
 
 def _panels(case: _Case, info: DatasetInfo, min_score: float, scale: float) -> list[Panel]:
     """Pictures of one case with their captions."""
-    truth, prediction = unscored(case.truth), case.prediction
+    truth, prediction = page.unscored(case.truth), case.prediction
     if prediction.class_scores is not None:
         return _class_panels(case, info, scale)
     left = draw_panel(case.image, truth, info, scale=scale)
@@ -220,11 +191,12 @@ def _class_panels(case: _Case, info: DatasetInfo, scale: float) -> list[Panel]:
     """Photo below the name of its class, and bars below the name of the predicted one."""
     expected, found = _both(case, "class_scores")
     truth, first = int(expected.argmax()), int(found.argmax())
-    color, mark = (RIGHT, "✓") if truth == first else (WRONG_CLASS, "✗")
+    is_right = truth == first
+    color, mark = (classes.RIGHT, "✓") if is_right else (classes.WRONG, "✗")
     photo = draw_panel(case.image, case.prediction, info, scale=scale)
     letters = max(CAPTION, min(photo.shape[:2]) // _ROWS)
     width = max(photo.shape[1], _BARS)
-    bars = score_bars(found, info, width=width, letter_size=letters, truth=truth)
+    bars = classes.score_bars(found, info, width=width, letter_size=letters, truth=truth)
     corner = (photo.shape[1] - 1, photo.shape[0] - 1)
     cv2.rectangle(photo, (0, 0), corner, color, 4 * line_thickness(photo.shape[:2]))
     names = [short_name(readable_name(info.class_names[label])) for label in (truth, first)]
@@ -266,26 +238,14 @@ def _iou(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     return np.divide(overlap, union, out=np.full(256, np.nan), where=union > 0)
 
 
-def _legend(cases: Sequence[_Case], info: DatasetInfo, width: int) -> np.ndarray:
-    """Strip that explains the colours of all cases; of a single one with the IoU of its classes."""
-    strips = [np.full((0, width, 3), PAPER, np.uint8)]
-    if any(case.prediction.semantic is not None for case in cases):
-        pairs = [_both(case, "semantic") for case in cases]
-        shares = np.sum([class_counts(m) / m.size for pair in pairs for m in pair], axis=0)
-        single = len(cases) == 1
-        iou = _iou(*pairs[0]) if single else np.full(256, np.nan)
-        entries = [
-            Entry("class and IoU:" if single else "classes:"),
-            *class_entries(info, shares, iou),
-            Entry("wrong, at the right", WRONG),
-        ]
-        strips.append(legend(entries, width, CAPTION, indent=MARGIN))
-    if any(case.prediction.saliency is not None for case in cases):
-        strips.append(saliency_scale(width, CAPTION, indent=MARGIN))
-    shown = [p.instances for case in cases for p in (unscored(case.truth), case.prediction)]
-    if sides := side_entries(info, shown):
-        strips.append(legend(sides, width, CAPTION, indent=MARGIN))
-    return stack(strips)
+def _legends(cases: Sequence[_Case], info: DatasetInfo, size: Size) -> list[np.ndarray]:
+    """Strips that explain the colours of all cases; of a single one with the IoU of its classes."""
+    drawn = [p for case in cases for p in (page.unscored(case.truth), case.prediction)]
+    head, iou = Entry("classes:"), np.full(256, np.nan)
+    if len(cases) == 1 and cases[0].prediction.semantic is not None:
+        head, iou = Entry("class and IoU:"), _iou(*_both(cases[0], "semantic"))
+    around = [head], [Entry("wrong, at the right", WRONG)]
+    return legends(drawn, info, size, letter_size=CAPTION, indent=MARGIN, values=iou, around=around)
 
 
 def _count(prediction: Prediction, min_score: float = 0.0) -> str:
@@ -293,7 +253,7 @@ def _count(prediction: Prediction, min_score: float = 0.0) -> str:
     shown = 0 if instances is None else len(instances)
     if instances is not None and instances.scores is not None:
         shown = int((instances.scores >= min_score).sum())
-    return f"{shown} object" if shown == 1 else f"{shown} objects"
+    return f"{shown} object{'' if shown == 1 else 's'}"
 
 
 def _overview(cases: Sequence[_Case], info: DatasetInfo, min_score: float) -> np.ndarray:
@@ -304,13 +264,13 @@ def _overview(cases: Sequence[_Case], info: DatasetInfo, min_score: float) -> np
     pages = []
     for case in cases:
         scale = case.scale(_OVERVIEW // 2, _TILE_HEIGHT)
-        pages.append(draw_page(_panels(case, info, min_score, scale), case.title))
-    width = max(page.shape[1] for page in pages)
+        pages.append(page.draw_page(_panels(case, info, min_score, scale), case.title))
+    width = max(picture.shape[1] for picture in pages)
     rows = []
     for left in range(0, len(pages), 2):
         row = pages[left : left + 2]
         line = np.full((max(map(len, row)), min(2, len(pages)) * width, 3), PAPER, np.uint8)
-        for column, page in enumerate(row):
-            line[: len(page), column * width : column * width + page.shape[1]] = page
+        for x, picture in zip((0, width), row, strict=False):
+            line[: len(picture), x : x + picture.shape[1]] = picture
         rows.append(line)
-    return stack([*rows, _legend(cases, info, rows[0].shape[1])])
+    return stack([*rows, *_legends(cases, info, rows[0].shape[:2])])

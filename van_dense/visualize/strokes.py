@@ -27,6 +27,6 @@ def stripe_width(canvas: Size) -> int:
 
 
 def blend(image: np.ndarray, color: Color, opacity: float) -> np.ndarray:
-    """Copy of a uint8 (H, W, 3) image under a colour that hides the share ``opacity`` of it."""
+    """Copy of a uint8 (H, W, 3) image under a colour of an opacity in 0..1."""
     levels = np.arange(256)[:, None] * (1 - opacity) + np.array(color) * opacity
     return cv2.LUT(image, np.rint(levels).astype(np.uint8)[None])

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from van_dense.data.io.prefetch import map_ahead
+from van_dense.data.io.prefetch import prefetch_map
 
 
 def test_results_keep_the_order_of_the_items_whichever_ends_first():
@@ -18,13 +18,13 @@ def test_results_keep_the_order_of_the_items_whichever_ends_first():
             first_may_end.set()
         return item * 10
 
-    assert list(map_ahead(work, range(5), threads=2, ahead=3)) == [0, 10, 20, 30, 40]
+    assert list(prefetch_map(work, range(5), threads=2, prefetch=3)) == [0, 10, 20, 30, 40]
 
 
 def test_only_so_many_items_are_taken_before_a_result_is_asked_for():
     taken = []
     items = (taken.append(i) or i for i in itertools.count())
-    results = map_ahead(lambda item: item, items, threads=2, ahead=3)
+    results = prefetch_map(lambda item: item, items, threads=2, prefetch=3)
     assert taken == []
     assert next(results) == 0
     assert taken == [0, 1, 2, 3]
@@ -37,7 +37,7 @@ def test_items_are_taken_in_the_thread_that_iterates_and_one_thread_works_in_ord
     threads = set()
     items = (threads.add(threading.current_thread()) or i for i in range(20))
     seen = []
-    list(map_ahead(seen.append, items, threads=1, ahead=8))
+    list(prefetch_map(seen.append, items, threads=1, prefetch=8))
     assert threads == {threading.current_thread()}
     assert seen == list(range(20))
 
@@ -48,7 +48,7 @@ def test_an_error_comes_at_the_place_of_its_item():
             raise ValueError("the third")
         return item
 
-    results = map_ahead(work, range(5), threads=2, ahead=4)
+    results = prefetch_map(work, range(5), threads=2, prefetch=4)
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(ValueError, match="the third"):
         next(results)
@@ -59,7 +59,7 @@ def test_an_error_of_the_items_comes_after_the_results_of_those_before():
         yield from range(3)
         raise RuntimeError("out of memory")
 
-    results = map_ahead(str, items(), threads=2, ahead=8)
+    results = prefetch_map(str, items(), threads=2, prefetch=8)
     assert [next(results) for _ in range(3)] == ["0", "1", "2"]
     with pytest.raises(RuntimeError, match="out of memory"):
         next(results)
@@ -67,7 +67,7 @@ def test_an_error_of_the_items_comes_after_the_results_of_those_before():
 
 def test_a_consumer_may_stop_and_what_has_begun_is_finished():
     done = []
-    results = map_ahead(done.append, range(100), threads=1, ahead=2)
+    results = prefetch_map(done.append, range(100), threads=1, prefetch=2)
     next(results)
     results.close()
     count = len(done)
@@ -79,11 +79,11 @@ def test_heavy_items_wait_for_those_before_them(monkeypatch):
     monkeypatch.setattr("van_dense.data.io.prefetch.WAITING_BYTES", 100)
     taken, started = [], []
     weights = [40, 40, 40, 1000, 40]
-    results = map_ahead(
+    results = prefetch_map(
         started.append,
         (taken.append(weight) or weight for weight in weights),
         threads=1,
-        ahead=50,
+        prefetch=50,
         weigh=lambda weight: weight,
     )
     next(results)

@@ -37,7 +37,7 @@ def test_the_key_outlives_a_move_of_the_data_set_and_tells_parts_apart() -> None
 def test_foreign_files_are_refused_with_the_fix(tmp_path: Path, text: str, reason: str) -> None:
     path = tmp_path / "bad.json"
     path.write_text(text)
-    with pytest.raises(ValueError, match=rf"bad\.json: .*{reason}.*check_data"):
+    with pytest.raises(ValueError, match=rf"bad\.json: .*{reason}.*van-dense check"):
         Quarantine.load(path)
 
 

@@ -114,7 +114,7 @@ def test_broken_lines_are_dropped_with_one_warning_that_counts_them(
     assert len(dataset.raw(0).boxes) == 1
     (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
     assert "left out: 2 lines with" in record.message
-    assert reason in record.message and "check_data" in record.message
+    assert reason in record.message and "van-dense check" in record.message
 
 
 def test_boxes_among_polygons_are_dropped_unless_boxes_alone_are_wanted(
@@ -162,7 +162,7 @@ def test_the_quarantine_is_honoured(tmp_path: Path) -> None:
         ({"nc": 3}, "'nc' is 3, but there are 2 names"),
         ({"train": None}, "'train' must be a path"),
         ({"train": 7}, "'train' must be a path"),
-        ({"train": "elsewhere"}, "'elsewhere' does not exist; looked at"),
+        ({"train": "elsewhere"}, "'elsewhere' does not exist; tried"),
         ({"train": "labels"}, "no image under"),
         ({"kpt_shape": [17, 3]}, "pose labels are not read"),
     ],

@@ -12,7 +12,8 @@ from van_dense.core.structures import Batch, Instances, Prediction, Sample, Size
 from van_dense.data.dataset import ReadError
 from van_dense.evaluation.coco import CocoEvaluator
 from van_dense.evaluation.ground_truth import coco_ground_truth
-from van_dense.evaluation.oracle.instances import OracleReport, oracle_check
+from van_dense.evaluation.oracle.check import OracleReport
+from van_dense.evaluation.oracle.instances import check_instances
 
 INFO = DatasetInfo("shapes", ("circle", "square", "star"), (1, 3, 7))
 SIZES = [(120, 160), (160, 120), (120, 160), (100, 100), (120, 160), (90, 140)]
@@ -107,7 +108,7 @@ def check(
 ) -> OracleReport:
     evaluator = CocoEvaluator(coco_ground_truth(Scenes()), INFO)
     arguments = {"evaluator": evaluator, "num_images": 6} | options
-    return oracle_check(dataset or Scenes(), enlarge, to_prediction=to_prediction, **arguments)
+    return check_instances(dataset or Scenes(), enlarge, to_prediction=to_prediction, **arguments)
 
 
 def test_a_sound_pipeline_passes_at_its_ceiling() -> None:
@@ -237,7 +238,7 @@ def test_detail_lost_in_a_coarse_resize_is_a_remark_and_no_failure() -> None:
         size = (sample.size[0] // 4, sample.size[1] // 4)
         return replace(enlarge(sample, generator), image=np.zeros((*size, 3), dtype=np.uint8))
 
-    report = oracle_check(
+    report = check_instances(
         Scenes(),
         shrink,
         to_prediction=editing(coarse),

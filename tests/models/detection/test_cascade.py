@@ -10,10 +10,10 @@ import torch
 from helpers.defaults import ALIGN
 from torchvision.ops import generalized_box_iou
 
+from benchmarks.harness.complexity import count_macs, count_parameters
 from van_dense.api import build_model
 from van_dense.config import load_config
 from van_dense.core.structures import Batch, Instances
-from van_dense.evaluation.complexity import count_macs, count_parameters
 from van_dense.models.detection.anchors import BoxCoder, BoxMatcher
 from van_dense.models.detection.cascade import CascadeMaskRCNN
 from van_dense.models.detection.cascade_stage import CascadeBox, ConvBoxHead
@@ -243,7 +243,7 @@ def test_the_project_has_the_numbers_of_the_recipe() -> None:
     assert (rpn.test_pre_nms, rpn.test_post_nms, rpn.nms_iou) == (1000, 1000, 0.7)
     assert rpn.smooth_l1_beta == pytest.approx(1 / 9)
     assert (box.convs, box.conv_channels, box.channels, box.giou_weight) == (4, 256, 1024, 10.0)
-    assert (box.samples, box.positive_share) == (512, 0.25)
+    assert (box.samples, box.positive_fraction) == (512, 0.25)
     assert (box.score_threshold, box.nms_iou, box.max_detections) == (0.05, 0.5, 100)
     assert [stage.positive_iou for stage in model.stages] == [0.5, 0.6, 0.7]
     assert [stage.loss_weight for stage in model.stages] == [1.0, 0.5, 0.25]

@@ -1,4 +1,4 @@
-"""The data doctor's look at images in class folders, and at CUB-200-2011."""
+"""The data doctor's check of images in class folders, and of CUB-200-2011."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from typing import Literal
 from PIL import Image
 
 from van_dense.core.structures import Size
-from van_dense.data.doctor.report import NOTHING_ELSE, PartReport, Problem, Severity
-from van_dense.data.readers.class_folder import Listing, class_names, shorten
+from van_dense.data.doctor.report import PartReport
+from van_dense.data.messages import shorten
+from van_dense.data.readers.class_folder import Listing, class_names
 from van_dense.data.readers.class_words import spoken_names
 from van_dense.data.readers.cub import Cub200
-from van_dense.data.readers.quarantine import Id, Quarantine
+from van_dense.data.readers.quarantine import Quarantine
 from van_dense.data.readers.table import ImageRecord
 
 FEW_IMAGES = 5  # with fewer, one image is more than a fifth of its class
-SMALL_SIDE = 32  # pixels; the stride of a backbone, so that such an image is one cell
+SMALL_SIDE = 32  # pixels; the stride of a backbone, so that such an image is one position
 MAX_ROWS = 100  # of the summary
 _PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}
-_NONE = "none needed"
-# What ``read_image`` does with the modes of Pillow that are not RGB; see there.
+# What ``read_image`` does with Pillow's modes that are not RGB.
 _MODES = {
     "1": ("black and white", "repeated to three channels"),
     "L": ("grey", "repeated to three channels"),
@@ -44,7 +44,7 @@ class ClassPart:
     """One part of a classification data set.
 
     Attributes:
-        name: For messages; "train" and "val" are the parts of CUB.
+        name: Name in messages; "train" and "val" are the parts of CUB.
         root: Folder of class folders, or the one that holds CUB's images.txt.
         classes: Folder names in the order of the labels; None takes those that are there.
         layout: "cub" for CUB.
@@ -58,66 +58,61 @@ class ClassPart:
 
 @dataclass
 class ClassReport(PartReport):
-    """Findings about one part; ``categories`` and ``counts`` go by label.
+    """Findings about one part; ``categories`` and ``counts`` go by label, and count images."""
 
-    Attributes:
-        labels: Class of each image, by its id.
-    """
-
-    labels: dict[Id, int] = field(default_factory=dict)
     _small: list[str] = field(default_factory=list)
     _stored: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
-    def add(self, index: int, size: Size | None, mode: str) -> None:
-        """Take the (height, width) of an image, None where it is broken, and its stored mode."""
+    def read_more(self, index: int) -> str:
+        """Pillow's mode of the stored image; "RGBA" for any RGB with transparency, "" if broken."""
+        try:
+            with Image.open(self.images[index].path) as image:
+                return (
+                    "RGBA" if image.mode == "RGB" and "transparency" in image.info else image.mode
+                )
+        except Exception:  # decoders meet hostile bytes; ``read_image`` tells what is wrong
+            return ""
+
+    def add(self, index: int, size: Size | None, more: str) -> None:
+        """Count an image of (height, width), None if broken, stored in a mode of Pillow."""
         if size is None:
             return
         path = self.images[index].path
         self.counts[self.labels[self.images[index].id]] += 1
         if min(size) < SMALL_SIDE:
             self._small.append(path)
-        if mode in _MODES:
-            self._stored[mode].append(path)
+        if more in _MODES:
+            self._stored[more].append(path)
 
     def conclude(self) -> None:
-        """Report what is known only after all images were added."""
+        """Note what is known only after all images were added."""
         if not self.images:
             return
-        names = list(self.categories.values())
-        empty = [name for label, name in self.categories.items() if not self.counts[label]]
-        few = [
-            f"{name} ({self.counts[label]})"
-            for label, name in self.categories.items()
-            if 0 < self.counts[label] < FEW_IMAGES
-        ]
+        counted = [(name, self.counts[label]) for label, name in self.categories.items()]
+        names, total = list(self.categories.values()), len(counted)
+        empty = [name for name, count in counted if not count]
+        few = [f"{name} ({count})" for name, count in counted if 0 < count < FEW_IMAGES]
         if empty:
-            what = f"{len(empty)} of {len(names)} classes have no usable image: {shorten(empty)}"
-            self._report("warning", what, "add images, or remove the classes from all parts")
+            what = f"{len(empty)} of {total} classes have no usable image: {shorten(empty)}"
+            self.note("warning", what, "add images, or remove the classes from all parts")
         if few:
-            what = (
-                f"{len(few)} of {len(names)} classes have fewer than {FEW_IMAGES} images: "
-                f"{shorten(few)}"
-            )
-            self._report("warning", what, "add images; accuracies of such classes mean little")
-        if len(names) == 1:
+            what = f"{len(few)} of {total} classes have fewer than {FEW_IMAGES} images"
+            fix = "add images; accuracies of such classes mean little"
+            self.note("warning", f"{what}: {shorten(few)}", fix)
+        if total == 1:
             what = f"there is one class only, {names[0]!r}; any network is right"
-            self._report("warning", what, "give the folder that holds one folder for each class")
+            self.note("warning", what, "give the folder that holds one folder for each class")
         elif {name.lower() for name in names} <= _PARTS:
             what = f"the classes are called {shorten(names)}"
-            self._report("warning", what, "give one of these folders, they look like parts")
+            self.note("warning", what, "give one of these folders, they look like parts")
         if self._small:
-            what = (
-                f"{len(self._small)} images have a side of less than {SMALL_SIDE} px: "
-                f"{shorten(self._small)}"
-            )
-            self._report("warning", what, "look whether they are thumbnails; they are enlarged")
+            what = f"{len(self._small)} images have a side of less than {SMALL_SIDE} px"
+            fix = "look whether they are thumbnails; they are enlarged"
+            self.note("warning", f"{what}: {shorten(self._small)}", fix)
         for mode, paths in self._stored.items():
             kind, how = _MODES[mode]
             what = f"{len(paths)} images are {kind}, such as {paths[0]}"
-            self._report("info", what, f"{_NONE}; they are {how}")
-
-    def _report(self, severity: Severity, what: str, fix: str) -> None:
-        self.problems.append(Problem(severity, self.source, "", what, fix))
+            self.note("info", what, f"none needed; they are {how}")
 
     def summary(self) -> str:
         """Number of images, and of those of each class, the smallest classes first."""
@@ -130,11 +125,7 @@ class ClassReport(PartReport):
             f"{max(counts, default=0)} images, {middle:g} in the middle",
         ]
         rows = sorted(self.categories, key=lambda label: (self.counts[label], label))[:MAX_ROWS]
-        width = max((len(self.categories[label]) for label in rows), default=0)
-        lines += [
-            f"  {label:>10}  {self.categories[label]:<{width}}  {self.counts[label]}"
-            for label in rows
-        ]
+        lines += self._rows(rows)
         if len(counts) > MAX_ROWS:
             lines.append(f"  and {len(counts) - MAX_ROWS} larger classes")
         return "\n".join(lines)
@@ -169,8 +160,7 @@ def check_classes(part: ClassPart, quarantine: Quarantine) -> ClassReport:
     try:
         (_add_cub if is_cub else _add_folder)(report, part, quarantine)
     except ValueError as error:
-        file, _, message = str(error).partition(": ")
-        report.problems.append(Problem("error", file, "", message, NOTHING_ELSE))
+        report.note_unreadable(error)
     return report
 
 
@@ -191,24 +181,14 @@ def _add_folder(report: ClassReport, part: ClassPart, quarantine: Quarantine) ->
         if path not in left_out:
             report.images.append(ImageRecord(os.path.join(part.root, path), path, (0, 0)))
             report.labels[path] = label
-    for folder in listing.strangers:
+    for folder in listing.unknown:
         what = f"none of the {len(listing.names)} classes, which are {shorten(listing.names)}"
         fix = "rename or remove it, or list it in data.classes"
-        path = os.path.join(part.root, folder)
-        report.problems.append(Problem("error", path, "", what, fix))
-    for file in listing.beside:
-        if file not in left_out:
+        report.note("error", what, fix, file=os.path.join(part.root, folder))
+    for name in listing.beside:
+        if name not in left_out:
             what, fix = "it lies in no class folder", "move it into one, or use --quarantine"
-            path = os.path.join(part.root, file)
-            report.problems.append(Problem("error", path, "", what, fix, image_id=file))
+            report.note("error", what, fix, file=os.path.join(part.root, name), image_id=name)
     if listing.num_others:
         what = f"{listing.num_others} files are no images by their suffix"
-        report.problems.append(
-            Problem("info", part.root, "", what, "none needed; nobody reads them")
-        )
-
-
-def image_mode(path: str) -> str:
-    """Mode of Pillow in which a readable image is stored; "RGBA" for any RGB with transparency."""
-    with Image.open(path) as image:
-        return "RGBA" if image.mode == "RGB" and "transparency" in image.info else image.mode
+        report.note("info", what, "none needed; nobody reads them")

@@ -1,4 +1,4 @@
-"""The data doctor's look at the records of a COCO annotation file."""
+"""The data doctor's check of the records of a COCO annotation file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Size
-from van_dense.data.doctor.report import NOTHING_ELSE, PartReport, Problem, Severity
+from van_dense.data.doctor.report import PartReport, Severity
 from van_dense.data.readers.coco import parse_box, parse_id, parse_keypoints, record_size
 from van_dense.data.readers.coco_json import (
     CocoDict,
@@ -28,10 +28,14 @@ OUTSIDE_TOLERANCE = 1.0  # pixels; COCO's own boxes leave their images by roundi
 
 @dataclass(frozen=True)
 class CocoPart:
-    """A folder of images with its annotation file; ``name`` is for messages.
+    """A folder of images with its annotation file.
 
-    With ``poses``, the names of the keypoints that a pose model expects, masks are not looked at;
-    ``skeleton`` stands in for what the file says about keypoints.
+    Attributes:
+        name: Name in messages.
+        images: Folder of the images.
+        annotations: JSON file.
+        poses: Names of the keypoints that a pose model expects; masks are not checked then.
+        skeleton: Keypoints of the annotations, instead of what the file says about them.
     """
 
     name: str
@@ -52,16 +56,13 @@ def check_coco(part: CocoPart, quarantine: Quarantine) -> PartReport:
                 f"{part.images}: no such folder; give the folder that holds the images"
             )
     except ValueError as error:
-        file, _, message = str(error).partition(": ")
-        report.problems.append(Problem("error", file, "", message, NOTHING_ELSE))
+        report.note_unreadable(error)
         return report
     report.categories = dict(zip(info.category_ids, info.class_names, strict=True))
     left_out = quarantine.of(part.annotations)
     sizes = _check_images(report, data, part.images, left_out)
-    check = _AnnotationCheck(report, data, info, sizes)
-    check.has_masks = check.has_masks and not part.poses
-    check.run(left_out)
-    report.count_unused()
+    _AnnotationCheck(report, data, info, sizes, masks=not part.poses).run(left_out)
+    report.note_unused()
     if part.poses:
         _check_poses(report, data, info, part.poses)
     return report
@@ -79,21 +80,19 @@ def _check_images(
             continue
         if record["id"] in sizes:
             fix = "give each image its own id; the reader keeps the first"
-            what = "an earlier image has the same id"
-            report.problems.append(Problem("error", report.source, where, what, fix))
+            report.note("error", "an earlier image has the same id", fix, where=where)
             continue
         sizes[record["id"]] = record_size(record)
         first = first_with_name.setdefault(record["file_name"], index)
         if first != index:
             what = f"images[{first}] names the same file"
             fix = "join the two records; the picture counts twice"
-            report.problems.append(Problem("error", report.source, where, what, fix))
+            report.note("error", what, fix, where=where)
         path = str(Path(folder) / record["file_name"])
         report.images.append(ImageRecord(path, record["id"], sizes[record["id"]]))
     if report.images and not any(Path(image.path).exists() for image in report.images):
         what = f"none of the {len(report.images)} images is there, such as {report.images[0].path}"
-        fix = "give the folder that the file names start from"
-        report.problems.append(Problem("error", folder, "", what, fix))
+        report.note("error", what, "give the folder that the file names start from", file=folder)
         report.images.clear()
     return sizes
 
@@ -102,11 +101,17 @@ class _AnnotationCheck:
     """Judges annotations one by one, and counts them."""
 
     def __init__(
-        self, report: PartReport, data: CocoDict, info: DatasetInfo, sizes: dict[Any, Size]
+        self,
+        report: PartReport,
+        data: CocoDict,
+        info: DatasetInfo,
+        sizes: dict[Any, Size],
+        *,
+        masks: bool,
     ) -> None:
         self._report, self._info, self._sizes = report, info, sizes
         self._annotations: list[Record] = data["annotations"]
-        self.has_masks = any(record.get("segmentation") for record in self._annotations)
+        self._masks = masks and any(record.get("segmentation") for record in self._annotations)
         self._first_with_id: dict[Any, int] = {}
         self._first_alike: dict[Any, int] = {}
 
@@ -124,9 +129,7 @@ class _AnnotationCheck:
                 usable &= severity != "error"
                 has_id = severity == "error" and isinstance(record.get("id"), int | str)
                 quarantined = annotation_id if has_id else None
-                report.problems.append(
-                    Problem(severity, report.source, where, what, fix, annotation_id=quarantined)
-                )
+                report.note(severity, what, fix, where=where, annotation_id=quarantined)
             if not usable:
                 continue
             if record.get("iscrowd") in (1, "1"):
@@ -148,7 +151,7 @@ class _AnnotationCheck:
             known = f"{self._info.category_ids[0]}..{self._info.category_ids[-1]}"
             yield "error", what, f"add the category or correct the id (known: {known})"
         yield from _judge_box(record.get("bbox"), size)
-        if self.has_masks:
+        if self._masks:
             usable, problem = usable_segmentation(record.get("segmentation"), size)
             if usable is None:
                 yield "error", problem or "", "draw the object again, or remove the annotation"
@@ -174,8 +177,8 @@ class _AnnotationCheck:
 def _judge_keypoints(record: Record, size: Size, num_keypoints: int) -> Iterator[Finding]:
     points = parse_keypoints(record["keypoints"], num_keypoints)
     if points is None:
-        given = record["keypoints"]
-        count = len(given) if isinstance(given, list) else 0
+        values = record["keypoints"]
+        count = len(values) if isinstance(values, list) else 0
         what = f"the keypoints are not {num_keypoints} times x, y and visibility 0, 1 or 2"
         what += f" ({count} values)" if count != 3 * num_keypoints else ""
         yield "error", what, "correct the list"
@@ -201,19 +204,16 @@ def _check_poses(
 ) -> None:
     """What a pose model needs of the whole file."""
     if not info.keypoint_names:
-        what = "no category names keypoints"
         fix = "add 'keypoints' to the category, or describe them in data.skeleton"
-        report.problems.append(Problem("error", report.source, "", what, fix))
+        report.note("error", "no category names keypoints", fix)
         return
     if info.keypoint_names != expected:
         what = f"its keypoints are {list(info.keypoint_names)}, the model expects {list(expected)}"
-        fix = "describe those of the file in data.skeleton"
-        report.problems.append(Problem("error", report.source, "", what, fix))
+        report.note("error", what, "describe those of the file in data.skeleton")
     posed = sum(any((r.get("keypoints") or [])[2::3]) for r in data["annotations"])
     what = f"{posed} of {len(data['annotations'])} annotations have a labelled keypoint"
     fix = "none needed; training takes these" if posed else "are these the keypoint annotations?"
-    severity: Severity = "info" if posed else "error"
-    report.problems.append(Problem(severity, report.source, "", what, fix))
+    report.note("info" if posed else "error", what, fix)
 
 
 def _judge_box(value: Any, size: Size) -> Iterator[Finding]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
+from van_dense.core.structures import Size
+from van_dense.data.messages import shorten
 from van_dense.data.readers.quarantine import Id, Quarantine, QuarantinedPart, part_key
 from van_dense.data.readers.table import ImageRecord
 
 Severity = Literal["error", "warning", "info"]
 
-NOTHING_ELSE = "correct it and check again; nothing else was checked in this part"
+_NOTHING_ELSE = "correct it and check again; nothing else was checked in this part"
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,13 @@ class PartReport:
     Attributes:
         name: "train", "val", or a path.
         source: Annotation file or folder, which keys the quarantine.
-        problems: In the order they were found.
+        problems: Findings in the order they were made.
         images: Image files to decode.
         categories: Name of each category id; empty where the records could not be read.
-        counts: Instances that are no crowd of each category id.
-        num_crowds: Crowd regions.
-        num_empty: Images without an instance that is no crowd.
+        counts: Number of instances that are no crowd of each category id.
+        labels: Class of each image by its id, for data sets of classification.
+        num_crowds: Number of crowd regions.
+        num_empty: Number of images without an instance that is no crowd.
     """
 
     name: str
@@ -65,24 +68,51 @@ class PartReport:
     images: list[ImageRecord] = field(default_factory=list)
     categories: dict[int, str] = field(default_factory=dict)
     counts: Counter[int] = field(default_factory=Counter)
+    labels: dict[Id, int] = field(default_factory=dict)
     num_crowds: int = 0
     num_empty: int = 0
 
-    def count_unused(self) -> None:
-        """Report, as information, classes without an instance and images without a box."""
+    def note(
+        self,
+        severity: Severity,
+        what: str,
+        fix: str,
+        *,
+        file: str | None = None,
+        where: str = "",
+        **quarantined: Any,
+    ) -> None:
+        """Add a finding; its file is ``source`` unless another one is given."""
+        self.problems.append(
+            Problem(severity, file or self.source, where, what, fix, **quarantined)
+        )
+
+    def note_unreadable(self, error: ValueError) -> None:
+        """Add the error, "file: message", that kept the whole part from being checked."""
+        file, _, message = str(error).partition(": ")
+        self.note("error", message, _NOTHING_ELSE, file=file)
+
+    def note_unused(self) -> None:
+        """Note, as information, classes without an instance and images without a box."""
         unused = [name for key, name in self.categories.items() if not self.counts[key]]
         if unused:
-            more = ", ..." if len(unused) > 5 else ""
-            what = (
-                f"{len(unused)} of {len(self.categories)} classes have no instance: "
-                f"{', '.join(unused[:5])}{more}"
-            )
-            fix = "annotate some, or remove the classes"
-            self.problems.append(Problem("info", self.source, "", what, fix))
+            total = len(self.categories)
+            what = f"{len(unused)} of {total} classes have no instance: {shorten(unused, 5)}"
+            self.note("info", what, "annotate some, or remove the classes")
         if self.num_empty:
             what = f"{self.num_empty} of {len(self.images)} images show no object"
-            fix = "none needed; data.drop_empty decides whether training uses them"
-            self.problems.append(Problem("info", self.source, "", what, fix))
+            self.note(
+                "info", what, "none needed; data.drop_empty decides whether training uses them"
+            )
+
+    def read_more(self, index: int) -> Any:
+        """Read what else belongs to an image; safe in several threads at the same time."""
+
+    def add(self, index: int, size: Size | None, more: Any) -> None:
+        """Judge an image of (height, width), None if broken, by what ``read_more`` returned."""
+
+    def conclude(self) -> None:
+        """Note what is known only after all images were added."""
 
     def summary(self) -> str:
         """Table of counts: images, instances, and instances of each class."""
@@ -91,12 +121,13 @@ class PartReport:
             f"  images     {len(self.images)}, of them {self.num_empty} without an object",
             f"  instances  {sum(self.counts.values())}, and {self.num_crowds} crowd regions",
         ]
-        width = max((len(name) for name in self.categories.values()), default=0)
-        lines += [
-            f"  {key:>10}  {name:<{width}}  {self.counts[key]}"
-            for key, name in self.categories.items()
-        ]
-        return "\n".join(lines)
+        return "\n".join([*lines, *self._rows(self.categories)])
+
+    def _rows(self, categories: Iterable[int]) -> list[str]:
+        """Lines of id, name and count of some categories."""
+        names = {key: self.categories[key] for key in categories}
+        width = max(map(len, names.values()), default=0)
+        return [f"  {key:>10}  {name:<{width}}  {self.counts[key]}" for key, name in names.items()]
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,14 @@
-"""The data doctor's look at the label files of a YOLO folder."""
+"""The data doctor's check of the label files of a YOLO folder."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from van_dense.data.doctor.report import NOTHING_ELSE, PartReport, Problem
+from van_dense.data.doctor.report import PartReport
 from van_dense.data.readers.quarantine import Quarantine
 from van_dense.data.readers.table import ImageRecord
-from van_dense.data.readers.yolo import YoloLayout, line_problem, read_lines, size_or_zero
-
-_FIX = "correct the line, or remove it"
+from van_dense.data.readers.yolo import YoloLayout, line_problem, size_or_zero
 
 
 @dataclass(frozen=True)
@@ -38,58 +36,44 @@ def check_yolo(part: YoloPart, quarantine: Quarantine) -> PartReport:
         layout = YoloLayout.read(part.root)
         files = layout.images(part.split)
     except ValueError as error:
-        source, _, message = str(error).partition(": ")
-        report.problems.append(Problem("error", source, "", message, NOTHING_ELSE))
+        report.note_unreadable(error)
         return report
     report.categories = dict(enumerate(layout.names))
-    left_out = quarantine.of(report.source)
-    kept = [file for file in files if layout.image_id(file) not in left_out.images]
-    lines = {
-        file: [
-            line
-            for line in read_lines(layout.label_file(file), layout.image_id(file))
-            if line.id not in left_out.annotations
-        ]
-        for file in kept
-    }
+    lines = layout.read_labels(files, quarantine.of(report.source))
     has_masks = any(line.is_polygon for found in lines.values() for line in found)
-    for file in kept:
+    for file, found in lines.items():
         size = size_or_zero(file)
         report.images.append(ImageRecord(str(file), layout.image_id(file), size))
         if size == (0, 0):
             continue  # the image itself is reported when it is decoded
         usable = 0
-        for line in lines[file]:
+        for line in found:
             problem = line_problem(line, size, len(layout.names), has_masks=has_masks)
             if problem is None:
                 usable += 1
                 report.counts[line.label] += 1
                 continue
-            where = f"line {line.id.rpartition(':')[2]}"
-            label_file = str(layout.label_file(file))
-            report.problems.append(
-                Problem(
-                    "error", label_file, where, f"it has {problem}", _FIX, annotation_id=line.id
-                )
+            report.note(
+                "error",
+                f"it has {problem}",
+                "correct the line, or remove it",
+                file=str(layout.label_file(file)),
+                where=f"line {line.id.rpartition(':')[2]}",
+                annotation_id=line.id,
             )
         report.num_empty += usable == 0
-    _check_label_files(report, layout, files)
-    report.count_unused()
+    _check_label_files(report, {layout.label_file(file) for file in files})
+    report.note_unused()
     return report
 
 
-def _check_label_files(report: PartReport, layout: YoloLayout, files: list[Path]) -> None:
+def _check_label_files(report: PartReport, expected: set[Path]) -> None:
     """Report images without a label file, and label files without an image."""
-    expected = {layout.label_file(file) for file in files}
     missing = sorted(file for file in expected if not file.is_file())
     if missing:
         what = f"{len(missing)} images have no label file, such as {missing[0]}"
-        fix = "none needed if they show no object"
-        report.problems.append(Problem("info", report.source, "", what, fix))
-    folders = {file.parent for file in expected}
-    orphans = sorted(
-        file for folder in folders for file in folder.glob("*.txt") if file not in expected
-    )
-    for orphan in orphans:
-        what, fix = "no image belongs to it", "add the image, or delete it"
-        report.problems.append(Problem("warning", str(orphan), "", what, fix))
+        report.note("info", what, "none needed if they show no object")
+    found = {file for folder in {f.parent for f in expected} for file in folder.glob("*.txt")}
+    for orphan in sorted(found - expected):
+        what = "no image belongs to it"
+        report.note("warning", what, "add the image, or delete it", file=str(orphan))

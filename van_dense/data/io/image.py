@@ -1,4 +1,4 @@
-"""Read any ordinary image file as uint8 RGB, upright, or say why it cannot be read.
+"""Read any ordinary image file as uint8 RGB, upright by its EXIF orientation, or say why not.
 
 Pillow decodes everything. OpenCV was measured beside it on COCO JPEGs: the same pixels in the same
 time (1.6 ms for 640x480), but it returns truncated files with a grey area and CMYK in wrong
@@ -60,8 +60,8 @@ def read_reduced(path: str | Path, factor: int) -> tuple[np.ndarray, Size, int]:
     thinner than ``factor``.
 
     Args:
-        path: As in ``read_image``.
-        factor: 1, 2, 4 or 8.
+        path: Image file.
+        factor: Reduction of both sides: 1, 2, 4 or 8.
 
     Returns:
         uint8 RGB as ``read_image`` gives it, (height, width) of the whole image, and the factor
@@ -72,13 +72,11 @@ def read_reduced(path: str | Path, factor: int) -> tuple[np.ndarray, Size, int]:
     """
     image, stored = _decode(path, factor)
     try:
-        rgb = _to_rgb(image)
+        pixels = from_pillow(image)
     except Exception as error:  # as in _decode: conversions meet the same bytes
-        raise ReadError(f"{path}: broken image: {_reason(error)}") from error
-    applied = 1 if rgb.size == stored else factor
-    orientation = _orientation(image)
-    size = stored if orientation in _SIDEWAYS else stored[::-1]
-    return _upright(rgb, orientation), size, applied
+        raise _broken(path, error) from error
+    size = stored if _orientation(image) in _SIDEWAYS else stored[::-1]
+    return pixels, size, 1 if image.size == stored else factor
 
 
 def from_pillow(image: Image.Image) -> np.ndarray:
@@ -88,13 +86,8 @@ def from_pillow(image: Image.Image) -> np.ndarray:
         ValueError: For pixels without a fixed range.
         Exception: What a decoder raises, for a broken file that is still to be loaded.
     """
-    return _upright(_to_rgb(image), _orientation(image))
-
-
-def _upright(rgb: Image.Image, orientation: int) -> np.ndarray:
-    if orientation in _UPRIGHT:
-        rgb = rgb.transpose(_UPRIGHT[orientation])
-    return np.array(rgb)
+    rgb, turn = _to_rgb(image), _UPRIGHT.get(_orientation(image))
+    return np.array(rgb if turn is None else rgb.transpose(turn))
 
 
 def decode(path: str | Path) -> Image.Image:
@@ -115,13 +108,13 @@ def _decode(path: str | Path, factor: int) -> tuple[Image.Image, Size]:
     try:
         if image.format == "PNG":  # its checksums find flipped bits, but loading skips them
             Image.open(io.BytesIO(data)).verify()
-        # Pillow divides by the wanted sides, so none may become 0.
+        # Pillow divides by the sides asked for, so none may become 0.
         if 1 < factor <= min(stored) and orientation not in _UPRIGHT:
             image.draft(None, (stored[0] // factor, stored[1] // factor))  # of JPEGs alone
         image.load()
     # Decoders meet hostile bytes with OSError, SyntaxError, struct.error, IndexError and more.
     except Exception as error:
-        raise ReadError(f"{path}: broken image: {_reason(error)}") from error
+        raise _broken(path, error) from error
     return image, stored
 
 
@@ -143,7 +136,7 @@ def _read_bytes(path: str | Path) -> bytes:
     except FileNotFoundError:
         raise ReadError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:  # ValueError: a path with a null character
-        raise ReadError(f"{path!s}: cannot be opened: {_reason(error)}") from error
+        raise ReadError(f"{path!s}: cannot be opened: {reason_of(error)}") from error
 
 
 def _open(path: str | Path, data: bytes | None) -> tuple[Image.Image, int]:
@@ -167,8 +160,8 @@ def _open(path: str | Path, data: bytes | None) -> tuple[Image.Image, int]:
         raise ReadError(
             f"{path}: not an image in a format that Pillow reads (it starts with {start!r})"
         ) from None
-    except Exception as error:  # as in read_image: headers can be hostile as well
-        raise ReadError(f"{path}: broken image: {_reason(error)}") from error
+    except Exception as error:  # as in _decode: headers can be hostile as well
+        raise _broken(path, error) from error
 
 
 def _orientation(image: Image.Image) -> int:
@@ -199,9 +192,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
             raise ValueError("integer grey values outside 0..65535; save it with 8 or 16 bits")
         return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
-        raise ValueError(
-            "floating point grey values have no fixed range; save it with 8 or 16 bits"
-        )
+        raise ValueError("floating point grey values have no fixed range; save 8 or 16 bits")
     if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
@@ -209,5 +200,10 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__
+def _broken(path: str | Path, error: Exception) -> ReadError:
+    return ReadError(f"{path}: broken image: {reason_of(error)}")
+
+
+def reason_of(error: Exception) -> str:
+    """What went wrong in words, also for errors that come without any."""
+    return str(getattr(error, "strerror", None) or error) or type(error).__name__

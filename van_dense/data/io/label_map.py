@@ -28,7 +28,7 @@ class LabelMap:
 
     Attributes:
         label_of: Label of each raw value; colours are the values 65536 R + 256 G + B.
-        num_classes: C.
+        num_classes: Number of classes C, 1..255.
         is_color: Whether files are read as colours.
     """
 
@@ -41,8 +41,8 @@ class LabelMap:
         """Read the lines of ``data.label_map``.
 
         Args:
-            lines: As above; each raw value may occur once.
-            num_classes: C; None takes the largest class that is named.
+            lines: Such as "1..150 -> 0..149"; each raw value may occur once.
+            num_classes: Number of classes C; None takes the largest class that is named.
 
         Raises:
             ValueError: For a line that cannot be read, ranges of unequal length, a value that two
@@ -105,17 +105,18 @@ class LabelMap:
             ValueError: When a value is in no line; the message counts them and says what to add.
         """
         values = pack_colors(raw) if self.is_color else raw
-        labels = self._lookup(values)
+        keys, labels = self._table
+        if values.dtype == np.uint8:
+            labels = labels[values]
+        else:
+            positions = np.searchsorted(keys, values).clip(max=len(keys) - 1)
+            labels = np.where(keys[positions] == values, labels[positions], _NOT_COVERED)
         if labels.max(initial=0) == _NOT_COVERED:
-            raise ValueError(self.describe_uncovered(self.uncovered(raw)))
+            raise ValueError(self._describe_uncovered(raw))
         return labels.astype(np.uint8)
 
-    def uncovered(self, raw: np.ndarray) -> dict[int, int]:
-        """Number of pixels of each raw value that no line names."""
-        return {v: n for v, n in count_values(raw).items() if v not in self.label_of}
-
-    def describe_uncovered(self, counts: Mapping[int, int]) -> str:
-        """Say which values are in no line, given the pixels of each, and what to write."""
+    def _describe_uncovered(self, raw: np.ndarray) -> str:
+        counts = {v: n for v, n in count_values(raw).items() if v not in self.label_of}
         shown = sorted(counts, key=lambda value: -counts[value])[:_SHOWN]
         listed = ", ".join(f"{spell_value(v, self.is_color)} ({counts[v]} pixels)" for v in shown)
         more = f" and {len(counts) - len(shown)} more" if len(counts) > len(shown) else ""
@@ -144,13 +145,6 @@ class LabelMap:
         if self.is_color:
             return np.stack([raw >> 16, raw >> 8 & 255, raw & 255], axis=-1).astype(np.uint8)
         return raw.astype(np.uint8 if table.max() < 256 else np.uint16)
-
-    def _lookup(self, values: np.ndarray) -> np.ndarray:
-        keys, labels = self._table
-        if values.dtype == np.uint8:
-            return labels[values]
-        positions = np.searchsorted(keys, values).clip(max=len(keys) - 1)
-        return np.where(keys[positions] == values, labels[positions], _NOT_COVERED)
 
     @cached_property
     def _table(self) -> tuple[np.ndarray, np.ndarray]:
@@ -210,8 +204,8 @@ def _read_line(line: str) -> list[tuple[int, int]]:
             f'data.label_map: {line!r} cannot be read; write "0 -> ignore", "1..150 -> 0..149", '
             'or "#804080 -> 0"'
         )
-    source, target = match.groups()
-    values = [int(source[1:], 16)] if source.startswith("#") else _range(source, line)
+    raw, target = match.groups()
+    values = [int(raw[1:], 16)] if raw.startswith("#") else _range(raw, line)
     if target == "ignore":
         return [(value, IGNORE_LABEL) for value in values]
     labels = _range(target, line)

@@ -1,4 +1,4 @@
-"""Read and write mask files: label maps as values, saliency maps as grey.
+"""Read and write mask files: label maps (palette PNG, grey, colours) and saliency maps.
 
 A label map is read by value: the index of a palette PNG, 0 and 1 of a 1-bit file, grey of up to 16
 bits as it is stored. Lossy files and transparency say nothing certain about a label and are
@@ -36,8 +36,8 @@ def read_labels(path: str | Path, *, color: bool = False) -> np.ndarray:
         uint8 or uint16 (H, W), or uint8 (H, W, 3) with ``color``.
 
     Raises:
-        ReadError: With path and reason, for a broken or lossy file, for colours where values are
-            wanted, and for transparency.
+        ReadError: With path and reason, for a broken or lossy file, for colours without ``color``,
+            and for transparency.
     """
     image = decode(path)
     if image.format not in _LOSSLESS or image.info.get("compression") in _LOSSY_TIFF:
@@ -61,9 +61,8 @@ def read_labels(path: str | Path, *, color: bool = False) -> np.ndarray:
     bits = _bits(path, image)
     if bits == 16:
         raise ReadError(f"{path}: 16 bits in a file of the kind {image.mode}; save it as grey")
-    grey = _grey(
-        path, image, 'read it by colour, with lines such as "#804080 -> 0" in data.label_map'
-    )
+    fix = 'read it by colour, with lines such as "#804080 -> 0" in data.label_map'
+    grey = _grey(path, image, fix)
     return grey // np.uint8(255 // (2**bits - 1))  # Pillow spreads fewer bits over 0..255
 
 

@@ -1,4 +1,4 @@
-"""Places that results are written to, looked at before anything is computed for them."""
+"""Check that results can be written to a folder or file, before anything is computed for them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ def require_folder(folder: Path) -> None:
         ValueError: When a file has its name or that of a folder above it, or when it must not be
             written to.
     """
-    nearest = next(
-        place for place in (folder, *folder.absolute().parents) if os.path.lexists(place)
-    )
+    nearest = next(f for f in (folder, *folder.absolute().parents) if os.path.lexists(f))
+    problem = None
     if not nearest.is_dir():
-        raise ValueError(f"output {folder}: {nearest} is a file, no folder; name another folder")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise ValueError(
-            f"output {folder}: nothing may be written to {nearest}; name another folder"
-        )
+        problem = f"{nearest} is a file, no folder"
+    elif not os.access(nearest, os.W_OK | os.X_OK):
+        problem = f"nothing may be written to {nearest}"
+    if problem is not None:
+        raise ValueError(f"output {folder}: {problem}; name another folder")
 
 
 def require_file(path: Path) -> None:

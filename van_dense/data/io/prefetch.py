@@ -1,4 +1,4 @@
-"""Work in threads ahead of a consumer: decoding before the model, drawing and writing behind it."""
+"""Prefetching in threads: decode before the model, draw and write behind it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def map_ahead(
+def prefetch_map(
     function: Callable[[T], R],
     items: Iterable[T],
     *,
     threads: int,
-    ahead: int,
+    prefetch: int,
     weigh: Callable[[T], int] = lambda _: 0,
 ) -> Iterator[R]:
     """Apply a function in threads; results come in the order of the items.
@@ -28,10 +28,11 @@ def map_ahead(
     and the encoders work without the interpreter lock.
 
     Args:
-        function: Called once for each item.
-        items: May be endless; at most ``ahead`` are taken before the first result is asked for.
-        threads: 1 calls the function in order, one item after the other.
-        ahead: Results that may wait.
+        function: Function that is called once for each item.
+        items: Items, perhaps without end; at most ``prefetch`` are taken before the first result is
+            asked for.
+        threads: Number of threads; 1 calls the function for one item after the other.
+        prefetch: Number of results that may wait.
         weigh: Bytes that an item takes until its result is taken. Those that wait take at most
             ``WAITING_BYTES`` together, but for the one that was taken last, so that memory does not
             depend on how large images are.
@@ -41,7 +42,6 @@ def map_ahead(
             the items raises, after the results of those before.
     """
     pending: deque[tuple[Future[R], int]] = deque()
-    held = 0
     pool = ThreadPoolExecutor(threads)
     iterator, problem = iter(items), None
     try:
@@ -55,16 +55,11 @@ def map_ahead(
                 break
             weight = weigh(item)
             # What is heavy waits until those before it have left.
-            while pending and held + weight > WAITING_BYTES:
-                future, released = pending.popleft()
-                held -= released
-                yield future.result()
+            while pending and weight + sum(w for _, w in pending) > WAITING_BYTES:
+                yield pending.popleft()[0].result()
             pending.append((pool.submit(function, item), weight))
-            held += weight
-            if len(pending) > ahead:
-                future, released = pending.popleft()
-                held -= released
-                yield future.result()
+            if len(pending) > prefetch:
+                yield pending.popleft()[0].result()
         while pending:
             yield pending.popleft()[0].result()
         if problem is not None:

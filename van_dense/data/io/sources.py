@@ -1,4 +1,4 @@
-"""What may be looked at: files, folders, patterns, arrays and Pillow images, and how each is read.
+"""Make lists of image files from folders and patterns, name their outputs, read each source.
 
 Legend: a *source* is one image: a path, a uint8 (H, W, 3) RGB array, or a Pillow image.
 """
@@ -14,19 +14,19 @@ import numpy as np
 from PIL import Image
 
 from van_dense.data.dataset import ReadError
-from van_dense.data.io.image import SUFFIXES, from_pillow, image_size, read_image
+from van_dense.data.io.image import SUFFIXES, from_pillow, image_size, read_image, reason_of
 
-Source = Path | np.ndarray | Image.Image
-Given = str | Path | np.ndarray | Image.Image
+ImageSource = Path | np.ndarray | Image.Image
+ImageLike = str | Path | np.ndarray | Image.Image
 VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"}
 _PATTERN = "*?["
 
 
-def named_sources(given: Given | Iterable[Given]) -> Iterator[tuple[str, Source]]:
+def named_sources(images: ImageLike | Iterable[ImageLike]) -> Iterator[tuple[str, ImageSource]]:
     """Take folders and patterns apart, one after the other; what is no path stays as it is.
 
     Yields:
-        What to call the results of a source (see ``OutputNames``), and the source. Files of a
+        Name for the results of a source (see ``OutputNames``), and the source. Files of a
         folder or a pattern keep their subfolders; ``image 3`` stands for what has no path.
 
     Raises:
@@ -34,14 +34,15 @@ def named_sources(given: Given | Iterable[Given]) -> Iterator[tuple[str, Source]
         TypeError: For something that is no source.
     """
     names, index = OutputNames(), 0
-    given = given if isinstance(given, Iterable) and not isinstance(given, Given) else [given]
-    for one in given:
-        found: Sequence[Source]
-        root: Path | None
+    if isinstance(images, ImageLike) or not isinstance(images, Iterable):
+        images = [images]
+    for one in images:
+        found: Sequence[ImageSource] = []
+        root: Path | None = None
         if isinstance(one, str | Path):
             found, root = find_files(one), root_of(one)
         elif isinstance(one, np.ndarray | Image.Image):
-            found, root = [one], None
+            found = [one]
         else:
             raise TypeError(
                 f"{type(one).__name__} is no image; give a path, folder, pattern, RGB array or "
@@ -59,41 +60,39 @@ def find_sources(
     """Images and videos of files, folders and patterns, with the names of what is written.
 
     Args:
-        sources: As ``find_files`` takes them.
-        suffixes: Of the files to take from folders and patterns.
+        sources: Folders, patterns such as ``photos/**/*.jpg``, or files.
+        suffixes: Suffixes of the files to take from folders and patterns, in lower case.
 
     Raises:
         ValueError: When a source does not exist, or holds no such file.
     """
-    roots: dict[Path, Path] = {}
-    seen: set[str] = set()  # a file that two sources name counts once, however they spell it
+    # A file that two sources name counts once, however they spell it.
+    found: dict[Path, tuple[Path, Path]] = {}
     for source in sources:
         for path in find_files(source, suffixes):
-            if (place := os.path.abspath(path)) not in seen:
-                seen.add(place)
-                roots[path] = root_of(source)
-    for path in roots:
-        if not path.exists():
-            raise ValueError(f"{path}: no such file or folder")
+            if not path.exists():
+                raise ValueError(f"{path}: no such file or folder")
+            found.setdefault(_absolute(path), (path, root_of(source)))
     names: dict[Path, str] = {}
-    for wanted in (False, True):  # videos lie apart, so they are named apart
-        files = [path for path in roots if is_video(path) == wanted]
-        names |= zip(files, output_names(files, [roots[path] for path in files]), strict=True)
+    for videos in (False, True):  # videos lie apart, so they are named apart
+        files = [(path, root) for path, root in found.values() if is_video(path) == videos]
+        paths = [path for path, _ in files]
+        names |= zip(paths, output_names(paths, [root for _, root in files]), strict=True)
     return names
 
 
-def find_files(given: str | Path, suffixes: Collection[str] = SUFFIXES) -> list[Path]:
+def find_files(source: str | Path, suffixes: Collection[str] = SUFFIXES) -> list[Path]:
     """Files of a folder in all depths or of a pattern, in order; any other path is one file.
 
     Args:
-        given: Folder, pattern such as ``photos/**/*.jpg``, or file, which need not exist. Folders
+        source: Folder, pattern such as ``photos/**/*.jpg``, or file, which need not exist. Folders
             that are named like a file are no files.
-        suffixes: Of the files to take from folders and patterns, in lower case.
+        suffixes: Suffixes of the files to take from folders and patterns, in lower case.
 
     Raises:
         ValueError: When a folder or a pattern holds no such file.
     """
-    path = Path(given)
+    path = Path(source)
     if path.is_dir():
         matches: Iterable[Path] = path.rglob("*")
     elif is_pattern(path):
@@ -103,8 +102,27 @@ def find_files(given: str | Path, suffixes: Collection[str] = SUFFIXES) -> list[
     found = [file for file in matches if file.suffix.lower() in suffixes and file.is_file()]
     if not found:
         what = "folder" if path.is_dir() else "pattern"
-        raise ValueError(f"{given}: nothing to read in this {what} ({', '.join(sorted(suffixes))})")
+        known = ", ".join(sorted(suffixes))
+        raise ValueError(f"{source}: nothing to read in this {what} ({known})")
     return sorted(found)
+
+
+def image_files(root: str | Path, folder: str = "") -> tuple[list[str], int]:
+    """Image files below a folder of ``root``, hidden ones left out; links are followed.
+
+    Returns:
+        Sorted paths relative to ``root``, with "/", and the number of files of other kinds.
+    """
+    paths: list[str] = []
+    num_others = 0
+    for inner, folders, names in os.walk(os.path.join(root, folder), followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        shown = [name for name in names if not name.startswith(".")]
+        images = [name for name in shown if os.path.splitext(name)[1].lower() in SUFFIXES]
+        num_others += len(shown) - len(images)
+        prefix = os.path.relpath(inner, root).replace(os.sep, "/")
+        paths += images if prefix == "." else [f"{prefix}/{name}" for name in images]
+    return sorted(paths), num_others
 
 
 def is_video(path: Path) -> bool:
@@ -117,16 +135,16 @@ def is_pattern(path: Path) -> bool:
     return any(letter in str(path) for letter in _PATTERN) and not path.exists()
 
 
-def root_of(given: str | Path) -> Path:
+def root_of(source: str | Path) -> Path:
     """Absolute folder that the files of a folder, pattern or file lie in, in some depth."""
-    path = Path(given)
+    path = Path(source)
     if path.is_dir():
         return _absolute(path)
-    if is_pattern(path):
-        while any(letter in str(path) for letter in _PATTERN):
-            path = path.parent
-        return _absolute(path)
-    return _absolute(path).parent
+    if not is_pattern(path):
+        return _absolute(path).parent
+    while any(letter in str(path) for letter in _PATTERN):
+        path = path.parent
+    return _absolute(path)
 
 
 def _absolute(path: Path) -> Path:
@@ -163,22 +181,22 @@ def output_names(files: Sequence[Path], roots: Sequence[Path]) -> list[str]:
     They are relative to what all roots have in common, so files of two folders stay apart.
 
     Args:
-        files: To be read.
-        roots: Absolute folder that each was found in; see ``root_of``.
+        files: Files that results are written for.
+        roots: Absolute folder that each file was found in; see ``root_of``.
     """
     common = Path(os.path.commonpath([_absolute(root) for root in roots])) if roots else Path()
     names = OutputNames()
     return [names.add(path, common) for path in files]
 
 
-def source_name(source: Source, index: int) -> str:
+def source_name(source: ImageSource, index: int) -> str:
     """Path of a file, also of an opened Pillow image; "image 3" where there is none."""
     if isinstance(source, Path):
         return str(source)
     return str(getattr(source, "filename", "") or f"image {index}")
 
 
-def source_bytes(source: Source) -> int:
+def source_bytes(source: ImageSource) -> int:
     """Memory that a source takes as RGB; 0 for a file that will not be readable."""
     if isinstance(source, np.ndarray):
         return source.nbytes
@@ -191,12 +209,12 @@ def source_bytes(source: Source) -> int:
     return 3 * height * width
 
 
-def read_source(source: Source, name: str) -> np.ndarray:
+def read_source(source: ImageSource, name: str) -> np.ndarray:
     """Pixels of a source as uint8 (H, W, 3) RGB, upright.
 
     Args:
-        source: A file is read, a Pillow image of any mode converted as its file would be.
-        name: For messages.
+        source: File to read, array, or Pillow image of any mode, converted as its file would be.
+        name: Name of the source in messages.
 
     Raises:
         ReadError: When a file or a Pillow image cannot be read.
@@ -208,7 +226,7 @@ def read_source(source: Source, name: str) -> np.ndarray:
         try:
             return from_pillow(source)
         except Exception as error:  # as in read_image: decoders meet hostile bytes
-            raise ReadError(f"{name}: broken image: {error or type(error).__name__}") from error
+            raise ReadError(f"{name}: broken image: {reason_of(error)}") from error
     if source.ndim != 3 or source.shape[2] != 3 or source.dtype != np.uint8 or source.size == 0:
         raise ValueError(
             f"{name}: expected uint8 (height, width, 3) in RGB order, got {source.dtype} "

@@ -10,12 +10,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import av
 import numpy as np
 
-from van_dense.core.structures import Size
+from van_dense.core.optional import require
+from van_dense.core.structures import Size, size_of
 from van_dense.data.dataset import ReadError
+from van_dense.data.io.image import reason_of
+
+if TYPE_CHECKING:
+    import av
+else:
+    av = require("av", "reading and writing videos")
 
 _USUAL_RATE = Fraction(25)  # frames per second of files that do not say
 _HIGHEST_RATE = 240  # a file that claims more has a broken header
@@ -34,7 +41,7 @@ class VideoInfo:
     Attributes:
         size: (height, width) of the upright frames, in square pixels.
         rate: Frames per second; the average one where they are not evenly spaced.
-        num_frames: As the header says; 0 where it does not, and sometimes a little wrong.
+        num_frames: Number of frames in the header; 0 where it says none, sometimes a little wrong.
         rotation: Degrees that the stored frames are turned counterclockwise for display.
     """
 
@@ -70,8 +77,8 @@ def video_info(path: str | Path) -> VideoInfo:
 def read_frames(path: str | Path) -> Iterator[np.ndarray]:
     """Frames as uint8 (H, W, 3) RGB, upright and all of the first one's size.
 
-    Pixels become square, as players show them: other networks have never seen, and what is drawn
-    would be stretched with the picture.
+    Pixels become square, as players show them: networks learn from no others, and drawings would be
+    stretched with the picture.
 
     Raises:
         ReadError: As ``video_info``; a file that breaks in the middle, or ends there, raises after
@@ -104,7 +111,7 @@ class _Video:
         except FileNotFoundError:
             raise ReadError(f"{path}: no such file") from None
         except (av.error.FFmpegError, OSError) as error:
-            raise ReadError(f"{path}: broken video: {_reason(error)}") from error
+            raise ReadError(f"{path}: broken video: {reason_of(error)}") from error
         if not self.container.streams.video:
             self.container.close()
             raise ReadError(f"{path}: the file has no video stream")
@@ -134,11 +141,10 @@ class _Video:
                 number += 1
         except av.error.FFmpegError as error:
             where = f"after {number} frames" if number else "at its first frame"
-            raise ReadError(f"{self._path}: broken video {where}: {_reason(error)}") from error
+            raise ReadError(f"{self._path}: broken video {where}: {reason_of(error)}") from error
         if frame is not None and number < (expected := self._num_expected(number, frame)):
-            raise ReadError(
-                f"{self._path}: broken video: it ends after {number} of {expected} frames"
-            )
+            what = f"it ends after {number} of {expected} frames"
+            raise ReadError(f"{self._path}: broken video: {what}")
 
     def _num_expected(self, number: int, last: av.VideoFrame) -> int:
         """Frames that the container promises; ``number``, which were read, if it reached its end.
@@ -170,7 +176,7 @@ class VideoWriter:
     there is none. Sides become even by repeating the last row or column, as 4:2:0 colour needs.
 
     Args:
-        path: Ends in .mp4; its folder is made if missing.
+        path: File that ends in .mp4; its folder is made if missing.
         rate: Frames per second.
 
     Raises:
@@ -182,25 +188,23 @@ class VideoWriter:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._partial = self._path.with_name(f".{self._path.name}.part")
         # The index comes first, so that a browser can start before it has everything.
-        self._container = av.open(
-            str(self._partial), "w", format="mp4", options={"movflags": "faststart"}
-        )
+        options = {"movflags": "faststart"}
+        self._container = av.open(str(self._partial), "w", format="mp4", options=options)
         self._rate = rate.limit_denominator(_TICKS)
         self._size: Size | None = None
         self._count = 0
 
     def write(self, frame: np.ndarray) -> None:
         """Append uint8 (H, W, 3) RGB."""
-        size = (frame.shape[0], frame.shape[1])
+        size = size_of(frame)
         if self._size is None:
             self._size = size
             self._stream = self._open_stream(size)
         if size != self._size:
             raise ValueError(f"{self._path}: a frame is {size}, the first one {self._size}")
         even = np.pad(frame, ((0, size[0] % 2), (0, size[1] % 2), (0, 0)), mode="edge")
-        picture = av.VideoFrame.from_ndarray(even, format="rgb24").reformat(
-            format="yuv420p", dst_colorspace="ITU709"
-        )
+        rgb = av.VideoFrame.from_ndarray(even, format="rgb24")
+        picture = rgb.reformat(format="yuv420p", dst_colorspace="ITU709")
         picture.pts, picture.time_base = self._count, 1 / self._rate
         self._count += 1
         self._container.mux(self._stream.encode(picture))
@@ -224,7 +228,3 @@ class VideoWriter:
             os.replace(self._partial, self._path)
         else:
             self._partial.unlink(missing_ok=True)
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

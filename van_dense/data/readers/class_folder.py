@@ -1,4 +1,4 @@
-"""Images in one folder for each class, as ImageNet is laid out: <root>/<class>/<any path>.jpg."""
+"""Reader of images in a folder for each class, as ImageNet: <root>/<class>/<any path>.jpg."""
 
 from __future__ import annotations
 
@@ -12,86 +12,50 @@ from pathlib import Path
 import numpy as np
 
 from van_dense.core.dataset_info import DatasetInfo
-from van_dense.core.structures import Sample, Size
-from van_dense.data.dataset import CHECK
-from van_dense.data.io.image import SUFFIXES, image_size, read_image
+from van_dense.core.structures import Sample
+from van_dense.data.io.image import SUFFIXES
+from van_dense.data.io.sources import image_files
+from van_dense.data.messages import CHECK, shorten
 from van_dense.data.readers.class_words import spoken_names
+from van_dense.data.readers.image_files import ImageFiles
 from van_dense.data.readers.quarantine import Quarantine
 
 logger = logging.getLogger(__name__)
 
-_SHOWN = 3  # names in a message
 
-
-class LabelledImages:
+class LabelledImages(ImageFiles):
     """A ``DenseDataset`` of image files with one class each.
 
-    Paths lie in one array, since a million of Python's strings would be copied into every loader
-    process, as its reference counts write to each object that is touched.
-
     Args:
-        root: Folder that the paths start from.
-        paths: Of the images, below ``root``.
-        labels: 0-based class of each.
         info: Classes; those without an image are named in a warning.
-        ids: Of the images; None takes their paths.
+        root: Folder that the paths start from.
+        paths: Image files below ``root``.
+        labels: 0-based class of each image.
+        ids: The data set's own number of each image; None takes the paths as ids.
     """
 
     def __init__(
         self,
+        info: DatasetInfo,
         root: str | Path,
         paths: Sequence[str],
         labels: Sequence[int],
-        *,
-        info: DatasetInfo,
         ids: Sequence[int] | None = None,
     ) -> None:
-        self.info = info
-        self._root = str(root)
-        self._paths = np.array([os.fsencode(path) for path in paths], dtype=np.bytes_)
+        super().__init__(info, root, paths, ids)
         self._labels = np.array(labels, dtype=np.int64)
-        self._ids = None if ids is None else np.array(ids, dtype=np.int64)
         counts = np.bincount(self._labels, minlength=info.num_classes)
         empty = [name for name, count in zip(info.class_names, counts, strict=True) if not count]
         if empty:
-            logger.warning(
-                "%s: %d of %d classes have no image: %s",
-                root,
-                len(empty),
-                info.num_classes,
-                shorten(empty),
-            )
+            what = f"{len(empty)} of {info.num_classes} classes have no image: {shorten(empty)}"
+            logger.warning("%s: %s", root, what)
 
-    def __len__(self) -> int:
-        return len(self._labels)
-
-    def raw(self, index: int) -> Sample:
-        """Read one image; see ``DenseDataset``."""
-        path = self.path(index)
-        image = read_image(path)
-        return Sample(
-            image=image,
-            image_id=self.image_id(index),
-            path=path,
-            orig_size=(image.shape[0], image.shape[1]),
-            label=self.label(index),
-        )
+    def _annotate(self, sample: Sample, index: int) -> None:
+        sample.label = self.label(index)
 
     def label(self, index: int) -> int:
         """Class of an image, 0-based, without decoding it."""
         return int(self._labels[index])
-
-    def path(self, index: int) -> str:
-        """File of an image."""
-        return os.path.join(self._root, os.fsdecode(self._paths[index]))
-
-    def size(self, index: int) -> Size:
-        """(height, width) from the header of the file; see ``DenseDataset``."""
-        return image_size(self.path(index))
-
-    def image_id(self, index: int) -> int | str:
-        """The data set's own number, or the path below the folder; see ``DenseDataset``."""
-        return os.fsdecode(self._paths[index]) if self._ids is None else int(self._ids[index])
 
 
 class ClassFolder(LabelledImages):
@@ -101,8 +65,8 @@ class ClassFolder(LabelledImages):
     Folders named after WordNet ids, as those of ImageNet, get the names that timm knows for them.
 
     Args:
-        root: Holds one folder for each class; deeper folders are searched too.
-        name: For titles and logs.
+        root: Folder that holds one for each class; deeper folders are searched too.
+        name: Name of the data set in titles and logs.
         classes: Folder names in the order of the labels; None takes ``class_names(root)``. One
             without a folder keeps its label, and has no image here.
         quarantine: Bad images to leave out.
@@ -129,12 +93,9 @@ class ClassFolder(LabelledImages):
         kept = [(path, label) for path, label in pairs if path not in left_out]
         if not kept:
             raise ValueError(f"{root}: no image remains of {len(listing.paths)}; {CHECK}")
-        info = DatasetInfo(
-            name=name,
-            class_names=spoken_names(listing.names),
-            category_ids=tuple(range(len(listing.names))),
-        )
-        super().__init__(root, [path for path, _ in kept], [label for _, label in kept], info=info)
+        names = spoken_names(listing.names)
+        info = DatasetInfo(name, names, category_ids=tuple(range(len(names))))
+        super().__init__(info, root, [path for path, _ in kept], [label for _, label in kept])
 
 
 @dataclass(frozen=True)
@@ -142,20 +103,20 @@ class Listing:
     """What a folder of class folders holds.
 
     Attributes:
-        root: The folder.
-        names: Of the class folders, in the order of the labels.
-        paths: Of the images below ``root``, with "/"; sorted within their class.
-        labels: 0-based class of each.
-        strangers: Folders that are none of the classes.
+        root: Folder that holds the class folders.
+        names: Names of the class folders, in the order of the labels.
+        paths: Image files below ``root``, with "/"; sorted within their class.
+        labels: 0-based class of each image.
+        unknown: Folders that are none of the classes.
         beside: Images in ``root`` itself, of no class.
-        num_others: Files that are no images by their suffix.
+        num_others: Number of files that are no images by their suffix.
     """
 
     root: str
     names: tuple[str, ...]
     paths: list[str]
     labels: list[int]
-    strangers: list[str]
+    unknown: list[str]
     beside: list[str]
     num_others: int
 
@@ -164,8 +125,8 @@ class Listing:
         """List the files, opening none.
 
         Args:
-            root: Holds the class folders.
-            classes: Their names; None takes all that there are.
+            root: Folder that holds the class folders.
+            classes: Names of the class folders; None takes all that there are.
 
         Raises:
             ValueError: When there is no folder or no image, or when ``classes`` repeat.
@@ -176,35 +137,35 @@ class Listing:
         repeated = [name for name, count in Counter(names).items() if count > 1]
         if repeated:
             raise ValueError(f"{root}: classes repeat: {shorten(repeated)}; name each folder once")
-        with os.scandir(root) as entries:
-            beside, others = _images([entry.name for entry in entries if entry.is_file()])
+        files = [e.name for e in os.scandir(root) if e.is_file() and not e.name.startswith(".")]
+        beside = sorted(name for name in files if os.path.splitext(name)[1].lower() in SUFFIXES)
+        others = len(files) - len(beside)
         paths: list[str] = []
         labels: list[int] = []
         for label, name in enumerate(names):
-            found, num_others = _images_below(root, name)
+            found, num_others = image_files(root, name)
             paths += found
             labels += [label] * len(found)
             others += num_others
-        strangers = sorted(set(folders) - set(names))
-        if not paths and not strangers:
+        unknown = sorted(set(folders) - set(names))
+        if not paths and not unknown:
             suffixes = ", ".join(sorted(SUFFIXES))
             raise ValueError(f"{root}: no image in its {len(folders)} class folders ({suffixes})")
-        return Listing(root, names, paths, labels, strangers, beside, others)
+        return Listing(root, names, paths, labels, unknown, beside, others)
 
     def require_sound(self, left_out: Container[int | str]) -> None:
-        """Raise a ValueError for strangers, and for images without a class unless left out."""
-        if self.strangers:
+        """Raise a ValueError for unknown folders, and images without a class unless left out."""
+        if self.unknown:
             raise ValueError(
-                f"{self.root}: {len(self.strangers)} folders are none of the {len(self.names)} "
-                f"classes: {shorten(self.strangers)}; the classes are {shorten(self.names)}. "
+                f"{self.root}: {len(self.unknown)} folders are none of the {len(self.names)} "
+                f"classes: {shorten(self.unknown)}; the classes are {shorten(self.names)}. "
                 "Training and validation need the same folders; or list them in data.classes"
             )
-        beside = [name for name in self.beside if name not in left_out]
-        if beside:
+        if beside := [name for name in self.beside if name not in left_out]:
             raise ValueError(
                 f"{self.root}: {len(beside)} images lie beside the class folders: "
                 f"{shorten(beside)}; move them into one, or leave them out with "
-                "tools/check_data.py --quarantine"
+                "van-dense check --quarantine"
             )
 
 
@@ -216,33 +177,7 @@ def class_names(root: str | Path) -> tuple[str, ...]:
     """
     if not Path(root).is_dir():
         raise ValueError(f"{root}: no such folder; give the one that holds a folder for each class")
-    with os.scandir(root) as entries:
-        names = [e.name for e in entries if e.is_dir() and not e.name.startswith(".")]
+    names = [e.name for e in os.scandir(root) if e.is_dir() and not e.name.startswith(".")]
     if not names:
         raise ValueError(f"{root}: holds no folders; it needs one for each class")
     return tuple(sorted(names))
-
-
-def shorten(names: Sequence[str]) -> str:
-    """The first names for a message."""
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
-
-
-def _images(names: Sequence[str]) -> tuple[list[str], int]:
-    """Names of images, and the number of other files; hidden ones are neither."""
-    shown = [name for name in names if not name.startswith(".")]
-    images = [name for name in shown if os.path.splitext(name)[1].lower() in SUFFIXES]
-    return sorted(images), len(shown) - len(images)
-
-
-def _images_below(root: str, folder: str) -> tuple[list[str], int]:
-    """Images of one class as paths below ``root``, and the number of other files."""
-    paths: list[str] = []
-    num_others = 0
-    for place, inner, files in os.walk(os.path.join(root, folder), followlinks=True):
-        inner[:] = [name for name in inner if not name.startswith(".")]
-        prefix = os.path.relpath(place, root).replace(os.sep, "/")
-        images, others = _images(files)
-        paths += [f"{prefix}/{name}" for name in images]
-        num_others += others
-    return sorted(paths), num_others

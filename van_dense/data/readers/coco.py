@@ -1,4 +1,4 @@
-"""COCO annotation files: boxes, masks and keypoints of any data set in that format.
+"""Reader of COCO annotation files: boxes, masks and keypoints of any data set in that format.
 
 Source of the format: https://cocodataset.org/#format-data.
 pycocotools' own index is not used: it prints, keeps every annotation as a dictionary, and fails on
@@ -11,7 +11,7 @@ import logging
 import math
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +19,21 @@ from pycocotools import mask as mask_utils
 
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Size
-from van_dense.data.dataset import CHECK
+from van_dense.data.io.json_file import paused_garbage_collection
+from van_dense.data.messages import CHECK, list_counts
 from van_dense.data.readers.coco_json import (
     CocoDict,
     Record,
     Skeleton,
     dataset_info,
-    paused_garbage_collection,
     read_coco_json,
 )
 from van_dense.data.readers.quarantine import Quarantine, QuarantinedPart
 from van_dense.data.readers.segmentation import Segmentation, to_rle, usable_segmentation
 from van_dense.data.readers.table import (
-    Box,
+    BoxXYXY,
     ImageRecord,
     InstanceRecord,
-    InstanceTable,
     TableDataset,
     clip_box,
 )
@@ -51,12 +50,12 @@ class CocoDataset(TableDataset):
     Args:
         images: Folder that the file names of the annotations start from.
         annotations: JSON file with images, annotations and categories.
-        name: For titles and logs.
+        name: Name of the data set in titles and logs.
         quarantine: Bad images and annotations to leave out.
         drop_empty: Leave out images without a box that is no crowd, as mmdet does in training.
         masks: Whether to read segmentations; an annotation without one is then broken, unless none
             of the file has any. False reads boxes alone, in less time.
-        skeleton: Stands in for what the file says about keypoints.
+        skeleton: Keypoints of the annotations, instead of what the file says about them.
 
     Raises:
         ValueError: For a missing or foreign file, with key and fix, and when no image remains.
@@ -78,20 +77,18 @@ class CocoDataset(TableDataset):
         data = read_coco_json(annotations)
         if not Path(images).is_dir():
             raise ValueError(f"{images}: no such folder; give the folder that holds the images")
-        self.info = dataset_info(annotations, data, name, skeleton)
+        info = dataset_info(annotations, data, name, skeleton)
         self._part = (quarantine or Quarantine()).of(annotations)
-        self._wants_masks = masks
-        parser = _Parser(data, self.info, self._part, masks=masks)
-        self._table = InstanceTable(
+        self._read_masks = masks
+        parser = _Parser(data, info, self._part, masks=masks)
+        super().__init__(
+            info,
             [
-                ImageRecord(
-                    os.path.join(images, record["file_name"]), record["id"], record_size(record)
-                )
-                for record in parser.images
+                ImageRecord(os.path.join(images, r["file_name"]), r["id"], record_size(r))
+                for r in parser.images
             ],
-            parser.instances(data["annotations"]),
+            (instance for _, instance in parser.usable(data["annotations"])),
             masks=parser.masks,
-            num_keypoints=len(self.info.keypoint_names),
             drop_empty=drop_empty,
         )
         parser.warn(annotations)
@@ -109,9 +106,9 @@ class CocoDataset(TableDataset):
         they repeat or hold a 0, which pycocotools takes for "no match".
         """
         data = read_coco_json(self._file)
-        parser = _Parser(data, self.info, self._part, masks=self._wants_masks)
+        parser = _Parser(data, self.info, self._part, masks=self._read_masks)
         kept = []
-        for annotation, instance in parser.pairs(data["annotations"]):
+        for annotation, instance in parser.usable(data["annotations"]):
             if isinstance(instance.segmentation, list):  # broken polygons are gone
                 annotation["segmentation"] = instance.segmentation
             annotation["iscrowd"] = int(instance.crowd)
@@ -147,12 +144,8 @@ class _Parser:
                 self._position[record["id"]] = len(self.images)
                 self.images.append(record)
 
-    def instances(self, annotations: list[Record]) -> Iterator[InstanceRecord]:
-        """Usable instances, with boxes inside their image."""
-        return (instance for _, instance in self.pairs(annotations))
-
-    def pairs(self, annotations: list[Record]) -> Iterator[tuple[Record, InstanceRecord]]:
-        """Usable annotations beside what was read from them."""
+    def usable(self, annotations: Sequence[Record]) -> Iterator[tuple[Record, InstanceRecord]]:
+        """Usable annotations beside what was read from them, boxes inside their image."""
         for annotation in annotations:
             if parse_id(annotation.get("id")) in self._part.annotations:
                 self.left_out["annotations"] += 1
@@ -192,18 +185,20 @@ class _Parser:
     def warn(self, path: str | Path) -> None:
         """Log what was left out: one line for bad records, one for the quarantine."""
         if self.left_out:
-            counts = ", ".join(f"{count} {what}" for what, count in self.left_out.items())
-            logger.info("%s: quarantine leaves out %s", path, counts)
+            logger.info("%s: quarantine leaves out %s", path, list_counts(self.left_out))
         if self.dropped:
-            counts = ", ".join(f"{count} {what}" for what, count in self.dropped.items())
-            logger.warning("%s: left out: %s; %s", path, counts, CHECK)
+            logger.warning("%s: left out: %s; %s", path, list_counts(self.dropped), CHECK)
 
 
-def parse_box(value: Any) -> Box | None:
+def _are_numbers(value: Any, count: int) -> bool:
+    """Whether parsed JSON is a list of so many finite numbers."""
+    is_list = isinstance(value, list) and len(value) == count
+    return is_list and all(type(v) in (int, float) and math.isfinite(v) for v in value)
+
+
+def parse_box(value: Any) -> BoxXYXY | None:
     """Read a COCO box (x, y, width, height) as xyxy; None when it is not four finite numbers."""
-    if not isinstance(value, list) or len(value) != 4:
-        return None
-    if not all(type(v) in (int, float) and math.isfinite(v) for v in value):
+    if not _are_numbers(value, 4):
         return None
     x, y, width, height = value
     return x, y, x + width, y + height
@@ -215,11 +210,7 @@ def parse_keypoints(value: Any, num_keypoints: int) -> list[float] | None:
     COCO counts pixels, and the centre of pixel 0 lies at 0.5 in the continuous coordinates used
     inside; keypoints of visibility 0 have no place and stay (0, 0, 0).
     """
-    if not isinstance(value, list) or len(value) != 3 * num_keypoints:
-        return None
-    if not all(type(v) in (int, float) and math.isfinite(v) for v in value):
-        return None
-    if not all(v in (0, 1, 2) for v in value[2::3]):
+    if not _are_numbers(value, 3 * num_keypoints) or not all(v in (0, 1, 2) for v in value[2::3]):
         return None
     points: list[float] = []
     for x, y, visibility in zip(value[0::3], value[1::3], value[2::3], strict=True):

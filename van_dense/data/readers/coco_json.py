@@ -1,74 +1,56 @@
-"""Read a COCO annotation file, and what it says about classes and keypoints.
+"""Parse a COCO annotation file, and what it says about classes and keypoints.
 
 Source of the format: https://cocodataset.org/#format-data.
 """
 
 from __future__ import annotations
 
-import gc
-import json
 import logging
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from van_dense.core.dataset_info import DatasetInfo
+from van_dense.data.io.json_file import read_json
 
 logger = logging.getLogger(__name__)
 
 CocoDict = dict[str, Any]
 Record = dict[str, Any]
 
+# fmt: off
 # Standard deviations of the 17 keypoints of a person, https://cocodataset.org/#keypoints-eval.
 COCO_SIGMAS = {
-    "nose": 0.026,
-    "left_eye": 0.025,
-    "right_eye": 0.025,
-    "left_ear": 0.035,
-    "right_ear": 0.035,
-    "left_shoulder": 0.079,
-    "right_shoulder": 0.079,
-    "left_elbow": 0.072,
-    "right_elbow": 0.072,
-    "left_wrist": 0.062,
-    "right_wrist": 0.062,
-    "left_hip": 0.107,
-    "right_hip": 0.107,
-    "left_knee": 0.087,
-    "right_knee": 0.087,
-    "left_ankle": 0.089,
-    "right_ankle": 0.089,
+    "nose": 0.026, "left_eye": 0.025, "right_eye": 0.025, "left_ear": 0.035, "right_ear": 0.035,
+    "left_shoulder": 0.079, "right_shoulder": 0.079, "left_elbow": 0.072, "right_elbow": 0.072,
+    "left_wrist": 0.062, "right_wrist": 0.062, "left_hip": 0.107, "right_hip": 0.107,
+    "left_knee": 0.087, "right_knee": 0.087, "left_ankle": 0.089, "right_ankle": 0.089,
 }
-# Of the upper half of a person in mmpose 0.x (configs/_base_/datasets/coco.py): down to the wrists.
-COCO_UPPER_BODY = tuple(COCO_SIGMAS)[:11]
-COCO_HEAD = tuple(COCO_SIGMAS)[:5]
-# fmt: off
 COCO_BONES = (  # pairs counted from 1, as in the official person_keypoints files
     (16, 14), (14, 12), (17, 15), (15, 13), (12, 13), (6, 12), (7, 13), (6, 7), (6, 8), (7, 9),
     (8, 10), (9, 11), (2, 3), (1, 2), (1, 3), (2, 4), (3, 5), (4, 6), (5, 7),
 )
 # fmt: on
+# Category id and name of instances_{train,val}2017.json; the ids have gaps.
+_THINGS = (
+    "1 person; 2 bicycle; 3 car; 4 motorcycle; 5 airplane; 6 bus; 7 train; 8 truck; 9 boat; "
+    "10 traffic light; 11 fire hydrant; 13 stop sign; 14 parking meter; 15 bench; 16 bird; 17 "
+    "cat; 18 dog; 19 horse; 20 sheep; 21 cow; 22 elephant; 23 bear; 24 zebra; 25 giraffe; 27 "
+    "backpack; 28 umbrella; 31 handbag; 32 tie; 33 suitcase; 34 frisbee; 35 skis; 36 "
+    "snowboard; 37 sports ball; 38 kite; 39 baseball bat; 40 baseball glove; 41 skateboard; "
+    "42 surfboard; 43 tennis racket; 44 bottle; 46 wine glass; 47 cup; 48 fork; 49 knife; 50 "
+    "spoon; 51 bowl; 52 banana; 53 apple; 54 sandwich; 55 orange; 56 broccoli; 57 carrot; 58 "
+    "hot dog; 59 pizza; 60 donut; 61 cake; 62 chair; 63 couch; 64 potted plant; 65 bed; 67 "
+    "dining table; 70 toilet; 72 tv; 73 laptop; 74 mouse; 75 remote; 76 keyboard; 77 cell "
+    "phone; 78 microwave; 79 oven; 80 toaster; 81 sink; 82 refrigerator; 84 book; 85 clock; "
+    "86 vase; 87 scissors; 88 teddy bear; 89 hair drier; 90 toothbrush "
+)
 MAX_SIDE = 1_000_000  # pixels
 _LISTS = ("images", "annotations", "categories")
 
 
-@contextmanager
-def paused_garbage_collection() -> Iterator[None]:
-    """Do not search growing data for cycles: parsing train2017 takes 5 s instead of 14."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
-@paused_garbage_collection()
 def read_coco_json(path: str | Path) -> CocoDict:
     """Parse a COCO annotation file and check what every record must have.
 
@@ -78,14 +60,7 @@ def read_coco_json(path: str | Path) -> CocoDict:
     Raises:
         ValueError: With file, key and fix, when it is missing, no JSON, or something else.
     """
-    try:
-        data = json.loads(Path(path).read_bytes())
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such annotation file; looked in {Path.cwd()}") from None
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not valid JSON ({error}); is the file complete?") from None
+    data = read_json(path, "annotation file")
     _check_structure(path, data)
     for index, record in enumerate(data["images"]):
         _check_image(f"{path}: images[{index}]", record)
@@ -158,10 +133,10 @@ class Skeleton:
     Attributes:
         keypoints: K names, in the order of the annotations.
         flip_pairs: Pairs that swap under a flip; None finds those that differ in left and right.
-        sigmas: K constants of OKS, see ``DatasetInfo``; None takes the mean of COCO's.
+        sigmas: K standard deviations of OKS, in units of sqrt(area); None takes the mean of COCO's.
         bones: Pairs to join when drawing.
-        upper_body: Names of the upper half, or none where nobody knows.
-        head: Names of the head, or none.
+        upper_body: Names of the keypoints of the upper half; empty where nobody knows.
+        head: Names of the keypoints of the head; empty where nobody knows.
     """
 
     keypoints: tuple[str, ...]
@@ -177,9 +152,19 @@ COCO_SKELETON = Skeleton(
     keypoints=_NAMES,
     sigmas=tuple(COCO_SIGMAS.values()),
     bones=tuple((_NAMES[a - 1], _NAMES[b - 1]) for a, b in COCO_BONES),
-    upper_body=COCO_UPPER_BODY,
-    head=COCO_HEAD,
+    upper_body=_NAMES[:11],  # to the wrists: mmpose 0.x, configs/_base_/datasets/coco.py
+    head=_NAMES[:5],
 )
+
+
+def coco_info() -> DatasetInfo:
+    """Describe COCO's 80 things, for models that are built without their data set at hand."""
+    pairs = [entry.strip().split(" ", 1) for entry in _THINGS.split(";")]
+    return DatasetInfo(
+        name="coco",
+        class_names=tuple(name for _, name in pairs),
+        category_ids=tuple(int(number) for number, _ in pairs),
+    )
 
 
 def coco_person(skeleton: Skeleton | None = None) -> DatasetInfo:
@@ -198,10 +183,10 @@ def dataset_info(
     """Classes by ascending category id; keypoints where a category names some.
 
     Args:
-        path: Of the file, for messages.
-        data: Its content.
-        name: For titles and logs.
-        skeleton: Stands in for what the file says about keypoints.
+        path: Annotation file, for messages.
+        data: Content of the file, as ``read_coco_json`` returns it.
+        name: Name of the data set in titles and logs.
+        skeleton: Keypoints of the annotations, instead of what the file says about them.
 
     Raises:
         ValueError: When categories name different keypoints.
@@ -237,13 +222,11 @@ def with_sigmas(info: DatasetInfo) -> DatasetInfo:
 @cache  # both parts of a data set and its model ask, and one warning is enough
 def _mean_sigmas(name: str, count: int) -> tuple[float, ...]:
     mean = round(sum(COCO_SIGMAS.values()) / len(COCO_SIGMAS), 3)
-    logger.warning(
+    what = (
         "data set %r has no sigmas for its %d keypoints, so OKS takes %g for each, the mean of "
-        "COCO's; give data.skeleton.sigmas for an AP that compares with others",
-        name,
-        count,
-        mean,
+        "COCO's; give data.skeleton.sigmas for an AP that compares with others"
     )
+    logger.warning(what, name, count, mean)
     return (mean,) * count
 
 

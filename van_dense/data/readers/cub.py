@@ -1,4 +1,4 @@
-"""Caltech-UCSD Birds-200-2011 as it is distributed: a folder of images and four lists.
+"""Reader of Caltech-UCSD Birds-200-2011 as distributed: a folder of images and four lists.
 
 Source: Wah et al., "The Caltech-UCSD Birds-200-2011 Dataset", CNS-TR-2011-001;
 https://www.vision.caltech.edu/datasets/cub_200_2011/.
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from van_dense.core.dataset_info import DatasetInfo
-from van_dense.data.dataset import CHECK
+from van_dense.data.messages import CHECK
 from van_dense.data.readers.class_folder import LabelledImages
 from van_dense.data.readers.class_words import readable_name
 from van_dense.data.readers.quarantine import Quarantine
@@ -21,10 +21,11 @@ class Cub200(LabelledImages):
     """The official training or test part; ids of classes and images are those of the lists.
 
     Args:
-        root: Holds images.txt, image_class_labels.txt, classes.txt, train_test_split.txt, images/.
+        root: Folder with images.txt, image_class_labels.txt, classes.txt, train_test_split.txt and
+            images/.
         split: "train" or "val", the official test part.
-        name: For titles and logs.
-        quarantine: Bad images to leave out, of ``images``.
+        name: Name of the data set in titles and logs.
+        quarantine: Bad images to leave out, keyed by the folder images/.
 
     Raises:
         ValueError: With file and line, when a list is missing, broken or disagrees with another.
@@ -41,33 +42,22 @@ class Cub200(LabelledImages):
         root = Path(root)
         classes = _read(root / "classes.txt")
         files = _read(root / "images.txt")
-        class_of = _numbers(
-            root / "image_class_labels.txt", files, allowed=classes, meaning="in classes.txt"
-        )
-        is_train = _numbers(
-            root / "train_test_split.txt", files, allowed=(0, 1), meaning="1 (training) or 0 (test)"
-        )
+        splits = root / "train_test_split.txt"
+        class_of = _numbers(root / "image_class_labels.txt", files, classes, "in classes.txt")
+        is_train = _numbers(splits, files, (0, 1), "1 (training) or 0 (test)")
         part = [key for key in files if is_train[key] == (split == "train")]
         left_out = (quarantine or Quarantine()).of(root / "images").images
         ids = [key for key in part if key not in left_out]
         if not ids:
-            raise ValueError(
-                f"{root / 'train_test_split.txt'}: no image remains of {len(part)} of the {split} "
-                f"part; {CHECK}"
-            )
-        class_ids = sorted(classes)
-        label_of = {class_id: label for label, class_id in enumerate(class_ids)}
-        super().__init__(
-            root / "images",
-            [files[key].text for key in ids],
-            [label_of[class_of[key]] for key in ids],
-            info=DatasetInfo(
-                name=name,
-                class_names=tuple(readable_name(classes[class_id].text) for class_id in class_ids),
-                category_ids=tuple(class_ids),
-            ),
-            ids=ids,
+            what = f"no image remains of {len(part)} of the {split} part"
+            raise ValueError(f"{splits}: {what}; {CHECK}")
+        class_ids = tuple(sorted(classes))
+        info = DatasetInfo(
+            name, tuple(readable_name(classes[i].text) for i in class_ids), class_ids
         )
+        label_of, paths = info.label_of, [files[key].text for key in ids]
+        labels = [label_of[class_of[key]] for key in ids]
+        super().__init__(info, root / "images", paths, labels, ids)
 
 
 class _Entry(NamedTuple):
@@ -107,7 +97,7 @@ def _read(path: Path) -> dict[int, _Entry]:
 
 
 def _numbers(
-    path: Path, files: dict[int, _Entry], *, allowed: Container[int], meaning: str
+    path: Path, files: dict[int, _Entry], allowed: Container[int], meaning: str
 ) -> dict[int, int]:
     """Read the number of each image of images.txt.
 

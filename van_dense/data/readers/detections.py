@@ -6,7 +6,6 @@ Source of the format: https://cocodataset.org/#format-results, as in the widely 
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -16,6 +15,8 @@ import torch
 
 from van_dense.core.structures import Instances
 from van_dense.data.dataset import DenseDataset
+from van_dense.data.io.json_file import read_json
+from van_dense.data.messages import list_counts
 from van_dense.data.readers.coco import parse_box, parse_id
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ def read_detections(
     no size are left out, with a line that counts them.
 
     Args:
-        path: JSON file.
+        path: COCO results file, JSON.
         images: Data set whose image ids and category ids the file uses.
         min_score: Lowest score to keep; papers keep all.
 
@@ -47,7 +48,9 @@ def read_detections(
     labels = images.info.label_of
     left_out: Counter[str] = Counter()
     rows: dict[int | str, list[tuple[tuple[float, ...], int, float]]] = defaultdict(list)
-    entries = _load(path)
+    entries = read_json(path, "file of detections")
+    if not isinstance(entries, list):
+        raise ValueError(f"{path}: expected a list, got {type(entries).__name__}; {_FIX}")
     for index, entry in enumerate(entries):
         box, score = _box_and_score(f"{path}: entry {index} (counted from 0)", entry)
         label = labels.get(parse_id(entry.get("category_id")))
@@ -61,7 +64,7 @@ def read_detections(
             left_out["of no size"] += 1
         else:
             rows[entry["image_id"]].append((box, label, score))
-    counts = ", ".join(f"{count} {what}" for what, count in left_out.items())
+    counts = list_counts(left_out)
     if not rows:
         raise ValueError(
             f"{path}: none of its {len(entries)} detections is usable ({counts or 'it is empty'}); "
@@ -70,20 +73,6 @@ def read_detections(
         )
     logger.info("%s: %d detections; left out: %s", path, len(entries), counts or "none")
     return {image_id: _instances(found) for image_id, found in rows.items()}
-
-
-def _load(path: str | Path) -> list[Any]:
-    try:
-        entries = json.loads(Path(path).read_bytes())
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such file of detections; looked in {Path.cwd()}") from None
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not valid JSON ({error}); is the file complete?") from None
-    if not isinstance(entries, list):
-        raise ValueError(f"{path}: expected a list, got {type(entries).__name__}; {_FIX}")
-    return entries
 
 
 def _box_and_score(where: str, entry: Any) -> tuple[tuple[float, ...], float]:

@@ -1,4 +1,4 @@
-"""Two folders, of images and of masks: ADE20K, Cityscapes, CamVid, DUTS and your own.
+"""Reader of two folders, images and masks: ADE20K, Cityscapes, CamVid, DUTS and your own.
 
 A pattern says how the files of a folder are named: ``{key}`` is any path below the folder, ``*``
 any part of a name. An image and a mask with the same key belong together, and the key is the image
@@ -15,26 +15,28 @@ from pathlib import Path
 import numpy as np
 
 from van_dense.core.dataset_info import DatasetInfo
-from van_dense.core.structures import Sample, Size
-from van_dense.data.dataset import CHECK, ReadError
-from van_dense.data.io.image import SUFFIXES, image_size, read_image
+from van_dense.core.structures import Sample, Size, size_of
+from van_dense.data.dataset import ReadError
 from van_dense.data.io.label_map import LabelMap
 from van_dense.data.io.masks import read_labels, read_saliency
+from van_dense.data.io.sources import image_files
+from van_dense.data.messages import CHECK
+from van_dense.data.readers.image_files import ImageFiles, pack
 from van_dense.data.readers.quarantine import Quarantine
 
 _SHOWN = 3  # file names in a message
 
 
-class ImageMaskDataset:
+class ImageMaskDataset(ImageFiles):
     """A ``DenseDataset`` of image and mask pairs, ordered by key.
 
     Args:
         images: Folder of the images.
         masks: Folder of the masks.
-        image_pattern: Of the image files.
-        mask_pattern: Of the mask files.
+        image_pattern: File names of the images, such as "{key}_leftImg8bit.png".
+        mask_pattern: File names of the masks, such as "{key}_gtFine_labelIds.png".
         labels: Meaning of the values of label maps; None reads saliency masks.
-        info: Classes.
+        info: Names of the classes that ``labels`` maps to.
         quarantine: Bad images to leave out.
 
     Raises:
@@ -53,37 +55,25 @@ class ImageMaskDataset:
         mask_pattern: str = "{key}.*",
         quarantine: Quarantine | None = None,
     ) -> None:
-        self.info = info
-        self.labels = labels
         left_out = (quarantine or Quarantine()).of(images).images
-        pairs = Pairs.find(images, masks, image_pattern=image_pattern, mask_pattern=mask_pattern)
+        pairs = Pairs(images, masks, image_pattern=image_pattern, mask_pattern=mask_pattern)
         pairs.require_complete(left_out)
-        self._folders = str(images), str(masks)
         keys = [key for key in pairs.complete if key not in left_out]
         if not keys:
             raise ValueError(f"{images}: no image remains of {len(pairs.images)}; {CHECK}")
-        # Arrays of bytes: lists of strings would be copied into every loader process.
-        self._keys = np.array([os.fsencode(key) for key in keys])
-        self._images = np.array([os.fsencode(pairs.images[key]) for key in keys])
-        self._masks = np.array([os.fsencode(pairs.masks[key]) for key in keys])
+        super().__init__(info, images, [pairs.images[key] for key in keys], keys)
+        self.labels = labels
+        self._mask_root = str(masks)
+        self._masks = pack([pairs.masks[key] for key in keys])
 
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    def raw(self, index: int) -> Sample:
-        """Read one image and its mask; see ``DenseDataset``."""
-        path = self.image_path(index)
-        image = read_image(path)
+    def _annotate(self, sample: Sample, index: int) -> None:
         truth = self.truth(index)
-        size: Size = (image.shape[0], image.shape[1])
-        if (problem := mask_size_problem((truth.shape[0], truth.shape[1]), size)) is not None:
-            raise ReadError(f"{self.mask_path(index)}: {problem}; the image is {path}")
-        sample = Sample(image=image, image_id=self.image_id(index), path=path, orig_size=size)
+        if (problem := mask_size_problem(size_of(truth), sample.size)) is not None:
+            raise ReadError(f"{self.mask_path(index)}: {problem}; the image is {sample.path}")
         if self.labels is None:
             sample.saliency = truth
         else:
             sample.semantic = truth
-        return sample
 
     def truth(self, index: int) -> np.ndarray:
         """Ground truth alone: labels uint8 (H, W) with 255 = ignore, or saliency 0..255.
@@ -101,21 +91,9 @@ class ImageMaskDataset:
         except ValueError as error:
             raise ReadError(f"{path}: {error}") from error
 
-    def size(self, index: int) -> Size:
-        """(height, width) from the header of the image."""
-        return image_size(self.image_path(index))
-
-    def image_id(self, index: int) -> str:
-        """Key of an image."""
-        return os.fsdecode(self._keys[index])
-
-    def image_path(self, index: int) -> str:
-        """Where an image lies."""
-        return os.path.join(self._folders[0], os.fsdecode(self._images[index]))
-
     def mask_path(self, index: int) -> str:
-        """Where its mask lies."""
-        return os.path.join(self._folders[1], os.fsdecode(self._masks[index]))
+        """File of the mask of an image."""
+        return os.path.join(self._mask_root, os.fsdecode(self._masks[index]))
 
 
 def mask_size_problem(mask: Size, image: Size) -> str | None:
@@ -139,32 +117,23 @@ class Pairs:
     Attributes:
         images: Image file of each key, below its folder.
         masks: Mask file of each key, below its folder.
-        problems: What keeps files from being a pair, with the key.
+        problems: Keys of files that are no pair, each with the reason.
+
+    Raises:
+        ValueError: When a folder is missing, or holds no file of its pattern.
     """
 
-    def __init__(self, folders: tuple[str, str]) -> None:
-        self.folders = folders
-        self.images: dict[str, str] = {}
-        self.masks: dict[str, str] = {}
+    def __init__(
+        self, images: str | Path, masks: str | Path, *, image_pattern: str, mask_pattern: str
+    ) -> None:
+        self.folders = str(images), str(masks)
         self.problems: list[tuple[str, str]] = []
-
-    @staticmethod
-    def find(
-        images: str | Path, masks: str | Path, *, image_pattern: str, mask_pattern: str
-    ) -> Pairs:
-        """List both folders.
-
-        Raises:
-            ValueError: When a folder is missing, or holds no file of its pattern.
-        """
-        pairs = Pairs((str(images), str(masks)))
-        pairs.images = pairs._list(images, image_pattern)
-        pairs.masks = pairs._list(masks, mask_pattern)
-        for key in sorted(set(pairs.images) - set(pairs.masks)):
-            pairs.problems.append((key, f"the image {pairs.images[key]} has no mask"))
-        for key in sorted(set(pairs.masks) - set(pairs.images)):
-            pairs.problems.append((key, f"the mask {pairs.masks[key]} has no image"))
-        return pairs
+        self.images = self._list(images, image_pattern)
+        self.masks = self._list(masks, mask_pattern)
+        for key in sorted(self.images.keys() - self.masks.keys()):
+            self.problems.append((key, f"the image {self.images[key]} has no mask"))
+        for key in sorted(self.masks.keys() - self.images.keys()):
+            self.problems.append((key, f"the mask {self.masks[key]} has no image"))
 
     @property
     def complete(self) -> list[str]:
@@ -180,7 +149,7 @@ class Pairs:
             raise ValueError(
                 f"{self.folders[0]} and {self.folders[1]} do not fit together: "
                 f"{'; '.join(problems[:_SHOWN])}{more}. Correct data.image_pattern and "
-                "data.mask_pattern, or leave them out with tools/check_data.py --quarantine"
+                "data.mask_pattern, or leave them out with van-dense check --quarantine"
             )
 
     def _list(self, folder: str | Path, pattern: str) -> dict[str, str]:
@@ -188,9 +157,8 @@ class Pairs:
         if not Path(folder).is_dir():
             raise ValueError(f"{folder}: no such folder")
         found: dict[str, str] = {}
-        for file in _files_below(str(folder)):
-            match = expression.fullmatch(file)
-            if match is None:
+        for file in image_files(folder)[0]:
+            if (match := expression.fullmatch(file)) is None:
                 continue
             key = match["key"]
             if key in found:
@@ -200,21 +168,6 @@ class Pairs:
         if not found:
             raise ValueError(f"{folder}: no image file is named as the pattern {pattern!r} says")
         return found
-
-
-def _files_below(folder: str) -> list[str]:
-    """Image files below a folder as relative paths with "/", sorted; links are followed."""
-    files = []
-    for root, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        inside = os.path.relpath(root, folder).replace(os.sep, "/")
-        prefix = "" if inside == "." else f"{inside}/"
-        files += [
-            prefix + name
-            for name in names
-            if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
-        ]
-    return sorted(files)
 
 
 def _expression(pattern: str) -> re.Pattern[str]:

@@ -1,7 +1,7 @@
 """Instances of a keypoint data set as a top-down model takes them: one by one, or as proposals.
 
-Training looks at one annotated instance at a time; evaluation at whole images, each with the boxes
-to look at.
+Training takes one annotated instance at a time; evaluation whole images, each with the boxes to
+predict poses for.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 
 from van_dense.core.crops import fit_aspect
 from van_dense.core.structures import Instances, Sample, Size
+from van_dense.data.dataset import Subset
 from van_dense.data.readers.coco import CocoDataset
 from van_dense.data.readers.coco_json import with_sigmas
 
@@ -27,7 +28,7 @@ _SPARE = 1.6
 _FACTORS = (8, 4, 2)
 
 
-class Persons:
+class Persons(Subset):
     """A ``DenseDataset`` whose items are single instances with a labelled joint, for training.
 
     Crowds and instances without a labelled joint are left out, with a line that counts them. Ids
@@ -38,17 +39,17 @@ class Persons:
         images: Reader of keypoint annotations.
         decode_for: (height, width) of the crops; larger instances are read from reduced JPEGs.
             None reads every image in full.
-        max_images: Only the instances of the first images.
+        max_images: Number of images, from the first on, whose instances are taken; None takes all.
 
     Raises:
         ValueError: When no instance remains.
     """
 
+    dataset: CocoDataset
+
     def __init__(
         self, images: CocoDataset, *, decode_for: Size | None = None, max_images: int | None = None
     ) -> None:
-        self.info = with_sigmas(images.info)
-        self.dataset = images
         self._decode_for = decode_for
         items: list[tuple[int, int]] = []
         crowds = unlabelled = 0
@@ -59,27 +60,22 @@ class Persons:
             crowd = 0 if instances.crowd is None else int(instances.crowd.sum())
             crowds += crowd
             unlabelled += len(instances) - crowd - int(learnable.sum())
+        name = images.info.name
         if not items:
             raise ValueError(
-                f"data set {self.info.name!r}: none of {unlabelled} instances has a labelled "
-                "joint (visibility 1 or 2); are these the annotations with keypoints?"
+                f"data set {name!r}: none of {unlabelled} instances has a labelled joint "
+                "(visibility 1 or 2); are these the annotations with keypoints?"
             )
-        logger.info(
-            "%s: %d instances; left out: %d without a labelled joint, %d crowds",
-            self.info.name,
-            len(items),
-            unlabelled,
-            crowds,
-        )
-        self._items = np.array(items, dtype=np.int64)
-
-    def __len__(self) -> int:
-        return len(self._items)
+        what = "%s: %d instances; left out: %d without a labelled joint, %d crowds"
+        logger.info(what, name, len(items), unlabelled, crowds)
+        super().__init__(images, [index for index, _ in items])
+        self.info = with_sigmas(images.info)
+        self._positions = np.array([position for _, position in items])
 
     def raw(self, index: int) -> Sample:
         """Read the image of one instance, with that instance alone; see ``DenseDataset``."""
-        image_index, position = self._items[index].tolist()
-        one = self.dataset.instances(image_index)[torch.tensor([position])]
+        image_index = int(self._indices[index])
+        one = self.dataset.instances(image_index)[torch.from_numpy(self._positions[[index]])]
         boxes = one.boxes.numpy()
         image, factor = self.dataset.image(image_index, self._factor(boxes[0]))
         assert one.keypoints is not None  # it has a labelled one
@@ -96,14 +92,6 @@ class Persons:
             keypoints=keypoints,
         )
 
-    def size(self, index: int) -> Size:
-        """(height, width) of the image; see ``DenseDataset``."""
-        return self.dataset.size(int(self._items[index, 0]))
-
-    def image_id(self, index: int) -> int | str:
-        """Id of the image, which instances share; see ``DenseDataset``."""
-        return self.dataset.image_id(int(self._items[index, 0]))
-
     def _factor(self, box: np.ndarray) -> int:
         """How much the image may be reduced for the crop of a box."""
         if self._decode_for is None:
@@ -113,15 +101,17 @@ class Persons:
         return next((factor for factor in _FACTORS if ratio >= factor), 1)
 
 
-class PersonImages:
-    """A ``DenseDataset`` of images with the boxes that a top-down model looks at, for evaluation.
+class PersonImages(Subset):
+    """A ``DenseDataset`` of images with the boxes that poses are predicted for, for evaluation.
 
     Args:
         images: Reader of keypoint annotations.
         detections: Boxes by image id, from ``read_detections``; None takes the annotated boxes of
             instances with a labelled joint, with score 1.
-        max_images: Only the first images.
+        max_images: Number of images to take, from the first on; None takes all.
     """
+
+    dataset: CocoDataset
 
     def __init__(
         self,
@@ -130,34 +120,21 @@ class PersonImages:
         *,
         max_images: int | None = None,
     ) -> None:
+        super().__init__(images, range(min(len(images), max_images or len(images))))
         self.info = with_sigmas(images.info)
-        self.dataset = images
         self._detections = detections
-        self._count = min(len(images), max_images or len(images))
-
-    def __len__(self) -> int:
-        return self._count
 
     def raw(self, index: int) -> Sample:
         """Read one image with its annotation and proposals; see ``DenseDataset``."""
-        index = range(self._count)[index]
-        return replace(self.dataset.raw(index), proposals=self.proposals(index))
+        return replace(super().raw(index), proposals=self.proposals(index))
 
     def proposals(self, index: int) -> Instances:
-        """Boxes, labels and scores of the instances to look at, without reading the image."""
+        """Boxes, labels and scores to predict poses for, without reading the image."""
         if self._detections is not None:
             return self._detections.get(self.image_id(index), _NOTHING)
-        annotated = self.dataset.instances(index)
+        annotated = self.dataset.instances(int(self._indices[index]))
         annotated = annotated[_learnable(annotated)]
         return Instances(annotated.boxes, annotated.labels, scores=torch.ones(len(annotated)))
-
-    def size(self, index: int) -> Size:
-        """(height, width); see ``DenseDataset``."""
-        return self.dataset.size(range(self._count)[index])
-
-    def image_id(self, index: int) -> int | str:
-        """Id of an image; see ``DenseDataset``."""
-        return self.dataset.image_id(range(self._count)[index])
 
 
 _NOTHING = replace(Instances.empty(), scores=torch.zeros(0))

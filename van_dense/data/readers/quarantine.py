@@ -1,6 +1,6 @@
 """The quarantine list: bad images and annotations that the readers leave out.
 
-``tools/check_data.py`` writes it. It is JSON, one entry for each annotation file or image folder:
+``van-dense check`` writes it. It is JSON, one entry for each annotation file or image folder:
 ``{"annotations/train.json": {"images": [17], "annotations": [4711]}}``. The key holds the last two
 parts of the path, so that the list stays valid when the data set moves as a whole.
 """
@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 Id = int | str
 
@@ -36,27 +37,16 @@ class Quarantine:
         Raises:
             ValueError: When the file is missing or holds something else, with path and fix.
         """
-        fix = "write it with: python tools/check_data.py --config PROJECT --quarantine FILE"
         try:
             data = json.loads(Path(path).read_bytes())
+            problem = _structure_problem(data)
         except OSError as error:
-            raise ValueError(
-                f"quarantine {path}: cannot be read ({error.strerror}); {fix}"
-            ) from None
+            problem = f"cannot be read ({error.strerror})"
         except ValueError as error:
-            raise ValueError(f"quarantine {path}: not JSON ({error}); {fix}") from None
-        if not isinstance(data, dict):
-            raise ValueError(f"quarantine {path}: expected an object, not a list or value; {fix}")
-        for key, part in data.items():
-            if not isinstance(part, dict) or set(part) != {"images", "annotations"}:
-                raise ValueError(
-                    f"quarantine {path}: {key!r} must hold the lists images and annotations; {fix}"
-                )
-            for kind, ids in part.items():
-                if not isinstance(ids, list) or not all(isinstance(i, int | str) for i in ids):
-                    raise ValueError(
-                        f"quarantine {path}: {key!r}, {kind}: not a list of ids; {fix}"
-                    )
+            problem = f"not JSON ({error})"
+        if problem is not None:
+            fix = "write it with: van-dense check --config PROJECT --quarantine FILE"
+            raise ValueError(f"quarantine {path}: {problem}; {fix}")
         return Quarantine(
             {
                 key: QuarantinedPart(frozenset(part["images"]), frozenset(part["annotations"]))
@@ -80,6 +70,18 @@ class Quarantine:
     def of(self, source: str | Path) -> QuarantinedPart:
         """What to leave out of the part that ``source`` describes."""
         return self.parts.get(part_key(source), QuarantinedPart())
+
+
+def _structure_problem(data: Any) -> str | None:
+    if not isinstance(data, dict):
+        return "expected an object, not a list or value"
+    for key, part in data.items():
+        if not isinstance(part, dict) or set(part) != {"images", "annotations"}:
+            return f"{key!r} must hold the lists images and annotations"
+        for kind, ids in part.items():
+            if not isinstance(ids, list) or not all(isinstance(i, int | str) for i in ids):
+                return f"{key!r}, {kind}: not a list of ids"
+    return None
 
 
 def part_key(source: str | Path) -> str:

@@ -1,4 +1,4 @@
-"""All images of a data set with their instances, in a few flat arrays.
+"""The base of readers of instances: all annotations of a data set, in a few flat arrays.
 
 Flat arrays, since 118,000 images with 860,000 lists of polygons would be copied into every loader
 process, as Python's reference counts write to each object that is touched.
@@ -15,19 +15,19 @@ import numpy as np
 import torch
 
 from van_dense.core.dataset_info import DatasetInfo
-from van_dense.core.structures import RLE, Instances, Sample, Size
+from van_dense.core.structures import RLE, Instances, Sample, Size, size_of
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.image import read_reduced
 from van_dense.data.readers.segmentation import Segmentation, decode_into, to_rle
 
-Box = tuple[float, float, float, float]
+BoxXYXY = tuple[float, float, float, float]
 
 MIN_SIDE = 0.01  # pixels; float32 boxes of large images resolve no thinner sliver
 
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """Where an image lies, its id, and its (height, width), which is (0, 0) if unknown."""
+    """File of an image, its id, and its (height, width), which is (0, 0) if unknown."""
 
     path: str
     id: int | str
@@ -36,60 +36,58 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class InstanceRecord:
-    """One instance of the image at position ``image``.
+    """One annotated instance.
 
     Attributes:
-        image: Position of its image.
-        box: xyxy pixels inside the image, of positive size.
-        label: 0-based.
+        image: Position of its image among all images.
+        box: (x1, y1, x2, y2) in pixels inside the image, of positive size.
+        label: 0-based class.
         crowd: Whether it is a region of many objects.
         segmentation: Usable polygons or RLE, or None.
         keypoints: 3 K numbers x, y, visibility, with x and y in pixels, or None.
     """
 
     image: int
-    box: Box
+    box: BoxXYXY
     label: int
     crowd: bool = False
     segmentation: Segmentation | None = None
     keypoints: Sequence[float] | None = None
 
 
-def clip_box(box: Box, size: Size) -> Box | None:
-    """Clip an xyxy box to an image of ``size``; None when less than ``MIN_SIDE`` remains."""
+def clip_box(box: BoxXYXY, size: Size) -> BoxXYXY | None:
+    """Clip a box to an image of ``size``; None when less than ``MIN_SIDE`` remains."""
     height, width = size
     x1, x2 = (min(max(x, 0.0), float(width)) for x in box[0::2])
     y1, y2 = (min(max(y, 0.0), float(height)) for y in box[1::2])
-    if x2 - x1 < MIN_SIDE or y2 - y1 < MIN_SIDE:
-        return None
-    return x1, y1, x2, y2
+    return None if x2 - x1 < MIN_SIDE or y2 - y1 < MIN_SIDE else (x1, y1, x2, y2)
 
 
-class InstanceTable:
-    """Images and instances; builds the ``Sample`` of an image.
+class TableDataset:
+    """A ``DenseDataset`` from records of images and instances, given in any order.
 
     Args:
-        images: All images.
-        instances: All instances, in any order.
+        info: Classes, and keypoints if samples shall carry them.
+        images: Records of all images.
+        instances: Records of all instances.
         masks: Whether samples carry masks; then every instance needs a segmentation.
-        num_keypoints: K, or 0 for samples without keypoints.
         drop_empty: Leave out images of known size without an instance that is no crowd.
     """
 
     def __init__(
         self,
+        info: DatasetInfo,
         images: Sequence[ImageRecord],
         instances: Iterable[InstanceRecord],
         *,
         masks: bool,
-        num_keypoints: int = 0,
-        drop_empty: bool = False,
+        drop_empty: bool,
     ) -> None:
+        self.info = info
+        self.has_masks = masks
         self._paths = [image.path for image in images]
         self._ids = [image.id for image in images]
         self._sizes = np.array([image.size for image in images], dtype=np.int32).reshape(-1, 2)
-        self.has_masks = masks
-        self._num_keypoints = num_keypoints
         owner = self._pack(instances)
         self._rows = np.argsort(owner, kind="stable")  # instances, image by image
         self._starts = np.searchsorted(owner[self._rows], np.arange(len(images) + 1))
@@ -104,14 +102,15 @@ class InstanceTable:
         owner, labels, crowd = array("q"), array("q"), array("b")
         boxes, keypoints, coordinates = array("f"), array("f"), array("d")
         polygon_ends, polygons_until = array("q", [0]), array("q", [0])
+        num_keypoints = len(self.info.keypoint_names)
         self._rles: dict[int, RLE] = {}
         for row, instance in enumerate(instances):
             owner.append(instance.image)
             boxes.extend(instance.box)
             labels.append(instance.label)
             crowd.append(instance.crowd)
-            if self._num_keypoints:
-                keypoints.extend(instance.keypoints or [0.0] * (3 * self._num_keypoints))
+            if num_keypoints:
+                keypoints.extend(instance.keypoints or [0.0] * (3 * num_keypoints))
             if isinstance(instance.segmentation, dict):
                 self._rles[row] = instance.segmentation
             elif instance.segmentation is not None:
@@ -122,7 +121,9 @@ class InstanceTable:
         self._boxes = np.array(boxes, dtype=np.float32).reshape(-1, 4)
         self._labels = np.array(labels, dtype=np.int64)
         self._crowd = np.array(crowd, dtype=bool)
-        self._keypoints = np.array(keypoints, dtype=np.float32)
+        self._keypoints: np.ndarray | None = None
+        if num_keypoints:
+            self._keypoints = np.array(keypoints, np.float32).reshape(-1, num_keypoints, 3)
         # float64: pycocotools rounds to 1/5 pixel, and float32 would round some the other way
         self._coordinates = np.array(coordinates, dtype=np.float64)
         self._polygon_ends = np.array(polygon_ends)
@@ -133,12 +134,12 @@ class InstanceTable:
         return len(self._kept)
 
     def size(self, index: int) -> Size:
-        """(height, width) of an image."""
+        """(height, width) as the annotation states it, or as the image file's header does."""
         height, width = self._sizes[self._kept[index]].tolist()
         return height, width
 
     def image_id(self, index: int) -> int | str:
-        """Id of an image."""
+        """Id in the annotation file, or the path of the image within its data set."""
         return self._ids[self._kept[index]]
 
     def path(self, index: int) -> str:
@@ -146,7 +147,7 @@ class InstanceTable:
         return self._paths[self._kept[index]]
 
     def image(self, index: int, factor: int = 1) -> tuple[np.ndarray, int]:
-        """Read an image, reduced where that is cheap; see ``read_reduced``.
+        """Read an image alone, reduced where that is cheap; see ``read_reduced``.
 
         Returns:
             uint8 RGB, and the factor that was applied.
@@ -163,23 +164,19 @@ class InstanceTable:
     def instances(self, index: int) -> Instances:
         """Boxes, labels, crowds and keypoints of an image, which is not read."""
         rows = self._rows_of(index)
-        keypoints = self._keypoints_of(rows)
+        points = None if self._keypoints is None else torch.from_numpy(self._keypoints[rows])
         return Instances(
             boxes=torch.from_numpy(self._boxes[rows]),
             labels=torch.from_numpy(self._labels[rows]),
             crowd=torch.from_numpy(self._crowd[rows]),
-            keypoints=None if keypoints is None else torch.from_numpy(keypoints),
+            keypoints=points,
         )
 
-    def sample(self, index: int) -> Sample:
-        """Read an image and build its instances.
-
-        Raises:
-            ReadError: When the image cannot be read, or when its size is not the stated one.
-        """
+    def raw(self, index: int) -> Sample:
+        """Read one image and its annotation; see ``DenseDataset``."""
         image, _ = self.image(index)
         rows = self._rows_of(index)
-        size: Size = (image.shape[0], image.shape[1])
+        size = size_of(image)
         return Sample(
             image=image,
             image_id=self.image_id(index),
@@ -189,16 +186,12 @@ class InstanceTable:
             labels=self._labels[rows],
             crowd=self._crowd[rows],
             masks=self._masks(rows, size) if self.has_masks else None,
-            keypoints=self._keypoints_of(rows),
+            keypoints=None if self._keypoints is None else self._keypoints[rows],
         )
 
     def _rows_of(self, index: int) -> np.ndarray:
         position = self._kept[index]
         return self._rows[self._starts[position] : self._starts[position + 1]]
-
-    def _keypoints_of(self, rows: np.ndarray) -> np.ndarray | None:
-        count = self._num_keypoints
-        return self._keypoints.reshape(-1, count, 3)[rows] if count else None
 
     def _masks(self, rows: np.ndarray, size: Size) -> np.ndarray:
         masks = np.zeros((len(rows), *size), dtype=np.uint8)
@@ -211,45 +204,6 @@ class InstanceTable:
         first, last = self._polygons_until[row : row + 2]
         ends = self._polygon_ends[first : last + 1]
         return [self._coordinates[start:end] for start, end in itertools.pairwise(ends)]
-
-
-class TableDataset:
-    """What readers that index their annotations in a table have in common."""
-
-    info: DatasetInfo
-    _table: InstanceTable
-
-    def __len__(self) -> int:
-        return len(self._table)
-
-    @property
-    def has_masks(self) -> bool:
-        """Whether samples carry masks: they were asked for, and there are some."""
-        return self._table.has_masks
-
-    def raw(self, index: int) -> Sample:
-        """Read one image and its annotation; see ``DenseDataset``."""
-        return self._table.sample(index)
-
-    def image(self, index: int, factor: int = 1) -> tuple[np.ndarray, int]:
-        """Read one image alone, perhaps reduced; see ``InstanceTable``."""
-        return self._table.image(index, factor)
-
-    def instances(self, index: int) -> Instances:
-        """Boxes, labels, crowds and keypoints of an image, which is not read."""
-        return self._table.instances(index)
-
-    def path(self, index: int) -> str:
-        """File of an image."""
-        return self._table.path(index)
-
-    def size(self, index: int) -> Size:
-        """(height, width) as the annotation states it, or as the image file's header does."""
-        return self._table.size(index)
-
-    def image_id(self, index: int) -> int | str:
-        """Id in the annotation file, or the path of the image within its data set."""
-        return self._table.image_id(index)
 
 
 def size_problem(size: Size, stated: Size) -> str | None:

@@ -1,4 +1,4 @@
-"""YOLO folders: ``data.yaml``, images, and one text file of boxes or polygons for each image.
+"""Reader of YOLO folders: ``data.yaml``, images, a text file of boxes or polygons for each.
 
 A line is ``class cx cy width height`` or ``class x1 y1 x2 y2 x3 y3 ...``, in units of the width and
 height of the image. The label file of ``images/a.jpg`` is ``labels/a.txt``; an image without one,
@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,22 +21,22 @@ import yaml
 
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Size
-from van_dense.data.dataset import CHECK, ReadError
+from van_dense.data.dataset import ReadError
 from van_dense.data.io.image import SUFFIXES, image_size
-from van_dense.data.readers.quarantine import Quarantine
+from van_dense.data.messages import CHECK, list_counts
+from van_dense.data.readers.quarantine import Quarantine, QuarantinedPart
 from van_dense.data.readers.segmentation import MIN_POINTS
 from van_dense.data.readers.table import (
-    Box,
+    BoxXYXY,
     ImageRecord,
     InstanceRecord,
-    InstanceTable,
     TableDataset,
     clip_box,
 )
 
 logger = logging.getLogger(__name__)
 
-TOLERANCE = 0.01  # coordinates may leave 0..1 by this much; beyond it they are no shares
+TOLERANCE = 0.01  # coordinates may leave 0..1 by this much; beyond it they are no fractions
 _HEADER_THREADS = 8
 
 
@@ -48,7 +48,7 @@ class YoloDataset(TableDataset):
     Args:
         root: Folder that holds ``data.yaml``.
         split: Key of ``data.yaml``: train, val or test.
-        name: For titles and logs.
+        name: Name of the data set in titles and logs.
         quarantine: Bad images and lines to leave out.
         drop_empty: Leave out images without a box.
         masks: Whether to read polygons as masks; a line without a polygon is then broken, unless
@@ -69,10 +69,9 @@ class YoloDataset(TableDataset):
         masks: bool = True,
     ) -> None:
         layout = YoloLayout.read(root)
-        self.info = layout.info(name)
+        info = DatasetInfo(name, layout.names, tuple(range(len(layout.names))))
         files = layout.images(split)
-        part = (quarantine or Quarantine()).of(Path(root) / split)
-        kept = [file for file in files if layout.image_id(file) not in part.images]
+        kept = layout.read_labels(files, (quarantine or Quarantine()).of(Path(root) / split))
         with ThreadPoolExecutor(_HEADER_THREADS) as pool:
             sizes = list(pool.map(size_or_zero, kept))
         records = [
@@ -80,21 +79,12 @@ class YoloDataset(TableDataset):
             for file, size in zip(kept, sizes, strict=True)
         ]
         dropped: Counter[str] = Counter()
-        lines = [
-            (position, line)
-            for position, file in enumerate(kept)
-            for line in read_lines(layout.label_file(file), layout.image_id(file))
-            if line.id not in part.annotations
-        ]
+        lines = [(position, line) for position, file in enumerate(kept) for line in kept[file]]
         has_masks = masks and any(line.is_polygon for _, line in lines)
-        self._table = InstanceTable(
-            records,
-            _instances(lines, records, self.info, has_masks, dropped),
-            masks=has_masks,
-            drop_empty=drop_empty,
-        )
+        instances = _instances(lines, records, info, has_masks, dropped)
+        super().__init__(info, records, instances, masks=has_masks, drop_empty=drop_empty)
         if dropped:
-            counts = ", ".join(f"{count} {what}" for what, count in dropped.items())
+            counts = list_counts(dropped)
             logger.warning("%s, %s: left out: %s; %s", root, split, counts, CHECK)
         if len(self) == 0:
             raise ValueError(f"{root}, {split}: no image remains of {len(files)}; {CHECK}")
@@ -102,7 +92,7 @@ class YoloDataset(TableDataset):
 
 @dataclass(frozen=True)
 class YoloLayout:
-    """Where the files of a YOLO folder lie, and the names of its classes."""
+    """Files of a YOLO folder, and the names of its classes."""
 
     file: Path
     names: tuple[str, ...]
@@ -132,15 +122,11 @@ class YoloLayout:
             )
         return YoloLayout(file, _class_names(file, entries), entries)
 
-    def info(self, name: str) -> DatasetInfo:
-        """Describe the classes."""
-        return DatasetInfo(name, self.names, tuple(range(len(self.names))))
-
     def images(self, split: str) -> list[Path]:
         """Image files of a split, sorted; an entry is a folder, a text file of paths, or several.
 
         Raises:
-            ValueError: When the split is missing or holds no image, with the places looked at.
+            ValueError: When the split is missing or holds no image, with the places searched.
         """
         value = self.entries.get(split)
         values: list[Any] = value if isinstance(value, list) else [value]
@@ -148,9 +134,9 @@ class YoloLayout:
             raise ValueError(f"{self.file}: {split!r} must be a path or several, got {value!r}")
         found = sorted({file for v in values for file in self._files_of(v)})
         if not found:
+            known = ", ".join(sorted(SUFFIXES))
             raise ValueError(
-                f"{self.file}: {split!r}: no image under {value}; known suffixes: "
-                f"{', '.join(sorted(SUFFIXES))}"
+                f"{self.file}: {split!r}: no image under {value}; known suffixes: {known}"
             )
         if not any(self.label_file(file).is_file() for file in found):
             raise ValueError(
@@ -160,22 +146,18 @@ class YoloLayout:
         return found
 
     def _files_of(self, value: str) -> list[Path]:
-        place = self._resolve(value)
-        if place.is_dir():
-            return [file for file in place.rglob("*") if file.suffix.lower() in SUFFIXES]
-        lines = place.read_text(encoding="utf-8").split("\n")
-        return [place.parent / line.strip() for line in lines if line.strip()]
-
-    def _resolve(self, value: str) -> Path:
         root = self.file.parent
         base = root / str(self.entries.get("path") or "")
         # Roboflow writes ../train/images for a folder beside data.yaml.
-        places = [base / value, root / value, root / value.removeprefix("../")]
-        for place in places:
-            if place.exists():
-                return place
-        tried = ", ".join(dict.fromkeys(str(place) for place in places))
-        raise ValueError(f"{self.file}: {value!r} does not exist; looked at {tried}")
+        paths = [base / value, root / value, root / value.removeprefix("../")]
+        path = next((path for path in paths if path.exists()), None)
+        if path is None:
+            tried = ", ".join(dict.fromkeys(map(str, paths)))
+            raise ValueError(f"{self.file}: {value!r} does not exist; tried {tried}")
+        if path.is_dir():
+            return [file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES]
+        lines = path.read_text(encoding="utf-8").split("\n")
+        return [path.parent / line.strip() for line in lines if line.strip()]
 
     def label_file(self, image: Path) -> Path:
         """Label file of an image: the last folder named images becomes labels."""
@@ -184,6 +166,20 @@ class YoloLayout:
             last = len(parts) - 2 - parts[-2::-1].index("images")
             parts[last] = "labels"
         return Path(*parts).with_suffix(".txt")
+
+    def read_labels(
+        self, files: Sequence[Path], left_out: QuarantinedPart
+    ) -> dict[Path, list[LabelLine]]:
+        """Lines of the label file of each image, without what is in quarantine."""
+        return {
+            file: [
+                line
+                for line in read_lines(self.label_file(file), image_id)
+                if line.id not in left_out.annotations
+            ]
+            for file in files
+            if (image_id := self.image_id(file)) not in left_out.images
+        }
 
     def image_id(self, image: Path) -> str:
         """Path of an image relative to the folder of ``data.yaml`` where it lies inside."""
@@ -211,32 +207,29 @@ class LabelLine:
 
     id: str
     label: int = -1
-    shares: tuple[float, ...] = ()  # 4 of a box, or 6 and more of a polygon
+    numbers: tuple[float, ...] = ()  # fractions of the sides: 4 of a box, 6 or more of a polygon
     problem: str | None = None
 
     @property
     def is_polygon(self) -> bool:
         """Whether the line describes a polygon."""
-        return len(self.shares) >= 2 * MIN_POINTS
+        return len(self.numbers) >= 2 * MIN_POINTS
 
-    def box(self, size: Size) -> Box:
+    def box(self, size: Size) -> BoxXYXY:
         """xyxy box in pixels, not clipped."""
-        height, width = size
         if self.is_polygon:
-            xs, ys = self.shares[0::2], self.shares[1::2]
-            return min(xs) * width, min(ys) * height, max(xs) * width, max(ys) * height
-        cx, cy, w, h = self.shares
-        return (
-            (cx - w / 2) * width,
-            (cy - h / 2) * height,
-            (cx + w / 2) * width,
-            (cy + h / 2) * height,
-        )
+            xs, ys = self.numbers[0::2], self.numbers[1::2]
+            x1, y1, x2, y2 = min(xs), min(ys), max(xs), max(ys)
+        else:
+            cx, cy, w, h = self.numbers
+            x1, y1, x2, y2 = cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2
+        height, width = size
+        return x1 * width, y1 * height, x2 * width, y2 * height
 
     def polygons(self, size: Size) -> list[list[float]]:
         """The polygon in pixels."""
         height, width = size
-        return [[v * (height if i % 2 else width) for i, v in enumerate(self.shares)]]
+        return [[v * (height if i % 2 else width) for i, v in enumerate(self.numbers)]]
 
 
 def read_lines(file: Path, image_id: str) -> list[LabelLine]:
@@ -256,16 +249,16 @@ def read_lines(file: Path, image_id: str) -> list[LabelLine]:
 
 def _parse_line(line_id: str, words: list[str]) -> LabelLine:
     try:
-        label, *shares = (float(word) for word in words)
+        label, *numbers = (float(word) for word in words)
     except ValueError:
         return LabelLine(line_id, problem="something that is not a number")
-    if len(shares) != 4 and (len(shares) < 2 * MIN_POINTS or len(shares) % 2):
+    if len(numbers) != 4 and (len(numbers) < 2 * MIN_POINTS or len(numbers) % 2):
         return LabelLine(line_id, problem="neither 4 numbers of a box nor pairs of a polygon")
-    if not all(math.isfinite(v) and -TOLERANCE <= v <= 1 + TOLERANCE for v in shares):
+    if not all(math.isfinite(v) and -TOLERANCE <= v <= 1 + TOLERANCE for v in numbers):
         return LabelLine(line_id, problem="coordinates outside 0..1")
     if not label.is_integer():
         return LabelLine(line_id, problem="a class that is not a whole number")
-    return LabelLine(line_id, int(label), tuple(shares))
+    return LabelLine(line_id, int(label), tuple(numbers))
 
 
 def line_problem(line: LabelLine, size: Size, num_classes: int, *, has_masks: bool) -> str | None:

@@ -31,6 +31,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from van_dense.data.readers.coco_json import COCO_BONES, COCO_SIGMAS
 from van_dense.data.sample.scene import STUFF, THINGS, Category, Scene, Thing, render_scene
 
 logger = logging.getLogger(__name__)
@@ -45,21 +46,7 @@ FIRST_IMAGE_ID = {"train": 1, "val": 500_001}  # ids never repeat between the pa
 JPEG_QUALITY = 95
 CONTOUR_SCALE = 4  # contours are followed on masks this much larger, and
 CONTOUR_TOLERANCE = 1.2  # simplified by at most this many of its pixels
-THING_NAMES = [category.name for category in THINGS]
 CATEGORIES = {category.name: category for category in THINGS}
-
-# Joints and limbs (1-based pairs) as the official person_keypoints files spell them.
-JOINT_NAMES = ["nose"] + [
-    f"{side}_{joint}"
-    for joint in ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
-    for side in ("left", "right")
-]
-# fmt: off
-SKELETON = [
-    [16, 14], [14, 12], [17, 15], [15, 13], [12, 13], [6, 12], [7, 13], [6, 7], [6, 8], [7, 9],
-    [8, 10], [9, 11], [2, 3], [1, 2], [1, 3], [2, 4], [3, 5], [4, 6], [5, 7],
-]
-# fmt: on
 
 
 def write_sample_data(
@@ -79,11 +66,11 @@ def write_sample_data(
 
     Args:
         root: Folder of the data set.
-        train_images: Scenes of the training part.
-        val_images: Scenes of the validation part, drawn from other seeds.
+        train_images: Number of scenes of the training part.
+        val_images: Number of scenes of the validation part, drawn from other seeds.
         size: Height of a scene in pixels; widths are 3/4 to 4/3 of it.
         seed: Scene i of a part follows from (seed, part, i).
-        parts: Some of PARTS.
+        parts: Layouts to write, from PARTS.
 
     Raises:
         ValueError: For an unknown part, or when ``root`` holds something else.
@@ -91,21 +78,16 @@ def write_sample_data(
     if unknown := sorted(set(parts) - set(PARTS)):
         raise ValueError(f"sample data has no part {unknown}; choose from {list(PARTS)}")
     root = Path(root).resolve()
-    parameters: dict[str, Any] = {
-        "version": VERSION,
-        "train_images": train_images,
-        "val_images": val_images,
-        "size": size,
-        "seed": seed,
-    }
-    wanted = set(parts)
+    counts = {"train_images": train_images, "val_images": val_images}
+    parameters: dict[str, Any] = {"version": VERSION, **counts, "size": size, "seed": seed}
+    required = set(parts)
     if found := _read_parameters(root):
         present = set(found.pop("parts"))
         if found == parameters:
-            if wanted <= present:
+            if required <= present:
                 return
-            wanted |= present
-    parameters["parts"] = [part for part in PARTS if part in wanted]
+            required |= present
+    parameters["parts"] = [part for part in PARTS if part in required]
     temporary = root.with_name(f".{root.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)  # of a killed process with the same number
     temporary.mkdir(parents=True)
@@ -146,9 +128,6 @@ def _replace(root: Path, temporary: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-# ------------------------------------------------------------------------------------- splits
-
-
 def _write_scenes(root: Path, split: str, parameters: dict[str, Any]) -> None:
     """Write everything but the class folders of a split; each scene is drawn once."""
     parts = set(parameters["parts"])
@@ -182,7 +161,7 @@ def _write_ade(root: Path, split: str, index: int, scene: Scene, jpeg: bytes) ->
     _write_bytes(root / "images" / ADE_SPLITS[split] / f"{stem}.jpg", jpeg)
     labels = np.where(scene.stuff > 0, scene.stuff + len(THINGS), 0).astype(np.uint8)
     for thing in scene.things:
-        labels[thing.mask > 0] = 1 + THING_NAMES.index(thing.name)
+        labels[thing.mask > 0] = 1 + list(CATEGORIES).index(thing.name)
     _write_png(root / "annotations" / ADE_SPLITS[split] / f"{stem}.png", labels)
 
 
@@ -205,9 +184,7 @@ class _CocoSplit:
     """The COCO files of one split; ``parts`` names the annotation files to write."""
 
     def __init__(self, root: Path, split: str, parts: Sequence[str]) -> None:
-        self.root = root
-        self.split = f"{split}2017"
-        self.parts = parts
+        self.root, self.split, self.parts = root, f"{split}2017", parts
         self.images: list[dict[str, Any]] = []
         self.annotations: dict[str, list[dict[str, Any]]] = {part: [] for part in COCO_PARTS}
 
@@ -215,9 +192,8 @@ class _CocoSplit:
         """Write the picture (and the panoptic PNG) and note its annotations."""
         height, width = scene.stuff.shape
         name = f"{image_id:012d}"
-        self.images.append(
-            {"id": image_id, "file_name": f"{name}.jpg", "height": height, "width": width}
-        )
+        record = {"id": image_id, "file_name": f"{name}.jpg", "height": height, "width": width}
+        self.images.append(record)
         _write_bytes(self.root / self.split / f"{name}.jpg", jpeg)
         for position, thing in enumerate(scene.things):
             annotation = {
@@ -239,20 +215,18 @@ class _CocoSplit:
 
     def write(self) -> None:
         """Write the annotation files."""
-        things = [
-            {"supercategory": "thing", "id": category.id, "name": category.name}
-            for category in THINGS
-        ]
-        person = {**things[0], "keypoints": JOINT_NAMES, "skeleton": SKELETON}
+        things = [{"supercategory": "thing", "id": c.id, "name": c.name} for c in THINGS]
+        person = {**things[0], "keypoints": list(COCO_SIGMAS), "skeleton": COCO_BONES}
         panoptic = [
             {
-                "supercategory": "thing" if category in THINGS else "stuff",
-                "isthing": int(category in THINGS),
-                "id": category.id,
-                "name": category.name,
-                "color": list(category.color),
+                "supercategory": kind,
+                "isthing": thing,
+                "id": c.id,
+                "name": c.name,
+                "color": c.color,
             }
-            for category in (*THINGS, *STUFF)
+            for kind, thing, found in (("thing", 1, THINGS), ("stuff", 0, STUFF))
+            for c in found
         ]
         categories = {"instances": things, "keypoints": [person], "panoptic": panoptic}
         for part in self.parts:
@@ -266,9 +240,6 @@ class _CocoSplit:
             }
             path = self.root / "annotations" / f"{prefix}_{self.split}.json"
             _write_bytes(path, json.dumps(content).encode())
-
-
-# ------------------------------------------------------------------------- annotation of a mask
 
 
 def segmentation(mask: np.ndarray, is_crowd: bool = False) -> list[list[float]] | dict[str, Any]:
@@ -320,9 +291,7 @@ def _region(mask: np.ndarray, category: Category, is_crowd: bool = False) -> dic
 
 def _joints(thing: Thing) -> dict[str, Any]:
     """Joints as pixel indices, so that pixel i reaches from i to i + 1; all 0 for crowds."""
-    joints = np.zeros((len(JOINT_NAMES), 3))
-    if thing.keypoints is not None:
-        joints = np.floor(thing.keypoints)
+    joints = np.zeros((17, 3)) if thing.keypoints is None else np.floor(thing.keypoints)
     return {
         "num_keypoints": int(np.count_nonzero(joints[:, 2])),
         "keypoints": joints.astype(int).ravel().tolist(),
@@ -345,9 +314,6 @@ def _panoptic(scene: Scene) -> tuple[np.ndarray, list[dict[str, Any]]]:
         segment_id = red + 256 * green + 65536 * blue
         segments.append({"id": segment_id, **_region(mask, category, is_crowd)})
     return pixels, segments
-
-
-# --------------------------------------------------------------------------------------- files
 
 
 def _jpeg(image: np.ndarray) -> bytes:

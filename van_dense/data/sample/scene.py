@@ -9,36 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from van_dense.data.sample.scene_stuff import landscape
-from van_dense.data.sample.scene_things import (
-    NUM_JOINTS,
-    SKETCHES,
-    Placement,
-    Sketch,
-    paint,
-    silhouette,
-)
+from van_dense.data.sample.scene_things import SKETCHES, Placement, Sketch, paint, silhouette
 
 OVERSAMPLING = 3  # odd, so that one canvas pixel lies at the centre of every picture pixel
 MIN_SIZE = 64
 ASPECTS = (4 / 3, 1.0, 3 / 4)  # width / height
-ASPECT_CHANCES = (0.5, 0.2, 0.3)
+ASPECT_PROBABILITIES = (0.5, 0.2, 0.3)
 MAX_THINGS = 5
-EMPTY_CHANCE = 0.04  # scenes without any thing
-CROWD_CHANCE = 0.08  # scenes with a group of far persons
-PERSON_CHANCE = 0.25  # of each thing; the other classes share the rest
-MIN_VISIBLE = 0.4  # share of a thing (inside the picture) that later ones must leave visible
+EMPTY_PROBABILITY = 0.04  # scenes without any thing
+CROWD_PROBABILITY = 0.08  # scenes with a group of far persons
+PERSON_PROBABILITY = 0.25  # of each thing; the other classes are equally probable
+MIN_VISIBLE = 0.4  # fraction of a thing in the picture that later ones must leave visible
 MIN_AREA = 12  # visible pixels of a thing
 PLACEMENT_TRIES = 12
 NOISE = 2.5  # standard deviation of the sensor noise, in grey levels
 
 
-@dataclass(frozen=True)
-class Category:
+class Category(NamedTuple):
     """A class as annotation files spell it: its id (with gaps, as in COCO) and RGB colour."""
 
     name: str
@@ -46,22 +39,17 @@ class Category:
     color: tuple[int, int, int]
 
 
-THINGS = (
-    Category("person", 1, (220, 20, 60)),
-    Category("ball", 3, (0, 110, 230)),
-    Category("box", 4, (160, 90, 30)),
-    Category("cone", 8, (250, 130, 0)),
-    Category("star", 9, (230, 200, 0)),
-    Category("ring", 15, (140, 60, 200)),
-    Category("leaf", 16, (0, 150, 60)),
-    Category("heart", 21, (230, 80, 170)),
-)
-STUFF = (  # in the order of the stuff map's values 1..4
-    Category("sky", 92, (120, 180, 230)),
-    Category("wall", 95, (180, 120, 100)),
-    Category("water", 98, (40, 90, 150)),
-    Category("grass", 104, (110, 170, 70)),
-)
+# fmt: off
+THINGS = tuple(Category(*fields) for fields in (
+    ("person", 1, (220, 20, 60)), ("ball", 3, (0, 110, 230)), ("box", 4, (160, 90, 30)),
+    ("cone", 8, (250, 130, 0)), ("star", 9, (230, 200, 0)), ("ring", 15, (140, 60, 200)),
+    ("leaf", 16, (0, 150, 60)), ("heart", 21, (230, 80, 170)),
+))
+STUFF = tuple(Category(*fields) for fields in (  # in the order of the stuff map's values 1..4
+    ("sky", 92, (120, 180, 230)), ("wall", 95, (180, 120, 100)), ("water", 98, (40, 90, 150)),
+    ("grass", 104, (110, 170, 70)),
+))
+# fmt: on
 STANDING = ("person", "box", "cone")  # their feet are below the horizon
 MAX_ANGLE = {"person": 0.12, "box": 0.25, "cone": 0.12, "heart": 0.35}  # others turn fully, radians
 HEIGHTS = {"person": (0.42, 0.75), "cone": (0.26, 0.5)}  # of the picture's height
@@ -73,7 +61,7 @@ class Thing:
     """One instance, or one group of persons too many to tell apart.
 
     Attributes:
-        name: Class name.
+        name: Name of the class.
         mask: uint8 {0, 1} (H, W), the visible part.
         keypoints: float32 (17, 3) of single persons: x, y in continuous pixels and visibility as
             in COCO: 2 visible, 1 covered, 0 outside the picture (then x = y = 0). Else None.
@@ -92,8 +80,8 @@ class Scene:
 
     Attributes:
         image: uint8 (H, W, 3), RGB.
-        things: From back to front; their masks never overlap.
-        stuff: uint8 (H, W), 1 + position in STUFF; 0 where a thing or nothing named is seen.
+        things: Instances from back to front; their masks never overlap.
+        stuff: uint8 (H, W), 1 + position in STUFF; 0 where a thing or nothing named is visible.
     """
 
     image: np.ndarray
@@ -101,8 +89,7 @@ class Scene:
     stuff: np.ndarray
 
 
-@dataclass(frozen=True)
-class _Placed:
+class _Placed(NamedTuple):
     """A class name with one placed sketch, or with those of all members of a group."""
 
     name: str
@@ -144,7 +131,7 @@ def render_scene(seed: int | Sequence[int], size: int = 128, only: str | None = 
     """Draw the scene that belongs to a seed.
 
     Args:
-        seed: For ``numpy.random.default_rng``; equal seeds give equal scenes.
+        seed: Seed of ``numpy.random.default_rng``; equal seeds give equal scenes.
         size: Height in pixels; the width is 3/4, 1 or 4/3 of it.
         only: Draw a single large thing of this class on a square picture, for classification.
 
@@ -158,25 +145,26 @@ def render_scene(seed: int | Sequence[int], size: int = 128, only: str | None = 
     # Three streams: how much noise a texture takes must not move the things, so that a seed gives
     # the same scene at every size.
     rng, texture_rng, noise_rng = np.random.default_rng(seed).spawn(3)
-    width = size if only else round(size * rng.choice(ASPECTS, p=ASPECT_CHANCES))
+    width = size if only else round(size * rng.choice(ASPECTS, p=ASPECT_PROBABILITIES))
     horizon = rng.uniform(0.3, 0.55)
     height_px, width_px = size * OVERSAMPLING, width * OVERSAMPLING
     canvas = _Canvas(*landscape(texture_rng, height_px, width_px, horizon))
     if only:
         canvas.add(_place(rng, only, canvas.size, rng.uniform(0.58, 0.8), 0.92))
-    elif rng.random() >= EMPTY_CHANCE:
+    elif rng.random() >= EMPTY_PROBABILITY:
         _populate(rng, canvas, horizon)
     return _finish(noise_rng, canvas)
 
 
 def _populate(rng: np.random.Generator, canvas: _Canvas, horizon: float) -> None:
     """Add things from back to front, what stands lower being nearer."""
-    if rng.random() < CROWD_CHANCE:
+    if rng.random() < CROWD_PROBABILITY:
         canvas.add(_place_group(rng, canvas.size, horizon))
     names = [category.name for category in THINGS]
-    chances = [PERSON_CHANCE] + [(1 - PERSON_CHANCE) / (len(THINGS) - 1)] * (len(THINGS) - 1)
+    others = len(THINGS) - 1
+    probabilities = [PERSON_PROBABILITY] + [(1 - PERSON_PROBABILITY) / others] * others
     for nearness in np.sort(rng.random(rng.integers(1, MAX_THINGS + 1))):
-        name = str(rng.choice(names, p=chances))
+        name = str(rng.choice(names, p=probabilities))
         for _ in range(PLACEMENT_TRIES):
             height = rng.uniform(*HEIGHTS.get(name, OTHER_HEIGHTS))
             highest = max(height - 0.03, horizon + 0.1 if name in STANDING else 0.0)
@@ -188,7 +176,7 @@ def _populate(rng: np.random.Generator, canvas: _Canvas, horizon: float) -> None
 def _place(
     rng: np.random.Generator, name: str, size: tuple[int, int], height: float, foot: float
 ) -> _Placed:
-    """Place one thing, standing at ``foot``; lengths are shares of the picture's height."""
+    """Place one thing, standing at ``foot``; lengths are fractions of the picture's height."""
     limit = MAX_ANGLE.get(name, np.pi)
     # Half of a thing is 0.5 heights wide: up to a fifth of it may lie outside.
     x = rng.uniform(0.3 * height * size[0], size[1] - 0.3 * height * size[0])
@@ -247,9 +235,9 @@ def _keypoints(sketch: Sketch, placement: Placement, visible: np.ndarray) -> np.
     if sketch.joints is None:
         return None
     height, width = visible.shape
-    keypoints = np.zeros((NUM_JOINTS, 3), np.float32)
+    keypoints = np.zeros((len(sketch.joints), 3), np.float32)
     for joint, (x, y) in enumerate(placement.apply(sketch.joints) / OVERSAMPLING):
         if 0 <= x < width and 0 <= y < height:
-            is_seen = visible[int(y), int(x)] and joint not in sketch.hidden
-            keypoints[joint] = x, y, 2 if is_seen else 1
+            is_visible = visible[int(y), int(x)] and joint not in sketch.hidden
+            keypoints[joint] = x, y, 2 if is_visible else 1
     return keypoints

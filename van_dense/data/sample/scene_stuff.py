@@ -11,20 +11,19 @@ import numpy as np
 
 OTHER, SKY, WALL, WATER, GRASS = range(5)  # values of the stuff map
 
+# fmt: off
 # Pairs of colours (top, bottom) of a band.
 SKIES = (
-    ((84, 152, 220), (206, 230, 246)),
-    ((96, 112, 178), (250, 200, 158)),
-    ((150, 168, 188), (222, 228, 232)),
-    ((64, 118, 190), (170, 214, 240)),
+    ((84, 152, 220), (206, 230, 246)), ((96, 112, 178), (250, 200, 158)),
+    ((150, 168, 188), (222, 228, 232)), ((64, 118, 190), (170, 214, 240)),
 )
 WATERS = (((112, 178, 206), (34, 98, 150)), ((128, 190, 186), (30, 116, 122)))
 GRASSES = (
-    ((160, 190, 100), (78, 130, 52)),
-    ((190, 186, 112), (122, 120, 56)),
+    ((160, 190, 100), (78, 130, 52)), ((190, 186, 112), (122, 120, 56)),
     ((128, 178, 116), (44, 104, 60)),
 )
 BRICKS = ((176, 96, 78), (198, 160, 120), (150, 140, 140))
+# fmt: on
 
 
 def landscape(
@@ -67,21 +66,17 @@ def _wave(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
 
 
 def _noise(
-    rng: np.random.Generator, height: int, width: int, cell: tuple[float, float]
+    rng: np.random.Generator, height: int, width: int, grain: tuple[float, float]
 ) -> np.ndarray:
-    """Smooth noise 0..1 with features of ``cell`` (height, width) pixels."""
-    coarse = rng.random((max(2, round(height / cell[0])), max(2, round(width / cell[1]))))
+    """Smooth noise 0..1 with features of ``grain`` (height, width) pixels."""
+    coarse = rng.random((max(2, round(height / grain[0])), max(2, round(width / grain[1]))))
     return cv2.resize(coarse.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
 
 
-def _gradient(pair: tuple[tuple[int, ...], ...], share: np.ndarray) -> np.ndarray:
-    """Colours (h, 1, 3) of the rows, from the first of a pair (share 0) to the second (share 1)."""
-    first, second = np.array(pair, np.float32)
-    return first + share[:, None, None] * (second - first)
-
-
-def _choose(rng: np.random.Generator, options: tuple) -> tuple:
-    return options[rng.integers(len(options))]
+def _gradient(rng: np.random.Generator, pairs: tuple, progress: np.ndarray) -> np.ndarray:
+    """Colours (h, 1, 3) of rows, from the first (progress 0) of some pair to the second (1)."""
+    first, second = np.array(pairs[rng.integers(len(pairs))], np.float32)
+    return first + progress[:, None, None] * (second - first)
 
 
 def _rows(height: int) -> np.ndarray:
@@ -89,7 +84,7 @@ def _rows(height: int) -> np.ndarray:
 
 
 def _sky(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    colors = _gradient(_choose(rng, SKIES), np.clip(1.8 * _rows(height), 0, 1))
+    colors = _gradient(rng, SKIES, np.clip(1.8 * _rows(height), 0, 1))
     clouds = sum(
         weight * _noise(rng, height, width, (0.5 * scale * height, scale * height))
         for weight, scale in ((0.6, 0.3), (0.3, 0.12), (0.1, 0.05))
@@ -119,7 +114,7 @@ def _wall(rng: np.random.Generator, height: int, width: int, unit: int) -> np.nd
     tints = rng.uniform(0.86, 1.08, (row.max() + 1, column.max() + 1))
     joint = 0.1 * brick_h  # mortar, as wide between rows as between bricks
     mortar = ((y - row) * brick_h < joint) | ((x - column) * brick_w < joint)
-    base = np.array(_choose(rng, BRICKS), np.float32)
+    base = np.array(BRICKS[rng.integers(len(BRICKS))], np.float32)
     colors = base * tints[row, column].astype(np.float32)[..., None]
     colors[mortar] = 0.35 * base + 125
     grain = _noise(rng, height, width, (0.02 * unit, 0.03 * unit))
@@ -131,12 +126,12 @@ def _water(rng: np.random.Generator, height: int, width: int, unit: int) -> np.n
     drift = _noise(rng, height, width, (0.06 * unit, 0.2 * unit))
     # Crests lie closer together towards the horizon.
     crest = np.sin(rng.uniform(24, 34) * (depth[:, None] + 0.05) ** 0.6 + 9 * drift)
-    colors = _gradient(_choose(rng, WATERS), depth)
+    colors = _gradient(rng, WATERS, depth)
     return colors + (26 * np.clip(crest - 0.55, 0, 1) * 2 + 10 * (drift - 0.5))[..., None]
 
 
 def _grass(rng: np.random.Generator, height: int, width: int, unit: int) -> np.ndarray:
-    colors = _gradient(_choose(rng, GRASSES), _rows(height))
+    colors = _gradient(rng, GRASSES, _rows(height))
     patches = _noise(rng, height, width, (0.08 * unit, 0.25 * unit))
     blades = _noise(rng, height, width, (0.03 * unit, 0.008 * unit))
     return colors * (0.8 + 0.2 * patches + 0.22 * blades)[..., None]

@@ -8,34 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
 
-Pattern = Literal["plain", "stripes", "dots", "checks", "sectors"]
-PATTERNS: tuple[Pattern, ...] = ("plain", "stripes", "dots", "checks", "sectors")
-
+# fmt: off
 # Of clothes and objects. Classes share them, so that only the shape tells a class.
-PALETTE = np.array(
-    [
-        (226, 76, 72),
-        (243, 150, 56),
-        (250, 208, 80),
-        (88, 178, 96),
-        (38, 166, 166),
-        (62, 120, 214),
-        (140, 96, 196),
-        (236, 118, 168),
-        (242, 238, 228),
-        (58, 66, 100),
-        (150, 98, 62),
-    ],
-    dtype=np.float32,
-)
+PALETTE = np.array([
+    (226, 76, 72), (243, 150, 56), (250, 208, 80), (88, 178, 96), (38, 166, 166), (62, 120, 214),
+    (140, 96, 196), (236, 118, 168), (242, 238, 228), (58, 66, 100), (150, 98, 62),
+], np.float32)
+# fmt: on
 SKIN = np.array([(246, 206, 172), (230, 178, 138), (198, 140, 100), (132, 88, 62)], np.float32)
 HAIR = np.array([(40, 32, 32), (96, 62, 36), (196, 142, 62), (150, 64, 40)], np.float32)
 INK = np.array((36, 34, 44), np.float32)  # eyes
+# Where a part wears its accent colour, by coordinates of the sketch.
+PATTERNS: tuple[Callable[[np.ndarray, np.ndarray], np.ndarray], ...] = (
+    lambda u, v: np.zeros_like(u),  # plain
+    lambda u, v: np.sin(9 * v + 1) > 0.2,  # stripes
+    lambda u, v: np.cos(8 * u) * np.cos(8 * v) > 0.45,  # dots
+    lambda u, v: np.sin(7 * u + 0.8) * np.sin(7 * v + 0.8) > 0,  # checks
+    lambda u, v: np.sin(3 * np.arctan2(v, u)) > 0,  # sectors
+)
 
 RIGHT, DOWN = np.eye(2)
 # Order of the joints in COCO: nose, eyes, ears, shoulders, elbows, wrists, hips, knees, ankles.
@@ -48,26 +42,23 @@ class Part:
     """One filled outline with its paint.
 
     Attributes:
-        outlines: Closed polygons, float32 (P, 2); a second one inside the first is a hole.
+        outlines: Closed polygons, float (P, 2); a second one inside the first is a hole.
         color: RGB 0..255, float32 (3,).
-        accent: Second colour of the pattern.
-        pattern: How the two colours mix.
+        accent: Second RGB colour of the pattern, float32 (3,).
+        pattern: Position in PATTERNS.
         is_round: Shade as a sphere of radius 1 rather than as a flat card.
     """
 
     outlines: tuple[np.ndarray, ...]
     color: np.ndarray
     accent: np.ndarray
-    pattern: Pattern = "plain"
+    pattern: int = 0
     is_round: bool = False
 
 
 @dataclass(frozen=True)
 class Sketch:
-    """Parts from back to front, and 17 COCO joints (17, 2) for figures.
-
-    ``hidden`` lists the joints that the figure itself covers.
-    """
+    """Parts from back to front; figures have 17 COCO joints (17, 2), some ``hidden`` by it."""
 
     parts: tuple[Part, ...]
     joints: np.ndarray | None = None
@@ -92,16 +83,9 @@ class Placement:
         return points @ self.matrix.T + self.offset
 
 
-# ------------------------------------------------------------------------------------ outlines
-
-
 def _circle(radius: float = 1.0, center: tuple[float, float] = (0.0, 0.0)) -> np.ndarray:
     turn = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     return np.stack([np.cos(turn), np.sin(turn)], axis=1) * radius + center
-
-
-def _polygon(*points: tuple[float, float]) -> np.ndarray:
-    return np.array(points, dtype=np.float64)
 
 
 def _capsule(start: np.ndarray, end: np.ndarray, radius: float) -> np.ndarray:
@@ -112,25 +96,26 @@ def _capsule(start: np.ndarray, end: np.ndarray, radius: float) -> np.ndarray:
     return np.concatenate([start + cap, end - cap])
 
 
+def _trapezium(top: float, half_top: float, bottom: float, half_bottom: float) -> np.ndarray:
+    corners = (-half_top, top), (half_top, top), (half_bottom, bottom), (-half_bottom, bottom)
+    return np.array(corners, dtype=np.float64)
+
+
+def _plain(outline: np.ndarray, color: np.ndarray) -> Part:
+    return Part((outline,), color, color)
+
+
 def _two_colors(rng: np.random.Generator) -> np.ndarray:
     return PALETTE[rng.choice(len(PALETTE), 2, replace=False)]
 
 
-def _pattern(rng: np.random.Generator) -> Pattern:
-    return PATTERNS[rng.integers(len(PATTERNS))]
+def _pattern(rng: np.random.Generator) -> int:
+    return int(rng.integers(len(PATTERNS)))
 
 
 def _single(rng: np.random.Generator, *outlines: np.ndarray, is_round: bool = False) -> Sketch:
     color, accent = _two_colors(rng)
     return Sketch((Part(outlines, color, accent, _pattern(rng), is_round),))
-
-
-def _ball(rng: np.random.Generator) -> Sketch:
-    return _single(rng, _circle(), is_round=True)
-
-
-def _ring(rng: np.random.Generator) -> Sketch:
-    return _single(rng, _circle(), _circle(rng.uniform(0.42, 0.55)))
 
 
 def _star(rng: np.random.Generator) -> Sketch:
@@ -149,28 +134,15 @@ def _heart(rng: np.random.Generator) -> Sketch:
 def _box(rng: np.random.Generator) -> Sketch:
     w = rng.uniform(0.8, 1.2)
     color, accent = _two_colors(rng)
-    inner = 0.74
-    outer = _polygon((-w, -1), (w, -1), (w, 1), (-w, 1))
-    panel = _polygon(
-        (-w * inner, -inner), (w * inner, -inner), (w * inner, inner), (-w * inner, inner)
-    )
-    return Sketch(
-        (Part((outer,), color, color), Part((panel,), color * 0.9, accent, _pattern(rng)))
-    )
+    outer, panel = (_trapezium(-side, w * side, side, w * side) for side in (1, 0.74))
+    return Sketch((_plain(outer, color), Part((panel,), color * 0.9, accent, _pattern(rng))))
 
 
 def _cone(rng: np.random.Generator) -> Sketch:
     color, accent = _two_colors(rng)
-    body = _polygon((-0.12, -1), (0.12, -1), (0.62, 0.8), (-0.62, 0.8))
-    band = _polygon((-0.29, -0.38), (0.29, -0.38), (0.43, 0.12), (-0.43, 0.12))
-    foot = _polygon((-0.86, 0.72), (0.86, 0.72), (0.86, 1), (-0.86, 1))
-    return Sketch(
-        (
-            Part((foot,), color * 0.85, color),
-            Part((body,), color, color),
-            Part((band,), accent, color),
-        )
-    )
+    foot = _plain(_trapezium(0.72, 0.86, 1, 0.86), color * 0.85)
+    body = _plain(_trapezium(-1, 0.12, 0.8, 0.62), color)
+    return Sketch((foot, body, _plain(_trapezium(-0.38, 0.29, 0.12, 0.43), accent)))
 
 
 def _leaf(rng: np.random.Generator) -> Sketch:
@@ -180,16 +152,9 @@ def _leaf(rng: np.random.Generator) -> Sketch:
     x = width * np.sin(np.pi * t**0.8)  # widest below the tip, pointed at both ends
     blade = np.concatenate([np.stack([x, y], axis=1), np.stack([-x, y], axis=1)[::-1]])
     color, accent = _two_colors(rng)
-    stem = _capsule(DOWN * 0.55, DOWN, 0.06)
-    rib = _capsule(DOWN * -0.7, DOWN * 0.6, 0.03)
-    dark = color * 0.6
-    return Sketch(
-        (
-            Part((stem,), dark, dark),
-            Part((blade,), color, accent, _pattern(rng)),
-            Part((rib,), dark, dark),
-        )
-    )
+    stem = _plain(_capsule(DOWN * 0.55, DOWN, 0.06), color * 0.6)
+    rib = _plain(_capsule(DOWN * -0.7, DOWN * 0.6, 0.03), color * 0.6)
+    return Sketch((stem, Part((blade,), color, accent, _pattern(rng)), rib))
 
 
 def _joints(rng: np.random.Generator, looks_away: bool) -> np.ndarray:
@@ -222,46 +187,39 @@ def _person(rng: np.random.Generator) -> Sketch:
     _, _, _, _, _, ls, rs, le, re, lw, rw, lh, rh, lk, rk, la, ra = joints
 
     def limb(start: np.ndarray, end: np.ndarray, radius: float, color: np.ndarray) -> Part:
-        return Part((_capsule(start, end, radius),), color, color)
-
-    def plain(outline: np.ndarray, color: np.ndarray) -> Part:
-        return Part((outline,), color, color)
+        return _plain(_capsule(start, end, radius), color)
 
     parts = []
     for hip, knee, ankle in ((lh, lk, la), (rh, rk, ra)):
-        heel = ankle + DOWN * 0.04
         toe = ankle + DOWN * 0.05 + RIGHT * 0.1 * np.sign(ankle[0])
-        parts.append(limb(heel, toe, 0.085, shirt * 0.45))
+        parts.append(limb(ankle + DOWN * 0.04, toe, 0.085, shirt * 0.45))
         parts += [limb(knee, ankle, 0.1, trousers), limb(hip, knee, 0.125, trousers)]
-    for elbow, wrist in ((le, lw), (re, rw)):
-        parts.append(limb(elbow, wrist, 0.085, skin))
+    parts += [limb(le, lw, 0.085, skin), limb(re, rw, 0.085, skin)]
     side = RIGHT * 0.06 * np.sign(ls[0])  # the torso is wider than the joints, on either side
     collar = DOWN * 0.08
     torso = np.array((ls + side - collar, rs - side - collar, rh - side, lh + side))
     parts.append(limb(DOWN * -0.6, DOWN * -0.42, 0.09, skin))
     parts += [limb(ls, le, 0.1, shirt), limb(rs, re, 0.1, shirt)]
     second = PALETTE[rng.integers(len(PALETTE))]
-    parts.append(Part((torso,), shirt, second, ("plain", "stripes")[rng.integers(2)]))
-    parts.append(plain(_circle(0.245, (0, -0.75)), hair if looks_away else skin))
+    parts.append(Part((torso,), shirt, second, int(rng.integers(2))))  # plain or stripes
+    parts.append(_plain(_circle(0.245, (0, -0.75)), hair if looks_away else skin))
     if not looks_away:
-        fringe = np.concatenate([_circle(0.26, (0, -0.75))[26:47], _polygon((0.06, -0.87))])
-        parts.append(plain(fringe, hair))
-        parts += [plain(_circle(0.036, (eye[0], eye[1])), INK) for eye in joints[1:3]]
+        fringe = np.concatenate([_circle(0.26, (0, -0.75))[26:47], [(0.06, -0.87)]])
+        parts.append(_plain(fringe, hair))
+        parts += [_plain(_circle(0.036, (x, y)), INK) for x, y in joints[1:3]]
     return Sketch(tuple(parts), joints, FACE_JOINTS if looks_away else ())
 
 
 SKETCHES: dict[str, Callable[[np.random.Generator], Sketch]] = {
     "person": _person,
-    "ball": _ball,
+    "ball": lambda rng: _single(rng, _circle(), is_round=True),
     "box": _box,
     "cone": _cone,
     "star": _star,
-    "ring": _ring,
+    "ring": lambda rng: _single(rng, _circle(), _circle(rng.uniform(0.42, 0.55))),
     "leaf": _leaf,
     "heart": _heart,
 }
-
-# ------------------------------------------------------------------------------------ painting
 
 
 def silhouette(sketch: Sketch, placement: Placement, size: tuple[int, int]) -> np.ndarray:
@@ -291,11 +249,8 @@ def paint(canvas: np.ndarray, sketch: Sketch, placement: Placement) -> None:
 def _fill(mask: np.ndarray, part: Part, placement: Placement, origin: np.ndarray) -> None:
     # OpenCV reads coordinates at pixel centres, ours are continuous; 4 bits are the fraction.
     # Holes come from its even-odd rule.
-    outlines = [
-        np.round((placement.apply(outline) - origin - 0.5) * 16).astype(np.int32)
-        for outline in part.outlines
-    ]
-    cv2.fillPoly(mask, outlines, 1, cv2.LINE_8, 4)
+    outlines = [(placement.apply(outline) - origin - 0.5) * 16 for outline in part.outlines]
+    cv2.fillPoly(mask, [np.round(o).astype(np.int32) for o in outlines], 1, cv2.LINE_8, 4)
 
 
 def _colors(
@@ -307,11 +262,8 @@ def _colors(
     x = (xs + (corner[0] + 0.5 - placement.offset[0])) / scale
     y = (ys + (corner[1] + 0.5 - placement.offset[1])) / scale
     to_sketch = np.linalg.inv(placement.matrix) * scale
-    mix = _mix(
-        part.pattern,
-        to_sketch[0, 0] * x + to_sketch[0, 1] * y,
-        to_sketch[1, 0] * x + to_sketch[1, 1] * y,
-    )
+    u, v = (row[0] * x + row[1] * y for row in to_sketch)
+    mix = PATTERNS[part.pattern](u, v).astype(np.float32)
     if part.is_round:
         z = np.sqrt(np.clip(1 - x * x - y * y, 0, 1))
         light = 0.58 + 0.5 * np.clip(-0.45 * x - 0.6 * y + 0.66 * z, 0, 1)
@@ -324,16 +276,3 @@ def _colors(
     light = light * np.where(rim, 0.55, 1.0)
     blend = part.color + mix[..., None] * (part.accent - part.color)
     return np.clip(blend * light[..., None], 0, 255).astype(np.uint8)
-
-
-def _mix(pattern: Pattern, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Share of the accent colour, 0 or 1, at sketch coordinates."""
-    if pattern == "stripes":
-        return (np.sin(9 * v + 1) > 0.2).astype(np.float32)
-    if pattern == "dots":
-        return (np.cos(8 * u) * np.cos(8 * v) > 0.45).astype(np.float32)
-    if pattern == "checks":
-        return (np.sin(7 * u + 0.8) * np.sin(7 * v + 0.8) > 0).astype(np.float32)
-    if pattern == "sectors":
-        return (np.sin(3 * np.arctan2(v, u)) > 0).astype(np.float32)
-    return np.zeros_like(u)

@@ -1,4 +1,4 @@
-"""Crops and colours for classification: timm's own, on uint8 images.
+"""Transforms of classification samples: timm's own crops and colours, on uint8 images.
 
 Source: timm/data/transforms_factory.py. Its random pieces draw from the global generators, so they
 run in ``seeded``. Normalising, random erasing and mixing follow on the device, in
@@ -33,7 +33,7 @@ class ClassTest:
     """Evaluation: resize with anti-aliasing, then the centre; timm's modes "center" and "squash".
 
     Attributes:
-        size: Side of the square crop.
+        size: Side of the square crop in pixels.
         resize: Side that the image is brought to before; timm's size / crop_pct, rounded down.
         mode: "shorter" brings the shorter side there; "squash" both, whatever the aspect.
         interpolation: "bilinear" or "bicubic".
@@ -62,7 +62,7 @@ class ClassTest:
         return tv.Resize(size, tv.InterpolationMode(self.interpolation))
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Bring the image to ``size`` x ``size``; nothing is drawn."""
+        """Bring the image to ``size`` x ``size``; the generator is not used."""
         return _changed(sample, self._pixels)
 
 
@@ -71,14 +71,14 @@ class ClassTrain:
     """Training: a random crop, a flip, then timm's auto-augmentation or colour jitter.
 
     Attributes:
-        size: Side of the square crop.
+        size: Side of the square crop in pixels.
         crop: "random_resized": of random area and aspect, brought to ``size``. "random": the
             image is resized as in evaluation, and a square of ``size`` is cut out anywhere.
-        scale: random_resized: range of the crop's share of the area.
-        ratio: random_resized: range of width to height.
+        scale: Range of the fraction of the area that a "random_resized" crop shows.
+        ratio: Range of width / height of a "random_resized" crop.
         interpolation: "random" (bilinear or bicubic), "bilinear" or "bicubic".
-        resizing: random: how the image is resized before, see ``ClassTest``.
-        flip: Chance of a horizontal flip.
+        resizing: Evaluation transform whose resize comes before a "random" crop.
+        flip: Probability of a horizontal flip.
         auto_augment: Policy in timm's words, such as "rand-m9-mstd0.5-inc1"; None = jitter.
         color_jitter: Strength of brightness, contrast and saturation where there is no policy.
         fill: Colour of pixels from outside, in 0..1; timm takes the mean of the pixels.

@@ -1,16 +1,14 @@
-"""Geometry and colour of detection samples; every random number comes from the given generator.
+"""Transforms of detection samples, and the flip, resize and crop that all tasks share.
 
-Boxes, masks and keypoints follow the image exactly: except by a crop no box is lost, clipped or
-rounded, so crowd flags and labels stay aligned with them. The geometry is OpenCV's and not an
-``albumentations.Compose``: for 9 masks of 640x480 brought to 800 pixels that takes 5 ms against 2
-here, and it raises on boxes that touch the border from outside by a rounding error. Colour is
-albumentations'.
+Every random number comes from the generator in the call. Boxes, masks and keypoints follow the
+image exactly: except by a crop no box is lost, clipped or rounded. The geometry is OpenCV's and not
+an ``albumentations.Compose``: for 9 masks of 640x480 brought to 800 pixels that takes 5 ms against
+2 here, and it raises on boxes that touch the border from outside by a rounding error.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -19,21 +17,22 @@ import cv2
 import numpy as np
 
 from van_dense.core.structures import Sample, Size
+from van_dense.data.transforms.extra import albumentations
 
 
 @dataclass(frozen=True)
 class RandomCrop:
-    """Sometimes resize to a drawn short side and cut out a window of drawn height and width.
+    """Sometimes resize to a random short side and cut out a window of random height and width.
 
     Source: second branch of ``AutoAugment`` in the 3x files of Swin and PVT, which took it from
     DETR; the window is mmdet's ``RandomCrop`` with ``crop_type="absolute_range"`` and
     ``allow_negative_crop=True``: it may show no object at all.
 
     Attributes:
-        short_sides: One is drawn for each image, in pixels.
-        max_long_side: The image is shrunk further until its long side fits.
+        short_sides: Short sides in pixels, of which each image gets a random one.
+        max_long_side: Longest side in pixels; a longer image is shrunk further.
         sides: Smallest and largest side of the window; an image shorter than that limits both.
-        prob: Chance that anything of this happens.
+        prob: Probability that anything of this happens.
     """
 
     short_sides: Sequence[int]
@@ -47,27 +46,25 @@ class RandomCrop:
             return sample
         short_side = int(rng.choice(self.short_sides))
         sample = resize(sample, fit_size(sample.size, short_side, self.max_long_side))
-        low, high = self.sides
-        height, width = (
-            int(rng.integers(min(side, low), min(side, high) + 1)) for side in sample.size
-        )
-        top = int(rng.integers(sample.size[0] - height + 1))
-        left = int(rng.integers(sample.size[1] - width + 1))
+        (low, high), size = self.sides, sample.size
+        height, width = (int(rng.integers(min(s, low), min(s, high) + 1)) for s in size)
+        top = int(rng.integers(size[0] - height + 1))
+        left = int(rng.integers(size[1] - width + 1))
         return crop(sample, (height, width), top=top, left=left)
 
 
 @dataclass(frozen=True)
 class DetectionTrain:
-    """Training: flip, sometimes crop, resize to a drawn short side, change colours.
+    """Training: flip, sometimes crop, resize to a random short side, change colours.
 
     Attributes:
-        short_sides: One is drawn for each image, in pixels.
-        max_long_side: The image is shrunk further until its long side fits.
-        flip: Chance of a horizontal flip.
-        color_jitter: Brightness, contrast and saturation are scaled by factors drawn from
-            [1 - color_jitter, 1 + color_jitter].
+        short_sides: Short sides in pixels, of which each image gets a random one.
+        max_long_side: Longest side in pixels; a longer image is shrunk further.
+        flip: Probability of a horizontal flip.
+        color_jitter: Strength s of albumentations' jitter: brightness, contrast and saturation are
+            scaled by random factors in [1 - s, 1 + s].
         flip_order: ``DatasetInfo.flip_order()``, needed to flip samples with keypoints.
-        crop: Happens before the resize; none = the whole image.
+        crop: Crop before the resize; None takes the whole image.
     """
 
     short_sides: Sequence[int]
@@ -90,13 +87,15 @@ class DetectionTrain:
             sample = self.crop(sample, rng)
         sample = resize(sample, fit_size(sample.size, short_side, self.max_long_side))
         if self.color_jitter > 0:
-            sample = replace(sample, image=_jitter(sample.image, self.color_jitter, rng))
+            jitter = _color_jitter(self.color_jitter)
+            jitter.set_random_seed(int(rng.integers(2**32)))
+            sample = replace(sample, image=jitter(image=sample.image)["image"])
         return sample
 
 
 @dataclass(frozen=True)
 class DetectionTest:
-    """Evaluation and prediction: resize alone; see ``DetectionTrain``."""
+    """Evaluation and prediction: bring the short side there, or the long one where it is longer."""
 
     short_side: int
     max_long_side: int
@@ -137,11 +136,16 @@ def resize(sample: Sample, size: Size) -> Sample:
         scaled.masks = np.zeros((len(sample.masks), height, width), dtype=np.uint8)
         for mask, out in zip(sample.masks, scaled.masks, strict=True):
             _resize_mask(mask, out)
+    return _with_maps(scaled, lambda values: resize_map(values, size))
+
+
+def _with_maps(sample: Sample, change: Callable[[np.ndarray], np.ndarray]) -> Sample:
+    """Change the label map and the saliency mask of a fresh sample, where it has them."""
     if sample.semantic is not None:
-        scaled.semantic = resize_map(sample.semantic, size)
+        sample.semantic = change(sample.semantic)
     if sample.saliency is not None:
-        scaled.saliency = resize_map(sample.saliency, size)
-    return scaled
+        sample.saliency = change(sample.saliency)
+    return sample
 
 
 def crop(sample: Sample, size: Size, *, top: int, left: int) -> Sample:
@@ -152,7 +156,7 @@ def crop(sample: Sample, size: Size, *, top: int, left: int) -> Sample:
     Keypoints outside become unlabelled.
 
     Args:
-        sample: Any sample.
+        sample: Image with any annotation.
         size: (height, width) of the window.
         top: First row of the window.
         left: First column of the window.
@@ -168,10 +172,7 @@ def crop(sample: Sample, size: Size, *, top: int, left: int) -> Sample:
         )
     window = slice(top, top + height), slice(left, left + width)
     cropped = replace(sample, image=np.ascontiguousarray(sample.image[window]))
-    if sample.semantic is not None:
-        cropped.semantic = np.ascontiguousarray(sample.semantic[window])
-    if sample.saliency is not None:
-        cropped.saliency = np.ascontiguousarray(sample.saliency[window])
+    cropped = _with_maps(cropped, lambda values: np.ascontiguousarray(values[window]))
     if sample.boxes is None:
         return cropped
     boxes = (sample.boxes - [left, top, left, top]).clip(0, [width, height, width, height])
@@ -182,16 +183,11 @@ def crop(sample: Sample, size: Size, *, top: int, left: int) -> Sample:
     if sample.masks is not None:
         cropped.masks = np.ascontiguousarray(sample.masks[kept][:, window[0], window[1]])
     if sample.keypoints is not None:
-        cropped.keypoints = _shifted_points(sample.keypoints[kept], (-left, -top), size)
+        points = sample.keypoints[kept] - np.array([left, top, 0])
+        x, y, visibility = np.moveaxis(points, -1, 0)
+        is_kept = (x >= 0) & (y >= 0) & (x <= width) & (y <= height) & (visibility > 0)
+        cropped.keypoints = (points * is_kept[..., None]).astype(np.float32)
     return cropped
-
-
-def _shifted_points(points: np.ndarray, by: tuple[int, int], size: Size) -> np.ndarray:
-    """Move keypoints (N, K, 3) by (x, y); those outside ``size`` are unlabelled, at (0, 0)."""
-    moved = points + np.array([*by, 0])
-    x, y = moved[..., 0], moved[..., 1]
-    is_inside = (x >= 0) & (y >= 0) & (x <= size[1]) & (y <= size[0]) & (points[..., 2] > 0)
-    return (moved * is_inside[..., None]).astype(np.float32)
 
 
 def resize_image(image: np.ndarray, size: Size) -> np.ndarray:
@@ -200,9 +196,8 @@ def resize_image(image: np.ndarray, size: Size) -> np.ndarray:
     Below one half areas are averaged, where bilinear interpolation would skip pixels.
     """
     is_averaged = max(size[0] / image.shape[0], size[1] / image.shape[1]) < 0.5
-    return cv2.resize(
-        image, size[::-1], interpolation=cv2.INTER_AREA if is_averaged else cv2.INTER_LINEAR
-    )
+    mode = cv2.INTER_AREA if is_averaged else cv2.INTER_LINEAR
+    return cv2.resize(image, size[::-1], interpolation=mode)
 
 
 def nearest(old: int, new: int) -> np.ndarray:
@@ -238,28 +233,25 @@ def _resize_mask(mask: np.ndarray, out: np.ndarray) -> None:
     # 254 halves to a whole number, so that no OpenCV build rounds one half its own way.
     source = mask[y0 : y + height + 1, x0 : x + width + 1] * np.uint8(254)
     # Pixel centres lie at one half: u = (X + left + 0.5) / scale - 0.5.
-    to_source = np.array(
-        [
-            [1 / scale_x, 0, (left + 0.5) / scale_x - 0.5 - x0],
-            [0, 1 / scale_y, (top + 0.5) / scale_y - 0.5 - y0],
-        ]
-    )
-    resized = cv2.warpAffine(
-        source,
-        to_source,
-        (right - left, bottom - top),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
+    u, v = (left + 0.5) / scale_x - 0.5 - x0, (top + 0.5) / scale_y - 0.5 - y0
+    to_source = np.array([[1 / scale_x, 0, u], [0, 1 / scale_y, v]])
+    resized = warp_from(source, to_source, (bottom - top, right - left))
     np.greater_equal(resized, 127, out=out[top:bottom, left:right].view(bool))
+
+
+def warp_from(image: np.ndarray, to_source: np.ndarray, size: Size) -> np.ndarray:
+    """Sample (height, width) pixels bilinearly at source = ``to_source`` (2, 3) @ (x, y, 1)."""
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    border = cv2.BORDER_REPLICATE
+    return cv2.warpAffine(image, to_source, size[::-1], flags=flags, borderMode=border)
 
 
 def flip_horizontally(sample: Sample, flip_order: Sequence[int] | None = None) -> Sample:
     """Mirror image and annotation; twice is the identity.
 
     Args:
-        sample: Any sample.
-        flip_order: Position each keypoint comes from, from ``DatasetInfo.flip_order()``.
+        sample: Image with any annotation.
+        flip_order: Position each keypoint comes from, as ``DatasetInfo.flip_order()`` gives it.
 
     Raises:
         ValueError: When the sample has keypoints and ``flip_order`` is missing.
@@ -283,24 +275,11 @@ def flip_horizontally(sample: Sample, flip_order: Sequence[int] | None = None) -
         flipped.masks = np.empty(sample.masks.shape, dtype=np.uint8)
         for mask, out in zip(sample.masks, flipped.masks, strict=True):
             cv2.flip(mask, 1, dst=out)
-    if sample.semantic is not None:
-        flipped.semantic = cv2.flip(sample.semantic, 1)
-    if sample.saliency is not None:
-        flipped.saliency = cv2.flip(sample.saliency, 1)
-    return flipped
-
-
-def _jitter(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    transform = _color_transform(strength)
-    transform.set_random_seed(int(rng.integers(2**32)))
-    return transform(image=image)["image"]
+    return _with_maps(flipped, lambda values: cv2.flip(values, 1))
 
 
 @cache
-def _color_transform(strength: float) -> Any:
-    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it asks the network for its newest version
-    import albumentations as A
-
-    return A.ColorJitter(
+def _color_jitter(strength: float) -> Any:
+    return albumentations().ColorJitter(
         brightness=strength, contrast=strength, saturation=strength, hue=0.0, p=1.0
     )

@@ -1,7 +1,7 @@
-"""Geometry and colour of images with label maps or saliency masks.
+"""Transforms of images with label maps or saliency masks.
 
-Every random number comes from the given generator. A sample that is smaller than the crop stays
-smaller: ``collate`` pads it, with labels that are ignored and, after normalising, with zeros.
+Every random number comes from the generator in the call. A sample that is smaller than the crop
+stays smaller: ``collate`` pads it, with ignored labels and, after normalising, with zeros.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import numpy as np
 
 from van_dense.core.structures import IGNORE_LABEL, Sample, Size
 from van_dense.data.transforms.detection import (
+    crop,
     fit_size,
     flip_horizontally,
     nearest,
     resize,
     resize_image,
+    warp_from,
 )
 
 _CROP_TRIES = 10  # mmseg RandomCrop
@@ -27,17 +29,17 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class PhotoMetric:
-    """Random brightness, contrast, saturation and hue, each with chance 0.5.
+    """Random brightness, contrast, saturation and hue, each with probability 0.5.
 
     Source: PhotoMetricDistortion of mmseg, after Liu et al., "SSD", ECCV 2016. Contrast comes
-    before or after the changes in HSV, with equal chances. Saturation and hue share one conversion
-    to HSV and back, where mmseg converts twice and rounds twice.
+    before or after the changes in HSV, with equal probability. Saturation and hue share one
+    conversion to HSV and back, where mmseg converts twice and rounds twice.
 
     Attributes:
-        brightness: Grey levels added at most.
+        brightness: Largest number of grey levels to add or subtract.
         contrast: Range of the factor of all channels.
         saturation: Range of the factor of the saturation.
-        hue: Added at most, in units of 2 degrees.
+        hue: Largest change of the hue, in units of 2 degrees.
     """
 
     brightness: int = 32
@@ -73,18 +75,18 @@ def _linear(factor: float, offset: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class SemanticTrain:
-    """Training: resize by a drawn ratio, crop, flip, change colours.
+    """Training: resize by a random ratio, crop, flip, change colours.
 
     Source: training pipeline of VAN-Segmentation (mmseg) for ADE20K.
 
     Attributes:
-        scale: Long and short side that the image is brought into, times a drawn ratio.
-        ratio: Range of that ratio.
+        scale: Long and short side in pixels that the image is fitted into, times a random ratio.
+        ratio: Range of the random ratio.
         crop: (height, width) of the crop.
-        cat_max_ratio: A crop is drawn anew, ten times at most, while one class covers this share
+        cat_max_ratio: A crop is drawn anew, ten times at most, while one class covers this fraction
             of its pixels that are not ignored, or more; 1 takes the first crop.
-        flip: Chance of a horizontal flip.
-        photometric: Colour, or None.
+        flip: Probability of a horizontal flip.
+        photometric: Change of colours, or None.
     """
 
     scale: tuple[int, int]
@@ -139,8 +141,8 @@ def resize_inside(image: np.ndarray, size: Size, box: tuple[int, int, int, int])
 
     Args:
         image: uint8 (H, W, 3).
-        size: Of the whole image after resizing.
-        box: xyxy pixels of the part, inside ``size``.
+        size: (height, width) of the whole image after resizing.
+        box: (x1, y1, x2, y2) pixels of the part, inside ``size``.
     """
     left, top, right, bottom = box
     step_y, step_x = image.shape[0] / size[0], image.shape[1] / size[1]
@@ -153,13 +155,8 @@ def resize_inside(image: np.ndarray, size: Size, box: tuple[int, int, int, int])
     # One pixel more than the interpolation reaches, since positions are rounded.
     x0, y0 = max(0, int(u) - 1), max(0, int(v) - 1)
     x1, y1 = int(right * step_x) + 3, int(bottom * step_y) + 3
-    return cv2.warpAffine(
-        image[y0:y1, x0:x1],
-        np.array([[step_x, 0, u - x0], [0, step_y, v - y0]]),
-        (right - left, bottom - top),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
+    to_source = np.array([[step_x, 0, u - x0], [0, step_y, v - y0]])
+    return warp_from(image[y0:y1, x0:x1], to_source, (bottom - top, right - left))
 
 
 @dataclass(frozen=True)
@@ -167,8 +164,8 @@ class SemanticTest:
     """Evaluation and prediction: resize alone.
 
     Attributes:
-        scale: Long and short side that the image is brought into; None keeps its size.
-        multiple: Then both sides are enlarged to multiples of this (``ResizeToMultiple``), in the
+        scale: Long and short side in pixels that the image is fitted into; None keeps its size.
+        multiple: Number that both sides are enlarged to multiples of (``ResizeToMultiple``), in the
             same interpolation; mmseg interpolates twice.
     """
 
@@ -192,9 +189,9 @@ class SaliencyTrain:
 
     Attributes:
         size: (height, width) of every image.
-        border_crop: With chance 0.5, up to this many pixels go from both ends of each axis.
-        flip: Chance of a horizontal flip.
-        vertical_flip: Chance of a vertical flip.
+        border_crop: Most pixels to cut from both ends of each axis, with probability 0.5.
+        flip: Probability of a horizontal flip.
+        vertical_flip: Probability of a vertical flip.
     """
 
     size: Size
@@ -219,16 +216,9 @@ class SaliencyTrain:
         return replace(sample, image=image, saliency=saliency)
 
     def _cut_border(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        height, width = self.size
-        y = int(rng.integers(min(self.border_crop, (height - 1) // 2) + 1))
-        x = int(rng.integers(min(self.border_crop, (width - 1) // 2) + 1))
-        window = np.s_[y : height - y, x : width - x]
-        cut = replace(
-            sample,
-            image=sample.image[window],
-            saliency=None if sample.saliency is None else sample.saliency[window],
-        )
-        return resize(cut, self.size)
+        (height, width), most = self.size, self.border_crop
+        y, x = (int(rng.integers(min(most, (side - 1) // 2) + 1)) for side in self.size)
+        return resize(crop(sample, (height - 2 * y, width - 2 * x), top=y, left=x), self.size)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""From the box of one instance to the crop that a top-down model learns from.
+"""Transforms of pose samples: from the box of one instance to the crop that a model learns from.
 
 The order, the draws and the defaults are those of mmpose 0.x for SimpleBaseline: shift, flip,
 half body, scale and rotation, one affine warp. Coordinates are continuous, see ``crops.py``.
-Every random number comes from the given generator.
+Every random number comes from the generator in the call.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ class PoseTrain:
 
     Attributes:
         size: (height, width) of the crop.
-        padding: Factor of the box's sides.
-        shift: The region moves by up to this share of its sides, with chance ``shift_prob``.
-        shift_prob: See there.
-        flip: Chance of a horizontal flip.
-        flip_order: Where each joint comes from under a flip; needed where ``flip`` > 0.
-        half_body: Chance that only the upper or the lower half is looked at.
-        half_body_min_joints: Only where more joints than these are labelled.
+        padding: Factor that the sides of the box grow by.
+        shift: Largest move of the region, as a fraction of its sides.
+        shift_prob: Probability of a move.
+        flip: Probability of a horizontal flip.
+        flip_order: Position each joint comes from under a flip; needed where ``flip`` > 0.
+        half_body: Probability that the crop shows only the upper or the lower half.
+        half_body_min_joints: Number of labelled joints that half a body needs more than.
         upper_body: Positions of the joints of the upper half; needed where ``half_body`` > 0.
         scale: Standard deviation of the region's factor around 1, and its largest change.
-        rotation: Standard deviation in degrees, cut at twice its value.
-        rotation_prob: Chance of a rotation.
+        rotation: Standard deviation of the angle in degrees, cut at twice its value.
+        rotation_prob: Probability of a rotation.
 
     Raises:
-        ValueError: When flips or half bodies are wanted without what they need.
+        ValueError: When ``flip`` or ``half_body`` lacks what it needs.
     """
 
     size: Size
@@ -101,9 +101,8 @@ class PoseTrain:
         most = _MOST_TURNED * self.rotation
         turned = rng.random() < self.rotation_prob
         degrees = np.clip(rng.normal(0, self.rotation), -most, most) if turned else 0.0
-        return self._crop(
-            replace(sample, image=image), box, joints, to_crop(region, self.size, degrees)
-        )
+        maps = to_crop(region, self.size, degrees)
+        return self._crop(replace(sample, image=image), box, joints, maps)
 
     def _half(
         self, joints: np.ndarray, labelled: np.ndarray, whole: np.ndarray, rng: np.random.Generator

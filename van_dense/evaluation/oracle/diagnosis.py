@@ -1,6 +1,6 @@
 """Names what separates ground truth that went through the pipeline from ground truth itself.
 
-Legend: N arrived objects, M annotated objects of one image; boxes xyxy in original-image pixels.
+Legend: N arrived and M annotated objects of one image; boxes are xyxy in original-image pixels.
 Each hypothesis undoes one typical mistake; the first one that makes the objects fit explains them.
 """
 
@@ -13,34 +13,26 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.ops import box_iou
+from torchvision.ops import box_convert, box_iou
 
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import RLE, Prediction, Size, decode_masks, encode_masks
 from van_dense.data.readers.coco_json import CocoDict
 from van_dense.evaluation.ground_truth import annotation_rle
 
-FITS = 0.9  # IoU from which a box or mask counts as the same, and share that makes an explanation
+FITS = 0.9  # IoU of boxes that count as the same, and fraction of them that makes an explanation
 NO_CLASS = -1
 
 
 @dataclass(frozen=True)
 class Objects:
-    """Objects of one image without crowds.
+    """Objects of one image without crowds."""
 
-    Attributes:
-        boxes: float64 (N, 4).
-        categories: int64 (N,) category ids, ``NO_CLASS`` for labels outside the data set.
-        masks: N RLE, or None.
-        size: (height, width) of the original image.
-        scale: Side of the transformed image over the side of the original.
-    """
-
-    boxes: Tensor
-    categories: Tensor
-    masks: list[RLE] | None
-    size: Size
-    scale: float = 1.0
+    boxes: Tensor  # float64 (N, 4) in (x1, y1, x2, y2) pixels of the original image
+    categories: Tensor  # int64 (N,) category ids, ``NO_CLASS`` for labels outside the data set
+    masks: list[RLE] | None  # N run-length encoded masks of the original image's size, or None
+    size: Size  # (height, width) of the original image
+    scale: float = 1.0  # side of the transformed image over the side of the original
 
 
 Pair = tuple[Objects, Objects]  # arrived and annotated objects of one image
@@ -55,12 +47,10 @@ def annotated_objects(ground_truth: CocoDict, *, masks: bool) -> dict[int | str,
             grouped[annotation["image_id"]].append(annotation)
     objects = {}
     for image in ground_truth["images"]:
-        entries = grouped[image["id"]]
-        size = (image["height"], image["width"])
-        boxes = torch.tensor([e["bbox"] for e in entries], dtype=torch.float64).reshape(-1, 4)
-        boxes[:, 2:] += boxes[:, :2]
+        entries, size = grouped[image["id"]], (image["height"], image["width"])
+        xywh = torch.tensor([e["bbox"] for e in entries], dtype=torch.float64).reshape(-1, 4)
         objects[image["id"]] = Objects(
-            boxes=boxes,
+            boxes=_from_xywh(xywh),
             categories=torch.tensor([e["category_id"] for e in entries], dtype=torch.int64),
             masks=[annotation_rle(e, size) for e in entries] if masks else None,
             size=size,
@@ -75,31 +65,27 @@ def arrived_objects(prediction: Prediction, info: DatasetInfo, scale: float = 1.
         return Objects(torch.zeros(0, 4).double(), torch.zeros(0).long(), None, prediction.size)
     if instances.crowd is not None:
         instances = instances[~instances.crowd]
-    category_ids = dict(enumerate(info.category_ids))
+    ids = dict(enumerate(info.category_ids))
+    categories = [ids.get(label, NO_CLASS) for label in instances.labels.tolist()]
     masks = instances.masks
     return Objects(
         boxes=instances.boxes.double(),
-        categories=torch.tensor(
-            [category_ids.get(label, NO_CLASS) for label in instances.labels.tolist()],
-            dtype=torch.int64,
-        ),
+        categories=torch.tensor(categories, dtype=torch.int64),
         masks=encode_masks(masks) if isinstance(masks, Tensor) else masks,
         size=prediction.size,
         scale=scale,
     )
 
 
-def explain(
-    arrived: Mapping[int | str, Objects],
-    annotated: Mapping[int | str, Objects],
-    info: DatasetInfo,
+def name_mistake(
+    arrived: Mapping[int | str, Objects], annotated: Mapping[int | str, Objects], info: DatasetInfo
 ) -> str | None:
     """Name the mistake that separates arrived from annotated objects.
 
     Args:
         arrived: Objects of some images, by image id.
         annotated: Objects of at least the same images; more of them help to find swapped ids.
-        info: For class names.
+        info: Category ids and class names of the data set.
 
     Returns:
         One sentence, or None when objects agree as far as the image resolution lets them.
@@ -117,17 +103,15 @@ def explain(
         return "no objects at all: the annotations of these images are empty or crowd regions"
     if not any(len(found.boxes) for found, _ in pairs):
         return f"lost objects: none of {num_annotated} objects arrives"
-    if _share_fitting(pairs) >= FITS:
+    fitting = _fraction_fitting(pairs)
+    if fitting >= FITS:
         return _explain_labels(pairs, info) or _explain_rest(pairs) or _explain_masks(pairs)
     return (
         _explain_image_ids(arrived, annotated)
         or _explain_boxes(pairs)
-        or f"boxes disagree: {_share_fitting(pairs):.0%} of them reach IoU {FITS} with an "
-        f"annotation of their image; {_example(pairs)}"
+        or f"boxes disagree: {fitting:.0%} of them reach IoU {FITS} with an annotation of their "
+        f"image; {_example(pairs)}"
     )
-
-
-# ----------------------------------------------------------------------------------------- boxes
 
 
 def _fitting(found: Objects, truth: Objects, fix: BoxFix | None = None) -> Tensor:
@@ -138,32 +122,25 @@ def _fitting(found: Objects, truth: Objects, fix: BoxFix | None = None) -> Tenso
     return box_iou(boxes, truth.boxes) >= FITS
 
 
-def _share_fitting(pairs: Sequence[Pair], fix: BoxFix | None = None) -> float:
-    """Share of the arrived boxes that coincide with an annotated one of their image."""
+def _fraction_fitting(pairs: Sequence[Pair], fix: BoxFix | None = None) -> float:
+    """Fraction of the arrived boxes that coincide with an annotated one of their image."""
     fits = [_fitting(found, truth, fix).any(dim=1) for found, truth in pairs]
     return float(torch.cat(fits).double().mean()) if any(len(f) for f in fits) else 1.0
 
 
-def _swap_axes(boxes: Tensor, _: Tensor, __: Size) -> Tensor:
-    return boxes[:, [1, 0, 3, 2]]
+def _from_xywh(boxes: Tensor, *_: object) -> Tensor:
+    return box_convert(boxes, "xywh", "xyxy")
 
 
-def _read_as_xywh(boxes: Tensor, _: Tensor, __: Size) -> Tensor:
-    return torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], dim=1)
+def _to_xywh(boxes: Tensor, *_: object) -> Tensor:
+    return box_convert(boxes, "xyxy", "xywh")
 
 
-def _subtract_corner(boxes: Tensor, _: Tensor, __: Size) -> Tensor:
-    return torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], dim=1)
-
-
-def _mirror(boxes: Tensor, _: Tensor, size: Size) -> Tensor:
-    x1, y1, x2, y2 = boxes.unbind(1)
-    return torch.stack([size[1] - x2, y1, size[1] - x1, y2], dim=1)
-
-
-def _turn_over(boxes: Tensor, _: Tensor, size: Size) -> Tensor:
-    x1, y1, x2, y2 = boxes.unbind(1)
-    return torch.stack([x1, size[0] - y2, x2, size[0] - y1], dim=1)
+def _reflect(boxes: Tensor, size: Size, axis: int) -> Tensor:
+    """Mirror boxes in x (axis 0) or y (axis 1)."""
+    mirrored = boxes.clone()
+    mirrored[:, [axis, axis + 2]] = size[1 - axis] - boxes[:, [axis + 2, axis]]
+    return mirrored
 
 
 def _box_scale(boxes: Tensor, truth: Tensor) -> Tensor:
@@ -180,48 +157,41 @@ def _box_offset(boxes: Tensor, truth: Tensor) -> Tensor:
     if len(boxes) != len(truth):
         return boxes.new_zeros(2)
     difference = boxes.sort(dim=0).values - truth.sort(dim=0).values
-    return difference.reshape(-1, 2, 2).flatten(0, 1).median(dim=0).values
+    return difference.reshape(-1, 2).median(dim=0).values
 
 
 def _undo_offset(boxes: Tensor, truth: Tensor, _: Size) -> Tensor:
     return boxes - _box_offset(boxes, truth).repeat(2)
 
 
-# Hypotheses without free parameters come first: a fitted scale or shift explains more by chance.
+# Hypotheses without free parameters come first: a fitted scale or shift explains more by accident.
 BOX_FIXES: dict[str, BoxFix] = {
-    "boxes have x and y swapped": _swap_axes,
-    "boxes hold x, y, width, height where x1, y1, x2, y2 is expected": _read_as_xywh,
-    "boxes hold x1, y1, x2, y2 where x, y, width, height is expected": _subtract_corner,
-    "boxes are mirrored left to right": _mirror,
-    "boxes are upside down": _turn_over,
+    "boxes have x and y swapped": lambda boxes, *_: boxes[:, [1, 0, 3, 2]],
+    "boxes hold x, y, width, height where x1, y1, x2, y2 is expected": _from_xywh,
+    "boxes hold x1, y1, x2, y2 where x, y, width, height is expected": _to_xywh,
+    "boxes are mirrored left to right": lambda boxes, _, size: _reflect(boxes, size, 0),
+    "boxes are upside down": lambda boxes, _, size: _reflect(boxes, size, 1),
     "boxes are scaled": _undo_scale,
     "boxes are shifted": _undo_offset,
 }
 
 
 def _explain_boxes(pairs: Sequence[Pair]) -> str | None:
-    for text, fix in BOX_FIXES.items():
-        if _share_fitting(pairs, fix) >= FITS:
-            return text + _measured(fix, pairs)
-    return None
-
-
-def _measured(fix: BoxFix, pairs: Sequence[Pair]) -> str:
-    """Numbers of the hypotheses that have some."""
+    """The first correction that makes the boxes fit, with the numbers of those that have some."""
+    fixes = (item for item in BOX_FIXES.items() if _fraction_fitting(pairs, item[1]) >= FITS)
+    text, fix = next(fixes, (None, None))
     if fix not in (_undo_scale, _undo_offset):
-        return ""
+        return text
     estimate = _box_scale if fix is _undo_scale else _box_offset
     both = [(found, truth) for found, truth in pairs if len(found.boxes) and len(truth.boxes)]
     values = torch.stack([estimate(found.boxes, truth.boxes) for found, truth in both])
     x, y = values.median(dim=0).values.tolist()
     if fix is _undo_offset:
-        return f" by ({x:+.1f}, {y:+.1f}) px (x, y; median of the images)"
+        return f"{text} by ({x:+.1f}, {y:+.1f}) px (x, y; median of the images)"
     scale = float(np.median([found.scale for found, _ in both]))
-    if abs(scale - 1) > 0.02 and abs(x / scale - 1) < 0.02 and abs(y / scale - 1) < 0.02:
-        hint = "; that is the factor of the transform, which was not undone"
-    else:
-        hint = ""
-    return f" by ({x:.3g}, {y:.3g}) (x, y; median of the images){hint}"
+    is_transform = abs(scale - 1) > 0.02 and max(abs(x / scale - 1), abs(y / scale - 1)) < 0.02
+    hint = "; that is the factor of the transform, which was not undone" if is_transform else ""
+    return f"{text} by ({x:.3g}, {y:.3g}) (x, y; median of the images){hint}"
 
 
 def _explain_image_ids(
@@ -231,14 +201,18 @@ def _explain_image_ids(
     strangers = {
         image_id: found
         for image_id, found in arrived.items()
-        if _share_fitting([(found, annotated[image_id])]) < FITS
+        if _fraction_fitting([(found, annotated[image_id])]) < FITS
     }
-    true_ids = {}
-    for image_id, found in strangers.items():
-        for other, truth in annotated.items():
-            if len(truth.boxes) == len(found.boxes) and _share_fitting([(found, truth)]) >= FITS:
-                true_ids[image_id] = other
-                break
+
+    def fits(found: Objects, truth: Objects) -> bool:
+        same_number = len(truth.boxes) == len(found.boxes)
+        return same_number and _fraction_fitting([(found, truth)]) >= FITS
+
+    pairs = (
+        (image_id, next((other for other, truth in annotated.items() if fits(found, truth)), None))
+        for image_id, found in strangers.items()
+    )
+    true_ids = {image_id: other for image_id, other in pairs if other is not None}
     if len(true_ids) < FITS * len(strangers):
         return None
     image_id, other = next(iter(true_ids.items()))
@@ -253,8 +227,7 @@ def _explain_labels(pairs: Sequence[Pair], info: DatasetInfo) -> str | None:
     num_objects, wrong = 0, Counter[tuple[int, int]]()
     for found, truth in pairs:
         fits = _fitting(found, truth)
-        same_class = found.categories[:, None] == truth.categories[None]
-        is_right = (fits & same_class).any(dim=1)
+        is_right = (fits & (found.categories[:, None] == truth.categories)).any(dim=1)
         num_objects += int(fits.any(dim=1).sum())
         for i in (fits.any(dim=1) & ~is_right).nonzero()[:, 0].tolist():
             annotated = truth.categories[fits[i].nonzero()[0, 0]]
@@ -264,9 +237,8 @@ def _explain_labels(pairs: Sequence[Pair], info: DatasetInfo) -> str | None:
     name_of = dict(zip(info.category_ids, info.class_names, strict=True))
 
     def show(category_id: int) -> str:
-        if category_id == NO_CLASS:
-            return "a label outside the classes"
-        return f"{name_of.get(category_id, '?')!r} (id {category_id})"
+        name = f"{name_of.get(category_id, '?')!r} (id {category_id})"
+        return "a label outside the classes" if category_id == NO_CLASS else name
 
     examples = "; ".join(f"{show(a)} arrives as {show(b)}" for (a, b), _ in wrong.most_common(3))
     return (
@@ -282,8 +254,7 @@ def _explain_rest(pairs: Sequence[Pair]) -> str | None:
     extra = [found.boxes[~_fitting(found, truth).any(dim=1)] for found, truth in pairs]
     num_lost, num_extra = sum(map(len, lost)), sum(map(len, extra))
     if num_lost > num_extra:
-        sides = torch.cat(lost)
-        sides = sides[:, 2:] - sides[:, :2]
+        sides = torch.cat([boxes[:, 2:] - boxes[:, :2] for boxes in lost])
         return (
             f"lost objects: {num_lost} of {sum(len(truth.boxes) for _, truth in pairs)} do not "
             f"arrive; their sides are {sides.min():.1f} to {sides.max():.1f} px"
@@ -294,7 +265,7 @@ def _explain_rest(pairs: Sequence[Pair]) -> str | None:
 
 
 def _example(pairs: Sequence[Pair]) -> str:
-    """The first arrived box that fits nothing, beside the annotated box nearest to it."""
+    """Name the first arrived box that fits nothing, and the annotated box nearest to it."""
     for found, truth in pairs:
         for i in (~_fitting(found, truth).any(dim=1)).nonzero()[:, 0].tolist():
             box = found.boxes[i]
@@ -306,9 +277,8 @@ def _example(pairs: Sequence[Pair]) -> str:
     return "all boxes fit"
 
 
-# ----------------------------------------------------------------------------------------- masks
-
 MaskFix = Callable[[np.ndarray, np.ndarray], np.ndarray]  # arrived and annotated (N, H, W)
+MatchedMasks = tuple[np.ndarray, np.ndarray, float]  # the same, uint8, and ``Objects.scale``
 
 
 def _undo_mask_offset(masks: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -327,37 +297,39 @@ def _mask_offset(masks: np.ndarray, truth: np.ndarray) -> tuple[int, int]:
     return round(float(dx)), round(float(dy))
 
 
+def _best_masks(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """For each annotated mask the arrived mask that fits it best."""
+    best = [int(np.argmax(_mask_ious(found, np.broadcast_to(mask, found.shape)))) for mask in truth]
+    return found[best]
+
+
 MASK_FIXES: dict[str, MaskFix] = {
     "masks are mirrored left to right": lambda masks, _: masks[:, :, ::-1],
     "masks are upside down": lambda masks, _: masks[:, ::-1],
     "masks are inverted": lambda masks, _: 1 - masks,
     "masks are shifted": _undo_mask_offset,
+    "masks belong to other objects of their image, in another order": _best_masks,
 }
 
 
 def _explain_masks(pairs: Sequence[Pair]) -> str | None:
     """Masks that differ by more than the outline which a resize may cost."""
-    matched = [
-        _matched_masks(found, truth) for found, truth in pairs if found.masks and truth.masks
-    ]
-    matched = [(found, truth, scale) for found, truth, scale in matched if len(found)]
+    both = [pair for pair in pairs if pair[0].masks and pair[1].masks]
+    matched = [masks for pair in both if len((masks := _matched_masks(*pair))[0])]
     if not matched or _masks_fit(matched):
         return None
     for text, fix in MASK_FIXES.items():
         if _masks_fit([(fix(found, truth), truth, scale) for found, truth, scale in matched]):
             if fix is _undo_mask_offset:
-                offsets = [_mask_offset(found, truth) for found, truth, _ in matched]
-                dx, dy = np.median(offsets, axis=0)
+                dx, dy = np.median([_mask_offset(found, truth) for found, truth, _ in matched], 0)
                 text += f" by ({dx:+.0f}, {dy:+.0f}) px (x, y; median of the images)"
-            return text + "; boxes fit"
-    if _masks_fit([(_best_masks(found, truth), truth, scale) for found, truth, scale in matched]):
-        return "masks belong to other objects of their image: boxes and masks have another order"
+            return f"{text}; boxes fit"
     ious = np.concatenate([_mask_ious(found, truth) for found, truth, _ in matched])
     return f"masks disagree: their median IoU with the annotation is {np.median(ious):.2f}"
 
 
-def _matched_masks(found: Objects, truth: Objects) -> tuple[np.ndarray, np.ndarray, float]:
-    """Decode arrived masks and those annotated for the same boxes, both uint8 (N, H, W)."""
+def _matched_masks(found: Objects, truth: Objects) -> MatchedMasks:
+    """Decode arrived masks and those annotated for the same boxes."""
     assert found.masks is not None and truth.masks is not None
     fits = _fitting(found, truth)
     rows = fits.any(dim=1).nonzero()[:, 0].tolist()
@@ -375,7 +347,7 @@ def _mask_ious(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return intersection / np.maximum((found | truth).sum(axis=(1, 2)), 1)
 
 
-def _masks_fit(matched: Sequence[tuple[np.ndarray, np.ndarray, float]]) -> bool:
+def _masks_fit(matched: Sequence[MatchedMasks]) -> bool:
     """Whether the typical mask loses no more than its outline.
 
     A shape of thickness t that moves its outline by 1 px of the smaller image keeps an IoU of
@@ -389,9 +361,3 @@ def _masks_fit(matched: Sequence[tuple[np.ndarray, np.ndarray, float]]) -> bool:
                 thickness = mask.sum() / long_side * min(scale, 1.0)
                 margins.append(iou - (1 - 4 / thickness))
     return not margins or bool(np.median(margins) >= 0)
-
-
-def _best_masks(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """For each annotated mask the arrived mask that fits it best."""
-    best = [int(np.argmax(_mask_ious(found, np.broadcast_to(mask, found.shape)))) for mask in truth]
-    return found[best]

@@ -1,9 +1,10 @@
-"""ATSS and GFL from their sections of the config."""
+"""RetinaNet, ATSS and GFL from their sections of the config."""
 
 from __future__ import annotations
 
-from van_dense.config.detection import ATSS, GFL
-from van_dense.models.detection.anchors import Anchors
+from van_dense.config.detection import ATSS, GFL, RetinaNet
+from van_dense.models.detection import retinanet
+from van_dense.models.detection.anchors import OCTAVE_SCALES, Anchors, BoxMatcher
 from van_dense.models.detection.atss import ATSSHead
 from van_dense.models.detection.atss_matcher import ATSSMatcher
 from van_dense.models.detection.fpn import FPN
@@ -11,7 +12,40 @@ from van_dense.models.detection.gfl import GFLHead
 from van_dense.models.detection.one_stage import STRIDES, OneStageDetector, OneStageHead
 from van_dense.models.detection.one_stage_head import ScaledTowers
 from van_dense.models.postprocess import DetectionFilter
-from van_dense.tasks.common import backbone_of
+from van_dense.tasks.backbone import backbone_of
+
+
+def build_retinanet(config: RetinaNet, num_classes: int) -> OneStageDetector:
+    """RetinaNet with random weights."""
+    backbone = backbone_of(config.backbone)
+    head = config.head
+    anchors = Anchors(
+        config.anchor_sizes,
+        STRIDES,
+        scales=OCTAVE_SCALES,
+        rounded=config.round_anchors,
+    )
+    return OneStageDetector(
+        backbone,
+        FPN(
+            backbone.channels[1:],
+            config.fpn.channels,
+            norm=config.fpn.norm,
+            extra=config.extra_levels,
+        ),
+        head=retinanet.RetinaNetHead(
+            config.fpn.channels,
+            num_classes,
+            num_anchors=anchors.num_per_position,
+            convs=head.convs,
+            norm=head.norm,
+        ),
+        anchors=anchors,
+        matcher=retinanet.IoUMatcher(
+            BoxMatcher(head.positive_iou, head.negative_iou, min_positive_iou=0.0)
+        ),
+        filter=DetectionFilter(head.score_threshold, head.nms_iou, head.max_detections),
+    )
 
 
 def build_atss(config: ATSS, num_classes: int) -> OneStageDetector:

@@ -13,7 +13,7 @@ from van_dense.models.detection.roi_heads import BoxBranch, MaskBranch, RoIAlign
 from van_dense.models.detection.rpn import RPN, ProposalFilter, ProposalFilters
 from van_dense.models.detection.sampling import Sampler
 from van_dense.models.postprocess import DetectionFilter
-from van_dense.tasks.common import backbone_of
+from van_dense.tasks.backbone import backbone_of
 
 
 def mask_rcnn(config: schema.MaskRCNN, num_classes: int) -> maskrcnn.MaskRCNN:
@@ -29,7 +29,7 @@ def mask_rcnn(config: schema.MaskRCNN, num_classes: int) -> maskrcnn.MaskRCNN:
             num_classes,
             channels=box.channels,
             matcher=BoxMatcher(box.positive_iou, box.positive_iou),
-            sampler=Sampler(box.samples, box.positive_share),
+            sampler=Sampler(box.samples, box.positive_fraction),
             filter=_filter(box),
         ),
         mask=_mask(config, num_classes),
@@ -71,7 +71,7 @@ def _cascade_box(
         num_classes,
         coder=BoxCoder((dx, dy, dw, dh)),
         matcher=BoxMatcher(stage.positive_iou, stage.positive_iou),
-        sampler=Sampler(box.samples, box.positive_share),
+        sampler=Sampler(box.samples, box.positive_fraction),
         giou_weight=box.giou_weight,
     )
     synced = sync_norms(branch, config.backbone.norm_mode)
@@ -87,7 +87,7 @@ def _rpn(config: schema.MaskRCNN | schema.CascadeMaskRCNN, *, rounded: bool) -> 
         matcher=BoxMatcher(
             rpn.positive_iou, rpn.negative_iou, min_positive_iou=rpn.min_positive_iou
         ),
-        sampler=Sampler(rpn.samples, rpn.positive_share),
+        sampler=Sampler(rpn.samples, rpn.positive_fraction),
         filters=ProposalFilters(
             train=ProposalFilter(rpn.train_pre_nms, rpn.train_post_nms, rpn.nms_iou),
             test=ProposalFilter(rpn.test_pre_nms, rpn.test_post_nms, rpn.nms_iou),

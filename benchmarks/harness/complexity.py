@@ -16,28 +16,28 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 Protocol = Literal["mac", "mmcv", "torchprofile"]
-Rule = Callable[..., int]
+Formula = Callable[..., int]  # FLOPs of an operator from the shapes of its tensors
 
 aten = torch.ops.aten
 
 
-def _per_output(weight: int) -> Rule:
+def _per_output(weight: int) -> Formula:
     """Count ``weight`` for each element of the (first) output."""
 
-    def rule(*_: Any, out_shape: Any, **__: Any) -> int:
+    def formula(*_: Any, out_shape: Any, **__: Any) -> int:
         first = out_shape if isinstance(out_shape, torch.Size) else out_shape[0]
         return 2 * weight * math.prod(first)
 
-    return rule
+    return formula
 
 
-def _per_input(weight: int) -> Rule:
+def _per_input(weight: int) -> Formula:
     """Count ``weight`` for each element of the input."""
 
-    def rule(input_shape: torch.Size, *_: Any, **__: Any) -> int:
+    def formula(input_shape: torch.Size, *_: Any, **__: Any) -> int:
         return 2 * weight * math.prod(input_shape)
 
-    return rule
+    return formula
 
 
 def _convolution_with_bias(x: Any, weight: Any, bias: Any, *rest: Any, out_shape: Any) -> int:
@@ -61,10 +61,10 @@ NORMS = (
 )
 POOLS = (aten.max_pool2d_with_indices, aten.avg_pool2d, aten._adaptive_avg_pool2d)
 
-# Rules return FLOPs as torch's counter does: two for each multiply-accumulate.
+# Formulas return FLOPs as torch's counter does: two for each multiply-accumulate.
 # "mmcv": the hook counter of mmcv and ptflops, ``get_model_complexity_info``.
 # "torchprofile": ``profile_macs``, which VAN-Segmentation's tools/get_flops.py recommends.
-PROTOCOLS: dict[Protocol, dict[Any, Rule]] = {
+PROTOCOLS: dict[Protocol, dict[Any, Formula]] = {
     "mac": {},
     "mmcv": {
         aten.convolution: _convolution_with_bias,

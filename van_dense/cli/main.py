@@ -1,0 +1,57 @@
+"""The command ``van-dense``: finds the module of a command and hands the rest of the line over."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from van_dense import __version__
+
+# Only the module of the command that runs is imported: --help and mistakes answer at once.
+COMMANDS = {
+    "train": ("train", "train, evaluate and draw an experiment"),
+    "eval": ("evaluate", "evaluate a run, published weights or saved predictions"),
+    "predict": ("predict", "predict and draw images and videos"),
+    "explain": ("explain", "draw why networks predict what they predict"),
+    "check": ("check", "find what is wrong with a data set"),
+    "convert": ("convert", "bring weights of another code base here, or ours there"),
+    "show-config": ("show_config", "every value of an experiment and where it comes from"),
+    "projects": ("projects", "list the packaged experiments"),
+    "copy": ("copy", "write a packaged experiment into a file of your own"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; 2 for one that does not exist, otherwise its own exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    name = arguments.pop(0) if arguments else "--help"
+    if name in ("--help", "-h"):
+        print(_usage())
+    elif name == "--version":
+        print(f"van-dense {__version__}")
+    elif name in COMMANDS:
+        status: int = import_module(f"van_dense.cli.{COMMANDS[name][0]}").main(arguments)
+        return status
+    else:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(COMMANDS)}"
+        print(f"van-dense: no command {name!r}; {hint}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _usage() -> str:
+    lines = [f"  {name:<13}{about}" for name, (_, about) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: van-dense COMMAND ...",
+            "",
+            "Dense prediction around VAN and any timm backbone.",
+            "",
+            *lines,
+            "",
+            "van-dense COMMAND --help tells the rest; --version the version.",
+        ]
+    )

