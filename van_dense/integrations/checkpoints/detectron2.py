@@ -16,16 +16,15 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from van_dense.backbones.layouts import DETECTORS
+from van_dense.backbones.layouts import DETECTORS, rename_start
 from van_dense.integrations.checkpoints import detectron2_resnet as resnet
 from van_dense.integrations.checkpoints.detectron2_engine import (
-    Renaming,
     from_engine_key,
     to_engine_key,
     tower_stride,
 )
 
-FPN: tuple[Renaming, ...] = (
+FPN = (  # how a name begins, ours and theirs
     ("fpn.pyramid.extra_blocks.", "backbone.top_block."),
     ("backbone.", "backbone.bottom_up.body."),  # as ``detectron2.VANBackbone`` holds it
 )
@@ -64,9 +63,7 @@ def to_native(state: Mapping[str, Tensor], *, is_msra: bool = False) -> dict[str
             kind = {"inner": "lateral", "layer": "output"}[match[1]]
             norm = "norm." if match[3] == "1" else ""
             theirs = f"backbone.fpn_{kind}{int(match[2]) + first}.{norm}{key[match.end() :]}"
-        for ours, prefix in FPN:
-            if key.startswith(ours):
-                theirs = prefix + key[len(ours) :]
+        theirs = rename_start(key, FPN) or theirs
         native[theirs] = _reorder(value, by_ratio=True) if _PER_ANCHOR.match(key) else value
         if stride == 3 and _TOWER_CONV.match(key):  # there, convolutions before a norm have a bias
             native[theirs.replace("weight", "bias")] = value.new_zeros(len(value))
@@ -87,9 +84,7 @@ def from_native(state: Mapping[str, Tensor], *, is_msra: bool = False) -> dict[s
             layer = 1 if match[3] else 0
             number = int(match[2]) - first
             name = f"fpn.pyramid.{kind}_blocks.{number}.{layer}.{key[match.end() :]}"
-        for mine, prefix in FPN:
-            if key.startswith(prefix):
-                name = mine + key[len(prefix) :]
+        name = rename_start(key, [row[::-1] for row in FPN]) or name
         ours[name] = _reorder(value, by_ratio=False) if _PER_ANCHOR.match(key) else value
         if is_msra and name == resnet.STEM:
             ours[name] = resnet.to_rgb(value)

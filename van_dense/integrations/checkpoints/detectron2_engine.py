@@ -16,32 +16,32 @@ from collections.abc import MutableMapping, Sequence
 
 from torch import Tensor
 
-Renaming = tuple[str, str]  # how a name begins: (ours, theirs)
+from van_dense.backbones.layouts import rename_start
 
-ENGINE: tuple[Renaming, ...] = (
+_ROI = "detector.roi_heads."
+# How a name begins, ours and theirs. Those of a stage of Cascade Mask R-CNN follow its own prefix.
+ENGINE = (
     # Mask R-CNN
     ("rpn.head.conv.0.0.", "detector.proposal_generator.rpn_head.conv."),
     ("rpn.head.cls_logits.", "detector.proposal_generator.rpn_head.objectness_logits."),
     ("rpn.head.bbox_pred.", "detector.proposal_generator.rpn_head.anchor_deltas."),
-    ("box.head.fc6.", "detector.roi_heads.box_head.fc1."),
-    ("box.head.fc7.", "detector.roi_heads.box_head.fc2."),
-    ("box.class_logits.", "detector.roi_heads.box_predictor.cls_score."),
-    ("box.box_deltas.", "detector.roi_heads.box_predictor.bbox_pred."),
-    ("mask.predictor.conv5_mask.", "detector.roi_heads.mask_head.deconv."),
-    ("mask.predictor.mask_fcn_logits.", "detector.roi_heads.mask_head.predictor."),
+    ("box.head.fc6.", f"{_ROI}box_head.fc1."),
+    ("box.head.fc7.", f"{_ROI}box_head.fc2."),
+    ("box.class_logits.", f"{_ROI}box_predictor.cls_score."),
+    ("box.box_deltas.", f"{_ROI}box_predictor.bbox_pred."),
+    ("mask.head.{k}.0.", f"{_ROI}mask_head.mask_fcn{{i}}."),
+    ("mask.predictor.conv5_mask.", f"{_ROI}mask_head.deconv."),
+    ("mask.predictor.mask_fcn_logits.", f"{_ROI}mask_head.predictor."),
+    # Cascade Mask R-CNN
+    ("box.head.convs.{k}.bn.", f"{_ROI}box_head.conv{{i}}.norm."),
+    ("box.head.convs.{k}.conv.", f"{_ROI}box_head.conv{{i}}."),
     # RetinaNet
     ("head.class_logits.", "detector.head.cls_score."),
     ("head.box_deltas.", "detector.head.bbox_pred."),
 )
-# A stage of Cascade Mask R-CNN below its own prefix; the other names are those of Mask R-CNN.
-STAGE: tuple[Renaming, ...] = (("box.head.fc.", "detector.roi_heads.box_head.fc1."),)
-_ROI = "detector.roi_heads."
+STAGE = (("box.head.fc.", f"{_ROI}box_head.fc1."), *ENGINE)
 _STAGE = re.compile(r"stages\.(\d+)\.")
 _ROI_STAGE = re.compile(re.escape(_ROI) + r"stages\.(\d+)\.")
-_BOX_CONV = re.compile(r"box\.head\.convs\.(\d+)\.(conv|bn)\.")
-_BOX_FCN = re.compile(r"detector\.roi_heads\.box_head\.conv(\d+)\.(norm\.)?")
-_MASK_CONV = re.compile(r"mask\.head\.(\d+)\.0\.")
-_MASK_FCN = re.compile(r"detector\.roi_heads\.mask_head\.mask_fcn(\d+)\.")
 _TOWER = re.compile(r"head\.(class|box)_tower\.(\d+)\.([01])\.")
 _SUBNET = re.compile(r"detector\.head\.(cls|bbox)_subnet\.(\d+)\.")
 
@@ -65,49 +65,29 @@ def to_engine_key(key: str, *, stride: int = 2) -> str:
         stride: Layers of one step of RetinaNet's towers, from ``tower_stride``.
     """
     if match := _STAGE.match(key):
-        inner = _to_engine_head(key[match.end() :], (*STAGE, *ENGINE))
+        inner = _renamed(key[match.end() :], STAGE)
         return f"{_ROI}stages.{match[1]}.{inner.removeprefix(_ROI)}"
     if match := _TOWER.match(key):
         name = {"class": "cls", "box": "bbox"}[match[1]]
         number = int(match[2]) * stride + int(match[3])
         return f"detector.head.{name}_subnet.{number}.{key[match.end() :]}"
-    return _to_engine_head(key, ENGINE)
-
-
-def _to_engine_head(key: str, renamings: Sequence[Renaming]) -> str:
-    for ours, theirs in renamings:
-        if key.startswith(ours):
-            return theirs + key[len(ours) :]
-    if match := _BOX_CONV.match(key):
-        norm = {"conv": "", "bn": "norm."}[match[2]]
-        return f"{_ROI}box_head.conv{int(match[1]) + 1}.{norm}{key[match.end() :]}"
-    if match := _MASK_CONV.match(key):
-        return f"{_ROI}mask_head.mask_fcn{int(match[1]) + 1}.{key[match.end() :]}"
-    return key
+    return _renamed(key, ENGINE)
 
 
 def from_engine_key(key: str, *, stride: int = 2) -> str:
     """Inverse of ``to_engine_key``."""
     if match := _ROI_STAGE.match(key):
-        inner = _from_engine_head(_ROI + key[match.end() :], (*STAGE, *ENGINE))
+        inner = _renamed(_ROI + key[match.end() :], STAGE, back=True)
         return f"stages.{match[1]}.{inner}"
     if match := _SUBNET.match(key):
         name = {"cls": "class", "bbox": "box"}[match[1]]
         step, layer = divmod(int(match[2]), stride)
         return f"head.{name}_tower.{step}.{layer}.{key[match.end() :]}"
-    return _from_engine_head(key, ENGINE)
+    return _renamed(key, ENGINE, back=True)
 
 
-def _from_engine_head(key: str, renamings: Sequence[Renaming]) -> str:
-    for ours, theirs in renamings:
-        if key.startswith(theirs):
-            return ours + key[len(theirs) :]
-    if match := _BOX_FCN.match(key):
-        layer = "bn" if match[2] else "conv"
-        return f"box.head.convs.{int(match[1]) - 1}.{layer}.{key[match.end() :]}"
-    if match := _MASK_FCN.match(key):
-        return f"mask.head.{int(match[1]) - 1}.0.{key[match.end() :]}"
-    return key
+def _renamed(key: str, rows: Sequence[tuple[str, str]], *, back: bool = False) -> str:
+    return rename_start(key, [row[::-1] for row in rows] if back else rows) or key
 
 
 def rename(state: MutableMapping[str, Tensor], prefix: str = "", *, to_engine: bool) -> None:

@@ -11,24 +11,24 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from van_dense.backbones.layouts import State, detect_layout, from_official
+from van_dense.backbones.layouts import State, detect_layout, from_official, rename_start
 from van_dense.backbones.weights import LoadReport
 from van_dense.models.segmentation.semantic_fpn import CONVS_OF_LEVEL
 
 LAYOUTS = ("official", "mmseg", "mmpretrain")
 _BODY = "backbone.body."
 # Beginnings of keys, here and there; the first that fits counts.
-_PREFIXES = {
-    **{f"decoder.neck.inner_blocks.{i}.0.": f"neck.lateral_convs.{i}.conv." for i in range(4)},
-    **{f"decoder.neck.layer_blocks.{i}.0.": f"neck.fpn_convs.{i}.conv." for i in range(4)},
-    **{  # between them lie the resizes there
-        f"decoder.scale_heads.{level}.{i}.": f"decode_head.scale_heads.{level}.{2 * i}."
+_PREFIXES = (
+    ("decoder.neck.inner_blocks.{n}.0.", "neck.lateral_convs.{n}.conv."),
+    ("decoder.neck.layer_blocks.{n}.0.", "neck.fpn_convs.{n}.conv."),
+    *(  # between them lie the resizes there
+        (f"decoder.scale_heads.{level}.{i}.", f"decode_head.scale_heads.{level}.{2 * i}.")
         for level, num_convs in enumerate(CONVS_OF_LEVEL)
         for i in range(num_convs)
-    },
-    "decoder.": "decode_head.",
-    "auxiliary.": "auxiliary_head.",
-}
+    ),
+    ("decoder.", "decode_head."),
+    ("auxiliary.", "auxiliary_head."),
+)
 
 
 class SegmenterReport(LoadReport):
@@ -67,15 +67,13 @@ def to_mmseg(model_state: Mapping[str, Tensor], layout: str) -> State:
     }
     for key, value in model_state.items():
         if not key.startswith(_BODY):
-            renamed[_head_name(key)] = value
+            name = rename_start(key, _PREFIXES)
+            if name is None:
+                raise ValueError(
+                    f"{key!r} has no counterpart in mmseg; give the state of a SemanticSegmenter"
+                )
+            renamed[name] = value
     return renamed
-
-
-def _head_name(key: str) -> str:
-    for here, there in _PREFIXES.items():
-        if key.startswith(here):
-            return there + key[len(here) :]
-    raise ValueError(f"{key!r} has no counterpart in mmseg; give the state of a SemanticSegmenter")
 
 
 def load_segmenter(model: nn.Module, state: Mapping[str, Tensor]) -> SegmenterReport:

@@ -15,20 +15,20 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from van_dense.backbones.layouts import DETECTORS
+from van_dense.backbones.layouts import DETECTORS, rename_start
 
-PREFIXES = {  # ours: theirs
-    "fpn.pyramid.": "backbone.fpn.",
-    "box.head.": "roi_heads.box_head.",
-    "box.class_logits.": "roi_heads.box_predictor.cls_score.",
-    "box.box_deltas.": "roi_heads.box_predictor.bbox_pred.",
-    "mask.head.": "roi_heads.mask_head.",
-    "mask.predictor.": "roi_heads.mask_predictor.",
-    "head.class_tower.": "head.classification_head.conv.",
-    "head.class_logits.": "head.classification_head.cls_logits.",
-    "head.box_tower.": "head.regression_head.conv.",
-    "head.box_deltas.": "head.regression_head.bbox_reg.",
-}
+PREFIXES = (  # how a name begins, ours and theirs
+    ("fpn.pyramid.", "backbone.fpn."),
+    ("box.head.", "roi_heads.box_head."),
+    ("box.class_logits.", "roi_heads.box_predictor.cls_score."),
+    ("box.box_deltas.", "roi_heads.box_predictor.bbox_pred."),
+    ("mask.head.", "roi_heads.mask_head."),
+    ("mask.predictor.", "roi_heads.mask_predictor."),
+    ("head.class_tower.", "head.classification_head.conv."),
+    ("head.class_logits.", "head.classification_head.cls_logits."),
+    ("head.box_tower.", "head.regression_head.conv."),
+    ("head.box_deltas.", "head.regression_head.bbox_reg."),
+)
 # First releases, under our prefixes: convolutions and ReLUs of towers were numbered in one row.
 _OLD_TOWER = re.compile(r"head\.(class|box)_tower\.(\d+)\.(weight|bias)$")
 _OLD_MASK = re.compile(r"mask\.head\.mask_fcn(\d+)\.")
@@ -55,8 +55,7 @@ def from_torchvision(state: Mapping[str, Tensor], category_ids: Sequence[int]) -
     labels = _labels(num_labels(state), category_ids)
     ours = {}
     for key, value in state.items():
-        name = _renamed(key, {there: here for here, there in PREFIXES.items()})
-        name = _of_today(name)
+        name = _of_today(rename_start(key, [row[::-1] for row in PREFIXES]) or key)
         ours[name] = _rows_of(name, value, labels)
     return ours
 
@@ -74,7 +73,7 @@ def to_torchvision(state: Mapping[str, Tensor], category_ids: Sequence[int]) -> 
         labels = list(range(1, len(labels) + 1))
     theirs = {}
     for key, value in state.items():
-        theirs[_renamed(key, PREFIXES)] = _spread(key, value, labels)
+        theirs[rename_start(key, PREFIXES) or key] = _spread(key, value, labels)
     return theirs
 
 
@@ -89,13 +88,6 @@ def _of_today(name: str) -> str:
     if match := _OLD_RPN.match(name):
         return f"rpn.head.conv.0.0.{match[1]}"
     return name
-
-
-def _renamed(key: str, prefixes: Mapping[str, str]) -> str:
-    for old, new in prefixes.items():
-        if key.startswith(old):
-            return new + key[len(old) :]
-    return key
 
 
 def num_labels(state: Mapping[str, Tensor]) -> int:
