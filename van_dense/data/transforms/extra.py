@@ -194,14 +194,14 @@ def with_extra(
     where the task cuts crops of one size (``crop_size``), they see that crop.
 
     Args:
-        transform: Of the task, returned as it is where ``specs`` is empty.
-        specs: As ``Extra`` takes them.
+        transform: The task's own training transform; returned as it is where ``specs`` is empty.
+        specs: ``name`` and arguments of each albumentations transform, in order.
         info: Data set whose keypoints swap by name where an image is mirrored.
-        crop_size: (height, width) of every result of ``transform``, which must stay.
-        repeats: See ``Extra``.
+        crop_size: (height, width) of every result of ``transform``, which must stay, or None.
+        repeats: Whether borders may be filled with mirrored or repeated pixels.
 
     Raises:
-        ValueError: As ``Extra``.
+        ValueError: For whatever ``Extra`` refuses.
     """
     if not specs:
         return transform

@@ -117,8 +117,8 @@ class Warp:
         """Move (H, W) values by nearest neighbour; pixels from outside become ``fill``.
 
         Args:
-            values: Of the old image.
-            fill: Value of pixels from outside of it.
+            values: A map (H, W) of the old image, uint8 or int16.
+            fill: Value of pixels from outside the old image.
             region: Rows and columns of the new image to compute.
         """
         field = self.field[region]
@@ -212,9 +212,9 @@ def warp_sample(
     bounds of its mask or, without one, of its turned self. Keypoints outside become unlabelled.
 
     Args:
-        sample: As it was before the transform.
-        image: uint8 (H, W, 3) of the transform.
-        warp: What the transform did to the geometry.
+        sample: The sample before the transform.
+        image: The new image, uint8 (H, W, 3).
+        warp: The change of geometry from the old image to the new one.
         flip_order: Position each keypoint comes from, from ``DatasetInfo.flip_order()``.
 
     Raises:
