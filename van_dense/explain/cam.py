@@ -5,14 +5,14 @@ Legend: H x W pixels of the image that the network sees, h x w positions of a la
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from van_dense.core.attributes import attribute_set
 from van_dense.core.optional import require
 from van_dense.explain.layers import as_map, evaluating, find_layer
 
@@ -56,7 +56,7 @@ def activation_map(
     def to_map(output: Any) -> Tensor:
         return as_map(backbone, {layer: output}, layer, size=size)
 
-    with evaluating(model), _own_gradients(model):
+    with evaluating(model), attribute_set(model.parameters(), "grad", None):
         scored = _Scored(model, score)
         with _cam_class(method)(scored, target_layers=[module], reshape_transform=to_map) as cam:
             # A layer of a frozen backbone has a gradient all the same.
@@ -106,19 +106,6 @@ class _Scored(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         with torch.enable_grad():
             return self.score(images).reshape(1)
-
-
-@contextmanager
-def _own_gradients(model: nn.Module) -> Iterator[None]:
-    """Give parameters back the gradients that they had."""
-    before = [(parameter, parameter.grad) for parameter in model.parameters()]
-    for parameter, _ in before:
-        parameter.grad = None
-    try:
-        yield
-    finally:
-        for parameter, gradient in before:
-            parameter.grad = gradient
 
 
 def _cam_class(method: str) -> Any:

@@ -15,6 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from van_dense.core.attributes import attribute_set
 from van_dense.core.structures import Size
 
 _PADDING = 32  # backbones without free input size pad to multiples of their deepest stride
@@ -71,7 +72,8 @@ def _short(name: str) -> str:
 
 def _nearest(name: str, known: Sequence[str]) -> str:
     """Tell names below the same part, or similar ones, or the parts where nothing is similar."""
-    part, below = name, []
+    part = name
+    below: Sequence[str] = ()
     while not below and (part := part.rpartition(".")[0]):
         below = [one for one in known if one.startswith(f"{part}.")]
     near = difflib.get_close_matches(name, below or known, n=5, cutoff=0.0 if below else 0.5)
@@ -151,17 +153,11 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
     Recomputed layers of timm's models bypass their own modules, where hooks would never run.
     """
-    names = "training", "grad_checkpointing"
-    before = [
-        (part, n, vars(part)[n]) for part in module.modules() for n in names if n in vars(part)
-    ]
-    for part, name, _ in before:
-        setattr(part, name, False)
-    try:
+    parts = list(module.modules())
+    recomputed = [part for part in parts if getattr(part, "grad_checkpointing", False)]
+    off = attribute_set(recomputed, "grad_checkpointing", False)
+    with attribute_set(parts, "training", False), off:
         yield
-    finally:
-        for part, name, value in before:
-            setattr(part, name, value)
 
 
 def as_map(backbone: nn.Module, outputs: Mapping[str, Any], layer: str, *, size: Size) -> Tensor:

@@ -121,9 +121,8 @@ class Warp:
         for axis, side in enumerate(self.old_size[::-1]):
             np.minimum(index[..., axis], side - 1, out=index[..., axis])
         index[field[..., 2] < 0.5] = -1
-        border = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": fill}
-        whole_pixels = np.zeros((0, 0), dtype=np.uint16)  # a map of fractions that has none
-        return cv2.remap(values, index, whole_pixels, cv2.INTER_NEAREST, **border)
+        none = np.zeros((0, 0), dtype=np.uint16)  # fractions of pixels
+        return cv2.remap(values, index, none, cv2.INTER_NEAREST, None, cv2.BORDER_CONSTANT, fill)
 
     def warp_mask(self, mask: np.ndarray, out: np.ndarray) -> None:
         """Move a {0, 1} mask into a zeroed one; only around the object where that is known."""
@@ -137,11 +136,13 @@ class Warp:
 
     def points(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Move points (M, 2), and say which of them the new image shows, bool (M,)."""
-        if self.matrix is not None:
-            moved, is_found = _project(self.matrix, points.astype(np.float64)), True
-        else:
+        is_shown = _inside(points, self.old_size)
+        if self.matrix is None:
             moved, is_found = self._search(points)
-        is_shown = _inside(points, self.old_size) & _inside(moved, self.covered.shape) & is_found
+            is_shown &= is_found
+        else:
+            moved = _project(self.matrix, points.astype(np.float64))
+        is_shown &= _inside(moved, self.covered.shape)
         height, width = self.covered.shape
         x, y = moved.clip(0, [width - 1, height - 1]).astype(int).T
         return moved, is_shown & self.covered[y, x]
@@ -187,7 +188,7 @@ def _places(field: np.ndarray) -> np.ndarray:
 
 def _inside(points: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     """Which points (M, 2) lie in an image of ``size``, bool (M,)."""
-    return ((points >= 0) & (points <= size[::-1])).all(axis=1)
+    return np.all((points >= 0) & (points <= size[::-1]), axis=1)
 
 
 def warp_sample(

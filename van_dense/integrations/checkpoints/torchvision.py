@@ -43,7 +43,7 @@ _OLD_NAMES = (  # ours, and those of the first releases, under our prefixes
         )
     ),
 )
-NEVER = -1e4  # logit of a label that stands for no class: probability 0, also in half precision
+_NEVER = -1e4  # logit of a label that stands for no class: probability 0, also in half precision
 
 
 def is_torchvision(state: Mapping[str, Tensor]) -> bool:
@@ -73,10 +73,7 @@ def from_torchvision(state: Mapping[str, Tensor], category_ids: Sequence[int]) -
 def to_torchvision(state: Mapping[str, Tensor], category_ids: Sequence[int]) -> dict[str, Tensor]:
     """Inverse of ``from_torchvision``; a label without a class never wins.
 
-    Args:
-        state: State dict of our Mask R-CNN or RetinaNet.
-        category_ids: Category ids of our C classes, in order; where one is below 1, labels are
-            1..C.
+    Where a category id is below 1, labels are 1..C.
     """
     labels = list(category_ids)
     if min(labels) < 1:
@@ -125,22 +122,19 @@ def _rows_of(name: str, value: Tensor, labels: list[int]) -> Tensor:
 def _spread(name: str, value: Tensor, labels: list[int]) -> Tensor:
     """Inverse of ``_rows_of``."""
     count, rest = max(labels) + 1, value.shape[1:]
-    empty = NEVER if "class_logits" in name and name.endswith("bias") else 0.0
-    if name.startswith("box.class_logits."):
-        spread = value.new_full((count, *rest), empty)
-        spread[[*labels, 0]] = value
-    elif name.startswith("box.box_deltas."):
-        spread = value.new_zeros(count, 4, *rest)
-        spread[labels] = value.view(-1, 4, *rest)
-        spread = spread.flatten(0, 1)
-    elif name.startswith("mask.predictor.mask_fcn_logits."):
-        spread = value.new_zeros(count, *rest)
-        spread[labels] = value
-    elif name.startswith("head.class_logits."):
+    empty = _NEVER if "class_logits" in name and name.endswith("bias") else 0.0
+    if name.startswith("head.class_logits."):
         by_anchor = value.view(-1, len(labels), *rest)
         spread = value.new_full((len(by_anchor), count, *rest), empty)
         spread[:, labels] = by_anchor
-        spread = spread.flatten(0, 1)
-    else:
+        return spread.flatten(0, 1)
+    if name.startswith("box.box_deltas."):
+        spread = value.new_zeros(count, 4, *rest)
+        spread[labels] = value.view(-1, 4, *rest)
+        return spread.flatten(0, 1)
+    is_class = name.startswith("box.class_logits.")
+    if not is_class and not name.startswith("mask.predictor.mask_fcn_logits."):
         return value
+    spread = value.new_full((count, *rest), empty)
+    spread[[*labels, 0] if is_class else labels] = value
     return spread
