@@ -46,10 +46,10 @@ class Explanation:
     """A map of what speaks for a subject.
 
     Attributes:
-        title: What is explained, such as "cat 87%".
+        title: Name and score of what is explained, such as "cat 87%".
         image: uint8 RGB (H, W, 3), what the network saw, in the proportions of the image.
         heat: float32 (H, W) in [0, 1].
-        shown: What is drawn over the map, such as one box, in pixels of ``image``; or None.
+        shown: Prediction that is drawn over the map, in pixels of ``image``; or None.
         region: bool (H, W), outlined; or None.
     """
 

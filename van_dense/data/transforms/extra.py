@@ -29,25 +29,23 @@ _WHERE = "data.transforms.extra"
 _PROBES = 8  # draws that look for mirroring and quarter turns; of D4's, half do either
 _CONSTANT, _LINEAR = 0, 1  # OpenCV's BORDER_CONSTANT and INTER_LINEAR
 
-_IMAGES = "it needs other images"
-_SHAPE = "it needs masks that only albumentations can follow"
-_FLOATS = "images stay 8-bit RGB, and the model normalises them itself"
 _REFUSED = {
+    **dict.fromkeys(
+        ("FDA", "HistogramMatching", "Mosaic", "OverlayElements", "PixelDistributionAdaptation"),
+        "it needs other images",
+    ),
+    **dict.fromkeys(
+        ("ConstrainedCoarseDropout", "CropNonEmptyMaskIfExists", "MaskDropout"),
+        "it needs masks that only albumentations can follow",
+    ),
+    **dict.fromkeys(
+        ("Normalize", "ToFloat", "FromFloat"),
+        "images stay 8-bit RGB, and the model normalises them itself",
+    ),
     "Lambda": "it runs code of its own",
-    "FDA": _IMAGES,
-    "HistogramMatching": _IMAGES,
-    "PixelDistributionAdaptation": _IMAGES,
-    "Mosaic": _IMAGES,
-    "OverlayElements": _IMAGES,
     "TextImage": "it needs a text for every image, and a font",
     "RandomCropNearBBox": "it needs a box for every image that no annotation names",
-    "ConstrainedCoarseDropout": _SHAPE,
-    "CropNonEmptyMaskIfExists": _SHAPE,
-    "MaskDropout": _SHAPE,
     "Morphological": "it changes the shape of objects",
-    "Normalize": _FLOATS,
-    "ToFloat": _FLOATS,
-    "FromFloat": _FLOATS,
 }
 _NEED_BOXES = ("AtLeastOneBBoxRandomCrop", "BBoxSafeRandomCrop", "RandomSizedBBoxSafeCrop")
 # Arguments that say how annotations are computed, which is decided here.
@@ -201,14 +199,12 @@ def usable() -> dict[str, type]:
     """The transforms of albumentations that work on 8-bit images and any annotation, by name."""
     module = albumentations()
     bases = module.ImageOnlyTransform, module.DualTransform
+    classes = {name: one for name, one in vars(module).items() if inspect.isclass(one)}
     return {
-        name: value
-        for name, value in vars(module).items()
-        if inspect.isclass(value)
-        and issubclass(value, bases)
-        and value not in bases
-        and not issubclass(value, module.Transform3D)
-        and name not in _REFUSED
+        name: one
+        for name, one in classes.items()
+        if issubclass(one, bases) and not issubclass(one, module.Transform3D)
+        if one not in bases and name not in _REFUSED
     }
 
 
