@@ -13,10 +13,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 
 from torch import Tensor
 
+from van_dense.backbones.renaming import renamed
 from van_dense.backbones.van import SIZES
 
 State = dict[str, Tensor]
@@ -32,8 +32,7 @@ class _Layout:
     Attributes:
         marker: Pattern of a key that no other layout has; tried in the order of ``LAYOUTS``.
         prefix: Written before every key but the classifier's; optional when reading.
-        rows: Beginnings of keys, official and here; the first row that fits counts. ``i`` is the
-            stage from 1, ``k`` from 0, ``j`` the block.
+        rows: Beginnings of keys, official and here, as ``renamed`` takes them.
     """
 
     marker: str
@@ -41,8 +40,8 @@ class _Layout:
     rows: tuple[tuple[str, str], ...]
 
 
-_LKA = "block{i}.{j}.attn.spatial_gating_unit."
-_HF_BLOCK = "encoder.stages.{k}.layers.{j}."
+_LKA = "block{1}.{0}.attn.spatial_gating_unit."
+_HF_BLOCK = "encoder.stages.{0}.layers.{0}."
 _HF_LKA = _HF_BLOCK + "attention.attention_layer.attention."
 
 LAYOUTS: dict[str, _Layout] = {
@@ -50,9 +49,9 @@ LAYOUTS: dict[str, _Layout] = {
         marker=r"block1\.0\.mlp\.dwconv\.dwconv\.",
         prefix="",
         rows=(
-            ("patch_embed{i}.", "patch_embed{i}."),
-            ("block{i}.{j}.", "block{i}.{j}."),
-            ("norm{i}.", "norm{i}."),
+            ("patch_embed{1}.", "patch_embed{1}."),
+            ("block{1}.{0}.", "block{1}.{0}."),
+            ("norm{1}.", "norm{1}."),
             ("head.", "head."),
         ),
     ),
@@ -60,13 +59,13 @@ LAYOUTS: dict[str, _Layout] = {
         marker=r"blocks1\.0\.mlp\.dwconv\.",
         prefix="backbone.",
         rows=(
-            ("patch_embed{i}.proj.", "patch_embed{i}.projection."),
-            ("patch_embed{i}.norm.", "patch_embed{i}.norm."),
-            (_LKA + "conv0.", "blocks{i}.{j}.attn.spatial_gating_unit.DW_conv."),
-            (_LKA + "conv_spatial.", "blocks{i}.{j}.attn.spatial_gating_unit.DW_D_conv."),
-            ("block{i}.{j}.mlp.dwconv.dwconv.", "blocks{i}.{j}.mlp.dwconv."),
-            ("block{i}.{j}.", "blocks{i}.{j}."),
-            ("norm{i}.", "norm{i}."),
+            ("patch_embed{1}.proj.", "patch_embed{1}.projection."),
+            ("patch_embed{1}.norm.", "patch_embed{1}.norm."),
+            (_LKA + "conv0.", "blocks{1}.{0}.attn.spatial_gating_unit.DW_conv."),
+            (_LKA + "conv_spatial.", "blocks{1}.{0}.attn.spatial_gating_unit.DW_D_conv."),
+            ("block{1}.{0}.mlp.dwconv.dwconv.", "blocks{1}.{0}.mlp.dwconv."),
+            ("block{1}.{0}.", "blocks{1}.{0}."),
+            ("norm{1}.", "norm{1}."),
             ("head.", "head.fc."),
         ),
     ),
@@ -74,21 +73,21 @@ LAYOUTS: dict[str, _Layout] = {
         marker=r"encoder\.stages\.0\.layers\.0\.mlp\.depth_wise\.",
         prefix="van.",
         rows=(
-            ("patch_embed{i}.proj.", "encoder.stages.{k}.embeddings.convolution."),
-            ("patch_embed{i}.norm.", "encoder.stages.{k}.embeddings.normalization."),
-            ("block{i}.{j}.norm1.", _HF_BLOCK + "pre_normomalization."),  # spelled so
-            ("block{i}.{j}.attn.proj_1.", _HF_BLOCK + "attention.pre_projection.conv."),
+            ("patch_embed{1}.proj.", "encoder.stages.{0}.embeddings.convolution."),
+            ("patch_embed{1}.norm.", "encoder.stages.{0}.embeddings.normalization."),
+            ("block{1}.{0}.norm1.", _HF_BLOCK + "pre_normomalization."),  # spelled so
+            ("block{1}.{0}.attn.proj_1.", _HF_BLOCK + "attention.pre_projection.conv."),
             (_LKA + "conv0.", _HF_LKA + "depth_wise."),
             (_LKA + "conv_spatial.", _HF_LKA + "depth_wise_dilated."),
             (_LKA + "conv1.", _HF_LKA + "point_wise."),
-            ("block{i}.{j}.attn.proj_2.", _HF_BLOCK + "attention.post_projection."),
-            ("block{i}.{j}.norm2.", _HF_BLOCK + "post_normalization."),
-            ("block{i}.{j}.mlp.fc1.", _HF_BLOCK + "mlp.in_dense."),
-            ("block{i}.{j}.mlp.dwconv.dwconv.", _HF_BLOCK + "mlp.depth_wise."),
-            ("block{i}.{j}.mlp.fc2.", _HF_BLOCK + "mlp.out_dense."),
-            ("block{i}.{j}.layer_scale_1", _HF_BLOCK + "attention_scaling.weight"),
-            ("block{i}.{j}.layer_scale_2", _HF_BLOCK + "mlp_scaling.weight"),
-            ("norm{i}.", "encoder.stages.{k}.normalization."),
+            ("block{1}.{0}.attn.proj_2.", _HF_BLOCK + "attention.post_projection."),
+            ("block{1}.{0}.norm2.", _HF_BLOCK + "post_normalization."),
+            ("block{1}.{0}.mlp.fc1.", _HF_BLOCK + "mlp.in_dense."),
+            ("block{1}.{0}.mlp.dwconv.dwconv.", _HF_BLOCK + "mlp.depth_wise."),
+            ("block{1}.{0}.mlp.fc2.", _HF_BLOCK + "mlp.out_dense."),
+            ("block{1}.{0}.layer_scale_1", _HF_BLOCK + "attention_scaling.weight"),
+            ("block{1}.{0}.layer_scale_2", _HF_BLOCK + "mlp_scaling.weight"),
+            ("norm{1}.", "encoder.stages.{0}.normalization."),
             ("head.", "classifier."),
         ),
     ),
@@ -96,10 +95,10 @@ LAYOUTS: dict[str, _Layout] = {
         marker=r"block1\.0\.mlp\.dwconv\.(?:weight|bias)",
         prefix="",
         rows=(
-            ("patch_embed{i}.", "patch_embed{i}."),
-            ("block{i}.{j}.mlp.dwconv.dwconv.", "block{i}.{j}.mlp.dwconv."),
-            ("block{i}.{j}.", "block{i}.{j}."),
-            ("norm{i}.", "norm{i}."),
+            ("patch_embed{1}.", "patch_embed{1}."),
+            ("block{1}.{0}.mlp.dwconv.dwconv.", "block{1}.{0}.mlp.dwconv."),
+            ("block{1}.{0}.", "block{1}.{0}."),
+            ("norm{1}.", "norm{1}."),
             ("head.", "head."),
         ),
     ),
@@ -134,16 +133,16 @@ def to_official(state: Mapping[str, Tensor]) -> State:
 
 def split_official(state: Mapping[str, Tensor]) -> tuple[State, list[str]]:
     """Rename as ``to_official``, and return the keys of other parts too, such as decode heads."""
-    rows = [(here, official) for official, here in LAYOUTS[detect_layout(state)].rows]
-    renamed: State = {}
+    rows = LAYOUTS[detect_layout(state)].rows
+    tensors: State = {}
     ignored = []
     for key, value in state.items():
-        official = rename_start(strip_prefix(key), rows)
+        official = renamed(strip_prefix(key), rows, back=True)
         if official is None:
             ignored.append(key)
         else:
-            renamed[official] = value
-    return renamed, ignored
+            tensors[official] = value
+    return tensors, ignored
 
 
 def from_official(state: Mapping[str, Tensor], layout: str) -> State:
@@ -154,35 +153,13 @@ def from_official(state: Mapping[str, Tensor], layout: str) -> State:
     """
     if layout not in LAYOUTS:
         raise ValueError(f"unknown layout {layout!r}; use one of {list(LAYOUTS)}")
-    renamed = {}
+    tensors = {}
     for key, value in state.items():
-        new = rename_start(key, LAYOUTS[layout].rows)
+        new = renamed(key, LAYOUTS[layout].rows)
         if new is None:
             raise ValueError(f"{key!r} is not an official VAN key; call to_official first")
-        renamed[new if key.startswith("head.") else LAYOUTS[layout].prefix + new] = value
-    return renamed
-
-
-def rename_start(key: str, rows: Iterable[tuple[str, str]]) -> str | None:
-    """Exchange the beginning of a key by the first row (from, to) that fits, or give None.
-
-    A name in braces is a number that both sides have; ``{k}`` is one less than ``{i}``.
-    """
-    for source, target in rows:
-        if match := _pattern(source).match(key):
-            numbers = {name: int(digits) for name, digits in match.groupdict().items()}
-            if "k" in numbers:
-                numbers["i"] = numbers["k"] + 1
-            elif "i" in numbers:
-                numbers["k"] = numbers["i"] - 1
-            return target.format(**numbers) + key[match.end() :]
-    return None
-
-
-@cache
-def _pattern(template: str) -> re.Pattern[str]:
-    """Turn ``block{i}.`` into an expression with the named number ``i``."""
-    return re.compile(re.sub(r"\\{(\w)\\}", r"(?P<\1>\\d+)", re.escape(template)))
+        tensors[new if key.startswith("head.") else LAYOUTS[layout].prefix + new] = value
+    return tensors
 
 
 def van_size(state: Mapping[str, Tensor]) -> str | None:

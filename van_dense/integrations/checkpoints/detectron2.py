@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from van_dense.backbones.layouts import DETECTORS
+from van_dense.backbones.renaming import Pair, renamed
 from van_dense.integrations.checkpoints import detectron2_resnet as resnet
 from van_dense.integrations.checkpoints.detectron2_engine import engine_key, tower_stride
-from van_dense.integrations.checkpoints.names import Pair, renamed
 
 # In files of the zoo, and no weights: Detectron2 makes them from the config.
 _NO_WEIGHTS = re.compile(r"pixel_(mean|std)$|.*anchor_generator\.cell_anchors\.\d+$")

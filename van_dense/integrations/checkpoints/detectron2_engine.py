@@ -17,7 +17,7 @@ from functools import cache
 
 from torch import Tensor
 
-from van_dense.integrations.checkpoints.names import Pair, renamed
+from van_dense.backbones.renaming import Pair, renamed
 
 _ROI = "detector.roi_heads."
 _BRANCHES: tuple[Pair, ...] = (  # box and mask branch

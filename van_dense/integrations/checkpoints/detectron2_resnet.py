@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from van_dense.integrations.checkpoints.names import renamed
+from van_dense.backbones.renaming import renamed
 from van_dense.models.preprocess import IMAGENET_STD
 
 OURS, THEIRS = "backbone.body.", "backbone.bottom_up."

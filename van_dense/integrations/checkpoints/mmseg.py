@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from van_dense.backbones.layouts import State, detect_layout, from_official
+from van_dense.backbones.renaming import renamed
 from van_dense.backbones.weights import LoadReport
-from van_dense.integrations.checkpoints.names import renamed
 
 LAYOUTS = ("official", "mmseg", "mmpretrain")
 _BODY = "backbone.body."

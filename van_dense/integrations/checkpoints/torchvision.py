@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from van_dense.backbones.layouts import DETECTORS
-from van_dense.integrations.checkpoints.names import renamed
+from van_dense.backbones.renaming import renamed
 
 _NAMES = (  # ours, theirs
     ("fpn.pyramid.", "backbone.fpn."),

@@ -20,7 +20,7 @@ def renamed(key: str, pairs: Iterable[Pair], *, back: bool = False) -> str | Non
     """
     for ours, theirs in pairs:
         old, new = (theirs, ours) if back else (ours, theirs)
-        if match := _pattern(old).match(key):
+        if match := _pattern(old).match(key):  # numbers stand in one order on both sides
             counts = zip(match.groups(), _counts(old), strict=True)
             numbers = [divmod(int(number) - first, step) for number, (first, step) in counts]
             if not any(rest for _, rest in numbers):
