@@ -84,9 +84,7 @@ class CascadeStageHeads(SeededROIHeads):
                 labels = torch.where(known == self.num_classes, labels, known)
             chosen.append(
                 DetectronInstances(
-                    proposal.image_size,
-                    proposal_boxes=proposal.proposal_boxes,
-                    gt_classes=labels,
+                    proposal.image_size, proposal_boxes=proposal.proposal_boxes, gt_classes=labels
                 )
             )
         moved = self.box_predictor.predict_boxes_for_gt_classes(predictions, chosen)

@@ -263,11 +263,7 @@ class SeededRetinaNet(RetinaNet):
         return synced_count(self._num_positive, self.device)
 
     def inference_single_image(
-        self,
-        anchors: list[Boxes],
-        box_cls: list[Tensor],
-        box_delta: list[Tensor],
-        image_size: Size,
+        self, anchors: list[Boxes], box_cls: list[Tensor], box_delta: list[Tensor], image_size: Size
     ) -> DetectronInstances:
         """Detections of one image, clipped before the suppression as in mmdet."""
         decoded = self._decode_multi_level_predictions(
@@ -279,10 +275,7 @@ class SeededRetinaNet(RetinaNet):
             image_size,
         )
         found = self.filter.labelled(
-            decoded.pred_boxes.tensor,
-            decoded.scores,
-            labels=decoded.pred_classes,
-            size=image_size,
+            decoded.pred_boxes.tensor, decoded.scores, labels=decoded.pred_classes, size=image_size
         )
         return DetectronInstances(
             image_size,

@@ -24,20 +24,8 @@ from torch.nn import functional as F
 
 from van_dense.models.conv import resize_to
 
-ARCHITECTURES: dict[str, Any] = {
-    "Unet": smp.Unet,
-    "UnetPlusPlus": smp.UnetPlusPlus,
-    "MAnet": smp.MAnet,
-    "Linknet": smp.Linknet,
-    "FPN": smp.FPN,
-    "PSPNet": smp.PSPNet,
-    "DeepLabV3": smp.DeepLabV3,
-    "DeepLabV3Plus": smp.DeepLabV3Plus,
-    "PAN": smp.PAN,
-    "UPerNet": smp.UPerNet,
-    "Segformer": smp.Segformer,
-    "DPT": smp.DPT,
-}
+_NAMES = "Unet UnetPlusPlus MAnet Linknet FPN PSPNet DeepLabV3 DeepLabV3Plus PAN UPerNet Segformer DPT"
+ARCHITECTURES: dict[str, Any] = {name: getattr(smp, name) for name in _NAMES.split()}
 _STRIDE_OPTION = "encoder_output_stride"
 _LEVEL_OF_STRIDE = {8: -3, 16: -2, 32: -1}
 _PAN_SIDE = 8  # its pooling halves the deepest map three times
