@@ -208,6 +208,7 @@ def check(read: Animals, listed: Animals, num_images: int = 3):
         num_images=num_images,
         limits={"classification/top1": (1.0, 1.0)},
         cause=LABEL_CAUSE,
+        size_divisor=32,
     )
 
 

@@ -68,7 +68,7 @@ class CocoEvaluator:
         info: DatasetInfo,
         types: Sequence[Kind] = ("bbox", "segm"),
         *,
-        backend: Backend = "faster",
+        backend: Backend,
     ) -> None:
         known = {category["id"] for category in ground_truth["categories"]}
         named = zip(info.class_names, info.category_ids, strict=True)
@@ -149,7 +149,7 @@ def evaluate_results(
     results: Sequence[CocoResult],
     kind: Kind,
     *,
-    backend: Backend = "faster",
+    backend: Backend,
     sigmas: Sequence[float] = (),
 ) -> CocoScores:
     """Compute the COCO metrics of result records, which are left unchanged.

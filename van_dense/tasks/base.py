@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
-from van_dense.backbones.read import State
+from van_dense.backbones.layouts import State
 from van_dense.backbones.weights import LoadReport
 from van_dense.config import Config
 from van_dense.core.dataset_info import DatasetInfo
@@ -175,15 +175,16 @@ class Task(ABC, Generic[C]):
         """Check that pushes ground truth through transform, post-processing and evaluator."""
 
     def oracle_check(
-        self, dataset: DenseDataset, transform: Transform, *, evaluator: Any, num_images: int
+        self, dataset: DenseDataset, transform: Transform, *, evaluator: Any, config: C
     ) -> OracleReport:
-        """Push the ground truth of ``num_images`` images through the pipeline, before training."""
+        """Push the ground truth of some images through the pipeline, before training."""
         return self.oracle()(
             dataset,
             transform,
             to_prediction=lambda batch: self.perfect_predictions(batch, dataset.info),
             evaluator=evaluator,
-            num_images=num_images,
+            num_images=config.eval.oracle_images,
+            size_divisor=config.data.size_divisor,
         )
 
     def save_figures(self, evaluator: Evaluator, folder: Path) -> None:

@@ -46,9 +46,7 @@ class Saliency(Task[SaliencyConfig]):
         t = config.data.transforms
         if not train:
             return SaliencyTest(t.size)
-        own = SaliencyTrain(
-            size=t.size, border_crop=t.border_crop, flip=t.flip, vertical_flip=t.vertical_flip
-        )
+        own = SaliencyTrain(**t.model_dump(exclude={"extra"}))
         return with_extra(own, t.extra, repeats=True)
 
     def check_parts(self, config: SaliencyConfig) -> list[Part]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from torch import nn
 
-from van_dense.backbones.build import TimmBackbone, sync_norms
-from van_dense.backbones.read import State
+from van_dense.backbones.build import DIVISOR, TimmBackbone, sync_norms
+from van_dense.backbones.layouts import State
 from van_dense.config import segmentation as schema
 from van_dense.config.segmentation import SemanticConfig
 from van_dense.core.dataset_info import DatasetInfo
@@ -178,7 +178,7 @@ def _labels(config: SemanticConfig) -> LabelMap:
 
 def inference_of(config: SemanticConfig) -> MapInference:
     """How the network of a config predicts images of any size."""
-    multiple = max(32, config.data.transforms.test_multiple)
+    multiple = max(DIVISOR, config.data.transforms.test_multiple)
     return MapInference(**config.eval.inference.model_dump(), multiple=multiple)
 
 

@@ -32,15 +32,31 @@ def write(root: Path, masks: dict[str, np.ndarray], *, name: str = "set") -> Mas
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(mask).save(file)
     folders = str(root / name / "images"), str(root / name / "masks")
-    return MaskPart(name, *folders, label_map=LABELS, class_names=NAMES)
+    return MaskPart(
+        name,
+        *folders,
+        label_map=LABELS,
+        class_names=NAMES,
+        image_pattern="{key}.*",
+        mask_pattern="{key}.*",
+    )
 
 
 def labels_only(part: MaskPart) -> MaskPart:
-    return MaskPart(part.name, part.images, part.masks)
+    return MaskPart(
+        part.name, part.images, part.masks, image_pattern="{key}.*", mask_pattern="{key}.*"
+    )
 
 
 def saliency(part: MaskPart) -> MaskPart:
-    return MaskPart(part.name, part.images, part.masks, is_saliency=True)
+    return MaskPart(
+        part.name,
+        part.images,
+        part.masks,
+        is_saliency=True,
+        image_pattern="{key}.*",
+        mask_pattern="{key}.*",
+    )
 
 
 def found(report: Report, severity: str) -> list[Problem]:
@@ -146,6 +162,8 @@ def test_each_kind_of_damage_is_one_error_and_the_reader_works_once_it_is_quaran
         info=DatasetInfo("set", NAMES, (1, 2)),
         labels=LABELS,
         quarantine=bad,
+        image_pattern=part.image_pattern,
+        mask_pattern=part.mask_pattern,
     )
     assert [dataset.raw(i).image_id for i in range(len(dataset))] == ["a", "c"]
     again = check_dataset([part], quarantine=bad)

@@ -37,7 +37,10 @@ def write_pairs(root: Path, images: list[str], masks: list[str]) -> tuple[Path, 
 
 
 def semantic(images: Path, masks: Path, **options: Any) -> ImageMaskDataset:
-    return ImageMaskDataset(images, masks, **{"info": INFO, "labels": LABELS, **options})
+    patterns = {"image_pattern": "{key}.*", "mask_pattern": "{key}.*"}
+    return ImageMaskDataset(
+        images, masks, **{"info": INFO, "labels": LABELS, **patterns, **options}
+    )
 
 
 def ids(dataset: ImageMaskDataset) -> list[str]:

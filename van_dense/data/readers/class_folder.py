@@ -80,7 +80,7 @@ class ClassFolder(LabelledImages):
         self,
         root: str | Path,
         *,
-        name: str = "images",
+        name: str,
         classes: Sequence[str] | None = None,
         quarantine: Quarantine | None = None,
     ) -> None:

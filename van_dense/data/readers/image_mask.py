@@ -51,8 +51,8 @@ class ImageMaskDataset(ImageFiles):
         *,
         info: DatasetInfo,
         labels: LabelMap | None,
-        image_pattern: str = "{key}.*",
-        mask_pattern: str = "{key}.*",
+        image_pattern: str,
+        mask_pattern: str,
         quarantine: Quarantine | None = None,
     ) -> None:
         left_out = (quarantine or Quarantine()).of(images).images

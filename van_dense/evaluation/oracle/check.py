@@ -79,6 +79,7 @@ def check_metrics(
     to_prediction: ToPrediction,
     evaluator: Evaluator,
     num_images: int,
+    size_divisor: int,
     limits: Mapping[str, tuple[float, float]],
     cause: str = MAP_CAUSE,
 ) -> OracleReport:
@@ -91,6 +92,7 @@ def check_metrics(
             as predictions that are sure of them.
         evaluator: Fresh evaluator of the whole data set.
         num_images: Number of images to try, evenly spread, since folders come class by class.
+        size_divisor: Number that padded sides are multiples of, in pixels, as for the model.
         limits: Best and worst value that each of these metrics may have; resizing there and back
             loses some pixels of every outline.
         cause: What is probably wrong with a metric outside of its limits.
@@ -101,7 +103,8 @@ def check_metrics(
     count = 0
     indices = np.linspace(0, len(dataset) - 1, min(num_images, len(dataset))).round().astype(int)
     for sample in readable(dataset, indices.tolist()):
-        evaluator.update(to_prediction(collate([transform(sample, np.random.default_rng(0))])))
+        transformed = transform(sample, np.random.default_rng(0))
+        evaluator.update(to_prediction(collate([transformed], size_divisor)))
         count += 1
     metrics = evaluator.compute()
     problems = []

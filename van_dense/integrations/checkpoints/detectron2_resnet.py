@@ -14,20 +14,19 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from van_dense.backbones.layouts import rename_start
+from van_dense.integrations.checkpoints.names import renamed
 from van_dense.models.preprocess import IMAGENET_STD
 
 OURS, THEIRS = "backbone.body.", "backbone.bottom_up."
 STEM = f"{OURS}conv1.weight"
-_ROWS = (  # here and in Detectron2
-    ("conv1.", "stem.conv1."),
-    ("bn1.", "stem.conv1.norm."),
-    ("layer{k}.{j}.conv{n}.", "res{i}.{j}.conv{n}."),
-    ("layer{k}.{j}.bn{n}.", "res{i}.{j}.conv{n}.norm."),
-    ("layer{k}.{j}.downsample.0.", "res{i}.{j}.shortcut."),
-    ("layer{k}.{j}.downsample.1.", "res{i}.{j}.shortcut.norm."),
+NAMES = (
+    (f"{OURS}bn1.", f"{THEIRS}stem.conv1.norm."),
+    (f"{OURS}conv1.", f"{THEIRS}stem.conv1."),
+    (f"{OURS}layer{{1}}.{{0}}.bn{{1}}.", f"{THEIRS}res{{2}}.{{0}}.conv{{1}}.norm."),
+    (f"{OURS}layer{{1}}.{{0}}.conv{{1}}.", f"{THEIRS}res{{2}}.{{0}}.conv{{1}}."),
+    (f"{OURS}layer{{1}}.{{0}}.downsample.1.", f"{THEIRS}res{{2}}.{{0}}.shortcut.norm."),
+    (f"{OURS}layer{{1}}.{{0}}.downsample.0.", f"{THEIRS}res{{2}}.{{0}}.shortcut."),
 )
-_BACK = tuple((theirs, ours) for ours, theirs in sorted(_ROWS, key=lambda row: -len(row[1])))
 
 
 def is_msra(name: str) -> bool:
@@ -42,16 +41,9 @@ def is_resnet(state: Mapping[str, Tensor]) -> bool:
 
 def to_native_key(key: str) -> str:
     """Name in Detectron2 of one of our keys below ``backbone.body.``."""
-    name = rename_start(key.removeprefix(OURS), _ROWS)
-    if name is None:
+    if (theirs := renamed(key, NAMES)) is None:
         raise ValueError(f"{key!r} belongs to no ResNet that Detectron2 has")
-    return THEIRS + name
-
-
-def from_native_key(key: str) -> str:
-    """Inverse of ``to_native_key``; keys of other parts stay as they are."""
-    name = rename_start(key.removeprefix(THEIRS), _BACK)
-    return key if name is None else OURS + name
+    return theirs
 
 
 def to_rgb(stem: Tensor) -> Tensor:

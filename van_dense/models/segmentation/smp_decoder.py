@@ -24,8 +24,10 @@ from torch.nn import functional as F
 
 from van_dense.models.conv import resize_to
 
-_NAMES = "Unet UnetPlusPlus MAnet Linknet FPN PSPNet DeepLabV3 DeepLabV3Plus PAN UPerNet Segformer DPT"
-ARCHITECTURES: dict[str, Any] = {name: getattr(smp, name) for name in _NAMES.split()}
+_NAMES = "Unet UnetPlusPlus MAnet Linknet FPN PSPNet DeepLabV3 DeepLabV3Plus PAN UPerNet"
+ARCHITECTURES: dict[str, Any] = {
+    name: getattr(smp, name) for name in (*_NAMES.split(), "Segformer", "DPT")
+}
 _STRIDE_OPTION = "encoder_output_stride"
 _LEVEL_OF_STRIDE = {8: -3, 16: -2, 32: -1}
 _PAN_SIDE = 8  # its pooling halves the deepest map three times
