@@ -138,7 +138,7 @@ def split_official(state: Mapping[str, Tensor]) -> tuple[State, list[str]]:
     renamed: State = {}
     ignored = []
     for key, value in state.items():
-        official = rename_start(strip_prefix(key), rows)
+        official = _rename(strip_prefix(key), rows)
         if official is None:
             ignored.append(key)
         else:
@@ -156,14 +156,14 @@ def from_official(state: Mapping[str, Tensor], layout: str) -> State:
         raise ValueError(f"unknown layout {layout!r}; use one of {list(LAYOUTS)}")
     renamed = {}
     for key, value in state.items():
-        new = rename_start(key, LAYOUTS[layout].rows)
+        new = _rename(key, LAYOUTS[layout].rows)
         if new is None:
             raise ValueError(f"{key!r} is not an official VAN key; call to_official first")
         renamed[new if key.startswith("head.") else LAYOUTS[layout].prefix + new] = value
     return renamed
 
 
-def rename_start(key: str, rows: Iterable[tuple[str, str]]) -> str | None:
+def _rename(key: str, rows: Iterable[tuple[str, str]]) -> str | None:
     """Exchange the beginning of a key by the first row (from, to) that fits, or give None.
 
     A name in braces is a number that both sides have; ``{k}`` is one less than ``{i}``.
