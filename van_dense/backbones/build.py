@@ -245,11 +245,7 @@ def build_backbone(
 
 
 def build_classifier(
-    name: str,
-    num_classes: int,
-    *,
-    drop_path: float,
-    options: Mapping[str, Any],
+    name: str, num_classes: int, *, drop_path: float, options: Mapping[str, Any]
 ) -> WholeModel:
     """Build a whole timm model, with a classifier of its own kind; ``adapt`` it for training.
 

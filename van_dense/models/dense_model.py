@@ -50,7 +50,11 @@ class DenseModel(nn.Module):
         raise NotImplementedError
 
     def predict(self, batch: Batch) -> list[Prediction]:
-        """Results of each image, in the pixels of the original image, on the CPU."""
+        """Results of each image, in the pixels of the original image, on the CPU.
+
+        Raises:
+            ValueError: When the network gives non-finite values, with the image ids.
+        """
         raise NotImplementedError
 
     def flops_forward(self, size: Size) -> None:

@@ -287,7 +287,7 @@ def test_gradients_into_the_pyramid_are_not_divided_by_the_number_of_stages(mode
     """Detectron2 multiplies them by 1 / 3 for three stages."""
     maps = [torch.rand(1, 16, 16 // 2**i, 16 // 2**i, requires_grad=True) for i in range(4)]
     features, proposals = RegionFeatures(maps, ALIGN), [torch.tensor([[8.0, 8, 44, 52]])]
-    losses = model._stage_losses(features, proposals, targets=batch.targets, batch=batch)
+    losses = model.region_losses(features, proposals, targets=batch.targets, batch=batch)
     (found,) = torch.autograd.grad(losses["stage1_box_class"], maps[0])
     box = model.stages[0].box
     regions = box.sample(proposals, batch.targets, seeds=batch.seeds)

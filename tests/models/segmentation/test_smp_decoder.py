@@ -169,7 +169,7 @@ def test_one_image_can_be_predicted_and_trains_unless_its_features_are_pooled(ar
 
 
 def test_pan_says_how_large_images_must_be():
-    with pytest.raises(ValueError, match=r"8 cells.*\(6, 8\).*128 pixels"):
+    with pytest.raises(ValueError, match=r"8 positions.*\(6, 8\).*128 pixels"):
         smp_decoder("PAN", CHANNELS, 3, options={})(maps(96, 128))
 
 

@@ -157,11 +157,7 @@ class DetectronRCNN(DetectronModel):
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> list[Prediction]:
-        """Boxes, scores, labels and RLE masks of each image.
-
-        Raises:
-            ValueError: When the network gives non-finite values.
-        """
+        """Boxes, scores, labels and RLE masks of each image."""
         with _mode(self.detector, training=False), self._finite(batch):
             found = self.detector.inference(self._inputs(batch), do_postprocess=False)
         found = [instances[instances.pred_boxes.nonempty()] for instances in found]
@@ -228,11 +224,7 @@ class DetectronRetinaNet(DetectronModel):
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> list[Prediction]:
-        """Boxes, scores and labels of each image.
-
-        Raises:
-            ValueError: When the network gives non-finite values.
-        """
+        """Boxes, scores and labels of each image."""
         with _mode(self.detector, training=False), self._finite(batch):
             found = self.detector(self._inputs(batch))
         return to_predictions(batch, [_to_ours(output["instances"]) for output in found])

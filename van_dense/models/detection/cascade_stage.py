@@ -146,12 +146,7 @@ class CascadeBox(RegionBranch):
 
     @torch.no_grad()
     def next_proposals(
-        self,
-        logits: Tensor,
-        deltas: Tensor,
-        *,
-        regions: Sequence[Regions],
-        sizes: Sequence[Size],
+        self, logits: Tensor, deltas: Tensor, *, regions: Sequence[Regions], sizes: Sequence[Size]
     ) -> list[Tensor]:
         """Refined regions of each image that the next stage is trained on.
 

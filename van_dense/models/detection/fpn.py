@@ -45,14 +45,7 @@ class FPN(nn.Module):
             have a ReLU between P6 and P7.
     """
 
-    def __init__(
-        self,
-        in_channels: list[int],
-        channels: int,
-        *,
-        norm: Norm,
-        extra: Extra,
-    ) -> None:
+    def __init__(self, in_channels: list[int], channels: int, *, norm: Norm, extra: Extra) -> None:
         super().__init__()
         block: ExtraFPNBlock | None = None
         if extra == "maxpool":

@@ -154,11 +154,7 @@ class OneStageDetector(DenseModel):
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> list[Prediction]:
-        """Boxes, scores and labels of each image.
-
-        Raises:
-            ValueError: When the network gives non-finite values.
-        """
+        """Boxes, scores and labels of each image."""
         features = self.fpn(self.backbone(self.preprocess(batch))[1:])
         outputs = self.head(features)
         check_finite([of_level for output in outputs for of_level in output], batch.image_ids)

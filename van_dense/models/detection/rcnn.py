@@ -80,11 +80,7 @@ class RCNN(DenseModel):
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> list[Prediction]:
-        """Boxes, scores, labels and RLE masks of each image.
-
-        Raises:
-            ValueError: When the network gives non-finite values.
-        """
+        """Boxes, scores, labels and RLE masks of each image."""
         maps = self.fpn(self.backbone(self.preprocess(batch)))
         scored, features = self.rpn(maps), RegionFeatures(maps, self.roi_align)
         check_finite([*scored.objectness, *scored.deltas], batch.image_ids)

@@ -215,12 +215,7 @@ class BoxBranch(RegionBranch):
         }
 
     def detect(
-        self,
-        logits: Tensor,
-        deltas: Tensor,
-        proposals: Sequence[Tensor],
-        *,
-        sizes: Sequence[Size],
+        self, logits: Tensor, deltas: Tensor, proposals: Sequence[Tensor], *, sizes: Sequence[Size]
     ) -> list[Instances]:
         """Final boxes of each image: threshold, class-wise NMS, best first.
 

@@ -98,11 +98,7 @@ class SparseRCNN(DenseModel):
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> list[Prediction]:
-        """Boxes, scores and labels of each image.
-
-        Raises:
-            ValueError: When the network gives non-finite values.
-        """
+        """Boxes, scores and labels of each image."""
         features = self.fpn(self.backbone(self.preprocess(batch)))
         stages = list(self._refine(features, batch.sizes))
         check_finite([output for stage in stages for output in stage], batch.image_ids)

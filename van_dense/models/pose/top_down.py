@@ -146,9 +146,6 @@ class TopDownPose(DenseModel):
 
         An image is one proposal as a whole where the batch has none. Joints have scores in 0..1,
         the maxima of their heatmaps; they may lie outside the image.
-
-        Raises:
-            ValueError: When the network gives non-finite values, with the image id.
         """
         proposals = batch.proposals
         if proposals is None:

@@ -67,9 +67,6 @@ class SaliencyModel(DenseModel):
         """The saliency map of each image in original pixels.
 
         Probabilities are made at the size of the input and then resized, as in the recipe.
-
-        Raises:
-            ValueError: When the network gives non-finite values, with the image id.
         """
         outputs = self.decoder(self.backbone(self.preprocess(batch)))
         logits = outputs[0].float()

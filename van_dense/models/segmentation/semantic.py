@@ -101,11 +101,7 @@ class SemanticSegmenter(DenseModel):
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> list[Prediction]:
-        """The label map of each image in original pixels.
-
-        Raises:
-            ValueError: When the network gives non-finite values, with the image id.
-        """
+        """The label map of each image in original pixels."""
         maps = self._maps_of_batch if self.inference.is_plain else self._maps_of_each
         images = zip(batch.image_ids, batch.orig_sizes, maps(batch), strict=True)
         return [Prediction(image_id, size, semantic=labels) for image_id, size, labels in images]

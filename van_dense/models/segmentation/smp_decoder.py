@@ -24,19 +24,9 @@ from torch.nn import functional as F
 
 from van_dense.models.conv import resize_to
 
+_NAMES = "Unet UnetPlusPlus MAnet Linknet FPN PSPNet DeepLabV3 DeepLabV3Plus PAN UPerNet"
 ARCHITECTURES: dict[str, Any] = {
-    "Unet": smp.Unet,
-    "UnetPlusPlus": smp.UnetPlusPlus,
-    "MAnet": smp.MAnet,
-    "Linknet": smp.Linknet,
-    "FPN": smp.FPN,
-    "PSPNet": smp.PSPNet,
-    "DeepLabV3": smp.DeepLabV3,
-    "DeepLabV3Plus": smp.DeepLabV3Plus,
-    "PAN": smp.PAN,
-    "UPerNet": smp.UPerNet,
-    "Segformer": smp.Segformer,
-    "DPT": smp.DPT,
+    name: getattr(smp, name) for name in (*_NAMES.split(), "Segformer", "DPT")
 }
 _STRIDE_OPTION = "encoder_output_stride"
 _LEVEL_OF_STRIDE = {8: -3, 16: -2, 32: -1}
