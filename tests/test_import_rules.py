@@ -34,7 +34,7 @@ LAYERS: dict[str, set[str]] = {
              "integrations", "tasks", "inference"},
     "api": {"config", "core", "inference", "runs", "tasks"},
     "cli": {"core", "config", "backbones", "data", "evaluation", "visualize", "engine", "inference",
-            "explain", "runs", "api"},
+            "explain", "runs", "api", "__init__"},
     "__main__": {"cli"},
     # The names of the package, and the registration in timm, both when they are first used.
     "__init__": {"api", "backbones", "config"},

@@ -7,8 +7,8 @@ import torch
 import yaml
 
 import van_dense
+from benchmarks.harness.complexity import count_macs, count_parameters
 from van_dense.config import Config, ConfigError, load_config
-from van_dense.evaluation.complexity import count_macs, count_parameters
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLES = yaml.safe_load((ROOT / "projects/paper_tables.yaml").read_text())["tables"]

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for benchmarks/
 from van_dense.config import Config, ConfigError, load_config  # no torch
 from van_dense.config.files import missing_data
 

@@ -16,7 +16,9 @@ from typing import Any
 
 import yaml
 
-PROJECTS = Path(__file__).resolve().parents[1] / "projects"
+ROOT = Path(__file__).resolve().parents[1]
+PROJECTS = ROOT / "projects"
+sys.path.insert(0, str(ROOT))  # for benchmarks/
 LINE = "  {:28}{:>9}{:>14}{:>9}{:>14}{:>9}  {}"
 
 
@@ -76,7 +78,7 @@ def count(
     import torch
 
     import van_dense
-    from van_dense.evaluation.complexity import count_macs, count_parameters
+    from benchmarks.harness.complexity import count_macs, count_parameters
 
     with torch.device("meta"):
         if model.endswith(".yaml"):

@@ -294,3 +294,14 @@ def test_loading_a_config_imports_no_torch(project: Path) -> None:
 
 def test_the_result_is_the_config_of_its_task(project: Path) -> None:
     assert isinstance(load_config(project), DetectionConfig)
+
+
+def test_an_extra_transform_without_a_name_is_reported_with_its_place(project: Path) -> None:
+    text = message(project, "data.transforms.extra=[{name: Blur}, {limit: 5}]")
+    assert "data.transforms.extra.1: needs a name, such as {name: Rotate" in text
+
+
+def test_extra_transforms_survive_a_dump(project: Path, tmp_path: Path) -> None:
+    config = load_config(project, ["data.transforms.extra=[{name: Rotate, limit: [-5, 5]}]"])
+    (tmp_path / "again.yaml").write_text(dump_config(config))
+    assert load_config(tmp_path / "again.yaml") == config

@@ -72,3 +72,12 @@ def test_backbone_options_keep_their_types() -> None:
     backbone = Backbone.model_validate({"name": "van_b0", "options": options})
     assert backbone.options == options
     assert [type(value) for value in backbone.options.values()] == [bool, int, float, str]
+
+
+def test_extra_transforms_are_named_and_keep_their_arguments() -> None:
+    extra = [{"name": "Rotate", "limit": [-5, 15], "p": 0.5}, {"name": "GaussianBlur"}]
+    data = DetectionData.model_validate({**DATA, "transforms": {"extra": extra}})
+    assert data.model_dump(mode="json")["transforms"]["extra"] == extra
+    for wrong in ({"limit": 5}, {"name": 3}, "Rotate", ["Rotate"]):
+        with pytest.raises(ValidationError, match=r"transforms\.extra\.0"):
+            DetectionData.model_validate({**DATA, "transforms": {"extra": [wrong]}})

@@ -11,8 +11,7 @@ import torch
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Instances, Prediction, encode_masks
 from van_dense.evaluation.coco import CocoEvaluator, evaluate_results
-from van_dense.evaluation.result_files import save_results
-from van_dense.evaluation.results import load_results, to_results
+from van_dense.evaluation.results import load_results, save_results, to_results
 
 INFO = DatasetInfo("shapes", ("cat", "dog"), (3, 8))
 TRUTH = {

@@ -184,7 +184,7 @@ def test_a_video_that_breaks_is_kept_up_to_there_and_listed(folder, tmp_path, mo
         yield from [np.zeros((40, 50, 3), np.uint8)] * 2
         raise ReadError(f"{path}: broken video after 2 frames")
 
-    monkeypatch.setattr("van_dense.inference.files.read_frames", breaking)
+    monkeypatch.setattr("van_dense.data.io.video.read_frames", breaking)
     job = FilePrediction(stream, tmp_path / "out")
     job.run({folder / "clip.mp4": "clip"})
     assert (job.frames, job.unreadable) == (

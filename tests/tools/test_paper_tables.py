@@ -17,10 +17,11 @@ ROWS = [(number, row) for number, table in TABLES.items() for row in table["rows
 
 
 @pytest.fixture(scope="module")
-def results() -> list[dict[str, Any]]:
-    """All counted rows, as the command line gives them to a machine."""
-    command = [sys.executable, "tools/paper_tables.py", "--json"]
-    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """All counted rows, as the command line gives them to a machine, from any folder."""
+    command = [sys.executable, str(ROOT / "tools" / "paper_tables.py"), "--json"]
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    process = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True)
     assert process.returncode == 0, process.stdout + process.stderr
     return json.loads(process.stdout)
 

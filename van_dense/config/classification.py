@@ -6,7 +6,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from van_dense.config.schema import Backbone, Data, Eval, Positive, Section, Train, Unit
+from van_dense.config.schema import (
+    Backbone,
+    Data,
+    Eval,
+    Positive,
+    Section,
+    Train,
+    Transforms,
+    Unit,
+)
 
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 Range = tuple[PositiveFloat, PositiveFloat]
@@ -15,7 +24,7 @@ Triple = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
 # ---------------------------------------------------------------------------------------- data
 
 
-class ClassTransforms(Section):
+class ClassTransforms(Transforms):
     """Geometry and colour; timm's names and values."""
 
     size: Positive = 224  # side of the square that the network sees

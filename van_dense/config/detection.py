@@ -8,7 +8,17 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import Field, model_validator
 
 from van_dense.config.engine import Engine, OnlyTorchvision
-from van_dense.config.schema import Backbone, CocoSplit, Data, Eval, Positive, Section, Train, Unit
+from van_dense.config.schema import (
+    Backbone,
+    CocoSplit,
+    Data,
+    Eval,
+    Positive,
+    Section,
+    Train,
+    Transforms,
+    Unit,
+)
 
 Pixels = Annotated[float, Field(gt=0.0)]
 Weight = Annotated[float, Field(ge=0.0)]
@@ -33,7 +43,7 @@ class RandomCrop(Section):
         return self
 
 
-class DetectionTransforms(Section):
+class DetectionTransforms(Transforms):
     """Geometry of training and test images."""
 
     short_sides: Annotated[tuple[Positive, ...], Field(min_length=1)] = (

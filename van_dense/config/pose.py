@@ -6,7 +6,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from van_dense.config.schema import Backbone, CocoSplit, Data, Eval, Positive, Section, Train, Unit
+from van_dense.config.schema import (
+    Backbone,
+    CocoSplit,
+    Data,
+    Eval,
+    Positive,
+    Section,
+    Train,
+    Transforms,
+    Unit,
+)
 
 Side = Annotated[int, Field(gt=0, multiple_of=32)]
 
@@ -26,7 +36,7 @@ class Skeleton(Section):
     head: tuple[str, ...] = ()  # the largest distance between two of them is the unit of PCKh
 
 
-class PoseTransforms(Section):
+class PoseTransforms(Transforms):
     """How the region of an instance is cropped; values of SimpleBaseline's recipe."""
 
     size: tuple[Side, Side] = (256, 192)  # height and width of the crop

@@ -9,9 +9,9 @@ package imports no torch, so that a mistake is reported at once.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Positive = Annotated[int, Field(gt=0)]
 Unit = Annotated[float, Field(ge=0.0, le=1.0)]  # the unit interval: fractions, probabilities, IoUs
@@ -54,6 +54,20 @@ class Data(Section):
     def files(self) -> dict[str, str]:
         """Files and folders that must exist, by the key that names them."""
         raise NotImplementedError
+
+
+def _named(spec: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(spec.get("name"), str):
+        raise ValueError("needs a name, such as {name: Rotate, limit: 15, p: 0.5}")
+    return spec
+
+
+class Transforms(Section):
+    """What the transforms of all tasks have."""
+
+    # Training: transforms of albumentations in this order, each {name: Rotate, limit: 15, p: 0.5}.
+    # They see images as they are read, before everything below; for poses, the finished crops.
+    extra: tuple[Annotated[dict[str, Any], AfterValidator(_named)], ...] = ()
 
 
 class CocoSplit(Section):

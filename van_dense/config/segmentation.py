@@ -6,7 +6,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from van_dense.config.schema import Backbone, Data, Eval, Positive, Section, Train, Unit
+from van_dense.config.schema import (
+    Backbone,
+    Data,
+    Eval,
+    Positive,
+    Section,
+    Train,
+    Transforms,
+    Unit,
+)
 
 Sides = tuple[Positive, Positive]
 Factor = Annotated[float, Field(gt=0.0)]
@@ -54,7 +63,7 @@ class PhotoMetric(Section):
     hue: Annotated[int, Field(ge=0, le=90)] = 18  # added at most, in units of 2 degrees
 
 
-class SemanticTransforms(Section):
+class SemanticTransforms(Transforms):
     """Geometry and colour of images with label maps."""
 
     scale: Sides = (2048, 512)  # training: the image is brought into these sides, long and short,
@@ -91,7 +100,7 @@ class SemanticData(ImageMaskData):
         return self
 
 
-class SaliencyTransforms(Section):
+class SaliencyTransforms(Transforms):
     """Geometry of images with saliency masks."""
 
     size: Sides = (384, 384)  # height and width that every image is warped to

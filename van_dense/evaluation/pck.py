@@ -34,15 +34,12 @@ MIN_OKS = 1e-3
 
 @dataclass(frozen=True)
 class PckScores:
-    """What ``evaluate_pck`` measures; NaN where there is nothing to measure.
+    """What ``evaluate_pck`` measures; NaN where there is nothing to measure."""
 
-    Attributes:
-        metrics: "PCK@0.2", and "PCKh@0.5" where the data set names joints of the head.
-        per_joint: PCK of each joint by its name, "error" (mean distance of the joints of found
-            persons, in longer sides of the box) and "count" (labelled joints).
-    """
-
+    # "PCK@0.2", and "PCKh@0.5" where the data set names joints of the head
     metrics: dict[str, float]
+    # PCK of each joint by its name, "error" (mean distance of the joints of found persons, in
+    # longer sides of the box) and "count" (labelled joints)
     per_joint: dict[str, dict[str, float]]
 
 

@@ -69,6 +69,7 @@ def prepare(
     if accelerator.is_main_process:
         task.prepare_data(config)
     accelerator.wait_for_everyone()
+    task.build_transform(config, train=True)  # a mistake shows before anything is read
     train_set, val_set = task.build_dataset(config, "train"), task.build_dataset(config, "val")
     if train_set.info.class_names != val_set.info.class_names:
         raise ValueError(

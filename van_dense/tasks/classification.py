@@ -19,10 +19,10 @@ from van_dense.data.readers.class_folder import ClassFolder, class_names
 from van_dense.data.readers.cub import Cub200
 from van_dense.data.readers.quarantine import Quarantine
 from van_dense.data.transforms.classification import ClassTest, ClassTrain
+from van_dense.data.transforms.extra import with_extra
 from van_dense.evaluation.classification import METRICS, ClassificationEvaluator
 from van_dense.evaluation.evaluator import Evaluator
-from van_dense.evaluation.oracle.maps import LABEL_CAUSE, check_metrics
-from van_dense.evaluation.oracle.report import OracleReport
+from van_dense.evaluation.oracle.check import LABEL_CAUSE, OracleReport, check_metrics
 from van_dense.models.classifier import Classifier, Regularisation
 from van_dense.models.dense_model import DenseModel
 from van_dense.tasks.backbone import classifier_of
@@ -90,7 +90,7 @@ class Classification(Task[ClassConfig]):
         test = ClassTest(t.size, resize=resize, mode=t.resize_mode, interpolation=t.interpolation)
         if not train:
             return test
-        return ClassTrain(
+        own = ClassTrain(
             t.size,
             crop=t.train_crop,
             scale=t.scale,
@@ -102,6 +102,7 @@ class Classification(Task[ClassConfig]):
             color_jitter=t.color_jitter,
             fill=config.model.mean,
         )
+        return with_extra(own, t.extra, repeats=True)
 
     def check_parts(self, config: ClassConfig) -> list[Part]:
         """Folders of classes, or the lists of CUB."""

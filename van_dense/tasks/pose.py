@@ -19,10 +19,11 @@ from van_dense.data.readers.coco_json import Skeleton, coco_person, with_sigmas
 from van_dense.data.readers.detections import read_detections
 from van_dense.data.readers.persons import PersonImages, Persons
 from van_dense.data.readers.quarantine import Quarantine
+from van_dense.data.transforms.extra import with_extra
 from van_dense.data.transforms.pose import PoseTest, PoseTrain
 from van_dense.evaluation.ground_truth import coco_ground_truth
+from van_dense.evaluation.oracle.check import OracleReport
 from van_dense.evaluation.oracle.instances import check_keypoints
-from van_dense.evaluation.oracle.report import OracleReport
 from van_dense.evaluation.pose import METRICS, PoseEvaluator
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.detection.anchors import without_crowd
@@ -87,11 +88,12 @@ class Pose(Task[PoseConfig]):
         if not train:
             return PoseTest()
         t, info = config.data.transforms, self.dataset_info(config)
-        return PoseTrain(
-            **t.model_dump(exclude={"reduced_decoding"}),
+        own = PoseTrain(
+            **t.model_dump(exclude={"reduced_decoding", "extra"}),
             flip_order=info.flip_order() if t.flip > 0 else None,
             upper_body=[info.keypoint_names.index(name) for name in info.upper_body],
         )
+        return with_extra(own, t.extra, info=info, crop_size=t.size)
 
     def check_parts(self, config: PoseConfig) -> list[Part]:
         """COCO files with poses."""

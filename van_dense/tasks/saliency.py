@@ -15,9 +15,9 @@ from van_dense.core.structures import Batch, Prediction, Size
 from van_dense.data.dataset import DenseDataset, Transform
 from van_dense.data.doctor.doctor import Part
 from van_dense.data.io.masks import write_saliency
+from van_dense.data.transforms.extra import with_extra
 from van_dense.data.transforms.maps import SaliencyTest, SaliencyTrain
-from van_dense.evaluation.oracle.maps import check_metrics
-from van_dense.evaluation.oracle.report import OracleReport
+from van_dense.evaluation.oracle.check import OracleReport, check_metrics
 from van_dense.evaluation.saliency import METRICS, SaliencyEvaluator
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.segmentation.edn import EDN
@@ -46,7 +46,8 @@ class Saliency(Task[SaliencyConfig]):
         t = config.data.transforms
         if not train:
             return SaliencyTest(t.size)
-        return SaliencyTrain(**t.model_dump())
+        own = SaliencyTrain(**t.model_dump(exclude={"extra"}))
+        return with_extra(own, t.extra, repeats=True)
 
     def check_parts(self, config: SaliencyConfig) -> list[Part]:
         """Pairs of images and masks."""

@@ -19,10 +19,10 @@ from van_dense.data.doctor.doctor import Part
 from van_dense.data.io.label_map import LabelMap
 from van_dense.data.io.masks import write_labels
 from van_dense.data.transforms.detection import resize_map
+from van_dense.data.transforms.extra import with_extra
 from van_dense.data.transforms.maps import PhotoMetric, SemanticTest, SemanticTrain
 from van_dense.evaluation.evaluator import Evaluator
-from van_dense.evaluation.oracle.maps import check_metrics
-from van_dense.evaluation.oracle.report import OracleReport
+from van_dense.evaluation.oracle.check import OracleReport, check_metrics
 from van_dense.evaluation.semantic import METRICS, SemanticEvaluator
 from van_dense.integrations.checkpoints.mmseg import load_segmenter
 from van_dense.models.dense_model import DenseModel
@@ -66,7 +66,7 @@ class Semantic(Task[SemanticConfig]):
             slides = config.eval.inference.mode == "slide"
             return SemanticTest(t.test_scale, 1 if slides else t.test_multiple)
         colour = t.photometric
-        return SemanticTrain(
+        own = SemanticTrain(
             scale=t.scale,
             ratio=t.ratio,
             crop=t.crop,
@@ -74,6 +74,7 @@ class Semantic(Task[SemanticConfig]):
             flip=t.flip,
             photometric=None if colour is None else PhotoMetric(**colour.model_dump()),
         )
+        return with_extra(own, t.extra, repeats=True)
 
     def check_parts(self, config: SemanticConfig) -> list[Part]:
         """Pairs of images and label maps."""

@@ -8,7 +8,8 @@ from helpers.coco_folder import write_image
 from PIL import Image
 
 from van_dense.data.doctor.classes import cub_parts, folder_parts
-from van_dense.data.doctor.doctor import ClassPart, Problem, Report, check_dataset
+from van_dense.data.doctor.doctor import ClassPart, Report, check_dataset
+from van_dense.data.doctor.report import Problem
 from van_dense.data.readers.class_folder import ClassFolder, class_names
 from van_dense.data.readers.cub import Cub200
 from van_dense.data.readers.quarantine import Quarantine

@@ -9,8 +9,9 @@ from helpers.coco_folder import write_image
 from PIL import Image
 
 from van_dense.core.dataset_info import DatasetInfo
-from van_dense.data.doctor.doctor import MaskPart, Problem, Report, check_dataset
+from van_dense.data.doctor.doctor import MaskPart, Report, check_dataset
 from van_dense.data.doctor.masks import MaskReport
+from van_dense.data.doctor.report import Problem
 from van_dense.data.io.label_map import LabelMap
 from van_dense.data.readers.image_mask import ImageMaskDataset
 from van_dense.data.readers.quarantine import Quarantine, part_key

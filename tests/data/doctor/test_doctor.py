@@ -13,7 +13,8 @@ from helpers.coco_folder import SQUARE, annotation, coco_data, write_coco, write
 from helpers.person_folder import JOINTS, person, write_persons
 from PIL import Image
 
-from van_dense.data.doctor.doctor import CocoPart, Problem, Report, YoloPart, check_dataset
+from van_dense.data.doctor.doctor import CocoPart, Report, YoloPart, check_dataset
+from van_dense.data.doctor.report import Problem
 from van_dense.data.readers.coco import CocoDataset
 from van_dense.data.readers.coco_json import Skeleton
 from van_dense.data.readers.quarantine import Quarantine, part_key

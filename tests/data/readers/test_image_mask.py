@@ -54,7 +54,7 @@ def test_labels_are_mapped_and_keys_are_ids(tmp_path: Path) -> None:
     sample = dataset.raw(0)
     assert sample.image.shape == (12, 20, 3) and sample.image_id == "a"
     assert sample.orig_size == dataset.size(0) == (12, 20)
-    assert sample.path == dataset.image_path(0) == str(images / "a.png")
+    assert sample.path == dataset.path(0) == str(images / "a.png")
     assert dataset.mask_path(0) == str(masks / "a.png")
     assert sample.semantic.dtype == np.uint8 and sample.saliency is None
     assert sample.semantic[0].tolist() == [0] * 5 + [255] * 10 + [1] * 5

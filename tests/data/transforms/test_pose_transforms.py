@@ -11,7 +11,7 @@ from van_dense.core.structures import Sample
 from van_dense.data.transforms.pose import PoseTest, PoseTrain
 
 SIZE = (64, 48)
-RECIPE = PoseTransforms().model_dump(exclude={"size", "reduced_decoding"})
+RECIPE = PoseTransforms().model_dump(exclude={"size", "reduced_decoding", "extra"})
 pose_train = partial(PoseTrain, SIZE, **RECIPE)
 STILL = pose_train(
     shift=0.0,

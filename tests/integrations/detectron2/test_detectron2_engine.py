@@ -9,12 +9,12 @@ import pytest
 import torch
 from helpers.same_detections import assert_same_detections
 
+from benchmarks.harness.complexity import count_macs, count_parameters
 from van_dense.config import load_config
 from van_dense.config.engine import has_detectron2
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Batch, Instances
 from van_dense.engine.optim import parameter_groups
-from van_dense.evaluation.complexity import count_macs, count_parameters
 from van_dense.tasks import TASKS
 
 if not has_detectron2():

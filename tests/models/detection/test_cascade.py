@@ -10,10 +10,10 @@ import torch
 from helpers.defaults import ALIGN
 from torchvision.ops import generalized_box_iou
 
+from benchmarks.harness.complexity import count_macs, count_parameters
 from van_dense.api import build_model
 from van_dense.config import load_config
 from van_dense.core.structures import Batch, Instances
-from van_dense.evaluation.complexity import count_macs, count_parameters
 from van_dense.models.detection.anchors import BoxCoder, BoxMatcher
 from van_dense.models.detection.cascade import CascadeMaskRCNN
 from van_dense.models.detection.cascade_stage import CascadeBox, ConvBoxHead

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import box_iou, generalized_box_iou
 
+from benchmarks.harness.complexity import count_parameters
 from van_dense.api import build_model
 from van_dense.config import load_config
 from van_dense.core.structures import Batch
-from van_dense.evaluation.complexity import count_parameters
 from van_dense.models.detection.one_stage import OneStageDetector, StridedAnchors
 from van_dense.models.detection.one_stage_head import best_of_level
 

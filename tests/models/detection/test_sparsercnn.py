@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import clip_boxes_to_image, generalized_box_iou, roi_align
 
+from benchmarks.harness.complexity import count_macs, count_parameters
 from van_dense.api import build_model
 from van_dense.config import load_config
 from van_dense.core.structures import Batch, Instances
-from van_dense.evaluation.complexity import count_macs, count_parameters
 from van_dense.models.detection.dynamic_head import DynamicConv, DynamicHead
 from van_dense.models.detection.hungarian_loss import HungarianLoss
 from van_dense.models.detection.roi_heads import RoIAlign

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from helpers.defaults import auxiliary_fcn, build_backbone, semantic_fpn, upernet
 from torch import Tensor
 
-from van_dense.evaluation.complexity import count_macs, count_parameters
+from benchmarks.harness.complexity import count_macs, count_parameters
 
 CHANNELS = [8, 12, 20, 28]
 SIZES = {"even": (64, 96), "odd": (52, 104)}  # of the image; the maps are 13x26, 7x13, 4x7, 2x4

@@ -55,13 +55,9 @@ class Cub200(LabelledImages):
         info = DatasetInfo(
             name, tuple(readable_name(classes[i].text) for i in class_ids), class_ids
         )
-        super().__init__(
-            root / "images",
-            [files[key].text for key in ids],
-            [info.label_of[class_of[key]] for key in ids],
-            info=info,
-            ids=ids,
-        )
+        label_of, paths = info.label_of, [files[key].text for key in ids]
+        labels = [label_of[class_of[key]] for key in ids]
+        super().__init__(info, root / "images", paths, labels, ids)
 
 
 class _Entry(NamedTuple):

@@ -8,7 +8,6 @@ an ``albumentations.Compose``: for 9 masks of 640x480 brought to 800 pixels that
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -18,6 +17,7 @@ import cv2
 import numpy as np
 
 from van_dense.core.structures import Sample, Size
+from van_dense.data.transforms.extra import albumentations
 
 
 @dataclass(frozen=True)
@@ -280,7 +280,6 @@ def flip_horizontally(sample: Sample, flip_order: Sequence[int] | None = None) -
 
 @cache
 def _color_jitter(strength: float) -> Any:
-    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it asks the network for its newest version
-    import albumentations as A
-
-    return A.ColorJitter(strength, strength, strength, hue=0.0, p=1.0)
+    return albumentations().ColorJitter(
+        brightness=strength, contrast=strength, saturation=strength, hue=0.0, p=1.0
+    )

@@ -20,8 +20,8 @@ from van_dense.data.dataset import DenseDataset, Transform
 from van_dense.data.readers.coco_json import CocoDict
 from van_dense.evaluation.coco import CocoEvaluator, evaluate_results
 from van_dense.evaluation.ground_truth import annotation_rle, restrict, rle_to_json
+from van_dense.evaluation.oracle.check import OracleReport, ToPrediction, readable
 from van_dense.evaluation.oracle.diagnosis import annotated_objects, arrived_objects, name_mistake
-from van_dense.evaluation.oracle.report import OracleReport, ToPrediction, readable
 from van_dense.evaluation.pose import PoseEvaluator
 from van_dense.evaluation.results import CocoResult, Kind
 
@@ -159,9 +159,7 @@ def _perfect(batch: Batch) -> Batch:
     """The targets as a perfect model would find them: no crowds, scores 1."""
     if batch.targets is None:
         raise ValueError("the oracle check needs a data set with boxes")
-    targets = [
-        target if target.crowd is None else target[~target.crowd] for target in batch.targets
-    ]
+    targets = [t if t.crowd is None else t[~t.crowd] for t in batch.targets]
     return replace(batch, targets=[replace(t, scores=torch.ones(len(t))) for t in targets])
 
 
@@ -169,13 +167,14 @@ def _for_images(evaluator: CocoEvaluator, image_ids: Collection[int | str]) -> C
     """A fresh evaluator for some of the images, with boxes cut at the image as readers do it."""
     truth = restrict(evaluator.ground_truth, image_ids)
     sides = {image["id"]: (image["width"], image["height"]) for image in truth["images"]}
-    annotations = []
-    for annotation in truth["annotations"]:
+
+    def cut(annotation: dict) -> dict:
         box = np.array(annotation["bbox"], dtype=np.float64)
         corners = np.stack([box[:2], box[:2] + box[2:]])
         low, high = np.clip(corners, 0, sides[annotation["image_id"]])
-        annotations.append({**annotation, "bbox": [*low.tolist(), *(high - low).tolist()]})
-    truth = {**truth, "annotations": annotations}
+        return {**annotation, "bbox": [*low.tolist(), *(high - low).tolist()]}
+
+    truth = {**truth, "annotations": list(map(cut, truth["annotations"]))}
     return CocoEvaluator(truth, evaluator.info, evaluator.types, backend=evaluator.backend)
 
 

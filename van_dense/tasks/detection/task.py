@@ -18,14 +18,15 @@ from van_dense.core.structures import Batch, Prediction, Sample, Size
 from van_dense.data.dataset import DenseDataset, FirstImages, Transform
 from van_dense.data.doctor.doctor import CocoPart, Part, YoloPart
 from van_dense.data.readers.coco import CocoDataset
-from van_dense.data.readers.coco_categories import coco_info
+from van_dense.data.readers.coco_json import coco_info
 from van_dense.data.readers.quarantine import Quarantine
 from van_dense.data.readers.yolo import YoloDataset
 from van_dense.data.transforms.detection import DetectionTest, DetectionTrain, RandomCrop
+from van_dense.data.transforms.extra import with_extra
 from van_dense.evaluation.coco import METRICS_OF_KIND, CocoEvaluator, Kind
 from van_dense.evaluation.ground_truth import coco_ground_truth
+from van_dense.evaluation.oracle.check import OracleReport
 from van_dense.evaluation.oracle.instances import check_instances
-from van_dense.evaluation.oracle.report import OracleReport
 from van_dense.integrations.checkpoints.detectors import load_detector
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.detection.anchors import without_crowd
@@ -95,10 +96,10 @@ class Detection(Task[DetectionConfig]):
         crop = None
         if (c := t.crop) is not None:
             crop = RandomCrop(c.short_sides, t.max_long_side, c.range, c.prob)
-        train_transform = DetectionTrain(
+        own = DetectionTrain(
             t.short_sides, t.max_long_side, flip=t.flip, color_jitter=t.color_jitter, crop=crop
         )
-        return partial(_without_keypoints, train_transform)
+        return partial(_without_keypoints, with_extra(own, t.extra))
 
     def check_parts(self, config: DetectionConfig) -> list[Part]:
         """COCO or YOLO files."""

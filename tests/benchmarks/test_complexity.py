@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import van_dense  # noqa: F401  (registers VAN in timm)
-from van_dense.evaluation.complexity import PROTOCOLS, count_macs, count_parameters
+from benchmarks.harness.complexity import PROTOCOLS, count_macs, count_parameters
 
 
 def counts(run: Callable[[Tensor], object], *shape: int) -> list[int]:

@@ -1,0 +1,333 @@
+"""Transforms of albumentations by name, for the image and every kind of annotation.
+
+A transform gets the image and a field of coordinates; boxes, masks, maps and keypoints follow from
+what becomes of that field (``warp.py``). So the cost hardly grows with the number of masks, and a
+box, its mask and its joints cannot part. What erases pixels (dropout) leaves the annotation as it
+is. Every random number comes from the given generator: each transform gets a seed of its own.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import Sample, Size
+from van_dense.data.dataset import Transform
+from van_dense.data.transforms.warp import Warp, coordinates, warp_sample
+
+_WHERE = "data.transforms.extra"
+_PROBE = (256, 256)  # image that transforms of colour are tried on
+_PROBES = 8  # draws that look for mirroring and quarter turns; of D4's, half do either
+_CONSTANT, _LINEAR = 0, 1  # OpenCV's BORDER_CONSTANT and INTER_LINEAR
+
+_IMAGES = "it needs other images"
+_SHAPE = "it needs masks that only albumentations can follow"
+_FLOATS = "images stay 8-bit RGB, and the model normalises them itself"
+_REFUSED = {
+    "Lambda": "it runs code of its own",
+    "FDA": _IMAGES,
+    "HistogramMatching": _IMAGES,
+    "PixelDistributionAdaptation": _IMAGES,
+    "Mosaic": _IMAGES,
+    "OverlayElements": _IMAGES,
+    "TextImage": "it needs a text for every image, and a font",
+    "RandomCropNearBBox": "it needs a box for every image that no annotation names",
+    "ConstrainedCoarseDropout": _SHAPE,
+    "CropNonEmptyMaskIfExists": _SHAPE,
+    "MaskDropout": _SHAPE,
+    "Morphological": "it changes the shape of objects",
+    "Normalize": _FLOATS,
+    "ToFloat": _FLOATS,
+    "FromFloat": _FLOATS,
+}
+_NEED_BOXES = ("AtLeastOneBBoxRandomCrop", "BBoxSafeRandomCrop", "RandomSizedBBoxSafeCrop")
+# Arguments that say how annotations are computed, which is decided here.
+_OURS = (
+    "fill_mask",
+    "keypoint_remapping_method",
+    "mask_drop_value",
+    "mask_interpolation",
+    "rotate_method",
+    "strict",
+)
+
+_State = tuple[np.ndarray, np.ndarray | None]  # an image, and the field of where its pixels were
+
+
+@dataclass(frozen=True)
+class Extra:
+    """A chain of albumentations transforms.
+
+    Attributes:
+        specs: For each transform its ``name`` and its arguments, as albumentations spells them.
+        info: Data set whose keypoints swap by name where an image is mirrored, or None.
+        size: (height, width) that every image has before and must have after, or None for any.
+        repeats: Whether borders may be filled with mirrored or repeated pixels (``border_mode``).
+            Copies of objects have labels in a map, but no boxes.
+
+    Raises:
+        ValueError: With dotted path and nearest name for an unknown transform or argument, with key
+            and value for a bad one, and for a transform that the task cannot use.
+    """
+
+    specs: Sequence[Mapping[str, Any]]
+    info: DatasetInfo | None = None
+    size: Size | None = None
+    repeats: bool = False
+    _transforms: list[Any] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        built = [_build(f"{_WHERE}.{i}", spec, self.repeats) for i, spec in enumerate(self.specs)]
+        object.__setattr__(self, "_transforms", built)
+        self._try()
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Transform one sample.
+
+        Raises:
+            ValueError: With path and transform, when the image is too small for one, when the size
+                changes that must stay, or keypoints are mirrored whose pairs are unknown.
+        """
+        seeds = [int(rng.integers(2**32)) for _ in self._transforms]
+        places = coordinates(sample.size) if self._moves else None
+        try:
+            image, moved = self._run((sample.image, places), sample, seeds)
+        except ValueError as error:
+            raise ValueError(f"{sample.path}: {error}") from error
+        if moved is None or moved is places:  # no transform of geometry was drawn
+            return replace(sample, image=image)
+        return warp_sample(sample, image, Warp(moved, sample.size), self._flip_order())
+
+    @property
+    def _moves(self) -> bool:
+        return any(_is_spatial(transform) for transform in self._transforms)
+
+    def _run(
+        self, state: _State, sample: Sample, seeds: Sequence[int], *, always: bool = False
+    ) -> _State:
+        """Image and field after all transforms, ``always`` whatever their probabilities."""
+        for number, seed in enumerate(seeds):
+            state = self._step(number, state, sample, seed=seed, always=always)
+        size = state[0].shape[:2]
+        if self.size is not None and size != self.size:
+            raise ValueError(
+                f"{_WHERE} makes an image of {size} out of one of {self.size}, and the model takes "
+                "no other size; leave out what crops, pads or turns, or end with Resize"
+            )
+        return state
+
+    def _step(
+        self, number: int, state: _State, sample: Sample, *, seed: int, always: bool
+    ) -> _State:
+        transform = self._transforms[number]
+        transform.set_random_seed(seed)
+        try:
+            return _apply(transform, state, sample, always=always)
+        except Exception as error:  # of albumentations or OpenCV, which know no path
+            name = self.specs[number]["name"]
+            raise ValueError(f"{_WHERE}.{number} ({name}): {error}") from error
+
+    def _flip_order(self) -> list[int] | None:
+        known = self.info is not None and self.info.flip_pairs is not None
+        return self.info.flip_order() if self.info is not None and known else None
+
+    def _try(self) -> None:
+        """Find on noise what does not depend on real images.
+
+        Raises:
+            ValueError: When a result is no 8-bit RGB or has another size than it must have, or when
+                keypoints of unknown pairs are mirrored.
+        """
+        size = self.size or _PROBE
+        image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+        blank = Sample(image, 0, "noise", size)
+        if self.size is None:  # then what fits depends on the images
+            for number, transform in enumerate(self._transforms):
+                if not _is_spatial(transform):
+                    self._step(number, (image, None), blank, seed=0, always=True)
+            return
+        for seed in range(_PROBES):
+            state = image, coordinates(size)
+            _, places = self._run(state, blank, [seed] * len(self.specs), always=True)
+            assert places is not None  # it was given
+            if self.info is not None and Warp(places, size).is_mirrored:
+                try:
+                    self.info.flip_order()
+                except ValueError as error:
+                    raise ValueError(f"{_WHERE} mirrors images: {error}") from error
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Transforms one after the other, all from one generator."""
+
+    transforms: tuple[Transform, ...]
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Transform one sample."""
+        for transform in self.transforms:
+            sample = transform(sample, rng)
+        return sample
+
+
+def with_extra(
+    transform: Transform,
+    specs: Sequence[Mapping[str, Any]],
+    *,
+    info: DatasetInfo | None = None,
+    crop_size: Size | None = None,
+    repeats: bool = False,
+) -> Transform:
+    """A task's own training transform with those of ``data.transforms.extra``.
+
+    They see the image as it is read, and the task's own transform brings the result to its size;
+    where the task cuts crops of one size (``crop_size``), they see that crop.
+
+    Args:
+        transform: The task's own training transform; returned as it is where ``specs`` is empty.
+        specs: ``name`` and arguments of each albumentations transform, in order.
+        info: Data set whose keypoints swap by name where an image is mirrored.
+        crop_size: (height, width) of every result of ``transform``, which must stay, or None.
+        repeats: Whether borders may be filled with mirrored or repeated pixels.
+
+    Raises:
+        ValueError: For whatever ``Extra`` refuses.
+    """
+    if not specs:
+        return transform
+    extra = Extra(specs, info, crop_size, repeats)
+    return Chain((extra, transform) if crop_size is None else (transform, extra))
+
+
+def albumentations() -> ModuleType:
+    """Import albumentations without letting it ask the network for its newest version."""
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+    import albumentations as module
+
+    return module
+
+
+@cache
+def usable() -> dict[str, type]:
+    """The transforms of albumentations that work on 8-bit images and any annotation, by name."""
+    module = albumentations()
+    bases = module.ImageOnlyTransform, module.DualTransform
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if inspect.isclass(value)
+        and issubclass(value, bases)
+        and value not in bases
+        and not issubclass(value, module.Transform3D)
+        and name not in _REFUSED
+    }
+
+
+def _build(where: str, spec: Mapping[str, Any], repeats: bool) -> Any:
+    name = spec.get("name")
+    if name in _REFUSED:
+        raise ValueError(f"{where}.name: {name} cannot be used: {_REFUSED[str(name)]}")
+    if name not in usable():
+        raise ValueError(
+            f"{where}.name: albumentations has no transform {name!r} for images; "
+            f"{_nearest(str(name), list(usable()))}"
+        )
+    made = usable()[str(name)]
+    known = set(inspect.signature(made).parameters) - set(_OURS)
+    given = {key: value for key, value in spec.items() if key != "name"}
+    for key in given:
+        if key in _OURS and key != "strict":
+            raise ValueError(
+                f"{where}.{key}: cannot be set, for annotations follow the pixels of the image; "
+                "leave it out"
+            )
+        if key not in known:
+            hint = _nearest(key, sorted(known))
+            raise ValueError(f"{where}.{key}: {name} has no such argument; {hint}")
+    p = given.get("p", 1.0)
+    if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p <= 1:
+        raise ValueError(f"{where}.p: a probability lies in 0..1 (got {p!r})")
+    if given.get("border_mode", _CONSTANT) != _CONSTANT and not repeats:
+        raise ValueError(
+            f"{where}.border_mode: {given['border_mode']!r} would show copies of objects that have "
+            "no annotation; leave it out, which fills with one colour"
+        )
+    return _instance(where, made, given)
+
+
+def _instance(where: str, made: type, given: dict[str, Any]) -> Any:
+    takes = inspect.signature(made).parameters
+    options: dict[str, Any] = {}
+    if "InitSchema" in vars(made):
+        options["strict"] = True  # otherwise albumentations warns of some bad values, and goes on
+    if "mask_interpolation" in takes:
+        options["mask_interpolation"] = _LINEAR  # of the coordinates; labels are never mixed
+    if "pad_if_needed" in takes:
+        options["pad_if_needed"] = True  # an image smaller than the crop must not end the run
+    try:
+        return made(**{**options, **given})
+    except (ValueError, TypeError) as error:
+        cause = error.__cause__
+        if not isinstance(cause, ValidationError):
+            raise ValueError(f"{where}: {made.__name__}: {error}") from error
+        raise ValueError(_explain(where, made.__name__, cause, given)) from error
+
+
+def _explain(where: str, name: str, error: ValidationError, given: dict[str, Any]) -> str:
+    lines: dict[str, str] = {}  # by argument: a union reports one problem for each of its members
+    for problem in error.errors():
+        key = str(problem["loc"][0]) if problem["loc"] else ""
+        message = problem["msg"].removeprefix("Value error, ")
+        got = f" (got {given[key]!r})" if key in given else ""
+        lines.setdefault(key, f"{where}{'.' if key else ''}{key}: {name}: {message}{got}")
+    return "\n".join(lines.values())
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    lower = {one.lower(): one for one in known}
+    near = [lower[one] for one in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.0)]
+    close = difflib.get_close_matches(name.lower(), [near[0].lower()], cutoff=0.6)
+    return f"did you mean {near[0]!r}?" if close else f"the nearest names are {near}"
+
+
+def _is_spatial(transform: Any) -> bool:
+    """Whether it moves pixels; those that erase some leave the annotation alone."""
+    from albumentations.augmentations.dropout.transforms import BaseDropout
+
+    return isinstance(transform, albumentations().DualTransform) and not isinstance(
+        transform, BaseDropout
+    )
+
+
+def _apply(transform: Any, state: _State, sample: Sample, *, always: bool) -> _State:
+    """Image and field of coordinates after one transform, ``always`` whatever its probability."""
+    image, places = state
+    data = {"image": image}
+    if places is not None and _is_spatial(transform):
+        data["mask"] = places
+        if type(transform).__name__ in _NEED_BOXES:
+            data["bboxes"] = _fractions(places, sample)
+    result = transform(force_apply=always, **data)
+    image = result["image"]
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise ValueError(f"it makes {image.dtype} {image.shape}; images must stay 8-bit RGB")
+    return image, result.get("mask", places)
+
+
+def _fractions(places: np.ndarray, sample: Sample) -> np.ndarray:
+    """Boxes (M, 4) as they lie now, in fractions of the sides, for crops that look at them."""
+    if sample.boxes is None:
+        return np.zeros((0, 4))
+    boxes = Warp(places, sample.size).boxes(sample.boxes)
+    boxes = boxes[(boxes[:, 2:] > boxes[:, :2]).all(axis=1)]
+    return boxes / np.tile(places.shape[1::-1], 2)
