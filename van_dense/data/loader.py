@@ -14,7 +14,7 @@ import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -291,7 +291,7 @@ def resolve_workers(workers: int | Literal["auto"]) -> int:
     return min(MAX_AUTO_WORKERS, max(own_cores - 1, 1 if cores > 1 else 0))
 
 
-def _torch_loader(batches: Dataset, sampler: Iterable[int], workers: int) -> DataLoader:
+def _torch_loader(batches: Dataset[Any], sampler: Iterable[int], workers: int) -> DataLoader[Any]:
     if workers > 0:
         _allow_many_files()
     return DataLoader(

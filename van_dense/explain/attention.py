@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from van_dense.explain.grid import side_by_side
+from van_dense.explain.grid import Cell, side_by_side
 from van_dense.explain.layers import captured, evaluating, to_pixels
 from van_dense.visualize.maps import draw_saliency
 
@@ -84,43 +84,32 @@ def attention_grid(photo: np.ndarray, maps: Mapping[str, Tensor], *, title: str 
     for name in maps:
         stage, number = (int(digits) for digits in re.findall(r"\d+", name))
         depths[stage] = max(depths.get(stage, 0), number)
-    chosen = {stage: _chosen(depth) for stage, depth in depths.items()}
+    # Numbers of first, middle and last block; none twice.
+    chosen = {
+        stage: (1, (depth + 1) // 2 if depth > 2 else None, depth if depth > 1 else None)
+        for stage, depth in depths.items()
+    }
     # A row for a single stage, such as the middle one of VAN-B1, would be all but empty.
     least = min(2, len(depths))
     rows = [
         i for i in range(3) if sum(blocks[i] is not None for blocks in chosen.values()) >= least
     ]
-    columns: dict[str, list[np.ndarray | None]] = {}
-    captions: dict[str, list[str]] = {}
+    cells: dict[str, list[Cell]] = {f"stage {stage}": [] for stage in depths}
     for stage, depth in depths.items():
-        name = f"stage {stage}"
-        columns[name], captions[name] = [], []
         for block in (chosen[stage][i] for i in rows):
-            if block is None:
-                columns[name].append(None)
-                captions[name].append("")
-                continue
-            attention = maps[f"{name}, block {block}"]
-            low, high = attention.aminmax()
-            columns[name].append(_over(photo, attention))
-            captions[name].append(f"block {block} of {depth}: {low:.2g} to {high:.2g}")
+            cell = Cell(None)
+            if block is not None:
+                attention = maps[f"stage {stage}, block {block}"]
+                low, high = attention.aminmax()
+                relative = (attention - low) / (high - low).clamp(min=torch.finfo(low.dtype).tiny)
+                canvas = photo.copy()
+                draw_saliency(canvas, to_pixels(relative[None], photo.shape[:2])[0].numpy())
+                cell = Cell(canvas, f"block {block} of {depth}: {low:.2g} to {high:.2g}")
+            cells[f"stage {stage}"].append(cell)
     return side_by_side(
-        columns,
+        {name: [cell.picture for cell in column] for name, column in cells.items()},
         rows=[_ROWS[i] for i in rows],
-        captions=captions,
+        captions={name: [cell.caption for cell in column] for name, column in cells.items()},
         title=title,
         scale=("weakest of the block", "strongest"),
     )
-
-
-def _chosen(depth: int) -> tuple[int | None, ...]:
-    """Numbers of first, middle and last block; none twice."""
-    return (1, (depth + 1) // 2 if depth > 2 else None, depth if depth > 1 else None)
-
-
-def _over(photo: np.ndarray, attention: Tensor) -> np.ndarray:
-    low, high = attention.aminmax()
-    relative = (attention - low) / (high - low).clamp(min=torch.finfo(attention.dtype).tiny)
-    canvas = photo.copy()
-    draw_saliency(canvas, to_pixels(relative[None], photo.shape[:2])[0].numpy())
-    return canvas

@@ -1,23 +1,23 @@
 """Class activation maps of any differentiable number, through the grad-cam library.
 
-Legend: H x W pixels of the image that the network sees, C channels, h x w cells of a layer.
+Legend: H x W pixels of the image that the network sees, h x w positions of a layer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from van_dense.core.attributes import attribute_set
 from van_dense.core.optional import require
 from van_dense.explain.layers import as_map, evaluating, find_layer
 
 METHODS = ("gradcam", "gradcam++", "eigencam", "layercam", "direction")
-GROWN = 0.1  # share by which a box grows before energy is measured in it
+_GROWN = 0.1  # fraction by which a box grows before energy is measured in it
 
 
 def activation_map(
@@ -37,9 +37,9 @@ def activation_map(
         layer: Name of a module, see ``layers.find_layer``.
         method: "gradcam" (Selvaraju et al., ICCV 2017: channels weighted by their mean gradient),
             "gradcam++" (Chattopadhyay et al., WACV 2018), "layercam" (Jiang et al., TIP 2021: every
-            cell by its own positive gradient), "eigencam" (Muhammad and Yeasin, IJCNN 2020: first
-            principal component, whatever the number is), or "direction": every cell by the
-            direction of its own gradient, see ``_direction_cam``.
+            position by its own positive gradient), "eigencam" (Muhammad and Yeasin, IJCNN 2020:
+            first principal component, whatever the number is), or "direction": every position by
+            the direction of its own gradient, see ``_direction_cam``.
 
     Returns:
         float32 (H, W) in [0, 1]: 1 where most speaks for it, 0 where nothing does.
@@ -56,12 +56,9 @@ def activation_map(
     def to_map(output: Any) -> Tensor:
         return as_map(backbone, {layer: output}, layer, size=size)
 
-    with evaluating(model), _own_gradients(model):
-        with _cam_class(method)(
-            model=_Scored(model, score),
-            target_layers=[module],
-            reshape_transform=to_map,
-        ) as cam:
+    with evaluating(model), attribute_set(model.parameters(), "grad", None):
+        scored = _Scored(model, score)
+        with _cam_class(method)(scored, target_layers=[module], reshape_transform=to_map) as cam:
             # A layer of a frozen backbone has a gradient all the same.
             pixels = images.detach().clone().requires_grad_()
             try:
@@ -77,31 +74,25 @@ def activation_map(
 
 
 def energy_inside(heat: np.ndarray, where: Sequence[float] | np.ndarray) -> tuple[float, float]:
-    """Share of a map inside a box grown by 10 % about its centre, or inside a region; and its area.
+    """Fraction of a map inside a box grown by 10 % about its centre, or inside a region.
 
-    The second is what the first would be by chance. "Pointing game" with energy: Wang et al.,
-    "Score-CAM", CVPRW 2020, section 4.3.
+    "Pointing game" with energy: Wang et al., "Score-CAM", CVPRW 2020, section 4.3.
 
     Args:
-        heat: float (H, W), not negative; without any energy the first share is 0.
+        heat: float (H, W), not negative; without any energy the fraction is 0.
         where: xyxy pixels of the box, or bool (H, W).
 
     Returns:
-        Shares of the map and of the image.
+        The fraction, and that of the image's area, which an even map would have.
     """
-    inside = where if isinstance(where, np.ndarray) else _grown(where, heat.shape)
+    if not isinstance(where, np.ndarray):
+        x0, y0, x1, y1 = where
+        dx, dy = (x1 - x0) * _GROWN / 2, (y1 - y0) * _GROWN / 2
+        rows, columns = (np.arange(side) + 0.5 for side in heat.shape)
+        in_rows = (rows > y0 - dy) & (rows < y1 + dy)
+        where = in_rows[:, None] & (columns > x0 - dx) & (columns < x1 + dx)
     total = float(heat.sum())
-    return (float(heat[inside].sum()) / total if total > 0 else 0.0), float(inside.mean())
-
-
-def _grown(box: Sequence[float], shape: tuple[int, ...]) -> np.ndarray:
-    """Pixels, bool (H, W), inside a box that has grown about its centre."""
-    x0, y0, x1, y1 = box
-    dx, dy = (x1 - x0) * GROWN / 2, (y1 - y0) * GROWN / 2
-    rows, columns = (np.arange(side) + 0.5 for side in shape)
-    return ((rows > y0 - dy) & (rows < y1 + dy))[:, None] & (
-        (columns > x0 - dx) & (columns < x1 + dx)
-    )
+    return (float(heat[where].sum()) / total if total > 0 else 0.0), float(where.mean())
 
 
 class _Scored(nn.Module):
@@ -117,51 +108,26 @@ class _Scored(nn.Module):
             return self.score(images).reshape(1)
 
 
-@contextmanager
-def _own_gradients(model: nn.Module) -> Iterator[None]:
-    """Give parameters back the gradients that they had."""
-    before = [(parameter, parameter.grad) for parameter in model.parameters()]
-    for parameter, _ in before:
-        parameter.grad = None
-    try:
-        yield
-    finally:
-        for parameter, gradient in before:
-            parameter.grad = gradient
-
-
 def _cam_class(method: str) -> Any:
-    # Importing the library takes a second.
-    library = require("pytorch_grad_cam", "an activation map")
-    classes = {
-        "gradcam": library.GradCAM,
-        "gradcam++": library.GradCAMPlusPlus,
-        "eigencam": library.EigenCAM,
-        "layercam": library.LayerCAM,
-    }
-    return classes[method] if method in classes else _direction_cam()
+    library = require("pytorch_grad_cam", "an activation map")  # takes a second
+    names = {"gradcam": "GradCAM", "gradcam++": "GradCAMPlusPlus"}
+    names |= {"eigencam": "EigenCAM", "layercam": "LayerCAM"}
+    return getattr(library, names[method]) if method in names else _direction_cam()
 
 
 def _direction_cam() -> Any:
-    """Each cell's activation along the direction of its own gradient.
+    """Each position's activation along the direction of its own gradient.
 
-    The size of a gradient says how strongly a cell is wired to the number; for a box that is the
-    place of its region, whatever the network has learnt, so maps that keep the size (LayerCAM) lie
-    inside the box even with random weights. The direction says what the cell would have to show.
-    Before global average pooling all cells have the same gradient, and this is Grad-CAM.
+    The size of a gradient says how strongly a position is wired to the number; for a box that is
+    the place of its region, whatever the network has learnt, so maps that keep the size (LayerCAM)
+    lie inside the box even with random weights. The direction says what would have to be seen.
+    Before global average pooling all positions have the same gradient, and this is Grad-CAM.
     """
     from pytorch_grad_cam.base_cam import BaseCAM
 
     class DirectionCAM(BaseCAM):
-        def get_cam_image(
-            self,
-            input_tensor: Tensor,
-            target_layer: nn.Module,
-            targets: list[Any],
-            activations: np.ndarray,
-            grads: np.ndarray,
-            eigen_smooth: bool = False,
-        ) -> np.ndarray:
+        def get_cam_image(self, *arguments: Any) -> np.ndarray:
+            activations, grads = arguments[3:5]  # after input, layer and targets
             length = np.linalg.norm(grads, axis=1, keepdims=True)
             smallest = np.finfo(np.float32).tiny
             along: np.ndarray = (grads / np.maximum(length, smallest) * activations).sum(axis=1)

@@ -36,10 +36,8 @@ from van_dense.visualize.strokes import line_thickness
 if TYPE_CHECKING:
     from van_dense.inference.loaded import Loaded
 
-
 _ACROSS = 4  # explanations of one network in a row
 _NAMED = 5  # images without any that are named
-
 _log = logging.getLogger(__name__)
 
 
@@ -48,10 +46,10 @@ class Explanation:
     """A map of what speaks for a subject.
 
     Attributes:
-        title: What is explained, such as "cat 87%".
+        title: Name and score of what is explained, such as "cat 87%".
         image: uint8 RGB (H, W, 3), what the network saw, in the proportions of the image.
         heat: float32 (H, W) in [0, 1].
-        shown: What is drawn over the map, such as one box, in pixels of ``image``; or None.
+        shown: Prediction that is drawn over the map, in pixels of ``image``; or None.
         region: bool (H, W), outlined; or None.
     """
 
@@ -74,14 +72,13 @@ def explain(
     """Explain predictions of one image.
 
     Args:
-        loaded: From ``van_dense.load``.
+        loaded: Run, from ``van_dense.load``.
         source: Path, uint8 RGB array or Pillow image.
         targets: What to explain, see ``subjects_of``; by default the first thing found: the surest
             box or joint, the likeliest class, the largest region.
         layer: Name of a module; by default ``default_layer``.
-        method: One of ``cam.METHODS``; by default "direction" for instances and "gradcam" for
-            everything else.
-        min_score: Detections below are left out.
+        method: One of ``cam.METHODS``; by default ``default_method``.
+        min_score: Score below which detections are left out.
 
     Returns:
         An explanation for each thing that the targets name; none where nothing is found.
@@ -94,15 +91,11 @@ def explain(
     with evaluating(loaded.model):
         subjects = subjects_of(loaded, inputs, targets or ("1",), min_score=min_score)
     height, width = inputs.image.shape[:2]
+    method = method or default_method(loaded)
     explanations = []
     for one in subjects:
-        heat = activation_map(
-            loaded.model,
-            images,
-            one.score,
-            layer=layer or default_layer(loaded, one.kind),
-            method=method or default_method(loaded),
-        )
+        where = layer or default_layer(loaded, one.kind)
+        heat = activation_map(loaded.model, images, one.score, layer=where, method=method)
         heat = heat[:height, :width]  # its highest place may lie in the padding
         heat = heat / max(float(heat.max()), np.finfo(np.float32).tiny)
         title = one.title if heat.any() else f"{one.title}: nothing here speaks for it"
@@ -116,15 +109,11 @@ def _in_proportion(explanation: Explanation, original: Size) -> Explanation:
     """Undo the transform's stretching to a square, which people take for an error."""
     scale = max(explanation.image.shape[:2]) / max(original)
     size = (max(1, round(original[1] * scale)), max(1, round(original[0] * scale)))
+    image, heat = cv2.resize(explanation.image, size), cv2.resize(explanation.heat, size)
     region = explanation.region
     if region is not None:
         region = cv2.resize(region.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-    return replace(
-        explanation,
-        image=cv2.resize(explanation.image, size),
-        heat=cv2.resize(explanation.heat, size),
-        region=region,
-    )
+    return replace(explanation, image=image, heat=heat, region=region)
 
 
 def cam_pages(
@@ -143,11 +132,10 @@ def cam_pages(
     Args:
         networks: Networks by the title of their column.
         images: Paths, uint8 RGB arrays or Pillow images.
-        targets: Names of classes or joints, ranks from 1 on, "all", points "x,y"; see
-            ``subjects_of``. By default the first thing found.
-        layer: Name of a module; by default ``default_layer``.
-        method: One of ``cam.METHODS``; by default ``default_method``.
-        min_score: Detections below are left out.
+        targets: What to explain, and the other options, as for ``explain``.
+        layer: Name of a module.
+        method: One of ``cam.METHODS``.
+        min_score: Score below which detections are left out.
 
     Yields:
         Pages, each as soon as it is full.
@@ -155,19 +143,17 @@ def cam_pages(
     Raises:
         ValueError: As ``explain``, and when nothing is found in any image.
     """
-    options: dict[str, Any] = {
-        "targets": targets,
-        "layer": layer,
-        "method": method,
-        "min_score": min_score,
-    }
+    options: dict[str, Any] = {"layer": layer, "method": method, "min_score": min_score}
     asked: list[str] = []
     without: list[str] = []
 
     def rows() -> Iterator[Row]:
         for i, source in enumerate(images):
             asked.append(name_or_number(source, i))
-            parts = {title: explain(one, source, **options) for title, one in networks.items()}
+            parts = {
+                title: explain(one, source, targets=targets, **options)
+                for title, one in networks.items()
+            }
             if any(parts.values()):
                 yield from _rows(source, parts, networks)
             else:

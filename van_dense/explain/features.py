@@ -1,7 +1,7 @@
 """What a layer tells apart: the first three principal components of its features as colours.
 
 The custom of DINOv2 (Oquab et al., arXiv 2304.07193, Fig. 1): similar features get similar colours.
-Legend: N images of H x W pixels, C channels, h x w cells.
+Legend: C channels, h x w positions.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from torch import Tensor
 from van_dense.core.structures import Size
 from van_dense.explain.layers import to_pixels
 
-_CLIPPED = 0.01  # share of the cells that is cut at either end, so that outliers take no colours
+_CLIPPED = 0.01  # fraction of positions cut at either end, so that outliers take no colours
 
 
 @dataclass(frozen=True)
 class Components:
     """What turns features into colours: the principal components of some maps.
 
-    Red, green and blue are the first, second and third component of all cells of all maps,
+    Red, green and blue are the first, second and third component of all positions of all maps,
     centred. The channel with the largest weight in a component counts positively, so that signs
     are no accident of the solver. Each component fills 0..255 from its 1st to its 99th percentile;
     one without variance is grey.
 
     Attributes:
-        mean: double (C,) of all cells.
+        mean: double (C,), over all positions.
         directions: double (3 or fewer, C).
-        ranges: What becomes 0 and 255 of each component.
+        ranges: Values of each component that become 0 and 255.
     """
 
     mean: Tensor
@@ -45,21 +45,23 @@ class Components:
         Raises:
             ValueError: When a feature is not finite.
         """
-        cells = torch.cat([_cells(m) for m in maps])
-        if not cells.isfinite().all():
+        features = torch.cat([_by_position(m) for m in maps])
+        if not features.isfinite().all():
             raise ValueError("the features hold NaN or infinity; weights or input are broken")
-        mean = cells.mean(dim=0)
-        centred = cells - mean
+        mean = features.mean(dim=0)
+        centred = features - mean
         _, spread, found = torch.linalg.svd(centred, full_matrices=False)
         # Rounding leaves a spread of about this where there is no variance.
-        tolerance = cells.norm() * max(cells.shape) * torch.finfo(cells.dtype).eps
+        tolerance = features.norm() * max(features.shape) * torch.finfo(features.dtype).eps
         found = found[: min(3, int((spread > tolerance).sum()))]
         strongest = found.gather(1, found.abs().argmax(dim=1, keepdim=True))
         directions = found * strongest.sign()
         ranges = []
         for direction in directions:
             values = centred @ direction
-            low, high = (_percentile(values, share) for share in (_CLIPPED, 1 - _CLIPPED))
+            # torch's ``quantile`` refuses more than 2^24 values.
+            ranks = (1 + round(part * (len(values) - 1)) for part in (_CLIPPED, 1 - _CLIPPED))
+            low, high = (values.kthvalue(rank).values for rank in ranks)
             if high <= low:  # all but outliers are the same
                 low, high = values.min(), values.max()
             ranges.append((low, high))
@@ -70,12 +72,12 @@ class Components:
 
         Args:
             features: (C, h, w).
-            size: (height, width) of the image; by default a pixel is drawn for each cell.
+            size: (height, width) of the image; by default a pixel is drawn for each position.
 
         Returns:
-            uint8 (height, width, 3): the colour of the cell that covers a pixel.
+            uint8 (height, width, 3): the colour of the position that covers a pixel.
         """
-        centred = _cells(features) - self.mean
+        centred = _by_position(features) - self.mean
         colors = torch.full((len(centred), 3), 0.5, dtype=centred.dtype)
         for i, (low, high) in enumerate(self.ranges):
             colors[:, i] = ((centred @ self.directions[i] - low) / (high - low)).clamp(0, 1)
@@ -86,11 +88,6 @@ class Components:
         return pixels.to(torch.uint8).contiguous().numpy()
 
 
-def _cells(features: Tensor) -> Tensor:
-    """All cells of a (C, h, w) map, double (h * w, C)."""
+def _by_position(features: Tensor) -> Tensor:
+    """A (C, h, w) map as double (h * w, C)."""
     return features.detach().flatten(1).T.double().cpu()
-
-
-def _percentile(values: Tensor, share: float) -> Tensor:
-    """An order statistic; torch's ``quantile`` refuses more than 2^24 values."""
-    return values.kthvalue(1 + round(share * (len(values) - 1))).values

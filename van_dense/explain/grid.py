@@ -17,15 +17,13 @@ from van_dense.visualize.labels import fit_text, font
 from van_dense.visualize.legend import saliency_scale, stack
 from van_dense.visualize.palette import INK, PAPER
 
-# Largest page, (height, width): three columns of a photo and its map fit, and all can be seen on a
-# screen without scrolling.
-PAGE: Size = (1720, 2080)
+PAGE: Size = (1720, 2080)  # three columns of a photo and its map, without scrolling on a screen
 _TILE = 320  # pixels of the longer side of a picture
 _GAP = 12  # pixels between pictures
 _FOLD = 24  # more pixels between columns of rows
 _LETTERS, _TITLE = 16, 20  # heights of captions and titles
 _LINE = 22  # pixels of a line of a caption
-_SHARP = 4  # from this enlargement on, pixels are cells of a map that should stay visible
+_SHARP = 4  # from this enlargement on, pixels are positions of a map that should stay visible
 
 T = TypeVar("T")
 
@@ -58,7 +56,7 @@ def side_by_side(
     tile: int = _TILE,
     scale: tuple[str, str] | None = None,
 ) -> np.ndarray:
-    """Lay out pictures as a table.
+    """Lay out pictures as a table, a uint8 RGB picture.
 
     Args:
         columns: Pictures uint8 RGB of any sizes by column title, one for each row; None leaves
@@ -70,29 +68,22 @@ def side_by_side(
         tile: Pixels of the longer side of each picture.
         scale: What the darkest and the brightest of the heat colours mean, as a scale below.
 
-    Returns:
-        uint8 RGB picture.
-
     Raises:
         ValueError: When there is no picture, or columns and rows do not have the same number.
     """
-    num_rows = max((len(pictures) for pictures in columns.values()), default=0)
-    texts = captions or {name: [""] * num_rows for name in columns}
     lengths = {name: len(pictures) for name, pictures in columns.items()}
+    num_rows = max(lengths.values(), default=0)
     if num_rows == 0 or set(lengths.values()) != {num_rows} or len(rows) not in (0, num_rows):
         raise ValueError(
             f"columns of {lengths} pictures and {len(rows)} row titles make no table; give each "
             "column as many pictures as there are rows, and at least one"
         )
-    table = Table(list(columns), title, scale)
+    texts = captions or {name: [""] * num_rows for name in columns}
     lines = [
-        Row(
-            [_fitted(Cell(columns[name][i], texts[name][i]), tile) for name in columns],
-            rows[i] if rows else "",
-        )
-        for i in range(num_rows)
+        Row([_fitted(Cell(columns[name][i], texts[name][i]), tile) for name in columns], row)
+        for i, row in enumerate(rows or [""] * num_rows)
     ]
-    return table.draw([lines])
+    return Table(list(columns), title, scale).draw([lines])
 
 
 @dataclass(frozen=True)
@@ -136,7 +127,7 @@ class Table:
                 strips.append(_row(row.title, cells, widths, left))
             parts.append(stack(strips))
         body = _beside(parts)
-        page = [_titles(self.title, names, widths, left, copies=len(columns)), body]
+        page = [_titles(self.title, names, widths, left, len(columns)), body]
         if self.scale is not None:
             page.append(saliency_scale(body.shape[1], _LETTERS, indent=left, words=self.scale))
             page.append(np.full((_GAP // 2, 1, 3), PAPER, dtype=np.uint8))
@@ -144,11 +135,9 @@ class Table:
 
     def _measure(self, rows: Sequence[Row]) -> tuple[list[int], list[int], int]:
         """Indices of the columns that are shown, their widths, and the pixels at their left."""
-        by_column = [[row.cells[i] for row in rows] for i in range(len(self.names))]
+        by_column = list(zip(*(row.cells for row in rows), strict=True))
         shown = [
-            i
-            for i, cells in enumerate(by_column)
-            if self.names[i] or any(cell.picture is not None for cell in cells)
+            i for i, name in enumerate(self.names) if name or _highest(by_column[i], default=0)
         ]
         widths = [_width(self.names[i], by_column[i]) for i in shown]
         return shown, widths, _GAP + (round(_TITLE * 1.5) if any(row.title for row in rows) else 0)
@@ -175,11 +164,9 @@ class Table:
 
 
 def grouped(items: Iterable[T], fit: Callable[[list[T]], bool]) -> Iterator[list[T]]:
-    """Put together neighbours that fit on one page, at least one, as soon as they are there.
+    """Put together neighbours that ``fit`` on one page, at least one, as soon as they are there.
 
-    Args:
-        items: May be an iterator; when it fails, what came before it is given first.
-        fit: Whether items fit together.
+    When ``items`` fails, what came before it is given first.
     """
     group: list[T] = []
     try:
@@ -209,15 +196,14 @@ def _starts(heights: Sequence[int], room: int) -> list[int]:
 
 
 def _fitted(cell: Cell, tile: int) -> Cell:
-    return cell if cell.picture is None else cell._replace(picture=_fit(cell.picture, tile))
-
-
-def _fit(picture: np.ndarray, tile: int) -> np.ndarray:
-    height, width = picture.shape[:2]
+    if cell.picture is None:
+        return cell
+    height, width = cell.picture.shape[:2]
     factor = tile / max(height, width)
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     enlarged = cv2.INTER_NEAREST if factor >= _SHARP else cv2.INTER_CUBIC
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if factor < 1 else enlarged)
+    method = cv2.INTER_AREA if factor < 1 else enlarged
+    return cell._replace(picture=cv2.resize(cell.picture, size, interpolation=method))
 
 
 def _width(name: str, cells: Sequence[Cell]) -> int:
@@ -237,8 +223,8 @@ def _height(row: Row) -> int:
     return _highest(row.cells) + lines * _LINE + _GAP
 
 
-def _highest(cells: Sequence[Cell]) -> int:
-    return max((len(cell.picture) for cell in cells if cell.picture is not None), default=1)
+def _highest(cells: Sequence[Cell], default: int = 1) -> int:
+    return max((len(cell.picture) for cell in cells if cell.picture is not None), default=default)
 
 
 def _beside(parts: Sequence[np.ndarray]) -> np.ndarray:
@@ -259,7 +245,7 @@ def _header(title: str, names: Sequence[str]) -> int:
 
 
 def _titles(
-    title: str, names: Sequence[str], widths: Sequence[int], left: int, *, copies: int
+    title: str, names: Sequence[str], widths: Sequence[int], left: int, copies: int
 ) -> np.ndarray:
     letters = font(_TITLE, bold=True)
     line = round(_TITLE * 1.8)

@@ -1,6 +1,6 @@
 """The map of any layer of any backbone, by its name, through hooks that are always removed.
 
-Legend: B images of H x W pixels, C channels, h x w cells; a cell has ``stride`` pixels a side.
+Legend: B images of H x W pixels, C channels, h x w positions of ``stride`` pixels a side.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ import difflib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from van_dense.backbones.build import DIVISOR
+from van_dense.core.attributes import attribute_set
 from van_dense.core.structures import Size
 
 _TOKEN_STRIDES = (4, 8, 14, 16, 32)  # of transformers that answer with a list of tokens
@@ -29,8 +31,8 @@ def layer_maps(backbone: nn.Module, images: Tensor, layers: Sequence[str]) -> di
         layers: Names as in ``named_modules``; see ``find_layer`` for what may be left out.
 
     Returns:
-        (B, C, h, w) by layer: channels last and lists of tokens are rearranged, and cells beyond
-        the image, which come from padding, are cut off.
+        (B, C, h, w) by layer: channels last and lists of tokens are rearranged, and positions
+        beyond the image, which come from padding, are cut off.
 
     Raises:
         ValueError: For an unknown layer, one that does not run, or one whose output is no map.
@@ -70,12 +72,11 @@ def _short(name: str) -> str:
 
 def _nearest(name: str, known: Sequence[str]) -> str:
     """Tell names below the same part, or similar ones, or the parts where nothing is similar."""
-    part, cutoff = name.rpartition(".")[0], 0.5
-    while part and not any(one.startswith(f"{part}.") for one in known):
-        part = part.rpartition(".")[0]
-    if part:
-        known, cutoff = [one for one in known if one.startswith(f"{part}.")], 0.0
-    near = difflib.get_close_matches(name, known, n=5, cutoff=cutoff)
+    part = name
+    below: Sequence[str] = ()
+    while not below and (part := part.rpartition(".")[0]):
+        below = [one for one in known if one.startswith(f"{part}.")]
+    near = difflib.get_close_matches(name, below or known, n=5, cutoff=0.0 if below else 0.5)
     if near:
         return f"nearest names: {near}"
     return f"no name is similar; its parts are {[one for one in known if '.' not in one]}"
@@ -109,27 +110,27 @@ def to_pixels(maps: Tensor, size: Size, mode: str = "bilinear") -> Tensor:
         mode: "bilinear" or "nearest", as in torch's ``interpolate``.
     """
     covered = [
-        max(pixels, round(cells * _stride(pixels, cells)))
-        for pixels, cells in zip(size, maps.shape[-2:], strict=True)
+        max(pixels, round(num * _stride(pixels, num)))
+        for pixels, num in zip(size, maps.shape[-2:], strict=True)
     ]
     smooth = {} if mode == "nearest" else {"align_corners": False}
     large = F.interpolate(maps[None].float(), covered, mode=mode, **smooth)[0]
     return large[:, : size[0], : size[1]]
 
 
-def copied(_: str, output: Any) -> Any:
+def _copied(_: str, output: Any) -> Any:
     """Keep an output as it is: later layers, such as in-place activations, may overwrite it."""
     return output.clone() if isinstance(output, Tensor) else output
 
 
 @contextmanager
 def captured(
-    modules: Mapping[str, nn.Module], keep: Callable[[str, Any], Any] = copied
+    modules: Mapping[str, nn.Module], keep: Callable[[str, Any], Any] = _copied
 ) -> Iterator[dict[str, Any]]:
     """Collect what modules return while the context lasts; the hooks go, whatever happens.
 
     Args:
-        modules: By any name.
+        modules: Modules by any name.
         keep: Makes what is stored from name and output, such as a smaller tensor.
 
     Yields:
@@ -137,15 +138,12 @@ def captured(
     """
     outputs: dict[str, Any] = {}
 
-    def store(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(_: nn.Module, __: Any, output: Any) -> None:
-            outputs[name] = keep(name, output)
-
-        return hook
+    def store(name: str, _: nn.Module, __: Any, output: Any) -> None:
+        outputs[name] = keep(name, output)
 
     with ExitStack() as stack:
         for name, module in modules.items():
-            stack.callback(module.register_forward_hook(store(name)).remove)
+            stack.callback(module.register_forward_hook(partial(store, name)).remove)
         yield outputs
 
 
@@ -155,27 +153,18 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
     Recomputed layers of timm's models bypass their own modules, where hooks would never run.
     """
-    modes = [(part, part.training) for part in module.modules()]
-    recomputed: list[Any] = [
-        part for part in module.modules() if getattr(part, "grad_checkpointing", False)
-    ]
-    module.eval()
-    for part in recomputed:
-        part.grad_checkpointing = False
-    try:
+    parts = list(module.modules())
+    recomputed = [part for part in parts if getattr(part, "grad_checkpointing", False)]
+    off = attribute_set(recomputed, "grad_checkpointing", False)
+    with attribute_set(parts, "training", False), off:
         yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
-        for part in recomputed:
-            part.grad_checkpointing = True
 
 
 def as_map(backbone: nn.Module, outputs: Mapping[str, Any], layer: str, *, size: Size) -> Tensor:
-    """Bring what ``captured`` collected of a layer to (B, C, h, w), without cells of padding.
+    """Bring an output that ``captured`` collected to (B, C, h, w), without positions of padding.
 
     Args:
-        backbone: The layer's.
+        backbone: Backbone that the layer belongs to.
         outputs: Outputs by layer, as ``captured`` yields them.
         layer: Name of the output.
         size: (H, W) of the images.
@@ -217,11 +206,11 @@ def _from_tokens(tokens: Tensor, size: Size) -> Tensor | None:
     return None
 
 
-def _stride(pixels: int, cells: int) -> float:
-    """Pixels of a cell: of an image that was padded to 32, of one that was not, or anything."""
+def _stride(pixels: int, num: int) -> float:
+    """Pixels of a position of ``num``, in an image padded to 32, one that is not, or any other."""
     padded = math.ceil(pixels / DIVISOR) * DIVISOR
     # Nobody pads images of half that size; taken for padded, their own maps would be cut.
-    if pixels > DIVISOR // 2 and padded % cells == 0 and math.log2(padded / cells).is_integer():
-        return padded // cells
-    power = 2 ** round(math.log2(pixels / cells))
-    return power if math.ceil(pixels / power) == cells else pixels / cells
+    if pixels > DIVISOR // 2 and padded % num == 0 and math.log2(padded / num).is_integer():
+        return padded // num
+    power = 2 ** round(math.log2(pixels / num))
+    return power if math.ceil(pixels / power) == num else pixels / num

@@ -97,7 +97,14 @@ def save_pages(pages: Iterable[Image.Image], output: Path) -> list[Path]:
             an earlier call; and as the pages raise.
     """
     require_file(output)
-    old = _earlier_pages(output)
+    name = re.compile(rf"{re.escape(output.stem)}_({_NUMBER}){re.escape(output.suffix)}")
+    around = output.parent.iterdir() if output.parent.is_dir() else ()
+    old = sorted(path for path in around if name.fullmatch(path.name))
+    if wrong := [path for path in old if not _is_ours(path)]:
+        raise ValueError(
+            f"{wrong[0]} is no page of an earlier call, but called like a page of {output}; name "
+            "another output"
+        )
     exif = Image.Exif()
     exif[ExifTags.Base.Software] = _AUTHOR
     written: list[Path] = []
@@ -112,20 +119,6 @@ def save_pages(pages: Iterable[Image.Image], output: Path) -> list[Path]:
             written = [output.replace(_numbered(output, 1))]
         written.append(path)
     return written
-
-
-def _earlier_pages(output: Path) -> list[Path]:
-    """Numbered pages of an earlier call with the same output."""
-    name = re.compile(rf"{re.escape(output.stem)}_({_NUMBER}){re.escape(output.suffix)}")
-    around = output.parent.iterdir() if output.parent.is_dir() else ()
-    pages = sorted(path for path in around if name.fullmatch(path.name))
-    for page in pages:
-        if not _is_ours(page):
-            raise ValueError(
-                f"{page} is no page of an earlier call, but called like a page of {output}; name "
-                "another output"
-            )
-    return pages
 
 
 def _is_ours(page: Path) -> bool:

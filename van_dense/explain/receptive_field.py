@@ -8,7 +8,7 @@ at (h // 2, w // 2), gradients are summed over colours and averaged over images 
 the area that holds more than 20, 30, 50 and 99 % of them is that of the smallest central square.
 Here the gradient's absolute value counts; RepLKNet takes its positive part, and the logarithm of
 1 + gradient before it measures squares. ``Field.replknet_squares`` gives its numbers.
-Legend: H x W pixels of the images, h x w cells of the map.
+Legend: H x W pixels of the images, h x w positions of the map.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _TILE = 384  # pixels of the longer side of a field in the picture
 
 
 class Square(NamedTuple):
-    """The smallest central square that holds more than a share of the contribution.
+    """The smallest central square that holds more than a fraction of the contribution.
 
     Attributes:
-        threshold: That share, t.
+        threshold: Fraction of the contribution, t.
         side: Pixels, odd.
-        area: Share of the image that it covers, r; what lies outside the image does not count.
+        area: Fraction of the image that it covers, r.
     """
 
     threshold: float
@@ -54,7 +54,7 @@ class Field:
         absolute: float64 (H, W), absolute gradients.
         positive: float64 (H, W), positive parts of the gradients, as in RepLKNet.
         layer: Name of the layer.
-        num_images: That were averaged.
+        num_images: Number of images that were averaged.
     """
 
     absolute: np.ndarray
@@ -91,8 +91,8 @@ def receptive_field(
 
     Published numbers are those of large images, 1024 x 1024 in RepLKNet and 1120 x 1120 in VAN's
     journal paper: in small ones every field seems to fill the image. Sides that are multiples of
-    64 put the central cell on the centre of the image; only where patches do not overlap, as in
-    Swin and ConvNeXt, its centre lies half a stride below and to the right of it.
+    64 put the central position on the centre of the image; only where patches do not overlap, as
+    in Swin and ConvNeXt, its centre lies half a stride below and to the right of it.
 
     Args:
         backbone: Takes normalised images.
@@ -103,19 +103,17 @@ def receptive_field(
         ValueError: When there is no image, sizes differ, or the centre depends on no pixel.
     """
     layer = layer or stage_layers(backbone)[-1]
-    sums: Tensor | None = None
-    count = 0
-    for image in images:
+    sums, count = torch.zeros(0), 0
+    for count, image in enumerate(images, start=1):
         gradient = _central_gradient(backbone, image, layer)
         both = torch.stack([gradient.abs(), gradient.clamp(min=0)]).sum(dim=1).double().cpu()
-        if sums is not None and sums.shape != both.shape:
+        if count > 1 and sums.shape != both.shape:
             raise ValueError(
                 f"images of {tuple(sums.shape[1:])} and {tuple(both.shape[1:])} (height, width); "
                 "bring them to one size first"
             )
-        sums = both if sums is None else sums + both
-        count += 1
-    if sums is None:
+        sums = sums + both if count > 1 else both
+    if count == 0:
         raise ValueError("no image to measure the receptive field with; give at least one")
     if not sums.isfinite().all() or sums[0].sum() == 0:
         raise ValueError(
@@ -127,7 +125,7 @@ def receptive_field(
 
 
 def central_squares(scores: np.ndarray, thresholds: Sequence[float] = THRESHOLDS) -> list[Square]:
-    """Find the smallest central squares that hold more than each share of all scores.
+    """Find the smallest central squares that hold more than each fraction of all scores.
 
     As ``get_rectangle`` of RepLKNet's script, with two differences: one pixel is a square as well,
     where it starts at 3 x 3, and squares may grow beyond the image, where it stops at the border.
@@ -149,14 +147,10 @@ def central_squares(scores: np.ndarray, thresholds: Sequence[float] = THRESHOLDS
 
 
 def field_figure(fields: Mapping[str, Field]) -> np.ndarray:
-    """Draw fields side by side on one logarithmic scale, with what their squares hold below.
+    """Draw fields by title on one logarithmic scale, as uint8 RGB, with their squares in words.
 
-    Args:
-        fields: By title, such as the name of the backbone.
-
-    Returns:
-        uint8 RGB picture. Each field is drawn relative to its strongest pixel, since gradients of
-        different networks have different units; the squares of 50 and 99 % are outlined.
+    Each is drawn relative to its strongest pixel, since gradients of different networks have
+    different units; the squares of 50 and 99 % are outlined.
     """
     captions = {}
     for title, field in fields.items():
@@ -175,7 +169,7 @@ def field_figure(fields: Mapping[str, Field]) -> np.ndarray:
 
 
 def _central_gradient(backbone: nn.Module, image: Tensor, layer: str) -> Tensor:
-    """Gradient (3, H, W) of the sum of the positive channels of the central cell."""
+    """Gradient (3, H, W) of the sum of the positive channels of the central position."""
     pixels = image.detach()[None].clone().requires_grad_()
     # Without gradients of the parameters, layers store far less for the backward pass.
     constants = {name: parameter.detach() for name, parameter in backbone.named_parameters()}
@@ -193,17 +187,15 @@ def _central_gradient(backbone: nn.Module, image: Tensor, layer: str) -> Tensor:
 def _draw(field: Field) -> np.ndarray:
     scores = field.absolute / field.absolute.max()
     decades = np.log10(np.maximum(scores, 10.0**-_DECADES)) / _DECADES + 1  # 0..1
-    height, width = scores.shape
-    scale = _TILE / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    sides = scores.shape[::-1]  # width, height
+    scale = _TILE / max(sides)
+    size = [max(1, round(side * scale)) for side in sides]
     # Single pixels stay visible: shrinking averages, enlarging repeats them.
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
     values = cv2.resize(decades, size, interpolation=method)
     picture = heat(np.rint(values * 255).astype(np.uint8))
     for square in field.squares()[-2:]:
-        reach = square.side / 2
-        left, right = ((width // 2 + 0.5 + d) * scale for d in (-reach, reach))
-        top, bottom = ((height // 2 + 0.5 + d) * scale for d in (-reach, reach))
-        first, last = (round(left), round(top)), (round(right) - 1, round(bottom) - 1)
+        first = [round((side // 2 + 0.5 - square.side / 2) * scale) for side in sides]
+        last = [round((side // 2 + 0.5 + square.side / 2) * scale) - 1 for side in sides]
         cv2.rectangle(picture, first, last, (255, 255, 255), 1)
     return picture

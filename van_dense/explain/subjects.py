@@ -10,6 +10,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -19,19 +20,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from van_dense.core.structures import IGNORE_LABEL, Batch, Instances, Prediction, decode_masks
+from van_dense.data.readers.class_words import readable_name
 from van_dense.models.classifier import Classifier
 from van_dense.models.explainable import Explainable, MaskExplainable
 from van_dense.models.pose.top_down import TopDownPose
 from van_dense.models.segmentation.saliency import SaliencyModel
 from van_dense.models.segmentation.semantic import SemanticSegmenter
-from van_dense.visualize.classes import readable_name
 
 if TYPE_CHECKING:
     from van_dense.explain.views import NetworkInput
     from van_dense.inference.loaded import Loaded
 
 _log = logging.getLogger(__name__)
-
 _POINT = re.compile(r"(\d+),(\d+)")
 
 
@@ -41,7 +41,7 @@ class Subject:
 
     Attributes:
         name: Name of its class or joint.
-        title: For a picture, such as "cat 87%".
+        title: Words for a picture, such as "cat 87%".
         score: Number (a scalar tensor) of normalised images (1, 3, H, W).
         kind: "", or "mask" for the mask of an instance.
         shown: What is drawn over the map, such as one box; None for nothing.
@@ -62,8 +62,8 @@ def subjects_of(
     """Find what ``targets`` name in one image.
 
     Args:
-        loaded: From ``van_dense.load``.
-        inputs: The image as the network sees it.
+        loaded: Run, from ``van_dense.load``.
+        inputs: Image as the network sees it.
         targets: Each is the name of a class or joint, a rank from 1 on, "all", or for label maps
             a point "x,y" of a region, in pixels of the image as it was read; with "mask:" before
             it for the mask of an instance.
@@ -148,13 +148,13 @@ def _classes(loaded: Loaded, model: Classifier, batch: Batch) -> Iterator[Subjec
     scores = _predict(model, batch).class_scores
     assert scores is not None
 
-    def logit(images: Tensor, label: int) -> Tensor:
+    def logit(label: int, images: Tensor) -> Tensor:
         return model.backbone(images)[0, label]
 
     for label in scores.argsort(descending=True).tolist():
         name = loaded.info.class_names[label]
         title = f"{readable_name(name)} {float(scores[label]):.0%}"
-        yield Subject(name, title, _bound(logit, label))
+        yield Subject(name, title, partial(logit, label))
 
 
 def _instances(loaded: Loaded, model: Any, batch: Batch, min_score: float) -> Iterator[Subject]:
@@ -165,16 +165,15 @@ def _instances(loaded: Loaded, model: Any, batch: Batch, min_score: float) -> It
     if isinstance(model, MaskExplainable):
         kinds["mask"] = model.mask_logits
 
-    def evidence(images: Tensor, kind: str, index: int) -> Tensor:
-        boxes = found.boxes[index : index + 1].to(images.device)
-        return kinds[kind](images, boxes, found.labels[index : index + 1].to(images.device))[0]
+    def logit(kind: str, one: Instances, images: Tensor) -> Tensor:
+        return kinds[kind](images, one.boxes.to(images.device), one.labels.to(images.device))[0]
 
     for index in found.scores.argsort(descending=True, stable=True).tolist():
         score, name = float(found.scores[index]), loaded.info.class_names[found.labels[index]]
         if score < min_score:
             break
+        one = found[torch.tensor([index])]
         for kind in kinds:
-            one = found[torch.tensor([index])]
             bare = Instances(one.boxes, one.labels, one.scores)
             shown = Prediction(prediction.image_id, prediction.size, instances=bare)
             title = f"{kind} {readable_name(name)} {score:.0%}".strip()
@@ -182,7 +181,7 @@ def _instances(loaded: Loaded, model: Any, batch: Batch, min_score: float) -> It
             if kind and one.masks is not None:
                 assert not isinstance(one.masks, Tensor)  # predictions have RLE
                 region = decode_masks(one.masks, prediction.size)[0] > 0
-            yield Subject(name, title, _bound(evidence, kind, index), kind, shown, region)
+            yield Subject(name, title, partial(logit, kind, one), kind, shown, region)
 
 
 def _joints(loaded: Loaded, model: TopDownPose, batch: Batch) -> Iterator[Subject]:
@@ -191,13 +190,13 @@ def _joints(loaded: Loaded, model: TopDownPose, batch: Batch) -> Iterator[Subjec
     def heatmaps(images: Tensor) -> Tensor:
         return model.head(model.backbone(images)[-1]).float()
 
-    def peak(images: Tensor, joint: int) -> Tensor:
+    def peak(joint: int, images: Tensor) -> Tensor:
         """How far the place of the joint stands out: what lifts the whole map speaks for none."""
         own = heatmaps(images)[0, joint]
         return own.flatten()[places[joint]] - own.mean()
 
     with torch.no_grad():
-        maps = heatmaps(_normalised(model, batch))
+        maps = heatmaps(model.preprocess(batch))
         points, scores = model.codec.decode(maps, batch.sizes[0])
         places = maps[0].flatten(1).argmax(dim=1)
     height, width = batch.sizes[0]
@@ -210,7 +209,7 @@ def _joints(loaded: Loaded, model: TopDownPose, batch: Batch) -> Iterator[Subjec
         name, score = loaded.info.keypoint_names[joint], float(scores[0, joint])
         shown = Prediction(batch.image_ids[0], batch.sizes[0], instances=pose)
         title = f"{readable_name(name)} {score:.0%}"
-        yield Subject(name, title, _bound(peak, joint), shown=shown)
+        yield Subject(name, title, partial(peak, joint), shown=shown)
 
 
 def _regions(
@@ -224,15 +223,14 @@ def _regions(
     assert labels is not None
     counts = np.bincount(labels.reshape(-1), minlength=IGNORE_LABEL + 1)
     counts[IGNORE_LABEL] = 0
+
+    def logit(label: int, region: np.ndarray, images: Tensor) -> Tensor:
+        return _mean_inside(model.logits(images)[0, label], images, region)
+
     for label in np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)].tolist():
-        name = loaded.info.class_names[label]
-        fraction = counts[label] / labels.size
-        yield Subject(
-            name,
-            f"{readable_name(name)}, {fraction:.0%} of the image",
-            _bound(_mean_logit, model, label, labels == label),
-            region=labels == label,
-        )
+        name, region = loaded.info.class_names[label], labels == label
+        title = f"{readable_name(name)}, {counts[label] / labels.size:.0%} of the image"
+        yield Subject(name, title, partial(logit, label, region), region=region)
     height, width = inputs.original
     for x, y in points:
         if not (x < width and y < height):
@@ -241,13 +239,8 @@ def _regions(
         label = int(labels[row, column])
         _, parts = cv2.connectedComponents((labels == label).astype(np.uint8))
         region = parts == parts[row, column]
-        name = readable_name(loaded.info.class_names[label])
-        title, score = f"{name} at {x},{y}", _bound(_mean_logit, model, label, region)
-        yield Subject(f"{x},{y}", title, score, region=region)
-
-
-def _mean_logit(images: Tensor, model: SemanticSegmenter, label: int, region: np.ndarray) -> Tensor:
-    return _mean_inside(model.logits(images)[0, label], images, region)
+        title = f"{readable_name(loaded.info.class_names[label])} at {x},{y}"
+        yield Subject(f"{x},{y}", title, partial(logit, label, region), region=region)
 
 
 def _salient(model: SaliencyModel, batch: Batch) -> Subject:
@@ -277,13 +270,3 @@ def _predict(model: Any, batch: Batch) -> Prediction:
     (prediction,) = model.predict(batch)
     assert isinstance(prediction, Prediction)
     return prediction
-
-
-def _normalised(model: Any, batch: Batch) -> Tensor:
-    images: Tensor = model.preprocess(batch)
-    return images
-
-
-def _bound(function: Callable[..., Tensor], *arguments: Any) -> Callable[[Tensor], Tensor]:
-    """The number as a function of images alone."""
-    return lambda images: function(images, *arguments)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ from van_dense.explain.attention import attention_grid, lka_maps
 from van_dense.explain.features import Components
 from van_dense.explain.grid import PAGE, Cell, Row, Table, grouped
 from van_dense.explain.layers import layer_maps, stage_layers
-from van_dense.explain.receptive_field import Field, field_figure, receptive_field
+from van_dense.explain.receptive_field import field_figure, receptive_field
 from van_dense.models.pose.top_down import TopDownPose
 from van_dense.models.preprocess import Preprocess
 from van_dense.tasks import task_of
@@ -47,10 +48,6 @@ Source = ImageLike  # a path, an RGB array or a Pillow image
 
 def attention_pages(loaded: Loaded, images: Iterable[Source]) -> Iterator[Image.Image]:
     """Draw the large kernel attention of a VAN: stages beside, blocks and images below each other.
-
-    Args:
-        loaded: Network with a VAN backbone, of any task.
-        images: Paths, uint8 RGB arrays or Pillow images.
 
     Yields:
         Pages, each as soon as it is full.
@@ -83,7 +80,7 @@ def features_pages(
         images: Paths, uint8 RGB arrays or Pillow images; colours of a column compare across all of
             them. Of more than 16, the components are those of 16 evenly spread ones.
         layers: Names; by default all stages of one network, the last stage of each of several.
-        track: Shows how far it is; what it does not pass on is left out.
+        track: Progress bar; images that it does not pass on are left out.
 
     Yields:
         Pages, each as soon as it is full.
@@ -100,32 +97,32 @@ def features_pages(
     fitted: dict[str, list[Components]] = {}
     for title, network in networks.items():
         few = track([images[i] for i in spread], total=len(spread), what=f"fit {title}".strip())
-        maps = [
-            _layer_maps(network, _pixels_of(network, source)[1], named[title]) for source in few
-        ]
+        maps = [_layer_maps(network, source, named[title])[1] for source in few]
         fitted[title] = [Components.of(one) for one in zip(*maps, strict=True)]
 
     def rows() -> Iterator[Row]:
         for i, source in enumerate(track(images, total=len(images), what="draw")):
             cells: list[Cell] = []
             for title, network in networks.items():
-                photo, pixels = _pixels_of(network, source)
+                photo, maps = _layer_maps(network, source, named[title])
                 cells = cells or [Cell(photo)]
-                maps = _layer_maps(network, pixels, named[title])
                 for components, features in zip(fitted[title], maps, strict=True):
                     cells.append(Cell(components.colors(features, photo.shape[:2])))
             yield Row(cells, name_or_number(source, i))
 
-    names = ["image", *(name for one in named.values() for name, _ in one)]
+    names = ["image", *(name for one in named.values() for name in one)]
     for page in Table(names).pages(rows()):
         yield Image.fromarray(page)
 
 
-def _layer_maps(network: Loaded, pixels: Tensor, named: Sequence[tuple[str, str]]) -> list[Tensor]:
-    layers = [layer for _, layer in named]
+def _layer_maps(
+    network: Loaded, source: Source, named: Mapping[str, str]
+) -> tuple[np.ndarray, list[Tensor]]:
+    """What the network sees of an image, and the maps (C, h, w) of its layers."""
+    photo, pixels = _pixels_of(network, source)
     with torch.no_grad():
-        maps = layer_maps(network.model.backbone, pixels[None], layers)
-    return [maps[layer][0] for layer in layers]
+        maps = layer_maps(network.model.backbone, pixels[None], list(named.values()))
+    return photo, [maps[layer][0] for layer in named.values()]
 
 
 def field_view(
@@ -144,8 +141,8 @@ def field_view(
         images: Paths, or uint8 RGB arrays; RepLKNet takes 50 of ImageNet's validation part.
         layer: Name; by default the last stage.
         size: (height, width) that images are resized to, as in RepLKNet; multiples of 64.
-        numbers: JSON file to write them to.
-        track: Shows how far it is.
+        numbers: JSON file for the numbers of the fields.
+        track: Progress bar.
 
     Raises:
         ValueError: For an unknown layer, an image that cannot be read, or a file that cannot be
@@ -153,10 +150,18 @@ def field_view(
     """
     if numbers is not None:
         require_file(numbers)
+
+    def resized(network: Loaded, source: Source) -> Tensor:
+        # Pillow's filter, as torchvision's Resize in RepLKNet's script, averages when it shrinks.
+        picture = Image.fromarray(_read(source)).resize(size[::-1], Image.Resampling.BICUBIC)
+        return _normalised(network, np.array(picture))
+
     fields = {}
     for title, network in _by_title(loaded).items():
         going = track(images, total=len(images), what=f"field {title}".strip())
-        fields[title or "effective receptive field"] = _field(network, going, layer, size)
+        pixels = map(partial(resized, network), going)
+        field = receptive_field(network.model.backbone, pixels, layer)
+        fields[title or "effective receptive field"] = field
     if numbers is not None:
         numbers.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps({title: field.to_json() for title, field in fields.items()}, indent=2)
@@ -164,25 +169,14 @@ def field_view(
     return Image.fromarray(field_figure(fields))
 
 
-def _field(network: Loaded, images: Iterable[Source], layer: str | None, size: Size) -> Field:
-    def resized(source: Source) -> Tensor:
-        # Pillow's filter, as torchvision's Resize in RepLKNet's script, averages when it shrinks.
-        picture = Image.fromarray(_read(source)).resize(size[::-1], Image.Resampling.BICUBIC)
-        return _normalised(network, np.array(picture))
-
-    return receptive_field(network.model.backbone, (resized(source) for source in images), layer)
-
-
 def _named_layers(
     title: str, backbone: nn.Module, layers: Sequence[str], *, last: bool
-) -> list[tuple[str, str]]:
-    """Title of the column and layer, of those named or of the stages."""
+) -> dict[str, str]:
+    """The layers named, or the stages or their last one, by title of the column."""
     if layers:
-        named = {f"{title} {layer}".strip(): layer for layer in layers}
-    else:
-        stages = stage_layers(backbone)
-        named = {f"{title} stage {i}".strip(): layer for i, layer in enumerate(stages, start=1)}
-    return list(named.items())[-1 if last and not layers else 0 :]
+        return {f"{title} {layer}".strip(): layer for layer in layers}
+    stages = list(enumerate(stage_layers(backbone), start=1))
+    return {f"{title} stage {i}".strip(): layer for i, layer in stages[-1 if last else 0 :]}
 
 
 def _by_title(loaded: Networks) -> Mapping[str, Loaded]:
@@ -210,8 +204,7 @@ class NetworkInput:
 
     Attributes:
         image: uint8 RGB (H, W, 3), after the transform of the task.
-        batch: The same alone; its original size is that of ``image``, so predictions are in these
-            pixels.
+        batch: Batch of this image alone, whose predictions are in its pixels.
         original: (height, width) of the image as it was read.
     """
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,24 +28,15 @@ from van_dense.evaluation.results import Outcome, ResultFiles
 from van_dense.inference.loaded import Loaded, Precision, proposals_from
 from van_dense.inference.result import Result
 
-if TYPE_CHECKING:
-    from van_dense.data.io.video import VideoWriter
-
-# Results that may wait to be drawn, if they are small (see ``prefetch_map``): a model gives those
-# of a whole batch at once.
+# Results that may wait to be drawn, if they are small: a model gives those of a batch at once.
 _WAITING = 32
-
 _WRITTEN = ("pictures", "masks", "videos", "predictions.json", "predictions.csv")
 
 Stream = Callable[[Iterable[ImageSource]], Iterator[Result | ReadError]]
 
 
 def read_ids(annotations: str | None, files: Iterable[Path]) -> dict[str, int | str]:
-    """Image ids by file name, as a COCO annotation file has them; none without one.
-
-    Args:
-        annotations: COCO file.
-        files: Images that the ids are for.
+    """Image ids of files by their name, as a COCO annotation file has them; none without one.
 
     Raises:
         ValueError: For another file, or when two of its images, or two files, have one name.
@@ -94,9 +84,9 @@ def stream_poses(
 
     Args:
         sources: Images.
-        detector: Finds the instances.
-        pose: Looks at those of its classes.
-        min_score: Detections below are not looked at.
+        detector: Model that finds the instances.
+        pose: Model of the poses of instances of its classes.
+        min_score: Score below which detections get no pose.
         batch_size: Images, and then crops, that a model sees at a time.
         precision: Autocast of both models: "fp32", "bf16", or on a GPU "fp16".
 
@@ -134,21 +124,21 @@ class FilePrediction:
     """Predicts files into a folder; drawing and writing follow the model in threads.
 
     Attributes:
-        stream: Such as ``Loaded.stream``.
-        folder: To write to, made if missing.
+        stream: Function from images to results, such as ``Loaded.stream``.
+        folder: Folder to write to, made if missing.
         ids: Image id of a file name; others are named by their path.
-        min_score: Instances below are not drawn; None is the model's usual limit.
+        min_score: Score below which instances are not drawn; None is the model's usual limit.
         min_detection_score: Score below which detections were not given to a pose model, for the
             summary alone; None without a detector.
-        track: Shows progress.
+        track: Progress bar.
         should_stop: Asked after every image; what was predicted until then is complete.
         unreadable: A message for each file that could not be read, or not to its end.
         images: Number of images predicted.
         videos: Number of videos predicted, whole or in part.
         frames: Number of their frames.
         instances: Number of instances found; None where the task has none.
-        hidden: Number of those that are not drawn.
-        limit: The score below which they are not, from the first result on.
+        hidden: Number of instances that are not drawn.
+        limit: Score below which they are not, from the first result on.
     """
 
     stream: Stream
@@ -184,15 +174,13 @@ class FilePrediction:
                 f"{self.folder} already holds results ({', '.join(old)}); remove them, or name "
                 "another folder with --output"
             )
-        videos = {path: name for path, name in files.items() if is_video(path)}
-        images = {path: name for path, name in files.items() if path not in videos}
-        if images:
+        if images := {path: name for path, name in files.items() if not is_video(path)}:
             self._predict_images(images)
-        for path, name in videos.items():
+        for path in filter(is_video, files):
             if self.should_stop():
                 return
             try:
-                self._predict_video(path, self.folder / "videos" / name)
+                self._predict_video(path, self.folder / "videos" / files[path])
             except ReadError as error:
                 self.unreadable.append(str(error))
 
@@ -277,7 +265,12 @@ class FilePrediction:
             VideoWriter(folder / f"{path.stem}.mp4", about.rate) as writer,
             ResultFiles(folder / "predictions") as kept,
         ):
-            encoded = prefetch_map(partial(_encode, writer), drawn, threads=1, prefetch=1)
+
+            def encode(frame: tuple[np.ndarray, _Drawn]) -> _Drawn:
+                writer.write(frame[0])
+                return frame[1]
+
+            encoded = prefetch_map(encode, drawn, threads=1, prefetch=1)
             for outcome in self.track(encoded, total=about.num_frames or None, what=path.name):
                 self.frames += 1
                 self._keep(outcome, kept)
@@ -300,11 +293,6 @@ class FilePrediction:
         result = replace(result, image_id=number)
         result.save_map(folder / "masks" / f"{number:06d}")
         return result.plot_frame(self.min_score), self._drawn(result)
-
-
-def _encode(writer: VideoWriter, drawn: tuple[np.ndarray, _Drawn]) -> _Drawn:
-    writer.write(drawn[0])
-    return drawn[1]
 
 
 def _counted(number: int, noun: str) -> str:

@@ -15,7 +15,7 @@ import torch
 from van_dense.config import Config
 from van_dense.config.segmentation import SemanticData
 from van_dense.core.dataset_info import DatasetInfo
-from van_dense.core.structures import Instances, Prediction, Sample
+from van_dense.core.structures import Instances, Prediction, Sample, size_of
 from van_dense.data.collate import collate
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.label_map import LabelMap
@@ -82,12 +82,12 @@ class Loaded:
                 not one for each image.
         """
         sources = list(named_sources(images))
-        given = [proposals] if isinstance(proposals, Instances) else proposals
-        given = None if given is None else list(given)
-        if given is not None and len(given) != len(sources):
-            raise ValueError(f"{len(given)} proposals for {len(sources)} images; give one for each")
+        if proposals is not None:
+            proposals = [proposals] if isinstance(proposals, Instances) else list(proposals)
+            if (num := len(proposals)) != len(sources):
+                raise ValueError(f"{num} proposals for {len(sources)} images; give one for each")
         results = []
-        for result in self._stream(sources, given, batch_size=batch_size, precision=precision):
+        for result in self._stream(sources, proposals, batch_size=batch_size, precision=precision):
             if isinstance(result, ReadError):
                 raise result
             results.append(result)
@@ -105,13 +105,13 @@ class Loaded:
         """Predict any number of images, in order, while the next ones are read in threads.
 
         Args:
-            images: As in ``predict``; an iterator, such as the frames of a video, is taken as it
-                goes.
-            proposals: As in ``predict``, as many as there are images.
-            batch_size: As in ``predict``.
-            precision: As in ``predict``.
-            predict_image: Stands in for the model: from uint8 (H, W, 3) RGB to a prediction in
-                its pixels, such as one made of tiles. Image id and transform are not its concern.
+            images: Images, and the next three arguments, as for ``predict``; an iterator, such as
+                the frames of a video, is taken as it goes.
+            proposals: Instances to look at, as many as there are images.
+            batch_size: Images that the model sees at a time.
+            precision: Autocast of the model.
+            predict_image: Function in place of the model, from uint8 (H, W, 3) RGB to a prediction
+                in its pixels, such as one made of tiles. Image id and transform stay out of it.
 
         Yields:
             A result, or the error of an image that cannot be read.
@@ -143,27 +143,23 @@ class Loaded:
         transform = task_of(self.config).build_transform(self.config, train=False)
 
         def prepare(item: tuple[int, tuple[str, ImageSource], Instances | None]) -> Sample:
-            index, (_, source), wanted = item
+            index, (_, source), regions = item
             name = source_name(source, index)
             image = read_source(source, name)
-            size = (image.shape[0], image.shape[1])
-            sample = Sample(image, name, path=name, orig_size=size, proposals=wanted)
-            if predict_image is not None:
-                return sample
-            return transform(sample, np.random.default_rng(0))
+            sample = Sample(image, name, path=name, orig_size=size_of(image), proposals=regions)
+            return sample if predict_image else transform(sample, np.random.default_rng(0))
 
         # The shorter one ends it; predict() has compared the lengths.
-        wanted = itertools.repeat(None) if proposals is None else proposals
-        items = ((i, *pair) for i, pair in enumerate(zip(named, wanted, strict=False)))
-        threads = max(1, resolve_workers("auto"))
-        for (_, (name, source), _), found in predict_stream(
-            items,
+        pairs = zip(named, itertools.repeat(None) if proposals is None else proposals, strict=False)
+        found_of = predict_stream(
+            ((index, *pair) for index, pair in enumerate(pairs)),
             prepare,
             predict,
             batch_size=batch_size,
-            threads=threads,
+            threads=max(1, resolve_workers("auto")),
             weigh=lambda item: source_bytes(item[1][1]),
-        ):
+        )
+        for (_, (name, source), _), found in found_of:
             yield found if isinstance(found, ReadError) else self.result(found, source, name)
 
     def result(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 from PIL import Image
 from torch import Tensor
@@ -30,7 +31,7 @@ from van_dense.visualize.palette import class_colors
 if TYPE_CHECKING:
     import supervision
 
-LOSSY = (".jpg", ".jpeg", ".webp")  # of photos, whose pictures are JPEGs as well
+_LOSSY = (".jpg", ".jpeg", ".webp")  # of photos, whose pictures are JPEGs as well
 # Without chroma subsampling, or thin coloured lines and letters become blurred.
 _JPEG: dict[str, Any] = {"quality": 92, "subsampling": 0}
 _PNG: dict[str, Any] = {"compress_level": 3}  # as masks: 9 takes five times as long
@@ -83,22 +84,19 @@ class Result(Prediction):
         Raises:
             ReadError: When the file cannot be read any more.
         """
+        image, limit = self._pixels(), self._limit(min_score)
         return Image.fromarray(
-            draw(
-                self._pixels(),
-                self,
-                self.info,
-                min_score=self.min_score if min_score is None else min_score,
-                instance_colors=instance_colors,
-            )
+            draw(image, self, self.info, min_score=limit, instance_colors=instance_colors)
         )
 
     def num_hidden(self, min_score: float | None = None) -> int:
         """Number of instances that ``plot`` leaves out."""
         if self.instances is None or self.instances.scores is None:
             return 0
-        limit = self.min_score if min_score is None else min_score
-        return int((self.instances.scores < limit).sum())
+        return int((self.instances.scores < self._limit(min_score)).sum())
+
+    def _limit(self, min_score: float | None) -> float:
+        return self.min_score if min_score is None else min_score
 
     def plot_frame(self, min_score: float | None = None) -> np.ndarray:
         """Like ``plot``, for a video: the height depends on the image's size alone.
@@ -108,8 +106,7 @@ class Result(Prediction):
         """
         has_legend = self.semantic is not None or self.instances is not None
         function = draw_panel if has_legend else draw
-        limit = self.min_score if min_score is None else min_score
-        return function(self._pixels(), self, self.info, min_score=limit)
+        return function(self._pixels(), self, self.info, min_score=self._limit(min_score))
 
     def _pixels(self) -> np.ndarray:
         return read_source(self.source, str(self.image_id))
@@ -151,9 +148,8 @@ class Result(Prediction):
         if self.class_scores is not None:
             return sv.Classifications(np.arange(self.info.num_classes), self.class_scores.numpy())
         raise ValueError(
-            f"{self.image_id}: supervision has no type for a {self._kind()}, whose values are "
-            "shares instead of objects; cut it at a value of your choice, such as "
-            "result.saliency > 0.5"
+            f"{self.image_id}: supervision has no type for a {self._kind()}, which has no objects; "
+            "cut it at a value of your choice, such as result.saliency > 0.5"
         )
 
     def _to_detections(self, sv: Any) -> supervision.Detections:
@@ -185,13 +181,11 @@ class Result(Prediction):
     def _to_regions(self, sv: Any, semantic: np.ndarray) -> supervision.Detections:
         labels = [int(label) for label in np.unique(semantic) if label != IGNORE_LABEL]
         masks = np.stack([semantic == label for label in labels]) if labels else None
-        boxes = [] if masks is None else [_box_of(mask) for mask in masks]
-        return sv.Detections(
-            xyxy=np.array(boxes, dtype=np.float32).reshape(-1, 4),
-            mask=masks,
-            class_id=np.array(labels, dtype=int),
-            data=self._names(labels),
-        )
+        rectangles = [cv2.boundingRect((semantic == label).astype(np.uint8)) for label in labels]
+        boxes = np.array(rectangles, dtype=np.float32).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        class_id = np.array(labels, dtype=int)
+        return sv.Detections(boxes, mask=masks, class_id=class_id, data=self._names(labels))
 
     def _names(self, labels: Sequence[int]) -> dict[str, np.ndarray]:
         return {"class_name": np.array([self.info.class_names[label] for label in labels], str)}
@@ -199,24 +193,20 @@ class Result(Prediction):
     def save(
         self, folder: str | Path, *, name: str | None = None, min_score: float | None = None
     ) -> list[Path]:
-        """Write the picture and the results of this image.
+        """Write the picture and the results of this image, and return the files.
 
         The picture goes to pictures/, a JPEG where the image was one, else a PNG; instances to
         predictions/ as COCO JSON, classes there as CSV, and a label map or saliency map to masks/
         as PNG: labels as the raw values of the data set.
 
-        All results of one call of ``predict`` or ``stream`` have different names, so saving them
-        into one folder loses nothing: subfolders of a folder or pattern are kept, and what would
-        still be equal is numbered in the order of the images, as ``a`` and ``a_2`` for a.jpg and
-        a.png. The results of two calls belong into two folders, or need a ``name``.
+        All results of one call of ``predict`` or ``stream`` have different names, numbered where
+        needed, as ``a`` and ``a_2`` for a.jpg and a.png. The results of two calls belong into two
+        folders, or need a ``name``.
 
         Args:
-            folder: Made if missing; files of the same name are replaced.
+            folder: Folder, made if missing; files of the same name are replaced.
             name: File name without suffix; by default the name of the image.
-            min_score: As in ``plot``; the results hold everything.
-
-        Returns:
-            The files written.
+            min_score: Score below which the picture lacks instances; the results hold everything.
         """
         folder, name = Path(folder), name or self.name or Path(str(self.image_id)).stem
         written = [self.save_picture(folder / "pictures" / name, min_score=min_score)]
@@ -226,7 +216,7 @@ class Result(Prediction):
 
     def save_picture(self, path: Path, *, min_score: float | None = None) -> Path:
         """Write ``plot`` to a path without suffix, which is added and returned."""
-        is_photo = isinstance(self.source, Path) and self.source.suffix.lower() in LOSSY
+        is_photo = isinstance(self.source, Path) and self.source.suffix.lower() in _LOSSY
         path = path.with_name(f"{path.name}{'.jpg' if is_photo else '.png'}")
         path.parent.mkdir(parents=True, exist_ok=True)
         self.plot(min_score).save(path, **(_JPEG if is_photo else _PNG))
@@ -238,12 +228,8 @@ class Result(Prediction):
         if self.semantic is not None:
             last = self.info.num_classes - 1
             same = [f"0..{last} -> 0..{last}", f"{IGNORE_LABEL} -> ignore"]
-            write_labels(
-                path,
-                self.semantic,
-                label_map=self.label_map or LabelMap.parse(same),
-                colors=class_colors(self.info),
-            )
+            label_map, colors = self.label_map or LabelMap.parse(same), class_colors(self.info)
+            write_labels(path, self.semantic, label_map=label_map, colors=colors)
         elif self.saliency is not None:
             write_saliency(path, self.saliency)
         else:
@@ -257,10 +243,8 @@ class Result(Prediction):
         if self.class_scores is None:
             return Outcome()
         best = best_classes(self.class_scores.numpy())
-        return Outcome(
-            header=["image", *best_header(self.info.num_classes)],
-            row=[str(self.image_id), *best_columns(best, self.info.class_names)],
-        )
+        row = [str(self.image_id), *best_columns(best, self.info.class_names)]
+        return Outcome(header=["image", *best_header(self.info.num_classes)], row=row)
 
     def count_bytes(self) -> int:
         """Memory of its maps and masks, and of the image as RGB."""
@@ -275,12 +259,9 @@ class Result(Prediction):
         return self.instances is not None and self.instances.keypoints is not None
 
     def _kind(self) -> str:
-        kinds = {
-            "semantic": "label map",
-            "saliency": "saliency map",
-            "class_scores": "classification",
-        }
-        return next((k for name, k in kinds.items() if getattr(self, name) is not None), "result")
+        if self.semantic is not None:
+            return "label map"
+        return "classification" if self.saliency is None else "saliency map"
 
     def _summary(self) -> str:
         names = self.info.class_names
@@ -294,9 +275,9 @@ class Result(Prediction):
             below = f", {hidden} more below score {self.min_score:g}" if hidden else ""
             return f"{what}: {listed}{below}"
         if self.semantic is not None:
-            shares = class_counts(self.semantic)[: len(names)] / self.semantic.size
-            order = [k for k in np.argsort(-shares, kind="stable") if shares[k] > 0]
-            return f"label map: {_listed([f'{names[k]} {shares[k]:.0%}' for k in order])}"
+            parts = class_counts(self.semantic)[: len(names)] / self.semantic.size
+            order = [k for k in np.argsort(-parts, kind="stable") if parts[k] > 0]
+            return f"label map: {_listed([f'{names[k]} {parts[k]:.0%}' for k in order])}"
         if self.saliency is not None:
             return f"saliency map: {(self.saliency > _SALIENT).mean():.0%} salient"
         assert self.class_scores is not None
@@ -318,9 +299,3 @@ class Result(Prediction):
 def _listed(words: Sequence[str]) -> str:
     more = len(words) - _SHOWN
     return ", ".join(words[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
-def _box_of(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """Tight xyxy of a bool (H, W) mask with at least one pixel."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

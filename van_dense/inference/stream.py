@@ -45,7 +45,7 @@ def predict_stream(
         predict: Takes samples of one size, at most ``batch_size``, in the thread that iterates.
         batch_size: Images of a batch. At most four batches wait for others of their size, and no
             more bytes than ``prefetch.WAITING_BYTES``.
-        threads: That prepare.
+        threads: Number of threads that prepare.
         weigh: Bytes that an item takes while it is prepared; see ``prefetch_map``.
 
     Yields:
@@ -61,40 +61,35 @@ def predict_stream(
     waiting: deque[_Slot[T]] = deque()
     groups: dict[Size, list[_Slot[T]]] = {}
 
-    def run(size: Size) -> None:
-        slots = groups.pop(size)
+    def run(sample: Sample | None) -> None:
+        assert sample is not None  # finished ones have left
+        slots = groups.pop(sample.size)
         samples = [slot.sample for slot in slots if slot.sample is not None]
         for slot, prediction in zip(slots, predict(samples), strict=True):
             slot.sample, slot.result = None, prediction
 
-    def run_first() -> None:
-        sample = waiting[0].sample
-        assert sample is not None  # finished ones have left
-        run(sample.size)
+    def is_full() -> bool:
+        images = (slot.sample.image for slot in waiting if slot.sample is not None)
+        too_large = sum(image.nbytes for image in images) > WAITING_BYTES
+        return too_large or len(waiting) > _WINDOW * batch_size
 
     prefetch = 2 * batch_size + threads
     for slot in prefetch_map(attempt, items, threads=threads, prefetch=prefetch, weigh=weigh):
         waiting.append(slot)
         if slot.sample is not None:
-            size = slot.sample.size
-            groups.setdefault(size, []).append(slot)
-            if len(groups[size]) == batch_size:
-                run(size)
+            group = groups.setdefault(slot.sample.size, [])
+            group.append(slot)
+            if len(group) == batch_size:
+                run(slot.sample)
         yield from _finished(waiting)
-        while len(waiting) > _WINDOW * batch_size or _bytes_of(waiting) > WAITING_BYTES:
-            run_first()
+        while is_full():
+            run(waiting[0].sample)
             yield from _finished(waiting)
     while waiting:
-        run_first()
+        run(waiting[0].sample)
         yield from _finished(waiting)
-
-
-def _bytes_of(waiting: Iterable[_Slot[T]]) -> int:
-    return sum(slot.sample.image.nbytes for slot in waiting if slot.sample is not None)
 
 
 def _finished(waiting: deque[_Slot[T]]) -> Iterator[tuple[T, Prediction | ReadError]]:
-    while waiting and waiting[0].result is not None:
-        slot = waiting.popleft()
-        assert slot.result is not None
-        yield slot.item, slot.result
+    while waiting and (result := waiting[0].result) is not None:
+        yield waiting.popleft().item, result

@@ -67,48 +67,30 @@ class View:
 
 @dataclass(frozen=True)
 class _All:
-    """The detections of all views.
+    """The detections of all views."""
 
-    Attributes:
-        boxes: float64 (N, 4).
-        labels: int64 (N,).
-        scores: float32 (N,).
-        view: int64 (N,), position of the view that shows each.
-        windows: float64 (V, 4).
-        size: (height, width) of the image.
-    """
-
-    boxes: np.ndarray
-    labels: np.ndarray
-    scores: np.ndarray
-    view: np.ndarray
-    windows: np.ndarray
-    size: Size
+    boxes: np.ndarray  # float64 (N, 4)
+    labels: np.ndarray  # int64 (N,)
+    scores: np.ndarray  # float32 (N,)
+    view: np.ndarray  # int64 (N,), position of the view that shows each
+    windows: np.ndarray  # float64 (V, 4)
+    size: Size  # of the image
 
 
 @dataclass(frozen=True)
 class _Group:
-    """Detections of one object.
+    """Detections of one object."""
 
-    Attributes:
-        members: Positions of the detections that stand for it: one, or the pieces.
-        is_lonely: Whether a single detection is all there is.
-        box: float64 (4,), around the members.
-        score: Best score of a member whose own box agrees with ``box``; the mean where none does.
-        label: Class that all of them have.
-        is_complete: Whether some view shows all of the object.
-    """
-
-    members: np.ndarray
-    is_lonely: bool
-    box: np.ndarray
-    score: float
+    members: np.ndarray  # positions of the detections that stand for it: one, or the pieces
+    is_lonely: bool  # whether a single detection is all there is
+    box: np.ndarray  # float64 (4,), around the members
+    score: float  # best of the members whose own box agrees with ``box``; the mean where none does
     label: int
-    is_complete: bool
+    is_complete: bool  # whether some view shows all of the object
 
 
 def merge_views(views: Sequence[View], size: Size) -> Instances:
-    """One list of instances, best score first; see the top of this file for the rule.
+    """One list of instances, best score first; see the top of this file.
 
     Args:
         views: At least one; they may overlap in any way.
@@ -190,10 +172,9 @@ def _join(pairs: np.ndarray, view_of: np.ndarray) -> list[list[int]]:
 
 
 def _represent(positions: Sequence[int], every: _All) -> _Group:
-    """Choose what stands for some detections."""
     members = np.array(positions)
     around = _around(every.boxes[members])
-    is_complete = _share_inside(around, every.windows[every.view[members]]) >= COMPLETE
+    is_complete = _fraction_inside(around, every.windows[every.view[members]]) >= COMPLETE
     if is_complete.any():
         complete = members[is_complete]
         members = complete[[every.scores[complete].argmax()]]
@@ -214,8 +195,8 @@ def _around(boxes: np.ndarray) -> np.ndarray:
     return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
 
 
-def _share_inside(box: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Share of the area of a box (4,) that lies in each of some others (N, 4)."""
+def _fraction_inside(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Fraction of the area of a box (4,) that lies in each of some others (N, 4)."""
     sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
     return sides.clip(0).prod(axis=1) / max(float((box[2:] - box[:2]).prod()), 1e-9)
 
@@ -230,7 +211,7 @@ def _confirmed(group: _Group, every: _All) -> _Group | None:
     if not is_cut[own]:
         return group
     sides = windows[:, 2:] - windows[:, :2]
-    sees_as_well = (sides == sides[own]).all(axis=1) & (_share_inside(group.box, windows) == 1)
+    sees_as_well = (sides == sides[own]).all(axis=1) & (_fraction_inside(group.box, windows) == 1)
     return None if (sees_as_well & ~is_cut).any() else replace(group, is_complete=False)
 
 
@@ -243,9 +224,9 @@ def _without_pieces(groups: Sequence[_Group]) -> list[_Group]:
 
     def is_piece(group: _Group) -> bool:
         surer = boxes[(labels == group.label) & (scores >= group.score)]
-        return not group.is_complete and bool((_share_inside(group.box, surer) >= INSIDE).any())
+        return bool((_fraction_inside(group.box, surer) >= INSIDE).any())
 
-    return [group for group in groups if not is_piece(group)]
+    return [group for group in groups if group.is_complete or not is_piece(group)]
 
 
 def _instances(groups: Sequence[_Group], found: Instances) -> Instances:
@@ -253,12 +234,8 @@ def _instances(groups: Sequence[_Group], found: Instances) -> Instances:
     masks = None
     if isinstance(found.masks, list):
         rles = found.masks
-        masks = [
-            rles[group.members[0]]
-            if len(group.members) == 1
-            else unite_masks([rles[i] for i in group.members])
-            for group in groups
-        ]
+        members = [[rles[i] for i in group.members] for group in groups]
+        masks = [one[0] if len(one) == 1 else unite_masks(one) for one in members]
     boxes = np.array([group.box for group in groups], dtype=np.float32)
     return Instances(
         boxes=torch.from_numpy(boxes.reshape(-1, 4)),

@@ -21,7 +21,7 @@ import torch
 from van_dense.backbones.build import DIVISOR
 from van_dense.config.segmentation import SemanticConfig
 from van_dense.core.rle import place_mask
-from van_dense.core.structures import Instances, Prediction, Sample, Size
+from van_dense.core.structures import Prediction, Sample, Size, size_of
 from van_dense.data.collate import collate
 from van_dense.inference.stream import predict_stream
 from van_dense.inference.tile_merge import Box, View, merge_views
@@ -76,7 +76,7 @@ def predict_tiled(
         raise ValueError(
             f"expected uint8 (height, width, 3) in RGB order, got {image.dtype} {image.shape}"
         )
-    size = image.shape[0], image.shape[1]
+    size = size_of(image)
     if all(side <= most for side, most in zip(size, tile, strict=True)):
         return loaded.predict(image)[0]
     if isinstance(loaded.model, SemanticSegmenter):
@@ -132,12 +132,8 @@ def _look(loaded: Loaded, image: np.ndarray, windows: Sequence[Box], batch_size:
 
     def prepare(window: Box) -> Sample:
         left, top, right, bottom = window
-        sample = Sample(
-            image=image[top:bottom, left:right],
-            image_id=f"window {window}",
-            path="",
-            orig_size=(bottom - top, right - left),
-        )
+        pixels = image[top:bottom, left:right]
+        sample = Sample(pixels, f"window {window}", path="", orig_size=size_of(pixels))
         return transform(sample, np.random.default_rng(0))
 
     def predict(samples: Sequence[Sample]) -> list[Prediction]:
@@ -145,23 +141,18 @@ def _look(loaded: Loaded, image: np.ndarray, windows: Sequence[Box], batch_size:
         with torch.inference_mode():
             return loaded.model.predict(batch)
 
-    size = image.shape[0], image.shape[1]
     views = []
-    for window, found in predict_stream(windows, prepare, predict, batch_size=batch_size):
-        assert isinstance(found, Prediction)  # a window is an array, which is always readable
-        views.append(View(window, _moved(found.instances, window, size)))
+    for window, prediction in predict_stream(windows, prepare, predict, batch_size=batch_size):
+        assert isinstance(prediction, Prediction)  # an array is always readable
+        found = prediction.instances
+        assert found is not None  # every detector gives some, though they may be none
+        left, top = window[:2]
+        masks = found.masks
+        if isinstance(masks, list):
+            masks = [place_mask(rle, size_of(image), top=top, left=left) for rle in masks]
+        shift = found.boxes.new_tensor([left, top, left, top])
+        views.append(View(window, replace(found, boxes=found.boxes + shift, masks=masks)))
     return views
-
-
-def _moved(found: Instances | None, window: Box, size: Size) -> Instances:
-    """Instances of a window in the pixels of the image of ``size``."""
-    assert found is not None  # every detector gives some, though they may be none
-    left, top = window[:2]
-    masks = found.masks
-    if isinstance(masks, list):
-        masks = [place_mask(rle, size, top=top, left=left) for rle in masks]
-    shift = found.boxes.new_tensor([left, top, left, top])
-    return replace(found, boxes=found.boxes + shift, masks=masks)
 
 
 def _label_windows(loaded: Loaded, image: np.ndarray, *, tile: Size, overlap: float) -> Prediction:

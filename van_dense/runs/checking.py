@@ -35,19 +35,14 @@ class Drawn:
 
 
 def draw_samples(config: Config, folder: Path, num: int) -> Drawn:
-    """Draw samples of both parts before and after their transforms, from the ground truth.
+    """Draw ``num`` samples of both parts before and after their transforms, from the ground truth.
 
-    A part whose files do not fit gets a line that says why; unreadable images are skipped with a
-    line in the log.
-
-    Args:
-        config: Complete experiment of any task.
-        folder: Gets the folders train, with three draws of the augmentation of each sample, and
-            val, with the transform of evaluation.
-        num: Samples of each part.
+    The folder gets train, with three draws of the augmentation of each sample, and val, with the
+    transform of evaluation. A part whose files do not fit gets a line that says why; unreadable
+    images are skipped with a line in the log.
     """
     task = task_of(config)
-    lines, failures = [], 0
+    lines, has_failed = [], False
     draws_of: dict[Split, int] = {"train": _DRAWS, "val": 0}
     for split, draws in draws_of.items():
         try:
@@ -57,5 +52,5 @@ def draw_samples(config: Config, folder: Path, num: int) -> Drawn:
             lines.append(f"{split}: {len(files)} pictures in {folder / split}")
         except ValueError as error:
             lines.append(f"{split}: no pictures: {error}")
-            failures += 1
-    return Drawn("\n".join(lines), failures > 0)
+            has_failed = True
+    return Drawn("\n".join(lines), has_failed)

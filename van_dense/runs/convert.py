@@ -19,11 +19,7 @@ from van_dense.data.io.outputs import require_file
 from van_dense.engine.checkpoint import choose_checkpoint, save_checkpoint
 from van_dense.inference.load import load
 from van_dense.integrations.checkpoints.detectors import LAYOUTS as DETECTORS
-from van_dense.integrations.checkpoints.detectors import (
-    is_foreign,
-    to_layout,
-    torchvision_note,
-)
+from van_dense.integrations.checkpoints.detectors import is_foreign, to_layout, torchvision_note
 from van_dense.integrations.checkpoints.detectron2_settings import detectron2_yaml
 from van_dense.integrations.checkpoints.mmseg import to_mmseg
 from van_dense.tasks import task_of
@@ -95,14 +91,12 @@ def _whole_detector(checkpoint: Path, layout: str, output: Path) -> tuple[str, d
     summary, state, info, config = _of_a_run(checkpoint)
     model = config["model"]
     renamed = to_layout(state, layout, settings=model, category_ids=info.category_ids)
-    beside = {}
     if layout == "torchvision":
-        note = torchvision_note(model, renamed)
-    else:
-        file = output.with_suffix(".detectron2.yaml")
-        beside = {file: detectron2_yaml(config, state, info, weights=str(output))}
-        note = f"for Detectron2 with the config {file}"
-    return f"{summary}, {note}", {"state_dict": renamed, "beside": beside}
+        return f"{summary}, {torchvision_note(model, renamed)}", {"state_dict": renamed}
+    file = output.with_suffix(".detectron2.yaml")
+    beside = {file: detectron2_yaml(config, state, info, weights=str(output))}
+    summary += f", for Detectron2 with the config {file}"
+    return summary, {"state_dict": renamed, "beside": beside}
 
 
 def _of_a_run(checkpoint: Path) -> tuple[str, State, DatasetInfo, dict[str, Any]]:

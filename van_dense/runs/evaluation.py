@@ -20,13 +20,7 @@ from van_dense.visualize.sheet import choose_samples, save_comparisons
 
 
 class Evaluation:
-    """Evaluates any number of models on one data set.
-
-    Args:
-        config: Complete experiment.
-        dataset: Validation part.
-        accelerator: Its processes share the images.
-    """
+    """Evaluates any number of models on one data set, whose images all processes share."""
 
     def __init__(self, config: Config, dataset: DenseDataset, accelerator: Accelerator) -> None:
         self._task = task_of(config)
@@ -35,17 +29,11 @@ class Evaluation:
         self.make_evaluator: Callable[[], Evaluator] = self._task.evaluator_factory(dataset, config)
 
     def run(
-        self,
-        model: DenseModel,
-        folder: Path,
-        should_stop: Callable[[], bool] = lambda: False,
+        self, model: DenseModel, folder: Path, should_stop: Callable[[], bool] = lambda: False
     ) -> dict[str, float]:
-        """Predict, score and draw.
+        """Predict, score, draw, and return the metrics on the main process, none on the others.
 
         Writes metrics.json, what the evaluator keeps, and pictures/ into ``folder``.
-
-        Returns:
-            The metrics on the main process, nothing on the others.
 
         Raises:
             EvaluationStopped: When ``should_stop`` says so.

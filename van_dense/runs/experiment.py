@@ -26,8 +26,6 @@ from van_dense.tasks.build import load_weights
 log = logging.getLogger(__name__)
 
 _SHOWN_CATEGORIES = 200  # ADE20K's 150 are shown, ImageNet's 1,000 are not
-
-
 RESUMED = "those of the run that is resumed"
 
 Weights = LoadReport | StartReport | DownloadError | str | None
@@ -47,11 +45,7 @@ class Experiment:
 
 
 def prepare(
-    config: Config,
-    accelerator: Accelerator,
-    *,
-    needs_weights: bool = True,
-    resume: bool = False,
+    config: Config, accelerator: Accelerator, *, needs_weights: bool = True, resume: bool = False
 ) -> Experiment:
     """Read the data, build the network and load its weights.
 
@@ -81,19 +75,19 @@ def prepare(
     model = task.build_model(config, train_set.info)
     weights: Weights
     try:
-        weights = RESUMED if resume else _load(model, config, train_set)
+        if resume:
+            weights = RESUMED
+        elif (source := config.train.start_from) is None:
+            weights = load_weights(model, config)
+        else:
+            name = config.model.backbone.name
+            weights = start_from(model, source, backbone=name, info=train_set.info)
     except DownloadError as error:
         if needs_weights:
             raise
         weights = error
     plan = make_plan(config.train, num_images=len(train_set), world_size=accelerator.num_processes)
     return Experiment(config, task, train_set, val_set, model, weights, plan)
-
-
-def _load(model: DenseModel, config: Config, train_set: DenseDataset) -> Weights:
-    if (source := config.train.start_from) is None:
-        return load_weights(model, config)
-    return start_from(model, source, backbone=config.model.backbone.name, info=train_set.info)
 
 
 def describe(experiment: Experiment, accelerator: Accelerator) -> str:
@@ -119,9 +113,8 @@ def describe(experiment: Experiment, accelerator: Accelerator) -> str:
         **experiment.task.describe_weights(config, report),
         "parameter groups": groups.replace("\n", "\n" + " " * 20),
         "memory": _memory(experiment),
-        "data": f"{len(experiment.train_set)} training "
-        f"{experiment.task.training_items} and {len(experiment.val_set)} "
-        "validation images",
+        "data": f"{len(experiment.train_set)} training {experiment.task.training_items} and "
+        f"{len(experiment.val_set)} validation images",
         "categories": _categories(experiment.train_set),
     }
     return "\n".join(f"{name + ':':<20}{value}" for name, value in lines.items())
@@ -132,17 +125,14 @@ def _memory(experiment: Experiment) -> str:
     with torch.device("meta"):
         model = task.build_model(config, experiment.train_set.info)
     size = task.largest_input(config)
+    micro_batch = experiment.plan.micro_batch
     estimate = estimate_memory(
-        model,
-        lambda: model.flops_forward(size),
-        train=config.train,
-        micro_batch=experiment.plan.micro_batch,
+        model, lambda: model.flops_forward(size), train=config.train, micro_batch=micro_batch
     )
     return f"{estimate.describe()} (images of {size[1]}x{size[0]})"
 
 
 def _categories(dataset: DenseDataset) -> str:
-    """The id map in words: "annotation id -> label name"."""
     info = dataset.info
     pairs = [
         f"{category_id} -> {label} {info.class_names[label]}"

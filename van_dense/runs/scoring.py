@@ -50,8 +50,7 @@ def evaluate_run(
     task = task_of(loaded.config)
     there = task.label_names(dataset.info)
     for what, known in task.label_names(loaded.info).items():
-        found = there[what]
-        if known != found:
+        if known != (found := there[what]):
             raise ValueError(
                 f"the model knows the {what} {known}, but the data set has {found}; its labels "
                 "would be compared with the wrong names"

@@ -18,14 +18,14 @@ class StartReport:
     """What a network took from a checkpoint.
 
     Attributes:
-        path: The checkpoint.
-        step: Steps it was trained.
+        path: Checkpoint.
+        step: Steps that the checkpoint was trained.
         elements: Number of parameter elements of the network.
-        taken: Those of them that come from the checkpoint.
+        taken: Number of parameter elements that come from the checkpoint.
         anew: Entries of the network that keep their random start, with the reason.
         unused: Entries of the checkpoint that the network has no place for.
-        classes: What the checkpoint's classes are where they are not the network's.
-        joints: The same of its joints.
+        others: Names of the checkpoint under "classes" and "joints", where they are not those of
+            the network.
     """
 
     path: Path
@@ -34,8 +34,7 @@ class StartReport:
     taken: int
     anew: tuple[str, ...]
     unused: tuple[str, ...]
-    classes: tuple[str, ...] | None
-    joints: tuple[str, ...] | None
+    others: dict[str, tuple[str, ...]]
 
     def __str__(self) -> str:
         lines = [
@@ -50,9 +49,8 @@ class StartReport:
                 "  most of it starts anew, for the networks differ: start with the config of that "
                 "run to have the same one (--config RUN/config.yaml --output NEW ...)"
             )
-        for name, there in (("classes", self.classes), ("joints", self.joints)):
-            if there is not None:
-                lines.append(f"  its {name} are others: {_shortened(there) or 'none'}")
+        for name, there in self.others.items():
+            lines.append(f"  its {name} are others: {_shortened(there) or 'none'}")
         return "\n".join(lines)
 
 
@@ -96,6 +94,10 @@ def start_from(model: DenseModel, source: str, *, backbone: str, info: DatasetIn
     model.load_state_dict(fitting, strict=False)
     sizes = {key: parameter.numel() for key, parameter in model.named_parameters()}
     known = DatasetInfo.from_dict(content["info"])
+    names = {
+        "classes": (known.class_names, info.class_names),
+        "joints": (known.keypoint_names, info.keypoint_names),
+    }
     return StartReport(
         path=path,
         step=content["step"],
@@ -103,8 +105,7 @@ def start_from(model: DenseModel, source: str, *, backbone: str, info: DatasetIn
         taken=sum(size for key, size in sizes.items() if key in fitting),
         anew=anew,
         unused=tuple(key for key in state if key not in own),
-        classes=None if known.class_names == info.class_names else known.class_names,
-        joints=None if known.keypoint_names == info.keypoint_names else known.keypoint_names,
+        others={what: there for what, (there, here) in names.items() if there != here},
     )
 
 

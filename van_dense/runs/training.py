@@ -102,10 +102,10 @@ def check_pipeline(experiment: Experiment, evaluation: Evaluation) -> None:
 
 
 def _loader(experiment: Experiment, accelerator: Accelerator, start_step: int) -> Iterator[Batch]:
-    config, plan = experiment.config, experiment.plan
+    config = experiment.config
     loader_plan = LoaderPlan(
         batch_size=config.train.batch_size,
-        micro_batch=plan.micro_batch,
+        micro_batch=experiment.plan.micro_batch,
         rank=accelerator.process_index,
         world=accelerator.num_processes,
         workers=resolve_workers(config.data.workers),
@@ -115,7 +115,5 @@ def _loader(experiment: Experiment, accelerator: Accelerator, start_step: int) -
         group_by_aspect=config.data.group_by_aspect,
         max_bad_fraction=config.data.max_bad_fraction,
     )
-    transform = experiment.task.build_transform(config, train=True)
-    return build_train_loader(
-        experiment.train_set, transform, plan=loader_plan, start_step=start_step
-    )
+    data, transform = experiment.train_set, experiment.task.build_transform(config, train=True)
+    return build_train_loader(data, transform, plan=loader_plan, start_step=start_step)

@@ -89,7 +89,7 @@ class Pose(Task[PoseConfig]):
             return PoseTest()
         t, info = config.data.transforms, self.dataset_info(config)
         own = PoseTrain(
-            **t.model_dump(exclude={"reduced_decoding", "extra"}),
+            **t.model_dump(exclude={"extra", "reduced_decoding"}),
             flip_order=info.flip_order() if t.flip > 0 else None,
             upper_body=[info.keypoint_names.index(name) for name in info.upper_body],
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from van_dense.backbones.build import DIVISOR, TimmBackbone, sync_norms
-from van_dense.backbones.read import State
+from van_dense.backbones.layouts import State
 from van_dense.config import segmentation as schema
 from van_dense.config.segmentation import SemanticConfig
 from van_dense.core.dataset_info import DatasetInfo

@@ -90,7 +90,7 @@ def _plot_losses(axes: Axes, train: Sequence[Mapping[str, Any]]) -> None:
         return
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
     _legend(axes, lines)
 
@@ -146,7 +146,7 @@ def _plot_rate(axes: Axes, train: Sequence[Mapping[str, Any]]) -> None:
     axes.plot([e["step"] for e in train], [e["lr"] for e in train], marker, color="C0")
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
-    axes.yaxis.set_major_formatter("{x:.1e}")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.1e}")
 
 
 def _style(axes: Axes, title: str) -> None:
@@ -156,7 +156,7 @@ def _style(axes: Axes, title: str) -> None:
     axes.set_xlabel("step", fontsize=11)
     axes.tick_params(labelsize=10)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.grid(color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -107,7 +107,7 @@ class ClassReport(PartReport):
             self.note("warning", what, "give one of these folders, they look like parts")
         if self._small:
             what = f"{len(self._small)} images have a side of less than {SMALL_SIDE} px"
-            fix = "look whether they are thumbnails; they are enlarged"
+            fix = "check whether they are thumbnails; they are enlarged"
             self.note("warning", f"{what}: {shorten(self._small)}", fix)
         for mode, paths in self._stored.items():
             kind, how = _MODES[mode]

@@ -74,16 +74,17 @@ def read_coco_json(path: str | Path) -> CocoDict:
 
 
 def _check_structure(path: str | Path, data: Any) -> None:
-    want = f"expected an object with the lists {', '.join(_LISTS)}"
+    problem = f"{path}: no COCO annotation file"
+    expected = f"expected an object with the lists {', '.join(_LISTS)}"
     if isinstance(data, list):
         hint = "a list is a results file of predictions; give the ground truth instead"
-        raise ValueError(f"{path}: no COCO annotation file: {want}; {hint}")
+        raise ValueError(f"{problem}: {expected}; {hint}")
     if not isinstance(data, dict):
-        raise ValueError(f"{path}: no COCO annotation file: {want}, got {type(data).__name__}")
+        raise ValueError(f"{problem}: {expected}, got {type(data).__name__}")
     for key in _LISTS:
         if key not in data:
             has = ", ".join(map(repr, list(data)[:8])) or "nothing"
-            raise ValueError(f"{path}: no COCO annotation file: {key!r} is missing; it holds {has}")
+            raise ValueError(f"{problem}: {key!r} is missing; it holds {has}")
         if not isinstance(data[key], list):
             raise ValueError(f"{path}: {key!r} must be a list, got {type(data[key]).__name__}")
         for index, record in enumerate(data[key]):

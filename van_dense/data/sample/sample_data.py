@@ -60,7 +60,7 @@ def write_sample_data(
 ) -> None:
     """Write the sample data set, unless it is there already.
 
-    Nothing half-written is ever seen at ``root``: the files are made in a folder beside it, which
+    Nothing half-written ever lies at ``root``: the files are made in a folder beside it, which
     is then renamed. A data set of other parameters at ``root`` is replaced; one of equal
     parameters keeps its parts and gains the missing ones.
 

@@ -26,40 +26,31 @@ from van_dense.data.dataset import Transform
 from van_dense.data.transforms.warp import Warp, coordinates, warp_sample
 
 _WHERE = "data.transforms.extra"
-_PROBE = (256, 256)  # image that transforms of colour are tried on
 _PROBES = 8  # draws that look for mirroring and quarter turns; of D4's, half do either
 _CONSTANT, _LINEAR = 0, 1  # OpenCV's BORDER_CONSTANT and INTER_LINEAR
 
-_IMAGES = "it needs other images"
-_SHAPE = "it needs masks that only albumentations can follow"
-_FLOATS = "images stay 8-bit RGB, and the model normalises them itself"
 _REFUSED = {
+    **dict.fromkeys(
+        ("FDA", "HistogramMatching", "Mosaic", "OverlayElements", "PixelDistributionAdaptation"),
+        "it needs other images",
+    ),
+    **dict.fromkeys(
+        ("ConstrainedCoarseDropout", "CropNonEmptyMaskIfExists", "MaskDropout"),
+        "it needs masks that only albumentations can follow",
+    ),
+    **dict.fromkeys(
+        ("Normalize", "ToFloat", "FromFloat"),
+        "images stay 8-bit RGB, and the model normalises them itself",
+    ),
     "Lambda": "it runs code of its own",
-    "FDA": _IMAGES,
-    "HistogramMatching": _IMAGES,
-    "PixelDistributionAdaptation": _IMAGES,
-    "Mosaic": _IMAGES,
-    "OverlayElements": _IMAGES,
     "TextImage": "it needs a text for every image, and a font",
     "RandomCropNearBBox": "it needs a box for every image that no annotation names",
-    "ConstrainedCoarseDropout": _SHAPE,
-    "CropNonEmptyMaskIfExists": _SHAPE,
-    "MaskDropout": _SHAPE,
     "Morphological": "it changes the shape of objects",
-    "Normalize": _FLOATS,
-    "ToFloat": _FLOATS,
-    "FromFloat": _FLOATS,
 }
 _NEED_BOXES = ("AtLeastOneBBoxRandomCrop", "BBoxSafeRandomCrop", "RandomSizedBBoxSafeCrop")
 # Arguments that say how annotations are computed, which is decided here.
-_OURS = (
-    "fill_mask",
-    "keypoint_remapping_method",
-    "mask_drop_value",
-    "mask_interpolation",
-    "rotate_method",
-    "strict",
-)
+_OURS = {"fill_mask", "keypoint_remapping_method", "mask_drop_value", "mask_interpolation"}
+_OURS |= {"rotate_method", "strict"}
 
 _State = tuple[np.ndarray, np.ndarray | None]  # an image, and the field of where its pixels were
 
@@ -99,25 +90,23 @@ class Extra:
                 changes that must stay, or keypoints are mirrored whose pairs are unknown.
         """
         seeds = [int(rng.integers(2**32)) for _ in self._transforms]
-        places = coordinates(sample.size) if self._moves else None
+        places = coordinates(sample.size) if any(map(_is_spatial, self._transforms)) else None
         try:
             image, moved = self._run((sample.image, places), sample, seeds)
         except ValueError as error:
             raise ValueError(f"{sample.path}: {error}") from error
         if moved is None or moved is places:  # no transform of geometry was drawn
             return replace(sample, image=image)
-        return warp_sample(sample, image, Warp(moved, sample.size), self._flip_order())
-
-    @property
-    def _moves(self) -> bool:
-        return any(_is_spatial(transform) for transform in self._transforms)
+        knows_pairs = self.info is not None and self.info.flip_pairs is not None
+        flip_order = self.info.flip_order() if self.info is not None and knows_pairs else None
+        return warp_sample(sample, image, Warp(moved, sample.size), flip_order)
 
     def _run(
         self, state: _State, sample: Sample, seeds: Sequence[int], *, always: bool = False
     ) -> _State:
         """Image and field after all transforms, ``always`` whatever their probabilities."""
         for number, seed in enumerate(seeds):
-            state = self._step(number, state, sample, seed=seed, always=always)
+            state = self._step(number, state, sample, seed, always=always)
         size = state[0].shape[:2]
         if self.size is not None and size != self.size:
             raise ValueError(
@@ -126,9 +115,7 @@ class Extra:
             )
         return state
 
-    def _step(
-        self, number: int, state: _State, sample: Sample, *, seed: int, always: bool
-    ) -> _State:
+    def _step(self, number: int, state: _State, sample: Sample, seed: int, always: bool) -> _State:
         transform = self._transforms[number]
         transform.set_random_seed(seed)
         try:
@@ -137,24 +124,15 @@ class Extra:
             name = self.specs[number]["name"]
             raise ValueError(f"{_WHERE}.{number} ({name}): {error}") from error
 
-    def _flip_order(self) -> list[int] | None:
-        known = self.info is not None and self.info.flip_pairs is not None
-        return self.info.flip_order() if self.info is not None and known else None
-
     def _try(self) -> None:
-        """Find on noise what does not depend on real images.
-
-        Raises:
-            ValueError: When a result is no 8-bit RGB or has another size than it must have, or when
-                keypoints of unknown pairs are mirrored.
-        """
-        size = self.size or _PROBE
+        """Find on noise what is wrong with any image; see ``Raises`` of the class."""
+        size = self.size or (256, 256)
         image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
         blank = Sample(image, 0, "noise", size)
         if self.size is None:  # then what fits depends on the images
             for number, transform in enumerate(self._transforms):
                 if not _is_spatial(transform):
-                    self._step(number, (image, None), blank, seed=0, always=True)
+                    self._step(number, (image, None), blank, 0, always=True)
             return
         for seed in range(_PROBES):
             state = image, coordinates(size)
@@ -188,20 +166,19 @@ def with_extra(
     crop_size: Size | None = None,
     repeats: bool = False,
 ) -> Transform:
-    """A task's own training transform with those of ``data.transforms.extra``.
+    """A task's own training transform with those of ``data.transforms.extra`` before it.
 
-    They see the image as it is read, and the task's own transform brings the result to its size;
-    where the task cuts crops of one size (``crop_size``), they see that crop.
+    Where the task cuts crops of one size (``crop_size``), they come after it and see that crop.
 
     Args:
-        transform: The task's own training transform; returned as it is where ``specs`` is empty.
-        specs: ``name`` and arguments of each albumentations transform, in order.
+        transform: Transform of the task, returned as it is where ``specs`` is empty.
+        specs: Transforms by name, and the two arguments below, as ``Extra`` takes them.
         info: Data set whose keypoints swap by name where an image is mirrored.
-        crop_size: (height, width) of every result of ``transform``, which must stay, or None.
+        crop_size: (height, width) of every result of ``transform``, which must stay.
         repeats: Whether borders may be filled with mirrored or repeated pixels.
 
     Raises:
-        ValueError: For whatever ``Extra`` refuses.
+        ValueError: As ``Extra``.
     """
     if not specs:
         return transform
@@ -222,14 +199,12 @@ def usable() -> dict[str, type]:
     """The transforms of albumentations that work on 8-bit images and any annotation, by name."""
     module = albumentations()
     bases = module.ImageOnlyTransform, module.DualTransform
+    classes = {name: one for name, one in vars(module).items() if inspect.isclass(one)}
     return {
-        name: value
-        for name, value in vars(module).items()
-        if inspect.isclass(value)
-        and issubclass(value, bases)
-        and value not in bases
-        and not issubclass(value, module.Transform3D)
-        and name not in _REFUSED
+        name: one
+        for name, one in classes.items()
+        if issubclass(one, bases) and not issubclass(one, module.Transform3D)
+        if one not in bases and name not in _REFUSED
     }
 
 
@@ -243,17 +218,16 @@ def _build(where: str, spec: Mapping[str, Any], repeats: bool) -> Any:
             f"{_nearest(str(name), list(usable()))}"
         )
     made = usable()[str(name)]
-    known = set(inspect.signature(made).parameters) - set(_OURS)
+    known = inspect.signature(made).parameters.keys() - _OURS
     given = {key: value for key, value in spec.items() if key != "name"}
-    for key in given:
+    for key in given.keys() - known:
         if key in _OURS and key != "strict":
             raise ValueError(
                 f"{where}.{key}: cannot be set, for annotations follow the pixels of the image; "
                 "leave it out"
             )
-        if key not in known:
-            hint = _nearest(key, sorted(known))
-            raise ValueError(f"{where}.{key}: {name} has no such argument; {hint}")
+        hint = _nearest(key, sorted(known))
+        raise ValueError(f"{where}.{key}: {name} has no such argument; {hint}")
     p = given.get("p", 1.0)
     if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p <= 1:
         raise ValueError(f"{where}.p: a probability lies in 0..1 (got {p!r})")
@@ -266,31 +240,27 @@ def _build(where: str, spec: Mapping[str, Any], repeats: bool) -> Any:
 
 
 def _instance(where: str, made: type, given: dict[str, Any]) -> Any:
+    options = {
+        "mask_interpolation": _LINEAR,  # of the coordinates; labels are never mixed
+        "pad_if_needed": True,  # an image smaller than the crop must not end the run
+    }
     takes = inspect.signature(made).parameters
-    options: dict[str, Any] = {}
+    options = {key: value for key, value in options.items() if key in takes}
     if "InitSchema" in vars(made):
         options["strict"] = True  # otherwise albumentations warns of some bad values, and goes on
-    if "mask_interpolation" in takes:
-        options["mask_interpolation"] = _LINEAR  # of the coordinates; labels are never mixed
-    if "pad_if_needed" in takes:
-        options["pad_if_needed"] = True  # an image smaller than the crop must not end the run
     try:
         return made(**{**options, **given})
     except (ValueError, TypeError) as error:
-        cause = error.__cause__
+        name, cause = made.__name__, error.__cause__
         if not isinstance(cause, ValidationError):
-            raise ValueError(f"{where}: {made.__name__}: {error}") from error
-        raise ValueError(_explain(where, made.__name__, cause, given)) from error
-
-
-def _explain(where: str, name: str, error: ValidationError, given: dict[str, Any]) -> str:
-    lines: dict[str, str] = {}  # by argument: a union reports one problem for each of its members
-    for problem in error.errors():
-        key = str(problem["loc"][0]) if problem["loc"] else ""
-        message = problem["msg"].removeprefix("Value error, ")
-        got = f" (got {given[key]!r})" if key in given else ""
-        lines.setdefault(key, f"{where}{'.' if key else ''}{key}: {name}: {message}{got}")
-    return "\n".join(lines.values())
+            raise ValueError(f"{where}: {name}: {error}") from error
+        lines: dict[str, str] = {}  # by argument: of a union, every member reports a problem
+        for problem in cause.errors():
+            key = str(problem["loc"][0]) if problem["loc"] else ""
+            message = problem["msg"].removeprefix("Value error, ")
+            got = f" (got {given[key]!r})" if key in given else ""
+            lines.setdefault(key, f"{where}{'.' if key else ''}{key}: {name}: {message}{got}")
+        raise ValueError("\n".join(lines.values())) from error
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:
@@ -304,13 +274,11 @@ def _is_spatial(transform: Any) -> bool:
     """Whether it moves pixels; those that erase some leave the annotation alone."""
     from albumentations.augmentations.dropout.transforms import BaseDropout
 
-    return isinstance(transform, albumentations().DualTransform) and not isinstance(
-        transform, BaseDropout
-    )
+    is_dual = isinstance(transform, albumentations().DualTransform)
+    return is_dual and not isinstance(transform, BaseDropout)
 
 
 def _apply(transform: Any, state: _State, sample: Sample, *, always: bool) -> _State:
-    """Image and field of coordinates after one transform, ``always`` whatever its probability."""
     image, places = state
     data = {"image": image}
     if places is not None and _is_spatial(transform):

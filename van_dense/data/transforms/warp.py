@@ -20,7 +20,6 @@ from van_dense.core.structures import IGNORE_LABEL, Sample, Size
 _UNIT = 32768  # coordinates are divided by it, for transforms that clip floats to 0..1
 _FIT_POINTS = 24  # of each axis; more do not change the fit
 _FIT_ERROR = 0.2  # pixels; OpenCV interpolates at 1/32 pixel, and a chain adds that up
-_NO_FRACTIONS = np.zeros((0, 0), dtype=np.uint16)  # whole pixels need no second map of OpenCV's
 _PARALLEL = 0.05  # pixels that a side of the image may lean, and still counts as upright
 _Region = tuple[slice, slice]
 _WHOLE: _Region = np.s_[:, :]
@@ -72,10 +71,9 @@ class Warp:
         """Whether left and right have swapped: at most places the map turns round the other way."""
         if self.matrix is not None:
             return bool(np.linalg.det(self.matrix) < 0)
-        across = np.diff(self.source, axis=1)[:-1]
-        down = np.diff(self.source, axis=0)[:, :-1]
+        source, covered = self.source, self.covered
+        across, down = np.diff(source, axis=1)[:-1], np.diff(source, axis=0)[:, :-1]
         turn = across[..., 0] * down[..., 1] - across[..., 1] * down[..., 0]
-        covered = self.covered
         whole = covered[:-1, :-1] & covered[1:, :-1] & covered[:-1, 1:]
         return bool(np.sign(turn[whole]).sum() < 0)
 
@@ -108,18 +106,14 @@ class Warp:
         height, width = self.old_size
         corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float64)
         moved = _project(self.matrix, corners)
-        across, down = np.abs(np.roll(moved, -1, axis=0) - moved).reshape(2, 2, 2).swapaxes(0, 1)
-        straight = max(across[:, 1].max(), down[:, 0].max()) < _PARALLEL
-        turned = max(across[:, 0].max(), down[:, 1].max()) < _PARALLEL
-        return bool(straight or turned)
+        sides = np.abs(np.roll(moved, -1, axis=0) - moved)  # every other one was horizontal
+        leans = [max(sides[::2, axis].max(), sides[1::2, 1 - axis].max()) for axis in (0, 1)]
+        return bool(min(leans) < _PARALLEL)
 
     def warp(self, values: np.ndarray, fill: int, region: _Region = _WHOLE) -> np.ndarray:
         """Move (H, W) values by nearest neighbour; pixels from outside become ``fill``.
 
-        Args:
-            values: A map (H, W) of the old image, uint8 or int16.
-            fill: Value of pixels from outside the old image.
-            region: Rows and columns of the new image to compute.
+        Only rows and columns of the new image in ``region`` are computed.
         """
         field = self.field[region]
         # Every new pixel shows the old one that its centre falls into.
@@ -127,39 +121,29 @@ class Warp:
         for axis, side in enumerate(self.old_size[::-1]):
             np.minimum(index[..., axis], side - 1, out=index[..., axis])
         index[field[..., 2] < 0.5] = -1
-        return cv2.remap(
-            values,
-            index,
-            _NO_FRACTIONS,
-            cv2.INTER_NEAREST,
-            borderMode=cv2.BORDER_CONSTANT,
-            borderValue=fill,
-        )
+        none = np.zeros((0, 0), dtype=np.uint16)  # fractions of pixels
+        return cv2.remap(values, index, none, cv2.INTER_NEAREST, None, cv2.BORDER_CONSTANT, fill)
 
     def warp_mask(self, mask: np.ndarray, out: np.ndarray) -> None:
         """Move a {0, 1} mask into a zeroed one; only around the object where that is known."""
-        x, y, width, height = cv2.boundingRect(mask)
-        if self.matrix is None:
-            region = _WHOLE
-        else:
-            box = np.array([[x - 1, y - 1, x + width + 1, y + height + 1]])
-            x1, y1, x2, y2 = self.boxes(box)[0]
+        region = _WHOLE
+        if self.matrix is not None:
+            around = _bounds(mask) + np.array([-1, -1, 1, 1])
+            x1, y1, x2, y2 = self.boxes(around[None])[0]
             region = np.s_[int(y1) : int(np.ceil(y2)), int(x1) : int(np.ceil(x2))]
-            if out[region].size == 0:
-                return
-        out[region] = self.warp(mask, 0, region)
+        if out[region].size:
+            out[region] = self.warp(mask, 0, region)
 
     def points(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Move points (M, 2), and say which of them the new image shows, bool (M,)."""
-        height, width = self.old_size
-        is_shown = ((points >= 0) & (points <= [width, height])).all(axis=1)
-        if self.matrix is not None:
-            moved = _project(self.matrix, points.astype(np.float64))
-        else:
+        is_shown = _inside(points, self.old_size)
+        if self.matrix is None:
             moved, is_found = self._search(points)
             is_shown &= is_found
+        else:
+            moved = _project(self.matrix, points.astype(np.float64))
+        is_shown &= _inside(moved, self.covered.shape)
         height, width = self.covered.shape
-        is_shown &= ((moved >= 0) & (moved <= [width, height])).all(axis=1)
         x, y = moved.clip(0, [width - 1, height - 1]).astype(int).T
         return moved, is_shown & self.covered[y, x]
 
@@ -202,6 +186,11 @@ def _places(field: np.ndarray) -> np.ndarray:
     return places
 
 
+def _inside(points: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """Which points (M, 2) lie in an image of ``size``, bool (M,)."""
+    return np.all((points >= 0) & (points <= size[::-1]), axis=1)
+
+
 def warp_sample(
     sample: Sample, image: np.ndarray, warp: Warp, flip_order: Sequence[int] | None
 ) -> Sample:
@@ -212,9 +201,9 @@ def warp_sample(
     bounds of its mask or, without one, of its turned self. Keypoints outside become unlabelled.
 
     Args:
-        sample: The sample before the transform.
-        image: The new image, uint8 (H, W, 3).
-        warp: The change of geometry from the old image to the new one.
+        sample: Sample before the transform.
+        image: uint8 (H, W, 3), what the transform made of its image.
+        warp: What the transform did to the geometry.
         flip_order: Position each keypoint comes from, from ``DatasetInfo.flip_order()``.
 
     Raises:
@@ -283,13 +272,11 @@ def _project(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
 def _fit_projective(points: np.ndarray, targets: np.ndarray) -> np.ndarray | None:
     """Least-squares projective map (3, 3) of points (M, 2) to targets, or None for a bare line."""
     scale = np.abs(points).max()
-    x, y = (points / scale).T
-    zero, one = np.zeros_like(x), np.ones_like(x)
+    known = np.append(points / scale, np.ones((len(points), 1)), axis=1)
+    none = np.zeros_like(known)
     rows = [
-        np.stack([*first, -x * target, -y * target], axis=1)
-        for first, target in zip(
-            ([x, y, one, zero, zero, zero], [zero, zero, zero, x, y, one]), targets.T, strict=True
-        )
+        np.concatenate([first, second, -known[:, :2] * target[:, None]], axis=1)
+        for first, second, target in ((known, none, targets[:, 0]), (none, known, targets[:, 1]))
     ]
     solution, _, rank, _ = np.linalg.lstsq(np.concatenate(rows), targets.T.ravel(), rcond=1e-9)
     if rank < 8:

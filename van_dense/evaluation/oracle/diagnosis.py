@@ -17,7 +17,7 @@ from torchvision.ops import box_convert, box_iou
 
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import RLE, Prediction, Size, decode_masks, encode_masks
-from van_dense.data.readers.coco_json import CocoDict
+from van_dense.data.readers.coco_json import CocoDict, Record
 from van_dense.evaluation.ground_truth import annotation_rle
 
 FITS = 0.9  # IoU of boxes that count as the same, and fraction of them that makes an explanation
@@ -41,7 +41,7 @@ BoxFix = Callable[[Tensor, Tensor, Size], Tensor]  # arrived and annotated boxes
 
 def annotated_objects(ground_truth: CocoDict, *, masks: bool) -> dict[int | str, Objects]:
     """Group the annotations of each image, crowd regions left out."""
-    grouped: dict[int | str, list[dict]] = {image["id"]: [] for image in ground_truth["images"]}
+    grouped: dict[int | str, list[Record]] = {image["id"]: [] for image in ground_truth["images"]}
     for annotation in ground_truth["annotations"]:
         if not annotation.get("iscrowd", 0):
             grouped[annotation["image_id"]].append(annotation)

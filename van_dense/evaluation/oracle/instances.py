@@ -17,13 +17,13 @@ import torch
 from van_dense.core.structures import Batch, Prediction, Sample
 from van_dense.data.collate import collate
 from van_dense.data.dataset import DenseDataset, Transform
-from van_dense.data.readers.coco_json import CocoDict
+from van_dense.data.readers.coco_json import CocoDict, Record
 from van_dense.evaluation.coco import CocoEvaluator, evaluate_results
-from van_dense.evaluation.ground_truth import annotation_rle, restrict, rle_to_json
+from van_dense.evaluation.ground_truth import Kind, annotation_rle, restrict, rle_to_json
 from van_dense.evaluation.oracle.check import OracleReport, ToPrediction, readable
 from van_dense.evaluation.oracle.diagnosis import annotated_objects, arrived_objects, name_mistake
 from van_dense.evaluation.pose import PoseEvaluator
-from van_dense.evaluation.results import CocoResult, Kind
+from van_dense.evaluation.results import CocoResult
 
 # Fraction of the ceiling to reach. Boxes survive a resize; masks lose pixels of their outline.
 REQUIRED = {"bbox/AP": 0.99, "segm/AP50": 0.99, "segm/AP": 0.9, "keypoints/AP": 0.99}
@@ -168,7 +168,7 @@ def _for_images(evaluator: CocoEvaluator, image_ids: Collection[int | str]) -> C
     truth = restrict(evaluator.ground_truth, image_ids)
     sides = {image["id"]: (image["width"], image["height"]) for image in truth["images"]}
 
-    def cut(annotation: dict) -> dict:
+    def cut(annotation: Record) -> Record:
         box = np.array(annotation["bbox"], dtype=np.float64)
         corners = np.stack([box[:2], box[:2] + box[2:]])
         low, high = np.clip(corners, 0, sides[annotation["image_id"]])

@@ -8,6 +8,8 @@ code base they belong to, for they would load, and silently find other objects.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 from torch import Tensor, nn
@@ -22,11 +24,11 @@ from van_dense.integrations.checkpoints.torchvision import (
 )
 
 LAYOUTS = ("detectron2", "torchvision")
-KINDS = ("maskrcnn", "retinanet")
-_WHY = {
-    "cascade_maskrcnn": "; the cascade of Detectron2 is another network, with one mask head for "
-    "all stages and boxes that do not depend on the class"
-}
+_KINDS = ("maskrcnn", "retinanet")
+_CASCADE = (
+    "; the cascade of Detectron2 is another network, with one mask head for all stages and boxes "
+    "that do not depend on the class"
+)
 _TORCHVISION_SIZES = (32, 64, 128, 256, 512)
 _OUR_PIXELS = (
     "INPUT.FORMAT RGB, MODEL.PIXEL_MEAN [123.675, 116.28, 103.53], "
@@ -98,7 +100,7 @@ def to_layout(
     settings: Mapping[str, Any],
     category_ids: Sequence[int],
 ) -> dict[str, Tensor]:
-    """Our Mask R-CNN or RetinaNet under the names of one of ``LAYOUTS``.
+    """State dict of our Mask R-CNN or RetinaNet under the names of one of ``LAYOUTS``.
 
     Args:
         state: State dict of our model.
@@ -122,10 +124,9 @@ def check_settings(settings: Mapping[str, Any], layout: str) -> None:
         ValueError: With the settings to change.
     """
     kind, backbone = settings["kind"], settings["backbone"]["name"]
-    if kind not in KINDS:
-        raise ValueError(
-            f"{kind} has no names in {layout}, only {' and '.join(KINDS)} do{_WHY.get(kind, '')}"
-        )
+    if kind not in _KINDS:
+        why = _CASCADE if kind == "cascade_maskrcnn" else ""
+        raise ValueError(f"{kind} has no names in {layout}, only {' and '.join(_KINDS)} do{why}")
     is_torchvision = layout == "torchvision"
     expected: dict[str, tuple[object, ...]] = {"round_anchors": (is_torchvision,)}
     if kind == "maskrcnn":
@@ -138,7 +139,7 @@ def check_settings(settings: Mapping[str, Any], layout: str) -> None:
     wrong = [
         f"model.{key}={str(values[0]).lower()}"
         for key, values in expected.items()
-        if _at(settings, key) not in values
+        if reduce(getitem, key.split("."), settings) not in values
     ]
     if is_torchvision and _is_msra(settings):
         wrong.append(f"model.backbone.name={backbone.removesuffix('_msra')}")
@@ -161,16 +162,8 @@ def _mismatch(model: Mapping[str, Tensor], file: Mapping[str, Tensor]) -> str:
         "not in the model": [key for key in file if key not in model],
         "of another shape": shapes,
     }
-    return "; ".join(
-        f"{len(keys)} {name}: {', '.join(keys[:3])}" for name, keys in groups.items() if keys
-    )
-
-
-def _at(settings: Mapping[str, Any], path: str) -> object:
-    value: Any = settings
-    for key in path.split("."):
-        value = value[key]
-    return value
+    parts = (f"{len(keys)} {n}: {', '.join(keys[:3])}" for n, keys in groups.items() if keys)
+    return "; ".join(parts)
 
 
 def _is_resnet(settings: Mapping[str, Any]) -> bool:
@@ -198,12 +191,7 @@ def _note(settings: Mapping[str, Any], layout: str) -> str:
 
 
 def torchvision_note(settings: Mapping[str, Any], renamed: Mapping[str, Tensor]) -> str:
-    """What torchvision's builders must be told about weights that ``to_layout`` has renamed.
-
-    Args:
-        settings: Section ``model`` of the config.
-        renamed: Weights under the names of torchvision.
-    """
+    """What torchvision's builders must be told about ``renamed`` weights of ``to_layout``."""
     note = f"for torchvision's builder with num_classes={num_labels(renamed)}"
     sizes = tuple(settings["anchor_sizes"])
     if sizes != _TORCHVISION_SIZES:

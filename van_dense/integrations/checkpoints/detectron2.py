@@ -13,28 +13,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from van_dense.backbones.layouts import DETECTORS
 from van_dense.integrations.checkpoints import detectron2_resnet as resnet
-from van_dense.integrations.checkpoints.detectron2_engine import (
-    Renaming,
-    from_engine_key,
-    to_engine_key,
-    tower_stride,
-)
+from van_dense.integrations.checkpoints.detectron2_engine import engine_key, tower_stride
+from van_dense.integrations.checkpoints.names import Pair, renamed
 
-FPN: tuple[Renaming, ...] = (
-    ("fpn.pyramid.extra_blocks.", "backbone.top_block."),
-    ("backbone.", "backbone.bottom_up.body."),  # as ``detectron2.VANBackbone`` holds it
-)
 # In files of the zoo, and no weights: Detectron2 makes them from the config.
-NO_WEIGHTS = re.compile(r"pixel_(mean|std)$|.*anchor_generator\.cell_anchors\.\d+$")
-_INNER = re.compile(r"fpn\.pyramid\.(inner|layer)_blocks\.(\d+)\.([01])\.")
-_LATERAL = re.compile(r"backbone\.fpn_(lateral|output)(\d+)\.(norm\.)?")
+_NO_WEIGHTS = re.compile(r"pixel_(mean|std)$|.*anchor_generator\.cell_anchors\.\d+$")
 _TOWER_CONV = re.compile(r"head\.(class|box)_tower\.\d+\.0\.(weight|bias)$")
 _PER_ANCHOR = re.compile(r"(head\.(class_logits|box_deltas)|head\.(cls_score|bbox_pred))\.")
+_HEADS = ("proposal_generator.", "roi_heads.", "head.")  # theirs
 
 
 def is_native(state: Mapping[str, Tensor]) -> bool:
@@ -50,7 +40,7 @@ def to_native(state: Mapping[str, Tensor], *, is_msra: bool = False) -> dict[str
         is_msra: Whether the backbone is a ``resnet50_msra`` or ``resnet101_msra``, whose stem
             changes too (``detectron2_resnet``).
     """
-    stride, first = tower_stride(list(state)), _first_level(state)
+    stride, pyramid = tower_stride(list(state)), _pyramid(state)
     on_resnet = resnet.is_resnet(state)
     native = {}
     for key, value in state.items():
@@ -59,15 +49,8 @@ def to_native(state: Mapping[str, Tensor], *, is_msra: bool = False) -> dict[str
                 stem = is_msra and key == resnet.STEM
                 native[resnet.to_native_key(key)] = resnet.to_bgr(value) if stem else value
             continue
-        theirs = to_engine_key(key, stride=stride).removeprefix("detector.")
-        if match := _INNER.match(key):
-            kind = {"inner": "lateral", "layer": "output"}[match[1]]
-            norm = "norm." if match[3] == "1" else ""
-            theirs = f"backbone.fpn_{kind}{int(match[2]) + first}.{norm}{key[match.end() :]}"
-        for ours, prefix in FPN:
-            if key.startswith(ours):
-                theirs = prefix + key[len(ours) :]
-        native[theirs] = _reorder(value, by_ratio=True) if _PER_ANCHOR.match(key) else value
+        theirs = renamed(key, pyramid) or engine_key(key, stride=stride).removeprefix("detector.")
+        native[theirs] = _reorder(value) if _PER_ANCHOR.match(key) else value
         if stride == 3 and _TOWER_CONV.match(key):  # there, convolutions before a norm have a bias
             native[theirs.replace("weight", "bias")] = value.new_zeros(len(value))
     return native
@@ -75,22 +58,16 @@ def to_native(state: Mapping[str, Tensor], *, is_msra: bool = False) -> dict[str
 
 def from_native(state: Mapping[str, Tensor], *, is_msra: bool = False) -> dict[str, Tensor]:
     """Inverse of ``to_native``; entries that hold no weights are left out."""
-    prefixed = {key: _with_detector(key) for key in state}
-    stride, first = tower_stride(list(prefixed.values())), _first_level(state)
+    prefixed = {f"detector.{key}" if key.startswith(_HEADS) else key: key for key in state}
+    stride = tower_stride(list(prefixed))
+    theirs = (*_pyramid(state), *resnet.NAMES)
     ours = {}
-    for key, value in state.items():
-        name = resnet.from_native_key(from_engine_key(prefixed[key], stride=stride))
-        if NO_WEIGHTS.match(key) or _is_spare(name, value, stride):
+    for prefixed_key, key in prefixed.items():
+        value = state[key]
+        name = renamed(key, theirs, back=True) or engine_key(prefixed_key, stride=stride, back=True)
+        if _NO_WEIGHTS.match(key) or _is_spare(name, value, stride):
             continue
-        if match := _LATERAL.match(key):
-            kind = {"lateral": "inner", "output": "layer"}[match[1]]
-            layer = 1 if match[3] else 0
-            number = int(match[2]) - first
-            name = f"fpn.pyramid.{kind}_blocks.{number}.{layer}.{key[match.end() :]}"
-        for mine, prefix in FPN:
-            if key.startswith(prefix):
-                name = mine + key[len(prefix) :]
-        ours[name] = _reorder(value, by_ratio=False) if _PER_ANCHOR.match(key) else value
+        ours[name] = _reorder(value) if _PER_ANCHOR.match(key) else value
         if is_msra and name == resnet.STEM:
             ours[name] = resnet.to_rgb(value)
     return ours
@@ -109,30 +86,26 @@ def _is_spare(name: str, value: Tensor, stride: int) -> bool:
     return True
 
 
-def _with_detector(key: str) -> str:
-    is_head = key.startswith(("proposal_generator.", "roi_heads.", "head."))
-    return f"detector.{key}" if is_head else key
+def _pyramid(state: Mapping[str, Tensor]) -> list[Pair]:
+    """Names of backbone and pyramid, whose finest level is 3 in RetinaNet, otherwise 2."""
+    level = "{3}" if any(key.startswith("head.") for key in state) else "{2}"
+    return [
+        *(
+            (f"fpn.pyramid.{ours}_blocks.{{0}}.{layer}.", f"backbone.fpn_{theirs}{level}.{norm}")
+            for ours, theirs in (("inner", "lateral"), ("layer", "output"))
+            for layer, norm in ((1, "norm."), (0, ""))
+        ),
+        ("fpn.pyramid.extra_blocks.", "backbone.top_block."),
+        ("backbone.", "backbone.bottom_up.body."),  # as ``detectron2.VANBackbone`` holds it
+    ]
 
 
-def _first_level(state: Mapping[str, Tensor]) -> int:
-    """Number of the finest pyramid level: 3 of RetinaNet, which alone has towers, otherwise 2."""
-    return 3 if any(key.startswith("head.") for key in state) else 2
-
-
-def _reorder(value: Tensor, *, by_ratio: bool, sizes: int = 3, ratios: int = 3) -> Tensor:
-    """Reorder the outputs (9 anchors x classes or coordinates, ...) between the two orders.
-
-    Args:
-        value: Weight or bias.
-        by_ratio: Whether the order of ``value`` is ours, ratio by ratio.
-        sizes: Number of sizes of the anchors of a position.
-        ratios: Number of ratios of the anchors of a position.
-    """
-    if len(value) % (sizes * ratios):
+def _reorder(value: Tensor) -> Tensor:
+    """Outputs (9 anchors x classes or coordinates, ...) in the other one of the two orders."""
+    if len(value) % 9:
         raise ValueError(
-            f"{len(value)} outputs of RetinaNet's head do not belong to {sizes * ratios} anchors "
-            "of each position, three sizes of three ratios"
+            f"{len(value)} outputs of RetinaNet's head do not belong to 9 anchors of each "
+            "position, three sizes of three ratios"
         )
-    rows, columns = (ratios, sizes) if by_ratio else (sizes, ratios)
-    grid = value.reshape(rows, columns, -1, *value.shape[1:])
-    return torch.transpose(grid, 0, 1).reshape(value.shape)
+    # As many sizes as ratios, so the way back is the same.
+    return value.reshape(3, 3, -1, *value.shape[1:]).transpose(0, 1).reshape(value.shape)

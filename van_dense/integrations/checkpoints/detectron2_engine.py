@@ -13,36 +13,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import MutableMapping, Sequence
+from functools import cache
 
 from torch import Tensor
 
-Renaming = tuple[str, str]  # how a name begins: (ours, theirs)
+from van_dense.integrations.checkpoints.names import Pair, renamed
 
-ENGINE: tuple[Renaming, ...] = (
-    # Mask R-CNN
+_ROI = "detector.roi_heads."
+_BRANCHES: tuple[Pair, ...] = (  # box and mask branch
+    ("box.head.fc6.", "box_head.fc1."),
+    ("box.head.fc7.", "box_head.fc2."),
+    ("box.head.convs.{0}.bn.", "box_head.conv{1}.norm."),
+    ("box.head.convs.{0}.conv.", "box_head.conv{1}."),
+    ("box.class_logits.", "box_predictor.cls_score."),
+    ("box.box_deltas.", "box_predictor.bbox_pred."),
+    ("mask.head.{0}.0.", "mask_head.mask_fcn{1}."),
+    ("mask.predictor.conv5_mask.", "mask_head.deconv."),
+    ("mask.predictor.mask_fcn_logits.", "mask_head.predictor."),
+)
+_STAGE_BRANCHES: tuple[Pair, ...] = (("box.head.fc.", "box_head.fc1."), *_BRANCHES, ("", ""))
+_ENGINE: tuple[Pair, ...] = (
+    *((f"stages.{{0}}.{ours}", f"{_ROI}stages.{{0}}.{there}") for ours, there in _STAGE_BRANCHES),
+    *((ours, _ROI + there) for ours, there in _BRANCHES),
     ("rpn.head.conv.0.0.", "detector.proposal_generator.rpn_head.conv."),
     ("rpn.head.cls_logits.", "detector.proposal_generator.rpn_head.objectness_logits."),
     ("rpn.head.bbox_pred.", "detector.proposal_generator.rpn_head.anchor_deltas."),
-    ("box.head.fc6.", "detector.roi_heads.box_head.fc1."),
-    ("box.head.fc7.", "detector.roi_heads.box_head.fc2."),
-    ("box.class_logits.", "detector.roi_heads.box_predictor.cls_score."),
-    ("box.box_deltas.", "detector.roi_heads.box_predictor.bbox_pred."),
-    ("mask.predictor.conv5_mask.", "detector.roi_heads.mask_head.deconv."),
-    ("mask.predictor.mask_fcn_logits.", "detector.roi_heads.mask_head.predictor."),
-    # RetinaNet
     ("head.class_logits.", "detector.head.cls_score."),
     ("head.box_deltas.", "detector.head.bbox_pred."),
 )
-# A stage of Cascade Mask R-CNN below its own prefix; the other names are those of Mask R-CNN.
-STAGE: tuple[Renaming, ...] = (("box.head.fc.", "detector.roi_heads.box_head.fc1."),)
-_ROI = "detector.roi_heads."
-_STAGE = re.compile(r"stages\.(\d+)\.")
-_ROI_STAGE = re.compile(re.escape(_ROI) + r"stages\.(\d+)\.")
-_BOX_CONV = re.compile(r"box\.head\.convs\.(\d+)\.(conv|bn)\.")
-_BOX_FCN = re.compile(r"detector\.roi_heads\.box_head\.conv(\d+)\.(norm\.)?")
-_MASK_CONV = re.compile(r"mask\.head\.(\d+)\.0\.")
-_MASK_FCN = re.compile(r"detector\.roi_heads\.mask_head\.mask_fcn(\d+)\.")
-_TOWER = re.compile(r"head\.(class|box)_tower\.(\d+)\.([01])\.")
+_TOWER_NORM = re.compile(r"head\.(class|box)_tower\.\d+\.1\.")
 _SUBNET = re.compile(r"detector\.head\.(cls|bbox)_subnet\.(\d+)\.")
 
 
@@ -52,62 +51,25 @@ def tower_stride(keys: Sequence[str]) -> int:
     Detectron2 numbers all of them, we number the convolutions. Works on the keys of either side.
     """
     numbers = {int(m[2]) for key in keys if (m := _SUBNET.match(key))}
-    if numbers:
-        return 2 if all(n % 2 == 0 for n in numbers) else 3
-    return 3 if any(m[3] == "1" for key in keys if (m := _TOWER.match(key))) else 2
+    has_norm = any(n % 2 for n in numbers) or any(map(_TOWER_NORM.match, keys))
+    return 3 if has_norm else 2
 
 
-def to_engine_key(key: str, *, stride: int = 2) -> str:
-    """Name in the engine layout of one of our names; others stay as they are.
+@cache
+def engine_key(key: str, *, stride: int, back: bool = False) -> str:
+    """Name in the engine layout of one of our names, or ``back``; others stay as they are.
 
     Args:
-        key: Name of an entry of our state dict.
+        key: Name of an entry of a state dict.
         stride: Layers of one step of RetinaNet's towers, from ``tower_stride``.
+        back: Whether to go from the engine layout to our names.
     """
-    if match := _STAGE.match(key):
-        inner = _to_engine_head(key[match.end() :], (*STAGE, *ENGINE))
-        return f"{_ROI}stages.{match[1]}.{inner.removeprefix(_ROI)}"
-    if match := _TOWER.match(key):
-        name = {"class": "cls", "box": "bbox"}[match[1]]
-        number = int(match[2]) * stride + int(match[3])
-        return f"detector.head.{name}_subnet.{number}.{key[match.end() :]}"
-    return _to_engine_head(key, ENGINE)
-
-
-def _to_engine_head(key: str, renamings: Sequence[Renaming]) -> str:
-    for ours, theirs in renamings:
-        if key.startswith(ours):
-            return theirs + key[len(ours) :]
-    if match := _BOX_CONV.match(key):
-        norm = {"conv": "", "bn": "norm."}[match[2]]
-        return f"{_ROI}box_head.conv{int(match[1]) + 1}.{norm}{key[match.end() :]}"
-    if match := _MASK_CONV.match(key):
-        return f"{_ROI}mask_head.mask_fcn{int(match[1]) + 1}.{key[match.end() :]}"
-    return key
-
-
-def from_engine_key(key: str, *, stride: int = 2) -> str:
-    """Inverse of ``to_engine_key``."""
-    if match := _ROI_STAGE.match(key):
-        inner = _from_engine_head(_ROI + key[match.end() :], (*STAGE, *ENGINE))
-        return f"stages.{match[1]}.{inner}"
-    if match := _SUBNET.match(key):
-        name = {"cls": "class", "bbox": "box"}[match[1]]
-        step, layer = divmod(int(match[2]), stride)
-        return f"head.{name}_tower.{step}.{layer}.{key[match.end() :]}"
-    return _from_engine_head(key, ENGINE)
-
-
-def _from_engine_head(key: str, renamings: Sequence[Renaming]) -> str:
-    for ours, theirs in renamings:
-        if key.startswith(theirs):
-            return ours + key[len(theirs) :]
-    if match := _BOX_FCN.match(key):
-        layer = "bn" if match[2] else "conv"
-        return f"box.head.convs.{int(match[1]) - 1}.{layer}.{key[match.end() :]}"
-    if match := _MASK_FCN.match(key):
-        return f"mask.head.{int(match[1]) - 1}.0.{key[match.end() :]}"
-    return key
+    towers = [
+        (f"head.{ours}_tower.{{0}}.{layer}.", f"detector.head.{there}_subnet.{{{layer}:{stride}}}.")
+        for ours, there in (("class", "cls"), ("box", "bbox"))
+        for layer in range(stride - 1)
+    ]
+    return renamed(key, (*towers, *_ENGINE), back=back) or key
 
 
 def rename(state: MutableMapping[str, Tensor], prefix: str = "", *, to_engine: bool) -> None:
@@ -118,11 +80,10 @@ def rename(state: MutableMapping[str, Tensor], prefix: str = "", *, to_engine: b
         prefix: Beginning of the model's keys, which alone are renamed.
         to_engine: Whether to rename from our names to the engine layout, or back.
     """
-    convert = to_engine_key if to_engine else from_engine_key
     entries = list(state.items())
     stride = tower_stride([key.removeprefix(prefix) for key, _ in entries])
     state.clear()
     for key, value in entries:
-        is_ours = key.startswith(prefix)
-        name = prefix + convert(key[len(prefix) :], stride=stride) if is_ours else key
-        state[name] = value
+        if key.startswith(prefix):
+            key = prefix + engine_key(key[len(prefix) :], stride=stride, back=not to_engine)
+        state[key] = value

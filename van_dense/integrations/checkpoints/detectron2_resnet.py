@@ -9,20 +9,24 @@ Source: Detectron2 0.6 ``modeling/backbone/resnet.py``, ``config/defaults.py`` (
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
+from van_dense.integrations.checkpoints.names import renamed
 from van_dense.models.preprocess import IMAGENET_STD
 
 OURS, THEIRS = "backbone.body.", "backbone.bottom_up."
 STEM = f"{OURS}conv1.weight"
-_NORM = re.compile(r"layer(\d)\.(\d+)\.bn(\d)\.")
-_CONV = re.compile(r"layer(\d)\.(\d+)\.conv(\d)\.")
-_SHORTCUT = re.compile(r"layer(\d)\.(\d+)\.downsample\.([01])\.")
-_BLOCK = re.compile(r"res(\d)\.(\d+)\.(conv\d|shortcut)\.(norm\.)?")
+NAMES = (
+    (f"{OURS}bn1.", f"{THEIRS}stem.conv1.norm."),
+    (f"{OURS}conv1.", f"{THEIRS}stem.conv1."),
+    (f"{OURS}layer{{1}}.{{0}}.bn{{1}}.", f"{THEIRS}res{{2}}.{{0}}.conv{{1}}.norm."),
+    (f"{OURS}layer{{1}}.{{0}}.conv{{1}}.", f"{THEIRS}res{{2}}.{{0}}.conv{{1}}."),
+    (f"{OURS}layer{{1}}.{{0}}.downsample.1.", f"{THEIRS}res{{2}}.{{0}}.shortcut.norm."),
+    (f"{OURS}layer{{1}}.{{0}}.downsample.0.", f"{THEIRS}res{{2}}.{{0}}.shortcut."),
+)
 
 
 def is_msra(name: str) -> bool:
@@ -37,34 +41,9 @@ def is_resnet(state: Mapping[str, Tensor]) -> bool:
 
 def to_native_key(key: str) -> str:
     """Name in Detectron2 of one of our keys below ``backbone.body.``."""
-    name = key.removeprefix(OURS)
-    if name.startswith("conv1."):
-        return f"{THEIRS}stem.{name}"
-    if name.startswith("bn1."):
-        return f"{THEIRS}stem.conv1.norm.{name.removeprefix('bn1.')}"
-    for pattern, part in ((_NORM, "conv{}.norm."), (_CONV, "conv{}.")):
-        if match := pattern.match(name):
-            block = f"res{int(match[1]) + 1}.{match[2]}"
-            return f"{THEIRS}{block}.{part.format(match[3])}{name[match.end() :]}"
-    if match := _SHORTCUT.match(name):
-        norm = "norm." if match[3] == "1" else ""
-        return f"{THEIRS}res{int(match[1]) + 1}.{match[2]}.shortcut.{norm}{name[match.end() :]}"
-    raise ValueError(f"{key!r} belongs to no ResNet that Detectron2 has")
-
-
-def from_native_key(key: str) -> str:
-    """Inverse of ``to_native_key``; keys of other parts stay as they are."""
-    name = key.removeprefix(THEIRS)
-    if name.startswith("stem.conv1."):
-        rest = name.removeprefix("stem.conv1.")
-        own = f"bn1.{rest[5:]}" if rest.startswith("norm.") else f"conv1.{rest}"
-        return OURS + own
-    if (match := _BLOCK.match(name)) is None:
-        return key
-    block, part, rest = f"layer{int(match[1]) - 1}.{match[2]}", match[3], name[match.end() :]
-    if part == "shortcut":
-        return f"{OURS}{block}.downsample.{int(bool(match[4]))}.{rest}"
-    return f"{OURS}{block}.{part.replace('conv', 'bn') if match[4] else part}.{rest}"
+    if (theirs := renamed(key, NAMES)) is None:
+        raise ValueError(f"{key!r} belongs to no ResNet that Detectron2 has")
+    return theirs
 
 
 def to_rgb(stem: Tensor) -> Tensor:

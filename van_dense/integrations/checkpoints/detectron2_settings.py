@@ -46,12 +46,13 @@ def detectron2_yaml(
     """
     model = config["model"]
     check_representable(config)
-    is_rcnn = model["kind"] == "maskrcnn"
+    is_rcnn, is_msra = model["kind"] == "maskrcnn", resnet.is_msra(model["backbone"]["name"])
     section = {
         "META_ARCHITECTURE": "GeneralizedRCNN" if is_rcnn else "RetinaNet",
         "WEIGHTS": weights,
         "MASK_ON": is_rcnn,
-        **_pixels(model),
+        "PIXEL_MEAN": list(IMAGENET_MEAN[:: -1 if is_msra else 1]),
+        "PIXEL_STD": [1.0, 1.0, 1.0] if is_msra else list(IMAGENET_STD),
         **_backbone(model, state),
         **(_rcnn(model, info) if is_rcnn else _retinanet(model, info)),
     }
@@ -60,7 +61,7 @@ def detectron2_yaml(
     settings = {
         "MODEL": section,
         "INPUT": {
-            "FORMAT": "BGR" if resnet.is_msra(model["backbone"]["name"]) else "RGB",
+            "FORMAT": "BGR" if is_msra else "RGB",
             "MIN_SIZE_TEST": transforms["test_short_side"],
             "MAX_SIZE_TEST": transforms["max_long_side"],
         },
@@ -74,9 +75,8 @@ def detectron2_yaml(
         lines.append(
             "# Needs `import van_dense.integrations.detectron2`, which registers the backbone."
         )
-    return (
-        "\n".join(lines) + "\n" + yaml.safe_dump(settings, sort_keys=False, default_flow_style=None)
-    )
+    text = yaml.safe_dump(settings, sort_keys=False, default_flow_style=None)
+    return "\n".join([*lines, text])
 
 
 def check_representable(config: Mapping[str, Any]) -> None:
@@ -104,12 +104,6 @@ def check_representable(config: Mapping[str, Any]) -> None:
         raise ValueError(f"Detectron2 has no setting for {'; '.join(problems)}")
 
 
-def _pixels(model: Mapping[str, Any]) -> dict[str, Any]:
-    if resnet.is_msra(model["backbone"]["name"]):
-        return {"PIXEL_MEAN": list(IMAGENET_MEAN[::-1]), "PIXEL_STD": [1.0, 1.0, 1.0]}
-    return {"PIXEL_MEAN": list(IMAGENET_MEAN), "PIXEL_STD": list(IMAGENET_STD)}
-
-
 def _backbone(model: Mapping[str, Any], state: Mapping[str, Tensor]) -> dict[str, Any]:
     backbone, fpn = model["backbone"], model["fpn"]
     is_retinanet = model["kind"] == "retinanet"
@@ -130,7 +124,6 @@ def _backbone(model: Mapping[str, Any], state: Mapping[str, Tensor]) -> dict[str
     blocks = {m[1] for key in state if (m := re.match(rf"{resnet.OURS}layer3\.(\d+)\.", key))}
     if len(blocks) not in _DEPTHS:
         raise ValueError(f"Detectron2 has no ResNet with {len(blocks)} blocks in its third stage")
-    frozen = backbone["freeze_stages"]
     resnets = {
         "DEPTH": _DEPTHS[len(blocks)],
         "STRIDE_IN_1X1": resnet.is_msra(backbone["name"]),
@@ -139,12 +132,9 @@ def _backbone(model: Mapping[str, Any], state: Mapping[str, Tensor]) -> dict[str
         "OUT_FEATURES": stages,
         "NORM": "FrozenBN" if backbone["norm_mode"] == "frozen" else "BN",
     }
-    name = builder.format("resnet")
-    return {
-        "BACKBONE": {"NAME": name, "FREEZE_AT": frozen + 1 if frozen else 0},  # it counts the stem
-        "RESNETS": resnets,
-        "FPN": pyramid,
-    }
+    frozen = backbone["freeze_stages"] and backbone["freeze_stages"] + 1  # it counts the stem
+    body = {"NAME": builder.format("resnet"), "FREEZE_AT": frozen}
+    return {"BACKBONE": body, "RESNETS": resnets, "FPN": pyramid}
 
 
 def _rcnn(model: Mapping[str, Any], info: DatasetInfo) -> dict[str, Any]:

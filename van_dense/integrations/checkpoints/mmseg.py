@@ -13,22 +13,19 @@ from torch import Tensor, nn
 
 from van_dense.backbones.layouts import State, detect_layout, from_official
 from van_dense.backbones.weights import LoadReport
-from van_dense.models.segmentation.semantic_fpn import CONVS_OF_LEVEL
+from van_dense.integrations.checkpoints.names import renamed
 
 LAYOUTS = ("official", "mmseg", "mmpretrain")
 _BODY = "backbone.body."
 # Beginnings of keys, here and there; the first that fits counts.
-_PREFIXES = {
-    **{f"decoder.neck.inner_blocks.{i}.0.": f"neck.lateral_convs.{i}.conv." for i in range(4)},
-    **{f"decoder.neck.layer_blocks.{i}.0.": f"neck.fpn_convs.{i}.conv." for i in range(4)},
-    **{  # between them lie the resizes there
-        f"decoder.scale_heads.{level}.{i}.": f"decode_head.scale_heads.{level}.{2 * i}."
-        for level, num_convs in enumerate(CONVS_OF_LEVEL)
-        for i in range(num_convs)
-    },
-    "decoder.": "decode_head.",
-    "auxiliary.": "auxiliary_head.",
-}
+_NAMES = (
+    ("decoder.neck.inner_blocks.{0}.0.", "neck.lateral_convs.{0}.conv."),
+    ("decoder.neck.layer_blocks.{0}.0.", "neck.fpn_convs.{0}.conv."),
+    # between them lie the resizes there
+    ("decoder.scale_heads.{0}.{0}.", "decode_head.scale_heads.{0}.{0:2}."),
+    ("decoder.", "decode_head."),
+    ("auxiliary.", "auxiliary_head."),
+)
 
 
 class SegmenterReport(LoadReport):
@@ -61,21 +58,18 @@ def to_mmseg(model_state: Mapping[str, Tensor], layout: str) -> State:
             "other models keep the checkpoint as it is"
         )
     body = {key[len(_BODY) :]: v for key, v in model_state.items() if key.startswith(_BODY)}
-    renamed = {
+    renamed_state = {
         f"backbone.{key.removeprefix('backbone.')}": value
         for key, value in from_official(body, layout).items()
     }
     for key, value in model_state.items():
         if not key.startswith(_BODY):
-            renamed[_head_name(key)] = value
-    return renamed
-
-
-def _head_name(key: str) -> str:
-    for here, there in _PREFIXES.items():
-        if key.startswith(here):
-            return there + key[len(here) :]
-    raise ValueError(f"{key!r} has no counterpart in mmseg; give the state of a SemanticSegmenter")
+            if (name := renamed(key, _NAMES)) is None:
+                raise ValueError(
+                    f"{key!r} has no counterpart in mmseg; give the state of a SemanticSegmenter"
+                )
+            renamed_state[name] = value
+    return renamed_state
 
 
 def load_segmenter(model: nn.Module, state: Mapping[str, Tensor]) -> SegmenterReport:

@@ -10,31 +10,40 @@ Legend: C our classes, K labels of torchvision.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
 from van_dense.backbones.layouts import DETECTORS
+from van_dense.integrations.checkpoints.names import renamed
 
-PREFIXES = {  # ours: theirs
-    "fpn.pyramid.": "backbone.fpn.",
-    "box.head.": "roi_heads.box_head.",
-    "box.class_logits.": "roi_heads.box_predictor.cls_score.",
-    "box.box_deltas.": "roi_heads.box_predictor.bbox_pred.",
-    "mask.head.": "roi_heads.mask_head.",
-    "mask.predictor.": "roi_heads.mask_predictor.",
-    "head.class_tower.": "head.classification_head.conv.",
-    "head.class_logits.": "head.classification_head.cls_logits.",
-    "head.box_tower.": "head.regression_head.conv.",
-    "head.box_deltas.": "head.regression_head.bbox_reg.",
-}
-# First releases, under our prefixes: convolutions and ReLUs of towers were numbered in one row.
-_OLD_TOWER = re.compile(r"head\.(class|box)_tower\.(\d+)\.(weight|bias)$")
-_OLD_MASK = re.compile(r"mask\.head\.mask_fcn(\d+)\.")
-_OLD_FPN = re.compile(r"(fpn\.pyramid\.(inner|layer)_blocks\.\d+)\.(weight|bias)$")
-_OLD_RPN = re.compile(r"rpn\.head\.conv\.(weight|bias)$")
-NEVER = -1e4  # logit of a label that stands for no class: probability 0, also in half precision
+_NAMES = (  # ours, theirs
+    ("fpn.pyramid.", "backbone.fpn."),
+    ("box.head.", "roi_heads.box_head."),
+    ("box.class_logits.", "roi_heads.box_predictor.cls_score."),
+    ("box.box_deltas.", "roi_heads.box_predictor.bbox_pred."),
+    ("mask.head.", "roi_heads.mask_head."),
+    ("mask.predictor.", "roi_heads.mask_predictor."),
+    ("head.class_tower.", "head.classification_head.conv."),
+    ("head.class_logits.", "head.classification_head.cls_logits."),
+    ("head.box_tower.", "head.regression_head.conv."),
+    ("head.box_deltas.", "head.regression_head.bbox_reg."),
+)
+_OLD_NAMES = (  # ours, and those of the first releases, under our prefixes
+    ("mask.head.{0}.0.", "mask.head.mask_fcn{1}."),
+    *(
+        (f"{today}.{kind}", f"{old}.{kind}")
+        for kind in ("weight", "bias")
+        for today, old in (
+            ("rpn.head.conv.0.0", "rpn.head.conv"),
+            ("fpn.pyramid.inner_blocks.{0}.0", "fpn.pyramid.inner_blocks.{0}"),
+            ("fpn.pyramid.layer_blocks.{0}.0", "fpn.pyramid.layer_blocks.{0}"),
+            ("head.class_tower.{0}.0", "head.class_tower.{0:2}"),  # ReLUs were counted too
+            ("head.box_tower.{0}.0", "head.box_tower.{0:2}"),
+        )
+    ),
+)
+_NEVER = -1e4  # logit of a label that stands for no class: probability 0, also in half precision
 
 
 def is_torchvision(state: Mapping[str, Tensor]) -> bool:
@@ -55,8 +64,8 @@ def from_torchvision(state: Mapping[str, Tensor], category_ids: Sequence[int]) -
     labels = _labels(num_labels(state), category_ids)
     ours = {}
     for key, value in state.items():
-        name = _renamed(key, {there: here for here, there in PREFIXES.items()})
-        name = _of_today(name)
+        name = renamed(key, _NAMES, back=True) or key
+        name = renamed(name, _OLD_NAMES, back=True) or name
         ours[name] = _rows_of(name, value, labels)
     return ours
 
@@ -64,38 +73,12 @@ def from_torchvision(state: Mapping[str, Tensor], category_ids: Sequence[int]) -
 def to_torchvision(state: Mapping[str, Tensor], category_ids: Sequence[int]) -> dict[str, Tensor]:
     """Inverse of ``from_torchvision``; a label without a class never wins.
 
-    Args:
-        state: State dict of our Mask R-CNN or RetinaNet.
-        category_ids: Category ids of our C classes, in order; where one is below 1, labels are
-            1..C.
+    Where a category id is below 1, labels are 1..C.
     """
     labels = list(category_ids)
     if min(labels) < 1:
         labels = list(range(1, len(labels) + 1))
-    theirs = {}
-    for key, value in state.items():
-        theirs[_renamed(key, PREFIXES)] = _spread(key, value, labels)
-    return theirs
-
-
-def _of_today(name: str) -> str:
-    """One of our names from what torchvision's first release makes of it."""
-    if match := _OLD_FPN.match(name):
-        return f"{match[1]}.0.{match[3]}"
-    if match := _OLD_TOWER.match(name):
-        return f"head.{match[1]}_tower.{int(match[2]) // 2}.0.{match[3]}"
-    if match := _OLD_MASK.match(name):
-        return f"mask.head.{int(match[1]) - 1}.0.{name[match.end() :]}"
-    if match := _OLD_RPN.match(name):
-        return f"rpn.head.conv.0.0.{match[1]}"
-    return name
-
-
-def _renamed(key: str, prefixes: Mapping[str, str]) -> str:
-    for old, new in prefixes.items():
-        if key.startswith(old):
-            return new + key[len(old) :]
-    return key
+    return {renamed(k, _NAMES) or k: _spread(k, value, labels) for k, value in state.items()}
 
 
 def num_labels(state: Mapping[str, Tensor]) -> int:
@@ -139,22 +122,19 @@ def _rows_of(name: str, value: Tensor, labels: list[int]) -> Tensor:
 def _spread(name: str, value: Tensor, labels: list[int]) -> Tensor:
     """Inverse of ``_rows_of``."""
     count, rest = max(labels) + 1, value.shape[1:]
-    empty = NEVER if "class_logits" in name and name.endswith("bias") else 0.0
-    if name.startswith("box.class_logits."):
-        spread = value.new_full((count, *rest), empty)
-        spread[[*labels, 0]] = value
-    elif name.startswith("box.box_deltas."):
-        spread = value.new_zeros(count, 4, *rest)
-        spread[labels] = value.view(-1, 4, *rest)
-        spread = spread.flatten(0, 1)
-    elif name.startswith("mask.predictor.mask_fcn_logits."):
-        spread = value.new_zeros(count, *rest)
-        spread[labels] = value
-    elif name.startswith("head.class_logits."):
+    empty = _NEVER if "class_logits" in name and name.endswith("bias") else 0.0
+    if name.startswith("head.class_logits."):
         by_anchor = value.view(-1, len(labels), *rest)
         spread = value.new_full((len(by_anchor), count, *rest), empty)
         spread[:, labels] = by_anchor
-        spread = spread.flatten(0, 1)
-    else:
+        return spread.flatten(0, 1)
+    if name.startswith("box.box_deltas."):
+        spread = value.new_zeros(count, 4, *rest)
+        spread[labels] = value.view(-1, 4, *rest)
+        return spread.flatten(0, 1)
+    is_class = name.startswith("box.class_logits.")
+    if not is_class and not name.startswith("mask.predictor.mask_fcn_logits."):
         return value
+    spread = value.new_full((count, *rest), empty)
+    spread[[*labels, 0] if is_class else labels] = value
     return spread

@@ -186,12 +186,8 @@ def lazy_van_fpn(name: str = "van_b2", **arguments: Any) -> Any:
         name: timm name.
         arguments: Further arguments of ``VANBackbone``, such as ``weights="van_b2_in1k"``.
     """
-    return Lazy(FPN)(
-        bottom_up=Lazy(VANBackbone)(name=name, **arguments),
-        in_features=list(STAGES),
-        out_channels=256,
-        top_block=Lazy(LastLevelMaxPool)(),
-    )
+    backbone, top = Lazy(VANBackbone)(name=name, **arguments), Lazy(LastLevelMaxPool)()
+    return Lazy(FPN)(bottom_up=backbone, in_features=list(STAGES), out_channels=256, top_block=top)
 
 
 def lazy_retinanet_van_fpn(name: str = "van_b2", **arguments: Any) -> Any:

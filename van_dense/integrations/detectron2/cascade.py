@@ -82,13 +82,9 @@ class CascadeStageHeads(SeededROIHeads):
             if proposal.has("gt_classes"):
                 known = proposal.gt_classes
                 labels = torch.where(known == self.num_classes, labels, known)
-            chosen.append(
-                DetectronInstances(
-                    proposal.image_size,
-                    proposal_boxes=proposal.proposal_boxes,
-                    gt_classes=labels,
-                )
-            )
+            boxes = proposal.proposal_boxes
+            one = DetectronInstances(proposal.image_size, proposal_boxes=boxes, gt_classes=labels)
+            chosen.append(one)
         moved = self.box_predictor.predict_boxes_for_gt_classes(predictions, chosen)
         # Detectron2's own clipping raises on boxes that are not finite.
         return [
@@ -98,11 +94,7 @@ class CascadeStageHeads(SeededROIHeads):
 
 
 class CascadeHeads(nn.Module):
-    """Stages in a row, in the place of Detectron2's ``roi_heads``.
-
-    Args:
-        stages: Second stages, in order, each with weighted losses.
-    """
+    """Stages in a row, each with weighted losses, in the place of Detectron2's ``roi_heads``."""
 
     def __init__(self, stages: Sequence[CascadeStageHeads]) -> None:
         super().__init__()

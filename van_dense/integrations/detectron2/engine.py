@@ -9,8 +9,8 @@ Legend: B images, R regions, C classes; boxes xyxy pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from van_dense.core.attributes import attribute_set
 from van_dense.core.structures import Batch, Instances, Prediction, Size
 from van_dense.integrations.checkpoints.detectron2_engine import rename
 from van_dense.integrations.detectron2.parts import (
@@ -46,6 +47,8 @@ from van_dense.models.postprocess import check_finite, to_predictions
 RPN_LOSS_NAMES = {"loss_rpn_cls": "rpn_class", "loss_rpn_loc": "rpn_box"}
 ROI_LOSS_NAMES = {"loss_cls": "box_class", "loss_box_reg": "box_box", "loss_mask": "mask"}
 ONE_STAGE_LOSS_NAMES = {"loss_cls": "class", "loss_box_reg": "box"}
+# Our own preprocessing comes before.
+_PIXELS = {"pixel_mean": (0.0, 0.0, 0.0), "pixel_std": (1.0, 1.0, 1.0)}
 
 
 def on_detectron2(model: DenseModel) -> DenseModel:
@@ -82,8 +85,8 @@ class DetectronModel(DenseModel):
         self._heads = tuple(heads)  # a tuple, so that they are not registered twice
         for head in heads:
             head.register_forward_hook(_as_float32)
-        self.register_state_dict_post_hook(_to_our_names)
-        self.register_load_state_dict_pre_hook(_from_our_names)
+        self.register_state_dict_post_hook(_to_our_names)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_from_our_names)  # type: ignore[no-untyped-call]
         self.load_state_dict(model.state_dict())
 
     def named_parameters(
@@ -96,20 +99,17 @@ class DetectronModel(DenseModel):
 
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
         """Detectron2's losses by its own names."""
-        targets = without_crowd(batch.targets)
-        instances = [
-            {"instances": Targets(target, size, seed=seed)}
-            for target, size, seed in zip(targets, batch.sizes, batch.seeds, strict=True)
-        ]
+        targets = zip(without_crowd(batch.targets), batch.sizes, batch.seeds, strict=True)
+        instances = [{"instances": Targets(one, size, seed=seed)} for one, size, seed in targets]
         # Detectron2 writes its statistics to a storage that must be there.
         with _mode(self.detector, training=True), EventStorage():
             losses: dict[str, Tensor] = self.detector(self._inputs(batch, instances))
         return losses
 
     def _inputs(self, batch: Batch, more: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:
-        images = self.preprocess(batch)
-        inputs = [{"image": i, "size": s} for i, s in zip(images, batch.sizes, strict=True)]
-        return [{**x, **extra} for x, extra in zip(inputs, more or [{}] * len(inputs), strict=True)]
+        images, more = self.preprocess(batch), more or [{}] * len(batch.sizes)
+        inputs = zip(images, batch.sizes, more, strict=True)
+        return [{"image": image, "size": size, **extra} for image, size, extra in inputs]
 
     @contextmanager
     def _finite(self, batch: Batch) -> Iterator[None]:
@@ -119,12 +119,10 @@ class DetectronModel(DenseModel):
         def keep(_: nn.Module, __: object, output: Any) -> None:
             outputs.extend(_tensors(output))
 
-        handles = [head.register_forward_hook(keep) for head in self._heads]
-        try:
+        with ExitStack() as stack:
+            for head in self._heads:
+                stack.callback(head.register_forward_hook(keep).remove)
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
         check_finite(outputs, batch.image_ids)
 
 
@@ -140,8 +138,7 @@ class DetectronRCNN(DetectronModel):
             backbone=Pyramid(model.backbone, model.fpn, first_level=2, channels=channels),
             proposal_generator=seeded_rpn(model.rpn),
             roi_heads=second_stage(model, channels),
-            pixel_mean=(0.0, 0.0, 0.0),  # our own preprocessing comes before
-            pixel_std=(1.0, 1.0, 1.0),
+            **_PIXELS,
         )
         stages = _stages(detector)
         heads = [detector.proposal_generator.rpn_head, *(stage.box_predictor for stage in stages)]
@@ -155,9 +152,7 @@ class DetectronRCNN(DetectronModel):
         losses = self._losses(batch)
         named = {ours: losses[theirs] for theirs, ours in RPN_LOSS_NAMES.items()}
         for stage in self._prefixes:
-            named |= {
-                stage + ours: losses[stage + theirs] for theirs, ours in ROI_LOSS_NAMES.items()
-            }
+            named |= {stage + ours: losses[stage + name] for name, ours in ROI_LOSS_NAMES.items()}
         return named
 
     @torch.no_grad()
@@ -197,15 +192,15 @@ class DetectronRetinaNet(DetectronModel):
         channels = head.class_logits.in_channels
         pyramid = Pyramid(model.backbone, model.fpn, first_level=3, channels=channels)
         shapes = pyramid.output_shape()
-        norm, convs = _tower_norm(head.class_tower), len(head.class_tower)
+        has_norm = any(isinstance(module, nn.GroupNorm) for module in head.class_tower.modules())
         towers = RetinaNetHead(
             input_shape=list(shapes.values()),
             num_classes=head.num_classes,
             num_anchors=model.anchors.num_per_position,
-            conv_dims=[channels] * convs,
-            norm=norm or "",
+            conv_dims=[channels] * len(head.class_tower),
+            norm=norm_layer("group") if has_norm else "",
         )
-        if norm is not None:  # ours have a bias only without a norm, as mmdet's
+        if has_norm:  # ours have a bias only without a norm, as mmdet's
             for layer in (*towers.cls_subnet, *towers.bbox_subnet):
                 if isinstance(layer, nn.Conv2d):
                     layer.bias = None
@@ -222,8 +217,7 @@ class DetectronRetinaNet(DetectronModel):
             test_topk_candidates=PRE_NMS,
             test_nms_thresh=model.filter.nms_iou,
             max_detections_per_image=model.filter.max_detections,
-            pixel_mean=(0.0, 0.0, 0.0),  # our own preprocessing comes before
-            pixel_std=(1.0, 1.0, 1.0),
+            **_PIXELS,
         )
         super().__init__(model, detector, [towers])
 
@@ -253,28 +247,14 @@ def _stages(detector: PaddedRCNN) -> list[Any]:
     return list(getattr(detector.roi_heads, "stages", [detector.roi_heads]))
 
 
-def _tower_norm(tower: nn.Sequential) -> Any:
-    """Maker of the norm of a tower of ours, or None."""
-    has_norm = any(isinstance(module, nn.GroupNorm) for module in tower.modules())
-    return norm_layer("group" if has_norm else "none")
-
-
-@contextmanager
-def _mode(detector: nn.Module, *, training: bool) -> Iterator[None]:
+def _mode(detector: nn.Module, *, training: bool) -> AbstractContextManager[None]:
     """Switch between Detectron2's losses and detections, for a while.
 
     Backbone and pyramid are not among its modules, so their norms and drop path keep their mode,
     as the norms of a cascade's heads do.
     """
     switched = (module for module in detector.modules() if not isinstance(module, _BatchNorm))
-    before = [(module, module.training) for module in switched]
-    for module, _ in before:
-        module.training = training
-    try:
-        yield
-    finally:
-        for module, mode in before:
-            module.training = mode
+    return attribute_set(switched, "training", training)
 
 
 def _to_ours(found: DetectronInstances) -> Instances:
@@ -296,11 +276,9 @@ def _as_float32(_: nn.Module, __: object, output: Any) -> Any:
     return type(output)(_as_float32(_, __, part) for part in output)
 
 
-def _to_our_names(_: nn.Module, state: MutableMapping[str, Tensor], prefix: str, *__: Any) -> None:
+def _to_our_names(_: nn.Module, state: Any, prefix: str, *__: Any) -> None:
     rename(state, prefix, to_engine=False)
 
 
-def _from_our_names(
-    _: nn.Module, state: MutableMapping[str, Tensor], prefix: str, *__: Any
-) -> None:
+def _from_our_names(_: nn.Module, state: Any, prefix: str, *__: Any) -> None:
     rename(state, prefix, to_engine=True)

@@ -10,6 +10,7 @@ Legend: B images, A anchors, R sampled regions; boxes xyxy pixels.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
@@ -77,13 +78,8 @@ class TargetMasks:
 class Pyramid(Backbone):
     """Our backbone and pyramid as one Detectron2 backbone, with maps "p2".. or "p3"...
 
-    Both are held without being registered: the DenseModel around owns their parameters.
-
-    Args:
-        backbone: Images (B, 3, H, W) to c2..c5.
-        fpn: Pyramid over the last maps.
-        first_level: 2 for a pyramid over c2..c5, 3 for one over c3..c5.
-        channels: Channels of every level.
+    Both are held without being registered: the DenseModel around owns their parameters. The first
+    level is 2 for a pyramid over c2..c5, 3 for one over c3..c5.
     """
 
     def __init__(
@@ -117,13 +113,9 @@ class SeededRPN(RPN):
         self, anchors: list[Boxes], gt_instances: list[Targets]
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Labels (A,) of each image, 1, 0 or -1 for "not sampled", and boxes (A, 4) to regress."""
-        candidates = Boxes.cat(anchors).tensor
         sampler = Sampler(self.batch_size_per_image, self.positive_fraction)
         labels, boxes = [], []
-        for target in gt_instances:
-            matched = match_anchors(
-                self.anchor_matcher, target.ours, candidates, size=target.image_size
-            )
+        for target, matched in _matched(self.anchor_matcher, anchors, gt_instances):
             kind = (matched >= 0).long() - (matched == BoxMatcher.BETWEEN_THRESHOLDS).long()
             positive, negative = sampler(kind, target.seed)
             label = torch.full_like(kind, -1)
@@ -133,12 +125,8 @@ class SeededRPN(RPN):
         return labels, boxes
 
     def losses(self, *arguments: Any) -> Losses:
-        """Detectron2's, divided by the anchors sampled instead of those asked for.
-
-        Args:
-            arguments: Arguments of Detectron2's ``RPN.losses``; the third is ``gt_labels``.
-        """
-        sampled = torch.stack(arguments[2]) >= 0
+        """Detectron2's, divided by the anchors sampled instead of those asked for."""
+        sampled = torch.stack(arguments[2]) >= 0  # gt_labels
         count = synced_count(sampled.sum(), sampled.device)
         factor = self.batch_size_per_image * len(sampled) / count
         return {name: loss * factor for name, loss in super().losses(*arguments).items()}
@@ -217,13 +205,7 @@ class SeededROIHeads(StandardROIHeads):
 
 
 class SeededRetinaNet(RetinaNet):
-    """Detectron2's RetinaNet with our assignment, normaliser and order of clipping.
-
-    Args:
-        matcher: Which anchors are foreground.
-        filter: Which scored boxes become detections.
-        arguments: Further arguments of Detectron2's RetinaNet.
-    """
+    """Detectron2's RetinaNet with our assignment, normaliser and order of clipping."""
 
     def __init__(self, *, matcher: BoxMatcher, filter: DetectionFilter, **arguments: Any) -> None:
         super().__init__(anchor_matcher=matcher, **arguments)
@@ -238,12 +220,8 @@ class SeededRetinaNet(RetinaNet):
         self, anchors: list[Boxes], gt_instances: list[Targets]
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Labels (A,) of each image, C for background and -1 for neither, and boxes (A, 4)."""
-        candidates = Boxes.cat(anchors).tensor
         labels, boxes = [], []
-        for target in gt_instances:
-            matched = match_anchors(
-                self.anchor_matcher, target.ours, candidates, size=target.image_size
-            )
+        for target, matched in _matched(self.anchor_matcher, anchors, gt_instances):
             label = torch.full_like(matched, self.num_classes)
             label[matched >= 0] = target.ours.labels[matched[matched >= 0]]
             label[matched == BoxMatcher.BETWEEN_THRESHOLDS] = -1
@@ -263,33 +241,17 @@ class SeededRetinaNet(RetinaNet):
         return synced_count(self._num_positive, self.device)
 
     def inference_single_image(
-        self,
-        anchors: list[Boxes],
-        box_cls: list[Tensor],
-        box_delta: list[Tensor],
-        image_size: Size,
+        self, anchors: list[Boxes], box_cls: list[Tensor], box_delta: list[Tensor], image_size: Size
     ) -> DetectronInstances:
         """Detections of one image, clipped before the suppression as in mmdet."""
+        limits = self.test_score_thresh, self.test_topk_candidates
         decoded = self._decode_multi_level_predictions(
-            anchors,
-            box_cls,
-            box_delta,
-            self.test_score_thresh,
-            self.test_topk_candidates,
-            image_size,
+            anchors, box_cls, box_delta, *limits, image_size
         )
-        found = self.filter.labelled(
-            decoded.pred_boxes.tensor,
-            decoded.scores,
-            labels=decoded.pred_classes,
-            size=image_size,
-        )
-        return DetectronInstances(
-            image_size,
-            pred_boxes=Boxes(found.boxes),
-            scores=found.scores,
-            pred_classes=found.labels,
-        )
+        boxes, labels = decoded.pred_boxes.tensor, decoded.pred_classes
+        found = self.filter.labelled(boxes, decoded.scores, labels=labels, size=image_size)
+        fields = {"scores": found.scores, "pred_classes": found.labels}
+        return DetectronInstances(image_size, pred_boxes=Boxes(found.boxes), **fields)
 
 
 class PaddedRCNN(GeneralizedRCNN):
@@ -313,6 +275,15 @@ def anchor_generator(ours: Anchors) -> DefaultAnchorGenerator:
 def image_list(inputs: list[dict[str, Any]]) -> ImageList:
     """Images of one padded size, each with its valid (height, width) as "size"."""
     return ImageList(torch.stack([x["image"] for x in inputs]), [x["size"] for x in inputs])
+
+
+def _matched(
+    matcher: BoxMatcher, anchors: list[Boxes], targets: list[Targets]
+) -> Iterator[tuple[Targets, Tensor]]:
+    """Each image's ground truth, and which of it every anchor is matched to, (A,)."""
+    candidates = Boxes.cat(anchors).tensor
+    for target in targets:
+        yield target, match_anchors(matcher, target.ours, candidates, size=target.image_size)
 
 
 def _boxes_of(target: Instances, matched: Tensor) -> Tensor:

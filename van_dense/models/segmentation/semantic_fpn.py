@@ -13,7 +13,7 @@ from torchvision.ops import FeaturePyramidNetwork
 
 from van_dense.models.conv import ConvBN, classifier, resize_to
 
-CONVS_OF_LEVEL = (1, 1, 2, 3)  # at strides 4, 8, 16, 32
+_CONVS_OF_LEVEL = (1, 1, 2, 3)  # at strides 4, 8, 16, 32
 
 
 class SemanticFPN(nn.Module):
@@ -48,7 +48,7 @@ class SemanticFPN(nn.Module):
                     for i in range(num_convs)
                 )
             )
-            for num_convs in CONVS_OF_LEVEL
+            for num_convs in _CONVS_OF_LEVEL
         )
         self.dropout = nn.Dropout2d(dropout)
         self.conv_seg = classifier(head_channels, num_classes)

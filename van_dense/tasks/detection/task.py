@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from van_dense.backbones.read import State
+from van_dense.backbones.layouts import State
 from van_dense.config.detection import DetectionConfig
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Batch, Prediction, Sample, Size
@@ -23,8 +23,8 @@ from van_dense.data.readers.quarantine import Quarantine
 from van_dense.data.readers.yolo import YoloDataset
 from van_dense.data.transforms.detection import DetectionTest, DetectionTrain, RandomCrop
 from van_dense.data.transforms.extra import with_extra
-from van_dense.evaluation.coco import METRICS_OF_KIND, CocoEvaluator, Kind
-from van_dense.evaluation.ground_truth import coco_ground_truth
+from van_dense.evaluation.coco import METRICS_OF_KIND, CocoEvaluator
+from van_dense.evaluation.ground_truth import Kind, coco_ground_truth
 from van_dense.evaluation.oracle.check import OracleReport
 from van_dense.evaluation.oracle.instances import check_instances
 from van_dense.integrations.checkpoints.detectors import load_detector
