@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from van_dense.config.load import ConfigError, RawConfig, validate
 from van_dense.engine import checkpoint
 from van_dense.engine.ema import Ema
 from van_dense.engine.log import Window
@@ -104,7 +105,7 @@ class TrainState:
             ValueError: When the checkpoint belongs to another model or lacks the average.
         """
         state = checkpoint.load_checkpoint(path)
-        if changed := checkpoint.changed_keys(state["config"], config):
+        if changed := checkpoint.changed_keys(_completed(state["config"]), config):
             log.warning("the configuration is not the one of %s: %s", path, "; ".join(changed))
         world_size = self.accelerator.num_processes
         if state["world_size"] != world_size:
@@ -132,6 +133,14 @@ class TrainState:
         self.optimizer.load_state_dict(state)
         for group, values in zip(self.optimizer.param_groups, current, strict=True):
             group.update(values)
+
+
+def _completed(values: dict[str, Any]) -> dict[str, Any]:
+    """A config with the defaults of what was no setting yet when it was written."""
+    try:
+        return validate(RawConfig(values)).model_dump(mode="json")
+    except ConfigError:  # of an engine that is not installed here, or no config of a task
+        return values
 
 
 def find_checkpoint(run_dir: Path, resume: bool) -> Path | None:

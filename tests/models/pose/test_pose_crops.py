@@ -51,7 +51,7 @@ def test_crops_look_like_those_of_the_loader():
     smooth = cv2.GaussianBlur(noise(101, 83).permute(1, 2, 0).numpy(), (0, 0), 3)
     box = np.array([[30, 25, 60, 70]], dtype=np.float32)
     still = {"shift_prob": 0, "flip": 0, "half_body": 0, "scale": 0, "rotation_prob": 0}
-    recipe = PoseTransforms(**still).model_dump(exclude={"size", "reduced_decoding"})
+    recipe = PoseTransforms(**still).model_dump(exclude={"size", "reduced_decoding", "extra"})
     train = PoseTrain(CROP, **recipe, flip_order=None, upper_body=())
     sample = Sample(
         smooth,
