@@ -43,21 +43,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Explanation:
-    """A map of what speaks for a subject.
+    """A map of what speaks for a subject."""
 
-    Attributes:
-        title: Name and score of what is explained, such as "cat 87%".
-        image: uint8 RGB (H, W, 3), what the network saw, in the proportions of the image.
-        heat: float32 (H, W) in [0, 1].
-        shown: Prediction that is drawn over the map, in pixels of ``image``; or None.
-        region: bool (H, W), outlined; or None.
-    """
-
-    title: str
-    image: np.ndarray
-    heat: np.ndarray
-    shown: Prediction | None
-    region: np.ndarray | None
+    title: str  # such as "cat 87%"
+    image: np.ndarray  # uint8 RGB (H, W, 3), what the network saw, in the image's proportions
+    heat: np.ndarray  # float32 (H, W) in [0, 1]
+    shown: Prediction | None  # drawn over the map, such as one box, in pixels of ``image``
+    region: np.ndarray | None  # bool (H, W), outlined
 
 
 def explain(

@@ -49,6 +49,10 @@ Source = ImageLike  # a path, an RGB array or a Pillow image
 def attention_pages(loaded: Loaded, images: Iterable[Source]) -> Iterator[Image.Image]:
     """Draw the large kernel attention of a VAN: stages beside, blocks and images below each other.
 
+    Args:
+        loaded: Network with a VAN backbone, of any task.
+        images: Paths, uint8 RGB arrays or Pillow images.
+
     Yields:
         Pages, each as soon as it is full.
 
@@ -200,17 +204,11 @@ def name_or_number(source: Source, index: int) -> str:
 
 @dataclass(frozen=True)
 class NetworkInput:
-    """What a network sees of an image.
+    """What a network sees of an image."""
 
-    Attributes:
-        image: uint8 RGB (H, W, 3), after the transform of the task.
-        batch: Batch of this image alone, whose predictions are in its pixels.
-        original: (height, width) of the image as it was read.
-    """
-
-    image: np.ndarray
-    batch: Batch
-    original: Size
+    image: np.ndarray  # uint8 RGB (H, W, 3), after the transform of the task
+    batch: Batch  # of this image alone; predictions are in its pixels
+    original: Size  # (height, width) of the image as it was read
 
 
 def network_input(network: Loaded, source: Source) -> NetworkInput:

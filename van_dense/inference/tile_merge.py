@@ -54,15 +54,10 @@ INSIDE = 0.8  # of a piece's area, to belong to a more complete detection
 
 @dataclass(frozen=True)
 class View:
-    """What was found in one view of an image.
+    """What was found in one view of an image."""
 
-    Attributes:
-        window: Part of the image in view, xyxy in pixels.
-        found: With scores, in the pixels of the whole image; masks are RLE of the whole image.
-    """
-
-    window: Box
-    found: Instances
+    window: Box  # part of the image in view, xyxy in pixels
+    found: Instances  # with scores, in the pixels of the whole image, as RLE masks are
 
 
 @dataclass(frozen=True)

@@ -83,12 +83,7 @@ class Extra:
         self._try()
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Transform one sample.
-
-        Raises:
-            ValueError: With path and transform, when the image is too small for one, when the size
-                changes that must stay, or keypoints are mirrored whose pairs are unknown.
-        """
+        """Transform one sample; errors name its path and the transform."""
         seeds = [int(rng.integers(2**32)) for _ in self._transforms]
         places = coordinates(sample.size) if any(map(_is_spatial, self._transforms)) else None
         try:
@@ -138,11 +133,11 @@ class Extra:
             state = image, coordinates(size)
             _, places = self._run(state, blank, [seed] * len(self.specs), always=True)
             assert places is not None  # it was given
-            if self.info is not None and Warp(places, size).is_mirrored:
-                try:
+            try:
+                if self.info is not None and Warp(places, size).is_mirrored:
                     self.info.flip_order()
-                except ValueError as error:
-                    raise ValueError(f"{_WHERE} mirrors images: {error}") from error
+            except ValueError as error:
+                raise ValueError(f"{_WHERE} mirrors images: {error}") from error
 
 
 @dataclass(frozen=True)
