@@ -167,7 +167,7 @@ def with_extra(
 
     Args:
         transform: Transform of the task, returned as it is where ``specs`` is empty.
-        specs: Transforms by name, and the two arguments below, as ``Extra`` takes them.
+        specs: Transforms by name, with their arguments.
         info: Data set whose keypoints swap by name where an image is mirrored.
         crop_size: (height, width) of every result of ``transform``, which must stay.
         repeats: Whether borders may be filled with mirrored or repeated pixels.
