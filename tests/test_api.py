@@ -15,7 +15,7 @@ import van_dense
 from van_dense.api import Loaded
 from van_dense.core.structures import Instances, Prediction
 from van_dense.data.dataset import ReadError
-from van_dense.data.readers.coco_categories import coco_info
+from van_dense.data.readers.coco_json import coco_info
 from van_dense.engine.checkpoint import choose_checkpoint, save_checkpoint
 
 PROJECTS = Path(__file__).resolve().parents[1] / "projects"

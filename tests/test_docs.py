@@ -22,6 +22,7 @@ PAGES = sorted(
     for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*/README.md")]
     if "_build" not in page.parts
 )
+NEW = re.compile("sum_head|NAME")  # files that a reader adds
 FOLDERS = "benchmarks|configs|docs|findings|projects|tests|tools|van_dense"
 
 
@@ -41,7 +42,7 @@ def alternatives(path: str) -> list[str]:
 def test_paths_in_the_text_exist(page):
     text = page.read_text(encoding="utf-8")
     named = re.findall(rf"(?<![\w/.])(?:{FOLDERS})/[\w/.*,{{}}-]*[\w*}}/]", text)
-    for path in named:
+    for path in (path for path in named if not NEW.search(path)):
         for one in alternatives(path):
             assert glob(str(ROOT / one)), f"{one} does not exist; correct {page.name}"
 
@@ -70,7 +71,7 @@ def file_of(dotted: str) -> tuple[Path, list[str]]:
 @by_name(PAGES)
 def test_dotted_names_in_the_text_exist(page):
     for dotted in re.findall(r"(?<![\w/])van_dense(?:\.[A-Za-z_]\w*)+", page.read_text("utf-8")):
-        if dotted.endswith((".py", ".egg", ".md")):
+        if dotted.endswith(".py") or NEW.search(dotted):
             continue
         path, rest = file_of(dotted)
         for name in rest:
@@ -81,8 +82,6 @@ def test_dotted_names_in_the_text_exist(page):
 @by_name([page for page in PAGES if "```python" in page.read_text("utf-8")])
 def test_examples_are_python_and_import_what_exists(page):
     for block in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), flags=re.S):
-        if ("..." in block and "Protocol" in block) or ("-> " in block and "def " not in block):
-            continue
         if page.name == "design.md":  # signatures side by side, no program
             continue
         for node in ast.walk(ast.parse(block)):

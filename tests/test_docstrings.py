@@ -15,9 +15,10 @@ EXAMPLES = (
     "van_dense.core.structures.Instances",
     "van_dense.core.structures.Prediction",
     "van_dense.data.dataset.DenseDataset",
+    "van_dense.evaluation.evaluator.Evaluator",
 )
 # Packages whose entries are checked.
-ROOMS = ("core", "data")
+ROOMS = ("core", "data", "evaluation", "visualize", "engine")
 FILES = [path for room in ROOMS for path in sorted((PACKAGE / room).rglob("*.py"))]
 # An entry that needs another one, or the signature, to be understood.
 LEANS = re.compile(r"Of |.*\b([Ss]ee there|The same\.|[Aa]s above\b)|(Its|Their) ")

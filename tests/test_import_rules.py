@@ -26,17 +26,18 @@ LAYERS: dict[str, set[str]] = {
     "integrations": {"core", "backbones", "models"},
     "tasks": {"core", "config", "backbones", "models", "data", "evaluation", "visualize",
               "engine", "integrations"},
-    "inference": {"core", "config", "models", "data", "evaluation", "visualize", "engine", "tasks"},
+    "inference": {"core", "config", "backbones", "models", "data", "evaluation", "visualize",
+                  "engine", "tasks"},
     "explain": {"core", "config", "backbones", "models", "data", "evaluation", "visualize",
                 "engine", "tasks", "inference"},
     "runs": {"core", "config", "backbones", "models", "data", "evaluation", "visualize", "engine",
              "integrations", "tasks", "inference"},
     "api": {"config", "core", "inference", "runs", "tasks"},
+    # The names of the package, and the registration in timm, both when they are first used.
+    "__init__": {"api", "backbones", "config"},
     "cli": {"core", "config", "backbones", "data", "evaluation", "visualize", "engine", "inference",
             "explain", "runs", "api", "__init__"},
     "__main__": {"cli"},
-    # The names of the package, and the registration in timm, both when they are first used.
-    "__init__": {"api", "backbones", "config"},
 }  # fmt: skip
 
 

@@ -49,6 +49,8 @@ def measure_loader(config: Config, *, rounds: int) -> dict[str, Any]:
         workers=resolve_workers(config.data.workers),
         size_divisor=config.data.size_divisor,
         group_by_aspect=config.data.group_by_aspect,
+        max_bad_fraction=config.data.max_bad_fraction,
+        seed=0,
     )
     with one_thread():
         alone = _in_process(dataset, transform, plan, rounds)

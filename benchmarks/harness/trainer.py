@@ -53,7 +53,15 @@ def measure_trainer(config: Config, *, precision: str, rounds: int) -> dict[str,
     loader = build_train_loader(
         dataset,
         task.build_transform(config, train=True),
-        plan=LoaderPlan(plan.micro_batch, plan.micro_batch, size_divisor=config.data.size_divisor),
+        plan=LoaderPlan(
+            batch_size=plan.micro_batch,
+            micro_batch=plan.micro_batch,
+            workers=0,
+            seed=0,
+            size_divisor=config.data.size_divisor,
+            group_by_aspect=True,
+            max_bad_fraction=config.data.max_bad_fraction,
+        ),
     )
     torch.manual_seed(config.seed)
     model = task.build_model(config, dataset.info)

@@ -270,7 +270,7 @@ def test_files_read_at_a_reduced_scale_are_decoded_as_they_were_read_and_in_full
     def small(sample, rng):
         return replace(sample, image=sample.image[:32, :32])
 
-    result = loader._in_process(Persons(), small, LoaderPlan(2, 2), rounds=1)
+    result = loader._in_process(Persons(), small, LoaderPlan(2, 2, 0, 0, 32, True, 0.0), rounds=1)
     assert result["images_read_at_reduced_scale"] == 0.5
     assert decoded == [1, 4, "in full"] * 4  # two pairs, and once more to warm up
 

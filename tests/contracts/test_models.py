@@ -25,7 +25,15 @@ def config(make_config):
 @pytest.fixture
 def batch(config) -> Batch:
     task = TASKS[config.task]
-    plan = LoaderPlan(batch_size=2, micro_batch=2)
+    plan = LoaderPlan(
+        batch_size=2,
+        micro_batch=2,
+        workers=0,
+        seed=0,
+        size_divisor=32,
+        group_by_aspect=True,
+        max_bad_fraction=0.0,
+    )
     loader = build_train_loader(
         task.build_dataset(config, "train"), task.build_transform(config, train=True), plan=plan
     )

@@ -1,7 +1,7 @@
 import pytest
 
 from van_dense.core.dataset_info import DatasetInfo
-from van_dense.data.readers.coco_categories import coco_info
+from van_dense.data.readers.coco_json import coco_info
 
 FACE = dict(
     name="face",

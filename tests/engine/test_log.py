@@ -53,6 +53,12 @@ def test_a_torn_last_line_is_left_out_but_a_broken_one_inside_is_an_error(tmp_pa
         read_log(path)
 
 
+def test_logs_of_version_0_1_are_read_by_the_names_of_today(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"kind": "train", "step": 1, "data_share": 0.25}\n')
+    assert read_log(path) == [{"kind": "train", "step": 1, "data_fraction": 0.25}]
+
+
 def test_a_resumed_run_drops_what_comes_after_its_checkpoint(tmp_path):
     write(tmp_path, [1, 2])
     write(tmp_path, [4, 6])

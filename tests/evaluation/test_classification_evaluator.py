@@ -16,7 +16,7 @@ from van_dense.evaluation.classification import (
     METRICS,
     ClassificationEvaluator,
 )
-from van_dense.evaluation.oracle.maps import LABEL_CAUSE, check_metrics
+from van_dense.evaluation.oracle.check import LABEL_CAUSE, check_metrics
 
 NAMES = ("ant", "bee", "cat", "dog", "elk", "fox")
 
@@ -208,6 +208,7 @@ def check(read: Animals, listed: Animals, num_images: int = 3):
         num_images=num_images,
         limits={"classification/top1": (1.0, 1.0)},
         cause=LABEL_CAUSE,
+        size_divisor=32,
     )
 
 

@@ -133,7 +133,7 @@ def test_both_backends_agree_for_each_class(kind):
         assert tables[0][name] == pytest.approx(tables[1][name], abs=1e-6, nan_ok=True)
     assert all(math.isnan(value) for value in tables[0]["bird"].values())
     mean = np.mean([tables[0][name]["AP"] for name in ("cat", "dog")])
-    overall = evaluate_results(ground_truth, results, kind).metrics["AP"]
+    overall = evaluate_results(ground_truth, results, kind, backend="faster").metrics["AP"]
     assert mean == pytest.approx(overall)
 
 
@@ -207,7 +207,9 @@ def test_pycocotools_itself_takes_annotation_id_0_for_no_match():
     ground_truth = one_image(id=0)
     record = {"image_id": 4, "category_id": 5, "score": 1.0, "bbox": [10.0, 20.0, 40.0, 50.0]}
     assert reference(ground_truth, [record], "bbox")[0] == 0
-    assert evaluate_results(ground_truth, [record], "bbox").metrics["AP"] == pytest.approx(1)
+    assert evaluate_results(ground_truth, [record], "bbox", backend="faster").metrics[
+        "AP"
+    ] == pytest.approx(1)
 
 
 def test_backends_print_and_log_nothing(capsys, caplog):
@@ -241,7 +243,7 @@ def found(*boxes: list[float], label: int = 1, image_id: int = 4) -> Prediction:
 
 
 def evaluate(ground_truth: dict, *predictions: Prediction) -> dict[str, float]:
-    evaluator = CocoEvaluator(ground_truth, INFO, ("bbox",))
+    evaluator = CocoEvaluator(ground_truth, INFO, ("bbox",), backend="faster")
     evaluator.update(predictions)
     return evaluator.compute()
 
@@ -281,7 +283,7 @@ def test_a_wrong_class_scores_zero():
 
 
 def test_metrics_of_each_class_carry_its_name():
-    evaluator = CocoEvaluator(one_image(), INFO, ("bbox",))
+    evaluator = CocoEvaluator(one_image(), INFO, ("bbox",), backend="faster")
     evaluator.update([found([10.0, 20.0, 50.0, 70.0])])
     table = evaluator.per_class()["bbox"]
     assert table["dog"] == pytest.approx({"AP": 1.0, "AP50": 1.0, "AR100": 1.0})
@@ -292,7 +294,7 @@ def test_classes_of_the_same_name_are_told_apart_by_id():
     ground_truth = one_image()
     for category in ground_truth["categories"]:
         category["name"] = "cat"
-    assert list(evaluate_results(ground_truth, [], "bbox").per_class) == [
+    assert list(evaluate_results(ground_truth, [], "bbox", backend="faster").per_class) == [
         "cat (id 2)",
         "cat (id 5)",
         "cat (id 9)",
@@ -302,10 +304,12 @@ def test_classes_of_the_same_name_are_told_apart_by_id():
 def test_own_keypoints_use_the_sigmas_of_the_data_set():
     ground_truth = one_image(keypoints=[10, 20, 2, 50, 70, 2])
     record = {"image_id": 4, "category_id": 5, "score": 1.0, "keypoints": [10, 20, 1, 50, 70, 1]}
-    scores = evaluate_results(ground_truth, [record], "keypoints", sigmas=(0.05, 0.05))
+    scores = evaluate_results(
+        ground_truth, [record], "keypoints", sigmas=(0.05, 0.05), backend="faster"
+    )
     assert scores.metrics["AP"] == pytest.approx(1.0)
     with pytest.raises(ValueError, match=r"have \[2\] keypoints, but there are 17 OKS sigmas"):
-        evaluate_results(ground_truth, [record], "keypoints")
+        evaluate_results(ground_truth, [record], "keypoints", backend="faster")
 
 
 # ------------------------------------------------------------------------------------- mistakes
@@ -328,7 +332,7 @@ def test_a_prediction_in_the_pixels_of_the_network_input_is_refused():
 
 
 def test_a_prediction_without_masks_is_refused_where_masks_are_measured():
-    evaluator = CocoEvaluator(one_image(), INFO, ("bbox", "segm"))
+    evaluator = CocoEvaluator(one_image(), INFO, ("bbox", "segm"), backend="faster")
     with pytest.raises(ValueError, match="image 4 has no masks, which 'segm' needs"):
         evaluator.update([found([0.0, 0.0, 5.0, 5.0])])
 
@@ -340,25 +344,25 @@ def test_images_without_a_prediction_are_named_in_the_log(caplog):
 
 def test_annotations_without_masks_are_refused_where_masks_are_measured():
     with pytest.raises(ValueError, match=r"annotation 0 .*id 7.* has no \['segmentation'\]"):
-        evaluate_results(one_image(), [], "segm")
+        evaluate_results(one_image(), [], "segm", backend="faster")
 
 
 def test_an_annotation_of_an_unlisted_image_is_refused():
     with pytest.raises(ValueError, match="belongs to image 40, which the file does not list"):
-        evaluate_results(one_image(image_id=40), [], "bbox")
+        evaluate_results(one_image(image_id=40), [], "bbox", backend="faster")
 
 
 def test_an_image_id_listed_twice_is_refused():
     ground_truth = one_image()
     ground_truth["images"] *= 2
     with pytest.raises(ValueError, match="image id twice"):
-        evaluate_results(ground_truth, [], "bbox")
+        evaluate_results(ground_truth, [], "bbox", backend="faster")
 
 
 def test_a_class_without_a_category_in_the_annotations_is_refused():
     info = DatasetInfo("shapes", ("cat", "cow"), (2, 6))
     with pytest.raises(ValueError, match=r"no category for \['cow'\]"):
-        CocoEvaluator(one_image(), info)
+        CocoEvaluator(one_image(), info, backend="faster")
 
 
 def test_an_unknown_backend_is_refused():

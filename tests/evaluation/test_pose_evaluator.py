@@ -119,7 +119,7 @@ def test_other_sigmas_give_other_numbers():
     truth, predictions = generated(0, HAND)
     scores = []
     for sigmas in (HAND.sigmas, (0.1, 0.1, 0.1)):
-        evaluator = PoseEvaluator(truth, replace(HAND, sigmas=sigmas))
+        evaluator = PoseEvaluator(truth, replace(HAND, sigmas=sigmas), backend="faster")
         evaluator.update(predictions)
         scores.append(evaluator.compute()["keypoints/AP"])
     assert scores[1] > scores[0] + 0.05
@@ -127,12 +127,14 @@ def test_other_sigmas_give_other_numbers():
 
 def test_pckh_is_measured_where_the_data_set_names_a_head():
     for info, names in ((PERSON, METRICS), (HAND, METRICS[:-1])):
-        assert tuple(PoseEvaluator(generated(0, info)[0], info).compute()) == names
+        assert (
+            tuple(PoseEvaluator(generated(0, info)[0], info, backend="faster").compute()) == names
+        )
 
 
 def test_the_table_has_classes_and_joints():
     truth, predictions = generated(0, HAND)
-    evaluator = PoseEvaluator(truth, HAND)
+    evaluator = PoseEvaluator(truth, HAND, backend="faster")
     evaluator.update(predictions)
     table = evaluator.per_class()
     assert set(table["keypoints"]["hand"]) == {"AP", "AP50", "AR"}
@@ -142,7 +144,7 @@ def test_the_table_has_classes_and_joints():
 
 def test_further_predictions_change_the_joints_too():
     truth, predictions = generated(1, HAND)
-    evaluator = PoseEvaluator(truth, HAND)
+    evaluator = PoseEvaluator(truth, HAND, backend="faster")
     assert evaluator.compute()["pck/PCK@0.2"] == 0
     evaluator.update(predictions)
     assert evaluator.compute()["pck/PCK@0.2"] > 0.2
@@ -150,11 +152,15 @@ def test_further_predictions_change_the_joints_too():
 
 def test_annotations_with_other_joints_are_refused():
     with pytest.raises(ValueError, match=r"annotation 0 .* has 17 joints, data set 'people' 3;"):
-        PoseEvaluator(generated(0, PERSON)[0], replace(HAND, name="people", category_ids=(1,)))
+        PoseEvaluator(
+            generated(0, PERSON)[0],
+            replace(HAND, name="people", category_ids=(1,)),
+            backend="faster",
+        )
 
 
 def test_predictions_with_other_joints_are_refused():
-    evaluator = PoseEvaluator(generated(0, HAND)[0], HAND)
+    evaluator = PoseEvaluator(generated(0, HAND)[0], HAND, backend="faster")
     wrong = Instances(
         torch.zeros(1, 4),
         torch.zeros(1, dtype=torch.int64),
@@ -217,9 +223,14 @@ def perfect(batch: Batch) -> list[Prediction]:
 
 
 def check(dataset: Hands, to_prediction=perfect, transform=lambda sample, rng: sample):
-    evaluator = PoseEvaluator(coco_ground_truth(Hands()), HAND)
+    evaluator = PoseEvaluator(coco_ground_truth(Hands()), HAND, backend="faster")
     return check_keypoints(
-        dataset, transform, to_prediction=to_prediction, evaluator=evaluator, num_images=4
+        dataset,
+        transform,
+        to_prediction=to_prediction,
+        evaluator=evaluator,
+        num_images=4,
+        size_divisor=32,
     )
 
 
@@ -269,8 +280,13 @@ def test_images_without_any_labelled_joint_prove_nothing():
             return super().truth(0)
 
     dataset = Unlabelled()
-    evaluator = PoseEvaluator(coco_ground_truth(dataset), HAND)
+    evaluator = PoseEvaluator(coco_ground_truth(dataset), HAND, backend="faster")
     report = check_keypoints(
-        dataset, lambda s, rng: s, to_prediction=perfect, evaluator=evaluator, num_images=2
+        dataset,
+        lambda s, rng: s,
+        to_prediction=perfect,
+        evaluator=evaluator,
+        num_images=2,
+        size_divisor=32,
     )
     assert not report.ok and "no person of these images has a labelled joint" in report.diagnosis

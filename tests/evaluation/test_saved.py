@@ -22,7 +22,7 @@ def test_coco_results_are_scored_with_a_line_that_counts_them(tmp_path):
     (tmp_path / "gt.json").write_text(json.dumps(truth))
     (tmp_path / "results.json").write_text(json.dumps([{**box, "score": 0.5}]))
     files = str(tmp_path / "results.json"), str(tmp_path / "gt.json")
-    scores = score(*files, kind="bbox", data={}, folder=tmp_path)
+    scores = score(*files, kind="bbox", data={}, backend="faster", folder=tmp_path)
     assert scores.metrics["bbox/AP"] == scores.per_class["bbox"]["cat"]["AP"] == 1
     assert scores.summary.startswith("1 results in 1 of 2 images")
 
@@ -56,7 +56,7 @@ def write_poses(tmp_path, names: list[str], moved: float, *, named: bool = True)
 
 def test_the_poses_of_coco_need_no_settings(tmp_path):
     files = write_poses(tmp_path, list(COCO_SIGMAS), moved=30)
-    scores = score(*files, kind="keypoints", data={}, folder=tmp_path)
+    scores = score(*files, kind="keypoints", data={}, backend="faster", folder=tmp_path)
     assert scores.metrics["keypoints/AP50"] == scores.metrics["pck/PCKh@0.5"] * 17 / 16 == 1
     assert scores.metrics["pck/PCK@0.2"] == pytest.approx(16 / 17)
     assert scores.per_class["keypoints"]["being"]["AP50"] == 1
@@ -87,7 +87,7 @@ def test_other_poses_are_scored_with_the_sigmas_of_their_skeleton(tmp_path, back
 def test_a_skeleton_without_a_head_has_no_pckh(tmp_path):
     files = write_poses(tmp_path, ["nose", "paw"], moved=0)
     data = {"skeleton": {"keypoints": ["nose", "paw"], "sigmas": [0.1, 0.1]}}
-    scores = score(*files, kind="keypoints", data=data, folder=tmp_path)
+    scores = score(*files, kind="keypoints", data=data, backend="faster", folder=tmp_path)
     assert [name for name in scores.metrics if name.startswith("pck")] == ["pck/PCK@0.2"]
 
 
@@ -95,7 +95,7 @@ def test_a_file_with_other_joints_than_the_skeleton_is_refused(tmp_path):
     files = write_poses(tmp_path, ["nose", "neck", "paw"], moved=0, named=False)
     data = {"skeleton": {"keypoints": ["nose", "paw"], "sigmas": [0.1, 0.1]}}
     with pytest.raises(ValueError, match=r"gt.json: annotation 0 .* has 3 joints, data set 'gt' 2"):
-        score(*files, kind="keypoints", data=data, folder=tmp_path)
+        score(*files, kind="keypoints", data=data, backend="faster", folder=tmp_path)
 
 
 def test_a_record_with_other_joints_than_the_annotations_is_named(tmp_path):
@@ -104,7 +104,7 @@ def test_a_record_with_other_joints_than_the_annotations_is_named(tmp_path):
     records.append({**records[0], "keypoints": [1, 2, 1]})
     (tmp_path / "results.json").write_text(json.dumps(records))
     with pytest.raises(ValueError, match=r"results.json: record 1 .* has 1 joints, .* 17"):
-        score(found, truth, kind="keypoints", data={}, folder=tmp_path)
+        score(found, truth, kind="keypoints", data={}, backend="faster", folder=tmp_path)
 
 
 @pytest.mark.parametrize("given", [{"sigmas": [0.1]}, {"keypoints": ["a"], "joints": 3}, ["a"]])
@@ -132,18 +132,22 @@ def test_maps_are_scored_and_what_the_evaluator_keeps_is_written(folder, tmp_pat
         "workers": 3,
     }
     data |= dict.fromkeys(("prediction_pattern", "mask_pattern"), "{key}.png")
-    scores = score(folder, folder, kind="semantic", data=data, folder=tmp_path / "out")
+    scores = score(
+        folder, folder, kind="semantic", data=data, backend="faster", folder=tmp_path / "out"
+    )
     assert scores.metrics["semantic/mIoU"] == 1 and scores.summary == "1 maps"
     assert list(scores.per_class["semantic"]) == ["off", "on"]
     assert (tmp_path / "out" / "confusion.csv").is_file()
-    scores = score(folder, folder, kind="saliency", data=data, folder=tmp_path / "out")
+    scores = score(
+        folder, folder, kind="saliency", data=data, backend="faster", folder=tmp_path / "out"
+    )
     assert scores.metrics["pysod/MAE"] == 0 and scores.per_class == {}
     assert (tmp_path / "out" / "curves.csv").is_file()
 
 
 def test_label_maps_without_a_label_map_are_refused(folder, tmp_path):
     with pytest.raises(ValueError, match="what do the values of the label maps mean"):
-        score(folder, folder, kind="semantic", data={}, folder=tmp_path)
+        score(folder, folder, kind="semantic", data={}, backend="faster", folder=tmp_path)
 
 
 @pytest.mark.parametrize("joints", [4, 17])
@@ -164,7 +168,7 @@ def test_missing_sigmas_are_the_mean_of_those_of_coco_with_a_warning(tmp_path, c
     (tmp_path / "found.json").write_text(json.dumps(results))
     _mean_sigmas.cache_clear()
     files = str(tmp_path / "found.json"), str(tmp_path / "gt.json")
-    scores = score(*files, kind="keypoints", data={}, folder=tmp_path)
+    scores = score(*files, kind="keypoints", data={}, backend="faster", folder=tmp_path)
     similarity = np.exp(-(2**2) / (2 * 1200 * (2 * 0.067) ** 2))  # of every joint
     thresholds = np.arange(0.5, 1.0, 0.05)
     expected = (similarity >= thresholds).mean()

@@ -50,5 +50,9 @@ def write_persons(
 def read_persons(root: Path, annotations: list[dict[str, Any]], **options: Any) -> CocoDataset:
     """Write and read them."""
     return CocoDataset(
-        *write_persons(root, annotations, **options), masks=False, skeleton=SKELETON, name="tiny"
+        *write_persons(root, annotations, **options),
+        masks=False,
+        skeleton=SKELETON,
+        name="tiny",
+        drop_empty=False,
     )

@@ -201,7 +201,7 @@ def test_supervision_has_nothing_for_saliency(photo):
 
 def test_without_supervision_one_sentence_says_how_to_get_it(photo, monkeypatch):
     monkeypatch.setitem(sys.modules, "supervision", None)
-    with pytest.raises(ImportError, match="pip install supervision"):
+    with pytest.raises(ImportError, match=r"pip install 'van_dense\[supervision\]'"):
         result("boxes", photo).to_supervision()
 
 

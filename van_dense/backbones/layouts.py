@@ -138,7 +138,7 @@ def split_official(state: Mapping[str, Tensor]) -> tuple[State, list[str]]:
     renamed: State = {}
     ignored = []
     for key, value in state.items():
-        official = _rename(strip_prefix(key), rows)
+        official = rename_start(strip_prefix(key), rows)
         if official is None:
             ignored.append(key)
         else:
@@ -156,15 +156,18 @@ def from_official(state: Mapping[str, Tensor], layout: str) -> State:
         raise ValueError(f"unknown layout {layout!r}; use one of {list(LAYOUTS)}")
     renamed = {}
     for key, value in state.items():
-        new = _rename(key, LAYOUTS[layout].rows)
+        new = rename_start(key, LAYOUTS[layout].rows)
         if new is None:
             raise ValueError(f"{key!r} is not an official VAN key; call to_official first")
         renamed[new if key.startswith("head.") else LAYOUTS[layout].prefix + new] = value
     return renamed
 
 
-def _rename(key: str, rows: Iterable[tuple[str, str]]) -> str | None:
-    """Exchange the beginning of a key by the first row (from, to) that fits."""
+def rename_start(key: str, rows: Iterable[tuple[str, str]]) -> str | None:
+    """Exchange the beginning of a key by the first row (from, to) that fits, or give None.
+
+    A name in braces is a number that both sides have; ``{k}`` is one less than ``{i}``.
+    """
     for source, target in rows:
         if match := _pattern(source).match(key):
             numbers = {name: int(digits) for name, digits in match.groupdict().items()}

@@ -60,8 +60,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--images", help="folder of images, with --annotations or --masks")
     parser.add_argument("--annotations", help="COCO annotation file")
     parser.add_argument("--masks", help="folder of label maps or saliency masks")
-    parser.add_argument("--image-pattern", default="{key}.*", help="of files below --images")
-    parser.add_argument("--mask-pattern", default="{key}.*", help="of files below --masks")
+    parser.add_argument("--image-pattern", help="of files below --images")
+    parser.add_argument("--mask-pattern", help="of files below --masks")
     meaning = parser.add_mutually_exclusive_group()
     meaning.add_argument("--label-map", nargs="+", metavar="LINE", help="none = suggest one")
     meaning.add_argument("--saliency", action="store_true", help="the masks are white on black")
@@ -97,6 +97,7 @@ def _check_combination(parser: argparse.ArgumentParser, args: argparse.Namespace
 
 
 def _parts(args: argparse.Namespace) -> list[Part]:
+    from van_dense.config.segmentation import ImageMaskData
     from van_dense.data.doctor.classes import cub_parts, folder_parts
     from van_dense.data.doctor.doctor import CocoPart, MaskPart
     from van_dense.data.doctor.yolo import yolo_parts
@@ -110,7 +111,8 @@ def _parts(args: argparse.Namespace) -> list[Part]:
         return [*yolo_parts(args.yolo)]
     if args.annotations:
         return [CocoPart("images", args.images, args.annotations)]
-    patterns = args.image_pattern, args.mask_pattern
+    any_name = ImageMaskData.model_fields["image_pattern"].default
+    patterns = args.image_pattern or any_name, args.mask_pattern or any_name
     labels = LabelMap.parse(args.label_map) if args.label_map else None
     return [MaskPart("masks", args.images, args.masks, *patterns, labels, (), args.saliency)]
 

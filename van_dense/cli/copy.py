@@ -23,6 +23,7 @@ from van_dense.cli.parser import new_parser
 from van_dense.cli.show_config import inline
 from van_dense.config import ConfigError, presets
 from van_dense.config.load import RawConfig
+from van_dense.config.migrations import VERSION
 
 WIDTH = 44  # columns before the origin of a value; a longer one pushes it to the right
 LONGEST = 88  # a longer value goes over several lines, such as 150 names of classes
@@ -72,8 +73,9 @@ def resolved(name: str) -> str:
     lines = path.read_text(encoding="utf-8").splitlines()
     about = lines[: next(i for i, line in enumerate(lines) if not line.startswith("#"))]
     source = f"# Of van_dense {__version__}; the comment at a value is the file that set it."
+    version = f"version: {VERSION}  # of the keys: a later van_dense still reads them"
     values = {"task": raw.values["task"], **raw.values}  # which comes first
-    return "\n".join([*about, source, *_lines(raw, values, ""), ""])
+    return "\n".join([*about, source, version, *_lines(raw, values, ""), ""])
 
 
 def _lines(raw: RawConfig, values: Mapping[str, Any], parent: str) -> Iterator[str]:

@@ -54,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     saved.add_argument("--predictions", help="COCO results: a list of records; or folder of maps")
     saved.add_argument("--annotations", help="COCO annotation file, or folder of masks")
     saved.add_argument("--type", choices=(*COCO_TYPES, *MAP_TYPES), help="what to measure")
-    saved.add_argument("--backend", default="faster", help="or pycocotools: same numbers, slower")
+    saved.add_argument("--backend", help="faster (default), or pycocotools: same numbers")
     saved.add_argument("--label-map", nargs="+", metavar="LINE", help="such as '1..9 -> 0..8'")
     saved.add_argument("--prediction-pattern", help="names of maps, such as {key}_labels.png")
     saved.add_argument("--mask-pattern", help="names of masks")
@@ -106,6 +106,7 @@ def fragments(arguments: argparse.Namespace) -> list[Path]:
 
 def evaluate_saved(arguments: argparse.Namespace) -> Path:
     """Compare a file of COCO results, or a folder of maps, with annotations."""
+    from van_dense.config.detection import DetectionEval
     from van_dense.config.load import RawConfig
     from van_dense.evaluation.saved import score
     from van_dense.evaluation.table import save_metrics
@@ -116,7 +117,11 @@ def evaluate_saved(arguments: argparse.Namespace) -> Path:
         raw.merge_file(fragment)
     data = raw.values.get("data", {}) | {k: v for k, v in vars(arguments).items() if v is not None}
     path = Path(arguments.output or Path(found).absolute().with_name(f"metrics_{kind}.json"))
-    settings = {"data": data, "backend": arguments.backend, "folder": path.parent}
+    settings = {
+        "data": data,
+        "backend": arguments.backend or DetectionEval().backend,
+        "folder": path.parent,
+    }
     scores = score(found, truth, kind=kind, **settings)
     print(scores.summary)
     save_metrics(path, scores.metrics, scores.per_class)

@@ -63,9 +63,8 @@ class DatasetInfo:
             raise ValueError(f"data set {self.name!r}: category ids repeat: {self.category_ids}")
         count = len(self.keypoint_names)
         if self.sigmas and len(self.sigmas) != count:
-            raise ValueError(
-                f"data set {self.name!r}: {len(self.sigmas)} sigmas for {count} keypoints"
-            )
+            what = f"{len(self.sigmas)} sigmas for {count} keypoints"
+            raise ValueError(f"data set {self.name!r}: {what}")
         groups = [("upper_body", self.upper_body), ("head", self.head)]
         groups += [("flip_pairs", pair) for pair in self.flip_pairs or ()]
         groups += [("skeleton", pair) for pair in self.skeleton]

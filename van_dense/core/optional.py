@@ -25,7 +25,7 @@ def require(package: str, feature: str) -> Any:
     """Import a package of an extra.
 
     Args:
-        package: Its import name, a key of ``EXTRA_OF``.
+        package: Import name of the package, a key of ``EXTRA_OF``.
         feature: What needs it, as the beginning of the error: "reading a video".
 
     Raises:

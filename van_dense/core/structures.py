@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import chain
 from typing import Any, TypedDict
 
 import numpy as np
@@ -153,12 +154,10 @@ class Instances:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Instances:
         """Move every tensor; RLE lists stay where they are."""
-        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
-        moved = {
-            name: value.to(device, non_blocking=non_blocking)
-            for name, value in tensors.items()
-            if isinstance(value, Tensor)
-        }
+        moved: dict[str, Any] = {}
+        for f in fields(self):
+            if isinstance(value := getattr(self, f.name), Tensor):
+                moved[f.name] = value.to(device, non_blocking=non_blocking)
         return replace(self, **moved)
 
     def pin_memory(self) -> Instances:
@@ -178,16 +177,12 @@ class Instances:
             raise ValueError("cat needs at least one Instances")
         joined: dict[str, Any] = {}
         for f in fields(Instances):
-            values = [getattr(part, f.name) for part in parts]
-            missing = [value is None for value in values]
-            if all(missing):
-                joined[f.name] = None
-            elif any(missing):
+            values = [v for part in parts if (v := getattr(part, f.name)) is not None]
+            if 0 < len(values) < len(parts):
                 raise ValueError(f"cannot join: {f.name} is missing in some parts only")
-            elif isinstance(values[0], list):
-                joined[f.name] = [rle for value in values for rle in value]
-            else:
-                joined[f.name] = torch.cat(values)
+            if values:
+                is_list = isinstance(values[0], list)
+                joined[f.name] = list(chain(*values)) if is_list else torch.cat(values)
         return Instances(**joined)
 
     @staticmethod
@@ -309,14 +304,8 @@ class Prediction:
             saliency = sample.saliency.astype(np.float32) / np.float32(255)
         if sample.label is not None:
             class_scores = torch.eye(num_classes, dtype=torch.float32)[sample.label]
-        return Prediction(
-            image_id=sample.image_id,
-            size=sample.size,
-            instances=instances,
-            semantic=sample.semantic,
-            saliency=saliency,
-            class_scores=class_scores,
-        )
+        perfect = Prediction(sample.image_id, sample.size, instances, sample.semantic)
+        return replace(perfect, saliency=saliency, class_scores=class_scores)
 
 
 def encode_masks(masks: Tensor) -> list[RLE]:
@@ -340,14 +329,10 @@ def decode_masks(rles: Sequence[RLE], size: Size) -> np.ndarray:
 def instances_from_sample(sample: Sample) -> Instances:
     """Turn the instance arrays of a sample into tensors, field by field."""
     assert sample.boxes is not None and sample.labels is not None
-
-    def tensor(array: np.ndarray | None) -> Tensor | None:
-        return None if array is None else torch.from_numpy(np.ascontiguousarray(array))
-
-    return Instances(
-        boxes=torch.from_numpy(sample.boxes.astype(np.float32).reshape(-1, 4)),
-        labels=torch.from_numpy(sample.labels.astype(np.int64)),
-        masks=tensor(sample.masks),
-        keypoints=tensor(sample.keypoints),
-        crowd=tensor(sample.crowd),
+    boxes = torch.from_numpy(sample.boxes.astype(np.float32).reshape(-1, 4))
+    masks, keypoints, crowd = (
+        None if array is None else torch.from_numpy(np.ascontiguousarray(array))
+        for array in (sample.masks, sample.keypoints, sample.crowd)
     )
+    labels = torch.from_numpy(sample.labels.astype(np.int64))
+    return Instances(boxes, labels, None, masks, keypoints, crowd)

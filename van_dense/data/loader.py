@@ -14,7 +14,7 @@ import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -54,14 +54,14 @@ class LoaderPlan:
 
     batch_size: int
     micro_batch: int
+    workers: int
+    seed: int
+    size_divisor: int
+    group_by_aspect: bool
+    max_bad_fraction: float
+    min_size: Size = (0, 0)
     rank: int = 0
     world: int = 1
-    workers: int = 0
-    seed: int = 0
-    size_divisor: int = 32
-    min_size: Size = (0, 0)
-    group_by_aspect: bool = True
-    max_bad_fraction: float = 0.01
 
     def __post_init__(self) -> None:
         if not 0 <= self.rank < self.world:
@@ -291,7 +291,7 @@ def resolve_workers(workers: int | Literal["auto"]) -> int:
     return min(MAX_AUTO_WORKERS, max(own_cores - 1, 1 if cores > 1 else 0))
 
 
-def _torch_loader(batches: Dataset, sampler: Iterable[int], workers: int) -> DataLoader:
+def _torch_loader(batches: Dataset[Any], sampler: Iterable[int], workers: int) -> DataLoader[Any]:
     if workers > 0:
         _allow_many_files()
     return DataLoader(

@@ -110,12 +110,9 @@ def is_intact(path: Path) -> bool:
 
 def checkpoints(run_dir: Path) -> list[Path]:
     """Numbered checkpoints of a run, oldest first."""
-    found = (
-        (int(match[1]), path)
-        for path in (run_dir / "checkpoints").glob("step_*.pt")
-        if (match := _STEP_NAME.fullmatch(path.name))
-    )
-    return [path for _, path in sorted(found)]
+    paths = (run_dir / "checkpoints").glob("step_*.pt")
+    found = ((_STEP_NAME.fullmatch(path.name), path) for path in paths)
+    return [path for _, path in sorted((int(match[1]), path) for match, path in found if match)]
 
 
 def latest_intact(run_dir: Path) -> Path | None:
@@ -183,21 +180,20 @@ def choose_checkpoint(run: str | Path, which: str = "best") -> Path:
     """
     run = Path(run)
     if run.is_file():
-        if run.suffix not in (".pt", ".pth"):
-            raise ValueError(
-                f"{run} is no checkpoint of ours; name a run folder or a .pt file, such as "
-                "van-dense convert makes of networks of other code bases"
-            )
-        return run
+        if run.suffix in (".pt", ".pth"):
+            return run
+        raise ValueError(
+            f"{run} is no checkpoint of ours; name a run folder or a .pt file, such as "
+            "van-dense convert makes of networks of other code bases"
+        )
     if not run.exists():
         raise ValueError(f"{run}: no such run folder or checkpoint")
     if which not in ("best", "last"):
         if Path(which).is_file():
             return Path(which)
         raise ValueError(f"{which}: no such checkpoint; give best, last or a file")
-    if which == "best" and best_path(run).is_file():
-        return best_path(run)
-    newest = latest_intact(run)
-    if newest is None:
-        raise ValueError(f"{run}: no checkpoint under {best_path(run).parent}; is it a run folder?")
-    return newest
+    best = best_path(run)
+    path = best if which == "best" and best.is_file() else latest_intact(run)
+    if path is None:
+        raise ValueError(f"{run}: no checkpoint under {best.parent}; is it a run folder?")
+    return path

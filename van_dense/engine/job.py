@@ -71,14 +71,8 @@ class Job:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """How a run ended.
+    """How a run ended."""
 
-    Attributes:
-        step: Optimiser steps done.
-        metrics: Metrics of the last evaluation; empty without one.
-        interrupted: Whether a signal ended the run; the caller chooses the exit code.
-    """
-
-    step: int
-    metrics: dict[str, float]
-    interrupted: bool = False
+    step: int  # optimiser steps done
+    metrics: dict[str, float]  # metrics of the last evaluation; empty without one
+    interrupted: bool = False  # whether a signal ended the run; the caller chooses the exit code

@@ -147,7 +147,8 @@ class RunLog:
         others = {k: v for k, v in scalars.items() if not k.startswith("loss/")}
         entry = {"kind": "train", "step": step, **others, "losses": losses}
         self._write(entry, scalars)
-        line = train_line(entry, eta=self._seconds_left(step))
+        pace = (time.perf_counter() - self._began) / max(1, step - self._start_step)
+        line = train_line(entry, eta=pace * (self._total_steps - step))
         self._bar.update(self._task, description=line)
         if self._bar.disable:
             log.info("step %d/%d  %s", step, self._total_steps, line)
@@ -171,11 +172,6 @@ class RunLog:
             if value is not None:
                 self._tensorboard.add_scalar(f"{entry['kind']}/{name}", value, entry["step"])
 
-    def _seconds_left(self, step: int) -> float:
-        """Time to the end at the pace so far, evaluations included."""
-        pace = (time.perf_counter() - self._began) / max(1, step - self._start_step)
-        return pace * (self._total_steps - step)
-
 
 class Window:
     """Means of the training values since the last line of the log.
@@ -190,17 +186,14 @@ class Window:
     def add(self, values: Mapping[str, float], *, seconds: float, waited: float) -> None:
         """Add the values of one step, its duration, and the part of it spent waiting for data."""
         self._sums |= {key: self._sums.get(key, 0.0) + value for key, value in values.items()}
-        self._count += 1
-        self._timed += 1
-        self._seconds += seconds
-        self._waited += waited
+        self._count, self._timed = self._count + 1, self._timed + 1
+        self._seconds, self._waited = self._seconds + seconds, self._waited + waited
 
     def means(self, batch_size: int) -> dict[str, float]:
         """Means, images/s and the fraction of time spent waiting for data."""
         means = {key: value / self._count for key, value in self._sums.items()}
-        means["images_per_s"] = batch_size * self._timed / self._seconds
-        means["data_fraction"] = self._waited / self._seconds
-        return means
+        speed = batch_size * self._timed / self._seconds
+        return means | {"images_per_s": speed, "data_fraction": self._waited / self._seconds}
 
     def state_dict(self) -> dict[str, Any]:
         """The arguments that make an equal window."""
@@ -220,10 +213,9 @@ def best_evaluation(evaluations: Sequence[Entry], metric: str) -> tuple[int, int
     Raises:
         ValueError: When an evaluation lacks the metric.
     """
-    for entry in evaluations:
-        if metric not in entry["metrics"]:
-            names = sorted(entry["metrics"])
-            raise ValueError(f"no metric {metric!r}; set eval.best_metric to one of {names}")
+    if lacking := next((e for e in evaluations if metric not in e["metrics"]), None):
+        names = sorted(lacking["metrics"])
+        raise ValueError(f"no metric {metric!r}; set eval.best_metric to one of {names}")
     sign = -1 if is_error(metric) else 1
     values = [entry["metrics"][metric] for entry in evaluations]
     values = [-math.inf if value is None else sign * value for value in values]

@@ -17,15 +17,10 @@ HALF_PRECISION_FRACTION = 0.6  # a guess between 0.5 (all half) and 1 (none)
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Bytes of one process during a training step.
+    """Bytes of one process during a training step."""
 
-    Attributes:
-        states: Bytes of weights, gradients, optimiser state and averaged weights.
-        activations: Bytes that the network keeps for the backward pass of one micro-batch, without
-            the losses.
-    """
-
-    states: int
+    states: int  # bytes of weights, gradients, optimiser state and averaged weights
+    # Bytes that the network keeps for the backward pass of one micro-batch, without the losses
     activations: int
 
     def describe(self) -> str:

@@ -15,37 +15,21 @@ from van_dense.engine.schedule import lr_factor
 
 @dataclass(frozen=True)
 class TrainPlan:
-    """Every number the loop needs, derived once.
+    """Every number the loop needs, derived once."""
 
-    Attributes:
-        settings: Section ``train`` of the configuration, from which the rest is derived.
-        num_images: Images of the training part.
-        world_size: Processes that train together.
-        steps_per_epoch: Optimiser steps of one epoch; incomplete batches are not counted.
-        steps: Optimiser steps of the whole run.
-        micro_batch: Images of one forward pass of one process.
-        accumulation: Forward passes of one process in a step.
-        lr: Learning rate after scaling, before the schedule.
-        lr_reason: Derivation of ``lr`` in words.
-        cooldown: Number of last steps, in which a poly or cosine schedule stays at its end.
-        milestones: Steps after which the step schedule lowers the learning rate.
-        eval_every: Steps between evaluations; the last step is always evaluated.
-        save_every: Steps between checkpoints; the last step is always saved.
-    """
-
-    settings: Train
-    num_images: int
-    world_size: int
-    steps_per_epoch: int
-    steps: int
-    micro_batch: int
-    accumulation: int
-    lr: float
-    lr_reason: str
-    cooldown: int
-    milestones: tuple[int, ...]
-    eval_every: int
-    save_every: int
+    settings: Train  # section ``train`` of the configuration, from which the rest is derived
+    num_images: int  # images of the training part
+    world_size: int  # processes that train together
+    steps_per_epoch: int  # optimiser steps of one epoch; incomplete batches are not counted
+    steps: int  # optimiser steps of the whole run
+    micro_batch: int  # images of one forward pass of one process
+    accumulation: int  # forward passes of one process in a step
+    lr: float  # learning rate after scaling, before the schedule
+    lr_reason: str  # derivation of ``lr`` in words
+    cooldown: int  # number of last steps, in which a poly or cosine schedule stays at its end
+    milestones: tuple[int, ...]  # steps after which the step schedule lowers the learning rate
+    eval_every: int  # steps between evaluations; the last step is always evaluated
+    save_every: int  # steps between checkpoints; the last step is always saved
 
     def lr_at(self, step: int) -> float:
         """Learning rate of 0-based ``step``; parameter groups multiply it by their own factor."""

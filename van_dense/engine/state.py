@@ -10,15 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from van_dense.engine.checkpoint import (
-    changed_keys,
-    checkpoint_path,
-    checkpoints,
-    keep_last,
-    latest_intact,
-    load_checkpoint,
-    save_checkpoint,
-)
+from van_dense.engine import checkpoint
 from van_dense.engine.ema import Ema
 from van_dense.engine.log import Window
 from van_dense.engine.optim import build_optimizer
@@ -87,7 +79,7 @@ class TrainState:
             extra: Configuration and data set information.
             prune: Whether to remove all but the newest checkpoints afterwards.
         """
-        path = checkpoint_path(run_dir, self.step)
+        path = checkpoint.checkpoint_path(run_dir, self.step)
         if self.accelerator.is_main_process:
             scaler = self.accelerator.scaler
             state = {
@@ -99,9 +91,9 @@ class TrainState:
                 "window": self.window.state_dict(),
                 "world_size": self.accelerator.num_processes,
             }
-            save_checkpoint(path, {**state, **extra})
+            checkpoint.save_checkpoint(path, {**state, **extra})
             if prune:
-                keep_last(run_dir, self._settings.keep_last)
+                checkpoint.keep_last(run_dir, self._settings.keep_last)
         self.accelerator.wait_for_everyone()
         return path
 
@@ -111,16 +103,13 @@ class TrainState:
         Raises:
             ValueError: When the checkpoint belongs to another model or lacks the average.
         """
-        state = load_checkpoint(path)
-        if changed := changed_keys(state["config"], config):
+        state = checkpoint.load_checkpoint(path)
+        if changed := checkpoint.changed_keys(state["config"], config):
             log.warning("the configuration is not the one of %s: %s", path, "; ".join(changed))
         world_size = self.accelerator.num_processes
         if state["world_size"] != world_size:
-            log.warning(
-                "resumed with %d processes instead of %d: same images, but other random draws",
-                world_size,
-                state["world_size"],
-            )
+            message = "resumed with %d processes instead of %d: same images, but other random draws"
+            log.warning(message, world_size, state["world_size"])
         try:
             self.model.load_state_dict(state["model"])
         except RuntimeError as error:
@@ -138,10 +127,8 @@ class TrainState:
 
     def _restore_optimizer(self, state: dict[str, Any]) -> None:
         # load_state_dict would bring back old hyper-parameters and hide a changed configuration.
-        current = [
-            {key: value for key, value in group.items() if key != "params"}
-            for group in self.optimizer.param_groups
-        ]
+        groups = self.optimizer.param_groups
+        current = [{k: v for k, v in group.items() if k != "params"} for group in groups]
         self.optimizer.load_state_dict(state)
         for group, values in zip(self.optimizer.param_groups, current, strict=True):
             group.update(values)
@@ -153,13 +140,13 @@ def find_checkpoint(run_dir: Path, resume: bool) -> Path | None:
     Raises:
         ValueError: When a new run would overwrite an old one, or no checkpoint is intact.
     """
-    existing = checkpoints(run_dir)
+    existing = checkpoint.checkpoints(run_dir)
     if existing and not resume:
         raise ValueError(
             f"{run_dir} already holds a run (up to {existing[-1].name}); continue it with "
             "--resume, or choose another --output"
         )
-    path = latest_intact(run_dir)
+    path = checkpoint.latest_intact(run_dir)
     if existing and path is None:
         raise ValueError(f"every checkpoint in {run_dir} is damaged; start anew with --output")
     if resume and path is None:

@@ -86,11 +86,9 @@ class ClassificationEvaluator:
             for k in (1, TOP)
         ]
         if len(self._found) < len(self._truth):
-            logger.warning(
-                "%d of %d images have no prediction, and are left out",
-                len(self._truth) - len(self._found),
-                len(self._truth),
-            )
+            missing = len(self._truth) - len(self._found)
+            message = "%d of %d images have no prediction, and are left out"
+            logger.warning(message, missing, len(self._truth))
         top1, top5 = (mean(np.array(hits, dtype=np.float64)) for hits in right)
         of_class, truth, _ = self._counts()
         return dict(zip(METRICS, (top1, top5, mean(ratio(of_class, truth))), strict=True))

@@ -24,8 +24,7 @@ from van_dense.core.structures import Prediction
 from van_dense.data.readers.coco_json import CocoDict
 from van_dense.evaluation.evaluator import check_image
 from van_dense.evaluation.ground_truth import Kind, annotation_rle
-from van_dense.evaluation.result_files import save_results
-from van_dense.evaluation.results import FIELD_OF_KIND, CocoResult, to_results
+from van_dense.evaluation.results import FIELD_OF_KIND, CocoResult, save_results, to_results
 
 logger = logging.getLogger(__name__)
 
@@ -69,25 +68,21 @@ class CocoEvaluator:
         info: DatasetInfo,
         types: Sequence[Kind] = ("bbox", "segm"),
         *,
-        backend: Backend = "faster",
+        backend: Backend,
     ) -> None:
         known = {category["id"] for category in ground_truth["categories"]}
-        missing = [
-            n for n, i in zip(info.class_names, info.category_ids, strict=True) if i not in known
-        ]
-        if missing:
+        named = zip(info.class_names, info.category_ids, strict=True)
+        if missing := [name for name, category_id in named if category_id not in known]:
             raise ValueError(
                 f"data set {info.name!r}: the annotations have no category for {missing}; "
                 "DatasetInfo.category_ids must hold the ids of the annotation file"
             )
-        self.ground_truth = ground_truth
-        self.info = info
+        self.ground_truth, self.info = ground_truth, info
         self.types = tuple(types)
         self.backend: Backend = backend
         self.results: list[CocoResult] = []
-        self._sizes = {
-            image["id"]: (image["height"], image["width"]) for image in ground_truth["images"]
-        }
+        images = ground_truth["images"]
+        self._sizes = {image["id"]: (image["height"], image["width"]) for image in images}
         self._predicted: set[int | str] = set()
         self._scores: dict[Kind, CocoScores] | None = None
 
@@ -134,19 +129,15 @@ class CocoEvaluator:
             )
         for kind, field in (("segm", "masks"), ("keypoints", "keypoints")):
             if kind in self.types and instances and getattr(instances, field) is None:
-                raise ValueError(
-                    f"prediction of image {image_id!r} has no {field}, which {kind!r} needs"
-                )
+                where = f"prediction of image {image_id!r}"
+                raise ValueError(f"{where} has no {field}, which {kind!r} needs")
 
     def _evaluate(self) -> dict[Kind, CocoScores]:
         if self._scores is not None:
             return self._scores
         if missing := len(self._sizes) - len(self._predicted):
-            logger.warning(
-                "%d of %d images have no prediction; they count as images without results",
-                missing,
-                len(self._sizes),
-            )
+            message = "%d of %d images have no prediction; they count as images without results"
+            logger.warning(message, missing, len(self._sizes))
         truth, results = self.ground_truth, self.results
         settings: Any = {"backend": self.backend, "sigmas": self.info.sigmas}
         self._scores = {k: evaluate_results(truth, results, k, **settings) for k in self.types}
@@ -158,7 +149,7 @@ def evaluate_results(
     results: Sequence[CocoResult],
     kind: Kind,
     *,
-    backend: Backend = "faster",
+    backend: Backend,
     sigmas: Sequence[float] = (),
 ) -> CocoScores:
     """Compute the COCO metrics of result records, which are left unchanged.
@@ -188,16 +179,11 @@ def evaluate_results(
     ]
     coco_class, evaluation_class = _backend_classes(backend)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
-        indexed = []
-        for annotations in (truth, found):
-            coco = coco_class()
-            coco.dataset = {
-                "images": list(images.values()),
-                "annotations": annotations,
-                "categories": categories,
-            }
+        indexed = [coco_class(), coco_class()]
+        shared = {"images": list(images.values()), "categories": categories}
+        for coco, annotations in zip(indexed, (truth, found), strict=True):
+            coco.dataset = {**shared, "annotations": annotations}
             coco.createIndex()
-            indexed.append(coco)
         evaluation = evaluation_class(*indexed, kind)
         evaluation.params.catIds = sorted(category["id"] for category in categories)
         if kind == "keypoints":
@@ -250,10 +236,8 @@ def _annotation(
     needed = ["keypoints", "bbox", "area"] if kind == "keypoints" else [FIELD_OF_KIND[kind]]
     missing = [key for key in needed if entry.get(key) in (None, [])]
     if missing:
-        raise ValueError(
-            f"{where} has no {missing}, which {kind!r} needs; add it to the annotations, or do "
-            f"not measure {kind!r}"
-        )
+        fix = f"add it to the annotations, or do not measure {kind!r}"
+        raise ValueError(f"{where} has no {missing}, which {kind!r} needs; {fix}")
     annotation = {
         "id": number,
         "image_id": image["id"],

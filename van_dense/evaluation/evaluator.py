@@ -58,11 +58,6 @@ def check_image(
 ) -> None:
     """Refuse a prediction of an unknown image, or a second one of an image.
 
-    Args:
-        image_id: Id of the predicted image.
-        known: Ids of all images of the ground truth.
-        predicted: Ids of the images that have a prediction already.
-
     Raises:
         ValueError: With the image's id, and the first ids of the ground truth.
     """

@@ -26,6 +26,7 @@ from van_dense.evaluation.evaluator import ratio
 from van_dense.evaluation.results import CocoResult
 
 BOX_FRACTION, HEAD_FRACTION = 0.2, 0.5
+_Group = tuple[Any, Any]  # image id and category id
 PCK, PCKH = f"PCK@{BOX_FRACTION}", f"PCKh@{HEAD_FRACTION}"
 # Predictions less alike than this to every person are of something else. Joints that are all off by
 # 3.7 times their constant, 2 sigma sqrt(area), are just as alike.
@@ -34,15 +35,12 @@ MIN_OKS = 1e-3
 
 @dataclass(frozen=True)
 class PckScores:
-    """What ``evaluate_pck`` measures; NaN where there is nothing to measure.
+    """What ``evaluate_pck`` measures; NaN where there is nothing to measure."""
 
-    Attributes:
-        metrics: "PCK@0.2", and "PCKh@0.5" where the data set names joints of the head.
-        per_joint: PCK of each joint by its name, "error" (mean distance of the joints of found
-            persons, in longer sides of the box) and "count" (labelled joints).
-    """
-
+    # "PCK@0.2", and "PCKh@0.5" where the data set names joints of the head
     metrics: dict[str, float]
+    # PCK of each joint by its name, "error" (mean distance of the joints of found persons, in
+    # longer sides of the box) and "count" (labelled joints)
     per_joint: dict[str, dict[str, float]]
 
 
@@ -109,9 +107,9 @@ def match(similarity: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return chosen
 
 
-def _labelled(annotations: Iterable[Mapping[str, Any]]) -> dict[tuple, list[Mapping[str, Any]]]:
+def _labelled(annotations: Iterable[Mapping[str, Any]]) -> dict[_Group, list[Mapping[str, Any]]]:
     """Persons to find, by image and class."""
-    groups: dict[tuple, list[Mapping[str, Any]]] = defaultdict(list)
+    groups: dict[_Group, list[Mapping[str, Any]]] = defaultdict(list)
     for entry in annotations:
         if not entry.get("iscrowd", 0) and any(entry["keypoints"][2::3]):
             groups[entry["image_id"], entry["category_id"]].append(entry)
@@ -119,7 +117,7 @@ def _labelled(annotations: Iterable[Mapping[str, Any]]) -> dict[tuple, list[Mapp
 
 
 def _distances(
-    persons: Mapping[tuple, Sequence[Mapping[str, Any]]],
+    persons: Mapping[_Group, Sequence[Mapping[str, Any]]],
     results: Sequence[CocoResult],
     *,
     sigmas: Sequence[float],

@@ -37,9 +37,7 @@ class PoseEvaluator:
 
     types: tuple[Kind, ...] = ("keypoints",)
 
-    def __init__(
-        self, ground_truth: CocoDict, info: DatasetInfo, *, backend: Backend = "faster"
-    ) -> None:
+    def __init__(self, ground_truth: CocoDict, info: DatasetInfo, *, backend: Backend) -> None:
         check_joints(ground_truth["annotations"], info, "annotation")
         self.ground_truth = ground_truth
         self.info = info

@@ -1,4 +1,4 @@
-"""COCO results JSON: predictions become records at this border, and files are checked when read.
+"""Results on the disk: predictions become COCO records at this border, are written, read, checked.
 
 Source of the format: https://cocodataset.org/#format-results. Boxes of records are ``[x, y, width,
 height]`` in pixels of the original image, classes are category ids of the annotation file.
@@ -6,14 +6,18 @@ height]`` in pixels of the original image, classes are category ids of the annot
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from io import TextIOBase
 from pathlib import Path
 from typing import Any, TypedDict
 
 import torch
+from torchvision.ops import box_convert
 
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Instances, Prediction, encode_masks
@@ -28,23 +32,15 @@ FIELD_OF_KIND: dict[Kind, str] = {k: k for k in ("bbox", "keypoints")} | {"segm"
 
 
 class CocoResult(TypedDict, total=False):
-    """One record of a results file; which of the last three it holds depends on the task.
+    """One record of a results file; which of the last three it holds depends on the task."""
 
-    Attributes:
-        image_id: Id of the image in the data set.
-        category_id: Id of the category in the annotation file.
-        score: Confidence in 0..1.
-        bbox: Box as x, y, width, height in pixels.
-        segmentation: RLE as JSON holds it: "size" (height, width) and "counts" as text.
-        keypoints: 3 K numbers, x, y and score of each of K keypoints.
-    """
-
-    image_id: int | str
-    category_id: int
-    score: float
-    bbox: list[float]
+    image_id: int | str  # id of the image in the data set
+    category_id: int  # id of the category in the annotation file
+    score: float  # confidence in 0..1
+    bbox: list[float]  # box as x, y, width, height in pixels
+    # RLE as JSON holds it: "size" (height, width) and "counts" as text
     segmentation: dict[str, Any]
-    keypoints: list[float]
+    keypoints: list[float]  # 3 K numbers, x, y and score of each of K keypoints
 
 
 def to_results(prediction: Prediction, info: DatasetInfo) -> list[CocoResult]:
@@ -108,7 +104,7 @@ def _checked_numbers(
             f"{where} has labels {int(labels.min())}..{int(labels.max())}, but data set "
             f"{info.name!r} has classes 0..{info.num_classes - 1}"
         )
-    xywh = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], dim=1)
+    xywh = box_convert(boxes, "xyxy", "xywh")
     broken = ~(xywh.isfinite().all(dim=1) & (xywh[:, 2:] >= 0).all(dim=1))
     if broken.any():
         first = boxes[broken][0].tolist()
@@ -197,3 +193,70 @@ def _are_numbers(values: Any, count: int | None = None) -> bool:
 def _first(ids: Iterable[Any]) -> str:
     ordered = sorted(ids, key=lambda value: (isinstance(value, str), value))
     return ", ".join(map(repr, ordered[:5])) + (", ..." if len(ordered) > 5 else "")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is written of one image."""
+
+    # COCO results, or None for a task without instances
+    records: Sequence[CocoResult] | None = None
+    row: list[str] | None = None  # line of the table of classes, or None
+    header: list[str] | None = None  # names of the columns of this table, or None
+
+
+class ResultFiles:
+    """Writes NAME.json and NAME.csv, whichever the outcomes need.
+
+    Nothing waits in memory: the records of a hundred thousand masks are gigabytes. However the
+    context ends, the files are complete.
+
+    Args:
+        path: Path of the files without their suffix; its folder is made if missing.
+
+    Attributes:
+        written: Paths of the files written so far.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._separator = path, "\n"
+        self._json: TextIOBase | None = None
+        self._table: TextIOBase | None = None
+        self.written: list[Path] = []
+
+    def add(self, outcome: Outcome) -> None:
+        """Append one image."""
+        if outcome.records is not None:
+            if self._json is None:
+                self._json = self._open("json")
+                self._json.write("[")
+            for record in outcome.records:
+                self._json.write(self._separator + json.dumps(record))
+                self._separator = ",\n"
+        if outcome.row is not None and outcome.header is not None:
+            if self._table is None:
+                self._table = self._open("csv")
+                csv.writer(self._table).writerow(outcome.header)
+            csv.writer(self._table).writerow(outcome.row)
+
+    def _open(self, suffix: str) -> TextIOBase:
+        path = self._path.with_name(f"{self._path.name}.{suffix}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.written.append(path)
+        return path.open("w", newline="", encoding="utf-8")
+
+    def __enter__(self) -> ResultFiles:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._json is not None:
+            self._json.write("\n]\n")
+            self._json.close()
+        if self._table is not None:
+            self._table.close()
+
+
+def save_results(path: str | Path, results: Sequence[CocoResult]) -> None:
+    """Write records of any number of images as COCO results JSON, to a path ending in .json."""
+    with ResultFiles(Path(path).with_suffix("")) as files:
+        files.add(Outcome(results))

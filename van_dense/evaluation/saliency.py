@@ -66,10 +66,8 @@ class SaliencyEvaluator:
         for prediction in predictions:
             found, truth = self._truth.pair(prediction, "saliency")
             if not (found.min() >= 0 and found.max() <= 1):  # NaN fails as well
-                raise ValueError(
-                    f"image {prediction.image_id!r}: the saliency map has values outside of 0..1, "
-                    "or NaN"
-                )
+                where = f"image {prediction.image_id!r}"
+                raise ValueError(f"{where}: the saliency map has values outside of 0..1, or NaN")
             for name, value in measure_pair(to_grey(found), truth).items():
                 self._sums[name] = self._sums.get(name, 0.0) + value
             self._truth.close(prediction)
@@ -105,14 +103,9 @@ class SaliencyEvaluator:
 
 
 def measure_pair(grey: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray | float]:
-    """Measures of one image, by both protocols.
+    """Measures of one image, by both protocols, from uint8 (H, W) maps with 255 = salient.
 
-    Args:
-        grey: Predicted saliency, uint8 (H, W), 255 = salient.
-        truth: True saliency, uint8 (H, W), 255 = salient.
-
-    Returns:
-        Scalars and curves by name; pysod has the thresholds 0..255, edn 50 of its own.
+    Scalars and curves by name: curves of pysod over the thresholds 0..255, of edn over its 50.
     """
     pairs = count_pairs(truth, grey)  # pixels by grey of the truth and of the map
     return _pysod(pairs, grey, truth > 128) | _edn(pairs)

@@ -38,7 +38,7 @@ def score(
     kind: Kind | MapKind,
     data: Mapping[str, Any],
     folder: Path,
-    backend: Backend = "faster",
+    backend: Backend,
 ) -> Scores:
     """Compare saved predictions of any kind with their annotations.
 

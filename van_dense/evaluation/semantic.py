@@ -95,14 +95,8 @@ class SemanticEvaluator:
         total, occurs = int(pixels.sum()), pixels > 0
         weighted = float((scores["IoU"] * pixels)[occurs].sum() / total) if total else math.nan
         accuracy = float(np.trace(self.confusion) / total) if total else math.nan
-        values = (
-            mean(scores["IoU"]),
-            accuracy,
-            mean(scores["Acc"]),
-            mean(scores["Dice"]),
-            weighted,
-            mean(scores["boundary_IoU"]),
-        )
+        iou, acc, dice, outlines = (mean(values) for values in scores.values())
+        values = iou, accuracy, acc, dice, weighted, outlines
         return dict(zip(METRICS, values, strict=True))
 
     def per_class(self) -> PerClass:
@@ -142,14 +136,9 @@ def count_pairs(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
 
 
 def count_outlines(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Pixels of the outline of each label in both maps, in the truth, and in the prediction.
+    """Outline pixels of each label in both maps, in the truth, and in the prediction, (3, 256).
 
-    Args:
-        truth: True labels, uint8 (H, W); where it is 255, the prediction counts as 255, too.
-        found: Predicted labels, uint8 (H, W).
-
-    Returns:
-        Integers (3, 256).
+    Both maps are uint8 (H, W); where the truth is 255, the prediction counts as 255, too.
     """
     found = np.where(truth == IGNORE_LABEL, truth, found)
     distance = max(1, round(OUTLINE_RATIO * math.hypot(*truth.shape)))

@@ -15,10 +15,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from van_dense.backbones.build import DIVISOR
 from van_dense.core.attributes import attribute_set
 from van_dense.core.structures import Size
 
-_PADDING = 32  # backbones without free input size pad to multiples of their deepest stride
 _TOKEN_STRIDES = (4, 8, 14, 16, 32)  # of transformers that answer with a list of tokens
 
 
@@ -208,9 +208,9 @@ def _from_tokens(tokens: Tensor, size: Size) -> Tensor | None:
 
 def _stride(pixels: int, num: int) -> float:
     """Pixels of a position of ``num``, in an image padded to 32, one that is not, or any other."""
-    padded = math.ceil(pixels / _PADDING) * _PADDING
+    padded = math.ceil(pixels / DIVISOR) * DIVISOR
     # Nobody pads images of half that size; taken for padded, their own maps would be cut.
-    if pixels > _PADDING // 2 and padded % num == 0 and math.log2(padded / num).is_integer():
+    if pixels > DIVISOR // 2 and padded % num == 0 and math.log2(padded / num).is_integer():
         return padded // num
     power = 2 ** round(math.log2(pixels / num))
     return power if math.ceil(pixels / power) == num else pixels / num

@@ -20,12 +20,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from van_dense.core.structures import IGNORE_LABEL, Batch, Instances, Prediction, decode_masks
+from van_dense.data.readers.class_words import readable_name
 from van_dense.models.classifier import Classifier
 from van_dense.models.explainable import Explainable, MaskExplainable
 from van_dense.models.pose.top_down import TopDownPose
 from van_dense.models.segmentation.saliency import SaliencyModel
 from van_dense.models.segmentation.semantic import SemanticSegmenter
-from van_dense.visualize.classes import readable_name
 
 if TYPE_CHECKING:
     from van_dense.explain.views import NetworkInput

@@ -24,7 +24,7 @@ from van_dense.data.io.sources import ImageSource, is_video
 from van_dense.data.loader import resolve_workers
 from van_dense.data.readers.coco_json import read_coco_json
 from van_dense.engine.progress import Track, untracked
-from van_dense.evaluation.result_files import Outcome, ResultFiles
+from van_dense.evaluation.results import Outcome, ResultFiles
 from van_dense.inference.loaded import Loaded, Precision, proposals_from
 from van_dense.inference.result import Result
 

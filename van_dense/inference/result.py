@@ -23,8 +23,7 @@ from van_dense.data.io.label_map import LabelMap
 from van_dense.data.io.masks import write_labels, write_saliency
 from van_dense.data.io.sources import ImageSource, read_source
 from van_dense.evaluation.classification import best_classes, best_columns, best_header
-from van_dense.evaluation.result_files import Outcome, ResultFiles
-from van_dense.evaluation.results import CocoResult, as_poses, to_results
+from van_dense.evaluation.results import CocoResult, Outcome, ResultFiles, as_poses, to_results
 from van_dense.visualize.draw import draw, draw_panel
 from van_dense.visualize.maps import class_counts
 from van_dense.visualize.palette import class_colors

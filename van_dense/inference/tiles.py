@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from van_dense.backbones.build import DIVISOR
 from van_dense.config.segmentation import SemanticConfig
 from van_dense.core.rle import place_mask
 from van_dense.core.structures import Prediction, Sample, Size, size_of
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from van_dense.inference.loaded import Loaded
 
 log = logging.getLogger(__name__)
-
-_DIVISOR = 32  # deepest stride of the backbones: sides of a semantic window are multiples of it
 
 
 def predict_tiled(
@@ -158,9 +157,9 @@ def _look(loaded: Loaded, image: np.ndarray, windows: Sequence[Box], batch_size:
 
 def _label_windows(loaded: Loaded, image: np.ndarray, *, tile: Size, overlap: float) -> Prediction:
     """Semantic labels through windows, by a config that differs in nothing else."""
-    crop = (-(-tile[0] // _DIVISOR) * _DIVISOR, -(-tile[1] // _DIVISOR) * _DIVISOR)
+    crop = (-(-tile[0] // DIVISOR) * DIVISOR, -(-tile[1] // DIVISOR) * DIVISOR)
     if crop != tile:
-        log.info("tiles of %s are enlarged to %s, multiples of %d", tile, crop, _DIVISOR)
+        log.info("tiles of %s are enlarged to %s, multiples of %d", tile, crop, DIVISOR)
     raw = loaded.config.model_dump()
     raw["data"]["transforms"]["test_scale"] = None
     raw["eval"]["inference"].update(mode="slide", crop=crop, stride=strides(crop, overlap))

@@ -90,9 +90,12 @@ def check_pipeline(experiment: Experiment, evaluation: Evaluation) -> None:
     config, task = experiment.config, experiment.task
     if config.eval.oracle_images == 0:
         return
-    transform, evaluator = task.build_transform(config, train=False), evaluation.make_evaluator()
-    num = config.eval.oracle_images
-    report = task.oracle_check(experiment.val_set, transform, evaluator=evaluator, num_images=num)
+    report = task.oracle_check(
+        experiment.val_set,
+        task.build_transform(config, train=False),
+        evaluator=evaluation.make_evaluator(),
+        config=config,
+    )
     if not report.ok:
         raise ValueError(f"{report}\n(eval.oracle_images=0 skips this check)")
     log.info("%s", report)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
-from van_dense.backbones.read import State
+from van_dense.backbones.layouts import State
 from van_dense.backbones.weights import LoadReport
 from van_dense.config import Config
 from van_dense.core.dataset_info import DatasetInfo
@@ -21,7 +21,7 @@ from van_dense.data.dataset import DenseDataset, Transform
 from van_dense.data.doctor.doctor import Part
 from van_dense.data.sample.sample_data import write_sample_data
 from van_dense.evaluation.evaluator import Evaluator
-from van_dense.evaluation.oracle.report import OracleReport
+from van_dense.evaluation.oracle.check import OracleReport
 from van_dense.models.dense_model import DenseModel
 
 Split = Literal["train", "val"]
@@ -175,15 +175,16 @@ class Task(ABC, Generic[C]):
         """Check that pushes ground truth through transform, post-processing and evaluator."""
 
     def oracle_check(
-        self, dataset: DenseDataset, transform: Transform, *, evaluator: Any, num_images: int
+        self, dataset: DenseDataset, transform: Transform, *, evaluator: Any, config: C
     ) -> OracleReport:
-        """Push the ground truth of ``num_images`` images through the pipeline, before training."""
+        """Push the ground truth of some images through the pipeline, before training."""
         return self.oracle()(
             dataset,
             transform,
             to_prediction=lambda batch: self.perfect_predictions(batch, dataset.info),
             evaluator=evaluator,
-            num_images=num_images,
+            num_images=config.eval.oracle_images,
+            size_divisor=config.data.size_divisor,
         )
 
     def save_figures(self, evaluator: Evaluator, folder: Path) -> None:

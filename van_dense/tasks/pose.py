@@ -22,8 +22,8 @@ from van_dense.data.readers.quarantine import Quarantine
 from van_dense.data.transforms.extra import with_extra
 from van_dense.data.transforms.pose import PoseTest, PoseTrain
 from van_dense.evaluation.ground_truth import coco_ground_truth
+from van_dense.evaluation.oracle.check import OracleReport
 from van_dense.evaluation.oracle.instances import check_keypoints
-from van_dense.evaluation.oracle.report import OracleReport
 from van_dense.evaluation.pose import METRICS, PoseEvaluator
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.detection.anchors import without_crowd
@@ -89,18 +89,9 @@ class Pose(Task[PoseConfig]):
             return PoseTest()
         t, info = config.data.transforms, self.dataset_info(config)
         own = PoseTrain(
-            t.size,
-            padding=t.padding,
-            shift=t.shift,
-            shift_prob=t.shift_prob,
-            flip=t.flip,
+            **t.model_dump(exclude={"extra", "reduced_decoding"}),
             flip_order=info.flip_order() if t.flip > 0 else None,
-            half_body=t.half_body,
-            half_body_min_joints=t.half_body_min_joints,
             upper_body=[info.keypoint_names.index(name) for name in info.upper_body],
-            scale=t.scale,
-            rotation=t.rotation,
-            rotation_prob=t.rotation_prob,
         )
         return with_extra(own, t.extra, info=info, crop_size=t.size)
 

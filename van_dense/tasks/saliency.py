@@ -17,8 +17,7 @@ from van_dense.data.doctor.doctor import Part
 from van_dense.data.io.masks import write_saliency
 from van_dense.data.transforms.extra import with_extra
 from van_dense.data.transforms.maps import SaliencyTest, SaliencyTrain
-from van_dense.evaluation.oracle.maps import check_metrics
-from van_dense.evaluation.oracle.report import OracleReport
+from van_dense.evaluation.oracle.check import OracleReport, check_metrics
 from van_dense.evaluation.saliency import METRICS, SaliencyEvaluator
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.segmentation.edn import EDN
@@ -47,9 +46,7 @@ class Saliency(Task[SaliencyConfig]):
         t = config.data.transforms
         if not train:
             return SaliencyTest(t.size)
-        own = SaliencyTrain(
-            size=t.size, border_crop=t.border_crop, flip=t.flip, vertical_flip=t.vertical_flip
-        )
+        own = SaliencyTrain(**t.model_dump(exclude={"extra"}))
         return with_extra(own, t.extra, repeats=True)
 
     def check_parts(self, config: SaliencyConfig) -> list[Part]:

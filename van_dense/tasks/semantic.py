@@ -8,8 +8,8 @@ from pathlib import Path
 
 from torch import nn
 
-from van_dense.backbones.build import TimmBackbone, sync_norms
-from van_dense.backbones.read import State
+from van_dense.backbones.build import DIVISOR, TimmBackbone, sync_norms
+from van_dense.backbones.layouts import State
 from van_dense.config import segmentation as schema
 from van_dense.config.segmentation import SemanticConfig
 from van_dense.core.dataset_info import DatasetInfo
@@ -22,8 +22,7 @@ from van_dense.data.transforms.detection import resize_map
 from van_dense.data.transforms.extra import with_extra
 from van_dense.data.transforms.maps import PhotoMetric, SemanticTest, SemanticTrain
 from van_dense.evaluation.evaluator import Evaluator
-from van_dense.evaluation.oracle.maps import check_metrics
-from van_dense.evaluation.oracle.report import OracleReport
+from van_dense.evaluation.oracle.check import OracleReport, check_metrics
 from van_dense.evaluation.semantic import METRICS, SemanticEvaluator
 from van_dense.integrations.checkpoints.mmseg import load_segmenter
 from van_dense.models.dense_model import DenseModel
@@ -179,7 +178,7 @@ def _labels(config: SemanticConfig) -> LabelMap:
 
 def inference_of(config: SemanticConfig) -> MapInference:
     """How the network of a config predicts images of any size."""
-    multiple = max(32, config.data.transforms.test_multiple)
+    multiple = max(DIVISOR, config.data.transforms.test_multiple)
     return MapInference(**config.eval.inference.model_dump(), multiple=multiple)
 
 

@@ -26,11 +26,11 @@ def plot_curves(
     in the legend. Right: the learning rate. Non-finite values leave gaps.
 
     Args:
-        entries: ``{"kind": "train", "step", "loss", "losses": {name: value}, "lr"}`` and
-            ``{"kind": "eval", "step", "metrics": {"bbox/AP": value}}``, in any order; other
-            kinds are ignored.
+        entries: Entries of ``read_log`` in any order; kinds other than "train" and "eval" are
+            ignored.
         path: PNG file to write.
-        is_error: Whether less of the metric of a name is better; those have a scale of their own.
+        is_error: Function from the name of a metric to whether less is better; such metrics have
+            a scale of their own.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -66,7 +66,7 @@ def smooth(values: np.ndarray, reach: int) -> np.ndarray:
 
 
 def _plot_losses(axes: Axes, train: Sequence[Mapping[str, Any]]) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     _style(axes, "loss")
     steps = [entry["step"] for entry in train]
@@ -74,7 +74,7 @@ def _plot_losses(axes: Axes, train: Sequence[Mapping[str, Any]]) -> None:
     series = {name: [entry.get("losses", {}).get(name) for entry in train] for name in names}
     if len(names) == 1:  # one part is the total itself
         series = {}
-    reach = round(len(train) * _SMOOTH_REACH)
+    reach, style = round(len(train) * _SMOOTH_REACH), "o" if len(train) == 1 else "-"
     lines = []
     for name, logged in {"total": [entry["loss"] for entry in train], **series}.items():
         values = np.array(logged, dtype=np.float64)  # None becomes NaN
@@ -83,16 +83,14 @@ def _plot_losses(axes: Axes, train: Sequence[Mapping[str, Any]]) -> None:
             continue
         color, width = ("black", 2.0) if name == "total" else (f"C{names.index(name) % 10}", 1.4)
         axes.plot(steps, values, color=color, alpha=0.2, linewidth=0.8)
-        style = "o" if len(train) == 1 else "-"
-        lines += axes.plot(
-            steps, smooth(values, reach), style, color=color, linewidth=width, label=name
-        )
+        means = smooth(values, reach)
+        lines += axes.plot(steps, means, style, color=color, linewidth=width, label=name)
     if not lines:
         _say(axes, "no finite loss logged yet")
         return
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
     _legend(axes, lines)
 
@@ -112,22 +110,17 @@ def _plot_metrics(
         errors.set_ylabel(f"{', '.join(of_errors)}, less is better", fontsize=11)
         errors.tick_params(labelsize=10)
         errors.spines["top"].set_visible(False)
-    kinds = list(dict.fromkeys(name.rpartition("/")[0] for name in shown))
+    kinds: list[str] = []
     lines = []
     for name in shown:
         kind, _, metric = name.rpartition("/")
         points = [(e["step"], e["metrics"][name]) for e in evals if name in e["metrics"]]
         steps, values = zip(*points, strict=True)
-        first = name == next(other for other in shown if other.rpartition("/")[0] == kind)
-        lines += (errors if is_error(name) else axes).plot(
-            steps,
-            values,
-            "o-" if first else "o--",
-            color=f"C{kinds.index(kind) % 10}",
-            markersize=4,
-            linewidth=1.6,
-            label=f"{kind} {metric}: {values[-1]:.3f}".strip(),
-        )
+        style = "o--" if kind in kinds else "o-"
+        kinds += [kind] if kind not in kinds else []
+        panel, color = errors if is_error(name) else axes, f"C{kinds.index(kind) % 10}"
+        label = f"{kind} {metric}: {values[-1]:.3f}".strip()
+        lines += panel.plot(steps, values, style, color=color, ms=4, lw=1.6, label=label)
     for panel in {axes, errors}:
         panel.set_ylim(bottom=0)
     _legend(axes, lines)
@@ -143,7 +136,7 @@ def headline_metrics(evals: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _plot_rate(axes: Axes, train: Sequence[Mapping[str, Any]]) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import MaxNLocator
 
     _style(axes, "learning rate")
     if not train:
@@ -153,17 +146,17 @@ def _plot_rate(axes: Axes, train: Sequence[Mapping[str, Any]]) -> None:
     axes.plot([e["step"] for e in train], [e["lr"] for e in train], marker, color="C0")
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.1e}"))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.1e}")
 
 
 def _style(axes: Axes, title: str) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import MaxNLocator
 
     axes.set_title(title, loc="left", fontsize=13, fontweight="bold")
     axes.set_xlabel("step", fontsize=11)
     axes.tick_params(labelsize=10)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.grid(color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -171,14 +164,8 @@ def _style(axes: Axes, title: str) -> None:
 
 def _legend(axes: Axes, lines: Sequence[Line2D]) -> None:
     """List the curves below the panel, where the list hides none of them."""
-    axes.legend(
-        handles=lines,
-        fontsize=10,
-        frameon=False,
-        ncols=min(3, (len(lines) + 1) // 2),
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.13),
-    )
+    style: Any = {"fontsize": 10, "frameon": False, "ncols": min(3, (len(lines) + 1) // 2)}
+    axes.legend(handles=lines, loc="upper center", bbox_to_anchor=(0.5, -0.13), **style)
 
 
 def _say(axes: Axes, text: str) -> None:

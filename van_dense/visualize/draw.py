@@ -211,7 +211,7 @@ def _check(image: np.ndarray, prediction: Prediction, info: DatasetInfo) -> None
         if shape != image.shape[:2]:
             raise ValueError(
                 f"{where} is {image.shape[:2]} (height, width), but its {name} {shape}; "
-                "predictions are drawn on the original image, in its pixels"
+                "draw on the original image, in whose pixels predictions are"
             )
     if scores is not None and scores.shape != (info.num_classes,):
         raise ValueError(

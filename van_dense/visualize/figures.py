@@ -65,6 +65,7 @@ def plot_confusion(
     columns = [*names, "none"] if confusion[:, -1].any() else names
     truth = confusion.sum(axis=1, keepdims=True)
     fractions = np.divide(confusion, truth, out=np.full(confusion.shape, np.nan), where=truth > 0)
+    fractions = fractions[:, : len(columns)]
 
     written = num <= _MAX_WRITTEN
     side = max(3.0, num * _CELL[0 if written else 1]) if num <= _MAX_NAMED else _UNNAMED_SIDE
@@ -72,21 +73,22 @@ def plot_confusion(
     figure = Figure(figsize=(sum(widths) + 2.6, side + 2.4), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(widths), width_ratios=widths)
-    _plot_fractions(panels[0], fractions[:, : len(columns)], names, columns)
-    panels[0].set_title(
-        f"share of the true {counted}, %", loc="left", fontsize=13, fontweight="bold"
-    )
+    _plot_fractions(panels[0], fractions, names, columns)
+    _title(panels[0], f"share of the true {counted}, %")
     if counted == "pixels":
         _plot_bars(panels[1], _iou(confusion), "IoU")
     else:
         _plot_bars(panels[1], np.diagonal(fractions), "accuracy")
     if not written:
-        listed = largest_confusions(
-            fractions[:, : len(columns)], int(np.clip(side / _LINE, *_LISTED))
-        )
+        num_listed = int(np.clip(side / _LINE, *_LISTED))
+        listed = largest_confusions(fractions, num_listed)
         _list_confusions(panels[2], listed, names, columns)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
+
+
+def _title(axes: Axes, text: str) -> None:
+    axes.set_title(text, loc="left", fontsize=13, fontweight="bold")
 
 
 def largest_confusions(fractions: np.ndarray, num: int) -> list[tuple[int, int, float]]:
@@ -157,7 +159,7 @@ def _plot_bars(axes: Axes, values: np.ndarray, metric: str) -> None:
         text = "none" if np.isnan(value) else f"{100 * value:.1f}"
         axes.text(np.nan_to_num(value) + 0.03, row, text, va="center", fontsize=size)
     mean = "none" if np.isnan(values).all() else f"{100 * np.nanmean(values):.1f}"
-    axes.set_title(f"{metric}, %, mean {mean}", loc="left", fontsize=13, fontweight="bold")
+    _title(axes, f"{metric}, %, mean {mean}")
     axes.set_xlim(0, 1.3)
     axes.set_ylim(len(values) - 0.5, -0.5)
     axes.set_xticks([])
@@ -173,6 +175,6 @@ def _list_confusions(
 ) -> None:
     lines = [f"{100 * value:5.1f} %  {names[i]} → {columns[j]}" for i, j, value in confusions]
     text = "\n".join(lines) or "none"
-    axes.set_title("largest confusions", loc="left", fontsize=13, fontweight="bold")
+    _title(axes, "largest confusions")
     axes.text(0, 1, text, transform=axes.transAxes, va="top", fontsize=11, linespacing=1.6)
     axes.set_axis_off()

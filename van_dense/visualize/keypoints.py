@@ -85,12 +85,12 @@ def draw_keypoints(
     return np.concatenate(drawn)
 
 
-def side_entries(info: DatasetInfo, drawn: Sequence[Instances | None]) -> list[Entry]:
+def side_entries(info: DatasetInfo, shown: Sequence[Instances | None]) -> list[Entry]:
     """Lines of a legend: the sides that occur in the names, and what a hollow joint means.
 
-    Empty where no joint was ``drawn``, or where they have neither sides nor hidden joints.
+    Empty where no joint is ``shown``, or where they have neither sides nor hidden joints.
     """
-    poses = [p for p in drawn if p is not None and p.keypoints is not None and _shown(p).any()]
+    poses = [p for p in shown if p is not None and p.keypoints is not None and _shown(p).any()]
     if not poses:
         return []
     sides = {side_of(name) for name in info.keypoint_names}

@@ -34,17 +34,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Label:
-    """Text that belongs to one object.
+    """Text that belongs to one object."""
 
-    Attributes:
-        text: Name and score, a single line.
-        box: Place of the object, xyxy in pixels of the canvas.
-        color: Fill of the tile; the letters are black or white.
-    """
-
-    text: str
-    box: CanvasBox
-    color: Color
+    text: str  # name and score, a single line
+    box: CanvasBox  # place of the object, xyxy in pixels of the canvas
+    color: Color  # fill of the tile; the letters are black or white
 
 
 def font(size: int, bold: bool = False, text: str = "") -> ImageFont.FreeTypeFont:
@@ -102,13 +96,15 @@ def _other_font(missing: frozenset[str]) -> str | None:
     return best if count else None
 
 
-def fit_text(text: str, letters: ImageFont.FreeTypeFont, width: float) -> str:
-    """Cut a line at its end, with an ellipsis, until it is at most ``width`` pixels long."""
+def fit_text(
+    text: str, letters: ImageFont.FreeTypeFont, width: float, *, keep_end: bool = False
+) -> str:
+    """Shorten a line to ``width`` pixels with an ellipsis, at its end or at its beginning."""
     if letters.getlength(text) <= width:
         return text
     while text and letters.getlength(text + "…") > width:
-        text = text[:-1]
-    return text.rstrip(" ,") + "…"
+        text = text[1:] if keep_end else text[:-1]
+    return "…" + text if keep_end else text.rstrip(" ,") + "…"
 
 
 def font_size(canvas: Size, num_labels: int) -> int:

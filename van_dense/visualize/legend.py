@@ -21,17 +21,11 @@ _MAX_NAME = 24  # letters; ADE20K has names with five synonyms
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a legend.
+    """One line of a legend."""
 
-    Attributes:
-        text: Name of the colour, a single line.
-        color: Colour of the swatch; None for a line without one.
-        hatched: Whether the swatch is striped like ignored pixels.
-    """
-
-    text: str
-    color: Color | None = None
-    hatched: bool = False
+    text: str  # name of the colour, a single line
+    color: Color | None = None  # colour of the swatch; None for a line without one
+    hatched: bool = False  # whether the swatch is striped like ignored pixels
 
 
 def class_entries(

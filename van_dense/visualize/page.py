@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from van_dense.core.dataset_info import Color
 from van_dense.core.structures import Prediction, Sample
-from van_dense.visualize.labels import font
+from van_dense.visualize.labels import fit_text, font
 from van_dense.visualize.palette import INK, PAPER
 
 WIDTH = 2608  # pixels of the widest page: two panels of 1280, or three of 848
@@ -46,21 +46,12 @@ def draw_page(panels: Sequence[Panel], title: str) -> np.ndarray:
 
     picture = Image.fromarray(page)
     pen = ImageDraw.Draw(picture)
-    title = _shorten(title, page_width - 2 * MARGIN)
-    pen.text((MARGIN, MARGIN // 2), title, INK, font(_TITLE, bold=True, text=title))
+    large = font(_TITLE, bold=True, text=title)
+    shown = fit_text(title, large, page_width - 2 * MARGIN, keep_end=True)
+    pen.text((MARGIN, MARGIN // 2), shown, INK, large)
     for x, panel in zip(left, panels, strict=True):
         pen.text((x, MARGIN // 2 + title_line), panel.caption, panel.color, letters)
     return np.array(picture)
-
-
-def _shorten(title: str, width: int) -> str:
-    """Drop characters at the left until the title fits; the end of a path says the most."""
-    letters = font(_TITLE, bold=True, text=title)
-    if letters.getlength(title) <= width:
-        return title
-    while title and letters.getlength("…" + title) > width:
-        title = title[1:]
-    return "…" + title
 
 
 def title_of(sample: Sample) -> str:

@@ -54,43 +54,43 @@ def distinct_colors(num: int, taken: tuple[Color, ...] = ()) -> tuple[Color, ...
     ``taken`` are kept away from as well. Beyond the number of candidates (about a thousand) the
     colours repeat.
     """
-    rgb, seen = _candidates()
+    rgb, views = _candidates()
+    distance = np.full(len(rgb), np.inf, dtype=np.float32)
     if taken:
-        distance = np.full(len(rgb), np.inf, dtype=np.float32)
-        for lab in _seen_by_all(np.array(taken, dtype=np.uint8)).swapaxes(0, 1):
-            distance = np.minimum(distance, _distance(seen, lab))
+        for lab in _lab_views(np.array(taken, dtype=np.uint8)).swapaxes(0, 1):
+            distance = np.minimum(distance, _distance(views, lab))
+        best = int(distance.argmax())
     else:
-        distance = -np.linalg.norm(rgb.astype(np.float32) - _FIRST, axis=1)
+        best = int(np.linalg.norm(rgb.astype(np.float32) - _FIRST, axis=1).argmin())
     chosen: list[int] = []
     for _ in range(min(num, len(rgb))):
-        best = int(distance.argmax())
-        new = _distance(seen, seen[:, best])
-        distance = np.minimum(distance, new) if chosen or taken else new
         chosen.append(best)
+        distance = np.minimum(distance, _distance(views, views[:, best]))
+        best = int(distance.argmax())
     colors = [(int(r), int(g), int(b)) for r, g, b in rgb[chosen]]
     return tuple(colors[i % len(colors)] for i in range(num))
 
 
 @cache
 def _candidates() -> tuple[np.ndarray, np.ndarray]:
-    """Usable colours, uint8 (N, 3), and how they are seen, float32 (3, N, 3)."""
+    """Usable colours, uint8 (N, 3), and their CIELAB views, float32 (3, N, 3)."""
     steps = np.arange(0, 256, 17, dtype=np.uint8)
     rgb = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
-    seen = _seen_by_all(rgb)
-    lightness, chroma = seen[0, :, 0], np.hypot(seen[0, :, 1], seen[0, :, 2])
+    views = _lab_views(rgb)
+    lightness, chroma = views[0, :, 0], np.hypot(views[0, :, 1], views[0, :, 2])
     usable = (lightness >= _LIGHTNESS[0]) & (lightness <= _LIGHTNESS[1])
     usable &= (chroma >= _CHROMA[0]) & (chroma <= _CHROMA[1])
-    return rgb[usable], seen[:, usable]
+    return rgb[usable], views[:, usable]
 
 
-def _distance(seen: np.ndarray, lab: np.ndarray) -> np.ndarray:
+def _distance(views: np.ndarray, lab: np.ndarray) -> np.ndarray:
     """Smallest weighted distance (N,) of colours (3, N, 3) to one (3, 3), over the three eyes."""
-    distances = np.linalg.norm(seen - lab[:, None], axis=2)
+    distances = np.linalg.norm(views - lab[:, None], axis=2)
     distances[1:] *= _DICHROMAT_WEIGHT
     return distances.min(axis=0)
 
 
-def _seen_by_all(rgb: np.ndarray) -> np.ndarray:
+def _lab_views(rgb: np.ndarray) -> np.ndarray:
     """CIELAB of uint8 (N, 3) RGB, float32 (3, N, 3): as it is, without red, without green cones."""
     linear = _linear(rgb)
     views = [rgb.astype(np.float32) / 255]
@@ -107,10 +107,8 @@ def text_color(background: Color) -> Color:
     Relative luminance and contrast ratio as defined by WCAG 2.1
     (https://www.w3.org/TR/WCAG21/#dfn-relative-luminance); the ratio is never below 4.5.
     """
-    luminance = relative_luminance(background)
-    contrast_to_white = 1.05 / (luminance + 0.05)
-    contrast_to_black = (luminance + 0.05) / 0.05
-    return BLACK if contrast_to_black >= contrast_to_white else WHITE
+    lit = relative_luminance(background) + 0.05
+    return BLACK if lit / 0.05 >= 1.05 / lit else WHITE
 
 
 def relative_luminance(color: Color) -> float:

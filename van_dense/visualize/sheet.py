@@ -42,16 +42,14 @@ class _Case:
     truth: Prediction
     prediction: Prediction
 
-    @property
-    def num_panels(self) -> int:
-        """Three for maps: the errors or the photo come on top of truth and prediction."""
-        prediction = self.prediction
-        return 2 if prediction.instances is not None or prediction.class_scores is not None else 3
-
     def scale(self, width: int, max_height: float = np.inf) -> float:
-        """Panel pixels for an image pixel, so that the panels fit on a page of that width."""
-        size = self.truth.size
-        panel = (width - MARGIN) // self.num_panels - MARGIN
+        """Panel pixels for an image pixel, so that the panels fit on a page of that width.
+
+        Maps have three panels: the errors or the photo come on top of truth and prediction.
+        """
+        size, prediction = self.truth.size, self.prediction
+        is_map = prediction.instances is None and prediction.class_scores is None
+        panel = (width - MARGIN) // (3 if is_map else 2) - MARGIN
         return min(panel / size[1], min(panel, max_height) / size[0])
 
 

@@ -8,7 +8,8 @@ from helpers.coco_folder import write_image
 from PIL import Image
 
 from van_dense.data.doctor.classes import cub_parts, folder_parts
-from van_dense.data.doctor.doctor import ClassPart, Problem, Report, check_dataset
+from van_dense.data.doctor.doctor import ClassPart, Report, check_dataset
+from van_dense.data.doctor.report import Problem
 from van_dense.data.readers.class_folder import ClassFolder, class_names
 from van_dense.data.readers.cub import Cub200
 from van_dense.data.readers.quarantine import Quarantine
@@ -61,7 +62,7 @@ def test_broken_files_are_errors_that_the_reader_then_leaves_out(tmp_path: Path)
     empty, cut = found(report, "error")
     assert empty.file == str(root / "ant" / "0_0.png") and "0 bytes" in empty.what
     assert "broken image" in cut.what
-    dataset = ClassFolder(root, quarantine=report.quarantine())
+    dataset = ClassFolder(root, quarantine=report.quarantine(), name="images")
     assert len(dataset) == 10 and all(dataset.raw(i).label is not None for i in range(10))
     assert check(root, quarantine=report.quarantine()).problems == []
 
@@ -75,8 +76,8 @@ def test_images_beside_the_folders_are_errors_that_the_reader_then_leaves_out(
     (stray,) = found(report, "error")
     assert stray.file == str(root / "stray.png") and "no class folder" in stray.what
     with pytest.raises(ValueError, match="beside"):
-        ClassFolder(root)
-    assert len(ClassFolder(root, quarantine=report.quarantine())) == 10
+        ClassFolder(root, name="images")
+    assert len(ClassFolder(root, quarantine=report.quarantine(), name="images")) == 10
     assert check(root, quarantine=report.quarantine()).problems == []
 
 
@@ -111,7 +112,7 @@ def test_validation_with_a_class_that_training_lacks_is_an_error(tmp_path: Path)
     assert stranger.severity == "error" and stranger.file == str(val / "wasp")
     assert "none of the 2 classes, which are ant, bee" in stranger.what
     with pytest.raises(ValueError, match="wasp"):
-        ClassFolder(val, classes=class_names(train))
+        ClassFolder(val, classes=class_names(train), name="images")
 
 
 def test_a_picture_in_training_and_validation_is_an_error(tmp_path: Path) -> None:
@@ -227,8 +228,8 @@ def test_bad_images_of_cub_go_into_quarantine_by_number(tmp_path: Path) -> None:
     report = check_dataset(cub_parts(str(root)))
     assert [problem.image_id for problem in found(report, "error")] == [7, 4]
     known = report.quarantine()
-    assert len(Cub200(root, "train", quarantine=known)) == 11
-    assert len(Cub200(root, "val", quarantine=known)) == 11
+    assert len(Cub200(root, "train", quarantine=known, name="cub200")) == 11
+    assert len(Cub200(root, "val", quarantine=known, name="cub200")) == 11
     assert check_dataset(cub_parts(str(root)), quarantine=known).problems == []
 
 

@@ -9,8 +9,9 @@ from helpers.coco_folder import write_image
 from PIL import Image
 
 from van_dense.core.dataset_info import DatasetInfo
-from van_dense.data.doctor.doctor import MaskPart, Problem, Report, check_dataset
+from van_dense.data.doctor.doctor import MaskPart, Report, check_dataset
 from van_dense.data.doctor.masks import MaskReport
+from van_dense.data.doctor.report import Problem
 from van_dense.data.io.label_map import LabelMap
 from van_dense.data.readers.image_mask import ImageMaskDataset
 from van_dense.data.readers.quarantine import Quarantine, part_key
@@ -31,15 +32,31 @@ def write(root: Path, masks: dict[str, np.ndarray], *, name: str = "set") -> Mas
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(mask).save(file)
     folders = str(root / name / "images"), str(root / name / "masks")
-    return MaskPart(name, *folders, label_map=LABELS, class_names=NAMES)
+    return MaskPart(
+        name,
+        *folders,
+        label_map=LABELS,
+        class_names=NAMES,
+        image_pattern="{key}.*",
+        mask_pattern="{key}.*",
+    )
 
 
 def labels_only(part: MaskPart) -> MaskPart:
-    return MaskPart(part.name, part.images, part.masks)
+    return MaskPart(
+        part.name, part.images, part.masks, image_pattern="{key}.*", mask_pattern="{key}.*"
+    )
 
 
 def saliency(part: MaskPart) -> MaskPart:
-    return MaskPart(part.name, part.images, part.masks, is_saliency=True)
+    return MaskPart(
+        part.name,
+        part.images,
+        part.masks,
+        is_saliency=True,
+        image_pattern="{key}.*",
+        mask_pattern="{key}.*",
+    )
 
 
 def found(report: Report, severity: str) -> list[Problem]:
@@ -145,6 +162,8 @@ def test_each_kind_of_damage_is_one_error_and_the_reader_works_once_it_is_quaran
         info=DatasetInfo("set", NAMES, (1, 2)),
         labels=LABELS,
         quarantine=bad,
+        image_pattern=part.image_pattern,
+        mask_pattern=part.mask_pattern,
     )
     assert [dataset.raw(i).image_id for i in range(len(dataset))] == ["a", "c"]
     again = check_dataset([part], quarantine=bad)

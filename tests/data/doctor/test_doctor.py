@@ -13,7 +13,8 @@ from helpers.coco_folder import SQUARE, annotation, coco_data, write_coco, write
 from helpers.person_folder import JOINTS, person, write_persons
 from PIL import Image
 
-from van_dense.data.doctor.doctor import CocoPart, Problem, Report, YoloPart, check_dataset
+from van_dense.data.doctor.doctor import CocoPart, Report, YoloPart, check_dataset
+from van_dense.data.doctor.report import Problem
 from van_dense.data.readers.coco import CocoDataset
 from van_dense.data.readers.coco_json import Skeleton
 from van_dense.data.readers.quarantine import Quarantine, part_key
@@ -277,7 +278,7 @@ def test_with_its_quarantine_a_spoilt_data_set_is_sound(
     first.quarantine().save(tmp_path / "bad.json")
     quarantine = Quarantine.load(tmp_path / "bad.json")
 
-    dataset = CocoDataset(images, file, quarantine=quarantine)
+    dataset = CocoDataset(images, file, quarantine=quarantine, name="coco", drop_empty=False)
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
     assert [dataset.raw(i).image_id for i in range(len(dataset))] == [1, 3]
 
@@ -287,7 +288,7 @@ def test_with_its_quarantine_a_spoilt_data_set_is_sound(
 
 def test_errors_are_what_the_reader_drops(tmp_path: Path) -> None:
     images, file = spoilt(tmp_path)
-    dataset = CocoDataset(images, file)
+    dataset = CocoDataset(images, file, name="coco", drop_empty=False)
     errors = found(check_dataset([CocoPart("train", str(images), str(file))]), "error")
     dropped = {problem.annotation_id for problem in errors} - {None}
     kept = {record["id"] for record in dataset.coco_dict()["annotations"]}
@@ -307,7 +308,7 @@ def test_random_damage_of_the_file_never_crashes_doctor_or_reader(tmp_path: Path
         file.write_text(json.dumps(data))
         report = check_dataset([CocoPart("train", str(images), str(file))])
         try:
-            dataset = CocoDataset(images, file)
+            dataset = CocoDataset(images, file, name="coco", drop_empty=False)
         except ValueError as error:
             assert str(tmp_path) in str(error) and report.num_errors
             continue
@@ -350,7 +351,7 @@ def test_broken_lines_and_images_of_a_yolo_folder_are_found_and_quarantined(
     part = quarantine.parts[part_key(tmp_path / "train")]
     assert part.images == {"images/b.png"}
     assert part.annotations == {"images/a.png:2", "images/a.png:3"}
-    dataset = YoloDataset(tmp_path, "train", quarantine=quarantine)
+    dataset = YoloDataset(tmp_path, "train", quarantine=quarantine, name="yolo", drop_empty=False)
     assert len(dataset) == 3 and not caplog.text
     assert check_dataset([YoloPart(str(tmp_path), "train")], quarantine=quarantine).num_errors == 0
 

@@ -40,7 +40,7 @@ def test_sorted_folders_are_the_classes_and_paths_the_ids(tmp_path: Path) -> Non
 
 
 def test_a_sample_is_the_image_with_its_label(tmp_path: Path) -> None:
-    dataset = ClassFolder(write(tmp_path, "ant/a.png", "dog/b.png"))
+    dataset = ClassFolder(write(tmp_path, "ant/a.png", "dog/b.png"), name="images")
     sample = dataset.raw(1)
     np.testing.assert_array_equal(sample.image, np.asarray(Image.open(tmp_path / "dog/b.png")))
     assert sample.label == 1 and sample.image_id == "dog/b.png"
@@ -49,13 +49,13 @@ def test_a_sample_is_the_image_with_its_label(tmp_path: Path) -> None:
 
 
 def test_the_same_file_name_in_two_classes_makes_two_ids(tmp_path: Path) -> None:
-    dataset = ClassFolder(write(tmp_path, "ant/1.png", "dog/1.png"))
+    dataset = ClassFolder(write(tmp_path, "ant/1.png", "dog/1.png"), name="images")
     assert ids(dataset) == ["ant/1.png", "dog/1.png"]
 
 
 def test_any_depth_suffix_case_and_letter_is_read(tmp_path: Path) -> None:
     files = ["ant/x/y/1.JPEG", "ant/2.webp", "größe/räder 1.PNG"]
-    dataset = ClassFolder(write(tmp_path, *files))
+    dataset = ClassFolder(write(tmp_path, *files), name="images")
     assert ids(dataset) == ["ant/2.webp", "ant/x/y/1.JPEG", "größe/räder 1.PNG"]
     assert dataset.raw(2).label == 1
 
@@ -65,7 +65,7 @@ def test_linked_folders_are_followed(tmp_path: Path) -> None:
     (tmp_path / "set" / "bee").mkdir(parents=True)
     for place in ("ant", "bee/deeper"):
         (tmp_path / "set" / place).symlink_to(tmp_path / "store", target_is_directory=True)
-    assert ids(ClassFolder(tmp_path / "set")) == ["ant/a.png", "bee/deeper/a.png"]
+    assert ids(ClassFolder(tmp_path / "set", name="images")) == ["ant/a.png", "bee/deeper/a.png"]
 
 
 def test_hidden_files_are_passed_over_and_other_files_counted(
@@ -78,7 +78,7 @@ def test_hidden_files_are_passed_over_and_other_files_counted(
     for name in ("README.md", "ant/list.txt"):
         (tmp_path / name).write_text("none of ours")
     caplog.set_level(logging.INFO)
-    assert ids(ClassFolder(tmp_path)) == ["ant/a.png"]
+    assert ids(ClassFolder(tmp_path, name="images")) == ["ant/a.png"]
     (record,) = caplog.records
     assert "passed over 2 files" in record.message
 
@@ -87,7 +87,7 @@ def test_validation_takes_the_labels_of_training(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     names = class_names(write(tmp_path / "train", "ant/1.png", "bee/1.png", "dog/1.png"))
-    dataset = ClassFolder(write(tmp_path / "val", "dog/2.png"), classes=names)
+    dataset = ClassFolder(write(tmp_path / "val", "dog/2.png"), classes=names, name="images")
     assert dataset.info.class_names == ("ant", "bee", "dog") and labels(dataset) == [2]
     (record,) = caplog.records
     assert record.levelname == "WARNING"
@@ -99,13 +99,13 @@ def test_a_class_folder_without_image_keeps_its_label_with_a_warning(
 ) -> None:
     write(tmp_path, "ant/1.png", "dog/1.png")
     (tmp_path / "bee").mkdir()
-    assert labels(ClassFolder(tmp_path)) == [0, 2]
+    assert labels(ClassFolder(tmp_path, name="images")) == [0, 2]
     assert "1 of 3 classes have no image: bee" in caplog.text
 
 
 def test_classes_may_be_ordered_by_hand(tmp_path: Path) -> None:
     write(tmp_path, "ant/1.png", "dog/1.png")
-    dataset = ClassFolder(tmp_path, classes=["dog", "ant"])
+    dataset = ClassFolder(tmp_path, classes=["dog", "ant"], name="images")
     assert dataset.info.class_names == ("dog", "ant")
     assert ids(dataset) == ["dog/1.png", "ant/1.png"] and labels(dataset) == [0, 1]
 
@@ -114,18 +114,18 @@ def test_quarantine_leaves_images_out_beside_class_folders_too(tmp_path: Path) -
     write(tmp_path, "ant/1.png", "ant/2.png", "stray.png")
     bad = frozenset({"ant/1.png", "stray.png"})
     quarantine = Quarantine({part_key(tmp_path): QuarantinedPart(images=bad)})
-    assert ids(ClassFolder(tmp_path, quarantine=quarantine)) == ["ant/2.png"]
+    assert ids(ClassFolder(tmp_path, quarantine=quarantine, name="images")) == ["ant/2.png"]
 
 
 def test_a_broken_image_names_its_file(tmp_path: Path) -> None:
     write(tmp_path, "ant/1.png")
     (tmp_path / "ant" / "1.png").write_bytes(b"")
     with pytest.raises(ReadError, match=r"ant/1\.png: the file is empty"):
-        ClassFolder(tmp_path).raw(0)
+        ClassFolder(tmp_path, name="images").raw(0)
 
 
 def test_a_reader_travels_to_loader_processes(tmp_path: Path) -> None:
-    dataset = ClassFolder(write(tmp_path, "ant/1.png", "dog/1.png"))
+    dataset = ClassFolder(write(tmp_path, "ant/1.png", "dog/1.png"), name="images")
     copy = pickle.loads(pickle.dumps(dataset))
     assert ids(copy) == ids(dataset) and copy.raw(1).label == 1
 
@@ -159,7 +159,7 @@ def test_what_does_not_fit_is_said(
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_bytes(b"never opened")
     with pytest.raises(ValueError, match=f"{tmp_path}: {message}"):
-        ClassFolder(tmp_path, classes=classes)
+        ClassFolder(tmp_path, classes=classes, name="images")
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
@@ -171,11 +171,11 @@ def test_nothing_left_by_the_quarantine_is_an_error(tmp_path: Path) -> None:
     write(tmp_path, "ant/1.png")
     quarantine = Quarantine({part_key(tmp_path): QuarantinedPart(images=frozenset({"ant/1.png"}))})
     with pytest.raises(ValueError, match="no image remains of 1"):
-        ClassFolder(tmp_path, quarantine=quarantine)
+        ClassFolder(tmp_path, quarantine=quarantine, name="images")
 
 
 @pytest.mark.skipif(os.name == "nt" or os.uname().sysname == "Darwin", reason="names are text")
 def test_names_that_are_no_unicode_are_read(tmp_path: Path) -> None:
     write(tmp_path, "ant/1.png")
     os.rename(tmp_path / "ant" / "1.png", os.fsencode(tmp_path) + b"/ant/\xff.png")
-    assert ClassFolder(tmp_path).raw(0).size == (12, 20)
+    assert ClassFolder(tmp_path, name="images").raw(0).size == (12, 20)

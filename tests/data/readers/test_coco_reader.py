@@ -18,7 +18,10 @@ from van_dense.data.readers.quarantine import Quarantine, QuarantinedPart, part_
 
 
 def read(root: Path, annotations: list[dict[str, Any]], **options: Any) -> CocoDataset:
-    return CocoDataset(*write_coco(root, coco_data(annotations)), **options)
+    return CocoDataset(
+        *write_coco(root, coco_data(annotations)),
+        **{"name": "coco", "drop_empty": False, **options},
+    )
 
 
 def test_labels_follow_ascending_category_ids_with_gaps(tmp_path: Path) -> None:
@@ -161,7 +164,9 @@ def test_the_quarantine_is_honoured(tmp_path: Path, caplog: pytest.LogCaptureFix
         tmp_path, coco_data([annotation(1), annotation(2), annotation(3, image_id=2)])
     )
     part = QuarantinedPart(images=frozenset({2}), annotations=frozenset({1}))
-    dataset = CocoDataset(*files, quarantine=Quarantine({part_key(files[1]): part}))
+    dataset = CocoDataset(
+        *files, quarantine=Quarantine({part_key(files[1]): part}), name="coco", drop_empty=False
+    )
     assert [dataset.image_id(i) for i in range(len(dataset))] == [1, 3]
     assert len(dataset.raw(0).boxes) == 1
     assert "quarantine leaves out 1 images, 1 annotations" in caplog.text
@@ -173,7 +178,7 @@ def test_repeated_image_ids_keep_the_first_image(
 ) -> None:
     data = coco_data([annotation(1)])
     data["images"][1]["id"] = 1
-    dataset = CocoDataset(*write_coco(tmp_path, data))
+    dataset = CocoDataset(*write_coco(tmp_path, data), name="coco", drop_empty=False)
     assert len(dataset) == 2 and dataset.raw(0).path.endswith("1.png")
     assert "1 images repeat the id of another image" in caplog.text
 
@@ -223,7 +228,7 @@ def test_foreign_json_is_refused_with_file_key_and_fix(
     file = tmp_path / "annotations.json"
     file.write_text(json.dumps(data))
     with pytest.raises(ValueError, match=rf"annotations\.json.*{reason}"):
-        CocoDataset(tmp_path, file)
+        CocoDataset(tmp_path, file, name="coco", drop_empty=False)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"images": [', b"\xff\xfe\x00", b"[" * 100_000])
@@ -231,17 +236,17 @@ def test_what_is_no_json_is_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "annotations.json"
     file.write_bytes(content)
     with pytest.raises(ValueError, match=r"annotations\.json: not valid JSON"):
-        CocoDataset(tmp_path, file)
+        CocoDataset(tmp_path, file, name="coco", drop_empty=False)
 
 
 def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no such annotation file"):
-        CocoDataset(tmp_path, tmp_path / "none.json")
+        CocoDataset(tmp_path, tmp_path / "none.json", name="coco", drop_empty=False)
     with pytest.raises(ValueError, match="cannot be read"):
-        CocoDataset(tmp_path, tmp_path)
+        CocoDataset(tmp_path, tmp_path, name="coco", drop_empty=False)
     _, file = write_coco(tmp_path, coco_data([annotation(1)]))
     with pytest.raises(ValueError, match="none: no such folder"):
-        CocoDataset(tmp_path / "none", file)
+        CocoDataset(tmp_path / "none", file, name="coco", drop_empty=False)
 
 
 # ------------------------------------------------------------------------------------ keypoints
@@ -253,7 +258,7 @@ def test_keypoints_move_from_pixel_indices_to_continuous_coordinates(tmp_path: P
     points = [4, 5, 2, 7, 8, 1] + [0, 0, 0] * 15
     data = coco_data([annotation(1, keypoints=points), annotation(2)])
     data["categories"] = [PERSON]
-    dataset = CocoDataset(*write_coco(tmp_path, data))
+    dataset = CocoDataset(*write_coco(tmp_path, data), name="coco", drop_empty=False)
     keypoints = dataset.raw(0).keypoints
     assert keypoints.dtype == np.float32 and keypoints.shape == (2, 17, 3)
     assert keypoints[0, :3].tolist() == [[4.5, 5.5, 2], [7.5, 8.5, 1], [0, 0, 0]]
@@ -269,7 +274,10 @@ def test_broken_keypoints_are_dropped_and_counted(
 ) -> None:
     data = coco_data([annotation(1, keypoints=points or {}), annotation(2)])
     data["categories"] = [PERSON]
-    assert len(CocoDataset(*write_coco(tmp_path, data)).raw(0).boxes) == 1
+    assert (
+        len(CocoDataset(*write_coco(tmp_path, data), name="coco", drop_empty=False).raw(0).boxes)
+        == 1
+    )
     assert "1 annotations have broken keypoints" in caplog.text
 
 
@@ -277,7 +285,7 @@ def test_categories_with_different_keypoints_are_refused(tmp_path: Path) -> None
     data = coco_data([annotation(1)])
     data["categories"] = [PERSON, {"id": 6, "name": "dog", "keypoints": ["tail"]}]
     with pytest.raises(ValueError, match="'person' and 'dog' name different keypoints"):
-        CocoDataset(*write_coco(tmp_path, data))
+        CocoDataset(*write_coco(tmp_path, data), name="coco", drop_empty=False)
 
 
 def test_flip_pairs_are_found_by_name_or_declared_unknown() -> None:

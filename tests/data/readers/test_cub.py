@@ -37,7 +37,7 @@ def labels(dataset: Cub200) -> list[int]:
 
 
 def test_one_is_training_and_zero_is_test(root: Path) -> None:
-    train, val = Cub200(root, "train"), Cub200(root, "val")
+    train, val = Cub200(root, "train", name="cub200"), Cub200(root, "val", name="cub200")
     assert ids(train) == [1, 7] and labels(train) == [1, 2]
     assert ids(val) == [2, 8] and labels(val) == [0, 2]
 
@@ -49,7 +49,7 @@ def test_class_ids_are_those_of_the_list_and_labels_their_positions(root: Path) 
 
 
 def test_a_sample_is_the_image_with_its_label(root: Path) -> None:
-    sample = Cub200(root, "train").raw(0)
+    sample = Cub200(root, "train", name="cub200").raw(0)
     path = root / "images" / "002.Laysan_Albatross" / "b 1.jpg"
     assert (sample.image_id, sample.label, sample.path) == (1, 1, str(path))
     np.testing.assert_array_equal(sample.image, np.asarray(Image.open(path)))
@@ -57,13 +57,13 @@ def test_a_sample_is_the_image_with_its_label(root: Path) -> None:
 
 def test_quarantine_names_images_by_their_number(root: Path) -> None:
     part = {part_key(root / "images"): QuarantinedPart(images=frozenset({7}))}
-    assert ids(Cub200(root, "train", quarantine=Quarantine(part))) == [1]
+    assert ids(Cub200(root, "train", quarantine=Quarantine(part), name="cub200")) == [1]
 
 
 def test_a_part_without_image_is_an_error(root: Path) -> None:
     part = {part_key(root / "images"): QuarantinedPart(images=frozenset({1, 7}))}
     with pytest.raises(ValueError, match=r"no image remains of 2 of the train part"):
-        Cub200(root, "train", quarantine=Quarantine(part))
+        Cub200(root, "train", quarantine=Quarantine(part), name="cub200")
 
 
 @pytest.mark.parametrize(
@@ -101,10 +101,10 @@ def test_file_and_line_of_what_is_wrong_are_named(
     else:
         (root / name).write_text(text)
     with pytest.raises(ValueError, match=f"{root / name}: {message}"):
-        Cub200(root, "train")
+        Cub200(root, "train", name="cub200")
 
 
 def test_lists_are_utf_8(root: Path) -> None:
     (root / "images.txt").write_bytes(b"1 \xff.jpg")
     with pytest.raises(ValueError, match=r"images\.txt: cannot be read"):
-        Cub200(root, "train")
+        Cub200(root, "train", name="cub200")

@@ -37,7 +37,10 @@ def write_pairs(root: Path, images: list[str], masks: list[str]) -> tuple[Path, 
 
 
 def semantic(images: Path, masks: Path, **options: Any) -> ImageMaskDataset:
-    return ImageMaskDataset(images, masks, **{"info": INFO, "labels": LABELS, **options})
+    patterns = {"image_pattern": "{key}.*", "mask_pattern": "{key}.*"}
+    return ImageMaskDataset(
+        images, masks, **{"info": INFO, "labels": LABELS, **patterns, **options}
+    )
 
 
 def ids(dataset: ImageMaskDataset) -> list[str]:
@@ -51,7 +54,7 @@ def test_labels_are_mapped_and_keys_are_ids(tmp_path: Path) -> None:
     sample = dataset.raw(0)
     assert sample.image.shape == (12, 20, 3) and sample.image_id == "a"
     assert sample.orig_size == dataset.size(0) == (12, 20)
-    assert sample.path == dataset.image_path(0) == str(images / "a.png")
+    assert sample.path == dataset.path(0) == str(images / "a.png")
     assert dataset.mask_path(0) == str(masks / "a.png")
     assert sample.semantic.dtype == np.uint8 and sample.saliency is None
     assert sample.semantic[0].tolist() == [0] * 5 + [255] * 10 + [1] * 5

@@ -31,7 +31,12 @@ def write_yolo(root: Path, labels: dict[str, str | None], **entries: Any) -> Pat
 
 
 def test_boxes_become_pixels(tmp_path: Path) -> None:
-    dataset = YoloDataset(write_yolo(tmp_path, {"a": f"{BOX}\n1 0.25 0.5 0.1 1.0\n"}), "train")
+    dataset = YoloDataset(
+        write_yolo(tmp_path, {"a": f"{BOX}\n1 0.25 0.5 0.1 1.0\n"}),
+        "train",
+        name="yolo",
+        drop_empty=False,
+    )
     sample = dataset.raw(0)
     np.testing.assert_allclose(sample.boxes, [[5, 3, 15, 9], [4, 0, 6, 12]], atol=1e-5)
     assert sample.boxes.dtype == np.float32
@@ -45,19 +50,21 @@ def test_boxes_become_pixels(tmp_path: Path) -> None:
 def test_polygons_become_boxes_and_masks(tmp_path: Path) -> None:
     rectangle = "0 0.1 0.25 0.5 0.25 0.5 0.75 0.1 0.75"
     root = write_yolo(tmp_path, {"a": f"{rectangle}\n{POLYGON}"})
-    sample = YoloDataset(root, "train").raw(0)
+    sample = YoloDataset(root, "train", name="yolo", drop_empty=False).raw(0)
     np.testing.assert_allclose(sample.boxes, [[2, 3, 10, 9]] * 2, atol=1e-5)
     assert sample.masks.shape == (2, 12, 20)
     assert sample.masks[0, 3:9, 2:10].all() and sample.masks[0].sum() == 48
     assert 0 < sample.masks[1].sum() < 48
-    assert YoloDataset(root, "train", masks=False).raw(0).masks is None
+    assert (
+        YoloDataset(root, "train", masks=False, name="yolo", drop_empty=False).raw(0).masks is None
+    )
 
 
 def test_empty_and_missing_label_files_mean_no_object(tmp_path: Path) -> None:
     root = write_yolo(tmp_path, {"a": BOX, "b": "", "c": None, "d": "\n  \n"})
-    dataset = YoloDataset(root, "train")
+    dataset = YoloDataset(root, "train", name="yolo", drop_empty=False)
     assert [len(dataset.raw(i).boxes) for i in range(4)] == [1, 0, 0, 0]
-    assert len(YoloDataset(root, "train", drop_empty=True)) == 1
+    assert len(YoloDataset(root, "train", drop_empty=True, name="yolo")) == 1
 
 
 @pytest.mark.parametrize(
@@ -77,7 +84,7 @@ def test_usual_spellings_of_data_yaml_are_understood(
 ) -> None:
     root = write_yolo(tmp_path / "set", {"a": BOX, "b": BOX}, **entries)
     (root / "list.txt").write_text("./images/train/a.png\nimages/train/b.png\n\n")
-    dataset = YoloDataset(root, "train")
+    dataset = YoloDataset(root, "train", name="yolo", drop_empty=False)
     assert len(dataset) == 2 and dataset.info.class_names == ("cat", "dog")
     assert [dataset.image_id(i) for i in range(2)] == ["images/train/a.png", "images/train/b.png"]
 
@@ -110,7 +117,12 @@ def test_labels_lie_beside_the_last_folder_named_images(tmp_path: Path) -> None:
 def test_broken_lines_are_dropped_with_one_warning_that_counts_them(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, line: str, reason: str
 ) -> None:
-    dataset = YoloDataset(write_yolo(tmp_path, {"a": f"{BOX}\n{line}\n{line}\n"}), "train")
+    dataset = YoloDataset(
+        write_yolo(tmp_path, {"a": f"{BOX}\n{line}\n{line}\n"}),
+        "train",
+        name="yolo",
+        drop_empty=False,
+    )
     assert len(dataset.raw(0).boxes) == 1
     (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
     assert "left out: 2 lines with" in record.message
@@ -121,9 +133,11 @@ def test_boxes_among_polygons_are_dropped_unless_boxes_alone_are_wanted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     root = write_yolo(tmp_path, {"a": f"{BOX}\n{POLYGON}"})
-    assert YoloDataset(root, "train").raw(0).labels.tolist() == [1]
+    assert YoloDataset(root, "train", name="yolo", drop_empty=False).raw(0).labels.tolist() == [1]
     assert "1 lines with a box where other lines have polygons" in caplog.text
-    assert YoloDataset(root, "train", masks=False).raw(0).labels.tolist() == [0, 1]
+    assert YoloDataset(root, "train", masks=False, name="yolo", drop_empty=False).raw(
+        0
+    ).labels.tolist() == [0, 1]
 
 
 def test_binary_label_files_are_counted_as_broken(
@@ -131,14 +145,14 @@ def test_binary_label_files_are_counted_as_broken(
 ) -> None:
     root = write_yolo(tmp_path, {"a": BOX, "b": ""})
     (root / "labels" / "train" / "b.txt").write_bytes(b"\xff\xfe\x00\x80")
-    assert len(YoloDataset(root, "train").raw(1).boxes) == 0
+    assert len(YoloDataset(root, "train", name="yolo", drop_empty=False).raw(1).boxes) == 0
     assert "1 lines with an unreadable file" in caplog.text
 
 
 def test_a_broken_image_waits_until_it_is_read(tmp_path: Path) -> None:
     root = write_yolo(tmp_path, {"a": BOX, "b": BOX})
     (root / "images" / "train" / "a.png").write_bytes(b"")
-    dataset = YoloDataset(root, "train", drop_empty=True)
+    dataset = YoloDataset(root, "train", drop_empty=True, name="yolo")
     assert len(dataset) == 2 and dataset.size(0) == (0, 0)
     with pytest.raises(ReadError, match=r"a\.png: the file is empty"):
         dataset.raw(0)
@@ -149,7 +163,7 @@ def test_the_quarantine_is_honoured(tmp_path: Path) -> None:
     root = write_yolo(tmp_path, {"a": f"{BOX}\n{BOX}", "b": BOX})
     part = QuarantinedPart(frozenset({"images/train/b.png"}), frozenset({"images/train/a.png:2"}))
     quarantine = Quarantine({part_key(root / "train"): part})
-    dataset = YoloDataset(root, "train", quarantine=quarantine)
+    dataset = YoloDataset(root, "train", quarantine=quarantine, name="yolo", drop_empty=False)
     assert len(dataset) == 1 and len(dataset.raw(0).boxes) == 1
 
 
@@ -171,20 +185,22 @@ def test_a_wrong_data_yaml_is_refused_with_key_and_fix(
     tmp_path: Path, entries: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(ValueError, match=rf"data\.yaml: .*{reason}"):
-        YoloDataset(write_yolo(tmp_path, {"a": BOX}, **entries), "train")
+        YoloDataset(
+            write_yolo(tmp_path, {"a": BOX}, **entries), "train", name="yolo", drop_empty=False
+        )
 
 
 @pytest.mark.parametrize("content", [b"", b"- 1", b"a: [", b"\xff\xfe\x80"])
 def test_what_is_no_data_yaml_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "data.yaml").write_bytes(content)
     with pytest.raises(ValueError, match=r"data\.yaml: (not valid YAML|'names' is missing)"):
-        YoloDataset(tmp_path, "train")
+        YoloDataset(tmp_path, "train", name="yolo", drop_empty=False)
     with pytest.raises(ValueError, match=r"data\.yaml: cannot be read.*folder that holds"):
-        YoloDataset(tmp_path / "none", "train")
+        YoloDataset(tmp_path / "none", "train", name="yolo", drop_empty=False)
 
 
 def test_images_without_any_label_file_are_refused_with_the_place_looked_at(
     tmp_path: Path,
 ) -> None:
     with pytest.raises(ValueError, match=r"none of 1 images.*labels.train.a\.txt"):
-        YoloDataset(write_yolo(tmp_path, {"a": None}), "train")
+        YoloDataset(write_yolo(tmp_path, {"a": None}), "train", name="yolo", drop_empty=False)

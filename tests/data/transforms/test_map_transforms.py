@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -24,6 +25,8 @@ Size = tuple[int, int]
 PLAIN = SemanticTrain(
     scale=(256, 64), ratio=(0.5, 2.0), crop=(64, 64), cat_max_ratio=1.0, flip=0.0, photometric=None
 )
+COLOUR = PhotoMetric(brightness=32, contrast=(0.5, 1.5), saturation=(0.5, 1.5), hue=18)
+saliency_train = partial(SaliencyTrain, border_crop=12, flip=0.5, vertical_flip=0.0)
 LABELS = [3, 70, 149, 255]
 
 
@@ -134,7 +137,7 @@ def striped() -> Sample:
 
 
 def test_crops_obey_cat_max_ratio() -> None:
-    train = SemanticTrain((256, 32), (1.0, 1.0), (32, 32), 0.75, flip=0.0)
+    train = SemanticTrain((256, 32), (1.0, 1.0), (32, 32), 0.75, flip=0.0, photometric=None)
     sample = striped()
     windows = [sample.semantic[:, left : left + 32] for left in range(256 - 32 + 1)]
     share = np.mean([largest_share(window) < 0.75 for window in windows])
@@ -178,7 +181,7 @@ def test_ten_crops_are_judged_and_an_eleventh_is_taken_as_it_is(labels, draws) -
     semantic = np.array([labels] * 8, np.uint8)
     size = semantic.shape
     sample = Sample(np.zeros((*size, 3), np.uint8), 1, "a.jpg", size, semantic=semantic)
-    train = SemanticTrain((8, len(labels)), (1.0, 1.0), size, 0.75, 0.0)
+    train = SemanticTrain((8, len(labels)), (1.0, 1.0), size, 0.75, 0.0, photometric=None)
     counting = Counting()
     out = train(sample, counting)
     assert counting.draws == 2 * draws  # top and left
@@ -206,7 +209,7 @@ def test_labels_are_never_interpolated_and_follow_the_image(seed: int) -> None:
 def test_ignored_pixels_stay_ignored_through_padding() -> None:
     sample = semantic_sample(40, 60)
     sample.semantic[:] = 255
-    train = replace(PLAIN, flip=0.5, photometric=PhotoMetric(), cat_max_ratio=0.75)
+    train = replace(PLAIN, flip=0.5, photometric=COLOUR, cat_max_ratio=0.75)
     outs = [train(sample, rng(seed)) for seed in range(8)]
     assert len({out.size for out in outs}) > 1
     assert (collate(outs).semantic == 255).all()
@@ -226,20 +229,20 @@ def test_a_sample_smaller_than_the_crop_is_padded_by_the_batch_and_labelled_igno
 @pytest.mark.parametrize("size", [(1, 1), (3, 500), (500, 3), (1, 70), (5, 4), (1, 100_000)])
 @pytest.mark.parametrize("seed", range(4))
 def test_tiny_and_thin_images_pass(size: Size, seed: int) -> None:
-    train = replace(PLAIN, cat_max_ratio=0.75, flip=0.5, photometric=PhotoMetric())
+    train = replace(PLAIN, cat_max_ratio=0.75, flip=0.5, photometric=COLOUR)
     out = train(semantic_sample(*size), rng(seed))
     assert out.size == out.semantic.shape and min(out.size) >= 1 and max(out.size) <= 64
     test = SemanticTest((256, 64), 32)(semantic_sample(*size), rng(seed))
     assert test.size[0] % 32 == test.size[1] % 32 == 0 and test.semantic.shape == test.size
-    warped = SaliencyTrain((32, 48))(saliency_sample(*size), rng(seed))
+    warped = saliency_train((32, 48))(saliency_sample(*size), rng(seed))
     assert warped.size == warped.saliency.shape == (32, 48)
 
 
 @pytest.mark.parametrize(
     ("train", "make"),
     [
-        (replace(PLAIN, flip=0.5, cat_max_ratio=0.75, photometric=PhotoMetric()), semantic_sample),
-        (SaliencyTrain((48, 48), vertical_flip=0.5), saliency_sample),
+        (replace(PLAIN, flip=0.5, cat_max_ratio=0.75, photometric=COLOUR), semantic_sample),
+        (saliency_train((48, 48), vertical_flip=0.5), saliency_sample),
     ],
 )
 def test_the_generator_alone_decides(train: Transform, make: Callable[[], Sample]) -> None:
@@ -255,9 +258,9 @@ def test_the_generator_alone_decides(train: Transform, make: Callable[[], Sample
 @pytest.mark.parametrize(
     "transform",
     [
-        replace(PLAIN, flip=1.0, photometric=PhotoMetric()),
+        replace(PLAIN, flip=1.0, photometric=COLOUR),
         SemanticTest((128, 64), 32),
-        SaliencyTrain((48, 64), flip=1.0, vertical_flip=1.0),
+        saliency_train((48, 64), flip=1.0, vertical_flip=1.0),
         SaliencyTest((48, 64)),
     ],
 )
@@ -282,7 +285,7 @@ def test_a_flip_mirrors_map_and_image_and_twice_is_the_identity() -> None:
 
 def test_labels_do_not_see_the_colours_change() -> None:
     sample = semantic_sample()
-    coloured = replace(PLAIN, photometric=PhotoMetric())
+    coloured = replace(PLAIN, photometric=COLOUR)
     for seed in range(6):
         assert np.array_equal(
             coloured(sample, rng(seed)).semantic, PLAIN(sample, rng(seed)).semantic
@@ -320,7 +323,8 @@ def test_an_evaluation_image_is_interpolated_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "transform", [PLAIN, SemanticTest((128, 64), 32), SaliencyTrain((48, 64)), SaliencyTest((9, 7))]
+    "transform",
+    [PLAIN, SemanticTest((128, 64), 32), saliency_train((48, 64)), SaliencyTest((9, 7))],
 )
 def test_an_image_without_annotation_passes(transform: Transform) -> None:
     out = transform(Sample(smooth_image(40, 50), 1, "a.jpg", (40, 50)), rng(1))
@@ -334,10 +338,10 @@ def test_saliency_masks_come_out_as_0_and_255_of_the_size_asked_for() -> None:
     sample = saliency_sample()
     sample.saliency[0, :4] = [1, 127, 128, 129]
     for seed in range(10):
-        out = SaliencyTrain((96, 72), border_crop=0, flip=0.0)(sample, rng(seed))
+        out = saliency_train((96, 72), border_crop=0, flip=0.0)(sample, rng(seed))
         assert out.size == out.saliency.shape == (96, 72)
         assert set(np.unique(out.saliency)) == {0, 255}
-    same = SaliencyTrain((60, 80), border_crop=0, flip=0.0)(sample, rng())
+    same = saliency_train((60, 80), border_crop=0, flip=0.0)(sample, rng())
     assert same.saliency[0, :4].tolist() == [0, 0, 0, 255]  # above 128, as PySODMetrics
 
 
@@ -345,7 +349,7 @@ def test_borders_are_cut_evenly_half_of_the_time_by_up_to_twelve_pixels() -> Non
     """A ramp tells where its first and last pixel come from."""
     ramp = np.tile(np.linspace(0, 255, 100), (100, 1)).astype(np.uint8)
     image = np.stack([ramp, ramp.T, ramp], axis=-1)
-    train = SaliencyTrain((100, 100), border_crop=12, flip=0.0)
+    train = saliency_train((100, 100), border_crop=12, flip=0.0)
     cuts = []
     for seed in range(400):
         out = train(Sample(image, 1, "a.jpg", (100, 100)), rng(seed)).image.astype(int)
@@ -362,7 +366,7 @@ def test_borders_are_cut_evenly_half_of_the_time_by_up_to_twelve_pixels() -> Non
 
 def test_flips_of_either_axis_move_image_and_mask_alike() -> None:
     sample = saliency_sample()
-    plain = SaliencyTrain(sample.size, border_crop=0, flip=0.0)
+    plain = saliency_train(sample.size, border_crop=0, flip=0.0)
     kept = plain(sample, rng())
     mirrored = replace(plain, flip=1.0)(sample, rng())
     upside_down = replace(plain, vertical_flip=1.0)(sample, rng())

@@ -12,8 +12,8 @@ from van_dense.core.structures import Batch, Instances, Prediction, Sample, Size
 from van_dense.data.dataset import ReadError
 from van_dense.evaluation.coco import CocoEvaluator
 from van_dense.evaluation.ground_truth import coco_ground_truth
+from van_dense.evaluation.oracle.check import OracleReport
 from van_dense.evaluation.oracle.instances import check_instances
-from van_dense.evaluation.oracle.report import OracleReport
 
 INFO = DatasetInfo("shapes", ("circle", "square", "star"), (1, 3, 7))
 SIZES = [(120, 160), (160, 120), (120, 160), (100, 100), (120, 160), (90, 140)]
@@ -106,9 +106,11 @@ def check(
     to_prediction: Callable[[Batch], list[Prediction]] = undo,
     **options: object,
 ) -> OracleReport:
-    evaluator = CocoEvaluator(coco_ground_truth(Scenes()), INFO)
+    evaluator = CocoEvaluator(coco_ground_truth(Scenes()), INFO, backend="faster")
     arguments = {"evaluator": evaluator, "num_images": 6} | options
-    return check_instances(dataset or Scenes(), enlarge, to_prediction=to_prediction, **arguments)
+    return check_instances(
+        dataset or Scenes(), enlarge, to_prediction=to_prediction, size_divisor=32, **arguments
+    )
 
 
 def test_a_sound_pipeline_passes_at_its_ceiling() -> None:
@@ -127,7 +129,7 @@ def test_few_images_are_enough_and_the_first_with_objects_are_among_them() -> No
 
 
 def test_masks_do_not_matter_where_only_boxes_are_measured() -> None:
-    evaluator = CocoEvaluator(coco_ground_truth(Scenes()), INFO, ("bbox",))
+    evaluator = CocoEvaluator(coco_ground_truth(Scenes()), INFO, ("bbox",), backend="faster")
     assert check(to_prediction=editing(lambda i, _: replace(i, masks=None)), evaluator=evaluator).ok
     report = check(to_prediction=lambda batch: undo(batch)[:1], evaluator=evaluator)
     assert "no prediction for 3 of 6 images" in report.diagnosis
@@ -242,8 +244,9 @@ def test_detail_lost_in_a_coarse_resize_is_a_remark_and_no_failure() -> None:
         Scenes(),
         shrink,
         to_prediction=editing(coarse),
-        evaluator=CocoEvaluator(coco_ground_truth(Scenes()), INFO),
+        evaluator=CocoEvaluator(coco_ground_truth(Scenes()), INFO, backend="faster"),
         num_images=6,
+        size_divisor=32,
     )
     assert report.metrics["segm/AP"] < 0.9
     assert report.ok and "masks lose detail" in report.diagnosis
@@ -324,7 +327,7 @@ def test_a_data_set_that_cannot_be_read_at_all_raises() -> None:
 
 def test_annotations_without_objects_fail_the_check() -> None:
     nothing = coco_ground_truth(Scenes()) | {"annotations": []}
-    report = check(evaluator=CocoEvaluator(nothing, INFO))
+    report = check(evaluator=CocoEvaluator(nothing, INFO, backend="faster"))
     assert not report.ok
     assert "no objects at all" in report.diagnosis
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from helpers.toy_pose import BOXES, CROP, Eye, boxes, make_batch, make_model, noise
 
+from van_dense.config.pose import PoseTransforms
 from van_dense.core.crops import apply, invert, regions_of_boxes, to_crop
 from van_dense.core.structures import Sample
 from van_dense.data.transforms.pose import PoseTrain
@@ -49,7 +50,9 @@ def test_crops_look_like_those_of_the_loader():
     # Smooth and without a border, because OpenCV takes positions in steps of 1/32 pixel.
     smooth = cv2.GaussianBlur(noise(101, 83).permute(1, 2, 0).numpy(), (0, 0), 3)
     box = np.array([[30, 25, 60, 70]], dtype=np.float32)
-    train = PoseTrain(CROP, shift_prob=0, flip=0, half_body=0, scale=0, rotation_prob=0)
+    still = {"shift_prob": 0, "flip": 0, "half_body": 0, "scale": 0, "rotation_prob": 0}
+    recipe = PoseTransforms(**still).model_dump(exclude={"size", "reduced_decoding"})
+    train = PoseTrain(CROP, **recipe, flip_order=None, upper_body=())
     sample = Sample(
         smooth,
         1,

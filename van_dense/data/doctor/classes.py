@@ -107,7 +107,7 @@ class ClassReport(PartReport):
             self.note("warning", what, "give one of these folders, they look like parts")
         if self._small:
             what = f"{len(self._small)} images have a side of less than {SMALL_SIDE} px"
-            fix = "look whether they are thumbnails; they are enlarged"
+            fix = "check whether they are thumbnails; they are enlarged"
             self.note("warning", f"{what}: {shorten(self._small)}", fix)
         for mode, paths in self._stored.items():
             kind, how = _MODES[mode]
@@ -166,7 +166,7 @@ def check_classes(part: ClassPart, quarantine: Quarantine) -> ClassReport:
 
 def _add_cub(report: ClassReport, part: ClassPart, quarantine: Quarantine) -> None:
     split: Literal["train", "val"] = "train" if part.name == "train" else "val"
-    dataset = Cub200(part.root, split, quarantine=quarantine)
+    dataset = Cub200(part.root, split, name="cub200", quarantine=quarantine)
     report.categories = dict(enumerate(dataset.info.class_names))
     for index in range(len(dataset)):
         report.images.append(ImageRecord(dataset.path(index), dataset.image_id(index), (0, 0)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,16 +52,17 @@ def check_coco(part: CocoPart, quarantine: Quarantine) -> PartReport:
         data = read_coco_json(part.annotations)
         info = dataset_info(part.annotations, data, part.name, part.skeleton)
         if not Path(part.images).is_dir():
-            raise ValueError(
-                f"{part.images}: no such folder; give the folder that holds the images"
-            )
+            what = "no such folder; give the folder that holds the images"
+            raise ValueError(f"{part.images}: {what}")
     except ValueError as error:
         report.note_unreadable(error)
         return report
     report.categories = dict(zip(info.category_ids, info.class_names, strict=True))
     left_out = quarantine.of(part.annotations)
     sizes = _check_images(report, data, part.images, left_out)
-    _AnnotationCheck(report, data, info, sizes, masks=not part.poses).run(left_out)
+    records: list[Record] = data["annotations"]
+    masks = not part.poses and any(record.get("segmentation") for record in records)
+    _AnnotationCheck(info, sizes, masks).run(report, records, left_out)
     report.note_unused()
     if part.poses:
         _check_poses(report, data, info, part.poses)
@@ -97,29 +98,20 @@ def _check_images(
     return sizes
 
 
+@dataclass
 class _AnnotationCheck:
     """Judges annotations one by one, and counts them."""
 
-    def __init__(
-        self,
-        report: PartReport,
-        data: CocoDict,
-        info: DatasetInfo,
-        sizes: dict[Any, Size],
-        *,
-        masks: bool,
-    ) -> None:
-        self._report, self._info, self._sizes = report, info, sizes
-        self._annotations: list[Record] = data["annotations"]
-        self._masks = masks and any(record.get("segmentation") for record in self._annotations)
-        self._first_with_id: dict[Any, int] = {}
-        self._first_alike: dict[Any, int] = {}
+    info: DatasetInfo
+    sizes: dict[Any, Size]
+    masks: bool
+    _first_with_id: dict[Any, int] = field(default_factory=dict)
+    _first_alike: dict[Any, int] = field(default_factory=dict)
 
-    def run(self, left_out: QuarantinedPart) -> None:
+    def run(self, report: PartReport, records: list[Record], left_out: QuarantinedPart) -> None:
         """Report every problem of annotations that are not in quarantine."""
-        report = self._report
         with_objects = set()
-        for index, record in enumerate(self._annotations):
+        for index, record in enumerate(records):
             annotation_id, image_id = parse_id(record.get("id")), parse_id(record.get("image_id"))
             if annotation_id in left_out.annotations or image_id in left_out.images:
                 continue
@@ -141,23 +133,23 @@ class _AnnotationCheck:
 
     def _judge(self, index: int, record: Record) -> Iterator[Finding]:
         yield from self._judge_identity(index, record)
-        size = self._sizes.get(parse_id(record.get("image_id")))
+        size = self.sizes.get(parse_id(record.get("image_id")))
         if size is None:
             what = f"the image id {record.get('image_id')!r} does not exist"
             yield "error", what, "add the image, or remove the annotation"
             return
-        if parse_id(record.get("category_id")) not in self._info.label_of:
+        if parse_id(record.get("category_id")) not in self.info.label_of:
             what = f"the category id {record.get('category_id')!r} does not exist"
-            known = f"{self._info.category_ids[0]}..{self._info.category_ids[-1]}"
+            known = f"{self.info.category_ids[0]}..{self.info.category_ids[-1]}"
             yield "error", what, f"add the category or correct the id (known: {known})"
         yield from _judge_box(record.get("bbox"), size)
-        if self._masks:
+        if self.masks:
             usable, problem = usable_segmentation(record.get("segmentation"), size)
             if usable is None:
                 yield "error", problem or "", "draw the object again, or remove the annotation"
             elif problem is not None:
                 yield "warning", f"{problem}; it is left out", "remove the polygon"
-        num_keypoints = len(self._info.keypoint_names)
+        num_keypoints = len(self.info.keypoint_names)
         if num_keypoints and "keypoints" in record:
             yield from _judge_keypoints(record, size, num_keypoints)
 

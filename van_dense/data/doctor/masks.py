@@ -40,8 +40,8 @@ class MaskPart:
     name: str
     images: str
     masks: str
-    image_pattern: str = "{key}.*"
-    mask_pattern: str = "{key}.*"
+    image_pattern: str
+    mask_pattern: str
     label_map: LabelMap | None = None
     class_names: tuple[str, ...] = ()
     is_saliency: bool = False

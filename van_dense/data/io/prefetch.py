@@ -42,7 +42,6 @@ def prefetch_map(
             the items raises, after the results of those before.
     """
     pending: deque[tuple[Future[R], int]] = deque()
-    held = 0
     pool = ThreadPoolExecutor(threads)
     iterator, problem = iter(items), None
     try:
@@ -56,16 +55,11 @@ def prefetch_map(
                 break
             weight = weigh(item)
             # What is heavy waits until those before it have left.
-            while pending and held + weight > WAITING_BYTES:
-                future, released = pending.popleft()
-                held -= released
-                yield future.result()
+            while pending and weight + sum(w for _, w in pending) > WAITING_BYTES:
+                yield pending.popleft()[0].result()
             pending.append((pool.submit(function, item), weight))
-            held += weight
             if len(pending) > prefetch:
-                future, released = pending.popleft()
-                held -= released
-                yield future.result()
+                yield pending.popleft()[0].result()
         while pending:
             yield pending.popleft()[0].result()
         if problem is not None:

@@ -12,80 +12,50 @@ from pathlib import Path
 import numpy as np
 
 from van_dense.core.dataset_info import DatasetInfo
-from van_dense.core.structures import Sample, Size, size_of
-from van_dense.data.io.image import SUFFIXES, image_size, read_image
+from van_dense.core.structures import Sample
+from van_dense.data.io.image import SUFFIXES
 from van_dense.data.io.sources import image_files
 from van_dense.data.messages import CHECK, shorten
 from van_dense.data.readers.class_words import spoken_names
+from van_dense.data.readers.image_files import ImageFiles
 from van_dense.data.readers.quarantine import Quarantine
 
 logger = logging.getLogger(__name__)
 
 
-class LabelledImages:
+class LabelledImages(ImageFiles):
     """A ``DenseDataset`` of image files with one class each.
 
-    Paths lie in one array, since a million of Python's strings would be copied into every loader
-    process, as its reference counts write to each object that is touched.
-
     Args:
+        info: Classes; those without an image are named in a warning.
         root: Folder that the paths start from.
         paths: Image files below ``root``.
         labels: 0-based class of each image.
-        info: Classes; those without an image are named in a warning.
         ids: The data set's own number of each image; None takes the paths as ids.
     """
 
     def __init__(
         self,
+        info: DatasetInfo,
         root: str | Path,
         paths: Sequence[str],
         labels: Sequence[int],
-        *,
-        info: DatasetInfo,
         ids: Sequence[int] | None = None,
     ) -> None:
-        self.info = info
-        self._root = str(root)
-        self._paths = np.array([os.fsencode(path) for path in paths], dtype=np.bytes_)
+        super().__init__(info, root, paths, ids)
         self._labels = np.array(labels, dtype=np.int64)
-        self._ids = None if ids is None else np.array(ids, dtype=np.int64)
         counts = np.bincount(self._labels, minlength=info.num_classes)
         empty = [name for name, count in zip(info.class_names, counts, strict=True) if not count]
         if empty:
             what = f"{len(empty)} of {info.num_classes} classes have no image: {shorten(empty)}"
             logger.warning("%s: %s", root, what)
 
-    def __len__(self) -> int:
-        return len(self._labels)
-
-    def raw(self, index: int) -> Sample:
-        """Read one image; see ``DenseDataset``."""
-        path = self.path(index)
-        image = read_image(path)
-        return Sample(
-            image=image,
-            image_id=self.image_id(index),
-            path=path,
-            orig_size=size_of(image),
-            label=self.label(index),
-        )
+    def _annotate(self, sample: Sample, index: int) -> None:
+        sample.label = self.label(index)
 
     def label(self, index: int) -> int:
         """Class of an image, 0-based, without decoding it."""
         return int(self._labels[index])
-
-    def path(self, index: int) -> str:
-        """File of an image."""
-        return os.path.join(self._root, os.fsdecode(self._paths[index]))
-
-    def size(self, index: int) -> Size:
-        """(height, width) from the header of the file; see ``DenseDataset``."""
-        return image_size(self.path(index))
-
-    def image_id(self, index: int) -> int | str:
-        """The data set's own number, or the path below the folder; see ``DenseDataset``."""
-        return os.fsdecode(self._paths[index]) if self._ids is None else int(self._ids[index])
 
 
 class ClassFolder(LabelledImages):
@@ -110,7 +80,7 @@ class ClassFolder(LabelledImages):
         self,
         root: str | Path,
         *,
-        name: str = "images",
+        name: str,
         classes: Sequence[str] | None = None,
         quarantine: Quarantine | None = None,
     ) -> None:
@@ -123,12 +93,9 @@ class ClassFolder(LabelledImages):
         kept = [(path, label) for path, label in pairs if path not in left_out]
         if not kept:
             raise ValueError(f"{root}: no image remains of {len(listing.paths)}; {CHECK}")
-        info = DatasetInfo(
-            name=name,
-            class_names=spoken_names(listing.names),
-            category_ids=tuple(range(len(listing.names))),
-        )
-        super().__init__(root, [path for path, _ in kept], [label for _, label in kept], info=info)
+        names = spoken_names(listing.names)
+        info = DatasetInfo(name, names, category_ids=tuple(range(len(names))))
+        super().__init__(info, root, [path for path, _ in kept], [label for _, label in kept])
 
 
 @dataclass(frozen=True)

@@ -67,9 +67,9 @@ class CocoDataset(TableDataset):
         images: str | Path,
         annotations: str | Path,
         *,
-        name: str = "coco",
+        name: str,
         quarantine: Quarantine | None = None,
-        drop_empty: bool = False,
+        drop_empty: bool,
         masks: bool = True,
         skeleton: Skeleton | None = None,
     ) -> None:

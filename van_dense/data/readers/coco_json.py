@@ -33,6 +33,20 @@ COCO_BONES = (  # pairs counted from 1, as in the official person_keypoints file
     (8, 10), (9, 11), (2, 3), (1, 2), (1, 3), (2, 4), (3, 5), (4, 6), (5, 7),
 )
 # fmt: on
+# Category id and name of instances_{train,val}2017.json; the ids have gaps.
+_THINGS = (
+    "1 person; 2 bicycle; 3 car; 4 motorcycle; 5 airplane; 6 bus; 7 train; 8 truck; 9 boat; "
+    "10 traffic light; 11 fire hydrant; 13 stop sign; 14 parking meter; 15 bench; 16 bird; 17 "
+    "cat; 18 dog; 19 horse; 20 sheep; 21 cow; 22 elephant; 23 bear; 24 zebra; 25 giraffe; 27 "
+    "backpack; 28 umbrella; 31 handbag; 32 tie; 33 suitcase; 34 frisbee; 35 skis; 36 "
+    "snowboard; 37 sports ball; 38 kite; 39 baseball bat; 40 baseball glove; 41 skateboard; "
+    "42 surfboard; 43 tennis racket; 44 bottle; 46 wine glass; 47 cup; 48 fork; 49 knife; 50 "
+    "spoon; 51 bowl; 52 banana; 53 apple; 54 sandwich; 55 orange; 56 broccoli; 57 carrot; 58 "
+    "hot dog; 59 pizza; 60 donut; 61 cake; 62 chair; 63 couch; 64 potted plant; 65 bed; 67 "
+    "dining table; 70 toilet; 72 tv; 73 laptop; 74 mouse; 75 remote; 76 keyboard; 77 cell "
+    "phone; 78 microwave; 79 oven; 80 toaster; 81 sink; 82 refrigerator; 84 book; 85 clock; "
+    "86 vase; 87 scissors; 88 teddy bear; 89 hair drier; 90 toothbrush "
+)
 MAX_SIDE = 1_000_000  # pixels
 _LISTS = ("images", "annotations", "categories")
 
@@ -60,16 +74,17 @@ def read_coco_json(path: str | Path) -> CocoDict:
 
 
 def _check_structure(path: str | Path, data: Any) -> None:
-    want = f"expected an object with the lists {', '.join(_LISTS)}"
+    problem = f"{path}: no COCO annotation file"
+    expected = f"expected an object with the lists {', '.join(_LISTS)}"
     if isinstance(data, list):
         hint = "a list is a results file of predictions; give the ground truth instead"
-        raise ValueError(f"{path}: no COCO annotation file: {want}; {hint}")
+        raise ValueError(f"{problem}: {expected}; {hint}")
     if not isinstance(data, dict):
-        raise ValueError(f"{path}: no COCO annotation file: {want}, got {type(data).__name__}")
+        raise ValueError(f"{problem}: {expected}, got {type(data).__name__}")
     for key in _LISTS:
         if key not in data:
             has = ", ".join(map(repr, list(data)[:8])) or "nothing"
-            raise ValueError(f"{path}: no COCO annotation file: {key!r} is missing; it holds {has}")
+            raise ValueError(f"{problem}: {key!r} is missing; it holds {has}")
         if not isinstance(data[key], list):
             raise ValueError(f"{path}: {key!r} must be a list, got {type(data[key]).__name__}")
         for index, record in enumerate(data[key]):
@@ -141,6 +156,16 @@ COCO_SKELETON = Skeleton(
     upper_body=_NAMES[:11],  # to the wrists: mmpose 0.x, configs/_base_/datasets/coco.py
     head=_NAMES[:5],
 )
+
+
+def coco_info() -> DatasetInfo:
+    """Describe COCO's 80 things, for models that are built without their data set at hand."""
+    pairs = [entry.strip().split(" ", 1) for entry in _THINGS.split(";")]
+    return DatasetInfo(
+        name="coco",
+        class_names=tuple(name for _, name in pairs),
+        category_ids=tuple(int(number) for number, _ in pairs),
+    )
 
 
 def coco_person(skeleton: Skeleton | None = None) -> DatasetInfo:

@@ -36,7 +36,7 @@ class Cub200(LabelledImages):
         root: str | Path,
         split: Literal["train", "val"],
         *,
-        name: str = "cub200",
+        name: str,
         quarantine: Quarantine | None = None,
     ) -> None:
         root = Path(root)
@@ -55,13 +55,9 @@ class Cub200(LabelledImages):
         info = DatasetInfo(
             name, tuple(readable_name(classes[i].text) for i in class_ids), class_ids
         )
-        super().__init__(
-            root / "images",
-            [files[key].text for key in ids],
-            [info.label_of[class_of[key]] for key in ids],
-            info=info,
-            ids=ids,
-        )
+        label_of, paths = info.label_of, [files[key].text for key in ids]
+        labels = [label_of[class_of[key]] for key in ids]
+        super().__init__(info, root / "images", paths, labels, ids)
 
 
 class _Entry(NamedTuple):
@@ -78,9 +74,8 @@ def _read(path: Path) -> dict[int, _Entry]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
-        raise ValueError(
-            f"{path}: no such file; data.root is the unpacked folder CUB_200_2011"
-        ) from None
+        fix = "data.root is the unpacked folder CUB_200_2011"
+        raise ValueError(f"{path}: no such file; {fix}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: cannot be read: {error}") from None
     entries: dict[int, _Entry] = {}
@@ -89,9 +84,8 @@ def _read(path: Path) -> dict[int, _Entry]:
             continue
         number, _, text = line.strip().partition(" ")
         if not number.isdecimal() or not text:
-            raise ValueError(
-                f"{path}: line {index}: expected a number, a space and a text, got {line!r:.80}"
-            )
+            what = f"expected a number, a space and a text, got {line!r:.80}"
+            raise ValueError(f"{path}: line {index}: {what}")
         if (known := entries.get(int(number))) is not None:
             raise ValueError(f"{path}: line {index}: {number} is already on line {known.line}")
         entries[int(number)] = _Entry(index, text.strip())

@@ -80,9 +80,8 @@ def _box_and_score(where: str, entry: Any) -> tuple[tuple[float, ...], float]:
         raise ValueError(f"{where}: expected an object, got {entry!r:.80}; {_FIX}")
     box = parse_box(entry.get("bbox"))
     if box is None:
-        raise ValueError(
-            f"{where}: 'bbox' must be four finite numbers, got {entry.get('bbox')!r:.80}; {_FIX}"
-        )
+        what = f"'bbox' must be four finite numbers, got {entry.get('bbox')!r:.80}"
+        raise ValueError(f"{where}: {what}; {_FIX}")
     score: Any = entry.get("score")
     if type(score) not in (int, float) or not -_ROUNDING <= score <= 1 + _ROUNDING:
         raise ValueError(f"{where}: 'score' must lie in 0..1, got {score!r:.80}; {_FIX}")

@@ -17,17 +17,17 @@ import numpy as np
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Sample, Size, size_of
 from van_dense.data.dataset import ReadError
-from van_dense.data.io.image import image_size, read_image
 from van_dense.data.io.label_map import LabelMap
 from van_dense.data.io.masks import read_labels, read_saliency
 from van_dense.data.io.sources import image_files
 from van_dense.data.messages import CHECK
+from van_dense.data.readers.image_files import ImageFiles, pack
 from van_dense.data.readers.quarantine import Quarantine
 
 _SHOWN = 3  # file names in a message
 
 
-class ImageMaskDataset:
+class ImageMaskDataset(ImageFiles):
     """A ``DenseDataset`` of image and mask pairs, ordered by key.
 
     Args:
@@ -51,43 +51,29 @@ class ImageMaskDataset:
         *,
         info: DatasetInfo,
         labels: LabelMap | None,
-        image_pattern: str = "{key}.*",
-        mask_pattern: str = "{key}.*",
+        image_pattern: str,
+        mask_pattern: str,
         quarantine: Quarantine | None = None,
     ) -> None:
-        self.info = info
-        self.labels = labels
         left_out = (quarantine or Quarantine()).of(images).images
         pairs = Pairs(images, masks, image_pattern=image_pattern, mask_pattern=mask_pattern)
         pairs.require_complete(left_out)
-        self._folders = str(images), str(masks)
         keys = [key for key in pairs.complete if key not in left_out]
         if not keys:
             raise ValueError(f"{images}: no image remains of {len(pairs.images)}; {CHECK}")
-        # Arrays of bytes: lists of strings would be copied into every loader process.
-        self._keys, self._images, self._masks = (
-            np.array([os.fsencode(text) for text in column])
-            for column in (
-                keys,
-                [pairs.images[key] for key in keys],
-                [pairs.masks[key] for key in keys],
-            )
-        )
+        super().__init__(info, images, [pairs.images[key] for key in keys], keys)
+        self.labels = labels
+        self._mask_root = str(masks)
+        self._masks = pack([pairs.masks[key] for key in keys])
 
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    def raw(self, index: int) -> Sample:
-        """Read one image and its mask; see ``DenseDataset``."""
-        path = self.image_path(index)
-        image = read_image(path)
+    def _annotate(self, sample: Sample, index: int) -> None:
         truth = self.truth(index)
-        size = size_of(image)
-        if (problem := mask_size_problem(size_of(truth), size)) is not None:
-            raise ReadError(f"{self.mask_path(index)}: {problem}; the image is {path}")
-        semantic, saliency = (None, truth) if self.labels is None else (truth, None)
-        image_id = self.image_id(index)
-        return Sample(image, image_id, path, size, semantic=semantic, saliency=saliency)
+        if (problem := mask_size_problem(size_of(truth), sample.size)) is not None:
+            raise ReadError(f"{self.mask_path(index)}: {problem}; the image is {sample.path}")
+        if self.labels is None:
+            sample.saliency = truth
+        else:
+            sample.semantic = truth
 
     def truth(self, index: int) -> np.ndarray:
         """Ground truth alone: labels uint8 (H, W) with 255 = ignore, or saliency 0..255.
@@ -105,21 +91,9 @@ class ImageMaskDataset:
         except ValueError as error:
             raise ReadError(f"{path}: {error}") from error
 
-    def size(self, index: int) -> Size:
-        """(height, width) from the header of the image."""
-        return image_size(self.image_path(index))
-
-    def image_id(self, index: int) -> str:
-        """Key of an image."""
-        return os.fsdecode(self._keys[index])
-
-    def image_path(self, index: int) -> str:
-        """Where an image lies."""
-        return os.path.join(self._folders[0], os.fsdecode(self._images[index]))
-
     def mask_path(self, index: int) -> str:
-        """Where its mask lies."""
-        return os.path.join(self._folders[1], os.fsdecode(self._masks[index]))
+        """File of the mask of an image."""
+        return os.path.join(self._mask_root, os.fsdecode(self._masks[index]))
 
 
 def mask_size_problem(mask: Size, image: Size) -> str | None:

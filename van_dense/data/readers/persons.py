@@ -81,16 +81,11 @@ class Persons(Subset):
         assert one.keypoints is not None  # it has a labelled one
         keypoints = one.keypoints.numpy().copy()
         keypoints[..., :2] /= factor
-        return Sample(
-            image=image,
-            image_id=self.image_id(index),
-            path=self.dataset.path(image_index),
-            orig_size=self.size(index),
-            boxes=boxes / np.float32(factor),
-            labels=one.labels.numpy(),
-            crowd=np.zeros(1, dtype=bool),
-            keypoints=keypoints,
-        )
+        path = self.dataset.path(image_index)
+        sample = Sample(image, self.image_id(index), path, self.size(index))
+        sample.boxes, sample.labels = boxes / np.float32(factor), one.labels.numpy()
+        sample.crowd, sample.keypoints = np.zeros(1, dtype=bool), keypoints
+        return sample
 
     def _factor(self, box: np.ndarray) -> int:
         """How much the image may be reduced for the crop of a box."""

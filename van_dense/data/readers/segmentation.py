@@ -68,20 +68,18 @@ def _usable_rle(value: dict[str, Any], size: Size) -> tuple[RLE | None, str | No
     counts = value.get("counts")
     if value.get("size") != list(size):
         return None, f"the RLE has size {value.get('size')}, its image {list(size)}"
-    if isinstance(counts, list):
-        if not all(type(run) is int and run >= 0 for run in counts):
-            return None, "the RLE counts hold something that is not a length"
-        runs = counts
-    elif isinstance(counts, str | bytes):
+    if isinstance(counts, str | bytes):
         data = counts.encode(errors="replace") if isinstance(counts, str) else counts
-        decoded = _checked_runs(data)
-        if decoded is None:
+        if (runs := _checked_runs(data)) is None:
             return None, "the RLE counts are not in the COCO alphabet"
-        if decoded and min(decoded) < 0:
+        if runs and min(runs) < 0:
             return None, "the RLE counts hold a negative length"
-        runs = decoded
-    else:
+    elif not isinstance(counts, list):
         return None, "the RLE has no counts"
+    elif not all(type(run) is int and run >= 0 for run in counts):
+        return None, "the RLE counts hold something that is not a length"
+    else:
+        runs = counts
     height, width = size
     if sum(runs) != height * width:
         return None, f"the RLE covers {sum(runs)} pixels, its image has {height * width}"

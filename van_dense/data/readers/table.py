@@ -164,30 +164,23 @@ class TableDataset:
     def instances(self, index: int) -> Instances:
         """Boxes, labels, crowds and keypoints of an image, which is not read."""
         rows = self._rows_of(index)
+        columns = self._boxes[rows], self._labels[rows], self._crowd[rows]
+        boxes, labels, crowd = map(torch.from_numpy, columns)
         points = None if self._keypoints is None else torch.from_numpy(self._keypoints[rows])
-        return Instances(
-            boxes=torch.from_numpy(self._boxes[rows]),
-            labels=torch.from_numpy(self._labels[rows]),
-            crowd=torch.from_numpy(self._crowd[rows]),
-            keypoints=points,
-        )
+        return Instances(boxes, labels, crowd=crowd, keypoints=points)
 
     def raw(self, index: int) -> Sample:
         """Read one image and its annotation; see ``DenseDataset``."""
         image, _ = self.image(index)
         rows = self._rows_of(index)
-        size = size_of(image)
-        return Sample(
-            image=image,
-            image_id=self.image_id(index),
-            path=self.path(index),
-            orig_size=size,
-            boxes=self._boxes[rows],
-            labels=self._labels[rows],
-            crowd=self._crowd[rows],
-            masks=self._masks(rows, size) if self.has_masks else None,
-            keypoints=None if self._keypoints is None else self._keypoints[rows],
-        )
+        sample = Sample(image, self.image_id(index), self.path(index), size_of(image))
+        sample.boxes, sample.labels = self._boxes[rows], self._labels[rows]
+        sample.crowd = self._crowd[rows]
+        if self.has_masks:
+            sample.masks = self._masks(rows, sample.size)
+        if self._keypoints is not None:
+            sample.keypoints = self._keypoints[rows]
+        return sample
 
     def _rows_of(self, index: int) -> np.ndarray:
         position = self._kept[index]

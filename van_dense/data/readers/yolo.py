@@ -63,9 +63,9 @@ class YoloDataset(TableDataset):
         root: str | Path,
         split: str,
         *,
-        name: str = "yolo",
+        name: str,
         quarantine: Quarantine | None = None,
-        drop_empty: bool = False,
+        drop_empty: bool,
         masks: bool = True,
     ) -> None:
         layout = YoloLayout.read(root)
@@ -109,17 +109,15 @@ class YoloLayout:
         try:
             entries = yaml.safe_load(file.read_bytes())
         except OSError as error:
-            raise ValueError(
-                f"{file}: cannot be read ({error.strerror}); give the folder that holds data.yaml"
-            ) from None
+            what = f"cannot be read ({error.strerror}); give the folder that holds data.yaml"
+            raise ValueError(f"{file}: {what}") from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ValueError(f"{file}: not valid YAML: {error}") from None
         if not isinstance(entries, dict) or "names" not in entries:
             raise ValueError(f"{file}: 'names' is missing; list the names of the classes there")
         if "kpt_shape" in entries:
-            raise ValueError(
-                f"{file}: 'kpt_shape': YOLO pose labels are not read; convert them to COCO JSON"
-            )
+            what = "YOLO pose labels are not read; convert them to COCO JSON"
+            raise ValueError(f"{file}: 'kpt_shape': {what}")
         return YoloLayout(file, _class_names(file, entries), entries)
 
     def images(self, split: str) -> list[Path]:
@@ -135,9 +133,8 @@ class YoloLayout:
         found = sorted({file for v in values for file in self._files_of(v)})
         if not found:
             known = ", ".join(sorted(SUFFIXES))
-            raise ValueError(
-                f"{self.file}: {split!r}: no image under {value}; known suffixes: {known}"
-            )
+            what = f"no image under {value}; known suffixes: {known}"
+            raise ValueError(f"{self.file}: {split!r}: {what}")
         if not any(self.label_file(file).is_file() for file in found):
             raise ValueError(
                 f"{self.file}: {split!r}: none of {len(found)} images has a label file; the one of "

@@ -60,7 +60,7 @@ def write_sample_data(
 ) -> None:
     """Write the sample data set, unless it is there already.
 
-    Nothing half-written is ever seen at ``root``: the files are made in a folder beside it, which
+    Nothing half-written ever lies at ``root``: the files are made in a folder beside it, which
     is then renamed. A data set of other parameters at ``root`` is replaced; one of equal
     parameters keeps its parts and gains the missing ones.
 
@@ -128,9 +128,6 @@ def _replace(root: Path, temporary: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-# ------------------------------------------------------------------------------------- splits
-
-
 def _write_scenes(root: Path, split: str, parameters: dict[str, Any]) -> None:
     """Write everything but the class folders of a split; each scene is drawn once."""
     parts = set(parameters["parts"])
@@ -187,9 +184,7 @@ class _CocoSplit:
     """The COCO files of one split; ``parts`` names the annotation files to write."""
 
     def __init__(self, root: Path, split: str, parts: Sequence[str]) -> None:
-        self.root = root
-        self.split = f"{split}2017"
-        self.parts = parts
+        self.root, self.split, self.parts = root, f"{split}2017", parts
         self.images: list[dict[str, Any]] = []
         self.annotations: dict[str, list[dict[str, Any]]] = {part: [] for part in COCO_PARTS}
 
@@ -224,13 +219,14 @@ class _CocoSplit:
         person = {**things[0], "keypoints": list(COCO_SIGMAS), "skeleton": COCO_BONES}
         panoptic = [
             {
-                "supercategory": "thing" if category in THINGS else "stuff",
-                "isthing": int(category in THINGS),
-                "id": category.id,
-                "name": category.name,
-                "color": list(category.color),
+                "supercategory": kind,
+                "isthing": thing,
+                "id": c.id,
+                "name": c.name,
+                "color": c.color,
             }
-            for category in (*THINGS, *STUFF)
+            for kind, thing, found in (("thing", 1, THINGS), ("stuff", 0, STUFF))
+            for c in found
         ]
         categories = {"instances": things, "keypoints": [person], "panoptic": panoptic}
         for part in self.parts:
@@ -244,9 +240,6 @@ class _CocoSplit:
             }
             path = self.root / "annotations" / f"{prefix}_{self.split}.json"
             _write_bytes(path, json.dumps(content).encode())
-
-
-# ------------------------------------------------------------------------- annotation of a mask
 
 
 def segmentation(mask: np.ndarray, is_crowd: bool = False) -> list[list[float]] | dict[str, Any]:
@@ -298,9 +291,7 @@ def _region(mask: np.ndarray, category: Category, is_crowd: bool = False) -> dic
 
 def _joints(thing: Thing) -> dict[str, Any]:
     """Joints as pixel indices, so that pixel i reaches from i to i + 1; all 0 for crowds."""
-    joints = np.zeros((len(COCO_SIGMAS), 3))
-    if thing.keypoints is not None:
-        joints = np.floor(thing.keypoints)
+    joints = np.zeros((17, 3)) if thing.keypoints is None else np.floor(thing.keypoints)
     return {
         "num_keypoints": int(np.count_nonzero(joints[:, 2])),
         "keypoints": joints.astype(int).ravel().tolist(),
@@ -323,9 +314,6 @@ def _panoptic(scene: Scene) -> tuple[np.ndarray, list[dict[str, Any]]]:
         segment_id = red + 256 * green + 65536 * blue
         segments.append({"id": segment_id, **_region(mask, category, is_crowd)})
     return pixels, segments
-
-
-# --------------------------------------------------------------------------------------- files
 
 
 def _jpeg(image: np.ndarray) -> bytes:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from van_dense.core.dataset_info import Color
+
 OTHER, SKY, WALL, WATER, GRASS = range(5)  # values of the stuff map
 
 # fmt: off
@@ -73,7 +75,9 @@ def _noise(
     return cv2.resize(coarse.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
 
 
-def _gradient(rng: np.random.Generator, pairs: tuple, progress: np.ndarray) -> np.ndarray:
+def _gradient(
+    rng: np.random.Generator, pairs: tuple[tuple[Color, Color], ...], progress: np.ndarray
+) -> np.ndarray:
     """Colours (h, 1, 3) of rows, from the first (progress 0) of some pair to the second (1)."""
     first, second = np.array(pairs[rng.integers(len(pairs))], np.float32)
     return first + progress[:, None, None] * (second - first)

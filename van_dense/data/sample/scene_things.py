@@ -83,9 +83,6 @@ class Placement:
         return points @ self.matrix.T + self.offset
 
 
-# ------------------------------------------------------------------------------------ outlines
-
-
 def _circle(radius: float = 1.0, center: tuple[float, float] = (0.0, 0.0)) -> np.ndarray:
     turn = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     return np.stack([np.cos(turn), np.sin(turn)], axis=1) * radius + center
@@ -223,8 +220,6 @@ SKETCHES: dict[str, Callable[[np.random.Generator], Sketch]] = {
     "leaf": _leaf,
     "heart": _heart,
 }
-
-# ------------------------------------------------------------------------------------ painting
 
 
 def silhouette(sketch: Sketch, placement: Placement, size: tuple[int, int]) -> np.ndarray:

@@ -44,8 +44,8 @@ class ClassTest:
 
     size: int
     resize: int
-    mode: Resizing = "shorter"
-    interpolation: str = "bicubic"
+    mode: Resizing
+    interpolation: str
     _pixels: Pixels = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -88,15 +88,15 @@ class ClassTrain:
     """
 
     size: int
-    crop: Literal["random_resized", "random"] = "random_resized"
-    scale: Range = (0.08, 1.0)
-    ratio: Range = (3 / 4, 4 / 3)
-    interpolation: str = "random"
-    resizing: ClassTest | None = None
-    flip: float = 0.5
-    auto_augment: str | None = None
-    color_jitter: float | None = None
-    fill: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    crop: Literal["random_resized", "random"]
+    scale: Range
+    ratio: Range
+    interpolation: str
+    resizing: ClassTest | None
+    flip: float
+    auto_augment: str | None
+    color_jitter: float | None
+    fill: tuple[float, float, float]
     _pixels: Pixels = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

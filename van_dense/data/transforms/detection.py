@@ -70,7 +70,7 @@ class DetectionTrain:
     short_sides: Sequence[int]
     max_long_side: int
     flip: float
-    color_jitter: float = 0.0
+    color_jitter: float
     flip_order: Sequence[int] | None = None
     crop: RandomCrop | None = None
 

@@ -42,10 +42,10 @@ class PhotoMetric:
         hue: Largest change of the hue, in units of 2 degrees.
     """
 
-    brightness: int = 32
-    contrast: Range = (0.5, 1.5)
-    saturation: Range = (0.5, 1.5)
-    hue: int = 18
+    brightness: int
+    contrast: Range
+    saturation: Range
+    hue: int
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Change the colours of uint8 RGB (H, W, 3)."""
@@ -94,7 +94,7 @@ class SemanticTrain:
     crop: Size
     cat_max_ratio: float
     flip: float
-    photometric: PhotoMetric | None = None
+    photometric: PhotoMetric | None
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Transform one sample of an image and, unless it is bare, a label map."""
@@ -195,9 +195,9 @@ class SaliencyTrain:
     """
 
     size: Size
-    border_crop: int = 12
-    flip: float = 0.5
-    vertical_flip: float = 0.0
+    border_crop: int
+    flip: float
+    vertical_flip: float
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Transform one sample; masks come out as 0 and 255."""

@@ -55,17 +55,17 @@ class PoseTrain:
     """
 
     size: Size
-    padding: float = 1.25
-    shift: float = 0.16
-    shift_prob: float = 0.3
-    flip: float = 0.5
-    flip_order: Sequence[int] | None = None
-    half_body: float = 0.3
-    half_body_min_joints: int = 8
-    upper_body: Sequence[int] = ()
-    scale: float = 0.5
-    rotation: float = 40.0
-    rotation_prob: float = 0.6
+    padding: float
+    shift: float
+    shift_prob: float
+    flip: float
+    flip_order: Sequence[int] | None
+    half_body: float
+    half_body_min_joints: int
+    upper_body: Sequence[int]
+    scale: float
+    rotation: float
+    rotation_prob: float
 
     def __post_init__(self) -> None:
         if self.flip > 0 and self.flip_order is None:

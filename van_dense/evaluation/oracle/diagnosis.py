@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.ops import box_iou
+from torchvision.ops import box_convert, box_iou
 
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import RLE, Prediction, Size, decode_masks, encode_masks
-from van_dense.data.readers.coco_json import CocoDict
+from van_dense.data.readers.coco_json import CocoDict, Record
 from van_dense.evaluation.ground_truth import annotation_rle
 
 FITS = 0.9  # IoU of boxes that count as the same, and fraction of them that makes an explanation
@@ -26,21 +26,13 @@ NO_CLASS = -1
 
 @dataclass(frozen=True)
 class Objects:
-    """Objects of one image without crowds.
+    """Objects of one image without crowds."""
 
-    Attributes:
-        boxes: float64 (N, 4) in (x1, y1, x2, y2) pixels of the original image.
-        categories: int64 (N,) category ids, ``NO_CLASS`` for labels outside the data set.
-        masks: N run-length encoded masks of the original image's size, or None.
-        size: (height, width) of the original image.
-        scale: Side of the transformed image over the side of the original.
-    """
-
-    boxes: Tensor
-    categories: Tensor
-    masks: list[RLE] | None
-    size: Size
-    scale: float = 1.0
+    boxes: Tensor  # float64 (N, 4) in (x1, y1, x2, y2) pixels of the original image
+    categories: Tensor  # int64 (N,) category ids, ``NO_CLASS`` for labels outside the data set
+    masks: list[RLE] | None  # N run-length encoded masks of the original image's size, or None
+    size: Size  # (height, width) of the original image
+    scale: float = 1.0  # side of the transformed image over the side of the original
 
 
 Pair = tuple[Objects, Objects]  # arrived and annotated objects of one image
@@ -49,7 +41,7 @@ BoxFix = Callable[[Tensor, Tensor, Size], Tensor]  # arrived and annotated boxes
 
 def annotated_objects(ground_truth: CocoDict, *, masks: bool) -> dict[int | str, Objects]:
     """Group the annotations of each image, crowd regions left out."""
-    grouped: dict[int | str, list[dict]] = {image["id"]: [] for image in ground_truth["images"]}
+    grouped: dict[int | str, list[Record]] = {image["id"]: [] for image in ground_truth["images"]}
     for annotation in ground_truth["annotations"]:
         if not annotation.get("iscrowd", 0):
             grouped[annotation["image_id"]].append(annotation)
@@ -58,7 +50,7 @@ def annotated_objects(ground_truth: CocoDict, *, masks: bool) -> dict[int | str,
         entries, size = grouped[image["id"]], (image["height"], image["width"])
         xywh = torch.tensor([e["bbox"] for e in entries], dtype=torch.float64).reshape(-1, 4)
         objects[image["id"]] = Objects(
-            boxes=_read_as_xywh(xywh, xywh, size),
+            boxes=_from_xywh(xywh),
             categories=torch.tensor([e["category_id"] for e in entries], dtype=torch.int64),
             masks=[annotation_rle(e, size) for e in entries] if masks else None,
             size=size,
@@ -122,9 +114,6 @@ def name_mistake(
     )
 
 
-# ----------------------------------------------------------------------------------------- boxes
-
-
 def _fitting(found: Objects, truth: Objects, fix: BoxFix | None = None) -> Tensor:
     """bool (N, M): which arrived box is which annotated box, after an optional correction."""
     boxes = found.boxes
@@ -139,26 +128,19 @@ def _fraction_fitting(pairs: Sequence[Pair], fix: BoxFix | None = None) -> float
     return float(torch.cat(fits).double().mean()) if any(len(f) for f in fits) else 1.0
 
 
-def _swap_axes(boxes: Tensor, _: Tensor, __: Size) -> Tensor:
-    return boxes[:, [1, 0, 3, 2]]
+def _from_xywh(boxes: Tensor, *_: object) -> Tensor:
+    return box_convert(boxes, "xywh", "xyxy")
 
 
-def _read_as_xywh(boxes: Tensor, _: Tensor, __: Size) -> Tensor:
-    return torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], dim=1)
+def _to_xywh(boxes: Tensor, *_: object) -> Tensor:
+    return box_convert(boxes, "xyxy", "xywh")
 
 
-def _subtract_corner(boxes: Tensor, _: Tensor, __: Size) -> Tensor:
-    return torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], dim=1)
-
-
-def _mirror(boxes: Tensor, _: Tensor, size: Size) -> Tensor:
-    x1, y1, x2, y2 = boxes.unbind(1)
-    return torch.stack([size[1] - x2, y1, size[1] - x1, y2], dim=1)
-
-
-def _turn_over(boxes: Tensor, _: Tensor, size: Size) -> Tensor:
-    x1, y1, x2, y2 = boxes.unbind(1)
-    return torch.stack([x1, size[0] - y2, x2, size[0] - y1], dim=1)
+def _reflect(boxes: Tensor, size: Size, axis: int) -> Tensor:
+    """Mirror boxes in x (axis 0) or y (axis 1)."""
+    mirrored = boxes.clone()
+    mirrored[:, [axis, axis + 2]] = size[1 - axis] - boxes[:, [axis + 2, axis]]
+    return mirrored
 
 
 def _box_scale(boxes: Tensor, truth: Tensor) -> Tensor:
@@ -184,37 +166,32 @@ def _undo_offset(boxes: Tensor, truth: Tensor, _: Size) -> Tensor:
 
 # Hypotheses without free parameters come first: a fitted scale or shift explains more by accident.
 BOX_FIXES: dict[str, BoxFix] = {
-    "boxes have x and y swapped": _swap_axes,
-    "boxes hold x, y, width, height where x1, y1, x2, y2 is expected": _read_as_xywh,
-    "boxes hold x1, y1, x2, y2 where x, y, width, height is expected": _subtract_corner,
-    "boxes are mirrored left to right": _mirror,
-    "boxes are upside down": _turn_over,
+    "boxes have x and y swapped": lambda boxes, *_: boxes[:, [1, 0, 3, 2]],
+    "boxes hold x, y, width, height where x1, y1, x2, y2 is expected": _from_xywh,
+    "boxes hold x1, y1, x2, y2 where x, y, width, height is expected": _to_xywh,
+    "boxes are mirrored left to right": lambda boxes, _, size: _reflect(boxes, size, 0),
+    "boxes are upside down": lambda boxes, _, size: _reflect(boxes, size, 1),
     "boxes are scaled": _undo_scale,
     "boxes are shifted": _undo_offset,
 }
 
 
 def _explain_boxes(pairs: Sequence[Pair]) -> str | None:
-    for text, fix in BOX_FIXES.items():
-        if _fraction_fitting(pairs, fix) >= FITS:
-            return text + _measured(fix, pairs)
-    return None
-
-
-def _measured(fix: BoxFix, pairs: Sequence[Pair]) -> str:
-    """Numbers of the hypotheses that have some."""
+    """The first correction that makes the boxes fit, with the numbers of those that have some."""
+    fixes = (item for item in BOX_FIXES.items() if _fraction_fitting(pairs, item[1]) >= FITS)
+    text, fix = next(fixes, (None, None))
     if fix not in (_undo_scale, _undo_offset):
-        return ""
+        return text
     estimate = _box_scale if fix is _undo_scale else _box_offset
     both = [(found, truth) for found, truth in pairs if len(found.boxes) and len(truth.boxes)]
     values = torch.stack([estimate(found.boxes, truth.boxes) for found, truth in both])
     x, y = values.median(dim=0).values.tolist()
     if fix is _undo_offset:
-        return f" by ({x:+.1f}, {y:+.1f}) px (x, y; median of the images)"
+        return f"{text} by ({x:+.1f}, {y:+.1f}) px (x, y; median of the images)"
     scale = float(np.median([found.scale for found, _ in both]))
     is_transform = abs(scale - 1) > 0.02 and max(abs(x / scale - 1), abs(y / scale - 1)) < 0.02
     hint = "; that is the factor of the transform, which was not undone" if is_transform else ""
-    return f" by ({x:.3g}, {y:.3g}) (x, y; median of the images){hint}"
+    return f"{text} by ({x:.3g}, {y:.3g}) (x, y; median of the images){hint}"
 
 
 def _explain_image_ids(
@@ -231,8 +208,11 @@ def _explain_image_ids(
         same_number = len(truth.boxes) == len(found.boxes)
         return same_number and _fraction_fitting([(found, truth)]) >= FITS
 
-    found_ids = {i: [o for o, t in annotated.items() if fits(f, t)] for i, f in strangers.items()}
-    true_ids = {image_id: others[0] for image_id, others in found_ids.items() if others}
+    pairs = (
+        (image_id, next((other for other, truth in annotated.items() if fits(found, truth)), None))
+        for image_id, found in strangers.items()
+    )
+    true_ids = {image_id: other for image_id, other in pairs if other is not None}
     if len(true_ids) < FITS * len(strangers):
         return None
     image_id, other = next(iter(true_ids.items()))
@@ -285,7 +265,7 @@ def _explain_rest(pairs: Sequence[Pair]) -> str | None:
 
 
 def _example(pairs: Sequence[Pair]) -> str:
-    """The first arrived box that fits nothing, beside the annotated box nearest to it."""
+    """Name the first arrived box that fits nothing, and the annotated box nearest to it."""
     for found, truth in pairs:
         for i in (~_fitting(found, truth).any(dim=1)).nonzero()[:, 0].tolist():
             box = found.boxes[i]
@@ -296,8 +276,6 @@ def _example(pairs: Sequence[Pair]) -> str:
             return f"{arrived}, the nearest annotation is {[round(v, 1) for v in nearest.tolist()]}"
     return "all boxes fit"
 
-
-# ----------------------------------------------------------------------------------------- masks
 
 MaskFix = Callable[[np.ndarray, np.ndarray], np.ndarray]  # arrived and annotated (N, H, W)
 MatchedMasks = tuple[np.ndarray, np.ndarray, float]  # the same, uint8, and ``Objects.scale``

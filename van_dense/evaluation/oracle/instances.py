@@ -17,13 +17,13 @@ import torch
 from van_dense.core.structures import Batch, Prediction, Sample
 from van_dense.data.collate import collate
 from van_dense.data.dataset import DenseDataset, Transform
-from van_dense.data.readers.coco_json import CocoDict
+from van_dense.data.readers.coco_json import CocoDict, Record
 from van_dense.evaluation.coco import CocoEvaluator, evaluate_results
-from van_dense.evaluation.ground_truth import annotation_rle, restrict, rle_to_json
+from van_dense.evaluation.ground_truth import Kind, annotation_rle, restrict, rle_to_json
+from van_dense.evaluation.oracle.check import OracleReport, ToPrediction, readable
 from van_dense.evaluation.oracle.diagnosis import annotated_objects, arrived_objects, name_mistake
-from van_dense.evaluation.oracle.report import OracleReport, ToPrediction, readable
 from van_dense.evaluation.pose import PoseEvaluator
-from van_dense.evaluation.results import CocoResult, Kind
+from van_dense.evaluation.results import CocoResult
 
 # Fraction of the ceiling to reach. Boxes survive a resize; masks lose pixels of their outline.
 REQUIRED = {"bbox/AP": 0.99, "segm/AP50": 0.99, "segm/AP": 0.9, "keypoints/AP": 0.99}
@@ -36,6 +36,7 @@ def check_instances(
     to_prediction: ToPrediction,
     evaluator: CocoEvaluator,
     num_images: int,
+    size_divisor: int,
 ) -> OracleReport:
     """Push the ground truth of some images through the pipeline and compare with its ceiling.
 
@@ -48,6 +49,7 @@ def check_instances(
             returns them as predictions in original-image pixels.
         evaluator: Evaluator that holds the ground truth; it is not changed.
         num_images: Number of images to try, at least 1.
+        size_divisor: Number that padded sides are multiples of, in pixels, as for the model.
 
     Raises:
         ReadError: When none of the images can be read.
@@ -58,7 +60,7 @@ def check_instances(
     indices = choose_images(dataset, evaluator.ground_truth, num_images)
     for samples in _in_twos(readable(dataset, indices)):
         raw += [Prediction.from_sample(sample) for sample in samples]
-        batch = collate([transform(s, np.random.default_rng(0)) for s in samples])
+        batch = collate([transform(s, np.random.default_rng(0)) for s in samples], size_divisor)
         arrived += to_prediction(_perfect(batch))
         for sample, size in zip(samples, batch.sizes, strict=True):
             scale_of[sample.image_id] = size[0] / sample.size[0]
@@ -83,6 +85,7 @@ def check_keypoints(
     to_prediction: ToPrediction,
     evaluator: PoseEvaluator,
     num_images: int,
+    size_divisor: int,
 ) -> OracleReport:
     """Push the annotated poses of some images through the pipeline and compare with their ceiling.
 
@@ -92,6 +95,7 @@ def check_keypoints(
         to_prediction: Takes a batch and returns its annotated poses in original-image pixels.
         evaluator: Evaluator that holds the ground truth; it is not changed.
         num_images: Number of images to try, at least 1.
+        size_divisor: Number that padded sides are multiples of, in pixels, as for the model.
 
     Raises:
         ReadError: When none of the images can be read.
@@ -100,7 +104,7 @@ def check_keypoints(
     tried: set[int | str] = set()
     for sample in readable(dataset, choose_images(dataset, evaluator.ground_truth, num_images)):
         tried.add(sample.image_id)
-        batch = collate([transform(sample, np.random.default_rng(0))])
+        batch = collate([transform(sample, np.random.default_rng(0))], size_divisor)
         arrived += [_without_unlabelled(prediction) for prediction in to_prediction(batch)]
     truth = restrict(evaluator.ground_truth, tried)
     checked = PoseEvaluator(truth, evaluator.info, backend=evaluator.backend)
@@ -155,9 +159,7 @@ def _perfect(batch: Batch) -> Batch:
     """The targets as a perfect model would find them: no crowds, scores 1."""
     if batch.targets is None:
         raise ValueError("the oracle check needs a data set with boxes")
-    targets = [
-        target if target.crowd is None else target[~target.crowd] for target in batch.targets
-    ]
+    targets = [t if t.crowd is None else t[~t.crowd] for t in batch.targets]
     return replace(batch, targets=[replace(t, scores=torch.ones(len(t))) for t in targets])
 
 
@@ -165,13 +167,14 @@ def _for_images(evaluator: CocoEvaluator, image_ids: Collection[int | str]) -> C
     """A fresh evaluator for some of the images, with boxes cut at the image as readers do it."""
     truth = restrict(evaluator.ground_truth, image_ids)
     sides = {image["id"]: (image["width"], image["height"]) for image in truth["images"]}
-    annotations = []
-    for annotation in truth["annotations"]:
+
+    def cut(annotation: Record) -> Record:
         box = np.array(annotation["bbox"], dtype=np.float64)
         corners = np.stack([box[:2], box[:2] + box[2:]])
         low, high = np.clip(corners, 0, sides[annotation["image_id"]])
-        annotations.append({**annotation, "bbox": [*low.tolist(), *(high - low).tolist()]})
-    truth = {**truth, "annotations": annotations}
+        return {**annotation, "bbox": [*low.tolist(), *(high - low).tolist()]}
+
+    truth = {**truth, "annotations": list(map(cut, truth["annotations"]))}
     return CocoEvaluator(truth, evaluator.info, evaluator.types, backend=evaluator.backend)
 
 

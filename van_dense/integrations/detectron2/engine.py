@@ -85,8 +85,8 @@ class DetectronModel(DenseModel):
         self._heads = tuple(heads)  # a tuple, so that they are not registered twice
         for head in heads:
             head.register_forward_hook(_as_float32)
-        self.register_state_dict_post_hook(_to_our_names)
-        self.register_load_state_dict_pre_hook(_from_our_names)
+        self.register_state_dict_post_hook(_to_our_names)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_from_our_names)  # type: ignore[no-untyped-call]
         self.load_state_dict(model.state_dict())
 
     def named_parameters(

@@ -11,22 +11,22 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from van_dense.backbones.read import State
+from van_dense.backbones.layouts import State
 from van_dense.config.detection import DetectionConfig
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Batch, Prediction, Sample, Size
 from van_dense.data.dataset import DenseDataset, FirstImages, Transform
 from van_dense.data.doctor.doctor import CocoPart, Part, YoloPart
 from van_dense.data.readers.coco import CocoDataset
-from van_dense.data.readers.coco_categories import coco_info
+from van_dense.data.readers.coco_json import coco_info
 from van_dense.data.readers.quarantine import Quarantine
 from van_dense.data.readers.yolo import YoloDataset
 from van_dense.data.transforms.detection import DetectionTest, DetectionTrain, RandomCrop
 from van_dense.data.transforms.extra import with_extra
-from van_dense.evaluation.coco import METRICS_OF_KIND, CocoEvaluator, Kind
-from van_dense.evaluation.ground_truth import coco_ground_truth
+from van_dense.evaluation.coco import METRICS_OF_KIND, CocoEvaluator
+from van_dense.evaluation.ground_truth import Kind, coco_ground_truth
+from van_dense.evaluation.oracle.check import OracleReport
 from van_dense.evaluation.oracle.instances import check_instances
-from van_dense.evaluation.oracle.report import OracleReport
 from van_dense.integrations.checkpoints.detectors import load_detector
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.detection.anchors import without_crowd

@@ -1,4 +1,4 @@
-"""Oracle check of label maps, saliency maps and image classes: is the truth kept?
+"""Report of an oracle check, and the check of label maps, saliency maps and image classes.
 
 A crop, a flip or a resize that image and map do not share, a label map that ignores everything, or
 labels of other images end in a useless model after hours; here they are found in seconds.
@@ -6,20 +6,70 @@ labels of other images end in a useless model after hours; here they are found i
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from van_dense.core.structures import Batch, Prediction, Sample
 from van_dense.data.collate import collate
-from van_dense.data.dataset import DenseDataset, Transform
+from van_dense.data.dataset import DenseDataset, ReadError, Transform
 from van_dense.evaluation.evaluator import Evaluator
-from van_dense.evaluation.oracle.report import OracleReport, ToPrediction, readable
 
+logger = logging.getLogger(__name__)
+
+ToPrediction = Callable[[Batch], list[Prediction]]  # targets as predictions of a perfect model
 MAP_CAUSE = (
     "the test size is too small for what the maps show, or image and map are not transformed alike"
 )
 LABEL_CAUSE = "images do not arrive with the label they are listed by"
+
+
+@dataclass(frozen=True)
+class OracleReport:
+    """Outcome of the oracle check."""
+
+    ok: bool  # whether the pipeline keeps the ground truth
+    num_images: int  # number of images that went through
+    # metrics of the arrived ground truth, empty when the evaluator refused it
+    metrics: dict[str, float]
+    ceiling: dict[str, float]  # metrics that decide, as the annotations themselves score
+    diagnosis: str  # what breaks; when ok, a remark or nothing
+
+    def __str__(self) -> str:
+        scores = ", ".join(
+            f"{name} {self.metrics[name]:.3f} (ceiling {ceiling:.3f})"
+            for name, ceiling in self.ceiling.items()
+            if name in self.metrics
+        )
+        if not self.metrics:
+            scores = "no scores"
+        verdict = "passed" if self.ok else "FAILED"
+        remark = f"; {self.diagnosis}" if self.diagnosis else ""
+        return f"oracle check {verdict} on {self.num_images} images: {scores}{remark}"
+
+
+def readable(dataset: DenseDataset, indices: Sequence[int]) -> Iterator[Sample]:
+    """Untransformed samples, without those that cannot be read.
+
+    Raises:
+        ReadError: When none of them can be read.
+    """
+    failure: ReadError | None = None
+    num_read = 0
+    for index in indices:
+        try:
+            sample = dataset.raw(index)
+        except ReadError as error:
+            logger.warning("left out of the oracle check: %s", error)
+            failure = error
+            continue
+        num_read += 1
+        yield sample
+    if failure is not None and num_read == 0:
+        raise failure
 
 
 def check_metrics(
@@ -29,6 +79,7 @@ def check_metrics(
     to_prediction: ToPrediction,
     evaluator: Evaluator,
     num_images: int,
+    size_divisor: int,
     limits: Mapping[str, tuple[float, float]],
     cause: str = MAP_CAUSE,
 ) -> OracleReport:
@@ -41,6 +92,7 @@ def check_metrics(
             as predictions that are sure of them.
         evaluator: Fresh evaluator of the whole data set.
         num_images: Number of images to try, evenly spread, since folders come class by class.
+        size_divisor: Number that padded sides are multiples of, in pixels, as for the model.
         limits: Best and worst value that each of these metrics may have; resizing there and back
             loses some pixels of every outline.
         cause: What is probably wrong with a metric outside of its limits.
@@ -51,7 +103,8 @@ def check_metrics(
     count = 0
     indices = np.linspace(0, len(dataset) - 1, min(num_images, len(dataset))).round().astype(int)
     for sample in readable(dataset, indices.tolist()):
-        evaluator.update(to_prediction(collate([transform(sample, np.random.default_rng(0))])))
+        transformed = transform(sample, np.random.default_rng(0))
+        evaluator.update(to_prediction(collate([transformed], size_divisor)))
         count += 1
     metrics = evaluator.compute()
     problems = []
