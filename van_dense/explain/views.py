@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from van_dense.core.crops import regions_of_boxes, to_crop
-from van_dense.core.structures import Batch, Sample, Size
+from van_dense.core.structures import Batch, Sample, Size, size_of
 from van_dense.data.collate import collate
 from van_dense.data.io.outputs import require_file
 from van_dense.data.io.sources import ImageLike, read_source
@@ -222,7 +222,7 @@ def network_input(network: Loaded, source: Source) -> NetworkInput:
     name = name_of(source) or "image"
     sample = Sample(image=inputs, image_id=name, path=name, orig_size=inputs.shape[:2])
     batch = collate([sample], network.config.data.size_divisor).to(network.device)
-    return NetworkInput(inputs, batch, (image.shape[0], image.shape[1]))
+    return NetworkInput(inputs, batch, size_of(image))
 
 
 def _pixels_of(network: Loaded, source: Source) -> tuple[np.ndarray, Tensor]:

@@ -224,7 +224,7 @@ def _build(where: str, spec: Mapping[str, Any], repeats: bool) -> Any:
         hint = _nearest(key, sorted(known))
         raise ValueError(f"{where}.{key}: {name} has no such argument; {hint}")
     p = given.get("p", 1.0)
-    if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p <= 1:
+    if type(p) not in (int, float) or not 0 <= p <= 1:
         raise ValueError(f"{where}.p: a probability lies in 0..1 (got {p!r})")
     if given.get("border_mode", _CONSTANT) != _CONSTANT and not repeats:
         raise ValueError(
@@ -261,7 +261,7 @@ def _instance(where: str, made: type, given: dict[str, Any]) -> Any:
 def _nearest(name: str, known: Sequence[str]) -> str:
     lower = {one.lower(): one for one in known}
     near = [lower[one] for one in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.0)]
-    close = difflib.get_close_matches(name.lower(), [near[0].lower()], cutoff=0.6)
+    close = difflib.get_close_matches(name.lower(), [near[0].lower()])
     return f"did you mean {near[0]!r}?" if close else f"the nearest names are {near}"
 
 
