@@ -34,7 +34,7 @@ Losses = dict[str, Tensor]
 
 
 class Targets(DetectronInstances):
-    """Ground truth of one image as Detectron2 takes it, with our own and the seed of its samples."""
+    """Ground truth of one image as Detectron2 takes it, with our own and the seed of samples."""
 
     ours: Instances  # on the device of the model
     seed: int | None  # one of ``Batch.seeds``
