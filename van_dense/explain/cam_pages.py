@@ -43,21 +43,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Explanation:
-    """A map of what speaks for a subject.
+    """A map of what speaks for a subject."""
 
-    Attributes:
-        title: Name and score of what is explained, such as "cat 87%".
-        image: uint8 RGB (H, W, 3), what the network saw, in the proportions of the image.
-        heat: float32 (H, W) in [0, 1].
-        shown: Prediction that is drawn over the map, in pixels of ``image``; or None.
-        region: bool (H, W), outlined; or None.
-    """
-
-    title: str
-    image: np.ndarray
-    heat: np.ndarray
-    shown: Prediction | None
-    region: np.ndarray | None
+    title: str  # such as "cat 87%"
+    image: np.ndarray  # uint8 RGB (H, W, 3), what the network saw, in the image's proportions
+    heat: np.ndarray  # float32 (H, W) in [0, 1]
+    shown: Prediction | None  # drawn over the map, such as one box, in pixels of ``image``
+    region: np.ndarray | None  # bool (H, W), outlined
 
 
 def explain(
@@ -132,9 +124,10 @@ def cam_pages(
     Args:
         networks: Networks by the title of their column.
         images: Paths, uint8 RGB arrays or Pillow images.
-        targets: What to explain, and the other options, as for ``explain``.
-        layer: Name of a module.
-        method: One of ``cam.METHODS``.
+        targets: Names of classes or joints, ranks from 1 on, "all", points "x,y"; see
+            ``subjects_of``. By default the first thing found.
+        layer: Name of a module; by default ``default_layer``.
+        method: One of ``cam.METHODS``; by default ``default_method``.
         min_score: Score below which detections are left out.
 
     Yields:
@@ -143,7 +136,7 @@ def cam_pages(
     Raises:
         ValueError: As ``explain``, and when nothing is found in any image.
     """
-    options: dict[str, Any] = {"layer": layer, "method": method, "min_score": min_score}
+    options: dict[str, Any] = {"targets": targets, "layer": layer, "method": method}
     asked: list[str] = []
     without: list[str] = []
 
@@ -151,8 +144,8 @@ def cam_pages(
         for i, source in enumerate(images):
             asked.append(name_or_number(source, i))
             parts = {
-                title: explain(one, source, targets=targets, **options)
-                for title, one in networks.items()
+                title: explain(network, source, min_score=min_score, **options)
+                for title, network in networks.items()
             }
             if any(parts.values()):
                 yield from _rows(source, parts, networks)

@@ -90,16 +90,12 @@ def side_by_side(
 class Table:
     """A table of any length, drawn as pages.
 
-    Attributes:
-        names: Titles of the columns of pictures; those without one are left out of a page on which
-            they have no picture.
-        title: One line above all.
-        scale: What the darkest and the brightest of the heat colours mean, as a scale below.
+    Columns without a title are left out of a page on which they have no picture.
     """
 
-    names: Sequence[str]
-    title: str = ""
-    scale: tuple[str, str] | None = None
+    names: Sequence[str]  # titles of the columns
+    title: str = ""  # a line above all
+    scale: tuple[str, str] | None = None  # what the darkest and brightest heat colours mean
 
     def pages(self, rows: Iterable[Row]) -> Iterator[np.ndarray]:
         """Draw rows below each other, then in further columns beside these, then on further pages.

@@ -33,32 +33,19 @@ _TILE = 384  # pixels of the longer side of a field in the picture
 
 
 class Square(NamedTuple):
-    """The smallest central square that holds more than a fraction of the contribution.
+    """The smallest central square that holds more than a fraction of the contribution."""
 
-    Attributes:
-        threshold: Fraction of the contribution, t.
-        side: Pixels, odd.
-        area: Fraction of the image that it covers, r.
-    """
-
-    threshold: float
-    side: int
-    area: float
+    threshold: float  # the fraction, t
+    side: int  # pixels, odd
+    area: float  # fraction of the image that it covers, r
 
 
 @dataclass(frozen=True)
 class Field:
-    """Mean contribution of each pixel to the centre of a layer.
+    """Mean contribution of each pixel to the centre of a layer."""
 
-    Attributes:
-        absolute: float64 (H, W), absolute gradients.
-        positive: float64 (H, W), positive parts of the gradients, as in RepLKNet.
-        layer: Name of the layer.
-        num_images: Number of images that were averaged.
-    """
-
-    absolute: np.ndarray
-    positive: np.ndarray
+    absolute: np.ndarray  # float64 (H, W), absolute gradients
+    positive: np.ndarray  # float64 (H, W), positive parts of the gradients, as in RepLKNet
     layer: str
     num_images: int
 

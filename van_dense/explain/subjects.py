@@ -37,23 +37,14 @@ _POINT = re.compile(r"(\d+),(\d+)")
 
 @dataclass(frozen=True)
 class Subject:
-    """One thing to explain.
+    """One thing to explain."""
 
-    Attributes:
-        name: Name of its class or joint.
-        title: Words for a picture, such as "cat 87%".
-        score: Number (a scalar tensor) of normalised images (1, 3, H, W).
-        kind: "", or "mask" for the mask of an instance.
-        shown: What is drawn over the map, such as one box; None for nothing.
-        region: bool (H, W) that is outlined, or None.
-    """
-
-    name: str
-    title: str
-    score: Callable[[Tensor], Tensor]
-    kind: str = ""
-    shown: Prediction | None = None
-    region: np.ndarray | None = None
+    name: str  # of its class or joint
+    title: str  # for a picture, such as "cat 87%"
+    score: Callable[[Tensor], Tensor]  # a scalar tensor of normalised images (1, 3, H, W)
+    kind: str = ""  # or "mask" for the mask of an instance
+    shown: Prediction | None = None  # drawn over the map, such as one box
+    region: np.ndarray | None = None  # bool (H, W), outlined
 
 
 def subjects_of(

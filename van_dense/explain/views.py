@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from van_dense.core.crops import regions_of_boxes, to_crop
-from van_dense.core.structures import Batch, Sample, Size
+from van_dense.core.structures import Batch, Sample, Size, size_of
 from van_dense.data.collate import collate
 from van_dense.data.io.outputs import require_file
 from van_dense.data.io.sources import ImageLike, read_source
@@ -48,6 +48,10 @@ Source = ImageLike  # a path, an RGB array or a Pillow image
 
 def attention_pages(loaded: Loaded, images: Iterable[Source]) -> Iterator[Image.Image]:
     """Draw the large kernel attention of a VAN: stages beside, blocks and images below each other.
+
+    Args:
+        loaded: Network with a VAN backbone, of any task.
+        images: Paths, uint8 RGB arrays or Pillow images.
 
     Yields:
         Pages, each as soon as it is full.
@@ -200,17 +204,11 @@ def name_or_number(source: Source, index: int) -> str:
 
 @dataclass(frozen=True)
 class NetworkInput:
-    """What a network sees of an image.
+    """What a network sees of an image."""
 
-    Attributes:
-        image: uint8 RGB (H, W, 3), after the transform of the task.
-        batch: Batch of this image alone, whose predictions are in its pixels.
-        original: (height, width) of the image as it was read.
-    """
-
-    image: np.ndarray
-    batch: Batch
-    original: Size
+    image: np.ndarray  # uint8 RGB (H, W, 3), after the transform of the task
+    batch: Batch  # of this image alone; predictions are in its pixels
+    original: Size  # (height, width) of the image as it was read
 
 
 def network_input(network: Loaded, source: Source) -> NetworkInput:
@@ -224,7 +222,7 @@ def network_input(network: Loaded, source: Source) -> NetworkInput:
     name = name_of(source) or "image"
     sample = Sample(image=inputs, image_id=name, path=name, orig_size=inputs.shape[:2])
     batch = collate([sample], network.config.data.size_divisor).to(network.device)
-    return NetworkInput(inputs, batch, (image.shape[0], image.shape[1]))
+    return NetworkInput(inputs, batch, size_of(image))
 
 
 def _pixels_of(network: Loaded, source: Source) -> tuple[np.ndarray, Tensor]:

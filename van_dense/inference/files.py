@@ -121,40 +121,23 @@ class _Drawn:
 
 @dataclass
 class FilePrediction:
-    """Predicts files into a folder; drawing and writing follow the model in threads.
+    """Predicts files into a folder; drawing and writing follow the model in threads."""
 
-    Attributes:
-        stream: Function from images to results, such as ``Loaded.stream``.
-        folder: Folder to write to, made if missing.
-        ids: Image id of a file name; others are named by their path.
-        min_score: Score below which instances are not drawn; None is the model's usual limit.
-        min_detection_score: Score below which detections were not given to a pose model, for the
-            summary alone; None without a detector.
-        track: Progress bar.
-        should_stop: Asked after every image; what was predicted until then is complete.
-        unreadable: A message for each file that could not be read, or not to its end.
-        images: Number of images predicted.
-        videos: Number of videos predicted, whole or in part.
-        frames: Number of their frames.
-        instances: Number of instances found; None where the task has none.
-        hidden: Number of instances that are not drawn.
-        limit: Score below which they are not, from the first result on.
-    """
-
-    stream: Stream
-    folder: Path
-    ids: Mapping[str, int | str] = field(default_factory=dict)
-    min_score: float | None = None
-    min_detection_score: float | None = None
+    stream: Stream  # such as ``Loaded.stream``
+    folder: Path  # made if missing
+    ids: Mapping[str, int | str] = field(default_factory=dict)  # by file name; else the path is one
+    min_score: float | None = None  # to be drawn; None is the model's usual limit
+    min_detection_score: float | None = None  # to get a pose, for the summary alone
     track: Track = untracked
-    should_stop: Callable[[], bool] = lambda: False
-    unreadable: list[str] = field(default_factory=list)
+    should_stop: Callable[[], bool] = lambda: False  # asked after every image
+    # What has become of the files:
+    unreadable: list[str] = field(default_factory=list)  # messages
     images: int = 0
-    videos: int = 0
+    videos: int = 0  # predicted in whole or in part
     frames: int = 0
-    instances: int | None = None
-    hidden: int = 0
-    limit: float = 0.0
+    instances: int | None = None  # None where the task has none
+    hidden: int = 0  # instances that are not drawn
+    limit: float = 0.0  # score below which they are not, from the first result on
 
     def run(self, files: Mapping[Path, str]) -> None:
         """Predict all files; the unreadable ones stop nothing.

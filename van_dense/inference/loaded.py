@@ -105,11 +105,11 @@ class Loaded:
         """Predict any number of images, in order, while the next ones are read in threads.
 
         Args:
-            images: Images, and the next three arguments, as for ``predict``; an iterator, such as
-                the frames of a video, is taken as it goes.
-            proposals: Instances to look at, as many as there are images.
-            batch_size: Images that the model sees at a time.
-            precision: Autocast of the model.
+            images: Images of any kind that ``predict`` takes; an iterator, such as the frames of
+                a video, is taken as it goes.
+            proposals: For pose: the instances to look at, as many as there are images.
+            batch_size: Images that the model sees at a time, of one size after the transform.
+            precision: Autocast of the model: "fp32", "bf16", or on a GPU "fp16".
             predict_image: Function in place of the model, from uint8 (H, W, 3) RGB to a prediction
                 in its pixels, such as one made of tiles. Image id and transform stay out of it.
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.optional import require
-from van_dense.core.structures import IGNORE_LABEL, Prediction, decode_masks
+from van_dense.core.structures import IGNORE_LABEL, Instances, Prediction, decode_masks
 from van_dense.data.io.label_map import LabelMap
 from van_dense.data.io.masks import write_labels, write_saliency
 from van_dense.data.io.sources import ImageSource, read_source
@@ -142,7 +142,7 @@ class Result(Prediction):
         """
         sv = require("supervision", "to_supervision()")
         if self.instances is not None:
-            return self._to_keypoints(sv) if self._is_pose() else self._to_detections(sv)
+            return self._of_instances(sv, self.instances)
         if self.semantic is not None:
             return self._to_regions(sv, self.semantic)
         if self.class_scores is not None:
@@ -152,30 +152,23 @@ class Result(Prediction):
             "cut it at a value of your choice, such as result.saliency > 0.5"
         )
 
-    def _to_detections(self, sv: Any) -> supervision.Detections:
-        instances = self.instances
-        assert instances is not None
-        masks = instances.masks
+    def _of_instances(
+        self, sv: Any, instances: Instances
+    ) -> supervision.Detections | supervision.KeyPoints:
+        labels, masks = instances.labels.numpy(), instances.masks
+        data = self._names(labels.tolist())
+        if instances.keypoints is not None:
+            points = instances.keypoints.numpy()
+            # By position: "confidence" of older versions became "keypoint_confidence".
+            return sv.KeyPoints(points[..., :2], labels, points[..., 2], data=data)
         if masks is not None:
             dense = masks.numpy() if isinstance(masks, Tensor) else decode_masks(masks, self.size)
         return sv.Detections(
             xyxy=instances.boxes.numpy(),
             mask=None if masks is None else dense.astype(bool),
             confidence=None if instances.scores is None else instances.scores.numpy(),
-            class_id=instances.labels.numpy(),
-            data=self._names(instances.labels.tolist()),
-        )
-
-    def _to_keypoints(self, sv: Any) -> supervision.KeyPoints:
-        instances = self.instances
-        assert instances is not None and instances.keypoints is not None
-        keypoints = instances.keypoints.numpy()
-        # By position: "confidence" of older versions became "keypoint_confidence".
-        return sv.KeyPoints(
-            keypoints[..., :2],
-            instances.labels.numpy(),
-            keypoints[..., 2],
-            data=self._names(instances.labels.tolist()),
+            class_id=labels,
+            data=data,
         )
 
     def _to_regions(self, sv: Any, semantic: np.ndarray) -> supervision.Detections:

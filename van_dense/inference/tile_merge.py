@@ -18,11 +18,9 @@ Windows of a tiled image overlap, so they show many objects twice, and they cut 
    such object; and pieces inside a more complete and surer detection of their class.
 
 Sources: joining pieces to their union is SAHI's ``GREEDYNMM`` (``sahi/postprocess/combine.py``) and
-the non-maximum merging of supervision's ``InferenceSlicer``. Both compare whole boxes, SAHI by
-intersection over the smaller area, so a small object in front of a large one of its class is
-swallowed (obss/sahi issue 560); comparing in the common area replaces that. QuPath's
-``ObjectMerger`` asks for the shared border too, and StarDist's ``predict_instances_big`` keeps an
-object in the one block that shows it uncut.
+the non-maximum merging of supervision's ``InferenceSlicer``, which compare whole boxes instead (see
+docs/decisions.md). QuPath's ``ObjectMerger`` asks for the shared border too, and StarDist's
+``predict_instances_big`` keeps an object in the one block that shows it uncut.
 Limits: without overlap and without a view of the whole image, pieces cannot find each other. An
 object of which one window shows two parts, as the ends of a U, keeps the second one. Boxes decide,
 not masks: of two thin objects that cross, one is lost where each view finds only one of them. A
@@ -54,15 +52,10 @@ INSIDE = 0.8  # of a piece's area, to belong to a more complete detection
 
 @dataclass(frozen=True)
 class View:
-    """What was found in one view of an image.
+    """What was found in one view of an image."""
 
-    Attributes:
-        window: Part of the image in view, xyxy in pixels.
-        found: With scores, in the pixels of the whole image; masks are RLE of the whole image.
-    """
-
-    window: Box
-    found: Instances
+    window: Box  # part of the image in view, xyxy in pixels
+    found: Instances  # with scores, in the pixels of the whole image, as RLE masks are
 
 
 @dataclass(frozen=True)

@@ -15,26 +15,15 @@ _MOST = 0.9  # of the parameters; layers of other classes alone are fewer than t
 
 @dataclass(frozen=True)
 class StartReport:
-    """What a network took from a checkpoint.
+    """What a network took from a checkpoint."""
 
-    Attributes:
-        path: Checkpoint.
-        step: Steps that the checkpoint was trained.
-        elements: Number of parameter elements of the network.
-        taken: Number of parameter elements that come from the checkpoint.
-        anew: Entries of the network that keep their random start, with the reason.
-        unused: Entries of the checkpoint that the network has no place for.
-        others: Names of the checkpoint under "classes" and "joints", where they are not those of
-            the network.
-    """
-
-    path: Path
+    path: Path  # of the checkpoint
     step: int
-    elements: int
-    taken: int
-    anew: tuple[str, ...]
-    unused: tuple[str, ...]
-    others: dict[str, tuple[str, ...]]
+    elements: int  # of all parameters of the network
+    taken: int  # elements that come from the checkpoint
+    anew: tuple[str, ...]  # entries of the network that keep their random start, with the reason
+    unused: tuple[str, ...]  # entries of the checkpoint that the network has no place for
+    others: dict[str, tuple[str, ...]]  # the checkpoint's "classes" and "joints", where they differ
 
     def __str__(self) -> str:
         lines = [

@@ -83,12 +83,7 @@ class Extra:
         self._try()
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Transform one sample.
-
-        Raises:
-            ValueError: With path and transform, when the image is too small for one, when the size
-                changes that must stay, or keypoints are mirrored whose pairs are unknown.
-        """
+        """Transform one sample; errors name its path and the transform."""
         seeds = [int(rng.integers(2**32)) for _ in self._transforms]
         places = coordinates(sample.size) if any(map(_is_spatial, self._transforms)) else None
         try:
@@ -138,11 +133,11 @@ class Extra:
             state = image, coordinates(size)
             _, places = self._run(state, blank, [seed] * len(self.specs), always=True)
             assert places is not None  # it was given
-            if self.info is not None and Warp(places, size).is_mirrored:
-                try:
+            try:
+                if self.info is not None and Warp(places, size).is_mirrored:
                     self.info.flip_order()
-                except ValueError as error:
-                    raise ValueError(f"{_WHERE} mirrors images: {error}") from error
+            except ValueError as error:
+                raise ValueError(f"{_WHERE} mirrors images: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -172,7 +167,7 @@ def with_extra(
 
     Args:
         transform: Transform of the task, returned as it is where ``specs`` is empty.
-        specs: Transforms by name, and the two arguments below, as ``Extra`` takes them.
+        specs: Transforms by name, with their arguments.
         info: Data set whose keypoints swap by name where an image is mirrored.
         crop_size: (height, width) of every result of ``transform``, which must stay.
         repeats: Whether borders may be filled with mirrored or repeated pixels.
@@ -229,7 +224,7 @@ def _build(where: str, spec: Mapping[str, Any], repeats: bool) -> Any:
         hint = _nearest(key, sorted(known))
         raise ValueError(f"{where}.{key}: {name} has no such argument; {hint}")
     p = given.get("p", 1.0)
-    if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p <= 1:
+    if type(p) not in (int, float) or not 0 <= p <= 1:
         raise ValueError(f"{where}.p: a probability lies in 0..1 (got {p!r})")
     if given.get("border_mode", _CONSTANT) != _CONSTANT and not repeats:
         raise ValueError(
@@ -266,7 +261,7 @@ def _instance(where: str, made: type, given: dict[str, Any]) -> Any:
 def _nearest(name: str, known: Sequence[str]) -> str:
     lower = {one.lower(): one for one in known}
     near = [lower[one] for one in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.0)]
-    close = difflib.get_close_matches(name.lower(), [near[0].lower()], cutoff=0.6)
+    close = difflib.get_close_matches(name.lower(), [near[0].lower()])
     return f"did you mean {near[0]!r}?" if close else f"the nearest names are {near}"
 
 

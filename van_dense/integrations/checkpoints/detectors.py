@@ -23,6 +23,7 @@ from van_dense.integrations.checkpoints.torchvision import (
     to_torchvision,
 )
 
+State = Mapping[str, Tensor]
 LAYOUTS = ("detectron2", "torchvision")
 _KINDS = ("maskrcnn", "retinanet")
 _CASCADE = (
@@ -36,17 +37,13 @@ _OUR_PIXELS = (
 )
 
 
-def is_foreign(state: Mapping[str, Tensor]) -> bool:
+def is_foreign(state: State) -> bool:
     """Are these the names of a whole detector of another code base?"""
     return is_native(state) or is_torchvision(state)
 
 
 def load_detector(
-    model: nn.Module,
-    state: Mapping[str, Tensor],
-    *,
-    settings: Mapping[str, Any],
-    category_ids: Sequence[int],
+    model: nn.Module, state: State, *, settings: Mapping[str, Any], category_ids: Sequence[int]
 ) -> str:
     """Load a whole detector of Detectron2 or torchvision into ours, and say what was loaded.
 
@@ -94,11 +91,7 @@ def load_detector(
 
 
 def to_layout(
-    state: Mapping[str, Tensor],
-    layout: str,
-    *,
-    settings: Mapping[str, Any],
-    category_ids: Sequence[int],
+    state: State, layout: str, *, settings: Mapping[str, Any], category_ids: Sequence[int]
 ) -> dict[str, Tensor]:
     """State dict of our Mask R-CNN or RetinaNet under the names of one of ``LAYOUTS``.
 
@@ -150,7 +143,7 @@ def check_settings(settings: Mapping[str, Any], layout: str) -> None:
         )
 
 
-def _mismatch(model: Mapping[str, Tensor], file: Mapping[str, Tensor]) -> str:
+def _mismatch(model: State, file: State) -> str:
     """Counts and first examples of what does not fit, or nothing."""
     shapes = [
         f"{key} (file {tuple(file[key].shape)}, model {tuple(value.shape)})"

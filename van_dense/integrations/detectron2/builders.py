@@ -103,9 +103,6 @@ class StridedLevels(LastLevelP6P7):
         return [p6, self.p7(p6)]
 
 
-# ----------------------------------------------------------------------------------------- yacs
-
-
 def add_van_config(config: CfgNode) -> None:
     """Add the section ``MODEL.VAN`` to a yacs config."""
     config.MODEL.VAN = CfgNode()
@@ -124,16 +121,7 @@ add_van_config(DEFAULTS)  # get_cfg() of any training script copies these
 @BACKBONE_REGISTRY.register()
 def build_van_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> VANBackbone:
     """Backbone of ``MODEL.VAN`` alone."""
-    van = cfg.MODEL.VAN
-    return VANBackbone(
-        van.NAME,
-        weights=van.WEIGHTS or None,
-        drop_path=van.DROP_PATH,
-        norm_mode=van.NORM_MODE,
-        freeze_stages=van.FREEZE_STAGES,
-        norm_eps=van.NORM_EPS,
-        out_features=van.OUT_FEATURES,
-    )
+    return VANBackbone(**{key.lower(): value for key, value in cfg.MODEL.VAN.items()})
 
 
 @BACKBONE_REGISTRY.register()
@@ -174,9 +162,6 @@ def _pyramid(cfg: CfgNode, backbone: VANBackbone, top: LastLevelMaxPool | LastLe
         top_block=top,
         fuse_type=fpn.FUSE_TYPE,
     )
-
-
-# ----------------------------------------------------------------------------------- LazyConfig
 
 
 def lazy_van_fpn(name: str = "van_b2", **arguments: Any) -> Any:

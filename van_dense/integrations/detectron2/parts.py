@@ -34,15 +34,10 @@ Losses = dict[str, Tensor]
 
 
 class Targets(DetectronInstances):
-    """Ground truth of one image as Detectron2 takes it, beside our own and the seed of its samples.
+    """Ground truth of one image as Detectron2 takes it, with our own and the seed of samples."""
 
-    Attributes:
-        ours: The instances in our own form, on the device of the model.
-        seed: Seed of the image, one of ``Batch.seeds``.
-    """
-
-    ours: Instances
-    seed: int | None
+    ours: Instances  # on the device of the model
+    seed: int | None  # one of ``Batch.seeds``
 
     def __init__(self, ours: Instances, size: Size, *, seed: int | None) -> None:
         super().__init__(size, gt_boxes=Boxes(ours.boxes), gt_classes=ours.labels)

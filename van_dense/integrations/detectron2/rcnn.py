@@ -78,12 +78,7 @@ def _roi_heads(model: MaskRCNN, channels: int) -> SeededROIHeads:
         box_head=FastRCNNConvFCHead(
             _pooled(channels, BOX_POOL), conv_dims=[], fc_dims=[hidden, hidden]
         ),
-        box_predictor=FastRCNNOutputLayers(
-            ShapeSpec(channels=hidden),
-            box2box_transform=Box2BoxTransform(weights=box.coder.weights),
-            num_classes=box.num_classes,
-            **_thresholds(box.filter),
-        ),
+        box_predictor=FastRCNNOutputLayers(ShapeSpec(channels=hidden), **_outputs(box, box.filter)),
         mask_head=_mask_head(model.mask, channels, loss_weight=1.0),
     )
 
@@ -103,11 +98,9 @@ def _cascade_stage(
         ),
         box_predictor=DecodedBoxLayers(
             ShapeSpec(channels=box.head.channels),
-            box2box_transform=Box2BoxTransform(weights=box.coder.weights),
-            num_classes=box.num_classes,
             box_reg_loss_type="giou",
             loss_weight={"loss_cls": weight, "loss_box_reg": weight * box.giou_weight},
-            **_thresholds(filter),
+            **_outputs(box, filter),
         ),
         mask_head=_mask_head(stage.mask, channels, loss_weight=weight),
     )
@@ -127,8 +120,11 @@ def _regions(box: BoxBranch | CascadeBox, align: RoIAlign) -> dict[str, Any]:
     }
 
 
-def _thresholds(filter: DetectionFilter) -> dict[str, Any]:
+def _outputs(box: BoxBranch | CascadeBox, filter: DetectionFilter) -> dict[str, Any]:
+    """Arguments of the last layers: classes, coding of boxes, thresholds."""
     return {
+        "num_classes": box.num_classes,
+        "box2box_transform": Box2BoxTransform(weights=box.coder.weights),
         "test_score_thresh": filter.score_threshold,
         "test_nms_thresh": filter.nms_iou,
         "test_topk_per_image": filter.max_detections,
