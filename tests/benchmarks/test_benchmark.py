@@ -1,7 +1,6 @@
 """tools/benchmark.py measures and writes JSON; no test looks at a time."""
 
 import copy
-import importlib.util
 import json
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from benchmarks.harness import draw, evaluation, loader, predict, trainer
+from benchmarks.harness import measure as benchmark
 from benchmarks.harness.backbone import largest_difference, measure_backbone
 from benchmarks.harness.clock import compare, peak_bytes, time_in_turn
 from benchmarks.harness.eager_van import EagerVAN
@@ -32,10 +32,6 @@ from van_dense.engine.job import Job, TrainResult
 from van_dense.engine.trainer import train
 
 ROOT = Path(__file__).resolve().parents[2]
-SPEC = importlib.util.spec_from_file_location("benchmark", ROOT / "tools" / "benchmark.py")
-assert SPEC is not None and SPEC.loader is not None
-benchmark = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(benchmark)
 
 torch.set_num_threads(1)
 CPU = torch.device("cpu")

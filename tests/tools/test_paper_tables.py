@@ -1,7 +1,6 @@
 """tools/paper_tables.py and the rows of projects/paper_tables.yaml."""
 
 import json
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from benchmarks.harness import paper_tables
+
 ROOT = Path(__file__).resolve().parents[2]
-TOOL = runpy.run_path(str(ROOT / "tools" / "paper_tables.py"))
 TABLES: dict[int, Any] = yaml.safe_load((ROOT / "projects/paper_tables.yaml").read_text())["tables"]
 ROWS = [(number, row) for number, table in TABLES.items() for row in table["rows"]]
 
@@ -76,7 +76,7 @@ def test_metrics_are_as_printed(number: int, name: str, values: list[float]) -> 
 
 def flag(params: float, params_paper: float | None, gflops: float = 1.0) -> str | None:
     result = {"params": params, "params_paper": params_paper, "gflops": gflops}
-    return TOOL["difference"](result | {"gflops_paper": None})
+    return paper_tables.difference(result | {"gflops_paper": None})
 
 
 def test_a_difference_within_one_percent_is_none() -> None:
@@ -158,7 +158,7 @@ def test_one_stage_detectors_of_table_11_have_their_known_counts(
 def test_one_table_is_printed_with_paper_and_own_numbers(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert TOOL["main"](["--table", "6"]) == 0
+    assert paper_tables.main(["--table", "6"]) == 0
     lines = capsys.readouterr().out.splitlines()
     (line,) = [line for line in lines if "K 7, dilation 2" in line]
     assert line.split()[-5:] == ["224x224", "4.03", "4.027", "0.85", "0.85"]
@@ -167,5 +167,5 @@ def test_one_table_is_printed_with_paper_and_own_numbers(
 
 def test_an_unknown_table_lists_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        TOOL["main"](["--table", "2"])
+        paper_tables.main(["--table", "2"])
     assert "invalid choice: 2 (choose from 3, 4, 5" in capsys.readouterr().err
