@@ -260,9 +260,7 @@ def test_the_number_of_workers_changes_nothing():
 
     extra = Extra([TURN, {"name": "RandomCrop", "height": 64, "width": 64}, {"name": "Blur"}])
     streams = [
-        build_train_loader(
-            Repeated(), extra, plan=LoaderPlan(batch_size=2, micro_batch=2, workers=workers)
-        )
+        build_train_loader(Repeated(), extra, plan=LoaderPlan(2, 2, workers, 0, 32, True, 0.0))
         for workers in (0, 2)
     ]
     for _ in range(4):
