@@ -4,8 +4,6 @@
 imported when something that needs them is used, and the registration happens when timm is imported.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any
 
 import wrapt

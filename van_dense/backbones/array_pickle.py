@@ -7,8 +7,6 @@ other name is refused ("Restricting Globals" in the documentation of Python's pi
 arrays are made from what was kept once it has been checked.
 """
 
-from __future__ import annotations
-
 import math
 import pickle
 import re

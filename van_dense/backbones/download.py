@@ -4,8 +4,6 @@ Sources: the authors' files on the Hugging Face hub (VAN-Classification README),
 files of mmpretrain (configs/van) and mmsegmentation (projects/van).
 """
 
-from __future__ import annotations
-
 import difflib
 import hashlib
 import logging

@@ -8,8 +8,6 @@ Layouts (stage i = 1..4, block j; BatchNorm and LayerNorm entries keep their own
 - mmseg: mmsegmentation 1.x ``projects/van``.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

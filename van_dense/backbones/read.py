@@ -1,7 +1,5 @@
 """Files of weights: read without running anything that is in them."""
 
-from __future__ import annotations
-
 import argparse
 import pickle
 import re

@@ -1,7 +1,5 @@
 """Names of weights here and in other code bases: beginnings, with numbers counted otherwise."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from functools import cache

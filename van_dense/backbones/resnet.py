@@ -6,8 +6,6 @@ torchvision's subsample in the 3x3 convolutions ("ResNet v1.5"), so the weights 
 useless in the other, although every key and every shape fits.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model

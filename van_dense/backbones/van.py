@@ -8,8 +8,6 @@ Shapes: every tensor is (B, C, H, W); stage i = 1..4 works at stride 4, 8, 16, 3
 the map after its LayerNorm. A side of H pixels becomes ceil(H / stride), whatever H is.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -4,8 +4,6 @@ Paper: Guo et al., "Visual Attention Network", arXiv 2202.09741, Fig. 2 to 4. Mo
 of the official checkpoints. Every module maps (B, C, H, W) to (B, C, H, W) except ``PatchEmbed``.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext

@@ -1,7 +1,5 @@
 """Backbone weights: loading them, and a report of what was loaded."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

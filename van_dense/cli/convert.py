@@ -11,8 +11,6 @@ and our Mask R-CNN and RetinaNet to detectron2 and torchvision; --project reads 
 Beside weights for Detectron2 lies the config that they need there, OUT.detectron2.yaml.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence

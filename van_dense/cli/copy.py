@@ -9,8 +9,6 @@ it; every other key has its default, which show-config tells. With --extends the
 the package, and the copy goes on extending them by name. No file is overwritten.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import textwrap

@@ -7,8 +7,6 @@ van-dense eval --predictions results.json --annotations gt.json --type bbox|segm
 van-dense eval --predictions maps/ --annotations masks/ --type semantic --data ade20k
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

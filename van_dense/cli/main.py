@@ -1,7 +1,5 @@
 """The command ``van-dense``: finds the module of a command and hands the rest of the line over."""
 
-from __future__ import annotations
-
 import difflib
 import sys
 from collections.abc import Sequence

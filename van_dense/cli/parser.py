@@ -1,7 +1,5 @@
 """The parser that all commands start from."""
 
-from __future__ import annotations
-
 import argparse
 
 

@@ -1,7 +1,5 @@
 """List the packaged experiments, whose names ``--config`` and ``van-dense copy`` take."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from van_dense.cli.parser import new_parser

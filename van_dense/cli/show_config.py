@@ -3,8 +3,6 @@
 "default" stands for van_dense/config/schema.py, where every value is explained.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence

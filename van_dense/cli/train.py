@@ -6,8 +6,6 @@ van-dense train --config my.yaml --resume                            after an in
 torchrun --nproc-per-node 8 -m van_dense train --config maskrcnn_van_b2
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

@@ -1,7 +1,5 @@
 """Which library builds a detector: chosen once, when the config is read."""
 
-from __future__ import annotations
-
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal

@@ -1,7 +1,5 @@
 """Which files a config names that are not there: asked before anything heavy is imported."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from van_dense.config.tasks import Config

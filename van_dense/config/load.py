@@ -5,8 +5,6 @@ Mappings merge; lists and scalars replace. Fragments may extend further ones, tw
 What an older version wrote is brought to today's keys first; see ``migrations.py``.
 """
 
-from __future__ import annotations
-
 import difflib
 import logging
 import os

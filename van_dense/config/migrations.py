@@ -6,8 +6,6 @@ on no key, since fragments and overrides pass through it too. Append to the list
 step, and write the runs of the new version into ``tests/old_runs/``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 

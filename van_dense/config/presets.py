@@ -4,8 +4,6 @@ A wheel holds them in ``van_dense/_presets``; in a checkout they are its own ``p
 ``configs``.
 """
 
-from __future__ import annotations
-
 import difflib
 import re
 from pathlib import Path

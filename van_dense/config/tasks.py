@@ -1,7 +1,5 @@
 """The config class of each task."""
 
-from __future__ import annotations
-
 from van_dense.config.classification import ClassConfig
 from van_dense.config.detection import DetectionConfig
 from van_dense.config.pose import PoseConfig

@@ -1,7 +1,5 @@
 """Attributes that are different for a while, such as the mode of a network."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any

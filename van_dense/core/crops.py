@@ -7,8 +7,6 @@ Source of padding and aspect: mmpose 0.x ``TopDownGetBboxCenterScale`` (recipe o
 "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018).
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from van_dense.core.structures import Size

@@ -4,8 +4,6 @@ Source: COCO's keypoint evaluation, https://cocodataset.org/#keypoints-eval (pyc
 ``COCOeval.computeOks``).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

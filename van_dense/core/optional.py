@@ -1,7 +1,5 @@
 """Packages that one feature alone needs; an extra of van_dense brings each of them."""
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import Any
 

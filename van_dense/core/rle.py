@@ -5,8 +5,6 @@ Source of the format: ``common/maskApi.c`` of pycocotools (``rleToString``, ``rl
 Legend: R runs of one mask, I intervals; h, w are pixels of a rectangle; sizes are (height, width).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The global random generators, seeded for a while: for libraries that draw from nothing else."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """From samples to the batch of one step: images are padded to one size and stacked."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import cv2

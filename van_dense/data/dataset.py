@@ -1,7 +1,5 @@
 """What every reader offers, and what it raises; readers only read, transforms are apart."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Protocol
 

@@ -5,8 +5,6 @@ augmentation. The number of workers, processes and micro-batches, and the step a
 therefore change nothing about the sample at a position.
 """
 
-from __future__ import annotations
-
 import itertools
 import logging
 import os

@@ -1,7 +1,5 @@
 """Phrases that the messages of several readers share."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 CHECK = "run van-dense check to list them, and to quarantine what is broken"

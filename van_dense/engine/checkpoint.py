@@ -9,8 +9,6 @@ state of random number generators, because everything random here is seeded anew
 position); the global generators of Python and NumPy are not used.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import re

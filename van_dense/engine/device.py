@@ -1,7 +1,5 @@
 """The accelerator of a run: device, processes and autocast, from accelerate."""
 
-from __future__ import annotations
-
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState

@@ -5,8 +5,6 @@ Its decay is ``min(decay, (1 + step) / (10 + step))``, as in TensorFlow's
 be little more than the random start.
 """
 
-from __future__ import annotations
-
 import copy
 
 import torch

@@ -1,7 +1,5 @@
 """Predictions for a whole data set, by one process or many."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator

@@ -1,7 +1,5 @@
 """What the training loop is asked to do, and how it answers."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """An estimate of the memory of a training step, made on the meta device without any computation."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

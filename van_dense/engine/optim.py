@@ -1,7 +1,5 @@
 """The optimiser and its parameter groups: weight decay or none, backbone or head."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

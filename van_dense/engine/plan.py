@@ -4,8 +4,6 @@ The configuration speaks of epochs and of the global batch; the loop needs steps
 All arithmetic between the two is here, so that ``--dry-run`` prints what the loop will do.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """How far a tool is, on a terminal alone: no line of it ends up in a file."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import takewhile

@@ -4,8 +4,6 @@ Conventions of mmcv 1.x (``mmcv/runner/hooks/lr_updater.py``), which the VAN rec
 with: steps count from 0, and the warm-up multiplies the schedule instead of shifting it.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

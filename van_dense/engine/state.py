@@ -1,7 +1,5 @@
 """Everything that changes while a run goes on, and how it is saved and restored."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 from typing import Any

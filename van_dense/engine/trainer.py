@@ -6,8 +6,6 @@ killed and resumed therefore equals an uninterrupted one, bit for bit where the 
 are deterministic (those of a CPU are).
 """
 
-from __future__ import annotations
-
 import logging
 import math
 import time

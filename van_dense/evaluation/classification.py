@@ -5,8 +5,6 @@ first class comes first, so that equal scores for all are no success. With five 
 top-5 is always 1.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from pathlib import Path

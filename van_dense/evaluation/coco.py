@@ -5,8 +5,6 @@ agree with it to 1e-6, see ``tests/evaluation/test_coco.py``. All metrics are in
 the data set has no object to measure (no small objects, no object of a class).
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import logging

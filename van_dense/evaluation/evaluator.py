@@ -1,7 +1,5 @@
 """What every evaluator offers, and the checks, ratios and tables that several of them need."""
 
-from __future__ import annotations
-
 import csv
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence

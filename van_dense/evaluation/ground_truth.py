@@ -4,8 +4,6 @@ Source of the format: https://cocodataset.org/#format-data. Official files are k
 the size split of the official numbers needs the ``area`` of each annotation itself.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Collection
 from typing import Any, Literal, Protocol, runtime_checkable

@@ -4,8 +4,6 @@ A prediction and an annotation belong together when their files have the same ke
 ``van_dense/data/readers/image_mask.py`` for the patterns that say what the key is.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping, Sequence
 from functools import lru_cache

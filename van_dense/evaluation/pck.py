@@ -9,8 +9,6 @@ not have. Fractions run over all labelled joints of all persons, so that each jo
 Legend: G annotated and D predicted persons of one image and class, P persons in all, K joints.
 """
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence

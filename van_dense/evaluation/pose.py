@@ -4,8 +4,6 @@ AP and AR are those of ``coco.py``, PCK that of ``pck.py``; both agree with othe
 ``tests/evaluation/test_pose_evaluator.py`` and ``test_pck.py``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any

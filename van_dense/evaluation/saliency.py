@@ -11,8 +11,6 @@ Maps are rounded to 8 bits first, as a file holds them, so a run and its saved m
 All but two measures then follow from how often each grey meets each grey of the ground truth.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path

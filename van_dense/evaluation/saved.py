@@ -1,7 +1,5 @@
 """Score predictions that any program saved: a file of COCO results, or a folder of maps."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path

@@ -8,8 +8,6 @@ Outlines follow Cheng et al., "Boundary IoU", CVPR 2021: of each class, the pixe
 lie at most 2 % of the image diagonal from the rest of the image, or from its border.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Metrics as tables for people and as JSON for machines."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence

@@ -6,8 +6,6 @@ The channels are averaged here; the paper does not say how it reduces them.
 Module names are those of the official checkpoints, so the authors' own model works as well.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Any

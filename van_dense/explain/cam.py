@@ -3,8 +3,6 @@
 Legend: H x W pixels of the image that the network sees, h x w positions of a layer.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

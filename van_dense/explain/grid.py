@@ -1,7 +1,5 @@
 """Pictures side by side: a column for each backbone, a row for each image, titles around them."""
 
-from __future__ import annotations
-
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Legend: B images of H x W pixels, C channels, h x w positions of ``stride`` pixels a side.
 """
 
-from __future__ import annotations
-
 import difflib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -11,8 +11,6 @@ Here the gradient's absolute value counts; RepLKNet takes its positive part, and
 Legend: H x W pixels of the images, h x w positions of the map.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple

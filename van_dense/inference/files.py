@@ -5,8 +5,6 @@ results), predictions.csv (classes) or masks/ (label maps and saliency); videos/
 annotated video and its own results, whose image ids are the numbers of the frames, from 0 on.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace

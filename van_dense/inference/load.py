@@ -1,7 +1,5 @@
 """Load a trained run, ready to predict."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A trained model that predicts whatever it is given: files, folders, arrays, Pillow images."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext

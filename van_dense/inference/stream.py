@@ -4,8 +4,6 @@ VAN's receptive field carries the padding of a batch everywhere, so only images 
 sizes are equal share a batch: what is found in an image depends on nothing beside it.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass

@@ -29,8 +29,6 @@ kept beside the rest, mistakes included.
 Legend: N detections of all views, V views; boxes float xyxy pixels of the whole image.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations

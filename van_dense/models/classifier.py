@@ -6,8 +6,6 @@ smoothed labels.
 Legend: B images, C classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass

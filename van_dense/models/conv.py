@@ -1,7 +1,5 @@
 """Convolution, BatchNorm and ReLU, named and initialised as mmcv's ``ConvModule``."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

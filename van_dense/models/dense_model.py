@@ -1,7 +1,5 @@
 """The interface of every model: ``forward`` gives losses, ``predict`` gives results."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

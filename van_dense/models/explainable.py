@@ -4,8 +4,6 @@ Legend: N boxes of one image, xyxy in pixels of the network's input; C classes; 
 proposals; M mask resolution.
 """
 
-from __future__ import annotations
-
 from typing import Protocol, runtime_checkable
 
 import torch

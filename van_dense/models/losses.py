@@ -1,7 +1,5 @@
 """Normalisers and small losses that detectors share."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, distributed
 from torch.nn import functional as F

@@ -3,8 +3,6 @@
 Legend: N instances, M mask resolution; boxes xyxy pixels; size is (height, width).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 

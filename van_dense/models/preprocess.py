@@ -1,7 +1,5 @@
 """From uint8 images to the backbone's input: normalised on the device, padding exactly zero."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

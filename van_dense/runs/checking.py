@@ -1,7 +1,5 @@
 """What ``van-dense check`` needs of a config: the parts to check, and pictures of samples."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

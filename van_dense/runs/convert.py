@@ -1,7 +1,5 @@
 """Checkpoints of other code bases to ours and back; behind ``van-dense convert``."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Evaluate a model on the validation part and write what a user looks at afterwards."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

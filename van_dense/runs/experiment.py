@@ -1,7 +1,5 @@
 """An experiment ready to run: its data read, its network built, its weights loaded, its plan."""
 
-from __future__ import annotations
-
 import logging
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Evaluate trained runs and published weights on the validation part of a data set."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Starting a training from a whole network that was trained before: ``train.start_from``."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

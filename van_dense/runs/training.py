@@ -1,7 +1,5 @@
 """Train an experiment from its config to the pictures: what ``van-dense train`` calls."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Backbones and whole timm models from their section of a config."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from van_dense.backbones.build import (

@@ -5,8 +5,6 @@ A task alone reads its config; readers, transforms, models and evaluators take p
 a subclass in a file beside this one, and an entry in ``van_dense.tasks.TASKS``.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The network of a config, and the weights that the config names."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Image classification: model, data and evaluator from one config."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path

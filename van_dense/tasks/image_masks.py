@@ -1,7 +1,5 @@
 """What semantic segmentation and saliency share: pairs of images and masks, and their truth."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np

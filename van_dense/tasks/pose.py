@@ -1,7 +1,5 @@
 """Top-down pose: model, data and evaluator from one config."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial

@@ -1,7 +1,5 @@
 """Salient object detection: model, data and evaluator from one config."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path

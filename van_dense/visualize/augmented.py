@@ -1,7 +1,5 @@
 """Ground truth before and after the transforms, side by side, to see that both move together."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 Legend: C classes.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from PIL import Image, ImageDraw
 

@@ -4,8 +4,6 @@ Small images are enlarged first, since a label on 128 pixels cannot be read.
 Legend: the canvas is the enlarged picture; canvas pixels = ``scale`` x image pixels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

@@ -5,8 +5,6 @@ rectangle only: a dense (N, H, W) stack of 100 masks on a 4K image would be 0.8 
 Legend: the canvas is the enlarged picture; canvas pixels = ``scale`` x image pixels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import cv2

@@ -3,8 +3,6 @@
 Legend: K keypoints; the canvas is the enlarged picture that everything is drawn on.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Sequence

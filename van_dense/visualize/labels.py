@@ -3,8 +3,6 @@
 Legend: a tile is the filled rectangle of one label, (width, height) in pixels of the canvas.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What the colours of a map mean: strips of swatches and names, or a scale, on paper."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

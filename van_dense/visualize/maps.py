@@ -5,8 +5,6 @@ Legend: H, W are pixels of the canvas, the possibly enlarged photo, uint8 RGB (H
 map of another size is brought to it by nearest neighbours, so that its own pixels stay visible.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

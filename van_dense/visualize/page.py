@@ -1,7 +1,5 @@
 """Pages of pictures beside each other, below a title and a caption each."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import replace

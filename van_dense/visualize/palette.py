@@ -1,7 +1,5 @@
 """Colours of classes, masks and instances: far apart, never changing, with readable text on top."""
 
-from __future__ import annotations
-
 from functools import cache, lru_cache
 
 import cv2

@@ -3,8 +3,6 @@
 Legend: S segments; an index map holds 0 for void and i + 1 for ``segments[i]``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Pages of an evaluation: prediction beside ground truth, for a person who judges a run."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass

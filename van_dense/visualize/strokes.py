@@ -1,7 +1,5 @@
 """Lines and hatching that grow with the canvas, and tints."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view

@@ -1,7 +1,5 @@
 """The data doctor's check of images in class folders, and of CUB-200-2011."""
 
-from __future__ import annotations
-
 import os
 import statistics
 from collections import defaultdict

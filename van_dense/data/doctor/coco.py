@@ -1,7 +1,5 @@
 """The data doctor's check of the records of a COCO annotation file."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path

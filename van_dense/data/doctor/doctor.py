@@ -3,8 +3,6 @@
 Errors are what the readers leave out or what falsifies results; warnings are used as they are.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence

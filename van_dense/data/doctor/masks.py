@@ -1,7 +1,5 @@
 """The data doctor's check of pairs of images and masks, and a count of the values found."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field

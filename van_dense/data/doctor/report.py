@@ -1,7 +1,5 @@
 """What the data doctor reports: problems of records, a summary of each part, a quarantine list."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The data doctor's check of the label files of a YOLO folder."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -5,8 +5,6 @@ time (1.6 ms for 640x480), but it returns truncated files with a grey area and C
 colours, both without a word.
 """
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Read a JSON file as large as COCO's, or say what is wrong with it."""
 
-from __future__ import annotations
-
 import gc
 import json
 from collections.abc import Iterator

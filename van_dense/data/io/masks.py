@@ -5,8 +5,6 @@ bits as it is stored. Lossy files and transparency say nothing certain about a l
 refused. An EXIF orientation of a mask is not obeyed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Check that results can be written to a folder or file, before anything is computed for them."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Prefetching in threads: decode before the model, draw and write behind it."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -3,8 +3,6 @@
 Legend: a *source* is one image: a path, a uint8 (H, W, 3) RGB array, or a Pillow image.
 """
 
-from __future__ import annotations
-
 import glob
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence

@@ -5,8 +5,6 @@ pycocotools' own index is not used: it prints, keeps every annotation as a dicti
 the first bad record with a bare KeyError.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 import os

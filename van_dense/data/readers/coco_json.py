@@ -3,8 +3,6 @@
 Source of the format: https://cocodataset.org/#format-data.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 from dataclasses import dataclass, replace

@@ -4,8 +4,6 @@ Source: Wah et al., "The Caltech-UCSD Birds-200-2011 Dataset", CNS-TR-2011-001;
 https://www.vision.caltech.edu/datasets/cub_200_2011/.
 """
 
-from __future__ import annotations
-
 from collections.abc import Container
 from pathlib import Path
 from typing import Literal, NamedTuple

@@ -4,8 +4,6 @@ Source of the format: https://cocodataset.org/#format-results, as in the widely 
 ``COCO_val2017_detections_AP_H_56_person.json`` (SimpleBaseline, ECCV 2018).
 """
 
-from __future__ import annotations
-
 import logging
 from collections import Counter, defaultdict
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The base of readers of image files with one annotation each, such as a class or a mask."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

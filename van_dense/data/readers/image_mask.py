@@ -5,8 +5,6 @@ any part of a name. An image and a mask with the same key belong together, and t
 id. Cityscapes is ``{key}_leftImg8bit.png`` with ``{key}_gtFine_labelIds.png``.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterable

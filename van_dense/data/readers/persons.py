@@ -4,8 +4,6 @@ Training takes one annotated instance at a time; evaluation whole images, each w
 predict poses for.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 from dataclasses import replace

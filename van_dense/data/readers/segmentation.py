@@ -5,8 +5,6 @@ its buffers. Nothing reaches it here that ``usable_segmentation`` has not passed
 Source of the formats: ``common/maskApi.c`` of https://github.com/cocodataset/cocoapi.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

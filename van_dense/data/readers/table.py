@@ -4,8 +4,6 @@ Flat arrays, since 118,000 images with 860,000 lists of polygons would be copied
 process, as Python's reference counts write to each object that is touched.
 """
 
-from __future__ import annotations
-
 import itertools
 from array import array
 from collections.abc import Iterable, Sequence

@@ -16,8 +16,6 @@ Formats: https://cocodataset.org/#format-data, https://github.com/CSAILVision/sc
 maps with 0 = other), http://saliencydetection.net/duts (masks 0 / 255), ImageNet class folders.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import logging

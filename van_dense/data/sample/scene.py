@@ -5,8 +5,6 @@ A scene is drawn at three times its size and reduced; labels are taken at the pi
 they partition the picture exactly. Everything follows from the seed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple

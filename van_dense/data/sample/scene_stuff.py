@@ -4,8 +4,6 @@ Painters return float32 RGB (h, w, 3) of 0..255 for a band of the picture. Lengt
 the height of the whole picture, so that a scene looks the same at every size.
 """
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 

@@ -5,8 +5,6 @@ run in ``seeded``. Normalising, random erasing and mixing follow on the device, 
 ``models/classifier.py``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import chain

@@ -6,8 +6,6 @@ an ``albumentations.Compose``: for 9 masks of 640x480 brought to 800 pixels that
 2 here, and it raises on boxes that touch the border from outside by a rounding error.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache

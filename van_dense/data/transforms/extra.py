@@ -6,8 +6,6 @@ box, its mask and its joints cannot part. What erases pixels (dropout) leaves th
 is. Every random number comes from the given generator: each transform gets a seed of its own.
 """
 
-from __future__ import annotations
-
 import difflib
 import inspect
 import os

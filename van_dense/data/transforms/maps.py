@@ -4,8 +4,6 @@ Every random number comes from the generator in the call. A sample that is small
 stays smaller: ``collate`` pads it, with ignored labels and, after normalising, with zeros.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import cv2

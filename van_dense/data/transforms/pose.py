@@ -5,8 +5,6 @@ half body, scale and rotation, one affine warp. Coordinates are continuous, see 
 Every random number comes from the generator in the call.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 

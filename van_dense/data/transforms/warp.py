@@ -6,8 +6,6 @@ keypoints are derived from it, so they stay with the pixels whatever the transfo
 Coordinates are continuous pixels, the centre of the first one at 0.5.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property

@@ -4,8 +4,6 @@ A crop, a flip or a resize that image and map do not share, a label map that ign
 labels of other images end in a useless model after hours; here they are found in seconds.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -4,8 +4,6 @@ Legend: N arrived and M annotated objects of one image; boxes are xyxy in origin
 Each hypothesis undoes one typical mistake; the first one that makes the objects fit explains them.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

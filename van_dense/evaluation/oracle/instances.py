@@ -5,8 +5,6 @@ in seconds. The ground truth of a few images passes the test transform, ``collat
 original pixels and the evaluator, and has to reach what the annotations themselves score.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice

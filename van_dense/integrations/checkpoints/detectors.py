@@ -5,8 +5,6 @@ before P7 are settings of ours. Weights are neither read nor written where these
 code base they belong to, for they would load, and silently find other objects.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import getitem

@@ -8,8 +8,6 @@ Needs no Detectron2, so that checkpoints can be renamed without it.
 Source of the names: Detectron2 0.6 ``modeling/backbone/fpn.py``; heads: ``detectron2_engine``.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 

@@ -9,8 +9,6 @@ Source of the names: Detectron2 0.6 ``modeling/{proposal_generator/rpn,roi_heads
 retinanet}.py``.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import MutableMapping, Sequence
 from functools import cache

@@ -7,8 +7,6 @@ places and scale: the same function of the same image. Such a network is ``resne
 Source: Detectron2 0.6 ``modeling/backbone/resnet.py``, ``config/defaults.py`` (PIXEL_MEAN, _STD).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch

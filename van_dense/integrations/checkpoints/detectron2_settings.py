@@ -7,8 +7,6 @@ not; of the training, the sampling of anchors and regions and the box losses.
 Source of the names: Detectron2 0.6 ``config/defaults.py``.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from inspect import signature

@@ -5,8 +5,6 @@ in 0.x and 1.x. The backbone has the "official" layout in VAN-Segmentation, "mms
 ``projects/van``, and "mmpretrain" where mmseg 1.x borrows the VAN of mmpretrain.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from torch import Tensor, nn

@@ -8,8 +8,6 @@ Source: torchvision 0.29 ``models/detection/{mask_rcnn,faster_rcnn,retinanet,rpn
 Legend: C our classes, K labels of torchvision.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor

@@ -8,8 +8,6 @@ own training on Detectron2 is in ``engine.py``.
 Source of the interfaces: Detectron2 0.6 ``modeling/backbone/{backbone,build,fpn}.py``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any

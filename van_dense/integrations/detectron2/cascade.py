@@ -9,8 +9,6 @@ write is where the boxes of one go to the next, and what the stages are averaged
 Legend: R regions over all images, P regions of one image, C classes; boxes xyxy pixels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, cast
 

@@ -7,8 +7,6 @@ does not know which engine wrote it.
 Legend: B images, R regions, C classes; boxes xyxy pixels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any

@@ -4,8 +4,6 @@ Matchers, samplers, thresholds, anchors and widths are read off the parts of a b
 no number exists twice.
 """
 
-from __future__ import annotations
-
 from typing import Any, cast
 
 from detectron2.layers import ShapeSpec

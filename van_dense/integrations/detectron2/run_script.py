@@ -7,8 +7,6 @@ reads it, in each process that the script starts with Detectron2's ``launch`` (`
 A LazyConfig file needs none of this: it imports what it needs.
 """
 
-from __future__ import annotations
-
 import runpy
 import sys
 from pathlib import Path

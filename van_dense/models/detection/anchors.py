@@ -6,8 +6,6 @@ on P6 of an 800 px image.
 Legend: N ground-truth boxes, A anchors; boxes are xyxy in pixels of the padded image.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

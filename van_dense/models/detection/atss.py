@@ -4,8 +4,6 @@ Source: Zhang et al., CVPR 2020 (see ``atss_matcher.py``); definition of mmdet 2
 Legend: B images, A anchors over all levels, A_l of level l, P foreground anchors, C classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -6,8 +6,6 @@ Legend: N ground-truth boxes, A anchors over all levels, K candidates of one box
 pixels of the padded image.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

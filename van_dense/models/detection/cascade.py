@@ -5,8 +5,6 @@ Transformer's ``cascade_mask_rcnn_swin_..._giou_4conv1f_adamw_3x_coco``, where e
 anew from the boxes of the one before and has its own mask head.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import cast
 

@@ -5,8 +5,6 @@ and Swin Transformer's ``cascade_mask_rcnn_swin_..._giou_4conv1f_adamw_3x_coco``
 Legend: R regions over all images, P regions of one image, C classes; boxes xyxy pixels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import pairwise
 

@@ -5,8 +5,6 @@ section 3.2; layers and initial values of mmdet 2.x ``DIIHead`` and ``DynamicCon
 Legend: B images, P proposals of each, D channels of a proposal, C classes.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

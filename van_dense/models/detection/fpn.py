@@ -4,8 +4,6 @@ Source: Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017.
 Legend: c2..c5 backbone maps at strides 4..32, p2..p7 pyramid maps at strides 4..128.
 """
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from functools import partial
 from typing import Literal

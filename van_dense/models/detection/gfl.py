@@ -6,8 +6,6 @@ Legend: B images, A anchors over all levels, A_l of level l, P foreground anchor
 D = max_distance + 1 distances 0, 1, 2, ... of an edge from the anchor's centre, in strides.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

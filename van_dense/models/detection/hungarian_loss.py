@@ -6,8 +6,6 @@ focal classification term of Sparse R-CNN; mmdet 2.x ``HungarianAssigner`` (``Fo
 Legend: P predictions and N ground-truth boxes of one image, C classes; boxes xyxy pixels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ Source: He et al., "Mask R-CNN", ICCV 2017; definition of mmdet 2.x / PoolFormer
 ``mask_rcnn_r50_fpn`` (aligned RoIAlign, unrounded anchors, L1 boxes), built from torchvision parts.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import Tensor, nn

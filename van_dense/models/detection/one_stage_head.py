@@ -3,8 +3,6 @@
 Legend: B images, A_l anchors of level l, C classes, V box values of an anchor.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -4,8 +4,6 @@ Legend: A anchors of one image, P foreground anchors, C classes, D values of a d
 boxes are xyxy, distances (left, top, right, bottom).
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F

@@ -3,8 +3,6 @@
 Legend: B images, R regions over all images, C classes, M mask resolution; boxes xyxy pixels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

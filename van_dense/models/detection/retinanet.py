@@ -6,8 +6,6 @@ number of positives in the batch).
 Legend: B images, A anchors over all levels, A_l of level l, C classes; boxes xyxy pixels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

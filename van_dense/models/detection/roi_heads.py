@@ -4,8 +4,6 @@ Source: He et al., "Mask R-CNN", ICCV 2017; numbers of mmdet 2.x ``mask_rcnn_r50
 Legend: B images, R regions over all images, C classes, M mask resolution; boxes xyxy pixels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

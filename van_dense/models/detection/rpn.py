@@ -4,8 +4,6 @@ Source: Ren et al., "Faster R-CNN", NeurIPS 2015; numbers of mmdet 2.x ``mask_rc
 Legend: B images, A anchors over all levels, boxes xyxy pixels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Which anchors or regions of an image enter a loss."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

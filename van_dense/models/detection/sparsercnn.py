@@ -6,8 +6,6 @@ uses too. The VAN paper names it and prints no result.
 Legend: B images, P proposals of each, D channels of the pyramid, C classes; boxes xyxy pixels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import torch

@@ -18,8 +18,6 @@ Legend: B crops, K keypoints, h and w sides of a heatmap in its own pixels; poin
 continuous pixels of the crop, the centre of the first one at 0.5; sizes are (height, width).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

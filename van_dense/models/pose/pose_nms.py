@@ -4,8 +4,6 @@ Source: ``oks_nms`` and ``soft_oks_nms`` of mmpose 0.x, where every joint counts
 Legend: N and M persons, K keypoints.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

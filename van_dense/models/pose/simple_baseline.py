@@ -5,8 +5,6 @@ Source: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", 
 Legend: B crops, K keypoints; each deconvolution doubles h and w.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import Tensor, nn

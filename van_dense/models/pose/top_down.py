@@ -7,8 +7,6 @@ Legend: B images, M instances of all of them, K keypoints, h and w sides of a he
 (height, width); regions are as in ``crops.py``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal

@@ -12,8 +12,6 @@ the scale of its weights does not matter, and outputs start within +-1 / sqrt(C)
 The paper says nothing about them.
 """
 
-from __future__ import annotations
-
 from functools import partial
 
 import torch

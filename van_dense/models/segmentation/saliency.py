@@ -5,8 +5,6 @@ every output of the decoder learns the mask, the finest is the result.
 Legend: B images; maps are (B, 1, H, W).
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F

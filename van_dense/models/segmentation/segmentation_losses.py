@@ -5,8 +5,6 @@ but the gradient of the small logits is kept. For 150 classes at 512x512 the ups
 four images would be 630 MB, their softmax as much again. Means are local to a process, as in mmseg.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any

@@ -4,8 +4,6 @@ Source: Kirillov et al., "Panoptic Feature Pyramid Networks", CVPR 2019; definit
 ``FPN`` and ``FPNHead``, as VAN-Segmentation configures them (configs/sem_fpn).
 """
 
-from __future__ import annotations
-
 from collections import OrderedDict
 
 from torch import Tensor, nn

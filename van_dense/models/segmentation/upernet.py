@@ -4,8 +4,6 @@ Source: Xiao et al., "Unified Perceptual Parsing for Scene Understanding", ECCV 
 mmseg's ``UPerHead`` and ``FCNHead``, as VAN-Segmentation configures them (configs/upernet).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

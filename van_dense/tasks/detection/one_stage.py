@@ -1,7 +1,5 @@
 """RetinaNet, ATSS and GFL from their sections of the config."""
 
-from __future__ import annotations
-
 from van_dense.config.detection import ATSS, GFL, RetinaNet
 from van_dense.models.detection import retinanet
 from van_dense.models.detection.anchors import OCTAVE_SCALES, Anchors, BoxMatcher

@@ -1,7 +1,5 @@
 """Sparse R-CNN from its section of the config."""
 
-from __future__ import annotations
-
 from van_dense.config.detection import SparseRCNN
 from van_dense.models.detection import sparsercnn
 from van_dense.models.detection.dynamic_head import DynamicHead

@@ -1,7 +1,5 @@
 """Object detection and instance segmentation: model, data and evaluator from one config."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Detectors with region proposals, from their sections of the config."""
 
-from __future__ import annotations
-
 from van_dense.backbones.build import sync_norms
 from van_dense.config import detection as schema
 from van_dense.models.detection import cascade, maskrcnn
