@@ -33,33 +33,22 @@ MAX_AUTO_WORKERS = 8
 class LoaderPlan:
     """How the training stream is cut into batches.
 
-    Attributes:
-        batch_size: Number of images of one optimiser step over all processes.
-        micro_batch: Number of images of one forward pass of one process.
-        rank: Number of this process, 0..world-1.
-        world: Number of processes.
-        workers: Number of loader processes of this process; 0 reads in the process itself.
-        seed: Seed of the order and the augmentation.
-        size_divisor: Number that padded sides are multiples of, in pixels.
-        min_size: Smallest padded (height, width), so that batches of small crops weigh the same.
-        group_by_aspect: Whether batches have one orientation, so that padding stays small.
-        max_bad_fraction: Fraction of unreadable images in 0..1 above which the run stops; one image
-            is always tolerated unless it is 0.
-
     Raises:
         ValueError: When the batch cannot be cut evenly.
     """
 
-    batch_size: int
-    micro_batch: int
-    workers: int
-    seed: int
-    size_divisor: int
-    group_by_aspect: bool
+    batch_size: int  #: number of images of one optimiser step over all processes
+    micro_batch: int  #: number of images of one forward pass of one process
+    workers: int  #: number of loader processes of this process; 0 reads in the process itself
+    seed: int  #: seed of the order and the augmentation
+    size_divisor: int  #: number that padded sides are multiples of, in pixels
+    group_by_aspect: bool  #: whether batches have one orientation, so that padding stays small
+    #: Fraction of unreadable images in 0..1 above which the run stops; one image is always
+    #: tolerated unless it is 0.
     max_bad_fraction: float
-    min_size: Size = (0, 0)
-    rank: int = 0
-    world: int = 1
+    min_size: Size = (0, 0)  #: smallest padded (height, width): small crops weigh the same
+    rank: int = 0  #: number of this process, 0..world-1
+    world: int = 1  #: number of processes
 
     def __post_init__(self) -> None:
         if not 0 <= self.rank < self.world:

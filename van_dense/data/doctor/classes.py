@@ -39,19 +39,12 @@ _MODES = {
 
 @dataclass(frozen=True)
 class ClassPart:
-    """One part of a classification data set.
+    """One part of a classification data set."""
 
-    Attributes:
-        name: Name in messages; "train" and "val" are the parts of CUB.
-        root: Folder of class folders, or the one that holds CUB's images.txt.
-        classes: Folder names in the order of the labels; None takes those that are there.
-        layout: "cub" for CUB.
-    """
-
-    name: str
-    root: str
-    classes: tuple[str, ...] | None = None
-    layout: Literal["folder", "cub"] = "folder"
+    name: str  #: name in messages; "train" and "val" are the parts of CUB
+    root: str  #: folder of class folders, or the one that holds CUB's images.txt
+    classes: tuple[str, ...] | None = None  #: folders in the order of labels; None takes all
+    layout: Literal["folder", "cub"] = "folder"  #: "cub" for CUB
 
 
 @dataclass

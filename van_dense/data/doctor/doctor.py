@@ -36,19 +36,12 @@ _RESTORE = "restore the file or correct its annotation, or leave it out with --q
 
 @dataclass(frozen=True)
 class Inspection:
-    """What decoding the files of one image found.
+    """What decoding the files of one image found."""
 
-    Attributes:
-        more: What ``PartReport.read_more`` returned, such as the values of a mask.
-        problem: What is wrong with the image file, or None.
-        digest: Hash of the image file, "" where it cannot be read.
-        size: (height, width) of the image, or None where it cannot be read.
-    """
-
-    more: Any
-    problem: str | None
-    digest: str = ""
-    size: Size | None = None
+    more: Any  #: what ``PartReport.read_more`` returned, such as the values of a mask
+    problem: str | None  #: what is wrong with the image file, or None
+    digest: str = ""  #: hash of the image file, "" where it cannot be read
+    size: Size | None = None  #: (height, width) of the image, or None where it cannot be read
 
 
 Progress = Callable[[Iterable[Inspection], int], Iterable[Inspection]]

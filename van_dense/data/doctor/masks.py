@@ -22,27 +22,16 @@ _REPAIR = "correct the mask, or leave the image out with --quarantine"
 
 @dataclass(frozen=True)
 class MaskPart:
-    """Two folders of images and masks.
+    """Two folders of images and masks."""
 
-    Attributes:
-        name: Name in messages.
-        images: Folder of the images, which keys the quarantine.
-        masks: Folder of the masks.
-        image_pattern: File names of the images, such as "{key}.jpg".
-        mask_pattern: File names of the masks, such as "{key}_labels.png".
-        label_map: Meaning of the values; None counts them only, and suggests one.
-        class_names: Names of the classes 0..C-1; empty shows their numbers.
-        is_saliency: Whether masks are grey, white = salient.
-    """
-
-    name: str
-    images: str
-    masks: str
-    image_pattern: str
-    mask_pattern: str
-    label_map: LabelMap | None = None
-    class_names: tuple[str, ...] = ()
-    is_saliency: bool = False
+    name: str  #: name in messages
+    images: str  #: folder of the images, which keys the quarantine
+    masks: str  #: folder of the masks
+    image_pattern: str  #: file names of the images, such as "{key}.jpg"
+    mask_pattern: str  #: file names of the masks, such as "{key}_labels.png"
+    label_map: LabelMap | None = None  #: meaning of the values; None counts and suggests one
+    class_names: tuple[str, ...] = ()  #: names of the classes 0..C-1; empty shows their numbers
+    is_saliency: bool = False  #: whether masks are grey, white = salient
 
 
 @dataclass(frozen=True)
@@ -56,21 +45,13 @@ class MaskContent:
 
 @dataclass
 class MaskReport(PartReport):
-    """Findings about one part of image and mask pairs.
+    """Findings about one part of image and mask pairs."""
 
-    Attributes:
-        part: Folders and label map that are checked.
-        masks: Mask file of each image.
-        is_color: Whether masks are read as colours; values are then 65536 R + 256 G + B.
-        num_pixels: Number of pixels of each value found.
-        num_masks: Number of masks with each value.
-    """
-
-    part: MaskPart = field(kw_only=True)
-    masks: list[str] = field(default_factory=list)
-    is_color: bool = False
-    num_pixels: Counter[int] = field(default_factory=Counter)
-    num_masks: Counter[int] = field(default_factory=Counter)
+    part: MaskPart = field(kw_only=True)  #: folders and label map that are checked
+    masks: list[str] = field(default_factory=list)  #: mask file of each image
+    is_color: bool = False  #: whether values are colours, 65536 R + 256 G + B
+    num_pixels: Counter[int] = field(default_factory=Counter)  #: pixels of each value found
+    num_masks: Counter[int] = field(default_factory=Counter)  #: masks with each value
     _uncovered: dict[int, list[Id]] = field(default_factory=lambda: defaultdict(list))
     _num_soft: int = 0
 

@@ -17,27 +17,16 @@ _NOTHING_ELSE = "correct it and check again; nothing else was checked in this pa
 
 @dataclass(frozen=True)
 class Problem:
-    """One finding.
+    """One finding."""
 
-    Attributes:
-        severity: "error": left out by the reader, or results would be wrong; "warning"; "info".
-        file: Image, annotation file or label file.
-        where: Index and id inside the file, or "".
-        what: What is wrong.
-        fix: What to do about it.
-        image_id: Image to quarantine for an error, or None.
-        annotation_id: Annotation to quarantine for an error, or None.
-        image_ids: Images to quarantine for an error that several share.
-    """
-
-    severity: Severity
-    file: str
-    where: str
-    what: str
-    fix: str
-    image_id: Id | None = None
-    annotation_id: Id | None = None
-    image_ids: tuple[Id, ...] = ()
+    severity: Severity  #: "error": the reader leaves it out, or results would be wrong
+    file: str  #: image, annotation file or label file
+    where: str  #: index and id inside the file, or ""
+    what: str  #: what is wrong
+    fix: str  #: what to do about it
+    image_id: Id | None = None  #: image to quarantine for an error, or None
+    annotation_id: Id | None = None  #: annotation to quarantine for an error, or None
+    image_ids: tuple[Id, ...] = ()  #: images to quarantine for an error that several share
 
     def __str__(self) -> str:
         where = f"{self.where}: " if self.where else ""
@@ -46,29 +35,17 @@ class Problem:
 
 @dataclass
 class PartReport:
-    """Findings about one part of a data set; the counts are those of instances.
+    """Findings about one part of a data set; the counts are those of instances."""
 
-    Attributes:
-        name: "train", "val", or a path.
-        source: Annotation file or folder, which keys the quarantine.
-        problems: Findings in the order they were made.
-        images: Image files to decode.
-        categories: Name of each category id; empty where the records could not be read.
-        counts: Number of instances that are no crowd of each category id.
-        labels: Class of each image by its id, for data sets of classification.
-        num_crowds: Number of crowd regions.
-        num_empty: Number of images without an instance that is no crowd.
-    """
-
-    name: str
-    source: str
-    problems: list[Problem] = field(default_factory=list)
-    images: list[ImageRecord] = field(default_factory=list)
-    categories: dict[int, str] = field(default_factory=dict)
-    counts: Counter[int] = field(default_factory=Counter)
-    labels: dict[Id, int] = field(default_factory=dict)
-    num_crowds: int = 0
-    num_empty: int = 0
+    name: str  #: "train", "val", or a path
+    source: str  #: annotation file or folder, which keys the quarantine
+    problems: list[Problem] = field(default_factory=list)  #: findings in the order they were made
+    images: list[ImageRecord] = field(default_factory=list)  #: image files to decode
+    categories: dict[int, str] = field(default_factory=dict)  #: names by id; empty if unreadable
+    counts: Counter[int] = field(default_factory=Counter)  #: instances of each id without crowds
+    labels: dict[Id, int] = field(default_factory=dict)  #: class of each image id, of folders
+    num_crowds: int = 0  #: number of crowd regions
+    num_empty: int = 0  #: number of images without an instance that is no crowd
 
     def note(
         self,

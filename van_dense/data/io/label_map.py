@@ -24,17 +24,11 @@ _LINE = re.compile(r"\s*(#[0-9a-fA-F]{6}|\d+(?:\.\.\d+)?)\s*->\s*(ignore|\d+(?:\
 
 @dataclass(frozen=True)
 class LabelMap:
-    """Map from raw values of label files to labels 0..C-1 or 255 = ignore.
+    """Map from raw values of label files to labels 0..C-1 or 255 = ignore."""
 
-    Attributes:
-        label_of: Label of each raw value; colours are the values 65536 R + 256 G + B.
-        num_classes: Number of classes C, 1..255.
-        is_color: Whether files are read as colours.
-    """
-
-    label_of: Mapping[int, int]
-    num_classes: int
-    is_color: bool = False
+    label_of: Mapping[int, int]  #: by raw value; colours are 65536 R + 256 G + B
+    num_classes: int  #: number of classes C, 1..255
+    is_color: bool = False  #: whether files are read as colours
 
     @staticmethod
     def parse(lines: Sequence[str], num_classes: int | None = None) -> LabelMap:

@@ -36,19 +36,12 @@ _BT709 = 1  # ITU-T H.273: primaries, transfer and matrix; what players assume o
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video says about itself.
+    """What a video says about itself."""
 
-    Attributes:
-        size: (height, width) of the upright frames, in square pixels.
-        rate: Frames per second; the average one where they are not evenly spaced.
-        num_frames: Number of frames in the header; 0 where it says none, sometimes a little wrong.
-        rotation: Degrees that the stored frames are turned counterclockwise for display.
-    """
-
-    size: Size
-    rate: Fraction
-    num_frames: int
-    rotation: int
+    size: Size  #: (height, width) of the upright frames, in square pixels
+    rate: Fraction  #: frames per second, on average
+    num_frames: int  #: of the header; 0 where it says none, sometimes a little wrong
+    rotation: int  #: degrees that the stored frames are turned counterclockwise for display
 
 
 def video_info(path: str | Path) -> VideoInfo:

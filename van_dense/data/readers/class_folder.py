@@ -100,25 +100,15 @@ class ClassFolder(LabelledImages):
 
 @dataclass(frozen=True)
 class Listing:
-    """What a folder of class folders holds.
+    """What a folder of class folders holds."""
 
-    Attributes:
-        root: Folder that holds the class folders.
-        names: Names of the class folders, in the order of the labels.
-        paths: Image files below ``root``, with "/"; sorted within their class.
-        labels: 0-based class of each image.
-        unknown: Folders that are none of the classes.
-        beside: Images in ``root`` itself, of no class.
-        num_others: Number of files that are no images by their suffix.
-    """
-
-    root: str
-    names: tuple[str, ...]
-    paths: list[str]
-    labels: list[int]
-    unknown: list[str]
-    beside: list[str]
-    num_others: int
+    root: str  #: folder that holds the class folders
+    names: tuple[str, ...]  #: names of the class folders, in the order of the labels
+    paths: list[str]  #: image files below ``root``, with "/"; sorted within their class
+    labels: list[int]  #: 0-based class of each image
+    unknown: list[str]  #: folders that are none of the classes
+    beside: list[str]  #: images in ``root`` itself, of no class
+    num_others: int  #: number of files that are no images by their suffix
 
     @staticmethod
     def find(root: str | Path, classes: Sequence[str] | None = None) -> Listing:

@@ -127,23 +127,16 @@ def _check_category(where: str, record: Record) -> None:
 
 @dataclass(frozen=True)
 class Skeleton:
-    """What a data set does not say about its keypoints, or says otherwise; all by name.
+    """What a data set does not say about its keypoints, or says otherwise; all by name."""
 
-    Attributes:
-        keypoints: K names, in the order of the annotations.
-        flip_pairs: Pairs that swap under a flip; None finds those that differ in left and right.
-        sigmas: K standard deviations of OKS, in units of sqrt(area); None takes the mean of COCO's.
-        bones: Pairs to join when drawing.
-        upper_body: Names of the keypoints of the upper half; empty where nobody knows.
-        head: Names of the keypoints of the head; empty where nobody knows.
-    """
-
-    keypoints: tuple[str, ...]
+    keypoints: tuple[str, ...]  #: K names, in the order of the annotations
+    #: Pairs that swap under a flip; None finds those that differ in left and right.
     flip_pairs: tuple[tuple[str, str], ...] | None = None
+    #: K standard deviations of OKS, in units of sqrt(area); None takes the mean of COCO's.
     sigmas: tuple[float, ...] | None = None
-    bones: tuple[tuple[str, str], ...] = ()
-    upper_body: tuple[str, ...] = ()
-    head: tuple[str, ...] = ()
+    bones: tuple[tuple[str, str], ...] = ()  #: pairs to join when drawing
+    upper_body: tuple[str, ...] = ()  #: keypoints of the upper half; empty where nobody knows
+    head: tuple[str, ...] = ()  #: keypoints of the head; empty where nobody knows
 
 
 _NAMES = tuple(COCO_SIGMAS)

@@ -34,23 +34,14 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class InstanceRecord:
-    """One annotated instance.
+    """One annotated instance."""
 
-    Attributes:
-        image: Position of its image among all images.
-        box: (x1, y1, x2, y2) in pixels inside the image, of positive size.
-        label: 0-based class.
-        crowd: Whether it is a region of many objects.
-        segmentation: Usable polygons or RLE, or None.
-        keypoints: 3 K numbers x, y, visibility, with x and y in pixels, or None.
-    """
-
-    image: int
-    box: BoxXYXY
-    label: int
-    crowd: bool = False
-    segmentation: Segmentation | None = None
-    keypoints: Sequence[float] | None = None
+    image: int  #: position of its image among all images
+    box: BoxXYXY  #: (x1, y1, x2, y2) in pixels inside the image, of positive size
+    label: int  #: 0-based class
+    crowd: bool = False  #: whether it is a region of many objects
+    segmentation: Segmentation | None = None  #: usable polygons or RLE, or None
+    keypoints: Sequence[float] | None = None  #: 3 K numbers x, y (in pixels), visibility, or None
 
 
 def clip_box(box: BoxXYXY, size: Size) -> BoxXYXY | None:

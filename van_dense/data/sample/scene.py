@@ -56,35 +56,23 @@ OTHER_HEIGHTS = (0.22, 0.48)
 
 @dataclass(frozen=True)
 class Thing:
-    """One instance, or one group of persons too many to tell apart.
+    """One instance, or one group of persons too many to tell apart."""
 
-    Attributes:
-        name: Name of the class.
-        mask: uint8 {0, 1} (H, W), the visible part.
-        keypoints: float32 (17, 3) of single persons: x, y in continuous pixels and visibility as
-            in COCO: 2 visible, 1 covered, 0 outside the picture (then x = y = 0). Else None.
-        is_crowd: Whether this is a group.
-    """
-
-    name: str
-    mask: np.ndarray
+    name: str  #: name of the class
+    mask: np.ndarray  #: uint8 {0, 1} (H, W), the visible part
+    #: float32 (17, 3) of single persons: x, y in continuous pixels and visibility as in COCO:
+    #: 2 visible, 1 covered, 0 outside the picture (then x = y = 0).
     keypoints: np.ndarray | None = None
-    is_crowd: bool = False
+    is_crowd: bool = False  #: whether this is a group
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture with its ground truth.
+    """A picture with its ground truth."""
 
-    Attributes:
-        image: uint8 (H, W, 3), RGB.
-        things: Instances from back to front; their masks never overlap.
-        stuff: uint8 (H, W), 1 + position in STUFF; 0 where a thing or nothing named is visible.
-    """
-
-    image: np.ndarray
-    things: tuple[Thing, ...]
-    stuff: np.ndarray
+    image: np.ndarray  #: uint8 (H, W, 3), RGB
+    things: tuple[Thing, ...]  #: instances from back to front; their masks never overlap
+    stuff: np.ndarray  #: uint8 (H, W), 1 + position in STUFF; 0 is a thing or nothing named
 
 
 class _Placed(NamedTuple):

@@ -30,20 +30,14 @@ _SEEDS = 2**63 - 1
 class ClassTest:
     """Evaluation: resize with anti-aliasing, then the centre; timm's modes "center" and "squash".
 
-    Attributes:
-        size: Side of the square crop in pixels.
-        resize: Side that the image is brought to before; timm's size / crop_pct, rounded down.
-        mode: "shorter" brings the shorter side there; "squash" both, whatever the aspect.
-        interpolation: "bilinear" or "bicubic".
-
     Raises:
         ValueError: When the crop would be larger than the image.
     """
 
-    size: int
-    resize: int
-    mode: Resizing
-    interpolation: str
+    size: int  #: side of the square crop in pixels
+    resize: int  #: side that the image is brought to before; timm's size / crop_pct, rounded down
+    mode: Resizing  #: "shorter" brings the shorter side there; "squash" both, whatever the aspect
+    interpolation: str  #: "bilinear" or "bicubic"
     _pixels: Pixels = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -68,33 +62,22 @@ class ClassTest:
 class ClassTrain:
     """Training: a random crop, a flip, then timm's auto-augmentation or colour jitter.
 
-    Attributes:
-        size: Side of the square crop in pixels.
-        crop: "random_resized": of random area and aspect, brought to ``size``. "random": the
-            image is resized as in evaluation, and a square of ``size`` is cut out anywhere.
-        scale: Range of the fraction of the area that a "random_resized" crop shows.
-        ratio: Range of width / height of a "random_resized" crop.
-        interpolation: "random" (bilinear or bicubic), "bilinear" or "bicubic".
-        resizing: Evaluation transform whose resize comes before a "random" crop.
-        flip: Probability of a horizontal flip.
-        auto_augment: Policy in timm's words, such as "rand-m9-mstd0.5-inc1"; None = jitter.
-        color_jitter: Strength of brightness, contrast and saturation where there is no policy.
-        fill: Colour of pixels from outside, in 0..1; timm takes the mean of the pixels.
-
     Raises:
         ValueError: When timm does not know the policy, or ``resizing`` is missing.
     """
 
-    size: int
+    size: int  #: side of the square crop in pixels
+    #: "random_resized": of random area and aspect, brought to ``size``. "random": the image is
+    #: resized as in evaluation, and a square of ``size`` is cut out anywhere.
     crop: Literal["random_resized", "random"]
-    scale: Range
-    ratio: Range
-    interpolation: str
-    resizing: ClassTest | None
-    flip: float
-    auto_augment: str | None
-    color_jitter: float | None
-    fill: tuple[float, float, float]
+    scale: Range  #: range of the fraction of the area that a "random_resized" crop shows
+    ratio: Range  #: range of width / height of a "random_resized" crop
+    interpolation: str  #: "random" (bilinear or bicubic), "bilinear" or "bicubic"
+    resizing: ClassTest | None  #: evaluation transform whose resize comes before a "random" crop
+    flip: float  #: probability of a horizontal flip
+    auto_augment: str | None  #: policy as timm spells it (rand-m9-mstd0.5-inc1); None = jitter
+    color_jitter: float | None  #: strength of brightness, contrast, saturation without policy
+    fill: tuple[float, float, float]  #: colour outside the image, in 0..1; timm takes the mean
     _pixels: Pixels = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -25,18 +25,12 @@ class RandomCrop:
     Source: second branch of ``AutoAugment`` in the 3x files of Swin and PVT, which took it from
     DETR; the window is mmdet's ``RandomCrop`` with ``crop_type="absolute_range"`` and
     ``allow_negative_crop=True``: it may show no object at all.
-
-    Attributes:
-        short_sides: Short sides in pixels, of which each image gets a random one.
-        max_long_side: Longest side in pixels; a longer image is shrunk further.
-        sides: Smallest and largest side of the window; an image shorter than that limits both.
-        prob: Probability that anything of this happens.
     """
 
-    short_sides: Sequence[int]
-    max_long_side: int
-    sides: tuple[int, int]
-    prob: float
+    short_sides: Sequence[int]  #: short sides in pixels, of which each image gets a random one
+    max_long_side: int  #: longest side in pixels; a longer image is shrunk further
+    sides: tuple[int, int]  #: smallest and largest side of the window, within the image
+    prob: float  #: probability that anything of this happens
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Resize and crop one sample, or return it as it is."""
@@ -53,24 +47,16 @@ class RandomCrop:
 
 @dataclass(frozen=True)
 class DetectionTrain:
-    """Training: flip, sometimes crop, resize to a random short side, change colours.
+    """Training: flip, sometimes crop, resize to a random short side, change colours."""
 
-    Attributes:
-        short_sides: Short sides in pixels, of which each image gets a random one.
-        max_long_side: Longest side in pixels; a longer image is shrunk further.
-        flip: Probability of a horizontal flip.
-        color_jitter: Strength s of albumentations' jitter: brightness, contrast and saturation are
-            scaled by random factors in [1 - s, 1 + s].
-        flip_order: ``DatasetInfo.flip_order()``, needed to flip samples with keypoints.
-        crop: Crop before the resize; None takes the whole image.
-    """
-
-    short_sides: Sequence[int]
-    max_long_side: int
-    flip: float
+    short_sides: Sequence[int]  #: short sides in pixels, of which each image gets a random one
+    max_long_side: int  #: longest side in pixels; a longer image is shrunk further
+    flip: float  #: probability of a horizontal flip
+    #: Strength s of albumentations' jitter: brightness, contrast and saturation are scaled by
+    #: random factors in [1 - s, 1 + s].
     color_jitter: float
-    flip_order: Sequence[int] | None = None
-    crop: RandomCrop | None = None
+    flip_order: Sequence[int] | None = None  #: ``DatasetInfo.flip_order()``, to flip keypoints
+    crop: RandomCrop | None = None  #: crop before the resize; None takes the whole image
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Transform one sample.

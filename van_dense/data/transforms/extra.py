@@ -57,21 +57,16 @@ _State = tuple[np.ndarray, np.ndarray | None]  # an image, and the field of wher
 class Extra:
     """A chain of albumentations transforms.
 
-    Attributes:
-        specs: For each transform its ``name`` and its arguments, as albumentations spells them.
-        info: Data set whose keypoints swap by name where an image is mirrored, or None.
-        size: (height, width) that every image has before and must have after, or None for any.
-        repeats: Whether borders may be filled with mirrored or repeated pixels (``border_mode``).
-            Copies of objects have labels in a map, but no boxes.
-
     Raises:
         ValueError: With dotted path and nearest name for an unknown transform or argument, with key
             and value for a bad one, and for a transform that the task cannot use.
     """
 
-    specs: Sequence[Mapping[str, Any]]
-    info: DatasetInfo | None = None
-    size: Size | None = None
+    specs: Sequence[Mapping[str, Any]]  #: ``name`` and arguments of each transform
+    info: DatasetInfo | None = None  #: data set whose keypoints swap by name in a mirror
+    size: Size | None = None  #: (height, width) before and after, or None for any
+    #: Whether borders may be filled with mirrored or repeated pixels (``border_mode``). Copies of
+    #: objects have labels in a map, but no boxes.
     repeats: bool = False
     _transforms: list[Any] = field(init=False, repr=False, compare=False)
 

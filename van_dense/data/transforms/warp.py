@@ -39,15 +39,10 @@ def coordinates(size: Size) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Warp:
-    """A change of geometry, as a transformed field of coordinates shows it.
+    """A change of geometry, as a transformed field of coordinates shows it."""
 
-    Attributes:
-        field: float32 (H, W, 3) of the new image, from ``coordinates`` of the old one.
-        old_size: (height, width) of the old image in pixels.
-    """
-
-    field: np.ndarray
-    old_size: Size
+    field: np.ndarray  #: float32 (H, W, 3) of the new image, from ``coordinates`` of the old one
+    old_size: Size  #: (height, width) of the old image in pixels
 
     @cached_property
     def covered(self) -> np.ndarray:
