@@ -31,11 +31,7 @@ MAX_AUTO_WORKERS = 8
 
 @dataclass(frozen=True)
 class LoaderPlan:
-    """How the training stream is cut into batches.
-
-    Raises:
-        ValueError: When the batch cannot be cut evenly.
-    """
+    """How the training stream is cut into batches; evenly, or a ValueError says what would be."""
 
     batch_size: int  #: number of images of one optimiser step over all processes
     micro_batch: int  #: number of images of one forward pass of one process
@@ -55,10 +51,9 @@ class LoaderPlan:
             raise ValueError(f"rank {self.rank} is none of 0..{self.world - 1}")
         unit = self.world * self.micro_batch
         if self.batch_size % unit:
-            raise ValueError(
-                f"batch_size {self.batch_size} cannot be cut into micro-batches of "
-                f"{self.micro_batch} for {self.world} processes; make it a multiple of {unit}"
-            )
+            parts = f"micro-batches of {self.micro_batch} for {self.world} processes"
+            what = f"batch_size {self.batch_size} cannot be cut into {parts}"
+            raise ValueError(f"{what}; make it a multiple of {unit}")
 
     @property
     def micro_batches(self) -> int:
@@ -111,11 +106,8 @@ def build_train_loader(
     """Endless micro-batches of this process, ``plan.micro_batches`` for each step.
 
     Rank r takes every ``world``-th image of a batch, from the r-th on. In place of an unreadable
-    image the next readable one of the data set stands in; each is logged once.
-
-    Raises:
-        ValueError: When the data set is empty.
-        TooManyBadImages: While iterating, when too many images are unreadable.
+    image the next readable one stands in; each is logged once, and TooManyBadImages ends the
+    iteration where there are too many. An empty data set is a ValueError.
     """
     if len(dataset) == 0:
         raise ValueError(f"data set {dataset.info.name!r} holds no image to train on")
@@ -260,13 +252,10 @@ class _EvalBatches(Dataset["Batch | list[str]"]):
 
 
 def resolve_workers(workers: int | Literal["auto"]) -> int:
-    """Number of loader processes of this training process.
+    """Number of loader processes of this training process; a negative one is a ValueError.
 
     "auto" divides the usable cores among the training processes of this machine and leaves one core
     to each of them: at most 8 loader processes, at least 1 where a second core exists.
-
-    Raises:
-        ValueError: For a negative number.
     """
     if workers != "auto":
         if workers < 0:
@@ -313,8 +302,8 @@ def _end_when_parent_says() -> None:
 def _allow_many_files() -> None:
     """Raise the soft limit of open files to the hard one.
 
-    Each tensor on its way from a worker holds one, and 8 workers with 2 batches of 16 images need
-    more than the usual 1024 (PyTorch: "received 0 items of ancdata").
+    Each tensor from a worker holds one; 8 workers with 2 batches of 16 images need more than the
+    usual 1024 (PyTorch: "received 0 items of ancdata").
     """
     try:
         import resource

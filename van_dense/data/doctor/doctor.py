@@ -61,9 +61,6 @@ def check_dataset(
         quarantine: Records that are known to be bad; they are left out.
         threads: Images decoded at the same time; Pillow frees the interpreter meanwhile.
         progress: Wraps the inspections of images, given their number, to show how far they are.
-
-    Returns:
-        Every problem found, in the order of the parts.
     """
     known = quarantine or Quarantine()
     reports = [_RECORD_CHECKS[type(part)](part, known) for part in parts]
@@ -138,10 +135,8 @@ def _check_categories(reports: Sequence[PartReport]) -> None:
             differing = defaultdict(list)
             for category, name in set(report.categories.items()) ^ set(first.categories.items()):
                 differing[category].append(name)
-            what = (
-                f"{len(differing)} ids or names differ from those of {first.name!r}, such as "
-                f"{dict(sorted(differing.items())[:3])}"
-            )
+            some = dict(sorted(differing.items())[:3])
+            what = f"{len(differing)} ids or names differ from those of {first.name!r}: {some}"
             fix = "write the same list of categories into both files"
             report.note("error", what, fix, where="categories")
 

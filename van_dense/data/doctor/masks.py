@@ -59,10 +59,8 @@ class MaskReport(PartReport):
         """Read the mask of an image; safe in several threads at the same time."""
         path = self.masks[index]
         try:
-            if self.part.is_saliency:
-                values = read_saliency(path)
-            else:
-                values = read_labels(path, color=self.is_color)
+            is_grey = self.part.is_saliency
+            values = read_saliency(path) if is_grey else read_labels(path, color=self.is_color)
         except ReadError as error:
             return MaskContent(str(error).removeprefix(f"{path}: "))
         return MaskContent(None, size_of(values), count_values(values))
@@ -109,16 +107,14 @@ class MaskReport(PartReport):
         masks = self.part.masks
         for value, ids in sorted(self._uncovered.items()):
             text = spell_value(value, self.is_color)
-            what = (
-                f"the value {text} is not in data.label_map: {self.num_pixels[value]} pixels of "
-                f"{len(ids)} images, such as {', '.join(map(str, ids[:3]))}"
-            )
+            found = f"{self.num_pixels[value]} pixels of {len(ids)} images"
+            some = ", ".join(map(str, ids[:3]))
+            what = f"the value {text} is not in data.label_map: {found}, such as {some}"
             fix = f'add "{text} -> ignore" or the class that it means, or quarantine the images'
             self.note("error", what, fix, file=masks, image_ids=tuple(ids))
         if not self.part.is_saliency and len(self.num_pixels) > MAX_ROWS:
-            what = (
-                f"the masks hold {len(self.num_pixels)} values, more than the {MAX_ROWS} of 8 bits"
-            )
+            num_values = len(self.num_pixels)
+            what = f"the masks hold {num_values} values, more than the {MAX_ROWS} of 8 bits"
             fix = "check that they are label maps: resizing or smoothing edges mixes labels, and"
             self.note("warning", what, f"{fix} instance ids are no classes", file=masks)
         if self._num_soft:
@@ -184,12 +180,8 @@ def check_masks(part: MaskPart, quarantine: Quarantine) -> MaskReport:
     """Find the pairs of a part, without opening files; ``MaskReport.add`` judges the masks."""
     report = MaskReport(part.name, part.images, part=part)
     try:
-        pairs = Pairs(
-            part.images,
-            part.masks,
-            image_pattern=part.image_pattern,
-            mask_pattern=part.mask_pattern,
-        )
+        patterns = {"image_pattern": part.image_pattern, "mask_pattern": part.mask_pattern}
+        pairs = Pairs(part.images, part.masks, **patterns)
     except ValueError as error:
         report.note_unreadable(error)
         return report

@@ -58,9 +58,8 @@ class PartReport:
         **quarantined: Any,
     ) -> None:
         """Add a finding; its file is ``source`` unless another one is given."""
-        self.problems.append(
-            Problem(severity, file or self.source, where, what, fix, **quarantined)
-        )
+        problem = Problem(severity, file or self.source, where, what, fix, **quarantined)
+        self.problems.append(problem)
 
     def note_unreadable(self, error: ValueError) -> None:
         """Add the error, "file: message", that kept the whole part from being checked."""
@@ -76,9 +75,8 @@ class PartReport:
             self.note("info", what, "annotate some, or remove the classes")
         if self.num_empty:
             what = f"{self.num_empty} of {len(self.images)} images show no object"
-            self.note(
-                "info", what, "none needed; data.drop_empty decides whether training uses them"
-            )
+            fix = "none needed; data.drop_empty decides whether training uses them"
+            self.note("info", what, fix)
 
     def read_more(self, index: int) -> Any:
         """Read what else belongs to an image; safe in several threads at the same time."""
@@ -125,13 +123,9 @@ class Report:
     def text(self) -> str:
         """One line for each problem, the summary of each part, and how much was found."""
         found = Counter(problem.severity for problem in self.problems)
-        return "\n".join(
-            [
-                *map(str, self.problems),
-                *(f"\n{part.summary()}" for part in self.parts),
-                f"\n{found['error']} errors, {found['warning']} warnings, {found['info']} notes",
-            ]
-        )
+        summaries = [f"\n{part.summary()}" for part in self.parts]
+        total = f"\n{found['error']} errors, {found['warning']} warnings, {found['info']} notes"
+        return "\n".join([*map(str, self.problems), *summaries, total])
 
     def quarantine(self) -> Quarantine:
         """The known list, with the images and annotations that have an error."""

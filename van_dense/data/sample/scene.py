@@ -114,15 +114,11 @@ class _Canvas:
 
 
 def render_scene(seed: int | Sequence[int], size: int = 128, only: str | None = None) -> Scene:
-    """Draw the scene that belongs to a seed.
+    """Draw the scene that belongs to a seed of ``numpy.random.default_rng``.
 
-    Args:
-        seed: Seed of ``numpy.random.default_rng``; equal seeds give equal scenes.
-        size: Height in pixels; the width is 3/4, 1 or 4/3 of it.
-        only: Draw a single large thing of this class on a square picture, for classification.
-
-    Raises:
-        ValueError: For a picture too small to tell its things, or an unknown class.
+    ``size`` is the height in pixels; the width is 3/4, 1 or 4/3 of it. ``only`` draws a single
+    large thing of that class on a square picture, for classification. A picture too small to tell
+    its things, or an unknown class, is a ValueError.
     """
     if size < MIN_SIZE:
         raise ValueError(f"a scene needs a size of at least {MIN_SIZE} pixels, got {size}")

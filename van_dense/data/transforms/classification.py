@@ -28,11 +28,7 @@ _SEEDS = 2**63 - 1
 
 @dataclass(frozen=True)
 class ClassTest:
-    """Evaluation: resize with anti-aliasing, then the centre; timm's modes "center" and "squash".
-
-    Raises:
-        ValueError: When the crop would be larger than the image.
-    """
+    """Evaluation: resize with anti-aliasing, then the centre; timm's "center" and "squash"."""
 
     size: int  #: side of the square crop in pixels
     resize: int  #: side that the image is brought to before; timm's size / crop_pct, rounded down
@@ -42,10 +38,8 @@ class ClassTest:
 
     def __post_init__(self) -> None:
         if self.resize < self.size:
-            raise ValueError(
-                f"resize {self.resize} is smaller than the crop of {self.size}; make it at least "
-                "as large"
-            )
+            what = f"resize {self.resize} is smaller than the crop of {self.size}"
+            raise ValueError(f"{what}; make it at least as large")
         object.__setattr__(self, "_pixels", tv.Compose([self.resizing(), tv.CenterCrop(self.size)]))
 
     def resizing(self) -> Pixels:
@@ -60,11 +54,7 @@ class ClassTest:
 
 @dataclass(frozen=True)
 class ClassTrain:
-    """Training: a random crop, a flip, then timm's auto-augmentation or colour jitter.
-
-    Raises:
-        ValueError: When timm does not know the policy, or ``resizing`` is missing.
-    """
+    """Training: a random crop, a flip, then timm's auto-augmentation or colour jitter."""
 
     size: int  #: side of the square crop in pixels
     #: "random_resized": of random area and aspect, brought to ``size``. "random": the image is
@@ -94,10 +84,9 @@ class ClassTrain:
                 separate=True,
             )
         except (AssertionError, KeyError, ValueError, IndexError) as error:
-            raise ValueError(
-                f"auto_augment {self.auto_augment!r}: timm does not know this policy ({error}); "
-                "write it such as rand-m9-mstd0.5-inc1, augmix-m3-w3 or original"
-            ) from error
+            what = f"auto_augment {self.auto_augment!r}: timm does not know this policy ({error})"
+            fix = "write it such as rand-m9-mstd0.5-inc1, augmix-m3-w3 or original"
+            raise ValueError(f"{what}; {fix}") from error
         for policy in colour.transforms:
             _let_posterize_turn_black(policy)
         if self.crop == "random":

@@ -59,11 +59,7 @@ class DetectionTrain:
     crop: RandomCrop | None = None  #: crop before the resize; None takes the whole image
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Transform one sample.
-
-        Raises:
-            ValueError: When a sample with keypoints is flipped without ``flip_order``.
-        """
+        """Transform one sample; keypoints need ``flip_order`` where it is flipped."""
         short_side = int(rng.choice(self.short_sides))
         if rng.random() < self.flip:
             sample = flip_horizontally(sample, self.flip_order)
@@ -133,27 +129,16 @@ def _with_maps(sample: Sample, change: Callable[[np.ndarray], np.ndarray]) -> Sa
 
 
 def crop(sample: Sample, size: Size, *, top: int, left: int) -> Sample:
-    """Cut a window out of image and annotation.
+    """Cut a window of ``size`` out of image and annotation, whose first pixel is at ``top``, ``left``.
 
     Boxes are clipped to the window, and instances of whose box nothing is left go, crowds too.
     Masks are cut; as in mmdet, a box keeps its clipped extent where its mask has no pixel left.
-    Keypoints outside become unlabelled.
-
-    Args:
-        sample: Image with any annotation.
-        size: (height, width) of the window.
-        top: First row of the window.
-        left: First column of the window.
-
-    Raises:
-        ValueError: When the window reaches beyond the image.
+    Keypoints outside become unlabelled. A window that leaves the image is a ValueError.
     """
     height, width = size
     if min(top, left) < 0 or top + height > sample.size[0] or left + width > sample.size[1]:
-        raise ValueError(
-            f"{sample.path}: a crop of {size} at row {top}, column {left} leaves the image of "
-            f"{sample.size}; make it smaller"
-        )
+        what = f"a crop of {size} at row {top}, column {left} leaves the image of {sample.size}"
+        raise ValueError(f"{sample.path}: {what}; make it smaller")
     window = slice(top, top + height), slice(left, left + width)
     cropped = replace(sample, image=np.ascontiguousarray(sample.image[window]))
     cropped = _with_maps(cropped, lambda values: np.ascontiguousarray(values[window]))
@@ -233,12 +218,8 @@ def warp_from(image: np.ndarray, to_source: np.ndarray, size: Size) -> np.ndarra
 def flip_horizontally(sample: Sample, flip_order: Sequence[int] | None = None) -> Sample:
     """Mirror image and annotation; twice is the identity.
 
-    Args:
-        sample: Image with any annotation.
-        flip_order: Position each keypoint comes from, as ``DatasetInfo.flip_order()`` gives it.
-
-    Raises:
-        ValueError: When the sample has keypoints and ``flip_order`` is missing.
+    ``flip_order``, as of ``DatasetInfo``, says which position each keypoint comes from; keypoints
+    without it are a ValueError.
     """
     width = sample.size[1]
     flipped = replace(sample, image=cv2.flip(sample.image, 1))
@@ -247,10 +228,9 @@ def flip_horizontally(sample: Sample, flip_order: Sequence[int] | None = None) -
         flipped.boxes = np.stack([width - x2, y1, width - x1, y2], axis=1)
     if sample.keypoints is not None:
         if flip_order is None:
-            raise ValueError(
-                f"{sample.path}: cannot flip keypoints without knowing which swap left and right; "
-                "pass flip_order=info.flip_order(), or set flip to 0"
-            )
+            what = "cannot flip keypoints without knowing which swap left and right"
+            fix = "pass flip_order=info.flip_order(), or set flip to 0"
+            raise ValueError(f"{sample.path}: {what}; {fix}")
         points = sample.keypoints[:, list(flip_order)]
         is_labeled = points[..., 2] > 0  # the others stay at (0, 0)
         points[..., 0] = np.where(is_labeled, width - points[..., 0], points[..., 0])
@@ -264,6 +244,5 @@ def flip_horizontally(sample: Sample, flip_order: Sequence[int] | None = None) -
 
 @cache
 def _color_jitter(strength: float) -> Any:
-    return albumentations().ColorJitter(
-        brightness=strength, contrast=strength, saturation=strength, hue=0.0, p=1.0
-    )
+    scales = dict.fromkeys(("brightness", "contrast", "saturation"), strength)
+    return albumentations().ColorJitter(**scales, hue=0.0, p=1.0)

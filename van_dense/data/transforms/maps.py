@@ -118,16 +118,11 @@ class SemanticTrain:
 
 
 def resize_inside(image: np.ndarray, size: Size, box: tuple[int, int, int, int]) -> np.ndarray:
-    """Part of an image resized to (height, width), without computing the rest.
+    """Part (x1, y1, x2, y2) of an image (H, W, 3) resized to ``size``, without computing the rest.
 
     For a 1024x512 crop of 2048x1024 pixels enlarged twice that takes 1 ms instead of 15. OpenCV 4
     interpolates at 1/32 pixel here: on CamVid 1 % of the values differ by more than 1 from those of
     ``resize``, and by 5 at most. With OpenCV 5 none differs by more than 1.
-
-    Args:
-        image: uint8 (H, W, 3).
-        size: (height, width) of the whole image after resizing.
-        box: (x1, y1, x2, y2) pixels of the part, inside ``size``.
     """
     left, top, right, bottom = box
     step_y, step_x = image.shape[0] / size[0], image.shape[1] / size[1]

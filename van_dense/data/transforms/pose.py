@@ -33,9 +33,6 @@ class PoseTrain:
 
     The result has the crop as its image and the box, cut at its borders, and the joints in pixels
     of the crop. Joints outside of it stay labelled: the codec decides which of them still count.
-
-    Raises:
-        ValueError: When ``flip`` or ``half_body`` lacks what it needs.
     """
 
     size: Size  #: (height, width) of the crop
@@ -53,15 +50,11 @@ class PoseTrain:
 
     def __post_init__(self) -> None:
         if self.flip > 0 and self.flip_order is None:
-            raise ValueError(
-                "flip > 0 needs flip_order, which joints swap; give flip_pairs of the data set "
-                "(an empty list if none do), or set flip to 0"
-            )
+            fix = "give flip_pairs of the data set (an empty list if none do), or set flip to 0"
+            raise ValueError(f"flip > 0 needs flip_order, which joints swap; {fix}")
         if self.half_body > 0 and not self.upper_body:
-            raise ValueError(
-                "half_body > 0 needs upper_body, the joints of the upper half; give upper_body of "
-                "the data set, or set half_body to 0"
-            )
+            fix = "give upper_body of the data set, or set half_body to 0"
+            raise ValueError(f"half_body > 0 needs upper_body, joints of the upper half; {fix}")
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Cut out the only instance of a sample."""

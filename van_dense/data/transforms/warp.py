@@ -187,20 +187,12 @@ def _inside(points: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
 def warp_sample(
     sample: Sample, image: np.ndarray, warp: Warp, flip_order: Sequence[int] | None
 ) -> Sample:
-    """The sample with its new image, its annotation moved in the same way.
+    """The sample with the image that a transform made of its own, its annotation moved with it.
 
     Instances that nothing is left of go, crowds too: those whose box has no size any more, or whose
     mask has lost its last pixel. A box that stays upright moves exactly; another one becomes the
-    bounds of its mask or, without one, of its turned self. Keypoints outside become unlabelled.
-
-    Args:
-        sample: Sample before the transform.
-        image: uint8 (H, W, 3), what the transform made of its image.
-        warp: What the transform did to the geometry.
-        flip_order: Position each keypoint comes from, from ``DatasetInfo.flip_order()``.
-
-    Raises:
-        ValueError: When the sample has keypoints, was mirrored, and ``flip_order`` is missing.
+    bounds of its mask or, without one, of its turned self. Keypoints outside become unlabelled;
+    a mirrored sample with keypoints needs ``flip_order``, as ``flip_horizontally`` does.
     """
     moved = replace(sample, image=image)
     if sample.semantic is not None:
