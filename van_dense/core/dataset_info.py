@@ -88,11 +88,10 @@ class DatasetInfo:
         Raises a ValueError when the flip pairs are unknown.
         """
         if self.flip_pairs is None:
-            raise ValueError(
-                f"data set {self.name!r} does not say which keypoints swap under a flip; give "
-                "flip_pairs as pairs of names (an empty list if none do), or flip neither in "
-                "training nor in evaluation (data.transforms.flip=0 eval.flip=false)"
-            )
+            what = f"data set {self.name!r} does not say which keypoints swap under a flip"
+            fix = "give flip_pairs as pairs of names (an empty list if none do), or flip neither in"
+            where = "training nor in evaluation (data.transforms.flip=0 eval.flip=false)"
+            raise ValueError(f"{what}; {fix} {where}")
         order = list(range(len(self.keypoint_names)))
         for left, right in self.flip_pairs:
             i, j = self.keypoint_names.index(left), self.keypoint_names.index(right)

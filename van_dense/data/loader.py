@@ -128,11 +128,10 @@ def _watch(loader: DataLoader[Batch], num_images: int, max_bad_fraction: float) 
                 bad[message] = None
                 logger.warning("unreadable image %d, another stands in: %s", len(bad), message)
         if len(bad) > allowed:
+            what = f"{len(bad)} of {num_images} images are unreadable, more than the fraction of"
+            limit = f"{max_bad_fraction:g} that data.max_bad_fraction allows"
             examples = "; ".join(itertools.islice(bad, 3))
-            raise TooManyBadImages(
-                f"{len(bad)} of {num_images} images are unreadable, more than the fraction of "
-                f"{max_bad_fraction:g} that data.max_bad_fraction allows: {examples}; {CHECK}"
-            )
+            raise TooManyBadImages(f"{what} {limit}: {examples}; {CHECK}")
         yield batch
 
 

@@ -129,7 +129,7 @@ def _with_maps(sample: Sample, change: Callable[[np.ndarray], np.ndarray]) -> Sa
 
 
 def crop(sample: Sample, size: Size, *, top: int, left: int) -> Sample:
-    """Cut a window of ``size`` out of image and annotation, whose first pixel is at ``top``, ``left``.
+    """Cut a window of ``size`` with its first pixel at ``top``, ``left`` out of a sample.
 
     Boxes are clipped to the window, and instances of whose box nothing is left go, crowds too.
     Masks are cut; as in mmdet, a box keeps its clipped extent where its mask has no pixel left.

@@ -234,11 +234,9 @@ def _moved_keypoints(sample: Sample, warp: Warp, flip_order: Sequence[int] | Non
     if not warp.is_mirrored:
         return keypoints
     if flip_order is None:
-        raise ValueError(
-            f"{sample.path}: cannot mirror keypoints without knowing which swap left and right; "
-            "give flip_pairs of the data set (an empty list if none do), or choose transforms that "
-            "mirror nothing"
-        )
+        what = "cannot mirror keypoints without knowing which swap left and right"
+        fix = "give flip_pairs of the data set (an empty list if none do), or mirror nothing"
+        raise ValueError(f"{sample.path}: {what}; {fix}")
     return keypoints[:, list(flip_order)]
 
 
