@@ -134,8 +134,8 @@ class Report:
             errors = [problem for problem in part.problems if problem.severity == "error"]
             known = merged.get(part_key(part.source), QuarantinedPart())
             annotations = {p.annotation_id for p in errors if p.annotation_id is not None}
-            whole = [p for p in errors if p.image_id is not None and p.annotation_id is None]
-            images = {p.image_id for p in whole}.union(*(p.image_ids for p in errors))
+            whole = [p.image_id for p in errors if p.annotation_id is None]
+            images = {i for i in whole if i is not None}.union(*(p.image_ids for p in errors))
             merged[part_key(part.source)] = QuarantinedPart(
                 known.images | images, known.annotations | annotations
             )
