@@ -93,9 +93,8 @@ class CascadeMaskRCNN(RCNN):
         for stage in refining:
             logits, deltas = self.classify(stage.box, features, proposals, batch)
             scores.append(logits.softmax(dim=1)[:, :-1])
-            proposals = stage.box.refine(
-                deltas, likeliest_class(logits), boxes=proposals, sizes=batch.sizes
-            )
+            likeliest = likeliest_class(logits)
+            proposals = stage.box.refine(deltas, likeliest, boxes=proposals, sizes=batch.sizes)
         logits, deltas = self.classify(last.box, features, proposals, batch)
         scores.append(logits.softmax(dim=1)[:, :-1])
         average = torch.stack(scores).mean(dim=0).split(counts)

@@ -57,10 +57,8 @@ class MaskRCNN(RCNN):
     ) -> dict[str, Tensor]:
         """Losses box_class, box_box and mask."""
         regions = self.box.sample(proposals, targets, seeds=batch.seeds)
-        return {
-            **self.box.losses(features, regions, targets),
-            **self.mask.losses(features, regions, targets),
-        }
+        box_losses = self.box.losses(features, regions, targets)
+        return {**box_losses, **self.mask.losses(features, regions, targets)}
 
     def detect(
         self, features: RegionFeatures, proposals: list[Tensor], batch: Batch

@@ -25,9 +25,7 @@ class SimpleBaseline(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for enters, leaves in zip([in_channels, *channels[:-1]], channels, strict=True):
-            deconvolution = nn.ConvTranspose2d(
-                enters, leaves, kernel_size=4, stride=2, padding=1, bias=False
-            )
+            deconvolution = nn.ConvTranspose2d(enters, leaves, 4, stride=2, padding=1, bias=False)
             nn.init.normal_(deconvolution.weight, std=INIT_STD)
             layers += [deconvolution, nn.BatchNorm2d(leaves), nn.ReLU(inplace=True)]
         self.upsample = nn.Sequential(*layers)
