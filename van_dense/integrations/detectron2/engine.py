@@ -65,10 +65,8 @@ def on_detectron2(model: DenseModel) -> DenseModel:
 class DetectronModel(DenseModel):
     """What all models share: modes, event storage, names of the weights.
 
-    Args:
-        model: Our model, with backbone, pyramid, preprocessing and head weights.
-        detector: Detectron2's model.
-        heads: Modules of ``detector`` with raw outputs.
+    Backbone, pyramid, preprocessing and head weights come from our ``model``; ``heads`` are the
+    modules of Detectron2's ``detector`` with raw outputs.
     """
 
     detector: Any
