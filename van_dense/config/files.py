@@ -20,7 +20,7 @@ def missing_data(config: Config) -> str | None:
             f"The data set {config.data.name!r} is not complete; missing:",
             *lines,
             "Give the right place on the command line, for example "
-            f"{key}=PATH, see docs/own-data.md;",
+            f"{key}=PATH (van-dense check --help lists formats);",
             "or add --sample to run on a small generated data set without any download.",
         ]
     )
