@@ -21,7 +21,9 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
-autodoc_type_aliases = {name: name for name in ("Config", "Given", "Source", "Size", "Masks")}
+autodoc_type_aliases = {
+    name: name for name in ("Config", "ImageLike", "ImageSource", "Size", "Masks")
+}
 python_maximum_signature_line_length = 88
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False

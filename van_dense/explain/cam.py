@@ -26,7 +26,7 @@ def activation_map(
     layer: str,
     method: str = "gradcam",
 ) -> np.ndarray:
-    """What in an image speaks for a number, seen by one layer.
+    """What in an image raises a number, as one layer has it.
 
     Args:
         model: Holds the layer; its mode and gradients are as before when this returns.
@@ -40,7 +40,7 @@ def activation_map(
             the direction of its own gradient, see ``_direction_cam``.
 
     Returns:
-        float32 (H, W) in [0, 1]: 1 where most speaks for it, 0 where nothing does.
+        float32 (H, W) in [0, 1]: 1 where the contribution is largest, 0 where there is none.
 
     Raises:
         ValueError: For an unknown method or layer, or a layer that the number does not depend on.

@@ -43,7 +43,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Explanation:
-    """A map of what speaks for a subject."""
+    """A map of what in an image supports a subject."""
 
     title: str  # such as "cat 87%"
     image: np.ndarray  # uint8 RGB (H, W, 3), what the network saw, in the image's proportions
@@ -90,7 +90,7 @@ def explain(
         heat = activation_map(loaded.model, images, one.score, layer=where, method=method)
         heat = heat[:height, :width]  # its highest place may lie in the padding
         heat = heat / max(float(heat.max()), np.finfo(np.float32).tiny)
-        title = one.title if heat.any() else f"{one.title}: nothing here speaks for it"
+        title = one.title if heat.any() else f"{one.title}: no positive contribution"
         explanations.append(Explanation(title, inputs.image, heat, one.shown, one.region))
     if isinstance(loaded.model, SaliencyModel):
         return [_in_proportion(one, inputs.original) for one in explanations]
@@ -155,7 +155,7 @@ def cam_pages(
     names = ["image", *networks] if len(networks) > 1 else ["image", *[""] * _ACROSS]
     title = "" if len(networks) > 1 else next(iter(networks))
     most = f"most ({_ways(networks, targets, layer, method)})"
-    for page in Table(names, title, ("nothing speaks for it", most)).pages(rows()):
+    for page in Table(names, title, ("no contribution", most)).pages(rows()):
         yield Image.fromarray(page)
     if asked and without == asked:
         raise ValueError(

@@ -65,7 +65,7 @@ class Loaded:
         Args:
             images: A path, a folder (its images in all depths), a pattern such as ``a/**/*.jpg``,
                 a uint8 (H, W, 3) RGB array, a Pillow image of any mode, or several of these.
-            proposals: For pose: the instances of each image to look at, such as
+            proposals: For pose: the boxes of each image to predict poses in, such as
                 ``proposals_from`` makes of a detector's prediction. By default an image is taken
                 for the crop of one instance.
             batch_size: Images that the model sees at a time, of one size after the transform.
@@ -105,7 +105,7 @@ class Loaded:
         Args:
             images: Images of any kind that ``predict`` takes; an iterator, such as the frames of
                 a video, is taken as it goes.
-            proposals: For pose: the instances to look at, as many as there are images.
+            proposals: For pose: the boxes to predict poses in, one set for each image.
             batch_size: Images that the model sees at a time, of one size after the transform.
             precision: Autocast of the model: "fp32", "bf16", or on a GPU "fp16".
             predict_image: Function in place of the model, from uint8 (H, W, 3) RGB to a prediction

@@ -12,7 +12,7 @@ Windows of a tiled image overlap, so they show many objects twice, and they cut 
    common box, the one with the best score; the others were cut. Where no view shows so much, the
    pieces become one: the box around them and the union of their masks. The score is the best of
    the group whose own box agrees with that of the result, as NMS would have it, and the mean of
-   what stands for the group where none does: a small piece looks surer than the object is.
+   what stands for the group where none does: a small piece has a higher score than the object.
 3. *What is left out?* A detection that touches a border of its window inside the image and that
    nothing else confirms, where another window of the same size shows all of it uncut and finds no
    such object; and pieces inside a more complete and surer detection of their class.
@@ -104,7 +104,7 @@ def merge_views(views: Sequence[View], size: Size) -> Instances:
 
 
 def _pairs(every: _All) -> np.ndarray:
-    """Positions (P, 2) of detections that agree where both their views look, surest first."""
+    """Positions (P, 2) of detections that agree where both their views overlap, highest scores first."""
     parts = [np.zeros((0, 2), dtype=np.int64)]
     positions = [np.flatnonzero(every.view == view) for view in range(len(every.windows))]
     for one, other in combinations(range(len(every.windows)), 2):

@@ -1,9 +1,9 @@
 """Large images in overlapping windows of their own pixels, so that small objects stay large.
 
-Detection and instance segmentation look at every window as at an image of its own, enlarged to the
-test size of the run, and at the whole image once; ``models/tile_merge.py`` says how the views
+Detection and instance segmentation predict every window as an image of its own, enlarged to the
+test size of the run, and at the whole image once; ``inference/tile_merge.py`` says how the views
 become one result. Semantic segmentation averages the logits of the windows, as
-``models/map_inference.py`` does for ``eval.inference.mode: slide``.
+``models/segmentation/map_inference.py`` does for ``eval.inference.mode: slide``.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def predict_tiled(
             in all windows.
         batch_size: Windows predicted together, of one size after the transform; it changes no
             result. A semantic model takes them one by one.
-        whole: Detection also looks at the whole image, for objects larger than a window.
+        whole: Whether detection predicts the whole image too, for objects larger than a window.
 
     Returns:
         The prediction in pixels of the image. Each view gives as many instances as the run allows
@@ -84,7 +84,7 @@ def predict_tiled(
     windows = lay_windows(size, tile, overlap)
     if whole:
         windows.append((0, 0, size[1], size[0]))
-    views = _look(loaded, image, windows, batch_size)
+    views = _predict_windows(loaded, image, windows, batch_size)
     return Prediction("image 0", size, instances=merge_views(views, size))
 
 
@@ -95,7 +95,7 @@ def check_tiling(loaded: Loaded, *, tile: Size, overlap: float, batch_size: int 
         ValueError: For a task without tiles, or numbers out of range.
     """
     if reason := task_of(loaded.config).no_tiles:
-        raise ValueError(f"a {loaded.config.task} run cannot look at tiles: {reason}")
+        raise ValueError(f"a {loaded.config.task} run cannot be predicted in tiles: {reason}")
     if min(tile) < 1:
         raise ValueError(f"a tile of {tile} pixels is empty; give sides such as (640, 640)")
     if not 0 <= overlap < 1:
@@ -121,12 +121,14 @@ def lay_windows(size: Size, tile: Size, overlap: float) -> list[Box]:
 
 def strides(tile: Size, overlap: float) -> Size:
     """Steps (down, right) between windows that share at least ``overlap`` of their sides."""
-    # A share such as 0.9 has no exact float; without the margin 10 - 9.0 could become 0.
+    # A fraction such as 0.9 has no exact float; without the margin 10 - 9.0 could become 0.
     down, right = (max(1, side - math.ceil(side * overlap - 1e-6)) for side in tile)
     return down, right
 
 
-def _look(loaded: Loaded, image: np.ndarray, windows: Sequence[Box], batch_size: int) -> list[View]:
+def _predict_windows(
+    loaded: Loaded, image: np.ndarray, windows: Sequence[Box], batch_size: int
+) -> list[View]:
     """Predict windows as images of their own, in batches of one size after the transform."""
     transform = task_of(loaded.config).build_transform(loaded.config, train=False)
 

@@ -2,7 +2,8 @@
 
 The same names and shapes do not make the same network: strides, pooling, anchors and the ReLU
 before P7 are settings of ours. Weights are neither read nor written where these disagree with the
-code base they belong to, for they would load, and silently find other objects.
+code base they belong to, for they would load, and silently find other objects. The file itself is
+read by ``backbones/read.py``; the names of each code base have a module here.
 """
 
 from collections.abc import Mapping, Sequence

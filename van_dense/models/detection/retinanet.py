@@ -3,6 +3,8 @@
 Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017; definition of mmdet 2.x /
 PoolFormer ``retinanet_r50_fpn`` (P6 from C5, no ReLU before P7, L1 boxes, losses divided by the
 number of positives in the batch).
+Its anchors: sizes are ``model.anchor_sizes``, scales and ratios stand in ``anchors.py``, and
+``tasks/detection/one_stage.py`` builds them.
 Legend: B images, A anchors over all levels, A_l of level l, C classes; boxes xyxy pixels.
 """
 
