@@ -34,7 +34,7 @@ class Classification(Task[ClassConfig]):
 
     sample_part = "classes"
     no_tiles = (
-        "one answer is for the whole image, and no sum of windows; crop what you want classified"
+        "the answer is for the whole image, and no sum of windows; crop what you want classified"
     )
     backbone_is_model = True
 
