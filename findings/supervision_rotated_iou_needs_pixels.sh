@@ -12,9 +12,9 @@
 # Matters:  matching, AP and NMS of aerial images are wrong box by box and without a warning, and
 #           depend on a package that nobody thinks of: every pair below overlaps by 0.76 or more.
 # Seen:     OpenCV no,  pixels:            worst error 0.000, 0.0 % off by 0.1, NMS keeps 1000
-#           OpenCV no,  parts of the side: worst error 0.000, 0.0 % off by 0.1, NMS keeps 1000
+#           OpenCV no,  normalised:        worst error 0.000, 0.0 % off by 0.1, NMS keeps 1000
 #           OpenCV yes, pixels:            worst error 0.000, 0.0 % off by 0.1, NMS keeps 1000
-#           OpenCV yes, parts of the side: worst error 0.986, 41.4 % off by 0.1, NMS keeps 1284
+#           OpenCV yes, normalised:        worst error 0.986, 41.4 % off by 0.1, NMS keeps 1284
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -51,7 +51,7 @@ boxes = np.array(boxes)
 true = np.array([exact(a, b) for a, b in boxes])
 assert true.min() > 0.76
 with_opencv = sys.argv[1] == "yes"
-for name, side in (("pixels:            ", 1), ("parts of the side: ", 4000)):
+for name, side in (("pixels:            ", 1), ("normalised:        ", 4000)):
     scaled = boxes / side
     seen = np.array([sv.oriented_box_iou_batch(a[None], b[None])[0, 0] for a, b in scaled])
     error = np.abs(seen - true)

@@ -54,6 +54,7 @@ def test_every_command_explains_itself_under_the_name_that_calls_it(command, cap
         ["train", "--config", "maskrcnn_van_b2", "train.stepz=1"],
         ["check", "--config", "maskrcnn_van_b2", "train.stepz=1"],
         ["eval", "--config", "classify_van_b0_in1k", "train.stepz=1"],
+        ["eval", f"{ROOT}/tests/old_runs/0.1.0/pose", "train.stepz=1"],
         ["convert", "a.pth", "b.pt", "--project", "maskrcnn_van_b2", "train.stepz=1"],
         ["show-config", "maskrcnn_van_b2", "train.stepz=1"],
     ],

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from van_dense.cli.parser import new_parser
 from van_dense.config import load_config, presets
+from van_dense.config.load import COMMAND_LINE, RawConfig, parse_override, validate
 
 COCO_TYPES, MAP_TYPES = ("bbox", "segm", "keypoints"), ("semantic", "saliency")
 
@@ -82,7 +83,11 @@ def evaluate_model(arguments: argparse.Namespace) -> Path | None:
     """Evaluate a network; None on all processes of ``torchrun`` but the first."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in train.py
     overrides, output = arguments.overrides, arguments.output
-    config = load_config(arguments.config, overrides) if arguments.config else None
+    if arguments.config:
+        config = load_config(arguments.config, overrides)
+    else:
+        config = None
+        check_changes(Path(arguments.run) / "config.yaml", fragments(arguments), overrides)
     from van_dense import api  # only now torch: a mistake above is reported at once
 
     if config is not None:
@@ -97,6 +102,19 @@ def evaluate_model(arguments: argparse.Namespace) -> Path | None:
     return folder / "metrics.json" if metrics else None
 
 
+def check_changes(stored: Path, data: list[Path], overrides: list[str]) -> None:
+    """Find a mistake in what is laid over the config of a run; its checkpoint is read later."""
+    if stored.is_file():  # not beside a checkpoint that was moved
+        raw = RawConfig()
+        for file in (stored, *data):
+            raw.merge_file(file)
+        for override in overrides:
+            raw.merge(parse_override(override), COMMAND_LINE)
+        if "engine" in raw.values.get("model", {}):  # Detectron2 may be missing here
+            raw.merge({"model": {"engine": "torchvision"}}, COMMAND_LINE)
+        validate(raw)
+
+
 def fragments(arguments: argparse.Namespace) -> list[Path]:
     """The files of --data."""
     return [presets.find(name, presets.DATA) for name in arguments.data]
@@ -105,7 +123,6 @@ def fragments(arguments: argparse.Namespace) -> list[Path]:
 def evaluate_saved(arguments: argparse.Namespace) -> Path:
     """Compare a file of COCO results, or a folder of maps, with annotations."""
     from van_dense.config.detection import DetectionEval
-    from van_dense.config.load import RawConfig
     from van_dense.evaluation.saved import score
     from van_dense.evaluation.table import save_metrics
 

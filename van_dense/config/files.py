@@ -16,6 +16,7 @@ def missing_data(config: Config) -> str | None:
     lines = [f"  {key}: {path} (looked at {path.absolute()})" for key, path in missing.items()]
     key = next(iter(missing))
     head = f"The data set {config.data.name!r} is not complete; missing:"
-    fix = f"Give the right place on the command line, for example {key}=PATH, see docs/own-data.md;"
+    fix = "Give the right place on the command line, for example "
+    fix += f"{key}=PATH (van-dense check --help lists formats);"
     other = "or add --sample to run on a small generated data set without any download."
     return "\n".join([head, *lines, fix, other])
