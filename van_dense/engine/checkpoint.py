@@ -73,8 +73,8 @@ def load_checkpoint(path: Path) -> State:
     if not isinstance(number, int) or not 1 <= number <= FORMAT:
         raise ValueError(
             f"{path} is not a checkpoint of this version: format {number!r}, expected 1 to "
-            f"{FORMAT}; update van_dense for a newer one, bring a network of another code base "
-            "here with van-dense convert, or take the backbone alone with model.backbone.weights"
+            f"{FORMAT}; update van_dense if it is of a newer one, bring another code "
+            "base's network here with van-dense convert, or its backbone by model.backbone.weights"
         )
     for step in MIGRATIONS[number - 1 :]:
         state = step(state)
