@@ -79,9 +79,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 def load_arrays(path: Path) -> object:
     """Read a pickle of dictionaries and arrays; arrays of numbers become tensors.
 
-    Raises:
-        pickle.UnpicklingError: With ``GLOBAL module.name`` when the file names anything else, and
-            when it is damaged.
+    A damaged file is an UnpicklingError, and so is any other name: ``GLOBAL module.name``.
     """
     try:
         with path.open("rb") as file:
@@ -103,11 +101,7 @@ def _tensors(content: Any) -> object:
 
 
 def _tensor(raw: Any, dtype: _Kept, shape: Any, *, by_column: bool) -> Tensor:
-    """Tensor of bytes whose number fits type and shape.
-
-    Raises:
-        UnpicklingError: When they do not fit, or are no numbers.
-    """
+    """Tensor of bytes, or UnpicklingError where these do not fit type and shape or no number."""
     if isinstance(raw, _Kept):  # the text of protocol 2, or nothing
         raw = str(raw.arguments[0]).encode("latin1") if raw.arguments else b""
     name, order = str(dtype.arguments[0]), str(dtype.state[1]) if dtype.state else "|"

@@ -32,7 +32,7 @@ class NormChoice(NamedTuple):
 
 
 def resolve_norm_mode(mode: NormMode, device_type: str, world_size: int) -> NormChoice:
-    """Decide how BatchNorm gets its statistics.
+    """Decide how BatchNorm gets its statistics, or ValueError for "sync" without GPU.
 
     Args:
         mode: "batch" each process from its own batch; "sync" from the batches of all processes;
@@ -40,9 +40,6 @@ def resolve_norm_mode(mode: NormMode, device_type: str, world_size: int) -> Norm
             processes on GPUs, as VAN-Segmentation trains, and batch otherwise.
         device_type: "cuda" or "cpu", where the training runs.
         world_size: Number of processes.
-
-    Raises:
-        ValueError: For "sync" without GPU, or an unknown mode.
     """
     if mode == "auto":
         if device_type == "cuda" and world_size > 1:
@@ -50,10 +47,8 @@ def resolve_norm_mode(mode: NormMode, device_type: str, world_size: int) -> Norm
         where = f"{world_size} process{'es' if world_size > 1 else ''} on {device_type}"
         return NormChoice("batch", f"auto: {where}; sync needs several processes on GPUs")
     if mode == "sync" and device_type != "cuda":
-        raise ValueError(
-            f"model.backbone.norm_mode: sync works on GPUs only, this run is on {device_type}; use "
-            "auto, batch or frozen"
-        )
+        sync = f"sync works on GPUs only, this run is on {device_type}"
+        raise ValueError(f"model.backbone.norm_mode: {sync}; use auto, batch or frozen")
     if mode not in ("batch", "sync", "frozen"):
         raise ValueError(f"norm_mode {mode!r} is unknown; use auto, batch, sync or frozen")
     return NormChoice(mode, "as configured")
@@ -97,10 +92,8 @@ class TimmModel(nn.Module):
         """Freeze the stem and the first stages: no gradient, and evaluation mode for good.
 
         A stage is everything that the model registers up to the module of its feature map: for
-        VAN patch_embed1, block1, norm1; for ResNet conv1, bn1 and layer1.
-
-        Raises:
-            ValueError: When the model has no such stages, or they are no modules of their own.
+        VAN patch_embed1, block1, norm1; for ResNet conv1, bn1 and layer1. A model without such
+        stages, or where they are no modules of their own, is a ValueError.
         """
         if not 1 <= num_stages <= len(_STRIDES):
             raise ValueError(f"freeze_stages must be in 0..{len(_STRIDES)}, got {num_stages}")
@@ -108,10 +101,8 @@ class TimmModel(nn.Module):
         names = [name for name, _ in self.body.named_modules()]
         inside = [i for i, n in enumerate(names) if n == last or n.startswith(f"{last}.")]
         if not inside:
-            raise ValueError(
-                f"freeze_stages: {type(self.body).__name__} has no module {last!r} to stop at; "
-                "set model.backbone.freeze_stages to 0"
-            )
+            stop = f"{type(self.body).__name__} has no module {last!r} to stop at"
+            raise ValueError(f"freeze_stages: {stop}; set model.backbone.freeze_stages to 0")
         frozen, trained = names[1 : inside[-1] + 1], names[inside[-1] + 1 :]
         self._freeze({n for n in frozen if not any(t.startswith(f"{n}.") for t in trained)})
         for parameter in self.body.parameters(recurse=False):  # position embeddings and the like
@@ -125,28 +116,19 @@ class TimmModel(nn.Module):
 
 
 class TimmBackbone(TimmModel):
-    """Four feature maps of a timm model.
+    """Four feature maps of a timm model without classifier, or ValueError if it lacks one of them.
 
     Maps have ceil(H / stride) x ceil(W / stride) positions. VAN works on any size as it is. For
     other models, sides that are no multiple of 32 are padded with zeros on the right and below, and
-    the surplus of each map is cut off; padded batches of the loader need neither.
-
-    Attributes:
-        body: The timm model without classifier.
-        channels: Channels of each map, c2..c5, with c1 before them after ``add_stride_2``.
-        strides: (4, 8, 16, 32), with 2 before them after ``add_stride_2``.
+    the surplus of each map is cut off; padded batches of the loader need neither. The attributes
+    ``channels`` and ``strides`` are those of c2..c5, after ``add_stride_2`` with c1 before them.
     """
 
     strides: tuple[int, ...] = _STRIDES
 
     def __init__(self, body: nn.Module) -> None:
-        """Take the last level of each stride.
-
-        Raises:
-            ValueError: When the model lacks one of the strides.
-        """
         super().__init__(body)
-        levels = _levels(self.body)
+        levels = _levels(self.body)  # the last one of each stride
         self.channels: list[int] = [self.body.feature_info[i]["num_chs"] for i in levels]
         self._levels = self.body.prune_intermediate_layers(levels, prune_norm=True)
         self._is_any_size = isinstance(body, VAN)
@@ -181,12 +163,7 @@ class TimmBackbone(TimmModel):
 
 
 class WholeModel(TimmModel):
-    """A timm model with its own classifier, whose keys are those of the backbones of other tasks.
-
-    Attributes:
-        body: The timm model.
-        num_classes: C.
-    """
+    """A timm model with its own classifier, whose keys are those of backbones of other tasks."""
 
     def __init__(self, body: nn.Module, num_classes: int) -> None:
         super().__init__(body)
@@ -195,16 +172,15 @@ class WholeModel(TimmModel):
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, C) of normalised images (B, 3, H, W).
 
-        Raises:
-            ValueError: When the model takes images of another size only, as ViT and Swin do.
+        Images of a size that the model refuses, as ViT and Swin do, are a ValueError.
         """
         try:
             return self.body(images)
         except AssertionError as error:
+            size = f"{images.shape[-1]}x{images.shape[-2]}"
             raise ValueError(
-                f"{type(self.body).__name__} refuses images of {images.shape[-1]}x"
-                f"{images.shape[-2]} ({error}); set data.transforms.size to what it takes, or "
-                "model.backbone.options={img_size: SIDE}"
+                f"{type(self.body).__name__} refuses images of {size} ({error}); set "
+                "data.transforms.size to what it takes, or model.backbone.options={img_size: SIDE}"
             ) from error
 
 
@@ -222,7 +198,7 @@ def build_backbone(
     checkpointing: bool,
     options: Mapping[str, Any],
 ) -> TimmBackbone:
-    """Build a backbone from a timm model.
+    """Build a backbone from a timm model, or ValueError that names the setting it cannot follow.
 
     Args:
         name: timm name, for example "van_b2", "resnet50" or "convnext_tiny.fb_in1k".
@@ -234,10 +210,6 @@ def build_backbone(
             the running statistics a second time.
         options: Further arguments of the timm model, such as ``norm_eps`` or ``lka_kernel`` for
             VAN, or ``pretrained: true`` for timm's own weights.
-
-    Raises:
-        ValueError: For an unknown name or option, a model without the four strides, or a setting
-            the model cannot follow.
     """
     backbone = TimmBackbone(_create_body(name, 0, drop_path, options))
     backbone.adapt(norm_mode=norm_mode, freeze_stages=freeze_stages, checkpointing=checkpointing)
@@ -250,13 +222,10 @@ def build_classifier(
     """Build a whole timm model, with a classifier of its own kind; ``adapt`` it for training.
 
     Args:
-        name: timm name of any model, VAN, ViT or other.
+        name: timm name of any model with a classifier, VAN, ViT or other; ValueError otherwise.
         num_classes: C, at least 1.
         drop_path: Stochastic depth rate of the last block.
         options: Further arguments of the timm model, such as ``img_size`` for ViT.
-
-    Raises:
-        ValueError: For an unknown name or option, or a model without a classifier.
     """
     body = _create_body(name, num_classes, drop_path, options)
     if getattr(body, "num_classes", None) != num_classes:
@@ -289,9 +258,8 @@ def _levels(body: Any) -> list[int]:
     found = [level["reduction"] for level in body.feature_info]
     if missing := set(_STRIDES) - set(found):
         raise ValueError(
-            f"the backbone has feature maps at strides {sorted(set(found))}, but "
-            f"{sorted(missing)} of {_STRIDES} are missing; choose a hierarchical model "
-            "such as van_b2, resnet50 or swin_tiny_patch4_window7_224"
+            f"the backbone has feature maps at strides {sorted(set(found))}, but {sorted(missing)} "
+            "are missing; choose one such as van_b2, resnet50 or swin_tiny_patch4_window7_224"
         )
     return [max(i for i, s in enumerate(found) if s == stride) for stride in _STRIDES]
 
@@ -310,16 +278,14 @@ def _create_body(
     try:
         return timm.create_model(name, num_classes=num_classes, **arguments)
     except (TypeError, RuntimeError) as error:  # an option or a weight tag that it lacks
-        raise ValueError(
-            f"model.backbone: timm cannot build {name} with the options {arguments}: {error}"
-        ) from error
+        what = f"timm cannot build {name} with the options {arguments}"
+        raise ValueError(f"model.backbone: {what}: {error}") from error
 
 
 def _switch_checkpointing_on(body: Any) -> None:
     try:
         body.set_grad_checkpointing(True)
     except (AssertionError, AttributeError) as error:
-        raise ValueError(
-            f"model.backbone.checkpointing: timm's {body.pretrained_cfg['architecture']} does not "
-            "support it; set it to false"
-        ) from error
+        name = body.pretrained_cfg["architecture"]
+        lacks = f"timm's {name} does not support it; set it to false"
+        raise ValueError(f"model.backbone.checkpointing: {lacks}") from error

@@ -39,12 +39,9 @@ class Normalization(NamedTuple):
 
 @dataclass(frozen=True)
 class Published:
-    """One published file.
+    """Address of a published file, and the statistics that its training normalised images with.
 
-    Attributes:
-        url: Address of the file.
-        normalization: Statistics that its training normalised images with, which a classifier must
-            repeat. Dense prediction learns anew, with those of ImageNet whatever the weights.
+    A classifier must repeat them; dense prediction learns anew, with those of ImageNet.
     """
 
     url: str
@@ -95,8 +92,7 @@ def fetch_weights(name_or_path: str | Path, cache_dir: str | Path | None = None)
             ``~/.cache/van_dense``.
 
     Raises:
-        DownloadError: When the file cannot be fetched, is cut short, or has another hash than
-            its name says.
+        DownloadError: When it cannot be fetched, is cut short, or has a hash not of its name.
         ValueError: When there is neither such a file nor such a name.
     """
     path = Path(name_or_path).expanduser()
@@ -194,7 +190,5 @@ def _check_hash(file_path: Path, name: str) -> None:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     if not digest.hexdigest().startswith(match[1]):
-        raise DownloadError(
-            f"{file_path}: the SHA-256 begins with {digest.hexdigest()[:8]}, but the name says "
-            f"{match[1]}; the file is damaged or another one, remove it and run again"
-        )
+        found = f"the SHA-256 begins with {digest.hexdigest()[:8]}, but the name says {match[1]}"
+        raise DownloadError(f"{file_path}: {found}; remove the damaged or other file and run again")

@@ -25,17 +25,11 @@ DETECTORS = {"detectron2": "backbone.bottom_up.", "torchvision": "backbone.fpn."
 
 @dataclass(frozen=True)
 class _Layout:
-    """Key names of one code base.
+    """Key names of one code base."""
 
-    Attributes:
-        marker: Pattern of a key that no other layout has; tried in the order of ``LAYOUTS``.
-        prefix: Written before every key but the classifier's; optional when reading.
-        rows: Beginnings of keys, official and here, as ``renamed`` takes them.
-    """
-
-    marker: str
-    prefix: str
-    rows: tuple[tuple[str, str], ...]
+    marker: str  #: pattern of a key that no other layout has; tried in the order of ``LAYOUTS``
+    prefix: str  #: written before every key but the classifier's; optional when reading
+    rows: tuple[tuple[str, str], ...]  #: beginnings of keys, official and here, for ``renamed``
 
 
 _LKA = "block{1}.{0}.attn.spatial_gating_unit."
@@ -109,19 +103,13 @@ def strip_prefix(key: str) -> str:
 
 
 def detect_layout(keys: Iterable[str]) -> str:
-    """Tell which of ``LAYOUTS`` the keys of a VAN file follow.
-
-    Raises:
-        ValueError: When they follow none.
-    """
+    """Tell which of ``LAYOUTS`` the keys of a VAN file follow, or ValueError."""
     stripped = [strip_prefix(key) for key in keys]
     for name, layout in LAYOUTS.items():
         if any(re.match(layout.marker, key) for key in stripped):
             return name
-    raise ValueError(
-        f"these are no VAN weights in any of the layouts {list(LAYOUTS)}; the first keys are "
-        f"{stripped[:5]}"
-    )
+    known = f"these are no VAN weights in any of the layouts {list(LAYOUTS)}"
+    raise ValueError(f"{known}; the first keys are {stripped[:5]}")
 
 
 def to_official(state: Mapping[str, Tensor]) -> State:
@@ -144,11 +132,7 @@ def split_official(state: Mapping[str, Tensor]) -> tuple[State, list[str]]:
 
 
 def from_official(state: Mapping[str, Tensor], layout: str) -> State:
-    """Rename official keys to those of ``layout``, for use in the other code base.
-
-    Raises:
-        ValueError: For an unknown layout, or a key that is not official.
-    """
+    """Rename official keys, no others, to those of ``layout``, for use in the other code base."""
     if layout not in LAYOUTS:
         raise ValueError(f"unknown layout {layout!r}; use one of {list(LAYOUTS)}")
     tensors = {}

@@ -14,8 +14,6 @@ from van_dense.backbones.layouts import State
 
 # The averaged weights of our runs; VAN-Classification and mmpretrain; our runs and the 22K ones.
 _CONTAINERS = ("ema", "state_dict", "model")
-
-
 _RESCUE = {  # what a user may do with a file that holds more than tensors
     False: "save its tensors alone: torch.save(torch.load(file, weights_only=False)['state_dict'], "
     "new_file)",
@@ -26,11 +24,8 @@ _RESCUE = {  # what a user may do with a file that holds more than tensors
 def read_state(path: str | Path) -> State:
     """Read the tensors of a ``.safetensors`` or ``.pkl`` file or a PyTorch checkpoint, on the CPU.
 
-    Nothing in the file is executed: a checkpoint that holds objects other than tensors and plain
-    data is refused.
-
-    Raises:
-        ValueError: When the file is no checkpoint, is cut short, or would need unpickling.
+    Nothing in the file is executed: one that holds objects other than tensors and plain data is a
+    ValueError, and so is one that is no checkpoint or is cut short.
     """
     path = Path(path)
     return unwrap(read_file(path), path)
@@ -81,11 +76,7 @@ def _torn(path: Path, reason: str) -> str:
 
 
 def unwrap(content: object, path: str | Path = "checkpoint") -> State:
-    """Take the tensors out of a checkpoint: ``ema``, ``state_dict``, ``model``, or itself.
-
-    Raises:
-        ValueError: When there are none.
-    """
+    """Tensors of a checkpoint: ``ema``, ``state_dict``, ``model``, or itself, or ValueError."""
     if isinstance(content, Mapping):
         for candidate in (*(content.get(name) for name in _CONTAINERS), content):
             if isinstance(candidate, Mapping):
@@ -93,7 +84,5 @@ def unwrap(content: object, path: str | Path = "checkpoint") -> State:
                 if tensors:
                     return tensors
     found = list(content)[:10] if isinstance(content, Mapping) else type(content).__name__
-    raise ValueError(
-        f"{path} holds no state dict, neither at its top nor under {list(_CONTAINERS)}; found "
-        f"{found}"
-    )
+    where = f"neither at its top nor under {list(_CONTAINERS)}"
+    raise ValueError(f"{path} holds no state dict, {where}; found {found}")

@@ -77,9 +77,8 @@ class VAN(nn.Module):
             setattr(self, f"patch_embed{i}", embed)
             setattr(self, f"block{i}", Stage(*blocks))
             setattr(self, f"norm{i}", StageNorm(dim, eps=norm_eps))
-            self.feature_info.append(
-                {"num_chs": dim, "reduction": 2 ** (i + 1), "module": f"norm{i}"}
-            )
+            info = {"num_chs": dim, "reduction": 2 ** (i + 1), "module": f"norm{i}"}
+            self.feature_info.append(info)
             in_chans = dim
         self.num_features = self.head_hidden_size = embed_dims[-1]
         self.reset_classifier(num_classes, global_pool)

@@ -24,33 +24,24 @@ LKAVariant = Literal[
 class LargeKernel:
     """How a K x K convolution is taken apart, and how its result is used.
 
-    Attributes:
-        kernel: K, side of the kernel that is taken apart, in pixels.
-        dilation: d; the depth-wise kernel has 2d - 1 sampling points a side, the dilated one
-            ceil(K / d). Table 6: (7, 2), (14, 3), (21, 3), (28, 4).
-        variant: A row of the ablation Table 3. ``no_dw``, ``no_dw_dilated`` and ``no_pointwise``
-            leave one convolution out; ``no_attention`` (Fig. 3b) returns the convolved map itself,
-            ``add`` (Fig. 3c) adds it to the input instead of multiplying, and ``sigmoid``
-            squashes it first.
-
-    Raises:
-        ValueError: For an unknown variant, or sizes below 1.
+    The depth-wise kernel has 2d - 1 sampling points a side, the dilated one ceil(K / d); Table 6
+    has (K, d) of (7, 2), (14, 3), (21, 3), (28, 4). Variants are the rows of the ablation Table 3:
+    ``no_dw``, ``no_dw_dilated`` and ``no_pointwise`` leave one convolution out; ``no_attention``
+    (Fig. 3b) returns the convolved map itself, ``add`` (Fig. 3c) adds it to the input instead of
+    multiplying, and ``sigmoid`` squashes it first.
     """
 
-    kernel: int
-    dilation: int
+    kernel: int  #: K, side of the kernel that is taken apart, in pixels
+    dilation: int  #: d
     variant: LKAVariant
 
     def __post_init__(self) -> None:
         if self.variant not in get_args(LKAVariant):
-            raise ValueError(
-                f"lka_variant {self.variant!r} is unknown; use one of {list(get_args(LKAVariant))}"
-            )
+            known = list(get_args(LKAVariant))
+            raise ValueError(f"lka_variant {self.variant!r} is unknown; use one of {known}")
         if self.kernel < 1 or self.dilation < 1:
-            raise ValueError(
-                f"lka_kernel and lka_dilation must be at least 1, got {self.kernel} and "
-                f"{self.dilation}"
-            )
+            found = f"got {self.kernel} and {self.dilation}"
+            raise ValueError(f"lka_kernel and lka_dilation must be at least 1, {found}")
 
 
 def _depthwise(dim: int, kernel: int, dilation: int = 1) -> nn.Conv2d:
@@ -70,9 +61,8 @@ class LKA(nn.Module):
         if spec.variant != "no_dw":
             self.conv0 = _depthwise(dim, 2 * spec.dilation - 1)
         if spec.variant != "no_dw_dilated":
-            self.conv_spatial = _depthwise(
-                dim, math.ceil(spec.kernel / spec.dilation), spec.dilation
-            )
+            side = math.ceil(spec.kernel / spec.dilation)
+            self.conv_spatial = _depthwise(dim, side, spec.dilation)
         if spec.variant != "no_pointwise":
             self.conv1 = nn.Conv2d(dim, dim, 1)
 

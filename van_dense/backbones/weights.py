@@ -30,31 +30,20 @@ _SAME_STATISTICS = 0.005  # closer than this, two roundings of the same
 
 @dataclass
 class LoadReport:
-    """What happened to every entry of a backbone and of a file.
+    """What happened to every entry of a backbone and of a file."""
 
-    Attributes:
-        layout: Layout of the file, or "plain" for the model's own names.
-        matched: Keys that are loaded.
-        reshaped: Keys whose shapes disagree, with both shapes; not loaded.
-        missing: Keys of the backbone that the file lacks.
-        unexpected: Keys of the file that the backbone lacks.
-        head: The classifier's keys, with what happened to them; no part of the backbone.
-        ignored: Keys of other parts of a file, such as decode heads.
-        elements: Number of parameter elements of the backbone.
-        coverage: Percent of these elements that the file fills.
-        normalization: Statistics of the images that the weights expect; None where unknown.
-    """
-
-    layout: str
-    matched: list[str] = field(default_factory=list)
+    layout: str  #: layout of the file, or "plain" for the model's own names
+    matched: list[str] = field(default_factory=list)  #: keys that are loaded
+    #: keys whose shapes disagree, with both shapes; not loaded
     reshaped: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-    unexpected: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)  #: keys of the backbone that the file lacks
+    unexpected: list[str] = field(default_factory=list)  #: of the file that the backbone lacks
+    #: the classifier's keys, with what happened to them; no part of the backbone
     head: list[str] = field(default_factory=list)
-    ignored: list[str] = field(default_factory=list)
-    elements: int = 0
-    coverage: float = 0.0
-    normalization: Normalization | None = None
+    ignored: list[str] = field(default_factory=list)  #: of other parts, such as decode heads
+    elements: int = 0  #: number of parameter elements of the backbone
+    coverage: float = 0.0  #: percent of these elements that the file fills
+    normalization: Normalization | None = None  #: of the images expected; None where unknown
 
     def random_head(self) -> list[str]:
         """Entries of the model's own classifier that the file does not fill: they stay random."""
@@ -63,9 +52,7 @@ class LoadReport:
     def mismatch(self, mean: Sequence[float], std: Sequence[float]) -> str | None:
         """Explain that images normalised like this are not what the weights expect, or None.
 
-        Args:
-            mean: Mean of each channel, RGB, of pixels in 0..1.
-            std: Standard deviation of each channel, RGB, of pixels in 0..1.
+        Mean and standard deviation are of each channel, RGB, of pixels in 0..1.
         """
         expected = self.normalization
         if expected is None or np.allclose((mean, std), expected, atol=_SAME_STATISTICS):
@@ -93,7 +80,7 @@ class LoadReport:
 
 
 def load_pretrained(model: nn.Module, source: str) -> LoadReport:
-    """Load the weights that a config names, and report every key.
+    """Load the weights that a config names, and report every key, or ValueError if they do not fit.
 
     Args:
         model: A ``TimmModel``, whose ``body`` is filled, or a timm model itself. A classifier is
@@ -101,9 +88,6 @@ def load_pretrained(model: nn.Module, source: str) -> LoadReport:
             not.
         source: A published name such as ``van_b2_in1k``, a file, a checkpoint of this package, or
             ``timm`` for the weights that timm offers under the backbone's own name and tag.
-
-    Raises:
-        ValueError: When they cannot be had, cannot be read, or do not fit.
     """
     normalization: Normalization | None
     if source == "timm":
@@ -126,10 +110,8 @@ def _of_timm(cfg: Mapping[str, Any]) -> tuple[State, Normalization]:
     try:  # a number of classes that is not the published one would make timm drop the classifier
         model = timm.create_model(name, pretrained=True, num_classes=cfg.get("num_classes", 0))
     except (RuntimeError, OSError) as error:  # none published, or no network
-        raise ValueError(
-            f"model.backbone.weights: timm cannot give weights for {name} ({error}); name a file "
-            "instead"
-        ) from error
+        lacks = f"timm cannot give weights for {name} ({error})"
+        raise ValueError(f"model.backbone.weights: {lacks}; name a file instead") from error
     return model.state_dict(), Normalization(tuple(cfg["mean"]), tuple(cfg["std"]))
 
 
@@ -147,15 +129,12 @@ def _normalization_of(content: object, path: Path) -> Normalization | None:
 def load_backbone(model: nn.Module, state: Mapping[str, Tensor]) -> LoadReport:
     """Copy weights into a backbone, or into a timm model, and report every key.
 
+    When less than 95 % of its parameters come from ``state``: ValueError, an unchanged model.
+
     Args:
         model: A ``TimmModel``, whose ``body`` is filled, or a timm model itself.
         state: Tensors of the file, as ``read_state`` returns them. For VAN in any layout; for
-            other models under timm's names, after ``module.``, ``backbone.`` or ``body.`` if
-            these lead.
-
-    Raises:
-        ValueError: When less than 95 % of the backbone's parameters come from ``state``; the
-            model is unchanged then.
+            other models under timm's names, after ``module.``, ``backbone.`` or ``body.`` if any.
     """
     body = _body_of(model)
     report, matched = compare(body, state)

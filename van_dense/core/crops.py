@@ -1,10 +1,8 @@
 """Geometry of top-down pose: from the box of an instance to the region that the network sees.
 
-All coordinates are continuous pixels, the centre of the first one at 0.5, so a map between image
-and crop needs no half-pixel terms and flips exactly. mmpose counts pixels instead; its regions are
-the same, its maps differ by less than half a pixel of the crop.
-Source of padding and aspect: mmpose 0.x ``TopDownGetBboxCenterScale`` (recipe of Xiao et al.,
-"Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018).
+Coordinates are continuous pixels, the centre of the first one at 0.5, so maps flip exactly. mmpose
+counts pixels: its regions are the same, its maps differ by less than half a pixel of the crop.
+Source: mmpose 0.x ``TopDownGetBboxCenterScale`` (SimpleBaseline, ECCV 2018).
 """
 
 import numpy as np
@@ -13,22 +11,15 @@ from van_dense.core.structures import Size
 
 
 def regions_of_boxes(boxes: np.ndarray, size: Size, padding: float) -> np.ndarray:
-    """Regions around boxes, enlarged to the aspect of the crop and by the padding.
+    """Regions float64 (N, 4) around xyxy boxes (N, 4), of the crop's aspect and with ``padding``.
 
-    Args:
-        boxes: (N, 4) in (x1, y1, x2, y2) pixels.
-        size: (height, width) of the crop.
-        padding: Factor that both sides of a box grow by, such as 1.25.
-
-    Returns:
-        float64 (N, 4): x and y of the centre, width and height, in pixels; they may reach beyond
-        the image.
+    They are x and y of the centre, width and height in pixels, and may reach beyond the image.
+    ``size`` is (height, width) of the crop; both sides grow by the factor ``padding``.
     """
     boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
     sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-3)  # a degenerate box still has a map
-    return np.concatenate(
-        [(boxes[:, :2] + boxes[:, 2:]) / 2, fit_aspect(sides, size) * padding], axis=1
-    )
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+    return np.concatenate([centers, fit_aspect(sides, size) * padding], axis=1)
 
 
 def fit_aspect(sides: np.ndarray, size: Size) -> np.ndarray:
@@ -39,16 +30,13 @@ def fit_aspect(sides: np.ndarray, size: Size) -> np.ndarray:
 
 
 def to_crop(regions: np.ndarray, size: Size, degrees: float = 0.0) -> np.ndarray:
-    """Affine maps from image to crop pixels.
+    """Affine maps float64 (N, 2, 3) from image pixels to those of a (height, width) crop.
 
     Args:
         regions: (N, 4) x and y of the centre, width and height, in pixels.
         size: (height, width) of the crop.
         degrees: Angle that a region is turned by about its centre, clockwise on the screen (x
             right, y down), so its content turns counter-clockwise in the crop.
-
-    Returns:
-        float64 (N, 2, 3).
     """
     regions = np.asarray(regions, dtype=np.float64).reshape(-1, 4)
     scale = np.array(size[::-1]) / regions[:, 2:]

@@ -55,10 +55,8 @@ class DatasetInfo:
         for field in ("category_ids", "is_thing", "colors"):
             values = getattr(self, field)
             if len(values) not in (len(self.class_names), 0 if field != "category_ids" else -1):
-                raise ValueError(
-                    f"data set {self.name!r}: {field} has {len(values)} entries for "
-                    f"{len(self.class_names)} class names"
-                )
+                what = f"{field} has {len(values)} entries for {len(self.class_names)} class names"
+                raise ValueError(f"data set {self.name!r}: {what}")
         if len(set(self.category_ids)) != len(self.category_ids):
             raise ValueError(f"data set {self.name!r}: category ids repeat: {self.category_ids}")
         count = len(self.keypoint_names)
@@ -71,10 +69,8 @@ class DatasetInfo:
         for field, names in groups:
             for keypoint in names:
                 if keypoint not in self.keypoint_names:
-                    raise ValueError(
-                        f"data set {self.name!r}: {field} {names} names the keypoint "
-                        f"{keypoint!r}, which is none of {list(self.keypoint_names)}"
-                    )
+                    what = f"{field} {names} names the keypoint {keypoint!r}, which is none of"
+                    raise ValueError(f"data set {self.name!r}: {what} {list(self.keypoint_names)}")
 
     @property
     def num_classes(self) -> int:
@@ -89,15 +85,13 @@ class DatasetInfo:
     def flip_order(self) -> list[int]:
         """Position each keypoint comes from under a horizontal flip; swaps are made by name.
 
-        Raises:
-            ValueError: When the flip pairs are unknown.
+        Raises a ValueError when the flip pairs are unknown.
         """
         if self.flip_pairs is None:
-            raise ValueError(
-                f"data set {self.name!r} does not say which keypoints swap under a flip; give "
-                "flip_pairs as pairs of names (an empty list if none do), or flip neither in "
-                "training nor in evaluation (data.transforms.flip=0 eval.flip=false)"
-            )
+            what = f"data set {self.name!r} does not say which keypoints swap under a flip"
+            fix = "give flip_pairs as pairs of names (an empty list if none do), or flip neither in"
+            where = "training nor in evaluation (data.transforms.flip=0 eval.flip=false)"
+            raise ValueError(f"{what}; {fix} {where}")
         order = list(range(len(self.keypoint_names)))
         for left, right in self.flip_pairs:
             i, j = self.keypoint_names.index(left), self.keypoint_names.index(right)
@@ -110,12 +104,9 @@ class DatasetInfo:
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> DatasetInfo:
-        """Undo ``to_dict`` of any version: what this one does not know is left out with a log line.
+        """Undo ``to_dict`` of any version: what is unknown here is left out with a log line."""
 
-        Lists become tuples again.
-        """
-
-        def freeze(value: Any) -> Any:
+        def freeze(value: Any) -> Any:  # lists become tuples again
             return tuple(freeze(v) for v in value) if isinstance(value, list | tuple) else value
 
         names = {field.name for field in fields(DatasetInfo)}

@@ -13,30 +13,18 @@ EXTRA_OF = {
 
 
 class MissingPackage(ImportError, ValueError):
-    """A package of an extra is not installed.
-
-    It is a ValueError too, since the user can mend it: commands print it as one line.
-    """
+    """A package of an extra is missing; a ValueError too, which commands print as one line."""
 
 
 def require(package: str, feature: str) -> Any:
-    """Import a package of an extra.
+    """Import ``package``, a key of ``EXTRA_OF``; MissingPackage says how to install it.
 
-    Args:
-        package: Import name of the package, a key of ``EXTRA_OF``.
-        feature: What needs it, as the beginning of the error: "reading a video".
-
-    Raises:
-        MissingPackage: With the command that installs the extra. A package that is there and
-            broken raises what it raises.
+    ``feature`` begins that error: "reading a video". A broken package raises what it raises.
     """
     try:
         return import_module(package)
     except ModuleNotFoundError as error:
         if error.name != package:
             raise
-        extra = EXTRA_OF[package]
-        raise MissingPackage(
-            f"{feature} needs the package {package}, which is not installed: "
-            f"pip install 'van_dense[{extra}]'"
-        ) from error
+        what = f"{feature} needs the package {package}, which is not installed"
+        raise MissingPackage(f"{what}: pip install 'van_dense[{EXTRA_OF[package]}]'") from error

@@ -35,23 +35,19 @@ def run_lengths(counts: bytes) -> np.ndarray:
 def place_mask(rle: RLE, size: Size, *, top: int, left: int) -> RLE:
     """The mask of a window as a mask of the image around it, zero outside the window.
 
-    Memory and time grow with the runs, not with the pixels.
+    Memory and time grow with the runs, not with the pixels. A window that reaches beyond the
+    image is a ValueError.
 
     Args:
         rle: Mask of the window.
         size: (height, width) of the image.
         top: Row of the window's first pixel in the image.
         left: Column of the window's first pixel in the image.
-
-    Raises:
-        ValueError: When the window reaches beyond the image.
     """
     height, width = rle["size"]
     if top < 0 or left < 0 or top + height > size[0] or left + width > size[1]:
-        raise ValueError(
-            f"a window of {(height, width)} at row {top}, column {left} reaches beyond the image "
-            f"of {size}"
-        )
+        window = f"a window of {(height, width)} at row {top}, column {left}"
+        raise ValueError(f"{window} reaches beyond the image of {size}")
     ends = np.cumsum(run_lengths(rle["counts"]))
     intervals = np.stack([ends[:-1:2], ends[1::2]], axis=1)  # the first run is one of zeros
     columns, rows = _per_column(intervals, height)
@@ -68,12 +64,8 @@ def unite_masks(rles: Sequence[RLE]) -> RLE:
 def decode_crop(rle: RLE) -> tuple[int, int, np.ndarray]:
     """Decode a compressed RLE inside the smallest rectangle that holds its pixels.
 
-    The cost follows the object instead of the image: 100 masks of a 4K image take 0.35 s with
-    pycocotools, which always decodes the whole image.
-
-    Returns:
-        x and y of the rectangle in the image, and the mask in it, uint8 {0, 1} (h, w);
-        an empty array for an empty mask.
+    Returns x and y of the rectangle in the image, and the mask in it, uint8 {0, 1} (h, w), empty
+    for an empty mask. pycocotools decodes whole images: 0.35 s for 100 masks of a 4K one.
     """
     height = rle["size"][0]
     edges = np.cumsum(run_lengths(rle["counts"]))

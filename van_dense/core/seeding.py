@@ -12,11 +12,7 @@ import torch
 def seeded(seed: int) -> Iterator[None]:
     """Seed the generators of ``random``, NumPy and PyTorch (CPU), and restore them afterwards.
 
-    timm's augmentations draw from all three. Those of this package take their generator as an
-    argument and have no need of this.
-
-    Args:
-        seed: 0 to 2**63 - 1.
+    For timm's augmentations, which draw from all three. The seed is one of 0 to 2**63 - 1.
     """
     states = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
     random.seed(seed)

@@ -90,8 +90,7 @@ class Instances:
         keypoints: float32 (N, K, 3): x, y in pixels and visibility or score, or None.
         crowd: bool (N,), or None for "no crowd".
 
-    Raises:
-        ValueError: When lengths, shapes or dtypes disagree.
+    Lengths, shapes and dtypes that disagree are a ValueError.
 
     Example:
         >>> import torch
@@ -123,10 +122,8 @@ class Instances:
         for f in fields(self):
             value = getattr(self, f.name)
             if value is not None and len(value) != len(self.boxes):
-                raise ValueError(
-                    f"{f.name} has {len(value)} entries for {len(self.boxes)} boxes; "
-                    "every field must describe the same instances"
-                )
+                what = f"{f.name} has {len(value)} entries for {len(self.boxes)} boxes"
+                raise ValueError(f"{what}; every field must describe the same instances")
         masks, points = self.masks, self.keypoints
         if isinstance(masks, Tensor) and (masks.ndim != 3 or masks.dtype != torch.uint8):
             raise ValueError(f"masks must be uint8 (N, H, W), got {masks.dtype} {(*masks.shape,)}")
@@ -168,11 +165,7 @@ class Instances:
 
     @staticmethod
     def cat(parts: Sequence[Instances]) -> Instances:
-        """Join instances of one image; a field is kept only where every part has it.
-
-        Raises:
-            ValueError: When parts disagree about which fields they hold.
-        """
+        """Join instances of one image; a field that only some parts have is a ValueError."""
         if not parts:
             raise ValueError("cat needs at least one Instances")
         joined: dict[str, Any] = {}
@@ -291,9 +284,7 @@ class Prediction:
     def from_sample(sample: Sample, num_classes: int = 0) -> Prediction:
         """Turn untransformed ground truth into a perfect prediction (scores 1, crowds kept).
 
-        Args:
-            sample: Ground truth in the pixels of the original image.
-            num_classes: Length C of the image-level scores, for samples with a label.
+        ``num_classes`` is the length C of the image-level scores, for samples with a label.
         """
         instances = saliency = class_scores = None
         if sample.boxes is not None:

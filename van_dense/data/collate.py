@@ -13,8 +13,7 @@ from van_dense.core.structures import IGNORE_LABEL, Batch, Sample, Size, instanc
 def collate(samples: Sequence[Sample], size_divisor: int = 32, min_size: Size = (0, 0)) -> Batch:
     """Pad samples to one size, a multiple of ``size_divisor``, at least ``min_size``, and stack.
 
-    Raises:
-        ValueError: When there is no sample, or when only some samples carry an annotation.
+    No sample at all, or an annotation that only some samples carry, is a ValueError.
     """
     if not samples:
         raise ValueError("cannot collate an empty list of samples")

@@ -66,12 +66,7 @@ class DenseDataset(Protocol):
 
 
 class Subset:
-    """A ``DenseDataset`` of some images of another one, which keep their ids.
-
-    Args:
-        dataset: Reader of all images.
-        indices: Position of each image in ``dataset``; they may repeat.
-    """
+    """A ``DenseDataset`` of images of another one by position, which may repeat; ids stay."""
 
     def __init__(self, dataset: DenseDataset, indices: Sequence[int]) -> None:
         self.info = dataset.info
@@ -95,13 +90,9 @@ class Subset:
 
 
 class FirstImages(Subset):
-    """The first images of another data set: to see whether a model can overfit them.
+    """At most ``count`` images of another data set: to see whether a model can overfit them.
 
-    Args:
-        dataset: Reader of all images.
-        count: Number of images to keep at most.
-        spread: Take them at even distances instead of the first, for data sets in the order of
-            their classes.
+    They are the first, or with ``spread`` at even distances, for data sets in order of class.
     """
 
     def __init__(self, dataset: DenseDataset, count: int, *, spread: bool = False) -> None:

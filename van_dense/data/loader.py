@@ -31,45 +31,29 @@ MAX_AUTO_WORKERS = 8
 
 @dataclass(frozen=True)
 class LoaderPlan:
-    """How the training stream is cut into batches.
+    """How the training stream is cut into batches; evenly, or a ValueError says what would be."""
 
-    Attributes:
-        batch_size: Number of images of one optimiser step over all processes.
-        micro_batch: Number of images of one forward pass of one process.
-        rank: Number of this process, 0..world-1.
-        world: Number of processes.
-        workers: Number of loader processes of this process; 0 reads in the process itself.
-        seed: Seed of the order and the augmentation.
-        size_divisor: Number that padded sides are multiples of, in pixels.
-        min_size: Smallest padded (height, width), so that batches of small crops weigh the same.
-        group_by_aspect: Whether batches have one orientation, so that padding stays small.
-        max_bad_fraction: Fraction of unreadable images in 0..1 above which the run stops; one image
-            is always tolerated unless it is 0.
-
-    Raises:
-        ValueError: When the batch cannot be cut evenly.
-    """
-
-    batch_size: int
-    micro_batch: int
-    workers: int
-    seed: int
-    size_divisor: int
-    group_by_aspect: bool
+    batch_size: int  #: number of images of one optimiser step over all processes
+    micro_batch: int  #: number of images of one forward pass of one process
+    workers: int  #: number of loader processes of this process; 0 reads in the process itself
+    seed: int  #: seed of the order and the augmentation
+    size_divisor: int  #: number that padded sides are multiples of, in pixels
+    group_by_aspect: bool  #: whether batches have one orientation, so that padding stays small
+    #: Fraction of unreadable images in 0..1 above which the run stops; one image is always
+    #: tolerated unless it is 0.
     max_bad_fraction: float
-    min_size: Size = (0, 0)
-    rank: int = 0
-    world: int = 1
+    min_size: Size = (0, 0)  #: smallest padded (height, width): small crops weigh the same
+    rank: int = 0  #: number of this process, 0..world-1
+    world: int = 1  #: number of processes
 
     def __post_init__(self) -> None:
         if not 0 <= self.rank < self.world:
             raise ValueError(f"rank {self.rank} is none of 0..{self.world - 1}")
         unit = self.world * self.micro_batch
         if self.batch_size % unit:
-            raise ValueError(
-                f"batch_size {self.batch_size} cannot be cut into micro-batches of "
-                f"{self.micro_batch} for {self.world} processes; make it a multiple of {unit}"
-            )
+            parts = f"micro-batches of {self.micro_batch} for {self.world} processes"
+            what = f"batch_size {self.batch_size} cannot be cut into {parts}"
+            raise ValueError(f"{what}; make it a multiple of {unit}")
 
     @property
     def micro_batches(self) -> int:
@@ -122,11 +106,8 @@ def build_train_loader(
     """Endless micro-batches of this process, ``plan.micro_batches`` for each step.
 
     Rank r takes every ``world``-th image of a batch, from the r-th on. In place of an unreadable
-    image the next readable one of the data set stands in; each is logged once.
-
-    Raises:
-        ValueError: When the data set is empty.
-        TooManyBadImages: While iterating, when too many images are unreadable.
+    image the next readable one stands in; each is logged once, and TooManyBadImages ends the
+    iteration where there are too many. An empty data set is a ValueError.
     """
     if len(dataset) == 0:
         raise ValueError(f"data set {dataset.info.name!r} holds no image to train on")
@@ -147,11 +128,10 @@ def _watch(loader: DataLoader[Batch], num_images: int, max_bad_fraction: float) 
                 bad[message] = None
                 logger.warning("unreadable image %d, another stands in: %s", len(bad), message)
         if len(bad) > allowed:
+            what = f"{len(bad)} of {num_images} images are unreadable, more than the fraction of"
+            limit = f"{max_bad_fraction:g} that data.max_bad_fraction allows"
             examples = "; ".join(itertools.islice(bad, 3))
-            raise TooManyBadImages(
-                f"{len(bad)} of {num_images} images are unreadable, more than the fraction of "
-                f"{max_bad_fraction:g} that data.max_bad_fraction allows: {examples}; {CHECK}"
-            )
+            raise TooManyBadImages(f"{what} {limit}: {examples}; {CHECK}")
         yield batch
 
 
@@ -271,13 +251,10 @@ class _EvalBatches(Dataset["Batch | list[str]"]):
 
 
 def resolve_workers(workers: int | Literal["auto"]) -> int:
-    """Number of loader processes of this training process.
+    """Number of loader processes of this training process; a negative one is a ValueError.
 
     "auto" divides the usable cores among the training processes of this machine and leaves one core
     to each of them: at most 8 loader processes, at least 1 where a second core exists.
-
-    Raises:
-        ValueError: For a negative number.
     """
     if workers != "auto":
         if workers < 0:
@@ -324,8 +301,8 @@ def _end_when_parent_says() -> None:
 def _allow_many_files() -> None:
     """Raise the soft limit of open files to the hard one.
 
-    Each tensor on its way from a worker holds one, and 8 workers with 2 batches of 16 images need
-    more than the usual 1024 (PyTorch: "received 0 items of ancdata").
+    Each tensor from a worker holds one; 8 workers with 2 batches of 16 images need more than the
+    usual 1024 (PyTorch: "received 0 items of ancdata").
     """
     try:
         import resource

@@ -27,36 +27,23 @@ from van_dense.models.preprocess import Preprocess
 
 @dataclass(frozen=True)
 class Regularisation:
-    """What makes training harder; a smoothing, mixup, cutmix or erasing of 0 is off.
+    """What makes training harder; a smoothing, mixup, cutmix or erasing of 0 is off."""
 
-    Attributes:
-        smoothing: Fraction of each label that is spread over all classes, 0..1.
-        mixup: Alpha of Beta(alpha, alpha), the distribution of the weight of two blended images.
-        cutmix: Alpha of Beta(alpha, alpha), the distribution of the fraction of an image that a
-            rectangle of another one leaves.
-        switch_prob: Probability of cutmix, where mixup is on too, 0..1.
-        erasing: Probability that an image loses a rectangle, 0..1.
-        erasing_mode: Content of erased rectangles: "const" zeros, "rand" one random colour,
-            "pixel" many.
-    """
-
-    smoothing: float
-    mixup: float
+    smoothing: float  #: fraction of each label that is spread over all classes, 0..1
+    mixup: float  #: alpha of Beta(alpha, alpha), the weight of two blended images
+    #: alpha of Beta(alpha, alpha), the fraction of an image that a rectangle of another one leaves
     cutmix: float
-    switch_prob: float
-    erasing: float
+    switch_prob: float  #: probability of cutmix, where mixup is on too, 0..1
+    erasing: float  #: probability that an image loses a rectangle, 0..1
+    #: content of erased rectangles: "const" zeros, "rand" one random colour, "pixel" many
     erasing_mode: Literal["const", "rand", "pixel"]
 
 
 class Classifier(DenseModel):
     """A timm model behind our interface.
 
-    Args:
-        backbone: Images (B, 3, H, W) to logits (B, C).
-        mean: Mean of each channel, RGB, of pixels in 0..1; published weights expect that of their
-            training.
-        std: Standard deviation of each channel, RGB, of pixels in 0..1.
-        regularisation: Smoothing, mixing and erasing; the latter two in training mode only.
+    Mean and standard deviation are those of each channel, RGB, of pixels in 0..1; published weights
+    expect those of their training. Images are mixed and erased in training mode only.
     """
 
     backbone: WholeModel
@@ -75,14 +62,11 @@ class Classifier(DenseModel):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Cross entropy with smoothed labels, and in training mode with mixed images.
 
-        Raises:
-            ValueError: When the batch has no labels, is padded, or is odd although pairs are mixed.
+        A batch without labels, with padding, or odd although pairs are mixed is a ValueError.
         """
         if batch.labels is None:
-            raise ValueError(
-                f"the images {batch.image_ids} have no class to learn; check the folders or lists "
-                "of the data set"
-            )
+            missing = f"the images {batch.image_ids} have no class to learn"
+            raise ValueError(f"{missing}; check the folders or lists of the data set")
         images, target = self._images(batch), batch.labels
         if self.training:
             seed = batch.seeds[0]
@@ -106,14 +90,8 @@ class Classifier(DenseModel):
                 f"({list(image_ids)}); make train.batch_size or train.micro_batch even for each "
                 "process, or set model.regularisation.mixup and .cutmix to 0"
             )
-        mix = Mixup(
-            mixup_alpha=r.mixup,
-            cutmix_alpha=r.cutmix,
-            switch_prob=r.switch_prob,
-            label_smoothing=0.0,
-            num_classes=self.backbone.num_classes,
-        )
-        return mix(images, labels)
+        options = {"switch_prob": r.switch_prob, "num_classes": self.backbone.num_classes}
+        return Mixup(r.mixup, r.cutmix, label_smoothing=0.0, **options)(images, labels)
 
     def _erase(self, images: Tensor) -> Tensor:
         r = self.regularisation
@@ -126,9 +104,7 @@ class Classifier(DenseModel):
     def predict(self, batch: Batch) -> list[Prediction]:
         """The probability of each class for each image, float32 (C,).
 
-        Raises:
-            ValueError: When the batch is padded, or the network gives non-finite values, with the
-                image ids.
+        A padded batch is a ValueError with the image ids, and so are non-finite outputs.
         """
         logits = self.backbone(self._images(batch)).float().cpu()
         predictions = []
@@ -146,7 +122,7 @@ class Classifier(DenseModel):
         if any(valid != size for valid in batch.sizes):
             raise ValueError(
                 f"the images {batch.image_ids} of sizes {batch.sizes} (height, width) are padded "
-                f"to {size}, and a classifier would average over the padding; the transform must "
-                "bring them to one size, and data.size_divisor must divide it"
+                f"to {size}, which a classifier would average over; the transform must bring them "
+                "to one size, and data.size_divisor must divide it"
             )
         return self.preprocess(batch)

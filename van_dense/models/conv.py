@@ -8,10 +8,7 @@ from torch import Tensor, nn
 
 
 class ConvBN(nn.Module):
-    """Convolution without bias, BatchNorm, ReLU; the size stays.
-
-    Initialised as ``ConvModule``: Kaiming normal over the outputs, He et al., ICCV 2015.
-    """
+    """Convolution without bias, BatchNorm, ReLU; size kept, Kaiming normal (He et al. 2015)."""
 
     def __init__(self, in_channels: int, channels: int, kernel: int) -> None:
         super().__init__()
@@ -35,20 +32,15 @@ def classifier(channels: int, num_classes: int) -> nn.Conv2d:
 
 @contextmanager
 def explain_single_values() -> Iterator[None]:
-    """Say what to do when BatchNorm meets maps that are pooled to one value in the whole batch.
-
-    Raises:
-        ValueError: In place of PyTorch's message, which names neither cause nor fix.
-    """
+    """Name cause and fix of BatchNorm's ValueError for maps pooled to one value in the batch."""
     try:
         yield
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
         raise ValueError(
-            "this network normalises features that are pooled to one value an image, which takes "
-            "two images or more in a forward pass of training; raise train.batch_size or "
-            "train.micro_batch"
+            "this network normalises features pooled to one value an image, which takes two images "
+            "or more in a training step; raise train.batch_size or train.micro_batch"
         ) from error
 
 

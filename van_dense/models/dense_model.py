@@ -50,8 +50,7 @@ class DenseModel(nn.Module):
     def predict(self, batch: Batch) -> list[Prediction]:
         """Results of each image, in the pixels of the original image, on the CPU.
 
-        Raises:
-            ValueError: When the network gives non-finite values, with the image ids.
+        Non-finite outputs of the network are a ValueError with the image ids.
         """
         raise NotImplementedError
 

@@ -18,12 +18,9 @@ class Explainable(Protocol):
     """A detector that can be asked about boxes after the fact."""
 
     def box_logits(self, images: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
-        """Differentiable logits (N,) of one class for each box.
+        """Differentiable logits (N,), each of one of ``labels`` (N,), for boxes (N, 4).
 
-        Args:
-            images: float32 (1, 3, H, W), normalised.
-            boxes: float32 (N, 4) in xyxy pixels of ``images``, such as the model detected there.
-            labels: int64 (N,) classes of the boxes.
+        The image (1, 3, H, W) is normalised, and the boxes are such as the model detects there.
         """
 
 
@@ -32,13 +29,7 @@ class MaskExplainable(Explainable, Protocol):
     """A detector that gives masks, too."""
 
     def mask_logits(self, images: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
-        """Differentiable contrast (N,) of the mask of each box, from its logits.
-
-        Args:
-            images: float32 (1, 3, H, W), normalised.
-            boxes: float32 (N, 4) in xyxy pixels of ``images``, such as the model detected there.
-            labels: int64 (N,) classes of the boxes.
-        """
+        """Differentiable contrast (N,) of the mask of each box; arguments as in ``box_logits``."""
 
 
 def centred_logits(logits: Tensor, labels: Tensor) -> Tensor:
@@ -66,13 +57,8 @@ def origin_logits(logits: Tensor, decoded: Tensor, boxes: Tensor, labels: Tensor
     """Logits (N,) of the anchors or proposals that boxes came from.
 
     Of those that decode to (nearly) the same box, the one with the highest score of the label has
-    survived the suppression.
-
-    Args:
-        logits: float32 (A, C) class logits of all anchors.
-        decoded: float32 (A, 4) boxes of all anchors, xyxy pixels.
-        boxes: float32 (N, 4) detected boxes, xyxy pixels.
-        labels: int64 (N,) classes of the detected boxes.
+    survived the suppression. Anchors have ``logits`` (A, C) and boxes ``decoded`` (A, 4), what was
+    detected has ``boxes`` (N, 4) and ``labels`` (N,).
     """
     with torch.no_grad():
         overlap = box_iou(boxes, decoded)

@@ -53,11 +53,8 @@ def paste_mask(mask: np.ndarray, box: np.ndarray, *, size: Size, threshold: floa
     Args:
         mask: float (M, M) probabilities.
         box: float (4,), xyxy pixels.
-        size: (height, width) of the image.
+        size: (height, width) of the image and of the result, uint8 {0, 1} in column order.
         threshold: Lowest probability of a pixel of the mask.
-
-    Returns:
-        uint8 {0, 1} (height, width), in column order, as the run-length encoder reads it.
     """
     pasted = np.zeros(size, dtype=np.uint8, order="F")
     x0, y0, x1, y1 = box.tolist()
@@ -112,12 +109,10 @@ def to_predictions(
 
     Args:
         batch: Images with sizes, original sizes and ids.
-        detections: Boxes, scores and labels of each image, in pixels of ``batch.sizes``.
+        detections: Boxes, scores and labels of each image, in pixels of ``batch.sizes``; a box that
+            is not finite is a ValueError with the image id.
         mask_probabilities: float (N, M, M) inside the boxes of each image, or None for boxes only.
         mask_threshold: Lowest probability of a pixel of a pasted mask; None where there are none.
-
-    Raises:
-        ValueError: When a score or box is not finite, with the image id.
     """
     predictions = []
     for i, found in enumerate(detections):
@@ -129,22 +124,13 @@ def to_predictions(
             assert mask_threshold is not None
             probabilities = mask_probabilities[i].float()
             masks = paste_masks(probabilities, boxes, size=original, threshold=mask_threshold)
-        predictions.append(
-            Prediction(
-                image_id=batch.image_ids[i],
-                size=original,
-                instances=replace(found.to("cpu"), boxes=boxes, masks=masks),
-            )
-        )
+        instances = replace(found.to("cpu"), boxes=boxes, masks=masks)
+        predictions.append(Prediction(batch.image_ids[i], original, instances=instances))
     return predictions
 
 
 def check_finite(outputs: Sequence[Tensor], image_ids: Sequence[int | str]) -> None:
-    """Raise where raw outputs are not finite: NaN scores would vanish in the thresholds.
-
-    Raises:
-        ValueError: With the image ids of the batch.
-    """
+    """ValueError where raw outputs are not finite: NaN scores would vanish in the thresholds."""
     if not torch.stack([output.isfinite().all() for output in outputs]).all():
         raise ValueError(
             f"the network gives non-finite outputs for the images {list(image_ids)}; "

@@ -15,14 +15,10 @@ IMAGENET_STD = tuple(round(255 * std, 3) for std in IMAGENET_DEFAULT_STD)
 
 
 class Preprocess(nn.Module):
-    """Subtract the mean, divide by the standard deviation, then zero the padded area.
+    """Subtract the mean, divide by the deviation (RGB, in 0..255), then zero the padded area.
 
     Padding with zero *after* normalising makes a padded pixel the same as the zeros that the
     convolutions pad with; before normalising it would be a black pixel.
-
-    Args:
-        mean: Mean of each channel, RGB, in 0..255.
-        std: Standard deviation of each channel, RGB, in 0..255.
     """
 
     mean: Tensor

@@ -39,19 +39,12 @@ _MODES = {
 
 @dataclass(frozen=True)
 class ClassPart:
-    """One part of a classification data set.
+    """One part of a classification data set."""
 
-    Attributes:
-        name: Name in messages; "train" and "val" are the parts of CUB.
-        root: Folder of class folders, or the one that holds CUB's images.txt.
-        classes: Folder names in the order of the labels; None takes those that are there.
-        layout: "cub" for CUB.
-    """
-
-    name: str
-    root: str
-    classes: tuple[str, ...] | None = None
-    layout: Literal["folder", "cub"] = "folder"
+    name: str  #: name in messages; "train" and "val" are the parts of CUB
+    root: str  #: folder of class folders, or the one that holds CUB's images.txt
+    classes: tuple[str, ...] | None = None  #: folders in the order of labels; None takes all
+    layout: Literal["folder", "cub"] = "folder"  #: "cub" for CUB
 
 
 @dataclass
@@ -65,9 +58,8 @@ class ClassReport(PartReport):
         """Pillow's mode of the stored image; "RGBA" for any RGB with transparency, "" if broken."""
         try:
             with Image.open(self.images[index].path) as image:
-                return (
-                    "RGBA" if image.mode == "RGB" and "transparency" in image.info else image.mode
-                )
+                is_rgba = image.mode == "RGB" and "transparency" in image.info
+                return "RGBA" if is_rgba else image.mode
         except Exception:  # decoders meet hostile bytes; ``read_image`` tells what is wrong
             return ""
 
@@ -132,12 +124,7 @@ class ClassReport(PartReport):
 def folder_parts(
     roots: Mapping[str, str], classes: tuple[str, ...] | None = None
 ) -> list[ClassPart]:
-    """Make parts that are read with the classes of the first, as training and validation are.
-
-    Args:
-        roots: Folder of class folders of each part by name, training first.
-        classes: Folder names; None takes those of the first folder.
-    """
+    """Parts of folders by name, training first; ``classes`` None takes those of the first."""
     if classes is None:
         try:
             classes = class_names(next(iter(roots.values())))

@@ -26,21 +26,13 @@ OUTSIDE_TOLERANCE = 1.0  # pixels; COCO's own boxes leave their images by roundi
 
 @dataclass(frozen=True)
 class CocoPart:
-    """A folder of images with its annotation file.
+    """A folder of images with its annotation file."""
 
-    Attributes:
-        name: Name in messages.
-        images: Folder of the images.
-        annotations: JSON file.
-        poses: Names of the keypoints that a pose model expects; masks are not checked then.
-        skeleton: Keypoints of the annotations, instead of what the file says about them.
-    """
-
-    name: str
-    images: str
-    annotations: str
-    poses: tuple[str, ...] = ()
-    skeleton: Skeleton | None = None
+    name: str  #: name in messages
+    images: str  #: folder of the images
+    annotations: str  #: JSON file
+    poses: tuple[str, ...] = ()  #: keypoint names of a pose model; masks are then not checked
+    skeleton: Skeleton | None = None  #: keypoints, instead of what the file says of them
 
 
 def check_coco(part: CocoPart, quarantine: Quarantine) -> PartReport:

@@ -36,19 +36,12 @@ _RESTORE = "restore the file or correct its annotation, or leave it out with --q
 
 @dataclass(frozen=True)
 class Inspection:
-    """What decoding the files of one image found.
+    """What decoding the files of one image found."""
 
-    Attributes:
-        more: What ``PartReport.read_more`` returned, such as the values of a mask.
-        problem: What is wrong with the image file, or None.
-        digest: Hash of the image file, "" where it cannot be read.
-        size: (height, width) of the image, or None where it cannot be read.
-    """
-
-    more: Any
-    problem: str | None
-    digest: str = ""
-    size: Size | None = None
+    more: Any  #: what ``PartReport.read_more`` returned, such as the values of a mask
+    problem: str | None  #: what is wrong with the image file, or None
+    digest: str = ""  #: hash of the image file, "" where it cannot be read
+    size: Size | None = None  #: (height, width) of the image, or None where it cannot be read
 
 
 Progress = Callable[[Iterable[Inspection], int], Iterable[Inspection]]
@@ -68,9 +61,6 @@ def check_dataset(
         quarantine: Records that are known to be bad; they are left out.
         threads: Images decoded at the same time; Pillow frees the interpreter meanwhile.
         progress: Wraps the inspections of images, given their number, to show how far they are.
-
-    Returns:
-        Every problem found, in the order of the parts.
     """
     known = quarantine or Quarantine()
     reports = [_RECORD_CHECKS[type(part)](part, known) for part in parts]
@@ -145,10 +135,8 @@ def _check_categories(reports: Sequence[PartReport]) -> None:
             differing = defaultdict(list)
             for category, name in set(report.categories.items()) ^ set(first.categories.items()):
                 differing[category].append(name)
-            what = (
-                f"{len(differing)} ids or names differ from those of {first.name!r}, such as "
-                f"{dict(sorted(differing.items())[:3])}"
-            )
+            some = dict(sorted(differing.items())[:3])
+            what = f"{len(differing)} ids or names differ from those of {first.name!r}: {some}"
             fix = "write the same list of categories into both files"
             report.note("error", what, fix, where="categories")
 

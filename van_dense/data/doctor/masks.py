@@ -22,27 +22,16 @@ _REPAIR = "correct the mask, or leave the image out with --quarantine"
 
 @dataclass(frozen=True)
 class MaskPart:
-    """Two folders of images and masks.
+    """Two folders of images and masks."""
 
-    Attributes:
-        name: Name in messages.
-        images: Folder of the images, which keys the quarantine.
-        masks: Folder of the masks.
-        image_pattern: File names of the images, such as "{key}.jpg".
-        mask_pattern: File names of the masks, such as "{key}_labels.png".
-        label_map: Meaning of the values; None counts them only, and suggests one.
-        class_names: Names of the classes 0..C-1; empty shows their numbers.
-        is_saliency: Whether masks are grey, white = salient.
-    """
-
-    name: str
-    images: str
-    masks: str
-    image_pattern: str
-    mask_pattern: str
-    label_map: LabelMap | None = None
-    class_names: tuple[str, ...] = ()
-    is_saliency: bool = False
+    name: str  #: name in messages
+    images: str  #: folder of the images, which keys the quarantine
+    masks: str  #: folder of the masks
+    image_pattern: str  #: file names of the images, such as "{key}.jpg"
+    mask_pattern: str  #: file names of the masks, such as "{key}_labels.png"
+    label_map: LabelMap | None = None  #: meaning of the values; None counts and suggests one
+    class_names: tuple[str, ...] = ()  #: names of the classes 0..C-1; empty shows their numbers
+    is_saliency: bool = False  #: whether masks are grey, white = salient
 
 
 @dataclass(frozen=True)
@@ -56,21 +45,13 @@ class MaskContent:
 
 @dataclass
 class MaskReport(PartReport):
-    """Findings about one part of image and mask pairs.
+    """Findings about one part of image and mask pairs."""
 
-    Attributes:
-        part: Folders and label map that are checked.
-        masks: Mask file of each image.
-        is_color: Whether masks are read as colours; values are then 65536 R + 256 G + B.
-        num_pixels: Number of pixels of each value found.
-        num_masks: Number of masks with each value.
-    """
-
-    part: MaskPart = field(kw_only=True)
-    masks: list[str] = field(default_factory=list)
-    is_color: bool = False
-    num_pixels: Counter[int] = field(default_factory=Counter)
-    num_masks: Counter[int] = field(default_factory=Counter)
+    part: MaskPart = field(kw_only=True)  #: folders and label map that are checked
+    masks: list[str] = field(default_factory=list)  #: mask file of each image
+    is_color: bool = False  #: whether values are colours, 65536 R + 256 G + B
+    num_pixels: Counter[int] = field(default_factory=Counter)  #: pixels of each value found
+    num_masks: Counter[int] = field(default_factory=Counter)  #: masks with each value
     _uncovered: dict[int, list[Id]] = field(default_factory=lambda: defaultdict(list))
     _num_soft: int = 0
 
@@ -78,10 +59,8 @@ class MaskReport(PartReport):
         """Read the mask of an image; safe in several threads at the same time."""
         path = self.masks[index]
         try:
-            if self.part.is_saliency:
-                values = read_saliency(path)
-            else:
-                values = read_labels(path, color=self.is_color)
+            is_grey = self.part.is_saliency
+            values = read_saliency(path) if is_grey else read_labels(path, color=self.is_color)
         except ReadError as error:
             return MaskContent(str(error).removeprefix(f"{path}: "))
         return MaskContent(None, size_of(values), count_values(values))
@@ -128,16 +107,14 @@ class MaskReport(PartReport):
         masks = self.part.masks
         for value, ids in sorted(self._uncovered.items()):
             text = spell_value(value, self.is_color)
-            what = (
-                f"the value {text} is not in data.label_map: {self.num_pixels[value]} pixels of "
-                f"{len(ids)} images, such as {', '.join(map(str, ids[:3]))}"
-            )
+            found = f"{self.num_pixels[value]} pixels of {len(ids)} images"
+            some = ", ".join(map(str, ids[:3]))
+            what = f"the value {text} is not in data.label_map: {found}, such as {some}"
             fix = f'add "{text} -> ignore" or the class that it means, or quarantine the images'
             self.note("error", what, fix, file=masks, image_ids=tuple(ids))
         if not self.part.is_saliency and len(self.num_pixels) > MAX_ROWS:
-            what = (
-                f"the masks hold {len(self.num_pixels)} values, more than the {MAX_ROWS} of 8 bits"
-            )
+            num_values = len(self.num_pixels)
+            what = f"the masks hold {num_values} values, more than the {MAX_ROWS} of 8 bits"
             fix = "check that they are label maps: resizing or smoothing edges mixes labels, and"
             self.note("warning", what, f"{fix} instance ids are no classes", file=masks)
         if self._num_soft:
@@ -203,12 +180,8 @@ def check_masks(part: MaskPart, quarantine: Quarantine) -> MaskReport:
     """Find the pairs of a part, without opening files; ``MaskReport.add`` judges the masks."""
     report = MaskReport(part.name, part.images, part=part)
     try:
-        pairs = Pairs(
-            part.images,
-            part.masks,
-            image_pattern=part.image_pattern,
-            mask_pattern=part.mask_pattern,
-        )
+        patterns = {"image_pattern": part.image_pattern, "mask_pattern": part.mask_pattern}
+        pairs = Pairs(part.images, part.masks, **patterns)
     except ValueError as error:
         report.note_unreadable(error)
         return report

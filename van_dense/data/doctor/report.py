@@ -17,27 +17,16 @@ _NOTHING_ELSE = "correct it and check again; nothing else was checked in this pa
 
 @dataclass(frozen=True)
 class Problem:
-    """One finding.
+    """One finding."""
 
-    Attributes:
-        severity: "error": left out by the reader, or results would be wrong; "warning"; "info".
-        file: Image, annotation file or label file.
-        where: Index and id inside the file, or "".
-        what: What is wrong.
-        fix: What to do about it.
-        image_id: Image to quarantine for an error, or None.
-        annotation_id: Annotation to quarantine for an error, or None.
-        image_ids: Images to quarantine for an error that several share.
-    """
-
-    severity: Severity
-    file: str
-    where: str
-    what: str
-    fix: str
-    image_id: Id | None = None
-    annotation_id: Id | None = None
-    image_ids: tuple[Id, ...] = ()
+    severity: Severity  #: "error": the reader leaves it out, or results would be wrong
+    file: str  #: image, annotation file or label file
+    where: str  #: index and id inside the file, or ""
+    what: str  #: what is wrong
+    fix: str  #: what to do about it
+    image_id: Id | None = None  #: image to quarantine for an error, or None
+    annotation_id: Id | None = None  #: annotation to quarantine for an error, or None
+    image_ids: tuple[Id, ...] = ()  #: images to quarantine for an error that several share
 
     def __str__(self) -> str:
         where = f"{self.where}: " if self.where else ""
@@ -46,29 +35,17 @@ class Problem:
 
 @dataclass
 class PartReport:
-    """Findings about one part of a data set; the counts are those of instances.
+    """Findings about one part of a data set; the counts are those of instances."""
 
-    Attributes:
-        name: "train", "val", or a path.
-        source: Annotation file or folder, which keys the quarantine.
-        problems: Findings in the order they were made.
-        images: Image files to decode.
-        categories: Name of each category id; empty where the records could not be read.
-        counts: Number of instances that are no crowd of each category id.
-        labels: Class of each image by its id, for data sets of classification.
-        num_crowds: Number of crowd regions.
-        num_empty: Number of images without an instance that is no crowd.
-    """
-
-    name: str
-    source: str
-    problems: list[Problem] = field(default_factory=list)
-    images: list[ImageRecord] = field(default_factory=list)
-    categories: dict[int, str] = field(default_factory=dict)
-    counts: Counter[int] = field(default_factory=Counter)
-    labels: dict[Id, int] = field(default_factory=dict)
-    num_crowds: int = 0
-    num_empty: int = 0
+    name: str  #: "train", "val", or a path
+    source: str  #: annotation file or folder, which keys the quarantine
+    problems: list[Problem] = field(default_factory=list)  #: findings in the order they were made
+    images: list[ImageRecord] = field(default_factory=list)  #: image files to decode
+    categories: dict[int, str] = field(default_factory=dict)  #: names by id; empty if unreadable
+    counts: Counter[int] = field(default_factory=Counter)  #: instances of each id without crowds
+    labels: dict[Id, int] = field(default_factory=dict)  #: class of each image id, of folders
+    num_crowds: int = 0  #: number of crowd regions
+    num_empty: int = 0  #: number of images without an instance that is no crowd
 
     def note(
         self,
@@ -81,9 +58,8 @@ class PartReport:
         **quarantined: Any,
     ) -> None:
         """Add a finding; its file is ``source`` unless another one is given."""
-        self.problems.append(
-            Problem(severity, file or self.source, where, what, fix, **quarantined)
-        )
+        problem = Problem(severity, file or self.source, where, what, fix, **quarantined)
+        self.problems.append(problem)
 
     def note_unreadable(self, error: ValueError) -> None:
         """Add the error, "file: message", that kept the whole part from being checked."""
@@ -99,9 +75,8 @@ class PartReport:
             self.note("info", what, "annotate some, or remove the classes")
         if self.num_empty:
             what = f"{self.num_empty} of {len(self.images)} images show no object"
-            self.note(
-                "info", what, "none needed; data.drop_empty decides whether training uses them"
-            )
+            fix = "none needed; data.drop_empty decides whether training uses them"
+            self.note("info", what, fix)
 
     def read_more(self, index: int) -> Any:
         """Read what else belongs to an image; safe in several threads at the same time."""
@@ -148,13 +123,9 @@ class Report:
     def text(self) -> str:
         """One line for each problem, the summary of each part, and how much was found."""
         found = Counter(problem.severity for problem in self.problems)
-        return "\n".join(
-            [
-                *map(str, self.problems),
-                *(f"\n{part.summary()}" for part in self.parts),
-                f"\n{found['error']} errors, {found['warning']} warnings, {found['info']} notes",
-            ]
-        )
+        summaries = [f"\n{part.summary()}" for part in self.parts]
+        total = f"\n{found['error']} errors, {found['warning']} warnings, {found['info']} notes"
+        return "\n".join([*map(str, self.problems), *summaries, total])
 
     def quarantine(self) -> Quarantine:
         """The known list, with the images and annotations that have an error."""
@@ -163,10 +134,8 @@ class Report:
             errors = [problem for problem in part.problems if problem.severity == "error"]
             known = merged.get(part_key(part.source), QuarantinedPart())
             annotations = {p.annotation_id for p in errors if p.annotation_id is not None}
-            images = {
-                p.image_id for p in errors if p.image_id is not None and p.annotation_id is None
-            }
-            images = images.union(*(p.image_ids for p in errors))
+            whole = [p.image_id for p in errors if p.annotation_id is None]
+            images = {i for i in whole if i is not None}.union(*(p.image_ids for p in errors))
             merged[part_key(part.source)] = QuarantinedPart(
                 known.images | images, known.annotations | annotations
             )

@@ -18,11 +18,7 @@ class YoloPart:
 
 
 def yolo_parts(root: str) -> list[YoloPart]:
-    """Those of train, val and test that ``data.yaml`` names.
-
-    Raises:
-        ValueError: When there is no such file, or it cannot be read.
-    """
+    """Those of train, val and test that ``data.yaml`` names, or its ValueError."""
     entries = YoloLayout.read(root).entries
     return [YoloPart(root, split) for split in ("train", "val", "test") if entries.get(split)]
 
@@ -51,14 +47,9 @@ def check_yolo(part: YoloPart, quarantine: Quarantine) -> PartReport:
                 usable += 1
                 report.counts[line.label] += 1
                 continue
-            report.note(
-                "error",
-                f"it has {problem}",
-                "correct the line, or remove it",
-                file=str(layout.label_file(file)),
-                where=f"line {line.id.rpartition(':')[2]}",
-                annotation_id=line.id,
-            )
+            what, fix = f"it has {problem}", "correct the line, or remove it"
+            where, labels = f"line {line.id.rpartition(':')[2]}", str(layout.label_file(file))
+            report.note("error", what, fix, file=labels, where=where, annotation_id=line.id)
         report.num_empty += usable == 0
     _check_label_files(report, {layout.label_file(file) for file in files})
     report.note_unused()

@@ -1,8 +1,7 @@
 """Read any ordinary image file as uint8 RGB, upright by its EXIF orientation, or say why not.
 
-Pillow decodes everything. OpenCV was measured beside it on COCO JPEGs: the same pixels in the same
-time (1.6 ms for 640x480), but it returns truncated files with a grey area and CMYK in wrong
-colours, both without a word.
+Pillow decodes everything: OpenCV takes the same time (1.6 ms for a JPEG of 640x480), but returns
+truncated files with a grey area and CMYK in wrong colours, both without a word.
 """
 
 import io
@@ -37,14 +36,11 @@ _JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8\xff", b"\xff\xda", b"\xff\xd9"
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Read an image as uint8 (H, W, 3) RGB, turned upright by its EXIF orientation.
+    """Read an image as uint8 (H, W, 3) RGB, upright, or raise a ReadError with path and reason.
 
     Greyscale is repeated, palettes are looked up, CMYK is converted, transparency is laid over
     white, 16-bit values are divided by 257 (so that brightness stays comparable between images),
     and of an animation the first frame is taken.
-
-    Raises:
-        ReadError: With path and reason, for a missing, empty, truncated or foreign file.
     """
     return read_reduced(path, 1)[0]
 
@@ -55,7 +51,7 @@ def read_reduced(path: str | Path, factor: int) -> tuple[np.ndarray, Size, int]:
     The decoder then makes fewer pixels out of each 8x8 block, in less time. Each pixel covers
     exactly ``factor`` stored ones in both directions; the last row and column may reach beyond the
     image. Rotated JPEGs are read in full, since there the first ones would, and so are JPEGs
-    thinner than ``factor``.
+    thinner than ``factor``. Errors are those of ``read_image``.
 
     Args:
         path: Image file.
@@ -64,9 +60,6 @@ def read_reduced(path: str | Path, factor: int) -> tuple[np.ndarray, Size, int]:
     Returns:
         uint8 RGB as ``read_image`` gives it, (height, width) of the whole image, and the factor
         that was applied, which is ``factor`` or 1.
-
-    Raises:
-        ReadError: As ``read_image`` does.
     """
     image, stored = _decode(path, factor)
     try:
@@ -80,20 +73,14 @@ def read_reduced(path: str | Path, factor: int) -> tuple[np.ndarray, Size, int]:
 def from_pillow(image: Image.Image) -> np.ndarray:
     """Convert a Pillow image of any mode as ``read_image`` does with its file.
 
-    Raises:
-        ValueError: For pixels without a fixed range.
-        Exception: What a decoder raises, for a broken file that is still to be loaded.
+    Pixels without a fixed range are a ValueError; a broken file raises what its decoder does.
     """
     rgb, turn = _to_rgb(image), _UPRIGHT.get(_orientation(image))
     return np.array(rgb if turn is None else rgb.transpose(turn))
 
 
 def decode(path: str | Path) -> Image.Image:
-    """Decode a file as it is stored: mode and orientation are its own.
-
-    Raises:
-        ReadError: With path and reason, for a missing, empty, truncated or foreign file.
-    """
+    """Decode a file in its own mode and orientation, or raise a ReadError with path and reason."""
     return _decode(path, 1)[0]
 
 
@@ -117,11 +104,7 @@ def _decode(path: str | Path, factor: int) -> tuple[Image.Image, Size]:
 
 
 def image_size(path: str | Path) -> Size:
-    """(height, width) that ``read_image`` will return, from the header of the file alone.
-
-    Raises:
-        ReadError: With path and reason, when the header cannot be read.
-    """
+    """(height, width) that ``read_image`` returns, or its ReadError, from the header alone."""
     image, orientation = _open(path, None)
     with image:
         width, height = image.size
@@ -147,17 +130,15 @@ def _open(path: str | Path, data: bytes | None) -> tuple[Image.Image, int]:
             raise Image.DecompressionBombError
         return image, _orientation(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ReadError(
-            f"{path}: more than {_MOST_PIXELS / 1e9:.1f} gigapixels, which no ordinary memory "
-            "holds; cut the file into parts, such as with libvips (vips dzsave)"
-        ) from None
+        what = f"more than {_MOST_PIXELS / 1e9:.1f} gigapixels, which no ordinary memory holds"
+        fix = "cut the file into parts, such as with libvips (vips dzsave)"
+        raise ReadError(f"{path}: {what}; {fix}") from None
     except FileNotFoundError:
         raise ReadError(f"{path}: no such file") from None
     except UnidentifiedImageError:
         start = Path(path).read_bytes()[:8] if data is None else data[:8]
-        raise ReadError(
-            f"{path}: not an image in a format that Pillow reads (it starts with {start!r})"
-        ) from None
+        what = f"not an image in a format that Pillow reads (it starts with {start!r})"
+        raise ReadError(f"{path}: {what}") from None
     except Exception as error:  # as in _decode: headers can be hostile as well
         raise _broken(path, error) from error
 

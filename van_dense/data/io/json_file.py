@@ -22,15 +22,7 @@ def paused_garbage_collection() -> Iterator[None]:
 
 @paused_garbage_collection()
 def read_json(path: str | Path, what: str) -> Any:
-    """Parse a file.
-
-    Args:
-        path: JSON file.
-        what: Words for the file in messages, such as "annotation file".
-
-    Raises:
-        ValueError: When the file is missing, cannot be read, or is no JSON.
-    """
+    """Parse a JSON file, or raise a ValueError that calls it ``what``: "annotation file"."""
     try:
         return json.loads(Path(path).read_bytes())
     except FileNotFoundError:

@@ -24,25 +24,17 @@ _LINE = re.compile(r"\s*(#[0-9a-fA-F]{6}|\d+(?:\.\.\d+)?)\s*->\s*(ignore|\d+(?:\
 
 @dataclass(frozen=True)
 class LabelMap:
-    """Map from raw values of label files to labels 0..C-1 or 255 = ignore.
+    """Map from raw values of label files to labels 0..C-1 or 255 = ignore."""
 
-    Attributes:
-        label_of: Label of each raw value; colours are the values 65536 R + 256 G + B.
-        num_classes: Number of classes C, 1..255.
-        is_color: Whether files are read as colours.
-    """
-
-    label_of: Mapping[int, int]
-    num_classes: int
-    is_color: bool = False
+    label_of: Mapping[int, int]  #: by raw value; colours are 65536 R + 256 G + B
+    num_classes: int  #: number of classes C, 1..255
+    is_color: bool = False  #: whether files are read as colours
 
     @staticmethod
     def parse(lines: Sequence[str], num_classes: int | None = None) -> LabelMap:
-        """Read the lines of ``data.label_map``.
+        """Read the lines of ``data.label_map``, such as "1..150 -> 0..149".
 
-        Args:
-            lines: Such as "1..150 -> 0..149"; each raw value may occur once.
-            num_classes: Number of classes C; None takes the largest class that is named.
+        ``num_classes`` None takes the largest class that is named.
 
         Raises:
             ValueError: For a line that cannot be read, ranges of unequal length, a value that two
@@ -51,35 +43,29 @@ class LabelMap:
         pairs = [(line, value, label) for line in lines for value, label in _read_line(line)]
         kinds = {line.lstrip().startswith("#") for line in lines}
         if len(kinds) > 1:
-            raise ValueError(
-                f"data.label_map: write either colours or numbers, not both: {list(lines)}"
-            )
+            what = f"write either colours or numbers, not both: {list(lines)}"
+            raise ValueError(f"data.label_map: {what}")
         is_color = kinds == {True}
         if num_classes is None:
             num_classes = 1 + max((c for *_, c in pairs if c != IGNORE_LABEL), default=-1)
         if not 1 <= num_classes <= IGNORE_LABEL:
-            raise ValueError(
-                f"data.label_map: {num_classes} classes; there can be 1 to {IGNORE_LABEL}"
-            )
+            what = f"{num_classes} classes; there can be 1 to {IGNORE_LABEL}"
+            raise ValueError(f"data.label_map: {what}")
         label_of: dict[int, int] = {}
         line_of: dict[int, str] = {}
         for line, value, label in pairs:
             if value in label_of:
-                raise ValueError(
-                    f"data.label_map: {line!r} names {spell_value(value, is_color)} again, after "
-                    f"{line_of[value]!r}; one line decides"
-                )
+                what = f"{line!r} names {spell_value(value, is_color)} again, after"
+                raise ValueError(f"data.label_map: {what} {line_of[value]!r}; one line decides")
             if num_classes <= label != IGNORE_LABEL:
-                raise ValueError(
-                    f"data.label_map: {line!r} names class {label}, but there are only "
-                    f'{num_classes} classes, 0..{num_classes - 1}; "ignore" leaves pixels out'
-                )
+                what = f"{line!r} names class {label}, but there are only {num_classes} classes"
+                fix = f'0..{num_classes - 1}; "ignore" leaves pixels out'
+                raise ValueError(f"data.label_map: {what}, {fix}")
             label_of[value], line_of[value] = label, line
         if unused := sorted(set(range(num_classes)) - set(label_of.values())):
-            raise ValueError(
-                f"data.label_map: nothing maps to the classes {unused[:_SHOWN]}; add their values, "
-                "or take them out of data.classes"
-            )
+            what = f"nothing maps to the classes {unused[:_SHOWN]}"
+            fix = "add their values, or take them out of data.classes"
+            raise ValueError(f"data.label_map: {what}; {fix}")
         return LabelMap(label_of, num_classes, is_color)
 
     @cached_property
@@ -101,8 +87,7 @@ class LabelMap:
     def apply(self, raw: np.ndarray) -> np.ndarray:
         """Labels uint8 (H, W) of raw values uint8 or uint16 (H, W), or of colours uint8 (H, W, 3).
 
-        Raises:
-            ValueError: When a value is in no line; the message counts them and says what to add.
+        A value that is in no line is a ValueError that counts them and says what to add.
         """
         values = pack_colors(raw) if self.is_color else raw
         keys, labels = self._table
@@ -120,16 +105,13 @@ class LabelMap:
         shown = sorted(counts, key=lambda value: -counts[value])[:_SHOWN]
         listed = ", ".join(f"{spell_value(v, self.is_color)} ({counts[v]} pixels)" for v in shown)
         more = f" and {len(counts) - len(shown)} more" if len(counts) > len(shown) else ""
-        return (
-            f"data.label_map has no line for the values {listed}{more}; add for example "
-            f'"{spell_value(shown[0], self.is_color)} -> ignore"'
-        )
+        fix = f'add for example "{spell_value(shown[0], self.is_color)} -> ignore"'
+        return f"data.label_map has no line for the values {listed}{more}; {fix}"
 
     def invert(self, labels: np.ndarray) -> np.ndarray:
         """Raw values of labels uint8 (H, W): uint8 or uint16 (H, W), or colours uint8 (H, W, 3).
 
-        Raises:
-            ValueError: When a label is no class, and the map ignores no value to write for it.
+        Pixels without class are a ValueError where the map ignores no value to write for them.
         """
         ignored = self.ignored_value
         table = np.zeros(256, dtype=np.int64)
@@ -137,10 +119,8 @@ class LabelMap:
         if ignored is not None:
             table[self.num_classes :] = ignored
         elif labels.max(initial=0) >= self.num_classes:
-            raise ValueError(
-                "some pixels have no class, and data.label_map ignores no value to write for them; "
-                f"{int(labels.max())} is not in 0..{self.num_classes - 1}"
-            )
+            what = f"{int(labels.max())} is no class of 0..{self.num_classes - 1}"
+            raise ValueError(f"{what}, and data.label_map ignores no value to write for it")
         raw = table[labels]
         if self.is_color:
             return np.stack([raw >> 16, raw >> 8 & 255, raw & 255], axis=-1).astype(np.uint8)
@@ -200,25 +180,19 @@ def _read_line(line: str) -> list[tuple[int, int]]:
     """Pairs of raw value and label that one line names."""
     match = _LINE.fullmatch(line)
     if match is None:
-        raise ValueError(
-            f'data.label_map: {line!r} cannot be read; write "0 -> ignore", "1..150 -> 0..149", '
-            'or "#804080 -> 0"'
-        )
+        fix = 'write "0 -> ignore", "1..150 -> 0..149", or "#804080 -> 0"'
+        raise ValueError(f"data.label_map: {line!r} cannot be read; {fix}")
     raw, target = match.groups()
     values = [int(raw[1:], 16)] if raw.startswith("#") else _range(raw, line)
     if target == "ignore":
         return [(value, IGNORE_LABEL) for value in values]
     labels = _range(target, line)
     if labels[-1] >= IGNORE_LABEL:
-        raise ValueError(
-            f"data.label_map: {line!r} names class {labels[-1]}; classes are 0..254, and "
-            '"ignore" leaves pixels out'
-        )
+        what = f"{line!r} names class {labels[-1]}; classes are 0..254"
+        raise ValueError(f'data.label_map: {what}, and "ignore" leaves pixels out')
     if len(labels) not in (1, len(values)):
-        raise ValueError(
-            f"data.label_map: {line!r} maps {len(values)} values to {len(labels)} classes; give "
-            "ranges of one length, or one class"
-        )
+        what = f"{line!r} maps {len(values)} values to {len(labels)} classes"
+        raise ValueError(f"data.label_map: {what}; give ranges of one length, or one class")
     return list(zip(values, labels if len(labels) > 1 else labels * len(values), strict=True))
 
 
@@ -226,7 +200,6 @@ def _range(text: str, line: str) -> list[int]:
     first, _, last = text.partition("..")
     start, end = int(first), int(last or first)
     if end < start or end >= MAX_VALUES:
-        raise ValueError(
-            f"data.label_map: {line!r}: the range {text} is empty or goes beyond {MAX_VALUES - 1}"
-        )
+        what = f"the range {text} is empty or goes beyond {MAX_VALUES - 1}"
+        raise ValueError(f"data.label_map: {line!r}: {what}")
     return list(range(start, end + 1))

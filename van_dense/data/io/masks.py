@@ -24,31 +24,20 @@ _PNG_LEVEL = 3  # of compression; 9 takes five times as long for a tenth less
 
 
 def read_labels(path: str | Path, *, color: bool = False) -> np.ndarray:
-    """Read the raw values of a label map.
+    """Read the raw values of a label map, uint8 or uint16 (H, W), or its colours uint8 (H, W, 3).
 
-    Args:
-        path: Image file.
-        color: Read colours, also of a palette, instead of values.
-
-    Returns:
-        uint8 or uint16 (H, W), or uint8 (H, W, 3) with ``color``.
-
-    Raises:
-        ReadError: With path and reason, for a broken or lossy file, for colours without ``color``,
-            and for transparency.
+    Colours are also read of a palette. A broken or lossy file, colours without ``color``, and
+    transparency are a ReadError with path and reason.
     """
     image = decode(path)
     if image.format not in _LOSSLESS or image.info.get("compression") in _LOSSY_TIFF:
-        raise ReadError(
-            f"{path}: {image.format} compression may change labels along every edge; export label "
-            "maps as PNG"
-        )
+        what = f"{image.format} compression may change labels along every edge"
+        raise ReadError(f"{path}: {what}; export label maps as PNG")
     if color:
         if image.mode not in _COLORED:
-            raise ReadError(
-                f"{path}: a mask of the kind {image.mode} has no plain colours; save it as RGB, or "
-                "write numbers into data.label_map"
-            )
+            what = f"a mask of the kind {image.mode} has no plain colours"
+            fix = "save it as RGB, or write numbers into data.label_map"
+            raise ReadError(f"{path}: {what}; {fix}")
         return np.array(_opaque(path, image).convert("RGB"))
     if image.mode == "P":  # an index is a label, whatever its colour and transparency
         return np.array(image)
@@ -69,10 +58,7 @@ def read_saliency(path: str | Path) -> np.ndarray:
 
     1-bit files become 0 and 255, palettes are looked up, 16-bit values are divided by 257. Two
     exports with the range forgotten are understood: 16-bit files that stay below 256, and lossless
-    files that hold nothing but 0 and 1.
-
-    Raises:
-        ReadError: With path and reason, for a broken file, colours, and transparency.
+    files that hold nothing but 0 and 1. A broken file, colours, and transparency are a ReadError.
     """
     image = decode(path)
     if image.mode.startswith("I"):
@@ -91,10 +77,8 @@ def write_labels(
     """Write labels uint8 (H, W) as PNG in the raw values of the data set.
 
     Values up to 255 become a palette PNG in the colours of the classes, larger ones 16-bit grey,
-    and colours RGB. Ignored pixels get a value that ``label_map`` ignores, and are black.
-
-    Raises:
-        ValueError: When pixels are ignored but ``label_map`` ignores no value.
+    and colours RGB. Ignored pixels get a value that ``label_map`` ignores, and are black; it is a
+    ValueError if there is none.
     """
     raw = label_map.invert(labels)
     image = Image.fromarray(raw)
@@ -134,10 +118,8 @@ def _opaque(path: str | Path, image: Image.Image) -> Image.Image:
     """Drop an alpha channel that is opaque everywhere; what lies under another is unknown."""
     if "A" in image.getbands() or "transparency" in image.info:
         if image.convert("RGBA").getchannel("A").getextrema()[0] != 255:
-            raise ReadError(
-                f"{path}: the mask is transparent in places, and what that means is not known; "
-                "save it without an alpha channel"
-            )
+            what = "the mask is transparent in places, and what that means is not known"
+            raise ReadError(f"{path}: {what}; save it without an alpha channel")
         return image.convert("L" if image.mode in ("L", "LA") else "RGB")
     return image
 
@@ -160,8 +142,7 @@ def _grey(path: str | Path, image: Image.Image, fix: str) -> np.ndarray:
     differing = np.any(channels != channels[..., :1], axis=-1)
     if differing.any():
         row, column = np.argwhere(differing)[0].tolist()
-        raise ReadError(
-            f"{path}: the mask has colours ({int(differing.sum())} pixels, the first at row {row}, "
-            f"column {column}: {tuple(channels[row, column].tolist())}); {fix}"
-        )
+        first = f"row {row}, column {column}: {tuple(channels[row, column].tolist())}"
+        what = f"the mask has colours ({int(differing.sum())} pixels, the first at {first})"
+        raise ReadError(f"{path}: {what}; {fix}")
     return channels[..., 0].copy()

@@ -5,11 +5,9 @@ from pathlib import Path
 
 
 def require_folder(folder: Path) -> None:
-    """Make sure that a folder is there or can be made; it is made by whoever writes to it.
+    """Make sure that a folder is there or can be made, by whoever writes to it.
 
-    Raises:
-        ValueError: When a file has its name or that of a folder above it, or when it must not be
-            written to.
+    It is a ValueError when it or a folder above it is a file, or must not be written to.
     """
     nearest = next(f for f in (folder, *folder.absolute().parents) if os.path.lexists(f))
     problem = None
@@ -22,11 +20,7 @@ def require_folder(folder: Path) -> None:
 
 
 def require_file(path: Path) -> None:
-    """Make sure that a file can be written; its folder is made by whoever writes it.
-
-    Raises:
-        ValueError: When a folder has its name, or see ``require_folder``.
-    """
+    """Make sure that a file can be written, as ``require_folder`` does for its folder."""
     if path.is_dir():
         raise ValueError(f"output {path} is a folder; name a file in it, or another one")
     require_folder(path.parent)

@@ -23,7 +23,8 @@ def prefetch_map(
 
     The items themselves are taken in the thread that iterates, so chains of such maps around a
     model run the model there and everything else beside it. Threads serve because Pillow, OpenCV
-    and the encoders work without the interpreter lock.
+    and the encoders work without the interpreter lock. What the function raises comes at the place
+    of its item; what the iteration over the items raises, after the results of those before.
 
     Args:
         function: Function that is called once for each item.
@@ -34,10 +35,6 @@ def prefetch_map(
         weigh: Bytes that an item takes until its result is taken. Those that wait take at most
             ``WAITING_BYTES`` together, but for the one that was taken last, so that memory does not
             depend on how large images are.
-
-    Raises:
-        Exception: What the function raises, at the place of its item, and what the iteration over
-            the items raises, after the results of those before.
     """
     pending: deque[tuple[Future[R], int]] = deque()
     pool = ThreadPoolExecutor(threads)

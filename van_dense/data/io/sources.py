@@ -23,13 +23,9 @@ _PATTERN = "*?["
 def named_sources(images: ImageLike | Iterable[ImageLike]) -> Iterator[tuple[str, ImageSource]]:
     """Take folders and patterns apart, one after the other; what is no path stays as it is.
 
-    Yields:
-        Name for the results of a source (see ``OutputNames``), and the source. Files of a
-        folder or a pattern keep their subfolders; ``image 3`` stands for what has no path.
-
-    Raises:
-        ValueError: When a folder or a pattern holds no image.
-        TypeError: For something that is no source.
+    Yields the name for the results of a source (see ``OutputNames``), and the source. Files of a
+    folder or a pattern keep their subfolders; ``image 3`` stands for what has no path. A folder or
+    pattern without image is a ValueError, something that is no source a TypeError.
     """
     names, index = OutputNames(), 0
     if isinstance(images, ImageLike) or not isinstance(images, Iterable):
@@ -42,10 +38,8 @@ def named_sources(images: ImageLike | Iterable[ImageLike]) -> Iterator[tuple[str
         elif isinstance(one, np.ndarray | Image.Image):
             found = [one]
         else:
-            raise TypeError(
-                f"{type(one).__name__} is no image; give a path, folder, pattern, RGB array or "
-                "Pillow image, or several of them"
-            )
+            fix = "give a path, folder, pattern, RGB array or Pillow image, or several of them"
+            raise TypeError(f"{type(one).__name__} is no image; {fix}")
         for source in found:
             path = Path(source_name(source, index))
             yield names.add(path, root or _absolute(path).parent), source
@@ -57,12 +51,7 @@ def find_sources(
 ) -> dict[Path, str]:
     """Images and videos of files, folders and patterns, with the names of what is written.
 
-    Args:
-        sources: Folders, patterns such as ``photos/**/*.jpg``, or files.
-        suffixes: Suffixes of the files to take from folders and patterns, in lower case.
-
-    Raises:
-        ValueError: When a source does not exist, or holds no such file.
+    A source that does not exist, or holds no such file, is a ValueError; see ``find_files``.
     """
     # A file that two sources name counts once, however they spell it.
     found: dict[Path, tuple[Path, Path]] = {}
@@ -85,10 +74,8 @@ def find_files(source: str | Path, suffixes: Collection[str] = SUFFIXES) -> list
     Args:
         source: Folder, pattern such as ``photos/**/*.jpg``, or file, which need not exist. Folders
             that are named like a file are no files.
-        suffixes: Suffixes of the files to take from folders and patterns, in lower case.
-
-    Raises:
-        ValueError: When a folder or a pattern holds no such file.
+        suffixes: Suffixes of the files to take from folders and patterns, in lower case; it is a
+            ValueError when they hold none.
     """
     path = Path(source)
     if path.is_dir():
@@ -108,8 +95,7 @@ def find_files(source: str | Path, suffixes: Collection[str] = SUFFIXES) -> list
 def image_files(root: str | Path, folder: str = "") -> tuple[list[str], int]:
     """Image files below a folder of ``root``, hidden ones left out; links are followed.
 
-    Returns:
-        Sorted paths relative to ``root``, with "/", and the number of files of other kinds.
+    Returns sorted paths relative to ``root``, with "/", and the number of files of other kinds.
     """
     paths: list[str] = []
     num_others = 0
@@ -174,13 +160,9 @@ class OutputNames:
 
 
 def output_names(files: Sequence[Path], roots: Sequence[Path]) -> list[str]:
-    """Names of ``OutputNames`` that keep subfolders.
+    """Names of ``OutputNames`` for files that were each found in an absolute folder (``root_of``).
 
     They are relative to what all roots have in common, so files of two folders stay apart.
-
-    Args:
-        files: Files that results are written for.
-        roots: Absolute folder that each file was found in; see ``root_of``.
     """
     common = Path(os.path.commonpath([_absolute(root) for root in roots])) if roots else Path()
     names = OutputNames()
@@ -208,15 +190,10 @@ def source_bytes(source: ImageSource) -> int:
 
 
 def read_source(source: ImageSource, name: str) -> np.ndarray:
-    """Pixels of a source as uint8 (H, W, 3) RGB, upright.
+    """Pixels of a source as uint8 (H, W, 3) RGB, upright; Pillow images as their files would be.
 
-    Args:
-        source: File to read, array, or Pillow image of any mode, converted as its file would be.
-        name: Name of the source in messages.
-
-    Raises:
-        ReadError: When a file or a Pillow image cannot be read.
-        ValueError: For an array that is no RGB image.
+    ``name`` is that of the source in messages: a ReadError for a file or a Pillow image that
+    cannot be read, a ValueError for an array that is no RGB image.
     """
     if isinstance(source, Path):
         return read_image(source)
@@ -226,8 +203,6 @@ def read_source(source: ImageSource, name: str) -> np.ndarray:
         except Exception as error:  # as in read_image: decoders meet hostile bytes
             raise ReadError(f"{name}: broken image: {reason_of(error)}") from error
     if source.ndim != 3 or source.shape[2] != 3 or source.dtype != np.uint8 or source.size == 0:
-        raise ValueError(
-            f"{name}: expected uint8 (height, width, 3) in RGB order, got {source.dtype} "
-            f"{source.shape}"
-        )
+        got = f"{source.dtype} {source.shape}"
+        raise ValueError(f"{name}: expected uint8 (height, width, 3) in RGB order, got {got}")
     return source

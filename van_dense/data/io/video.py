@@ -36,27 +36,16 @@ _BT709 = 1  # ITU-T H.273: primaries, transfer and matrix; what players assume o
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video says about itself.
+    """What a video says about itself."""
 
-    Attributes:
-        size: (height, width) of the upright frames, in square pixels.
-        rate: Frames per second; the average one where they are not evenly spaced.
-        num_frames: Number of frames in the header; 0 where it says none, sometimes a little wrong.
-        rotation: Degrees that the stored frames are turned counterclockwise for display.
-    """
-
-    size: Size
-    rate: Fraction
-    num_frames: int
-    rotation: int
+    size: Size  #: (height, width) of the upright frames, in square pixels
+    rate: Fraction  #: frames per second, on average
+    num_frames: int  #: of the header; 0 where it says none, sometimes a little wrong
+    rotation: int  #: degrees that the stored frames are turned counterclockwise for display
 
 
 def video_info(path: str | Path) -> VideoInfo:
-    """Read the header and the first frame.
-
-    Raises:
-        ReadError: For a missing, empty or broken file, and for one without a picture.
-    """
+    """Read the header and the first frame; a file that is broken or has none is a ReadError."""
     with _Video(path) as video:
         frame = next(video.decode(), None)
         if frame is None:
@@ -78,11 +67,8 @@ def read_frames(path: str | Path) -> Iterator[np.ndarray]:
     """Frames as uint8 (H, W, 3) RGB, upright and all of the first one's size.
 
     Pixels become square, as players show them: networks learn from no others, and drawings would be
-    stretched with the picture.
-
-    Raises:
-        ReadError: As ``video_info``; a file that breaks in the middle, or ends there, raises after
-            the frames that could be read, with their number.
+    stretched with the picture. A file that breaks in the middle, or ends there, raises a ReadError
+    after the frames that could be read, with their number.
     """
     count = 0
     with _Video(path) as video:
@@ -128,11 +114,9 @@ class _Video:
         return round(frame.height / ratio), frame.width
 
     def decode(self) -> Iterator[av.VideoFrame]:
-        """Frames in order of display.
+        """Frames in order of display, and a ReadError after the last one that could be decoded.
 
-        Raises:
-            ReadError: After the last one that could be decoded. Threads of FFmpeg swallow what
-                was wrong with a truncated file, so frames are counted as well.
+        FFmpeg's threads swallow what is wrong with a truncated file, so frames are counted as well.
         """
         number, frame = 0, None
         try:
@@ -169,7 +153,7 @@ class _Video:
 
 
 class VideoWriter:
-    """Writes frames as H.264 MP4 that players and browsers show while it loads.
+    """Writes frames of one size as H.264 MP4 that players and browsers show while it loads.
 
     The file appears under its name when the context ends. After an exception it does as well, with
     the frames written until then, so that an interrupted prediction can be watched; without a frame
@@ -178,9 +162,6 @@ class VideoWriter:
     Args:
         path: File that ends in .mp4; its folder is made if missing.
         rate: Frames per second.
-
-    Raises:
-        ValueError: When frames differ in size.
     """
 
     def __init__(self, path: str | Path, rate: Fraction) -> None:

@@ -24,10 +24,10 @@ logger = logging.getLogger(__name__)
 
 
 class LabelledImages(ImageFiles):
-    """A ``DenseDataset`` of image files with one class each.
+    """A ``DenseDataset`` of image files with one class each; a warning names classes without image.
 
     Args:
-        info: Classes; those without an image are named in a warning.
+        info: Names of the classes.
         root: Folder that the paths start from.
         paths: Image files below ``root``.
         labels: 0-based class of each image.
@@ -100,36 +100,21 @@ class ClassFolder(LabelledImages):
 
 @dataclass(frozen=True)
 class Listing:
-    """What a folder of class folders holds.
+    """What a folder of class folders holds."""
 
-    Attributes:
-        root: Folder that holds the class folders.
-        names: Names of the class folders, in the order of the labels.
-        paths: Image files below ``root``, with "/"; sorted within their class.
-        labels: 0-based class of each image.
-        unknown: Folders that are none of the classes.
-        beside: Images in ``root`` itself, of no class.
-        num_others: Number of files that are no images by their suffix.
-    """
-
-    root: str
-    names: tuple[str, ...]
-    paths: list[str]
-    labels: list[int]
-    unknown: list[str]
-    beside: list[str]
-    num_others: int
+    root: str  #: folder that holds the class folders
+    names: tuple[str, ...]  #: names of the class folders, in the order of the labels
+    paths: list[str]  #: image files below ``root``, with "/"; sorted within their class
+    labels: list[int]  #: 0-based class of each image
+    unknown: list[str]  #: folders that are none of the classes
+    beside: list[str]  #: images in ``root`` itself, of no class
+    num_others: int  #: number of files that are no images by their suffix
 
     @staticmethod
     def find(root: str | Path, classes: Sequence[str] | None = None) -> Listing:
-        """List the files, opening none.
+        """List the files of ``classes``, or of all class folders, opening none.
 
-        Args:
-            root: Folder that holds the class folders.
-            classes: Names of the class folders; None takes all that there are.
-
-        Raises:
-            ValueError: When there is no folder or no image, or when ``classes`` repeat.
+        No folder, no image, and classes that repeat are a ValueError.
         """
         root = str(root)
         folders = class_names(root)
@@ -156,25 +141,18 @@ class Listing:
     def require_sound(self, left_out: Container[int | str]) -> None:
         """Raise a ValueError for unknown folders, and images without a class unless left out."""
         if self.unknown:
-            raise ValueError(
-                f"{self.root}: {len(self.unknown)} folders are none of the {len(self.names)} "
-                f"classes: {shorten(self.unknown)}; the classes are {shorten(self.names)}. "
-                "Training and validation need the same folders; or list them in data.classes"
-            )
+            what = f"{len(self.unknown)} folders are none of the {len(self.names)} classes"
+            names = f"{shorten(self.unknown)}; the classes are {shorten(self.names)}"
+            fix = "Training and validation need the same folders; or list them in data.classes"
+            raise ValueError(f"{self.root}: {what}: {names}. {fix}")
         if beside := [name for name in self.beside if name not in left_out]:
-            raise ValueError(
-                f"{self.root}: {len(beside)} images lie beside the class folders: "
-                f"{shorten(beside)}; move them into one, or leave them out with "
-                "van-dense check --quarantine"
-            )
+            what = f"{len(beside)} images lie beside the class folders: {shorten(beside)}"
+            fix = "move them into one, or leave them out with van-dense check --quarantine"
+            raise ValueError(f"{self.root}: {what}; {fix}")
 
 
 def class_names(root: str | Path) -> tuple[str, ...]:
-    """Names of the class folders, sorted; hidden ones are none.
-
-    Raises:
-        ValueError: When the folder is missing or holds no folders.
-    """
+    """Names of the class folders, sorted, hidden ones left out; a ValueError if there is none."""
     if not Path(root).is_dir():
         raise ValueError(f"{root}: no such folder; give the one that holds a folder for each class")
     names = [e.name for e in os.scandir(root) if e.is_dir() and not e.name.startswith(".")]

@@ -1,8 +1,7 @@
 """Reader of COCO annotation files: boxes, masks and keypoints of any data set in that format.
 
-Source of the format: https://cocodataset.org/#format-data.
-pycocotools' own index is not used: it prints, keeps every annotation as a dictionary, and fails on
-the first bad record with a bare KeyError.
+Source of the format: https://cocodataset.org/#format-data. pycocotools' own index prints, keeps
+every annotation as a dictionary, and fails on the first bad record with a bare KeyError.
 """
 
 import logging
@@ -79,22 +78,17 @@ class CocoDataset(TableDataset):
         self._part = (quarantine or Quarantine()).of(annotations)
         self._read_masks = masks
         parser = _Parser(data, info, self._part, masks=masks)
-        super().__init__(
-            info,
-            [
-                ImageRecord(os.path.join(images, r["file_name"]), r["id"], record_size(r))
-                for r in parser.images
-            ],
-            (instance for _, instance in parser.usable(data["annotations"])),
-            masks=parser.masks,
-            drop_empty=drop_empty,
-        )
+        records = [
+            ImageRecord(os.path.join(images, r["file_name"]), r["id"], record_size(r))
+            for r in parser.images
+        ]
+        found = (instance for _, instance in parser.usable(data["annotations"]))
+        super().__init__(info, records, found, masks=parser.masks, drop_empty=drop_empty)
         parser.warn(annotations)
         if len(self) == 0:
-            raise ValueError(
-                f"{annotations}: no image remains of {len(data['images'])}"
-                f"{' with a usable box' if drop_empty else ''}; {CHECK}"
-            )
+            what = f"no image remains of {len(data['images'])}"
+            what += " with a usable box" if drop_empty else ""
+            raise ValueError(f"{annotations}: {what}; {CHECK}")
 
     def coco_dict(self) -> CocoDict:
         """Parse the annotation file again, without what this reader leaves out.

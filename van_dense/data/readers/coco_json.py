@@ -50,13 +50,10 @@ _LISTS = ("images", "annotations", "categories")
 
 
 def read_coco_json(path: str | Path) -> CocoDict:
-    """Parse a COCO annotation file and check what every record must have.
+    """Parse a COCO annotation file; a ValueError with file, key and fix where it is no such file.
 
     Values inside of annotations are not judged here: one bad record among many is no reason to
     stop, see ``CocoDataset``.
-
-    Raises:
-        ValueError: With file, key and fix, when it is missing, no JSON, or something else.
     """
     data = read_json(path, "annotation file")
     _check_structure(path, data)
@@ -92,10 +89,8 @@ def _check_structure(path: str | Path, data: Any) -> None:
         if not data[key]:
             raise ValueError(f"{path}: {key!r} is empty; there is nothing to learn from")
     if data["annotations"] and "segments_info" in data["annotations"][0]:
-        raise ValueError(
-            f"{path}: a panoptic annotation file; give the file of the instances, such as "
-            "instances_train2017.json"
-        )
+        fix = "give the file of the instances, such as instances_train2017.json"
+        raise ValueError(f"{path}: a panoptic annotation file; {fix}")
 
 
 def _check_image(where: str, record: Record) -> None:
@@ -103,16 +98,13 @@ def _check_image(where: str, record: Record) -> None:
         raise ValueError(f"{where}: 'id' must be a number or text, got {record.get('id')!r}")
     name = record.get("file_name")
     if not isinstance(name, str) or not name:
-        raise ValueError(
-            f"{where}: 'file_name' must be a path below the image folder, got {name!r}"
-        )
+        what = f"'file_name' must be a path below the image folder, got {name!r}"
+        raise ValueError(f"{where}: {what}")
     for key in ("width", "height"):
         side = record.get(key)
         if not isinstance(side, int | float) or not 1 <= side <= MAX_SIDE or side % 1:
-            raise ValueError(
-                f"{where} ({name}): {key!r} must be a whole number of pixels, got {side!r}; write "
-                "the size of the image file there"
-            )
+            what = f"{key!r} must be a whole number of pixels, got {side!r}"
+            raise ValueError(f"{where} ({name}): {what}; write the size of the image file there")
 
 
 def _check_category(where: str, record: Record) -> None:
@@ -127,23 +119,16 @@ def _check_category(where: str, record: Record) -> None:
 
 @dataclass(frozen=True)
 class Skeleton:
-    """What a data set does not say about its keypoints, or says otherwise; all by name.
+    """What a data set does not say about its keypoints, or says otherwise; all by name."""
 
-    Attributes:
-        keypoints: K names, in the order of the annotations.
-        flip_pairs: Pairs that swap under a flip; None finds those that differ in left and right.
-        sigmas: K standard deviations of OKS, in units of sqrt(area); None takes the mean of COCO's.
-        bones: Pairs to join when drawing.
-        upper_body: Names of the keypoints of the upper half; empty where nobody knows.
-        head: Names of the keypoints of the head; empty where nobody knows.
-    """
-
-    keypoints: tuple[str, ...]
+    keypoints: tuple[str, ...]  #: K names, in the order of the annotations
+    #: Pairs that swap under a flip; None finds those that differ in left and right.
     flip_pairs: tuple[tuple[str, str], ...] | None = None
+    #: K standard deviations of OKS, in units of sqrt(area); None takes the mean of COCO's.
     sigmas: tuple[float, ...] | None = None
-    bones: tuple[tuple[str, str], ...] = ()
-    upper_body: tuple[str, ...] = ()
-    head: tuple[str, ...] = ()
+    bones: tuple[tuple[str, str], ...] = ()  #: pairs to join when drawing
+    upper_body: tuple[str, ...] = ()  #: keypoints of the upper half; empty where nobody knows
+    head: tuple[str, ...] = ()  #: keypoints of the head; empty where nobody knows
 
 
 _NAMES = tuple(COCO_SIGMAS)
@@ -158,22 +143,14 @@ COCO_SKELETON = Skeleton(
 
 def coco_info() -> DatasetInfo:
     """Describe COCO's 80 things, for models that are built without their data set at hand."""
-    pairs = [entry.strip().split(" ", 1) for entry in _THINGS.split(";")]
-    return DatasetInfo(
-        name="coco",
-        class_names=tuple(name for _, name in pairs),
-        category_ids=tuple(int(number) for number, _ in pairs),
-    )
+    ids, names = zip(*(entry.split(maxsplit=1) for entry in _THINGS.split(";")), strict=True)
+    return DatasetInfo("coco", tuple(name.strip() for name in names), tuple(map(int, ids)))
 
 
 def coco_person(skeleton: Skeleton | None = None) -> DatasetInfo:
     """Describe poses without reading a file: COCO's persons, or objects of another skeleton."""
-    return DatasetInfo(
-        name="coco_keypoints" if skeleton is None else "keypoints",
-        class_names=("person" if skeleton is None else "object",),
-        category_ids=(1,),
-        **_fields(skeleton or COCO_SKELETON),
-    )
+    name, label = ("coco_keypoints", "person") if skeleton is None else ("keypoints", "object")
+    return DatasetInfo(name, (label,), (1,), **_fields(skeleton or COCO_SKELETON))
 
 
 def dataset_info(
@@ -181,34 +158,28 @@ def dataset_info(
 ) -> DatasetInfo:
     """Classes by ascending category id; keypoints where a category names some.
 
+    Categories that name different keypoints are a ValueError.
+
     Args:
         path: Annotation file, for messages.
         data: Content of the file, as ``read_coco_json`` returns it.
         name: Name of the data set in titles and logs.
         skeleton: Keypoints of the annotations, instead of what the file says about them.
-
-    Raises:
-        ValueError: When categories name different keypoints.
     """
     categories = sorted(data["categories"], key=lambda record: record["id"])
     posed = [record for record in categories if record.get("keypoints")]
     keypoints = tuple(posed[0]["keypoints"]) if posed else ()
     for record in posed:
         if tuple(record["keypoints"]) != keypoints:
-            raise ValueError(
-                f"{path}: the categories {posed[0]['name']!r} and {record['name']!r} name "
-                "different keypoints; one data set has one list of keypoints"
-            )
+            what = f"the categories {posed[0]['name']!r} and {record['name']!r} name different"
+            raise ValueError(f"{path}: {what} keypoints; one data set has one list of keypoints")
     if skeleton is None and keypoints:
         bones = _skeleton(path, posed[0])
         known = COCO_SKELETON if keypoints == COCO_SKELETON.keypoints else Skeleton(keypoints)
         skeleton = replace(known, bones=bones or known.bones)
-    return DatasetInfo(
-        name=name,
-        class_names=tuple(record["name"] for record in categories),
-        category_ids=tuple(record["id"] for record in categories),
-        **({} if skeleton is None else _fields(skeleton)),
-    )
+    names = tuple(record["name"] for record in categories)
+    ids = tuple(record["id"] for record in categories)
+    return DatasetInfo(name, names, ids, **({} if skeleton is None else _fields(skeleton)))
 
 
 def with_sigmas(info: DatasetInfo) -> DatasetInfo:
@@ -248,18 +219,15 @@ def _skeleton(path: str | Path, category: Record) -> tuple[tuple[str, str], ...]
     for bone in bones:
         ends = bone if isinstance(bone, list) and len(bone) == 2 else [None]
         if not all(type(end) is int and 1 <= end <= len(names) for end in ends):
-            raise ValueError(
-                f"{path}: category {category['name']!r}: the bone {bone!r} of its skeleton is no "
-                f"pair of keypoint numbers from 1 to {len(names)}"
-            )
+            what = f"the bone {bone!r} is no pair of keypoint numbers from 1 to {len(names)}"
+            raise ValueError(f"{path}: category {category['name']!r}: {what}")
     return tuple((names[a - 1], names[b - 1]) for a, b in bones)
 
 
 def flip_pairs(names: tuple[str, ...]) -> tuple[tuple[str, str], ...] | None:
     """Pairs of names that differ in left and right alone, each as (left, right).
 
-    Returns:
-        None when there is no such pair or when a name lacks its twin: then nobody knows what swaps.
+    None when there is no pair or when a name lacks its twin: then nobody knows what swaps.
     """
     sides = [name for name in names if re.search("left|right", name, re.IGNORECASE)]
     twins = {"left": "right", "Left": "Right", "LEFT": "RIGHT"}

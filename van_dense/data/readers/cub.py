@@ -50,9 +50,8 @@ class Cub200(LabelledImages):
             what = f"no image remains of {len(part)} of the {split} part"
             raise ValueError(f"{splits}: {what}; {CHECK}")
         class_ids = tuple(sorted(classes))
-        info = DatasetInfo(
-            name, tuple(readable_name(classes[i].text) for i in class_ids), class_ids
-        )
+        names = tuple(readable_name(classes[i].text) for i in class_ids)
+        info = DatasetInfo(name, names, class_ids)
         label_of, paths = info.label_of, [files[key].text for key in ids]
         labels = [label_of[class_of[key]] for key in ids]
         super().__init__(info, root / "images", paths, labels, ids)
@@ -64,11 +63,7 @@ class _Entry(NamedTuple):
 
 
 def _read(path: Path) -> dict[int, _Entry]:
-    """Read lines of a number and a text.
-
-    Raises:
-        ValueError: With the line that is neither, or that repeats a number.
-    """
+    """Read lines of a number, which must not repeat, and a text; errors name file and line."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -95,12 +90,7 @@ def _read(path: Path) -> dict[int, _Entry]:
 def _numbers(
     path: Path, files: dict[int, _Entry], allowed: Container[int], meaning: str
 ) -> dict[int, int]:
-    """Read the number of each image of images.txt.
-
-    Raises:
-        ValueError: With the line of a number that is not ``allowed``, or of an image that only one
-            of the lists has.
-    """
+    """Read the ``allowed`` number of each image of images.txt; errors name file and line."""
     entries = _read(path)
     if missing := files.keys() - entries.keys():
         key = min(missing)

@@ -26,21 +26,16 @@ _FIX = "give a COCO results file, a list of {image_id, category_id, bbox: [x, y,
 def read_detections(
     path: str | Path, images: DenseDataset, *, min_score: float = 0.0
 ) -> dict[int | str, Instances]:
-    """Read a COCO results file of boxes.
+    """Boxes, labels and scores by image id from a COCO results file, in the order of the file.
 
     Detections of other images, of categories the data set does not know, with a lower score, or of
-    no size are left out, with a line that counts them.
+    no size are left out, with a line that counts them. Another file, or one of which nothing
+    remains, is a ValueError with file, entry and fix.
 
     Args:
         path: COCO results file, JSON.
         images: Data set whose image ids and category ids the file uses.
         min_score: Lowest score to keep; papers keep all.
-
-    Returns:
-        Boxes, labels and scores of each image that has some, in the order of the file.
-
-    Raises:
-        ValueError: With file, entry and fix, for another file, or when nothing remains.
     """
     ids = {images.image_id(index) for index in range(len(images))}
     labels = images.info.label_of
@@ -64,11 +59,9 @@ def read_detections(
             rows[entry["image_id"]].append((box, label, score))
     counts = list_counts(left_out)
     if not rows:
-        raise ValueError(
-            f"{path}: none of its {len(entries)} detections is usable ({counts or 'it is empty'}); "
-            f"the data set has image ids such as {sorted(ids, key=str)[:3]} and the categories "
-            f"{labels}"
-        )
+        what = f"none of its {len(entries)} detections is usable ({counts or 'it is empty'})"
+        known = f"image ids such as {sorted(ids, key=str)[:3]} and the categories {labels}"
+        raise ValueError(f"{path}: {what}; the data set has {known}")
     logger.info("%s: %d detections; left out: %s", path, len(entries), counts or "none")
     return {image_id: _instances(found) for image_id, found in rows.items()}
 
@@ -88,6 +81,5 @@ def _box_and_score(where: str, entry: Any) -> tuple[tuple[float, ...], float]:
 
 def _instances(found: list[tuple[tuple[float, ...], int, float]]) -> Instances:
     boxes, labels, scores = zip(*found, strict=True)
-    return Instances(
-        torch.tensor(boxes, dtype=torch.float32), torch.tensor(labels), scores=torch.tensor(scores)
-    )
+    xyxy = torch.tensor(boxes, dtype=torch.float32)
+    return Instances(xyxy, torch.tensor(labels), torch.tensor(scores))

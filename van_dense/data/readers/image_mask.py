@@ -76,8 +76,7 @@ class ImageMaskDataset(ImageFiles):
     def truth(self, index: int) -> np.ndarray:
         """Ground truth alone: labels uint8 (H, W) with 255 = ignore, or saliency 0..255.
 
-        Raises:
-            ReadError: When the mask is broken, or holds values that the label map does not name.
+        A broken mask, or a value that the label map does not name, is a ReadError.
         """
         path = self.mask_path(index)
         if self.labels is None:
@@ -98,36 +97,27 @@ def mask_size_problem(mask: Size, image: Size) -> str | None:
     """Say how the (height, width) of a mask differs from that of its image, or None."""
     if mask == image:
         return None
-    what = (
-        f"the mask is {mask[1]}x{mask[0]} (width x height), its upright image {image[1]}x{image[0]}"
-    )
+    stated = f"{mask[1]}x{mask[0]} (width x height)"
+    what = f"the mask is {stated}, its upright image {image[1]}x{image[0]}"
     if mask == image[::-1]:
-        return (
-            f"{what}: swapped, most likely an EXIF rotation of the image that its mask ignores; "
-            "turn the mask as viewers show the image"
-        )
+        what += ": swapped, most likely an EXIF rotation of the image that its mask ignores"
+        return f"{what}; turn the mask as viewers show the image"
     return f"{what}; resize the mask by nearest neighbours, or find the image it was drawn on"
 
 
 class Pairs:
-    """Files of an image folder and a mask folder by key.
+    """Files of an image folder and a mask folder by key; keys of others with the reason.
 
-    Attributes:
-        images: Image file of each key, below its folder.
-        masks: Mask file of each key, below its folder.
-        problems: Keys of files that are no pair, each with the reason.
-
-    Raises:
-        ValueError: When a folder is missing, or holds no file of its pattern.
+    A folder that is missing, or holds no file of its pattern, is a ValueError.
     """
 
     def __init__(
         self, images: str | Path, masks: str | Path, *, image_pattern: str, mask_pattern: str
     ) -> None:
         self.folders = str(images), str(masks)
-        self.problems: list[tuple[str, str]] = []
-        self.images = self._list(images, image_pattern)
-        self.masks = self._list(masks, mask_pattern)
+        self.problems: list[tuple[str, str]] = []  #: key and reason of each file without partner
+        self.images = self._list(images, image_pattern)  #: file of each key, below its folder
+        self.masks = self._list(masks, mask_pattern)  #: file of each key, below its folder
         for key in sorted(self.images.keys() - self.masks.keys()):
             self.problems.append((key, f"the image {self.images[key]} has no mask"))
         for key in sorted(self.masks.keys() - self.images.keys()):
@@ -144,11 +134,10 @@ class Pairs:
         problems = [text for key, text in self.problems if key not in quarantined]
         if problems:
             more = f", and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-            raise ValueError(
-                f"{self.folders[0]} and {self.folders[1]} do not fit together: "
-                f"{'; '.join(problems[:_SHOWN])}{more}. Correct data.image_pattern and "
-                "data.mask_pattern, or leave them out with van-dense check --quarantine"
-            )
+            what = f"do not fit together: {'; '.join(problems[:_SHOWN])}{more}"
+            fix = "Correct data.image_pattern and data.mask_pattern, or leave them out with"
+            folders = " and ".join(self.folders)
+            raise ValueError(f"{folders} {what}. {fix} van-dense check --quarantine")
 
     def _list(self, folder: str | Path, pattern: str) -> dict[str, str]:
         expression = _expression(pattern)
@@ -169,11 +158,7 @@ class Pairs:
 
 
 def _expression(pattern: str) -> re.Pattern[str]:
-    """Regular expression of a pattern; the case of letters does not matter.
-
-    Raises:
-        ValueError: When the pattern does not hold ``{key}`` once.
-    """
+    """Regular expression of a pattern, whatever the case; ValueError unless it has {key} once."""
     if pattern.count("{key}") != 1:
         raise ValueError(f"{pattern}: a pattern holds {{key}} once, such as {{key}}.png")
     before, after = (

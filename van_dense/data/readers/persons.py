@@ -29,18 +29,15 @@ _FACTORS = (8, 4, 2)
 class Persons(Subset):
     """A ``DenseDataset`` whose items are single instances with a labelled joint, for training.
 
-    Crowds and instances without a labelled joint are left out, with a line that counts them. Ids
-    and sizes are those of the image. Boxes and keypoints are in pixels of the image as it was
-    read, which may be reduced.
+    Crowds and instances without a labelled joint are left out, with a line that counts them; it is
+    a ValueError if none remains. Ids and sizes are those of the image. Boxes and keypoints are in
+    pixels of the image as it was read, which may be reduced.
 
     Args:
         images: Reader of keypoint annotations.
         decode_for: (height, width) of the crops; larger instances are read from reduced JPEGs.
             None reads every image in full.
         max_images: Number of images, from the first on, whose instances are taken; None takes all.
-
-    Raises:
-        ValueError: When no instance remains.
     """
 
     dataset: CocoDataset
@@ -60,10 +57,9 @@ class Persons(Subset):
             unlabelled += len(instances) - crowd - int(learnable.sum())
         name = images.info.name
         if not items:
-            raise ValueError(
-                f"data set {name!r}: none of {unlabelled} instances has a labelled joint "
-                "(visibility 1 or 2); are these the annotations with keypoints?"
-            )
+            what = f"none of {unlabelled} instances has a labelled joint (visibility 1 or 2)"
+            fix = "are these the annotations with keypoints?"
+            raise ValueError(f"data set {name!r}: {what}; {fix}")
         what = "%s: %d instances; left out: %d without a labelled joint, %d crowds"
         logger.info(what, name, len(items), unlabelled, crowds)
         super().__init__(images, [index for index, _ in items])
@@ -127,7 +123,7 @@ class PersonImages(Subset):
             return self._detections.get(self.image_id(index), _NOTHING)
         annotated = self.dataset.instances(int(self._indices[index]))
         annotated = annotated[_learnable(annotated)]
-        return Instances(annotated.boxes, annotated.labels, scores=torch.ones(len(annotated)))
+        return Instances(annotated.boxes, annotated.labels, torch.ones(len(annotated)))
 
 
 _NOTHING = replace(Instances.empty(), scores=torch.zeros(0))

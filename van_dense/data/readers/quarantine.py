@@ -32,11 +32,7 @@ class Quarantine:
 
     @staticmethod
     def load(path: str | Path) -> Quarantine:
-        """Read a list that ``save`` wrote.
-
-        Raises:
-            ValueError: When the file is missing or holds something else, with path and fix.
-        """
+        """Read a list that ``save`` wrote; a ValueError names path and fix where it is none."""
         try:
             data = json.loads(Path(path).read_bytes())
             problem = _structure_problem(data)
@@ -47,12 +43,11 @@ class Quarantine:
         if problem is not None:
             fix = "write it with: van-dense check --config PROJECT --quarantine FILE"
             raise ValueError(f"quarantine {path}: {problem}; {fix}")
-        return Quarantine(
-            {
-                key: QuarantinedPart(frozenset(part["images"]), frozenset(part["annotations"]))
-                for key, part in data.items()
-            }
-        )
+        parts = {
+            key: QuarantinedPart(frozenset(part["images"]), frozenset(part["annotations"]))
+            for key, part in data.items()
+        }
+        return Quarantine(parts)
 
     def save(self, path: str | Path) -> None:
         """Write the list as JSON, sorted, one part after the other."""

@@ -25,14 +25,10 @@ _MAX_DIGITS = 7  # of five bits: more than any run of an image needs
 
 
 def usable_segmentation(value: Any, size: Size) -> tuple[Segmentation | None, str | None]:
-    """Take what can be rasterised from an annotation's segmentation.
+    """Take what can be rasterised from an annotation's segmentation, in an image of ``size``.
 
-    Args:
-        value: Parsed JSON: a list of polygons, or RLE with counts as a list or as text.
-        size: (height, width) of the image.
-
-    Returns:
-        The sound polygons, or compressed RLE, or None; and what is wrong in words, or None.
+    ``value`` is parsed JSON: a list of polygons, or RLE with counts as a list or as text. Returns
+    the sound polygons, or compressed RLE, or None; and what is wrong in words, or None.
     """
     if isinstance(value, list):
         problems = [_polygon_problem(polygon) for polygon in value]

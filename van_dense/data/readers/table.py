@@ -34,23 +34,14 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class InstanceRecord:
-    """One annotated instance.
+    """One annotated instance."""
 
-    Attributes:
-        image: Position of its image among all images.
-        box: (x1, y1, x2, y2) in pixels inside the image, of positive size.
-        label: 0-based class.
-        crowd: Whether it is a region of many objects.
-        segmentation: Usable polygons or RLE, or None.
-        keypoints: 3 K numbers x, y, visibility, with x and y in pixels, or None.
-    """
-
-    image: int
-    box: BoxXYXY
-    label: int
-    crowd: bool = False
-    segmentation: Segmentation | None = None
-    keypoints: Sequence[float] | None = None
+    image: int  #: position of its image among all images
+    box: BoxXYXY  #: (x1, y1, x2, y2) in pixels inside the image, of positive size
+    label: int  #: 0-based class
+    crowd: bool = False  #: whether it is a region of many objects
+    segmentation: Segmentation | None = None  #: usable polygons or RLE, or None
+    keypoints: Sequence[float] | None = None  #: 3 K numbers x, y (in pixels), visibility, or None
 
 
 def clip_box(box: BoxXYXY, size: Size) -> BoxXYXY | None:
@@ -145,13 +136,9 @@ class TableDataset:
         return self._paths[self._kept[index]]
 
     def image(self, index: int, factor: int = 1) -> tuple[np.ndarray, int]:
-        """Read an image alone, reduced where that is cheap; see ``read_reduced``.
+        """Read an image alone, reduced where that is cheap (``read_reduced``), with the factor.
 
-        Returns:
-            uint8 RGB, and the factor that was applied.
-
-        Raises:
-            ReadError: When it cannot be read, or when its size is not the stated one.
+        It is a ReadError if it cannot be read, or if its size is not the stated one.
         """
         path = self.path(index)
         image, size, applied = read_reduced(path, factor)
@@ -201,13 +188,9 @@ def size_problem(size: Size, stated: Size) -> str | None:
     """Say how a decoded (height, width) differs from the stated one, or None if it does not."""
     if size == stated:
         return None
-    what = (
-        f"the image is {size[1]}x{size[0]} (width x height), its annotation says "
-        f"{stated[1]}x{stated[0]}"
-    )
+    what = f"the image is {size[1]}x{size[0]} (width x height), its annotation says"
+    what += f" {stated[1]}x{stated[0]}"
     if size == stated[::-1]:
-        return (
-            f"{what}: swapped, most likely an EXIF rotation that the annotation tool ignored; "
-            "store the image upright, or annotate it as viewers show it"
-        )
+        what += ": swapped, most likely an EXIF rotation that the annotation tool ignored"
+        return f"{what}; store the image upright, or annotate it as viewers show it"
     return f"{what}; the annotation belongs to another version of the file"

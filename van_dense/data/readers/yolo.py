@@ -100,11 +100,7 @@ class YoloLayout:
 
     @staticmethod
     def read(root: str | Path) -> YoloLayout:
-        """Parse ``data.yaml``.
-
-        Raises:
-            ValueError: With file, key and fix.
-        """
+        """Parse ``data.yaml``; errors are a ValueError with file, key and fix."""
         file = Path(root) / "data.yaml"
         try:
             entries = yaml.safe_load(file.read_bytes())
@@ -123,8 +119,7 @@ class YoloLayout:
     def images(self, split: str) -> list[Path]:
         """Image files of a split, sorted; an entry is a folder, a text file of paths, or several.
 
-        Raises:
-            ValueError: When the split is missing or holds no image, with the places searched.
+        A split that is missing or holds no image is a ValueError with the places searched.
         """
         value = self.entries.get(split)
         values: list[Any] = value if isinstance(value, list) else [value]
@@ -136,10 +131,9 @@ class YoloLayout:
             what = f"no image under {value}; known suffixes: {known}"
             raise ValueError(f"{self.file}: {split!r}: {what}")
         if not any(self.label_file(file).is_file() for file in found):
-            raise ValueError(
-                f"{self.file}: {split!r}: none of {len(found)} images has a label file; the one of "
-                f"{found[0]} should be {self.label_file(found[0])}"
-            )
+            what = f"none of {len(found)} images has a label file"
+            fix = f"the one of {found[0]} should be {self.label_file(found[0])}"
+            raise ValueError(f"{self.file}: {split!r}: {what}; {fix}")
         return found
 
     def _files_of(self, value: str) -> list[Path]:

@@ -108,10 +108,9 @@ def _read_parameters(root: Path) -> dict[str, Any] | None:
     marker = root / "sample.json"
     parameters = json.loads(marker.read_text(encoding="utf-8")) if marker.is_file() else {}
     if not {"version", "parts"} <= set(parameters):
-        raise ValueError(
-            f"{root} is not a sample data set (it has no sample.json of ours) and is left "
-            "untouched; give the sample data another folder, or remove this one yourself"
-        )
+        what = f"{root} is not a sample data set (it has no sample.json of ours)"
+        fix = "give the sample data another folder, or remove this one yourself"
+        raise ValueError(f"{what} and is left untouched; {fix}")
     return parameters
 
 
@@ -207,22 +206,15 @@ class _CocoSplit:
             pixels, segments = _panoptic(scene)
             folder = self.root / "annotations" / f"panoptic_{self.split}"
             _write_png(folder / f"{name}.png", pixels)
-            self.annotations["panoptic"].append(
-                {"image_id": image_id, "file_name": f"{name}.png", "segments_info": segments}
-            )
+            record = {"image_id": image_id, "file_name": f"{name}.png", "segments_info": segments}
+            self.annotations["panoptic"].append(record)
 
     def write(self) -> None:
         """Write the annotation files."""
         things = [{"supercategory": "thing", "id": c.id, "name": c.name} for c in THINGS]
         person = {**things[0], "keypoints": list(COCO_SIGMAS), "skeleton": COCO_BONES}
         panoptic = [
-            {
-                "supercategory": kind,
-                "isthing": thing,
-                "id": c.id,
-                "name": c.name,
-                "color": c.color,
-            }
+            {"supercategory": kind, "isthing": thing, "id": c.id, "name": c.name, "color": c.color}
             for kind, thing, found in (("thing", 1, THINGS), ("stuff", 0, STUFF))
             for c in found
         ]
@@ -243,9 +235,8 @@ class _CocoSplit:
 def segmentation(mask: np.ndarray, is_crowd: bool = False) -> list[list[float]] | dict[str, Any]:
     """Describe a uint8 {0, 1} mask (H, W) as COCO does.
 
-    Returns:
-        Polygons [x1, y1, x2, y2, ...] in continuous pixels, one for each visible piece; for
-        crowds, and for masks with a hole, which polygons cannot show, an uncompressed RLE.
+    Returns polygons [x1, y1, x2, y2, ...] in continuous pixels, one for each visible piece; for
+    crowds, and for masks with a hole, which polygons cannot show, an uncompressed RLE.
     """
     height, width = mask.shape
     if is_crowd:
@@ -253,9 +244,8 @@ def segmentation(mask: np.ndarray, is_crowd: bool = False) -> list[list[float]] 
     # A contour runs through the centres of the outermost pixels and so loses half of each: on a
     # larger, smoothed mask that is an eighth of a pixel, and rasterising gives the mask back.
     large = cv2.resize(mask * np.uint8(255), (width * CONTOUR_SCALE, height * CONTOUR_SCALE))
-    contours, hierarchy = cv2.findContours(
-        (large > 127).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
-    )
+    binary = (large > 127).astype(np.uint8)
+    contours, hierarchy = cv2.findContours(binary, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     polygons = []
     for contour, (_, _, _, parent) in zip(contours, hierarchy[0], strict=True):
         outline = cv2.approxPolyDP(contour, CONTOUR_TOLERANCE, closed=True)[:, 0]

@@ -56,35 +56,23 @@ OTHER_HEIGHTS = (0.22, 0.48)
 
 @dataclass(frozen=True)
 class Thing:
-    """One instance, or one group of persons too many to tell apart.
+    """One instance, or one group of persons too many to tell apart."""
 
-    Attributes:
-        name: Name of the class.
-        mask: uint8 {0, 1} (H, W), the visible part.
-        keypoints: float32 (17, 3) of single persons: x, y in continuous pixels and visibility as
-            in COCO: 2 visible, 1 covered, 0 outside the picture (then x = y = 0). Else None.
-        is_crowd: Whether this is a group.
-    """
-
-    name: str
-    mask: np.ndarray
+    name: str  #: name of the class
+    mask: np.ndarray  #: uint8 {0, 1} (H, W), the visible part
+    #: float32 (17, 3) of single persons: x, y in continuous pixels and visibility as in COCO:
+    #: 2 visible, 1 covered, 0 outside the picture (then x = y = 0).
     keypoints: np.ndarray | None = None
-    is_crowd: bool = False
+    is_crowd: bool = False  #: whether this is a group
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture with its ground truth.
+    """A picture with its ground truth."""
 
-    Attributes:
-        image: uint8 (H, W, 3), RGB.
-        things: Instances from back to front; their masks never overlap.
-        stuff: uint8 (H, W), 1 + position in STUFF; 0 where a thing or nothing named is visible.
-    """
-
-    image: np.ndarray
-    things: tuple[Thing, ...]
-    stuff: np.ndarray
+    image: np.ndarray  #: uint8 (H, W, 3), RGB
+    things: tuple[Thing, ...]  #: instances from back to front; their masks never overlap
+    stuff: np.ndarray  #: uint8 (H, W), 1 + position in STUFF; 0 is a thing or nothing named
 
 
 class _Placed(NamedTuple):
@@ -126,15 +114,11 @@ class _Canvas:
 
 
 def render_scene(seed: int | Sequence[int], size: int = 128, only: str | None = None) -> Scene:
-    """Draw the scene that belongs to a seed.
+    """Draw the scene that belongs to a seed of ``numpy.random.default_rng``.
 
-    Args:
-        seed: Seed of ``numpy.random.default_rng``; equal seeds give equal scenes.
-        size: Height in pixels; the width is 3/4, 1 or 4/3 of it.
-        only: Draw a single large thing of this class on a square picture, for classification.
-
-    Raises:
-        ValueError: For a picture too small to tell its things, or an unknown class.
+    ``size`` is the height in pixels; the width is 3/4, 1 or 4/3 of it. ``only`` draws a single
+    large thing of that class on a square picture, for classification. A picture too small to tell
+    its things, or an unknown class, is a ValueError.
     """
     if size < MIN_SIZE:
         raise ValueError(f"a scene needs a size of at least {MIN_SIZE} pixels, got {size}")

@@ -31,8 +31,7 @@ def landscape(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Paint a background whose land begins ``horizon`` of the height below the top.
 
-    Returns:
-        uint8 RGB (height, width, 3) and the uint8 stuff map (height, width); the sun is OTHER.
+    Returns uint8 RGB (height, width, 3) and the uint8 stuff map (height, width); the sun is OTHER.
     """
     rows, columns = np.arange(height)[:, None] / height, np.arange(width) / height
     skyline = horizon + 0.012 * _wave(rng, columns)

@@ -39,21 +39,13 @@ FACE_JOINTS = (0, 1, 2)  # hidden when a figure looks away
 
 @dataclass(frozen=True)
 class Part:
-    """One filled outline with its paint.
+    """One filled outline with its paint."""
 
-    Attributes:
-        outlines: Closed polygons, float (P, 2); a second one inside the first is a hole.
-        color: RGB 0..255, float32 (3,).
-        accent: Second RGB colour of the pattern, float32 (3,).
-        pattern: Position in PATTERNS.
-        is_round: Shade as a sphere of radius 1 rather than as a flat card.
-    """
-
-    outlines: tuple[np.ndarray, ...]
-    color: np.ndarray
-    accent: np.ndarray
-    pattern: int = 0
-    is_round: bool = False
+    outlines: tuple[np.ndarray, ...]  #: closed polygons, float (P, 2); an inner one is a hole
+    color: np.ndarray  #: RGB 0..255, float32 (3,)
+    accent: np.ndarray  #: second RGB colour of the pattern, float32 (3,)
+    pattern: int = 0  #: position in PATTERNS
+    is_round: bool = False  #: shade as a sphere of radius 1 rather than as a flat card
 
 
 @dataclass(frozen=True)

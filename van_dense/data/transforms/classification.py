@@ -28,30 +28,18 @@ _SEEDS = 2**63 - 1
 
 @dataclass(frozen=True)
 class ClassTest:
-    """Evaluation: resize with anti-aliasing, then the centre; timm's modes "center" and "squash".
+    """Evaluation: resize with anti-aliasing, then the centre; timm's "center" and "squash"."""
 
-    Attributes:
-        size: Side of the square crop in pixels.
-        resize: Side that the image is brought to before; timm's size / crop_pct, rounded down.
-        mode: "shorter" brings the shorter side there; "squash" both, whatever the aspect.
-        interpolation: "bilinear" or "bicubic".
-
-    Raises:
-        ValueError: When the crop would be larger than the image.
-    """
-
-    size: int
-    resize: int
-    mode: Resizing
-    interpolation: str
+    size: int  #: side of the square crop in pixels
+    resize: int  #: side that the image is brought to before; timm's size / crop_pct, rounded down
+    mode: Resizing  #: "shorter" brings the shorter side there; "squash" both, whatever the aspect
+    interpolation: str  #: "bilinear" or "bicubic"
     _pixels: Pixels = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.resize < self.size:
-            raise ValueError(
-                f"resize {self.resize} is smaller than the crop of {self.size}; make it at least "
-                "as large"
-            )
+            what = f"resize {self.resize} is smaller than the crop of {self.size}"
+            raise ValueError(f"{what}; make it at least as large")
         object.__setattr__(self, "_pixels", tv.Compose([self.resizing(), tv.CenterCrop(self.size)]))
 
     def resizing(self) -> Pixels:
@@ -66,35 +54,20 @@ class ClassTest:
 
 @dataclass(frozen=True)
 class ClassTrain:
-    """Training: a random crop, a flip, then timm's auto-augmentation or colour jitter.
+    """Training: a random crop, a flip, then timm's auto-augmentation or colour jitter."""
 
-    Attributes:
-        size: Side of the square crop in pixels.
-        crop: "random_resized": of random area and aspect, brought to ``size``. "random": the
-            image is resized as in evaluation, and a square of ``size`` is cut out anywhere.
-        scale: Range of the fraction of the area that a "random_resized" crop shows.
-        ratio: Range of width / height of a "random_resized" crop.
-        interpolation: "random" (bilinear or bicubic), "bilinear" or "bicubic".
-        resizing: Evaluation transform whose resize comes before a "random" crop.
-        flip: Probability of a horizontal flip.
-        auto_augment: Policy in timm's words, such as "rand-m9-mstd0.5-inc1"; None = jitter.
-        color_jitter: Strength of brightness, contrast and saturation where there is no policy.
-        fill: Colour of pixels from outside, in 0..1; timm takes the mean of the pixels.
-
-    Raises:
-        ValueError: When timm does not know the policy, or ``resizing`` is missing.
-    """
-
-    size: int
+    size: int  #: side of the square crop in pixels
+    #: "random_resized": of random area and aspect, brought to ``size``. "random": the image is
+    #: resized as in evaluation, and a square of ``size`` is cut out anywhere.
     crop: Literal["random_resized", "random"]
-    scale: Range
-    ratio: Range
-    interpolation: str
-    resizing: ClassTest | None
-    flip: float
-    auto_augment: str | None
-    color_jitter: float | None
-    fill: tuple[float, float, float]
+    scale: Range  #: range of the fraction of the area that a "random_resized" crop shows
+    ratio: Range  #: range of width / height of a "random_resized" crop
+    interpolation: str  #: "random" (bilinear or bicubic), "bilinear" or "bicubic"
+    resizing: ClassTest | None  #: evaluation transform whose resize comes before a "random" crop
+    flip: float  #: probability of a horizontal flip
+    auto_augment: str | None  #: policy as timm spells it (rand-m9-mstd0.5-inc1); None = jitter
+    color_jitter: float | None  #: strength of brightness, contrast, saturation without policy
+    fill: tuple[float, float, float]  #: colour outside the image, in 0..1; timm takes the mean
     _pixels: Pixels = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -111,10 +84,9 @@ class ClassTrain:
                 separate=True,
             )
         except (AssertionError, KeyError, ValueError, IndexError) as error:
-            raise ValueError(
-                f"auto_augment {self.auto_augment!r}: timm does not know this policy ({error}); "
-                "write it such as rand-m9-mstd0.5-inc1, augmix-m3-w3 or original"
-            ) from error
+            what = f"auto_augment {self.auto_augment!r}: timm does not know this policy ({error})"
+            fix = "write it such as rand-m9-mstd0.5-inc1, augmix-m3-w3 or original"
+            raise ValueError(f"{what}; {fix}") from error
         for policy in colour.transforms:
             _let_posterize_turn_black(policy)
         if self.crop == "random":

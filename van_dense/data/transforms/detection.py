@@ -25,18 +25,12 @@ class RandomCrop:
     Source: second branch of ``AutoAugment`` in the 3x files of Swin and PVT, which took it from
     DETR; the window is mmdet's ``RandomCrop`` with ``crop_type="absolute_range"`` and
     ``allow_negative_crop=True``: it may show no object at all.
-
-    Attributes:
-        short_sides: Short sides in pixels, of which each image gets a random one.
-        max_long_side: Longest side in pixels; a longer image is shrunk further.
-        sides: Smallest and largest side of the window; an image shorter than that limits both.
-        prob: Probability that anything of this happens.
     """
 
-    short_sides: Sequence[int]
-    max_long_side: int
-    sides: tuple[int, int]
-    prob: float
+    short_sides: Sequence[int]  #: short sides in pixels, of which each image gets a random one
+    max_long_side: int  #: longest side in pixels; a longer image is shrunk further
+    sides: tuple[int, int]  #: smallest and largest side of the window, within the image
+    prob: float  #: probability that anything of this happens
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Resize and crop one sample, or return it as it is."""
@@ -53,31 +47,19 @@ class RandomCrop:
 
 @dataclass(frozen=True)
 class DetectionTrain:
-    """Training: flip, sometimes crop, resize to a random short side, change colours.
+    """Training: flip, sometimes crop, resize to a random short side, change colours."""
 
-    Attributes:
-        short_sides: Short sides in pixels, of which each image gets a random one.
-        max_long_side: Longest side in pixels; a longer image is shrunk further.
-        flip: Probability of a horizontal flip.
-        color_jitter: Strength s of albumentations' jitter: brightness, contrast and saturation are
-            scaled by random factors in [1 - s, 1 + s].
-        flip_order: ``DatasetInfo.flip_order()``, needed to flip samples with keypoints.
-        crop: Crop before the resize; None takes the whole image.
-    """
-
-    short_sides: Sequence[int]
-    max_long_side: int
-    flip: float
+    short_sides: Sequence[int]  #: short sides in pixels, of which each image gets a random one
+    max_long_side: int  #: longest side in pixels; a longer image is shrunk further
+    flip: float  #: probability of a horizontal flip
+    #: Strength s of albumentations' jitter: brightness, contrast and saturation are scaled by
+    #: random factors in [1 - s, 1 + s].
     color_jitter: float
-    flip_order: Sequence[int] | None = None
-    crop: RandomCrop | None = None
+    flip_order: Sequence[int] | None = None  #: ``DatasetInfo.flip_order()``, to flip keypoints
+    crop: RandomCrop | None = None  #: crop before the resize; None takes the whole image
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Transform one sample.
-
-        Raises:
-            ValueError: When a sample with keypoints is flipped without ``flip_order``.
-        """
+        """Transform one sample; keypoints need ``flip_order`` where it is flipped."""
         short_side = int(rng.choice(self.short_sides))
         if rng.random() < self.flip:
             sample = flip_horizontally(sample, self.flip_order)
@@ -147,27 +129,16 @@ def _with_maps(sample: Sample, change: Callable[[np.ndarray], np.ndarray]) -> Sa
 
 
 def crop(sample: Sample, size: Size, *, top: int, left: int) -> Sample:
-    """Cut a window out of image and annotation.
+    """Cut a window of ``size`` with its first pixel at ``top``, ``left`` out of a sample.
 
     Boxes are clipped to the window, and instances of whose box nothing is left go, crowds too.
     Masks are cut; as in mmdet, a box keeps its clipped extent where its mask has no pixel left.
-    Keypoints outside become unlabelled.
-
-    Args:
-        sample: Image with any annotation.
-        size: (height, width) of the window.
-        top: First row of the window.
-        left: First column of the window.
-
-    Raises:
-        ValueError: When the window reaches beyond the image.
+    Keypoints outside become unlabelled. A window that leaves the image is a ValueError.
     """
     height, width = size
     if min(top, left) < 0 or top + height > sample.size[0] or left + width > sample.size[1]:
-        raise ValueError(
-            f"{sample.path}: a crop of {size} at row {top}, column {left} leaves the image of "
-            f"{sample.size}; make it smaller"
-        )
+        what = f"a crop of {size} at row {top}, column {left} leaves the image of {sample.size}"
+        raise ValueError(f"{sample.path}: {what}; make it smaller")
     window = slice(top, top + height), slice(left, left + width)
     cropped = replace(sample, image=np.ascontiguousarray(sample.image[window]))
     cropped = _with_maps(cropped, lambda values: np.ascontiguousarray(values[window]))
@@ -247,12 +218,8 @@ def warp_from(image: np.ndarray, to_source: np.ndarray, size: Size) -> np.ndarra
 def flip_horizontally(sample: Sample, flip_order: Sequence[int] | None = None) -> Sample:
     """Mirror image and annotation; twice is the identity.
 
-    Args:
-        sample: Image with any annotation.
-        flip_order: Position each keypoint comes from, as ``DatasetInfo.flip_order()`` gives it.
-
-    Raises:
-        ValueError: When the sample has keypoints and ``flip_order`` is missing.
+    ``flip_order``, as of ``DatasetInfo``, says which position each keypoint comes from; keypoints
+    without it are a ValueError.
     """
     width = sample.size[1]
     flipped = replace(sample, image=cv2.flip(sample.image, 1))
@@ -261,10 +228,9 @@ def flip_horizontally(sample: Sample, flip_order: Sequence[int] | None = None) -
         flipped.boxes = np.stack([width - x2, y1, width - x1, y2], axis=1)
     if sample.keypoints is not None:
         if flip_order is None:
-            raise ValueError(
-                f"{sample.path}: cannot flip keypoints without knowing which swap left and right; "
-                "pass flip_order=info.flip_order(), or set flip to 0"
-            )
+            what = "cannot flip keypoints without knowing which swap left and right"
+            fix = "pass flip_order=info.flip_order(), or set flip to 0"
+            raise ValueError(f"{sample.path}: {what}; {fix}")
         points = sample.keypoints[:, list(flip_order)]
         is_labeled = points[..., 2] > 0  # the others stay at (0, 0)
         points[..., 0] = np.where(is_labeled, width - points[..., 0], points[..., 0])
@@ -278,6 +244,5 @@ def flip_horizontally(sample: Sample, flip_order: Sequence[int] | None = None) -
 
 @cache
 def _color_jitter(strength: float) -> Any:
-    return albumentations().ColorJitter(
-        brightness=strength, contrast=strength, saturation=strength, hue=0.0, p=1.0
-    )
+    scales = dict.fromkeys(("brightness", "contrast", "saturation"), strength)
+    return albumentations().ColorJitter(**scales, hue=0.0, p=1.0)

@@ -57,21 +57,15 @@ _State = tuple[np.ndarray, np.ndarray | None]  # an image, and the field of wher
 class Extra:
     """A chain of albumentations transforms.
 
-    Attributes:
-        specs: For each transform its ``name`` and its arguments, as albumentations spells them.
-        info: Data set whose keypoints swap by name where an image is mirrored, or None.
-        size: (height, width) that every image has before and must have after, or None for any.
-        repeats: Whether borders may be filled with mirrored or repeated pixels (``border_mode``).
-            Copies of objects have labels in a map, but no boxes.
-
-    Raises:
-        ValueError: With dotted path and nearest name for an unknown transform or argument, with key
-            and value for a bad one, and for a transform that the task cannot use.
+    An unknown transform or argument is a ValueError with dotted path and nearest name; so is a bad
+    one, with key and value, and a transform that the task cannot use.
     """
 
-    specs: Sequence[Mapping[str, Any]]
-    info: DatasetInfo | None = None
-    size: Size | None = None
+    specs: Sequence[Mapping[str, Any]]  #: ``name`` and arguments of each transform
+    info: DatasetInfo | None = None  #: data set whose keypoints swap by name in a mirror
+    size: Size | None = None  #: (height, width) before and after, or None for any
+    #: Whether borders may be filled with mirrored or repeated pixels (``border_mode``). Copies of
+    #: objects have labels in a map, but no boxes.
     repeats: bool = False
     _transforms: list[Any] = field(init=False, repr=False, compare=False)
 
@@ -102,10 +96,9 @@ class Extra:
             state = self._step(number, state, sample, seed, always=always)
         size = state[0].shape[:2]
         if self.size is not None and size != self.size:
-            raise ValueError(
-                f"{_WHERE} makes an image of {size} out of one of {self.size}, and the model takes "
-                "no other size; leave out what crops, pads or turns, or end with Resize"
-            )
+            what = f"{_WHERE} makes an image of {size} out of one of {self.size}"
+            fix = "leave out what crops, pads or turns, or end with Resize"
+            raise ValueError(f"{what}, and the model takes no other size; {fix}")
         return state
 
     def _step(self, number: int, state: _State, sample: Sample, seed: int, always: bool) -> _State:
@@ -118,7 +111,7 @@ class Extra:
             raise ValueError(f"{_WHERE}.{number} ({name}): {error}") from error
 
     def _try(self) -> None:
-        """Find on noise what is wrong with any image; see ``Raises`` of the class."""
+        """Find on noise what is wrong with any image; the class says what that is."""
         size = self.size or (256, 256)
         image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
         blank = Sample(image, 0, "noise", size)
@@ -159,19 +152,10 @@ def with_extra(
     crop_size: Size | None = None,
     repeats: bool = False,
 ) -> Transform:
-    """A task's own training transform with those of ``data.transforms.extra`` before it.
+    """A task's own training transform, before it those that ``data.transforms.extra`` specifies.
 
     Where the task cuts crops of one size (``crop_size``), they come after it and see that crop.
-
-    Args:
-        transform: Transform of the task, returned as it is where ``specs`` is empty.
-        specs: Transforms by name, with their arguments.
-        info: Data set whose keypoints swap by name where an image is mirrored.
-        crop_size: (height, width) of every result of ``transform``, which must stay.
-        repeats: Whether borders may be filled with mirrored or repeated pixels.
-
-    Raises:
-        ValueError: As ``Extra``.
+    The other arguments, and errors, are those of ``Extra``.
     """
     if not specs:
         return transform
@@ -206,29 +190,24 @@ def _build(where: str, spec: Mapping[str, Any], repeats: bool) -> Any:
     if name in _REFUSED:
         raise ValueError(f"{where}.name: {name} cannot be used: {_REFUSED[str(name)]}")
     if name not in usable():
-        raise ValueError(
-            f"{where}.name: albumentations has no transform {name!r} for images; "
-            f"{_nearest(str(name), list(usable()))}"
-        )
+        what = f"albumentations has no transform {name!r} for images"
+        raise ValueError(f"{where}.name: {what}; {_nearest(str(name), list(usable()))}")
     made = usable()[str(name)]
     known = inspect.signature(made).parameters.keys() - _OURS
     given = {key: value for key, value in spec.items() if key != "name"}
     for key in given.keys() - known:
         if key in _OURS and key != "strict":
-            raise ValueError(
-                f"{where}.{key}: cannot be set, for annotations follow the pixels of the image; "
-                "leave it out"
-            )
+            what = "cannot be set, for annotations follow the pixels of the image"
+            raise ValueError(f"{where}.{key}: {what}; leave it out")
         hint = _nearest(key, sorted(known))
         raise ValueError(f"{where}.{key}: {name} has no such argument; {hint}")
     p = given.get("p", 1.0)
     if type(p) not in (int, float) or not 0 <= p <= 1:
         raise ValueError(f"{where}.p: a probability lies in 0..1 (got {p!r})")
     if given.get("border_mode", _CONSTANT) != _CONSTANT and not repeats:
-        raise ValueError(
-            f"{where}.border_mode: {given['border_mode']!r} would show copies of objects that have "
-            "no annotation; leave it out, which fills with one colour"
-        )
+        what = f"{given['border_mode']!r} would show copies of objects that have no annotation"
+        fix = "leave it out, which fills with one colour"
+        raise ValueError(f"{where}.border_mode: {what}; {fix}")
     return _instance(where, made, given)
 
 

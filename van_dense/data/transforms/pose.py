@@ -33,49 +33,28 @@ class PoseTrain:
 
     The result has the crop as its image and the box, cut at its borders, and the joints in pixels
     of the crop. Joints outside of it stay labelled: the codec decides which of them still count.
-
-    Attributes:
-        size: (height, width) of the crop.
-        padding: Factor that the sides of the box grow by.
-        shift: Largest move of the region, as a fraction of its sides.
-        shift_prob: Probability of a move.
-        flip: Probability of a horizontal flip.
-        flip_order: Position each joint comes from under a flip; needed where ``flip`` > 0.
-        half_body: Probability that the crop shows only the upper or the lower half.
-        half_body_min_joints: Number of labelled joints that half a body needs more than.
-        upper_body: Positions of the joints of the upper half; needed where ``half_body`` > 0.
-        scale: Standard deviation of the region's factor around 1, and its largest change.
-        rotation: Standard deviation of the angle in degrees, cut at twice its value.
-        rotation_prob: Probability of a rotation.
-
-    Raises:
-        ValueError: When ``flip`` or ``half_body`` lacks what it needs.
     """
 
-    size: Size
-    padding: float
-    shift: float
-    shift_prob: float
-    flip: float
-    flip_order: Sequence[int] | None
-    half_body: float
-    half_body_min_joints: int
-    upper_body: Sequence[int]
-    scale: float
-    rotation: float
-    rotation_prob: float
+    size: Size  #: (height, width) of the crop
+    padding: float  #: factor that the sides of the box grow by
+    shift: float  #: largest move of the region, as a fraction of its sides
+    shift_prob: float  #: probability of a move
+    flip: float  #: probability of a horizontal flip
+    flip_order: Sequence[int] | None  #: position each joint comes from; needed for ``flip`` > 0
+    half_body: float  #: probability that the crop shows only the upper or the lower half
+    half_body_min_joints: int  #: number of labelled joints that half a body needs more than
+    upper_body: Sequence[int]  #: joints of the upper half; needed for ``half_body`` > 0
+    scale: float  #: standard deviation of the region's factor around 1, and its largest change
+    rotation: float  #: standard deviation of the angle in degrees, cut at twice its value
+    rotation_prob: float  #: probability of a rotation
 
     def __post_init__(self) -> None:
         if self.flip > 0 and self.flip_order is None:
-            raise ValueError(
-                "flip > 0 needs flip_order, which joints swap; give flip_pairs of the data set "
-                "(an empty list if none do), or set flip to 0"
-            )
+            fix = "give flip_pairs of the data set (an empty list if none do), or set flip to 0"
+            raise ValueError(f"flip > 0 needs flip_order, which joints swap; {fix}")
         if self.half_body > 0 and not self.upper_body:
-            raise ValueError(
-                "half_body > 0 needs upper_body, the joints of the upper half; give upper_body of "
-                "the data set, or set half_body to 0"
-            )
+            fix = "give upper_body of the data set, or set half_body to 0"
+            raise ValueError(f"half_body > 0 needs upper_body, joints of the upper half; {fix}")
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Cut out the only instance of a sample."""

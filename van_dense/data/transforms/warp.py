@@ -39,15 +39,10 @@ def coordinates(size: Size) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Warp:
-    """A change of geometry, as a transformed field of coordinates shows it.
+    """A change of geometry, as a transformed field of coordinates shows it."""
 
-    Attributes:
-        field: float32 (H, W, 3) of the new image, from ``coordinates`` of the old one.
-        old_size: (height, width) of the old image in pixels.
-    """
-
-    field: np.ndarray
-    old_size: Size
+    field: np.ndarray  #: float32 (H, W, 3) of the new image, from ``coordinates`` of the old one
+    old_size: Size  #: (height, width) of the old image in pixels
 
     @cached_property
     def covered(self) -> np.ndarray:
@@ -192,20 +187,12 @@ def _inside(points: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
 def warp_sample(
     sample: Sample, image: np.ndarray, warp: Warp, flip_order: Sequence[int] | None
 ) -> Sample:
-    """The sample with its new image, its annotation moved in the same way.
+    """The sample with the image that a transform made of its own, its annotation moved with it.
 
     Instances that nothing is left of go, crowds too: those whose box has no size any more, or whose
     mask has lost its last pixel. A box that stays upright moves exactly; another one becomes the
-    bounds of its mask or, without one, of its turned self. Keypoints outside become unlabelled.
-
-    Args:
-        sample: Sample before the transform.
-        image: uint8 (H, W, 3), what the transform made of its image.
-        warp: What the transform did to the geometry.
-        flip_order: Position each keypoint comes from, from ``DatasetInfo.flip_order()``.
-
-    Raises:
-        ValueError: When the sample has keypoints, was mirrored, and ``flip_order`` is missing.
+    bounds of its mask or, without one, of its turned self. Keypoints outside become unlabelled;
+    a mirrored sample with keypoints needs ``flip_order``, as ``flip_horizontally`` does.
     """
     moved = replace(sample, image=image)
     if sample.semantic is not None:
@@ -247,11 +234,9 @@ def _moved_keypoints(sample: Sample, warp: Warp, flip_order: Sequence[int] | Non
     if not warp.is_mirrored:
         return keypoints
     if flip_order is None:
-        raise ValueError(
-            f"{sample.path}: cannot mirror keypoints without knowing which swap left and right; "
-            "give flip_pairs of the data set (an empty list if none do), or choose transforms that "
-            "mirror nothing"
-        )
+        what = "cannot mirror keypoints without knowing which swap left and right"
+        fix = "give flip_pairs of the data set (an empty list if none do), or mirror nothing"
+        raise ValueError(f"{sample.path}: {what}; {fix}")
     return keypoints[:, list(flip_order)]
 
 

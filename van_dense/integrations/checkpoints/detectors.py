@@ -45,21 +45,19 @@ def load_detector(
 ) -> str:
     """Load a whole detector of Detectron2 or torchvision into ours, and say what was loaded.
 
-    Every weight of the model must come from the file and every weight of the file find its place.
+    Every weight of the model must come from the file and every weight of the file find its place:
+    another network or other classes are a ValueError.
 
     Args:
         model: Our Mask R-CNN or RetinaNet; filled in place.
         state: Tensors of the file by their keys, as ``read_state`` returns them.
         settings: Section ``model`` of the config.
         category_ids: Category ids of the model's classes, in order.
-
-    Raises:
-        ValueError: When it is another network or has other classes.
     """
     if not is_foreign(state):
         raise ValueError(
-            "this is no whole detector of Detectron2 (its keys begin with backbone.bottom_up.) or "
-            f"torchvision (backbone.fpn.); its keys are {list(state)[:5]}, ..."
+            "this is no whole detector of Detectron2 (keys backbone.bottom_up.*) or torchvision "
+            f"(backbone.fpn.*); its keys are {list(state)[:5]}, ..."
         )
     layout = "detectron2" if is_native(state) else "torchvision"
     if "roi_heads.box_head.5.weight" in state and layout == "torchvision":
@@ -93,14 +91,8 @@ def to_layout(
 ) -> dict[str, Tensor]:
     """State dict of our Mask R-CNN or RetinaNet under the names of one of ``LAYOUTS``.
 
-    Args:
-        state: State dict of our model.
-        layout: One of ``LAYOUTS``.
-        settings: Section ``model`` of the model's config.
-        category_ids: Category ids of the model's classes, in order.
-
-    Raises:
-        ValueError: When the layout has no names for this model, or it is another network there.
+    The settings are section ``model`` of the model's config, the category ids those of its classes,
+    in order. A model without names there, or of another network there, is a ValueError.
     """
     check_settings(settings, layout)
     if layout == "torchvision":
@@ -109,11 +101,7 @@ def to_layout(
 
 
 def check_settings(settings: Mapping[str, Any], layout: str) -> None:
-    """Make sure that a model section describes a network that another code base has too.
-
-    Raises:
-        ValueError: With the settings to change.
-    """
+    """Make sure that another code base has a section's network too; ValueError says what to set."""
     kind, backbone = settings["kind"], settings["backbone"]["name"]
     if kind not in _KINDS:
         why = _CASCADE if kind == "cascade_maskrcnn" else ""

@@ -31,12 +31,9 @@ def is_native(state: Mapping[str, Tensor]) -> bool:
 
 
 def to_native(state: Mapping[str, Tensor], *, is_msra: bool = False) -> dict[str, Tensor]:
-    """Our state dict as a whole Detectron2 model names it.
+    """State dict of our Mask R-CNN or RetinaNet as a whole Detectron2 model names it.
 
-    Args:
-        state: State dict of our Mask R-CNN or RetinaNet.
-        is_msra: Whether the backbone is a ``resnet50_msra`` or ``resnet101_msra``, whose stem
-            changes too (``detectron2_resnet``).
+    ``is_msra`` are the backbones ``resnet50_msra`` and ``resnet101_msra``, whose stem changes too.
     """
     stride, pyramid = tower_stride(list(state)), _pyramid(state)
     on_resnet = resnet.is_resnet(state)
@@ -77,10 +74,8 @@ def _is_spare(name: str, value: Tensor, stride: int) -> bool:
     if stride == 2 or match is None or match[2] == "weight":
         return False
     if value.any():
-        raise ValueError(
-            f"{name} is not zero, but towers with norms have no bias here; train it there with "
-            "MODEL.RETINANET.NORM '', or here"
-        )
+        fix = "train it there with MODEL.RETINANET.NORM '', or here"
+        raise ValueError(f"{name} is not zero, but towers with norms have no bias here; {fix}")
     return True
 
 
@@ -101,9 +96,7 @@ def _pyramid(state: Mapping[str, Tensor]) -> list[Pair]:
 def _reorder(value: Tensor) -> Tensor:
     """Outputs (9 anchors x classes or coordinates, ...) in the other one of the two orders."""
     if len(value) % 9:
-        raise ValueError(
-            f"{len(value)} outputs of RetinaNet's head do not belong to 9 anchors of each "
-            "position, three sizes of three ratios"
-        )
+        anchors = "9 anchors a position, three sizes of three ratios"
+        raise ValueError(f"{len(value)} outputs of RetinaNet's head do not belong to {anchors}")
     # As many sizes as ratios, so the way back is the same.
     return value.reshape(3, 3, -1, *value.shape[1:]).transpose(0, 1).reshape(value.shape)

@@ -57,10 +57,7 @@ def tower_stride(keys: Sequence[str]) -> int:
 def engine_key(key: str, *, stride: int, back: bool = False) -> str:
     """Name in the engine layout of one of our names, or ``back``; others stay as they are.
 
-    Args:
-        key: Name of an entry of a state dict.
-        stride: Layers of one step of RetinaNet's towers, from ``tower_stride``.
-        back: Whether to go from the engine layout to our names.
+    The stride is that of RetinaNet's towers, from ``tower_stride``.
     """
     towers = [
         (f"head.{ours}_tower.{{0}}.{layer}.", f"detector.head.{there}_subnet.{{{layer}:{stride}}}.")
@@ -71,13 +68,7 @@ def engine_key(key: str, *, stride: int, back: bool = False) -> str:
 
 
 def rename(state: MutableMapping[str, Tensor], prefix: str = "", *, to_engine: bool) -> None:
-    """Rename the keys of ``state`` in place, from our names to the engine layout or back.
-
-    Args:
-        state: State dict of a model, or of one that holds it.
-        prefix: Beginning of the model's keys, which alone are renamed.
-        to_engine: Whether to rename from our names to the engine layout, or back.
-    """
+    """Rename keys that begin with ``prefix`` in place, to the engine layout or back to ours."""
     entries = list(state.items())
     stride = tower_stride([key.removeprefix(prefix) for key, _ in entries])
     state.clear()

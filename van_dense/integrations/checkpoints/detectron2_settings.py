@@ -31,16 +31,13 @@ _DEPTHS = {6: 50, 23: 101, 36: 152}  # by the blocks of the third stage
 def detectron2_yaml(
     config: Mapping[str, Any], state: Mapping[str, Tensor], info: DatasetInfo, weights: str
 ) -> str:
-    """A config file of Detectron2 that runs the weights ``to_native`` renames.
+    """A config file of Detectron2 that runs the weights ``to_native`` renames, or ValueError.
 
     Args:
         config: Complete config of our Mask R-CNN or RetinaNet.
         state: State dict of the model, under our names.
         info: Classes of the data set.
         weights: Name of the file of the renamed weights.
-
-    Raises:
-        ValueError: When Detectron2 has no settings for this network.
     """
     model = config["model"]
     check_representable(config)
@@ -70,19 +67,14 @@ def detectron2_yaml(
     names = (" ".join(name.split()) for name in info.class_names)  # none may end the comment
     lines += [f"#   {label} {name}" for label, name in enumerate(names)]
     if "VAN" in section:
-        lines.append(
-            "# Needs `import van_dense.integrations.detectron2`, which registers the backbone."
-        )
+        needs = "`import van_dense.integrations.detectron2`, which registers the backbone"
+        lines.append(f"# Needs {needs}.")
     text = yaml.safe_dump(settings, sort_keys=False, default_flow_style=None)
     return "\n".join([*lines, text])
 
 
 def check_representable(config: Mapping[str, Any]) -> None:
-    """Make sure that Detectron2 can build the network of a config.
-
-    Raises:
-        ValueError: With what it has no setting for.
-    """
+    """Make sure that Detectron2 can build a config's network; ValueError says what it cannot."""
     model = config["model"]
     backbone, channels = model["backbone"], model["fpn"]["channels"]
     options = backbone["options"]

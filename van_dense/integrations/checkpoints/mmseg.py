@@ -41,20 +41,14 @@ class SegmenterReport(LoadReport):
 def to_mmseg(model_state: Mapping[str, Tensor], layout: str) -> State:
     """Rename the entries of a ``SemanticSegmenter`` to those of mmseg; the tensors are shared.
 
-    Args:
-        model_state: State dict of the model, or a part of it that has the decoder's classifier.
-        layout: Layout of the backbone, one of ``LAYOUTS``.
-
-    Raises:
-        ValueError: When mmseg has no names for this layout, backbone or decoder.
+    The layout of the backbone is one of ``LAYOUTS``. Part of a state will do if it has the
+    decoder's classifier. What mmseg has no names for is a ValueError.
     """
     if layout not in LAYOUTS:
         raise ValueError(f"no segmentation checkpoint has the layout {layout!r}; use {LAYOUTS}")
     if not {f"{_BODY}patch_embed1.proj.weight", "decoder.conv_seg.weight"} <= model_state.keys():
-        raise ValueError(
-            "only Semantic FPN and UperNet on a VAN have names in VAN-Segmentation and mmseg; for "
-            "other models keep the checkpoint as it is"
-        )
+        others = "keep the checkpoint of other models as it is"
+        raise ValueError(f"only Semantic FPN and UperNet on a VAN have names in mmseg; {others}")
     body = {key[len(_BODY) :]: v for key, v in model_state.items() if key.startswith(_BODY)}
     renamed_state = {
         f"backbone.{key.removeprefix('backbone.')}": value
@@ -63,9 +57,8 @@ def to_mmseg(model_state: Mapping[str, Tensor], layout: str) -> State:
     for key, value in model_state.items():
         if not key.startswith(_BODY):
             if (name := renamed(key, _NAMES)) is None:
-                raise ValueError(
-                    f"{key!r} has no counterpart in mmseg; give the state of a SemanticSegmenter"
-                )
+                fix = "give the state of a SemanticSegmenter"
+                raise ValueError(f"{key!r} has no counterpart in mmseg; {fix}")
             renamed_state[name] = value
     return renamed_state
 
@@ -76,14 +69,11 @@ def load_segmenter(model: nn.Module, state: Mapping[str, Tensor]) -> SegmenterRe
     Every entry of the model must come from the file and every entry of the file must find its
     place: a VAN-B3 holds all keys of a VAN-B2, yet is another network. Two things may differ: the
     number of classes, where the classifiers stay as they are (``head``), and an auxiliary head
-    that only the file has (``ignored``).
+    that only the file has (``ignored``). Otherwise: ValueError, and the model is unchanged.
 
     Args:
         model: Semantic FPN or UperNet on a VAN; filled in place.
         state: Tensors of the file, as ``read_state`` returns them, in any of ``LAYOUTS``.
-
-    Raises:
-        ValueError: When they do not fit; the model is unchanged then.
     """
     state = {key.removeprefix("module."): value for key, value in state.items()}
     report = SegmenterReport(detect_layout(state))

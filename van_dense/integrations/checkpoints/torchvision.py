@@ -52,12 +52,7 @@ def is_torchvision(state: Mapping[str, Tensor]) -> bool:
 def from_torchvision(state: Mapping[str, Tensor], category_ids: Sequence[int]) -> dict[str, Tensor]:
     """State dict of our Mask R-CNN or RetinaNet from one of torchvision.
 
-    Args:
-        state: State dict of torchvision's detector.
-        category_ids: Category ids of our C classes, in order.
-
-    Raises:
-        ValueError: When the file has no labels for these classes.
+    Category ids are those of our C classes, in order; ValueError where the file has no such labels.
     """
     labels = _labels(num_labels(state), category_ids)
     ours = {}

@@ -36,7 +36,7 @@ STAGES = ("res2", "res3", "res4", "res5")  # as Detectron2 calls the maps at str
 
 
 class VANBackbone(Backbone):
-    """A timm backbone with the interface of Detectron2.
+    """A timm backbone as Detectron2 takes it, or ValueError where name or weights do not fit.
 
     Args:
         name: timm name, such as "van_b2".
@@ -46,9 +46,6 @@ class VANBackbone(Backbone):
         freeze_stages: Stem and this many stages stay as they are.
         norm_eps: Epsilon of VAN's LayerNorms; other backbones keep theirs.
         out_features: Which of "res2" to "res5" the backbone returns.
-
-    Raises:
-        ValueError: When the name is unknown, or the weights cannot be had or do not fit.
     """
 
     def __init__(
@@ -165,9 +162,7 @@ def _pyramid(cfg: CfgNode, backbone: VANBackbone, top: LastLevelMaxPool | LastLe
 def lazy_van_fpn(name: str = "van_b2", **arguments: Any) -> Any:
     """LazyConfig node of backbone and pyramid P2 to P6, for ``model.backbone`` of an R-CNN.
 
-    Args:
-        name: timm name.
-        arguments: Further arguments of ``VANBackbone``, such as ``weights="van_b2_in1k"``.
+    Name and further arguments are those of ``VANBackbone``, such as ``weights="van_b2_in1k"``.
     """
     backbone, top = Lazy(VANBackbone)(name=name, **arguments), Lazy(LastLevelMaxPool)()
     return Lazy(FPN)(bottom_up=backbone, in_features=list(STAGES), out_channels=256, top_block=top)
@@ -176,9 +171,7 @@ def lazy_van_fpn(name: str = "van_b2", **arguments: Any) -> Any:
 def lazy_retinanet_van_fpn(name: str = "van_b2", **arguments: Any) -> Any:
     """LazyConfig node of backbone and pyramid P3 to P7, for ``model.backbone`` of a RetinaNet.
 
-    Args:
-        name: timm name.
-        arguments: Further arguments of ``VANBackbone``, such as ``weights="van_b2_in1k"``.
+    Name and further arguments are those of ``VANBackbone``, such as ``weights="van_b2_in1k"``.
     """
     with torch.device("meta"):  # the number of channels alone
         c5_channels = VANBackbone(name).output_shape()["res5"].channels

@@ -52,26 +52,21 @@ _PIXELS = {"pixel_mean": (0.0, 0.0, 0.0), "pixel_std": (1.0, 1.0, 1.0)}
 def on_detectron2(model: DenseModel) -> DenseModel:
     """The same model on Detectron2, with its backbone and pyramid and a copy of its head weights.
 
-    Raises:
-        ValueError: When Detectron2 has no such model.
+    A model that Detectron2 does not have is a ValueError.
     """
     if isinstance(model, (MaskRCNN, CascadeMaskRCNN)):
         return DetectronRCNN(model)
     if isinstance(model, OneStageDetector) and isinstance(model.head, retinanet.RetinaNetHead):
         return DetectronRetinaNet(model)
-    raise ValueError(
-        f"model.engine: {type(model).__name__} is not built on Detectron2; "
-        "set model.engine=torchvision"
-    )
+    other = f"{type(model).__name__} is not built on Detectron2"
+    raise ValueError(f"model.engine: {other}; set model.engine=torchvision")
 
 
 class DetectronModel(DenseModel):
     """What all models share: modes, event storage, names of the weights.
 
-    Args:
-        model: Our model, with backbone, pyramid, preprocessing and head weights.
-        detector: Detectron2's model.
-        heads: Modules of ``detector`` with raw outputs.
+    Backbone, pyramid, preprocessing and head weights come from our ``model``; ``heads`` are the
+    modules of Detectron2's ``detector`` with raw outputs.
     """
 
     detector: Any

@@ -13,11 +13,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Register, then run the script with the remaining arguments.
-
-    Raises:
-        SystemExit: When there is no script, or Detectron2 is missing.
-    """
+    """Register, then run the script with the remaining arguments, or exit with what is missing."""
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
         raise SystemExit(
             "usage: python -m van_dense.integrations.detectron2.run_script SCRIPT [its arguments]\n"

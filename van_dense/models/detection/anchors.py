@@ -8,6 +8,7 @@ Legend: N ground-truth boxes, A anchors; boxes are xyxy in pixels of the padded 
 
 import math
 from collections.abc import Sequence
+from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -56,10 +57,8 @@ class Anchors(nn.Module):
     ) -> None:
         super().__init__()
         if len(sizes) != len(strides):
-            raise ValueError(
-                f"anchor_sizes has {len(sizes)} entries for {len(strides)} pyramid levels; "
-                "give one size in pixels for each level"
-            )
+            counts = f"{len(sizes)} entries for {len(strides)} pyramid levels"
+            raise ValueError(f"anchor_sizes has {counts}; give one size in pixels for each level")
         self.strides = tuple(strides)
         self.num_per_position = len(scales) * len(ratios)
         for level, size in enumerate(sizes):
@@ -87,11 +86,9 @@ class Anchors(nn.Module):
 def _base_anchors(sizes: Sequence[float], ratios: Sequence[float]) -> Tensor:
     """Anchors (len(ratios) * len(sizes), 4) around the origin, ratio by ratio."""
     rows = []
-    for ratio in ratios:
-        for size in sizes:
-            width = size / math.sqrt(ratio)
-            height = size * math.sqrt(ratio)
-            rows.append([-width / 2, -height / 2, width / 2, height / 2])
+    for ratio, size in product(ratios, sizes):
+        width, height = size / math.sqrt(ratio), size * math.sqrt(ratio)
+        rows.append([-width / 2, -height / 2, width / 2, height / 2])
     return torch.tensor(rows)
 
 
@@ -108,9 +105,8 @@ class BoxMatcher(Matcher):
     def __init__(
         self, positive_iou: float, negative_iou: float, *, min_positive_iou: float | None = None
     ) -> None:
-        super().__init__(
-            positive_iou, negative_iou, allow_low_quality_matches=min_positive_iou is not None
-        )
+        takes_best = min_positive_iou is not None
+        super().__init__(positive_iou, negative_iou, allow_low_quality_matches=takes_best)
         self.min_positive_iou = min_positive_iou or 0.0
 
     def set_low_quality_matches_(
@@ -158,11 +154,7 @@ def in_padding(anchors: Tensor, size: Size) -> Tensor:
 
 
 def without_crowd(targets: list[Instances] | None) -> list[Instances]:
-    """Targets that can be learnt: crowd regions are not one object.
-
-    Raises:
-        ValueError: When the batch carries no targets.
-    """
+    """Targets that can be learnt, or ValueError where a batch has none; a crowd is no object."""
     if targets is None:
         raise ValueError("the batch has no targets; losses need ground-truth boxes")
     return [t if t.crowd is None else t[~t.crowd] for t in targets]

@@ -5,6 +5,7 @@ Legend: B images, A anchors over all levels, A_l of level l, P foreground anchor
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -26,11 +27,9 @@ GIOU_WEIGHT = 2.0  # mmdet; class and centerness losses have weight 1
 
 
 class ATSSHead(nn.Module):
-    """Class logits, box deltas and centerness, the latter from the box tower.
+    """Class logits, box deltas and centerness, of towers of ``channels`` with 4 values an anchor.
 
-    Args:
-        towers: Towers that give 4 values of each anchor.
-        channels: Channels of the towers.
+    Centerness comes from the box tower.
     """
 
     def __init__(self, towers: ScaledTowers, channels: int) -> None:
@@ -59,16 +58,14 @@ class ATSSHead(nn.Module):
         boxes = self.coder.decode_single(chosen[:, :4], at.boxes)
         target_central = centerness(at.centres, target_boxes)
         box_loss = (generalized_box_iou_loss(boxes, target_boxes) * target_central).sum()
-        central_loss = F.binary_cross_entropy_with_logits(
-            chosen[:, 4], target_central, reduction="sum"
-        )
+        cross_entropy = partial(F.binary_cross_entropy_with_logits, reduction="sum")
         num_positive = synced_count(len(chosen), logits.device)
         total_central = synced_count(target_central.sum(), logits.device)
         nothing = values.sum() * 0  # so that every parameter has a gradient without positives
         return {
             "class": class_focal_sum(logits, assignments) / num_positive,
             "box": GIOU_WEIGHT * box_loss / total_central + nothing,
-            "centerness": central_loss / num_positive,
+            "centerness": cross_entropy(chosen[:, 4], target_central) / num_positive,
         }
 
     def decode(self, values: Sequence[Tensor], anchors: StridedAnchors) -> tuple[Tensor, Tensor]:

@@ -24,10 +24,8 @@ class ATSSMatcher:
     The anchors nearest to a box, centre to centre, are its candidates, a few of each level. Those
     whose IoU reaches the mean plus the standard deviation of the IoU of all its candidates, and
     whose centre lies in the box, are its positives; an anchor of several boxes goes to the one it
-    overlaps most. So a box without any candidate centred in it, being small, is not learnt.
-
-    Args:
-        num_candidates: Candidates of each box on each level (the paper's k).
+    overlaps most. So a box without any candidate centred in it, being small, is not learnt. The
+    paper's k is ``num_candidates``, those of each box on each level.
     """
 
     def __init__(self, num_candidates: int) -> None:
@@ -36,12 +34,9 @@ class ATSSMatcher:
     def __call__(self, targets: Instances, anchors: Sequence[Tensor], *, size: Size) -> Tensor:
         """Index int64 (A,) of the assigned box; -1 background, -2 an anchor in the padding.
 
-        Args:
-            targets: N boxes to learn, without crowd.
-            anchors: float32 (A_l, 4) of each level, two levels at least: one candidate has no
-                deviation.
-            size: (height, width) of the image in pixels. Anchors beyond it are nobody's
-                candidates, so the other images of a batch change nothing (mmdet's valid flags).
+        Targets are N boxes without crowd. There are two levels of anchors (A_l, 4) at least: one
+        candidate has no deviation. Anchors beyond the ``size`` of the image in pixels are nobody's
+        candidates, so the other images of a batch change nothing (mmdet's valid flags).
         """
         every = torch.cat(list(anchors))
         outside = in_padding(every, size)

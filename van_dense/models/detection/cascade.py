@@ -25,13 +25,8 @@ ROI_ALIGN = RoIAlign(aligned=True, samples=0)  # mmdet's
 class CascadeMaskRCNN(RCNN):
     """Detector whose stages refine each other's boxes, each trained at a higher IoU.
 
-    Args:
-        backbone: Images (B, 3, H, W) to c2..c5.
-        fpn: c2..c5 to P2..P6.
-        rpn: P2..P6 to proposals.
-        stages: Box and mask branches, in order.
-        filter: Which scored boxes become detections.
-        mask_threshold: Lowest probability of a pixel of a mask, in 0..1.
+    To the parts of ``RCNN`` come the stages, box and mask branches, in their order, and the filter
+    by which scored boxes become detections.
     """
 
     def __init__(
@@ -93,9 +88,8 @@ class CascadeMaskRCNN(RCNN):
         for stage in refining:
             logits, deltas = self.classify(stage.box, features, proposals, batch)
             scores.append(logits.softmax(dim=1)[:, :-1])
-            proposals = stage.box.refine(
-                deltas, likeliest_class(logits), boxes=proposals, sizes=batch.sizes
-            )
+            likeliest = likeliest_class(logits)
+            proposals = stage.box.refine(deltas, likeliest, boxes=proposals, sizes=batch.sizes)
         logits, deltas = self.classify(last.box, features, proposals, batch)
         scores.append(logits.softmax(dim=1)[:, :-1])
         average = torch.stack(scores).mean(dim=0).split(counts)

@@ -100,25 +100,19 @@ class CascadeBox(RegionBranch):
     ) -> dict[str, Tensor]:
         """Cross entropy and GIoU of decoded boxes, both divided by the number of regions.
 
-        Args:
-            logits: float32 (R, C + 1) class logits, background last.
-            deltas: float32 (R, C, 4) box deltas of each class.
-            regions: Sampled regions of each image, R in all.
-            targets: Ground truth of each image.
+        Logits are (R, C + 1), background last, deltas (R, C, 4); regions and targets are by image.
         """
         labels = torch.cat([r.labels for r in regions])
         foreground = (labels < self.num_classes).nonzero()[:, 0]
-        decoded = self.coder.decode_single(
-            deltas[foreground, labels[foreground]],
-            torch.cat([r.boxes for r in regions])[foreground],
-        )
+        own_deltas = deltas[foreground, labels[foreground]]
+        boxes = torch.cat([r.boxes for r in regions])[foreground]
+        decoded = self.coder.decode_single(own_deltas, boxes)
         matched = [
             target.boxes[r.matched[r.labels < self.num_classes]]
             for r, target in zip(regions, targets, strict=True)
         ]
-        distance = generalized_box_iou_loss(
-            decoded, torch.cat(matched), reduction="sum", eps=GIOU_EPS
-        )
+        true = torch.cat(matched)
+        distance = generalized_box_iou_loss(decoded, true, reduction="sum", eps=GIOU_EPS)
         normaliser = synced_count(len(labels), labels.device)
         return {
             "box_class": F.cross_entropy(logits, labels, reduction="sum") / normaliser,
@@ -129,13 +123,9 @@ class CascadeBox(RegionBranch):
     def refine(
         self, deltas: Tensor, labels: Tensor, *, boxes: Sequence[Tensor], sizes: Sequence[Size]
     ) -> list[Tensor]:
-        """Boxes (P, 4) of each image for the next stage, clipped to the image.
+        """Boxes (P, 4) of each image for the next stage, clipped to its size.
 
-        Args:
-            deltas: float32 (R, C, 4) box deltas of each class.
-            labels: int64 (R,) the class, of C, whose deltas apply.
-            boxes: float32 (P, 4) xyxy pixels of each image, R in all.
-            sizes: (height, width) of each image in pixels.
+        Each box moves by the deltas, out of (R, C, 4), of its region's label, out of (R,).
         """
         chosen = deltas[torch.arange(len(labels), device=labels.device), labels]
         refined = self.coder.decode_single(chosen, torch.cat(list(boxes)))
@@ -163,13 +153,7 @@ class CascadeBox(RegionBranch):
 
 
 class CascadeStage(nn.Module):
-    """Box and mask branch on the same regions.
-
-    Args:
-        box: Regions to classes and boxes.
-        mask: Regions to masks.
-        loss_weight: Factor on the losses of both.
-    """
+    """Box and mask branch on the same regions; ``loss_weight`` multiplies the losses of both."""
 
     def __init__(self, box: CascadeBox, mask: MaskBranch, *, loss_weight: float) -> None:
         super().__init__()

@@ -17,9 +17,7 @@ CLASS_LAYERS, BOX_LAYERS = 1, 3
 class DynamicConv(nn.Module):
     """Filter the pooled region of a proposal with two 1x1 convolutions made from its feature.
 
-    Args:
-        channels: D, channels of proposals and regions.
-        hidden: Channels between both convolutions.
+    Proposals and regions have D = ``channels``, and ``hidden`` lie between both convolutions.
     """
 
     def __init__(self, channels: int, hidden: int) -> None:
@@ -83,9 +81,7 @@ class DynamicHead(nn.Module):
     def forward(self, pooled: Tensor, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Class logits (B, P, C), box deltas (B, P, 4), and the features of the next stage.
 
-        Args:
-            pooled: float (B * P, D, 7, 7) maps cut out by the boxes of the proposals.
-            features: float (B, P, D) features of the proposals.
+        Maps (B * P, D, 7, 7) are cut out by the boxes of proposals with ``features`` (B, P, D).
         """
         attended, _ = self.attention(features, features, features, need_weights=False)
         features = self.norm_attention(features + attended)

@@ -27,11 +27,7 @@ DISTRIBUTION_WEIGHT = 0.25  # mmdet; the quality focal loss has weight 1
 
 
 class GFLHead(nn.Module):
-    """Class logits that estimate IoU, and D logits for each edge of the box.
-
-    Args:
-        towers: Towers that give 4 * D values of each anchor.
-    """
+    """Class logits that estimate IoU, and D logits an edge: towers give 4 * D values an anchor."""
 
     def __init__(self, towers: ScaledTowers) -> None:
         super().__init__()

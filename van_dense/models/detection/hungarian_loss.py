@@ -30,26 +30,16 @@ class Match:
 
 @dataclass(frozen=True)
 class HungarianLoss:
-    """Match predictions with targets by the very terms that are then minimised.
+    """Match predictions with targets by the very terms that are then minimised."""
 
-    Attributes:
-        focal: Weight of the sigmoid focal loss over all predictions.
-        l1: Weight of the corners' distance, relative to the image.
-        giou: Weight of 1 - generalised IoU.
-    """
-
-    focal: float
-    l1: float
-    giou: float
+    focal: float  #: weight of the sigmoid focal loss over all predictions
+    l1: float  #: weight of the corners' distance, relative to the image
+    giou: float  #: weight of 1 - generalised IoU
 
     def cost(self, logits: Tensor, boxes: Tensor, *, target: Instances, size: Size) -> Tensor:
         """What it costs (P, N) to match each prediction with each target of one image.
 
-        Args:
-            logits: float32 (P, C) class logits.
-            boxes: float32 (P, 4) xyxy pixels.
-            target: N boxes and labels.
-            size: (height, width) of the image without padding, in pixels.
+        Logits are (P, C) and boxes (P, 4); the size is that of the image without padding.
         """
         z = logits[:, target.labels]
         probability = z.sigmoid()
@@ -70,13 +60,7 @@ class HungarianLoss:
 
         Every target has one prediction, and where there are more targets than predictions every
         prediction has one target. The search runs on the CPU; the costs of the batch go there in
-        one transfer.
-
-        Args:
-            logits: float32 (B, P, C) class logits.
-            boxes: float32 (B, P, 4) xyxy pixels.
-            targets: Ground truth of each image.
-            sizes: (height, width) of each image without padding, in pixels.
+        one transfer. Arguments are those of ``losses``.
         """
         from scipy.optimize import linear_sum_assignment
 
@@ -107,18 +91,14 @@ class HungarianLoss:
         for image, (match, target, size) in enumerate(zip(matches, targets, sizes, strict=True)):
             labels = target.labels[match.target]
             nothing_ignored = logits.new_zeros(logits.shape[1], dtype=torch.bool)
-            class_loss = class_loss + focal_sum(
-                logits[image], match.prediction, labels, nothing_ignored
-            )
-            predicted, true = boxes[image, match.prediction], target.boxes[match.target]
+            found = match.prediction
+            class_loss = class_loss + focal_sum(logits[image], found, labels, nothing_ignored)
+            predicted, true = boxes[image, found], target.boxes[match.target]
             scale = _scale_of(size, boxes)
             box_loss = box_loss + l1_sum(predicted / scale, true / scale)
             iou_loss = iou_loss + generalized_box_iou_loss(predicted, true, reduction="sum")
-        return {
-            "class": self.focal * class_loss,
-            "box": self.l1 * box_loss,
-            "iou": self.giou * iou_loss,
-        }
+        box, iou = self.l1 * box_loss, self.giou * iou_loss
+        return {"class": self.focal * class_loss, "box": box, "iou": iou}
 
 
 def _scale_of(size: Size, like: Tensor) -> Tensor:

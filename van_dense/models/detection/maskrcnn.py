@@ -16,16 +16,9 @@ from van_dense.models.detection.rpn import RPN
 
 
 class MaskRCNN(RCNN):
-    """Two-stage detector: pyramid, proposals, box branch, mask branch; losses have weight 1.
+    """Two-stage detector: to the parts of ``RCNN`` comes one box and one mask branch.
 
-    Args:
-        backbone: Images (B, 3, H, W) to c2..c5.
-        fpn: c2..c5 to P2..P6.
-        rpn: P2..P6 to proposals.
-        box: Regions to classes and boxes.
-        mask: Regions to masks.
-        roi_align: How both branches cut regions out of the pyramid.
-        mask_threshold: Lowest probability of a pixel of a mask, in 0..1.
+    All losses have weight 1.
     """
 
     def __init__(
@@ -57,10 +50,8 @@ class MaskRCNN(RCNN):
     ) -> dict[str, Tensor]:
         """Losses box_class, box_box and mask."""
         regions = self.box.sample(proposals, targets, seeds=batch.seeds)
-        return {
-            **self.box.losses(features, regions, targets),
-            **self.mask.losses(features, regions, targets),
-        }
+        box_losses = self.box.losses(features, regions, targets)
+        return {**box_losses, **self.mask.losses(features, regions, targets)}
 
     def detect(
         self, features: RegionFeatures, proposals: list[Tensor], batch: Batch

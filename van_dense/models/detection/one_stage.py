@@ -45,26 +45,18 @@ class StridedAnchors:
     @staticmethod
     def cat(parts: Sequence[StridedAnchors]) -> StridedAnchors:
         """Join levels or images."""
-        return StridedAnchors(
-            torch.cat([part.boxes for part in parts]), torch.cat([part.strides for part in parts])
-        )
+        boxes = torch.cat([part.boxes for part in parts])
+        return StridedAnchors(boxes, torch.cat([part.strides for part in parts]))
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """What the anchors of one image learn.
+    """What the anchors of one image learn."""
 
-    Attributes:
-        positive: int64 (P,) indices of foreground anchors.
-        labels: int64 (P,) classes of the foreground anchors.
-        boxes: float32 (P, 4) ground truth of the foreground anchors.
-        ignored: bool (A,) anchors that are neither foreground nor background.
-    """
-
-    positive: Tensor
-    labels: Tensor
-    boxes: Tensor
-    ignored: Tensor
+    positive: Tensor  #: int64 (P,) indices of foreground anchors
+    labels: Tensor  #: int64 (P,) classes of the foreground anchors
+    boxes: Tensor  #: float32 (P, 4) ground truth of the foreground anchors
+    ignored: Tensor  #: bool (A,) anchors that are neither foreground nor background
 
 
 class OneStageHead(Protocol):
@@ -88,10 +80,7 @@ class AnchorMatcher(Protocol):
     def __call__(self, targets: Instances, anchors: Sequence[Tensor], *, size: Size) -> Tensor:
         """Index int64 (A,) of the box; -1 background, -2 neither.
 
-        Args:
-            targets: Boxes to learn, without crowd.
-            anchors: float32 (A_l, 4) of each level, xyxy pixels.
-            size: (height, width) of the image without padding, in pixels.
+        Targets have no crowd, anchors are (A_l, 4) of each level, the size is without padding.
         """
 
 
@@ -145,12 +134,9 @@ class OneStageDetector(DenseModel):
     def _assign(self, target: Instances, levels: list[StridedAnchors], size: Size) -> Assignment:
         matched = self.matcher(target, [level.boxes for level in levels], size=size)
         positive = (matched >= 0).nonzero()[:, 0]
-        return Assignment(
-            positive=positive,
-            labels=target.labels[matched[positive]],
-            boxes=target.boxes[matched[positive]],
-            ignored=matched == BoxMatcher.BETWEEN_THRESHOLDS,
-        )
+        of_box = matched[positive]
+        ignored = matched == BoxMatcher.BETWEEN_THRESHOLDS
+        return Assignment(positive, target.labels[of_box], target.boxes[of_box], ignored)
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> list[Prediction]:
@@ -198,17 +184,11 @@ def positives_of(
 ) -> tuple[Tensor, StridedAnchors, Tensor]:
     """Values (P, ·), anchors and ground-truth boxes (P, 4) of the positives of all images.
 
-    Args:
-        values: float (B, A, ·) outputs of a head.
-        assignments: What the anchors of each of the B images learn.
-        anchors: The A anchors of one image.
+    Values are outputs (B, A, ·) of a head; the anchors are the A of one image.
     """
     chosen = [a.positive for a in assignments]
-    return (
-        torch.cat([values[i, index] for i, index in enumerate(chosen)]),
-        anchors[torch.cat(chosen)],
-        torch.cat([a.boxes for a in assignments]),
-    )
+    positive = torch.cat([values[i, index] for i, index in enumerate(chosen)])
+    return positive, anchors[torch.cat(chosen)], torch.cat([a.boxes for a in assignments])
 
 
 def class_focal_sum(logits: Tensor, assignments: Sequence[Assignment]) -> Tensor:

@@ -5,6 +5,7 @@ Legend: B images, A_l anchors of level l, C classes, V box values of an anchor.
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +19,8 @@ PRE_NMS = 1000  # best scores of each level that are decoded at all
 
 def tower(channels: int, convs: int, norm: Norm) -> nn.Sequential:
     """3x3 convolutions with norm and ReLU that keep size and channels."""
-    return nn.Sequential(
-        *(
-            Conv2dNormActivation(channels, channels, 3, norm_layer=norm_layer(norm))
-            for _ in range(convs)
-        )
-    )
+    conv = partial(Conv2dNormActivation, channels, channels, 3, norm_layer=norm_layer(norm))
+    return nn.Sequential(*(conv() for _ in range(convs)))
 
 
 class ScaledTowers(nn.Module):
@@ -93,11 +90,9 @@ def flatten_maps(maps: Tensor) -> Tensor:
 
 
 def best_of_level(logits: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores, anchors and labels (K,) of the best entries above ``threshold``, best first.
+    """Scores in 0..1, anchors and labels (K,) of the best of logits (A_l, C), best first.
 
-    Args:
-        logits: float32 (A_l, C) class logits of one image.
-        threshold: Scores in 0..1 must be higher.
+    Scores of one image must be higher than ``threshold``.
     """
     scores, flat = logits.sigmoid().flatten().topk(min(PRE_NMS, logits.numel()))
     flat = flat[scores > threshold]

@@ -68,10 +68,8 @@ def distribution_focal(logits: Tensor, distances: Tensor) -> Tensor:
     """Distribution focal loss (P, 4): the two values around a distance share the probability.
 
     Li et al. 2020, eq. 6: cross entropy with both neighbours, weighted by nearness.
-
-    Args:
-        logits: float32 (P, 4, D) over the distances 0..D-1.
-        distances: float32 (P, 4) in strides, clamped to [0, D - 1.1].
+    Logits (P, 4, D) are over the distances 0..D-1; distances (P, 4), in strides, are clamped to
+    [0, D - 1.1].
     """
     distances = distances.clamp(0, logits.shape[-1] - 1 - CLAMP)
     lower = distances.floor()

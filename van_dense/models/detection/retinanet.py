@@ -74,11 +74,7 @@ class RetinaNetHead(nn.Module):
 
 
 class IoUMatcher:
-    """Assign to each anchor the box that it overlaps most, by fixed thresholds of IoU.
-
-    Args:
-        matcher: Assignment by the thresholds.
-    """
+    """Assign to each anchor the box that it overlaps most, by the fixed thresholds of a matcher."""
 
     def __init__(self, matcher: BoxMatcher) -> None:
         self.matcher = matcher

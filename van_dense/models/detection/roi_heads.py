@@ -6,6 +6,7 @@ Legend: B images, R regions over all images, C classes, M mask resolution; boxes
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -27,29 +28,21 @@ MASK_CHUNK = 16  # ground-truth masks converted to float at once: 16 x 800 x 133
 
 @dataclass
 class Regions:
-    """Sampled proposals of one image: boxes (R, 4), labels (R,) with C = background, matches (R,).
+    """Sampled proposals of one image."""
 
-    ``matched`` indexes the image's targets and is meaningless for background; ``is_target`` (R,)
-    marks the ground-truth boxes that stand among the proposals.
-    """
-
-    boxes: Tensor
-    labels: Tensor
-    matched: Tensor
-    is_target: Tensor
+    boxes: Tensor  #: (R, 4)
+    labels: Tensor  #: (R,), C = background
+    matched: Tensor  #: (R,) index of the image's targets, meaningless for background
+    is_target: Tensor  #: (R,) whether it is a ground-truth box, which stand among the proposals
 
 
 @dataclass(frozen=True)
 class RoIAlign:
-    """Crops of fixed size from P2..P5. torchvision's own pooler has no ``aligned``.
+    """Crops of fixed size from P2..P5. torchvision's own pooler has no ``aligned``."""
 
-    Attributes:
-        aligned: Whether pixels have their centres at half coordinates (mmdet, Detectron2) and not
-            at whole ones (torchvision's detectors).
-        samples: Sampling points of an output pixel on each axis; 0 = as many as it covers pixels.
-    """
-
+    #: whether pixels have centres at half (mmdet, Detectron2) or whole coordinates (torchvision)
     aligned: bool
+    #: sampling points of an output pixel on each axis; 0 = as many as it covers pixels
     samples: int
 
     def __call__(
@@ -118,13 +111,7 @@ def sample_regions(
 
 
 class RegionBranch(nn.Module):
-    """A branch that is trained on regions of its own choice.
-
-    Args:
-        num_classes: C, the label of background.
-        matcher: Which proposals are foreground.
-        sampler: How many of the proposals enter the loss.
-    """
+    """A branch that is trained on regions of its own choice; C is the label of background."""
 
     def __init__(self, num_classes: int, *, matcher: BoxMatcher, sampler: Sampler) -> None:
         super().__init__()
@@ -140,14 +127,8 @@ class RegionBranch(nn.Module):
         seeds: Sequence[int | None],
     ) -> list[Regions]:
         """Sample the training regions of each image, as ``sample_regions``."""
-        return sample_regions(
-            proposals,
-            targets,
-            matcher=self.matcher,
-            sampler=self.sampler,
-            num_classes=self.num_classes,
-            seeds=seeds,
-        )
+        sample = partial(sample_regions, matcher=self.matcher, sampler=self.sampler)
+        return sample(proposals, targets, num_classes=self.num_classes, seeds=seeds)
 
 
 class BoxBranch(RegionBranch):
@@ -215,13 +196,9 @@ class BoxBranch(RegionBranch):
     def detect(
         self, logits: Tensor, deltas: Tensor, proposals: Sequence[Tensor], *, sizes: Sequence[Size]
     ) -> list[Instances]:
-        """Final boxes of each image: threshold, class-wise NMS, best first.
+        """Final boxes of each image: threshold, class-wise NMS, best first, clipped to its size.
 
-        Args:
-            logits: float32 (R, C + 1) class logits of all proposals, background last.
-            deltas: float32 (R, C * 4) box deltas of all proposals.
-            proposals: float32 (P, 4) of each image, xyxy pixels.
-            sizes: (height, width) of each image, to which boxes are clipped.
+        Logits are (R, C + 1), background last, deltas (R, C * 4), proposals (P, 4) of each image.
         """
         counts = [len(p) for p in proposals]
         scores = logits.softmax(dim=1)[:, :-1].split(counts)
@@ -279,18 +256,14 @@ def crop_masks(target: Instances, matched: Tensor, *, boxes: Tensor, resolution:
     """Cut the matched masks by boxes (R, 4) to float {0, 1} (R, M, M).
 
     Few masks are converted to float at a time: a crowded image has a hundred of a megapixel each.
-
-    Raises:
-        ValueError: When there are boxes but the targets have no bitmap masks.
+    Boxes where the targets have no bitmap masks are a ValueError.
     """
     crops = boxes.new_zeros(len(boxes), resolution, resolution)
     if len(boxes) == 0:
         return crops
     if not isinstance(target.masks, Tensor):
-        raise ValueError(
-            "Mask R-CNN needs masks as targets, but this data set has boxes only; "
-            "use RetinaNet, or annotations with segmentation"
-        )
+        fix = "use RetinaNet, or annotations with segmentation"
+        raise ValueError(f"Mask R-CNN needs masks, but this data set has boxes only; {fix}")
     for start in range(0, len(target), MASK_CHUNK):
         here = ((matched >= start) & (matched < start + MASK_CHUNK)).nonzero()[:, 0]
         if len(here) == 0:

@@ -92,10 +92,7 @@ class RPN(nn.Module):
     ) -> dict[str, Tensor]:
         """Binary cross entropy and box loss over sampled anchors, divided by their number.
 
-        Args:
-            output: Objectness, deltas and anchors of the batch.
-            targets: Ground truth of each image, without crowds.
-            batch: Images with their sizes and the seeds of the samples.
+        Targets are without crowds; the batch has the seeds of the samples.
         """
         anchors = torch.cat(output.anchors)
         objectness = torch.cat(output.objectness, dim=1)
@@ -109,9 +106,8 @@ class RPN(nn.Module):
             positive, negative = self.sampler(kind, batch.seeds[image])
             sampled = torch.cat([positive, negative])
             codes = self.coder.encode_single(target.boxes[matched[positive]], anchors[positive])
-            box_loss = box_loss + smooth_l1_sum(
-                deltas[image, positive], codes, beta=self.smooth_l1_beta
-            )
+            own = deltas[image, positive]
+            box_loss = box_loss + smooth_l1_sum(own, codes, beta=self.smooth_l1_beta)
             class_loss = class_loss + F.binary_cross_entropy_with_logits(
                 objectness[image, sampled], kind[sampled].float(), reduction="sum"
             )
@@ -130,9 +126,8 @@ class RPN(nn.Module):
         self, output: RPNOutput, image: int, size: Size, filter: ProposalFilter
     ) -> Tensor:
         boxes, scores, levels = [], [], []
-        for level, (objectness, deltas, anchors) in enumerate(
-            zip(output.objectness, output.deltas, output.anchors, strict=True)
-        ):
+        parts = zip(output.objectness, output.deltas, output.anchors, strict=True)
+        for level, (objectness, deltas, anchors) in enumerate(parts):
             top, index = objectness[image].topk(min(filter.pre_nms, objectness.shape[1]))
             boxes.append(self.coder.decode_single(deltas[image, index], anchors[index]))
             scores.append(top)

@@ -12,25 +12,17 @@ class Sampler:
 
     torchvision's sampler draws from the global generator, which is in another state when another
     process has the same image; here an image's seed decides.
-
-    Attributes:
-        num: Number of candidates of one image.
-        positive_fraction: Largest fraction of foreground, in 0..1; background fills the rest.
     """
 
-    num: int
-    positive_fraction: float
+    num: int  #: number of candidates of one image
+    positive_fraction: float  #: largest fraction of foreground, in 0..1; background fills the rest
 
     def __call__(self, kind: Tensor, seed: int | None) -> tuple[Tensor, Tensor]:
-        """Indices of the sampled foreground and background.
+        """Indices of the sampled foreground and background, of kinds int64 (A,).
 
-        Args:
-            kind: int64 (A,): 1 foreground, 0 background, -1 neither.
-            seed: Seed of this image; None draws from the global generator.
+        Kinds are 1 foreground, 0 background, -1 neither; None draws from the global generator.
         """
-        generator = None
-        if seed is not None:
-            generator = torch.Generator(kind.device).manual_seed(seed)
+        generator = None if seed is None else torch.Generator(kind.device).manual_seed(seed)
         positive = _draw(kind == 1, int(self.num * self.positive_fraction), generator)
         negative = _draw(kind == 0, self.num - len(positive), generator)
         return positive, negative

@@ -29,12 +29,7 @@ FAR = 1e6  # pixels; beyond any image, and its square is still finite in float32
 
 
 class LearnedProposals(nn.Module):
-    """Boxes and features that every image starts with.
-
-    Args:
-        num: P, number of proposals of each image.
-        channels: D, channels of a feature.
-    """
+    """Boxes (P, 4) and features (P, D) that every image starts with."""
 
     def __init__(self, num: int, channels: int) -> None:
         super().__init__()
@@ -137,8 +132,7 @@ class SparseRCNN(DenseModel):
 
     def _detect(self, logits: Tensor, boxes: Tensor, size: Size) -> Instances:
         """The best pairs of box and class of one image, best first; logits (P, C), boxes (P, 4)."""
-        num = min(self.max_detections, logits.numel())
-        scores, pair = logits.sigmoid().flatten().topk(num)
+        scores, pair = logits.sigmoid().flatten().topk(min(self.max_detections, logits.numel()))
         boxes = clip_boxes_to_image(boxes[pair // logits.shape[1]], size)
         found = Instances(boxes=boxes, labels=pair % logits.shape[1], scores=scores)
         return found[((boxes[:, 2:] - boxes[:, :2]) > 0).all(dim=1)]

@@ -33,18 +33,11 @@ FARTHEST = 2.0  # heatmap pixels that the derivatives reach; a longer Taylor ste
 
 @dataclass(frozen=True)
 class Codec:
-    """How keypoints become heatmaps, and heatmaps keypoints; see the table above.
+    """How keypoints become heatmaps, and heatmaps keypoints; see the table above."""
 
-    Attributes:
-        sigma: Standard deviation of the Gaussians, in heatmap pixels.
-        is_exact: The Gaussian sits at the joint, not at the nearest pixel, and a Taylor step finds
-            it again.
-        is_aligned: The outer borders of crop and heatmap coincide, so both flip alike.
-    """
-
-    sigma: float
-    is_exact: bool
-    is_aligned: bool
+    sigma: float  #: standard deviation of the Gaussians, in heatmap pixels
+    is_exact: bool  #: whether the Gaussian sits at the joint itself, where a Taylor step finds it
+    is_aligned: bool  #: whether the outer borders of crop and heatmap coincide: both flip alike
 
     @property
     def shifts_flip(self) -> bool:
@@ -65,8 +58,8 @@ class Codec:
             heatmap_size: (height, width) of the heatmap in its own pixels.
 
         Returns:
-            float32 Gaussians of height 1 (B, K, h, w), zero for joints that do not count, and
-            weights (B, K), 1 for joints that count and 0 for others.
+            float32 Gaussians of height 1 (B, K, h, w) and weights (B, K), 1 for joints that count;
+            both are zero for others.
         """
         stride, first = self._grid(keypoints, crop_size, heatmap_size)
         centres = (keypoints[..., :2] - first) / stride
@@ -103,10 +96,8 @@ class Codec:
         peaks = torch.stack([position % width, position // width], dim=-1)
         reach = 2 if self.is_exact else 1
         inner = (peaks > 1) & (peaks < peaks.new_tensor([width, height]) - reach)
-        if self.is_exact:
-            offsets = _taylor(heatmaps, peaks, self.sigma)
-        else:
-            offsets = _quarter(heatmaps, peaks)
+        is_exact, sigma = self.is_exact, self.sigma
+        offsets = _taylor(heatmaps, peaks, sigma) if is_exact else _quarter(heatmaps, peaks)
         points = peaks + offsets * inner.all(dim=-1, keepdim=True)
         stride, first = self._grid(heatmaps, crop_size, (height, width))
         return points * stride + first, scores
@@ -132,11 +123,7 @@ _CODECS = {
 
 
 def build_codec(name: str, sigma: float) -> Codec:
-    """The codec of a name in the table above; the paper's sigma is 2 at both input sizes.
-
-    Raises:
-        ValueError: For another name.
-    """
+    """The codec of a name in the table above; the paper's sigma is 2 at both input sizes."""
     if name not in _CODECS:
         raise ValueError(f"codec {name!r} is unknown; use one of {list(_CODECS)}")
     return Codec(sigma, **_CODECS[name])

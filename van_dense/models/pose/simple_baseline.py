@@ -13,21 +13,17 @@ INIT_STD = 0.001  # of every convolution, in the paper's code and in mmpose
 
 
 class SimpleBaseline(nn.Module):
-    """Heatmaps from c5: deconvolutions with BatchNorm and ReLU, then a 1x1 convolution.
+    """K heatmaps from c5: deconvolutions with BatchNorm and ReLU, then a 1x1 convolution.
 
-    Args:
-        in_channels: Channels of c5.
-        num_keypoints: K.
-        channels: Output channels of each deconvolution; three give heatmaps at stride 4.
+    C5 has ``in_channels``, the output of each deconvolution one of ``channels``; three of them give
+    heatmaps at stride 4.
     """
 
     def __init__(self, in_channels: int, num_keypoints: int, *, channels: Sequence[int]) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for enters, leaves in zip([in_channels, *channels[:-1]], channels, strict=True):
-            deconvolution = nn.ConvTranspose2d(
-                enters, leaves, kernel_size=4, stride=2, padding=1, bias=False
-            )
+            deconvolution = nn.ConvTranspose2d(enters, leaves, 4, stride=2, padding=1, bias=False)
             nn.init.normal_(deconvolution.weight, std=INIT_STD)
             layers += [deconvolution, nn.BatchNorm2d(leaves), nn.ReLU(inplace=True)]
         self.upsample = nn.Sequential(*layers)

@@ -8,7 +8,8 @@ Legend: B images, M instances of all of them, K keypoints, h and w sides of a he
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -29,32 +30,21 @@ CHUNK = 64  # crops in one pass of predict, whatever the number of images and in
 
 @dataclass(frozen=True)
 class CropGeometry:
-    """Which region around a box becomes a crop of which size.
+    """Which region around a box becomes a crop of which size."""
 
-    Attributes:
-        size: (height, width) of the crops in pixels; regions have the same aspect.
-        padding: Factor of both sides of the box, such as 1.25.
-    """
-
-    size: Size
-    padding: float
+    size: Size  #: (height, width) of the crops in pixels; regions have the same aspect
+    padding: float  #: factor of both sides of the box, such as 1.25
 
 
 @dataclass(frozen=True)
 class PoseScoring:
-    """From the scores of boxes and joints to those of instances, and which of them stay.
+    """From the scores of boxes and joints to those of instances, and which of them stay."""
 
-    Attributes:
-        sigmas: K constants of OKS, in units of sqrt(area).
-        joint_threshold: The mean score of the joints above it is the factor of the box score.
-        nms: Kind of suppression of instances with almost the same pose (``oks_nms``).
-        nms_threshold: Threshold of ``oks_nms`` in 0..1.
-    """
-
-    sigmas: Sequence[float]
-    joint_threshold: float
+    sigmas: Sequence[float]  #: K constants of OKS, in units of sqrt(area)
+    joint_threshold: float  #: the mean score of the joints above it multiplies the box score
+    #: suppression of instances with almost the same pose (``oks_nms``)
     nms: Literal["hard", "soft", "none"]
-    nms_threshold: float
+    nms_threshold: float  #: threshold of ``oks_nms`` in 0..1
 
     def choose(
         self, keypoints: np.ndarray, box_scores: np.ndarray, *, areas: np.ndarray
@@ -76,14 +66,8 @@ class PoseScoring:
         scores = box_scores * means
         if self.nms == "none":
             return np.arange(len(scores)), scores
-        return oks_nms(
-            keypoints,
-            scores,
-            areas=areas,
-            sigmas=self.sigmas,
-            threshold=self.nms_threshold,
-            soft=self.nms == "soft",
-        )
+        suppress = partial(oks_nms, sigmas=self.sigmas, threshold=self.nms_threshold)
+        return suppress(keypoints, scores, areas=areas, soft=self.nms == "soft")
 
 
 class TopDownPose(DenseModel):
@@ -123,19 +107,13 @@ class TopDownPose(DenseModel):
         """Squared error of the heatmaps of crops, a mean over all pixels and joints.
 
         The maps of joints that do not count are 0 in this mean, so few labelled joints make a small
-        loss, as in mmpose.
-
-        Args:
-            batch: Crops with one instance each, or none, in pixels of the crop; a crowd is none.
-
-        Raises:
-            ValueError: When an image has no target, no keypoints or several instances.
+        loss, as in mmpose. Crops have one instance each or none, in pixels of the crop; a crowd is
+        none. No target, no keypoints and several instances are a ValueError.
         """
         keypoints = _keypoints_of_crops(batch, len(self.scoring.sigmas))
         heatmaps = self.head(self.backbone(self.preprocess(batch))[-1]).float()
-        targets, weights = self.codec.encode(
-            keypoints, _size(batch.images), heatmap_size=_size(heatmaps)
-        )
+        size = _size(heatmaps)
+        targets, weights = self.codec.encode(keypoints, _size(batch.images), heatmap_size=size)
         return {"heatmap": (weights[..., None, None] * (heatmaps - targets)).square().mean()}
 
     @torch.no_grad()
@@ -213,12 +191,9 @@ class TopDownPose(DenseModel):
         # Maxima above 1 count in the ranking, as in mmpose; scores of results end at 1.
         keypoints[..., 2] = keypoints[..., 2].clip(0, 1)
         chosen = proposals.to("cpu")[torch.from_numpy(kept)]
-        return Instances(
-            boxes=chosen.boxes,
-            labels=chosen.labels,
-            scores=torch.from_numpy(final_scores.clip(0, 1)).float(),
-            keypoints=torch.from_numpy(keypoints[kept]).float(),
-        )
+        joints = torch.from_numpy(keypoints[kept]).float()
+        surest = torch.from_numpy(final_scores.clip(0, 1)).float()
+        return Instances(chosen.boxes, chosen.labels, scores=surest, keypoints=joints)
 
     def flops_forward(self, size: Size) -> None:
         """Run backbone and head on one zero crop."""
@@ -243,22 +218,16 @@ def _in_original_pixels(batch: Batch, index: int, instances: Instances) -> Predi
     size, original = batch.sizes[index], batch.orig_sizes[index]
     assert instances.keypoints is not None
     scale = torch.tensor([original[1] / size[1], original[0] / size[0], 1.0])
-    scaled = Instances(
-        boxes=clip_boxes_to_image(scale_boxes(instances.boxes, size, target=original), original),
-        labels=instances.labels,
-        scores=instances.scores,
-        keypoints=instances.keypoints * scale,
-    )
+    boxes = clip_boxes_to_image(scale_boxes(instances.boxes, size, target=original), original)
+    scaled = replace(instances, boxes=boxes, keypoints=instances.keypoints * scale)
     return Prediction(batch.image_ids[index], original, instances=scaled)
 
 
 def _keypoints_of_crops(batch: Batch, num_keypoints: int) -> Tensor:
     """float32 (B, K, 3), all unlabelled where a crop shows no instance."""
     if batch.targets is None:
-        raise ValueError(
-            f"the images {batch.image_ids} have no targets to learn from; a pose model learns from "
-            "crops with the keypoints of one instance"
-        )
+        missing = f"the images {batch.image_ids} have no targets to learn from"
+        raise ValueError(f"{missing}; a pose model needs crops with keypoints of one instance")
     keypoints = torch.zeros(len(batch), num_keypoints, 3, device=batch.images.device)
     for image_id, target, own in zip(batch.image_ids, batch.targets, keypoints, strict=True):
         kept = target if target.crowd is None else target[~target.crowd]

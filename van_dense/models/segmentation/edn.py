@@ -3,13 +3,10 @@
 Source: Wu et al., "EDN: Salient Object Detection via Extremely-Downsampled Network", IEEE TIP 2022
 (arXiv 2012.13093), with the widths that it has on backbones of stride 4 (P2T); the VAN paper
 (Table 17) replaces the backbone alone. Written from the description; its code has another licence.
-
+Starting weights, of which the paper says nothing, are PyTorch's; but for the outputs, BatchNorms
+undo their scale.
 Legend: c2..c5 backbone maps at strides 4..32 (E1..E4 in the paper), e5 and e6 extra maps at strides
 64 and 128, d1..d6 decoder maps of the same sizes; all (B, C, H, W).
-
-Starting weights are those of PyTorch: a BatchNorm follows every convolution but the outputs, so
-the scale of its weights does not matter, and outputs start within +-1 / sqrt(C) times their input.
-The paper says nothing about them.
 """
 
 from functools import partial
@@ -30,21 +27,17 @@ _conv = partial(Conv2dNormActivation, bias=True)  # convolution with a bias, Bat
 class SCPC(nn.Module):
     """Scale-correlated pyramid convolution: dilated branches, each fed by the one before it too.
 
-    Args:
-        channels: Channels of input and output.
-        width: Channels of each of the four branches.
-        dilations: Dilation of the 3x3 convolution of each branch.
+    Input and output have ``channels``, and each 3x3 branch ``width`` and one of ``dilations``.
     """
 
     def __init__(self, channels: int, width: int, dilations: tuple[int, ...]) -> None:
         super().__init__()
-        self.enter = Conv2dNormActivation(channels, len(dilations) * width, 1)
+        inner = len(dilations) * width
+        self.enter = Conv2dNormActivation(channels, inner, 1)
         self.branches = nn.ModuleList(
             Conv2dNormActivation(width, width, 3, dilation=dilation) for dilation in dilations
         )
-        self.leave = Conv2dNormActivation(
-            len(dilations) * width, channels, 1, activation_layer=None
-        )
+        self.leave = Conv2dNormActivation(inner, channels, 1, activation_layer=None)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, C, H, W)."""
@@ -79,11 +72,7 @@ class DecoderLevel(nn.Module):
 
 
 class EDN(nn.Module):
-    """Decoder with five outputs; the widths beyond the backbone are the same on any backbone.
-
-    Args:
-        in_channels: Channels of c2..c5.
-    """
+    """Decoder with five outputs, as wide on any backbone; c2..c5 have ``in_channels``."""
 
     def __init__(self, in_channels: list[int]) -> None:
         super().__init__()
@@ -113,9 +102,8 @@ class EDN(nn.Module):
         decoded = self.d6(e6 * attention)
         logits: list[Tensor] = []
         encoder = [e5 * attention, c5, c4, c3, c2]
-        for level, output, encoded in zip(
-            reversed(self.levels), reversed(self.outputs), encoder, strict=True
-        ):
+        steps = zip(reversed(self.levels), reversed(self.outputs), encoder, strict=True)
+        for level, output, encoded in steps:
             decoded = level(encoded, decoded)
             logits.append(output(decoded))
         return logits[::-1]

@@ -24,6 +24,7 @@ from van_dense.core.structures import Size
 
 # Normalises pixels (3, H, W) in 0..255, pads them with zeros to a size, gives logits (C, h, w).
 Network = Callable[[Tensor, Size], Tensor]
+Extent = tuple[float, float]  # height and width in positions, need not be whole
 
 BAND_ELEMENTS = 2**24  # of (C, R, K) at a time: 64 MiB
 WINDOW_ELEMENTS = 2**28  # of the windows that the sliding windows of all views keep: 1 GiB
@@ -31,39 +32,24 @@ WINDOW_ELEMENTS = 2**28  # of the windows that the sliding windows of all views 
 
 @dataclass(frozen=True)
 class MapInference:
-    """How label maps are predicted.
+    """How label maps are predicted; ValueError for windows with gaps and for no view at all."""
 
-    Attributes:
-        mode: "whole" images, or a "slide" of windows whose logits are averaged where they overlap.
-        crop: (height, width) of a window in pixels.
-        stride: Steps (down, right) between windows in pixels; the last window is moved back to
-            the border, as in mmseg.
-        scales: Factors of the test image; the probabilities of several views are averaged.
-        flip: Whether every scale is predicted mirrored too.
-        multiple: Sides of a rescaled image are rounded up to multiples of this.
-
-    Raises:
-        ValueError: For windows that leave gaps, and for settings without any view.
-    """
-
+    #: "whole" images, or a "slide" of windows whose logits are averaged where they overlap
     mode: Literal["whole", "slide"]
-    crop: Size
+    crop: Size  #: (height, width) of a window in pixels
+    #: steps (down, right) between windows in pixels; the last ends at the border, as in mmseg
     stride: Size
-    scales: tuple[float, ...]
-    flip: bool
-    multiple: int
+    scales: tuple[float, ...]  #: factors of the test image; probabilities of views are averaged
+    flip: bool  #: whether every scale is predicted mirrored too
+    multiple: int  #: sides of a rescaled image are rounded up to multiples of this
 
     def __post_init__(self) -> None:
         if not all(0 < s <= c for s, c in zip(self.stride, self.crop, strict=True)):
-            raise ValueError(
-                f"inference: stride {self.stride} must be positive and at most the crop "
-                f"{self.crop}; a larger one leaves pixels that no window covers"
-            )
+            limits = f"must be positive and at most the crop {self.crop}"
+            raise ValueError(f"inference: stride {self.stride} {limits}, or windows leave gaps")
         if not self.scales or min(self.scales) <= 0 or self.multiple < 1:
-            raise ValueError(
-                f"inference: scales {self.scales} and multiple {self.multiple} must be positive; "
-                "(1.0,) and 1 leave the image as it is"
-            )
+            both = f"scales {self.scales} and multiple {self.multiple}"
+            raise ValueError(f"inference: {both} must be positive; (1.0,) and 1 change nothing")
 
     @property
     def is_plain(self) -> bool:
@@ -72,17 +58,11 @@ class MapInference:
 
 
 class LogitMap(Protocol):
-    """Logits of one picture; rows and columns are int64 indices on the CPU.
+    """Logits of one picture; rows and columns are int64 indices on the CPU."""
 
-    Attributes:
-        num_classes: C.
-        size: (height, width) in positions.
-        panel: Columns that may be asked for together; more would need more memory.
-    """
-
-    num_classes: int
-    size: Size
-    panel: int
+    num_classes: int  #: C
+    size: Size  #: (height, width) in positions
+    panel: int  #: columns that may be asked for together; more would need more memory
 
     def at(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Logits float32 (C, R, K) where some rows and columns, both rising, meet."""
@@ -113,18 +93,13 @@ class Resized:
     Args:
         source: The map to resize.
         size: (height, width) of the result.
-        extent: Height and width of the picture in positions of ``source``, where the positions
-            beyond show padding; need not be whole. None is all of it.
+        extent: Size of the picture in positions of ``source``, beyond which these show padding;
+            None is all of it.
         mirrored: Whether ``source`` shows the picture mirrored.
     """
 
     def __init__(
-        self,
-        source: LogitMap,
-        size: Size,
-        *,
-        extent: tuple[float, float] | None = None,
-        mirrored: bool = False,
+        self, source: LogitMap, size: Size, *, extent: Extent | None = None, mirrored: bool = False
     ) -> None:
         self.source = source
         self.size = size
@@ -148,19 +123,12 @@ class Resized:
 
 @dataclass(frozen=True)
 class _SamplingPoints:
-    """Where the pixels of one axis lie between the positions of another map.
+    """Where the P pixels of one axis lie between the positions of another map."""
 
-    Attributes:
-        positions: int64 (N,), those that are needed at all, rising.
-        first: int64 (P,), index in ``positions`` of the one before each pixel.
-        second: int64 (P,), index in ``positions`` of the one after each pixel.
-        weight: float32 (P,), weight of the second.
-    """
-
-    positions: Tensor
-    first: Tensor
-    second: Tensor
-    weight: Tensor
+    positions: Tensor  #: int64 (N,), those that are needed at all, rising
+    first: Tensor  #: int64 (P,), index in ``positions`` of the one before each pixel
+    second: Tensor  #: int64 (P,), index in ``positions`` of the one after each pixel
+    weight: Tensor  #: float32 (P,), weight of the second
 
     @staticmethod
     def of(pixels: Tensor, side: int, extent: float, num_positions: int) -> _SamplingPoints:
@@ -185,12 +153,8 @@ class SlidingWindow:
     asked for, and its logits are kept at the resolution of the network until the next request that
     does not touch it. Asked from top to bottom, within ``panel`` columns, the network thus gets
     every window once, and ``WINDOW_ELEMENTS`` bounds what is kept for an image of any size; where
-    the image is wider than a panel, the windows across its border are predicted twice.
-
-    Args:
-        image: (3, H, W) in 0..255; a side below the crop is padded with zeros after normalising.
-        network: Gives the logits of a window.
-        inference: Gives crop and stride.
+    the image is wider than a panel, the windows across its border are predicted twice. Sides of the
+    image, (3, H, W) in 0..255, below the crop are padded with zeros once they are normalised.
     """
 
     def __init__(self, image: Tensor, network: Network, inference: MapInference) -> None:

@@ -19,12 +19,7 @@ DICE_EPS = 1e-5  # EDN's
 
 
 class SaliencyModel(DenseModel):
-    """Backbone and a decoder that gives logits at several resolutions.
-
-    Args:
-        backbone: Images (B, 3, H, W) to c2..c5.
-        decoder: c2..c5 to a list of logits (B, 1, h, w), the finest first.
-    """
+    """Backbone to c2..c5, and a decoder to a list of logits (B, 1, h, w), the finest first."""
 
     def __init__(self, backbone: nn.Module, decoder: nn.Module) -> None:
         super().__init__(backbone)
@@ -35,16 +30,11 @@ class SaliencyModel(DenseModel):
 
         Cross entropy is a mean over the valid pixels of all processes. Dice is taken over those of
         this process's whole batch, not image by image, so an image without any salient object
-        counts too.
-
-        Raises:
-            ValueError: When the batch has no saliency masks.
+        counts too. A batch without saliency masks is a ValueError.
         """
         if batch.saliency is None:
-            raise ValueError(
-                f"the images {batch.image_ids} have no saliency masks to learn from; check the "
-                "mask folder of the data set"
-            )
+            missing = f"the images {batch.image_ids} have no saliency masks to learn from"
+            raise ValueError(f"{missing}; check the mask folder of the data set")
         target, valid = batch.saliency[:, None], _valid_pixels(batch)
         count = synced_count(valid.sum(), valid.device)
         bce = dice = target.new_zeros(())
@@ -53,10 +43,8 @@ class SaliencyModel(DenseModel):
             outputs = self.decoder(features)
         for output in outputs:
             logits = _resize(output.float(), (target.shape[-2], target.shape[-1]))
-            total = F.binary_cross_entropy_with_logits(
-                logits, target, weight=valid, reduction="sum"
-            )
-            bce = bce + total / count
+            sums = F.binary_cross_entropy_with_logits(logits, target, valid, reduction="sum")
+            bce = bce + sums / count
             dice = dice + dice_loss(logits.sigmoid() * valid, target * valid)
         return {"bce": bce, "dice": dice}
 
@@ -69,14 +57,13 @@ class SaliencyModel(DenseModel):
         outputs = self.decoder(self.backbone(self.preprocess(batch)))
         logits = outputs[0].float()
         predictions = []
-        for i, ((height, width), original) in enumerate(
-            zip(batch.sizes, batch.orig_sizes, strict=True)
-        ):
+        for i, (height, width) in enumerate(batch.sizes):
             check_finite([output[i] for output in outputs], batch.image_ids[i : i + 1])
             padded = _resize(logits[i : i + 1], (batch.images.shape[-2], batch.images.shape[-1]))
             # On the CPU first: the map of a huge original then exists only once.
             probability = padded.sigmoid()[..., :height, :width].cpu()
             # Rounding of the interpolation may step over 1.
+            original = batch.orig_sizes[i]
             saliency = _resize(probability, original)[0, 0].clamp_(0, 1)
             predictions.append(Prediction(batch.image_ids[i], original, saliency=saliency.numpy()))
         return predictions

@@ -33,13 +33,10 @@ def build_loss(
     """Make a loss that takes logits (B, C, h, w) and labels int64 (B, H, W), 255 = ignore.
 
     Args:
-        name: cross_entropy, ohem, dice, focal, lovasz or tversky.
-        class_weights: C factors, cross_entropy and ohem only, or None.
+        name: cross_entropy, ohem, dice, focal, lovasz or tversky; others are a ValueError.
+        class_weights: C factors or None; a ValueError but for cross_entropy and ohem.
         ohem_threshold: Pixels whose class has a lower probability count, in 0..1.
         ohem_min_kept: At least this many pixels of each image count, the hardest ones.
-
-    Raises:
-        ValueError: For an unknown name, or weights for a loss that has none.
     """
     if name == "cross_entropy":
         return CrossEntropy(class_weights)
@@ -60,10 +57,8 @@ class CrossEntropy(nn.Module):
 
     This is mmseg 0.x's ``CrossEntropyLoss`` (``avg_non_ignore=False``), with which the published
     recipes were trained: images with many ignored pixels weigh less. Class weights multiply the
-    loss of a pixel and do not change the divisor, unlike in ``torch.nn.CrossEntropyLoss``.
-
-    Args:
-        class_weights: C factors, or None.
+    loss of a pixel and do not change the divisor, unlike in ``torch.nn.CrossEntropyLoss``; they
+    are C factors, or None.
     """
 
     def __init__(self, class_weights: Sequence[float] | None) -> None:
@@ -71,17 +66,11 @@ class CrossEntropy(nn.Module):
         self.class_weights = class_weights
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Loss of logits (B, C, h, w) and labels (B, H, W).
-
-        Raises:
-            ValueError: When there is another number of class weights than of classes.
-        """
+        """Loss of logits (B, C, h, w) and labels (B, H, W); ValueError if weights are not C."""
         weight, num_classes = None, logits.shape[1]
         if self.class_weights is not None:
-            if len(self.class_weights) != num_classes:
-                raise ValueError(
-                    f"class_weights has {len(self.class_weights)} entries for {num_classes} classes"
-                )
+            if (num := len(self.class_weights)) != num_classes:
+                raise ValueError(f"class_weights has {num} entries for {num_classes} classes")
             # Made here, so that it is where the logits are: losses need not belong to a model.
             weight = torch.tensor(self.class_weights, dtype=torch.float32, device=logits.device)
         summed = partial(F.cross_entropy, weight=weight, ignore_index=IGNORE_LABEL, reduction="sum")
@@ -132,21 +121,17 @@ class Focal(nn.Module):
 
 def _focal_sum(band: Tensor, labels: Tensor) -> Tensor:
     valid = labels != IGNORE_LABEL
-    scores = band.movedim(1, -1)[valid]
+    true = F.one_hot(labels[valid], band.shape[1])
     # smp's multiclass mode is the same sum as a Python loop over classes.
-    return smp_losses.FocalLoss("binary", reduction="sum")(
-        scores, F.one_hot(labels[valid], band.shape[1])
-    )
+    return smp_losses.FocalLoss("binary", reduction="sum")(band.movedim(1, -1)[valid], true)
 
 
 class WholeLoss(nn.Module):
     """A loss of segmentation-models-pytorch that needs the whole upsampled maps at once.
 
     Dice and Tversky divide sums over the batch, Lovász sorts its pixels. In smp's mean over classes
-    those of Dice and Tversky that the batch lacks count as 0, Lovász leaves them out.
-
-    Args:
-        name: One of ``WHOLE_LOSSES``.
+    those of Dice and Tversky that the batch lacks count as 0, Lovász leaves them out. The names
+    are those of ``WHOLE_LOSSES``.
     """
 
     def __init__(self, name: str) -> None:

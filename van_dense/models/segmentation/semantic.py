@@ -31,14 +31,11 @@ class SemanticSegmenter(DenseModel):
     Args:
         backbone: Images (B, 3, H, W) to c2..c5.
         decoder: c2..c5 to logits (B, C, h, w), usually at stride 4.
-        losses: Name, module and weight of each term; a module takes logits (B, C, h, w) and labels
-            int64 (B, H, W), 255 = ignore, and gives a scalar.
+        losses: Name, module and weight of each term, at least one and no name twice (ValueError);
+            a module takes logits (B, C, h, w) and labels int64 (B, H, W), 255 = ignore.
         inference: Windows, scales and flips of ``predict``.
         auxiliary: Head on c4 that training adds; its losses are those of the decoder.
         auxiliary_weight: Factor on the losses of the auxiliary head.
-
-    Raises:
-        ValueError: For no loss, or two of one name.
     """
 
     def __init__(
@@ -65,14 +62,11 @@ class SemanticSegmenter(DenseModel):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Each loss of the decoder by its name, and those of the auxiliary head in one sum.
 
-        Raises:
-            ValueError: When the batch has no label maps, or is too small for the BatchNorms.
+        A batch without label maps, or too small for the BatchNorms, is a ValueError.
         """
         if batch.semantic is None:
-            raise ValueError(
-                f"the images {batch.image_ids} have no label maps to learn from; check the mask "
-                "folder of the data set"
-            )
+            missing = f"the images {batch.image_ids} have no label maps to learn from"
+            raise ValueError(f"{missing}; check the mask folder of the data set")
         features = self.backbone(self.preprocess(batch))
         with explain_single_values():
             logits = self.decoder(features)
@@ -126,10 +120,8 @@ class SemanticSegmenter(DenseModel):
                 check_finite([logits], batch.image_ids[i : i + 1])
                 return logits[0]
 
-            image = batch.images[i, :, :height, :width]
-            yield label_map(
-                views_of(image, batch.orig_sizes[i], network=network, inference=self.inference)
-            )
+            image, size = batch.images[i, :, :height, :width], batch.orig_sizes[i]
+            yield label_map(views_of(image, size, network=network, inference=self.inference))
 
     def flops_forward(self, size: Size) -> None:
         """Label one zero image at its resolution; the paper leaves the auxiliary head out."""

@@ -39,13 +39,9 @@ class SemanticFPN(nn.Module):
         for module in self.neck.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.xavier_uniform_(module.weight)  # mmseg; torchvision has Kaiming's
+        widths = [channels, head_channels, head_channels]  # that the convolutions of a level take
         self.scale_heads = nn.ModuleList(
-            nn.Sequential(
-                *(
-                    ConvBN(channels if i == 0 else head_channels, head_channels, 3)
-                    for i in range(num_convs)
-                )
-            )
+            nn.Sequential(*(ConvBN(width, head_channels, 3) for width in widths[:num_convs]))
             for num_convs in _CONVS_OF_LEVEL
         )
         self.dropout = nn.Dropout2d(dropout)

@@ -38,7 +38,7 @@ _SHALLOW = {"PSPNet": {"encoder_depth": 5}}  # its default would stop at c3
 def smp_decoder(
     arch: str, channels: Sequence[int], num_classes: int, *, options: Mapping[str, Any]
 ) -> SmpDecoder:
-    """Build a decoder that takes c2..c5, or c1..c5.
+    """Build a decoder that takes c2..c5, or c1..c5; ValueError for what smp refuses.
 
     Args:
         arch: Name of the smp model, one of ``ARCHITECTURES``.
@@ -46,9 +46,6 @@ def smp_decoder(
             Linknet and Segformer then take a connection as they do in smp.
         num_classes: C.
         options: Further arguments of the smp model, such as ``decoder_channels``.
-
-    Raises:
-        ValueError: For an unknown name or option, or a value that smp refuses.
     """
     if arch not in ARCHITECTURES:
         raise ValueError(f"smp has no decoder {arch!r} here; choose one of {list(ARCHITECTURES)}")
@@ -63,9 +60,8 @@ def smp_decoder(
         build = _build_dpt if arch == "DPT" else _build
         model = build(arch, channels, classes=num_classes, **options)
     except (TypeError, ValueError, KeyError, IndexError) as error:
-        raise ValueError(
-            f"smp/{arch} cannot be built with the options {dict(options)}: {error}"
-        ) from error
+        what = f"smp/{arch} cannot be built with the options {dict(options)}"
+        raise ValueError(f"{what}: {error}") from error
     _leave_unused_attention_out(model.decoder)
     # Head of DPT: convolutions in front of its upsampling; of all others: one convolution.
     head = model.segmentation_head.head if arch == "DPT" else model.segmentation_head[0]
@@ -102,13 +98,9 @@ def _leave_unused_attention_out(decoder: Any) -> None:
 
 
 class SmpDecoder(nn.Module):
-    """Decoder and classifier of an smp model behind our interface.
+    """Decoder and head (to logits) of an smp model, one of ``ARCHITECTURES``, as ours.
 
-    Args:
-        arch: Name of the smp model, one of ``ARCHITECTURES``.
-        decoder: smp's decoder.
-        head: Output of the decoder to logits.
-        deepest_stride: Stride at which the decoder takes c5: 8, 16 or 32.
+    The decoder takes c5 at ``deepest_stride``: 8, 16 or 32.
     """
 
     def __init__(
@@ -125,10 +117,7 @@ class SmpDecoder(nn.Module):
 
         smp's decoders double the size from map to map. Maps of an image whose sides are no
         multiples of 32 are therefore continued on the right and below, and what the logits have
-        there is cut off.
-
-        Raises:
-            ValueError: When a map is too small.
+        there is cut off. A map that is too small is a ValueError.
         """
         c2 = features[-4]
         maps = _continued(features)
@@ -147,10 +136,9 @@ class SmpDecoder(nn.Module):
         if self.arch == "DPT":
             return self.head(self.decoder(maps[-4:], [None] * 4))
         if self.arch == "PAN" and min(deepest.shape[-2:]) < _PAN_SIDE:
-            raise ValueError(
-                f"smp/PAN needs {_PAN_SIDE} positions a side in its deepest map, got "
-                f"{tuple(deepest.shape[-2:])}; give it larger images, 128 pixels at stride 16"
-            )
+            needs = f"smp/PAN needs {_PAN_SIDE} positions a side in its deepest map"
+            size = tuple(deepest.shape[-2:])
+            raise ValueError(f"{needs}, got {size}; give larger images (128 pixels at stride 16)")
         batch, _, height, width = maps[-4].shape
         if len(maps) == 4:
             maps = [maps[0].new_empty(batch, 0, 2 * height, 2 * width), *maps]

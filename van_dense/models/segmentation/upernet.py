@@ -62,11 +62,8 @@ class UperNet(nn.Module):
 class AuxiliaryFCN(nn.Module):
     """One convolution and a classifier on a single map, used in training only.
 
-    Args:
-        in_channels: Channels of the map, c4 in the recipe.
-        num_classes: C.
-        channels: Output channels of the convolution.
-        dropout: Probability of a channel to be dropped before the classifier, in training.
+    The map, c4 in the recipe, has ``in_channels``, and what the convolution gives ``channels``,
+    each of which is dropped before the classifier with probability ``dropout``.
     """
 
     def __init__(
