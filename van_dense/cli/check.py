@@ -53,9 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """Define the command line."""
     parser = new_parser("check", __doc__)
-    parser.add_argument(
-        "--config", metavar="PROJECT", help="whose data are checked, file or packaged"
-    )
+    project = "whose data are checked, file or packaged"
+    parser.add_argument("--config", metavar="PROJECT", help=project)
     parser.add_argument("--sample", action="store_true", help="its generated sample data instead")
     parser.add_argument("--images", help="folder of images, with --annotations or --masks")
     parser.add_argument("--annotations", help="COCO annotation file")
@@ -70,9 +69,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--cub", help="folder that holds images.txt of CUB-200-2011")
     parser.add_argument("--quarantine", help="write the bad records to this file")
     what = "draw N samples of each part of --config before and after its transforms (three draws "
-    parser.add_argument(
-        "--draw", type=int, metavar="N", help=what + "in training, no mixup, cutmix)"
-    )
+    what += "in training, no mixup, cutmix)"
+    parser.add_argument("--draw", type=int, metavar="N", help=what)
     parser.add_argument("--output", default="runs/samples", help="folder of these pictures")
     threads = parser.add_argument("--threads", type=int, choices=range(1, 65), metavar="N")
     threads.default, threads.help = 4, "images decoded at the same time (default 4)"

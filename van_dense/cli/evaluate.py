@@ -132,12 +132,8 @@ def evaluate_saved(arguments: argparse.Namespace) -> Path:
         raw.merge_file(fragment)
     data = raw.values.get("data", {}) | {k: v for k, v in vars(arguments).items() if v is not None}
     path = Path(arguments.output or Path(found).absolute().with_name(f"metrics_{kind}.json"))
-    settings = {
-        "data": data,
-        "backend": arguments.backend or DetectionEval().backend,
-        "folder": path.parent,
-    }
-    scores = score(found, truth, kind=kind, **settings)
+    backend = arguments.backend or DetectionEval().backend
+    scores = score(found, truth, kind=kind, data=data, folder=path.parent, backend=backend)
     print(scores.summary)
     save_metrics(path, scores.metrics, scores.per_class)
     return path

@@ -42,14 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _usage() -> str:
     lines = [f"  {name:<13}{about}" for name, (_, about) in COMMANDS.items()]
+    head = "usage: van-dense COMMAND ...\n\nDense prediction around VAN and any timm backbone.\n"
     return "\n".join(
-        [
-            "usage: van-dense COMMAND ...",
-            "",
-            "Dense prediction around VAN and any timm backbone.",
-            "",
-            *lines,
-            "",
-            "van-dense COMMAND --help tells the rest; --version the version.",
-        ]
+        [head, *lines, "\nvan-dense COMMAND --help tells the rest; --version the version."]
     )

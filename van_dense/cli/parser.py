@@ -4,14 +4,6 @@ import argparse
 
 
 def new_parser(command: str, description: str | None) -> argparse.ArgumentParser:
-    """A parser without arguments.
-
-    Args:
-        command: The word after ``van-dense``.
-        description: Docstring of the command's module, printed by --help as it stands.
-    """
-    return argparse.ArgumentParser(
-        prog=f"van-dense {command}",
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    """A parser without arguments of ``van-dense COMMAND``; --help prints the text as it stands."""
+    form, prog = argparse.RawDescriptionHelpFormatter, f"van-dense {command}"
+    return argparse.ArgumentParser(prog=prog, description=description, formatter_class=form)

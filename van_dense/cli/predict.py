@@ -73,9 +73,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32")
     tile = "predict windows of so many pixels and join them, for large images"
     parser.add_argument("--tile", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"), help=tile)
-    parser.add_argument(
-        "--overlap", type=float, default=0.2, help="of tiles, a fraction (default 0.2)"
-    )
+    overlap = "of tiles, a fraction (default 0.2)"
+    parser.add_argument("--overlap", type=float, default=0.2, help=overlap)
     return parser
 
 

@@ -45,11 +45,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def inline(value: object, width: int = sys.maxsize) -> str:
-    """A value as YAML without indented blocks.
-
-    Args:
-        value: Plain data.
-        width: Columns after which a line ends; one line by default.
-    """
+    """Plain data as YAML without indented blocks, in lines that end after ``width`` columns."""
     text = yaml.safe_dump(value, default_flow_style=True, width=width, allow_unicode=True)
     return text.removesuffix("...\n").rstrip()

@@ -6,22 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from van_dense.config.schema import (
-    Backbone,
-    Data,
-    Eval,
-    Positive,
-    Section,
-    Train,
-    Transforms,
-    Unit,
-)
+from van_dense.config.schema import Backbone, Data, Eval, Positive, Section, Train, Transforms, Unit
 
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 Range = tuple[PositiveFloat, PositiveFloat]
 Triple = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
-
-# ---------------------------------------------------------------------------------------- data
 
 
 class ClassTransforms(Transforms):
@@ -47,10 +36,8 @@ class ClassTransforms(Transforms):
     @model_validator(mode="after")
     def _crops_fit(self) -> ClassTransforms:
         if self.resize is not None and self.resize < self.size:
-            raise ValueError(
-                f"resize {self.resize} is smaller than the crop of {self.size}; make it at least "
-                "as large"
-            )
+            sizes = f"resize {self.resize} is smaller than the crop of {self.size}"
+            raise ValueError(f"{sizes}; make it at least as large")
         return self
 
 
@@ -83,9 +70,6 @@ class ClassData(Data):
         return {"data.train": self.train, "data.val": self.val}
 
 
-# --------------------------------------------------------------------------------------- model
-
-
 class Regularisation(Section):
     """What makes training harder; timm's names and values."""
 
@@ -111,9 +95,6 @@ class ClassModel(Section):
         return "classifier"
 
 
-# ---------------------------------------------------------------------------------- evaluation
-
-
 class ClassEval(Eval):
     """Evaluation of classes; best_metric: none = classification/top1."""
 
@@ -136,8 +117,8 @@ class ClassConfig(Section):
         micro = self.train.micro_batch or self.train.batch_size
         if mixes and micro % 2:
             raise ValueError(
-                f"mixup and cutmix mix pairs, so a forward pass of {micro} images will not do; "
-                "make train.batch_size or train.micro_batch even, or set "
-                "model.regularisation.mixup and .cutmix to 0"
+                f"mixup and cutmix mix pairs, not {micro} images of a forward pass; make "
+                "train.batch_size or train.micro_batch even, or model.regularisation.mixup and "
+                ".cutmix 0"
             )
         return self

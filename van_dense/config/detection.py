@@ -28,11 +28,8 @@ FivePixels = tuple[Pixels, Pixels, Pixels, Pixels, Pixels]
 class RandomCrop(Section):
     """Window cut out of some training images before they are resized, as in the 3x recipes."""
 
-    short_sides: Annotated[tuple[Positive, ...], Field(min_length=1)] = (
-        400,
-        500,
-        600,
-    )  # one is drawn for each image, before it is cropped
+    # One is drawn for each image, before it is cropped.
+    short_sides: Annotated[tuple[Positive, ...], Field(min_length=1)] = (400, 500, 600)
     range: tuple[Positive, Positive] = (384, 600)  # smallest and largest side of the window
     prob: Unit = 0.5  # probability of a crop
 
@@ -46,9 +43,8 @@ class RandomCrop(Section):
 class DetectionTransforms(Transforms):
     """Geometry of training and test images."""
 
-    short_sides: Annotated[tuple[Positive, ...], Field(min_length=1)] = (
-        800,
-    )  # training: one is drawn for each image
+    # Training: one is drawn for each image.
+    short_sides: Annotated[tuple[Positive, ...], Field(min_length=1)] = (800,)
     test_short_side: Positive = 800  # evaluation and prediction
     max_long_side: Positive = 1333  # the image is shrunk until its long side fits
     flip: Unit = 0.5  # probability of a horizontal flip
@@ -81,15 +77,7 @@ class DetectionData(Data):
         if self.format == "yolo":
             return {"data.yolo_root": str(Path(self.yolo_root or "") / "data.yaml")}
         assert self.train is not None and self.val is not None  # the validator demands it
-        return {
-            "data.train.images": self.train.images,
-            "data.train.annotations": self.train.annotations,
-            "data.val.images": self.val.images,
-            "data.val.annotations": self.val.annotations,
-        }
-
-
-# --------------------------------------------------------------------------------------- model
+        return self.part_files(train=self.train, val=self.val)
 
 
 class FPN(Section):
@@ -104,10 +92,8 @@ _Thresholds = TypeVar("_Thresholds", "RPN", "RetinaNetHead")
 
 def _ordered(section: _Thresholds) -> _Thresholds:
     if section.negative_iou > section.positive_iou:
-        raise ValueError(
-            f"negative_iou {section.negative_iou} is above positive_iou {section.positive_iou}; "
-            "an anchor would be background and foreground"
-        )
+        both = f"negative_iou {section.negative_iou} is above positive_iou {section.positive_iou}"
+        raise ValueError(f"{both}; an anchor would be background and foreground")
     return section
 
 
@@ -262,9 +248,8 @@ class RetinaNet(Detector):
     fpn: FPN = FPN()  # feature pyramid
     anchor_sizes: FivePixels = (32.0, 64.0, 128.0, 256.0, 512.0)  # of P3..P7, pixels
     round_anchors: bool = False  # to whole pixels; for weights of torchvision
-    extra_levels: Literal["c5", "c5_relu", "p5_relu"] = (
-        "c5"  # what P6 is made from, and whether a ReLU precedes P7; others than mmdet have one
-    )
+    # What P6 is made from, and whether a ReLU precedes P7; others than mmdet have one.
+    extra_levels: Literal["c5", "c5_relu", "p5_relu"] = "c5"
     head: RetinaNetHead = RetinaNetHead()  # towers, assignment and post-processing
 
 
@@ -300,10 +285,9 @@ class SparseRCNN(Detector):
     @model_validator(mode="after")
     def _heads_divide_channels(self) -> SparseRCNN:
         if self.fpn.channels % self.head.attention_heads:
-            raise ValueError(
-                f"fpn.channels {self.fpn.channels} is not a multiple of head.attention_heads "
-                f"{self.head.attention_heads}; every head gets the same number of channels"
-            )
+            heads = f"a multiple of head.attention_heads {self.head.attention_heads}"
+            why = "every head gets the same number of channels"
+            raise ValueError(f"fpn.channels {self.fpn.channels} is not {heads}; {why}")
         return self
 
 
@@ -341,6 +325,9 @@ class GFL(Detector):
     head: OneStageHead = OneStageHead()  # towers, assignment and post-processing
 
 
+AnyDetector = MaskRCNN | RetinaNet | SparseRCNN | ATSS | GFL | CascadeMaskRCNN
+
+
 class DetectionEval(Eval):
     """Evaluation of detections; best_metric: none = segm/AP or bbox/AP."""
 
@@ -359,9 +346,6 @@ class DetectionConfig(Section):
     task: Literal["detection"]  # required
     seed: Annotated[int, Field(ge=0)] = 42  # of everything random
     data: DetectionData
-    model: Annotated[
-        MaskRCNN | RetinaNet | SparseRCNN | ATSS | GFL | CascadeMaskRCNN,
-        Field(discriminator="kind"),
-    ]
+    model: Annotated[AnyDetector, Field(discriminator="kind")]
     train: Train
     eval: DetectionEval = DetectionEval()

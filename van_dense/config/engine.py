@@ -10,43 +10,30 @@ GUIDE = "https://detectron2.readthedocs.io/tutorials/install.html"
 
 
 def has_detectron2() -> bool:
-    """Whether a built Detectron2 is installed; looks at files alone, since importing loads torch.
-
-    Its source folder alone, without the compiled part, can be found too, but not be imported.
-    """
+    """Whether Detectron2 is installed with its compiled part; importing it would load torch."""
     spec = find_spec("detectron2")
-    if spec is None:
-        return False
-    folders = [Path(folder) for folder in spec.submodule_search_locations or []]
+    folders = [Path(f) for f in (spec and spec.submodule_search_locations) or []]
     return any(any(folder.glob(f"_C*.{kind}")) for folder in folders for kind in ("so", "pyd"))
 
 
 def choose_engine(engine: str) -> str:
-    """Freeze ``auto``: a resolved config and a checkpoint name the engine that was used.
-
-    Raises:
-        ValueError: When Detectron2 is asked for but not installed.
-    """
+    """Freeze ``auto``: a resolved config and a checkpoint name the engine that was used."""
     if engine == "auto":
         return "detectron2" if has_detectron2() else "torchvision"
     if engine == "detectron2" and not has_detectron2():
-        raise ValueError(
-            f"Detectron2 is not installed; build it as {GUIDE} says, or set "
-            "model.engine=torchvision, which gives the same networks and reads the same checkpoints"
+        other = (
+            "model.engine=torchvision, which has the same networks and reads the same checkpoints"
         )
+        fix = f"build it as {GUIDE} says, or set {other}"
+        raise ValueError(f"Detectron2 is not installed; {fix}")
     return engine
 
 
 def only_torchvision(engine: object, info: ValidationInfo) -> object:
-    """``auto`` of a kind of detector that Detectron2 does not have.
-
-    Raises:
-        ValueError: When Detectron2 is asked for.
-    """
+    """``auto`` of a kind of detector that Detectron2 does not have, and ValueError for that."""
     if engine == "detectron2":
-        raise ValueError(
-            f"Detectron2 has no {info.data.get('kind')}; set model.engine=torchvision or auto"
-        )
+        kind = info.data.get("kind")
+        raise ValueError(f"Detectron2 has no {kind}; set model.engine=torchvision or auto")
     return "torchvision" if engine == "auto" else engine
 
 

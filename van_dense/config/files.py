@@ -15,12 +15,8 @@ def missing_data(config: Config) -> str | None:
         return None
     lines = [f"  {key}: {path} (looked at {path.absolute()})" for key, path in missing.items()]
     key = next(iter(missing))
-    return "\n".join(
-        [
-            f"The data set {config.data.name!r} is not complete; missing:",
-            *lines,
-            "Give the right place on the command line, for example "
-            f"{key}=PATH (van-dense check --help lists formats);",
-            "or add --sample to run on a small generated data set without any download.",
-        ]
-    )
+    head = f"The data set {config.data.name!r} is not complete; missing:"
+    fix = "Give the right place on the command line, for example "
+    fix += f"{key}=PATH (van-dense check --help lists formats);"
+    other = "or add --sample to run on a small generated data set without any download."
+    return "\n".join([head, *lines, fix, other])

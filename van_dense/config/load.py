@@ -36,11 +36,8 @@ class _Loader(yaml.SafeLoader):
 
 
 # PyYAML follows YAML 1.1, where ``1e-4`` and ``1.5e4``, without a dot or a sign, are strings.
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"),
-    list("-+.0123456789"),
-)
+_NUMBER = re.compile(r"^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$")
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _NUMBER, list("-+.0123456789"))
 
 
 def _mapping_without_repeats(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
@@ -63,11 +60,7 @@ class RawConfig:
     origins: dict[str, str] = field(default_factory=dict)
 
     def merge_file(self, path: str | Path) -> None:
-        """Lay a YAML file, with the fragments it extends, over what is there.
-
-        Raises:
-            ConfigError: For a missing file, broken YAML, or a cycle of fragments.
-        """
+        """Lay a YAML file, with the fragments it extends, over what is there, or ConfigError."""
         _merge_file(self, Path(path), ())
 
     def merge(self, values: Mapping[str, Any], origin: str) -> None:
@@ -102,15 +95,12 @@ class RawConfig:
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = (), *, sample: bool = False) -> Config:
-    """Load a project file.
+    """Load a project file, or ConfigError that names each mistake.
 
     Args:
         path: YAML file of a complete experiment, or the name of a packaged project.
         overrides: ``key.path=value`` strings; the value is read as YAML.
         sample: Lay the small settings of the generated sample data set over the project.
-
-    Raises:
-        ConfigError: For a missing file, an unknown key, a value of the wrong type, a cycle.
     """
     return validate(load_raw(path, overrides, sample=sample))
 
@@ -173,10 +163,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def parse_override(override: str) -> dict[str, Any]:
-    """Read ``key.path=value`` as nested mappings; the value is YAML.
-
-    An old name of a key is taken with a notice that says its new one.
-    """
+    """Read ``key.path=value``, the value in YAML, as nested mappings; an old key gets a notice."""
     key, separator, text = override.partition("=")
     if not separator or not all(key.split(".")):
         raise ConfigError(f"override {override!r}: write key.path=value")
@@ -207,11 +194,7 @@ def _new_names(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def validate(raw: RawConfig) -> Config:
-    """Check merged values against the schema of their task.
-
-    Raises:
-        ConfigError: With dotted path, file and nearest known key for every mistake.
-    """
+    """Check values against the schema of their task; ConfigError says path and file of mistakes."""
     task = raw.values.get("task")
     if not isinstance(task, str) or task not in CONFIG_OF_TASK:
         problem = f"{task!r} from {raw.origin_of('task')} is not a task" if task else "required"
@@ -247,10 +230,7 @@ def _explain(raw: RawConfig, schema: type[BaseModel], error: dict[str, Any]) -> 
 
 
 def _as_written(values: Any, loc: tuple[int | str, ...]) -> list[int | str]:
-    """Path as the user wrote it: pydantic adds the member of a union that it tried.
-
-    That is the ``kind`` or ``name`` of a section ("maskrcnn") or, below a value, a type ("int").
-    """
+    """Path as the user wrote it, without the members of unions ("maskrcnn", "int") of pydantic."""
     parts: list[int | str] = []
     for position, part in enumerate(loc):
         if isinstance(values, dict):

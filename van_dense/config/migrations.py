@@ -32,16 +32,13 @@ def stamp(values: Mapping[str, Any]) -> Values:
 def migrate(values: Mapping[str, Any]) -> Values:
     """Bring the values of a config of any version to today's keys, without the version.
 
-    Raises:
-        ValueError: When they are of a newer version than this one, or hold a key twice.
+    ValueError when they are of a newer version than this one, or hold a key twice.
     """
     values = dict(values)
     version = values.pop("version", 1)
     if not isinstance(version, int) or not 1 <= version <= VERSION:
-        raise ValueError(
-            f"this config is of version {version!r}, and van_dense reads versions 1 to {VERSION}; "
-            "update van_dense"
-        )
+        known = f"van_dense reads versions 1 to {VERSION}; update van_dense"
+        raise ValueError(f"this config is of version {version!r}, and {known}")
     for step in MIGRATIONS[version - 1 :]:
         values = step(values)
     return values

@@ -20,8 +20,6 @@ from van_dense.config.schema import (
 
 Side = Annotated[int, Field(gt=0, multiple_of=32)]
 
-# ---------------------------------------------------------------------------------------- data
-
 
 class Skeleton(Section):
     """What a data set does not say about its keypoints, or says otherwise; all by name."""
@@ -67,15 +65,8 @@ class PoseData(Data):
 
     def files(self) -> dict[str, str]:
         """Images, annotations and detections."""
-        files = {
-            f"data.{name}.{kind}": getattr(getattr(self, name), kind)
-            for name in ("train", "val")
-            for kind in ("images", "annotations")
-        }
+        files = self.part_files(train=self.train, val=self.val)
         return files | ({"data.detections": self.detections} if self.detections else {})
-
-
-# --------------------------------------------------------------------------------------- model
 
 
 class PoseModel(Section):
@@ -93,9 +84,6 @@ class PoseModel(Section):
     def title(self) -> str:
         """For the plan."""
         return f"SimpleBaseline, {self.codec}"
-
-
-# ---------------------------------------------------------------------------------- evaluation
 
 
 class PoseEval(Eval):
@@ -129,8 +117,6 @@ class PoseConfig(Section):
         skeleton = self.data.skeleton
         known = skeleton is None or skeleton.upper_body
         if self.data.transforms.half_body > 0 and not known:
-            raise ValueError(
-                "data.skeleton names no upper_body, which data.transforms.half_body needs; give "
-                "it, or set data.transforms.half_body to 0"
-            )
+            needs = "data.skeleton names no upper_body, which data.transforms.half_body needs"
+            raise ValueError(f"{needs}; give it, or set data.transforms.half_body to 0")
         return self

@@ -17,13 +17,8 @@ ROOT = _PACKAGE / "_presets" if (_PACKAGE / "_presets").is_dir() else _PACKAGE.p
 def find(name: str | Path, folder: str = PROJECTS) -> Path:
     """The user's own file of this name, otherwise the packaged one, with or without ``.yaml``.
 
-    Args:
-        name: Path, or the name of a packaged file, such as "maskrcnn_van_b2", "ecssd" or
-            "projects/maskrcnn_van_b2.yaml".
-        folder: Packaged files whose names need no folder: ``PROJECTS`` or ``DATA``.
-
-    Returns:
-        The file, or ``name`` unchanged where there is none; ``hint`` knows what was meant.
+    Names such as "maskrcnn_van_b2" of the packaged ``folder``, ``PROJECTS`` or ``DATA``, need no
+    path. Where there is no file, ``name`` comes back unchanged; ``hint`` knows what was meant.
     """
     # A copy of a packaged project lies here under its name, and is what its owner means.
     own = [Path(name), Path(f"{name}.yaml")]

@@ -47,13 +47,16 @@ class Data(Section):
     max_bad_fraction: Unit = 0.01  # more unreadable images than this fraction stop the run
     size_divisor: Positive = 32  # padded sides are multiples of this
     group_by_aspect: bool = False  # batches of one orientation, so that padding stays small
-    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = (
-        "auto"  # loader processes of each training process
-    )
+    # Loader processes of each training process.
+    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
 
     def files(self) -> dict[str, str]:
         """Files and folders that must exist, by the key that names them."""
         raise NotImplementedError
+
+    def part_files(self, **parts: Section) -> dict[str, str]:
+        """Paths of all fields of some parts, by the keys that name them."""
+        return {f"data.{key}.{name}": path for key, part in parts.items() for name, path in part}
 
 
 def _named(spec: dict[str, Any]) -> dict[str, Any]:
@@ -148,10 +151,8 @@ class Train(Section):
     @model_validator(mode="after")
     def _one_length(self) -> Train:
         if (self.epochs is None) == (self.steps is None):
-            raise ValueError(
-                f"set exactly one of train.epochs (now {self.epochs}) and train.steps (now "
-                f"{self.steps}); null unsets one: train.steps=null"
-            )
+            both = f"train.epochs (now {self.epochs}) and train.steps (now {self.steps})"
+            raise ValueError(f"set exactly one of {both}; null unsets one: train.steps=null")
         return self
 
 

@@ -6,24 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from van_dense.config.schema import (
-    Backbone,
-    Data,
-    Eval,
-    Positive,
-    Section,
-    Train,
-    Transforms,
-    Unit,
-)
+from van_dense.config.schema import Backbone, Data, Eval, Positive, Section, Train, Transforms, Unit
 
 Sides = tuple[Positive, Positive]
 Factor = Annotated[float, Field(gt=0.0)]
 Range = tuple[Factor, Factor]
 Channel = Annotated[int, Field(ge=0, le=255)]
 Color = tuple[Channel, Channel, Channel]
-
-# ---------------------------------------------------------------------------------------- data
 
 
 class MaskSplit(Section):
@@ -47,11 +36,7 @@ class ImageMaskData(Data):
 
     def files(self) -> dict[str, str]:
         """The four folders."""
-        return {
-            f"data.{name}.{kind}": getattr(getattr(self, name), kind)
-            for name in ("train", "val")
-            for kind in ("images", "masks")
-        }
+        return self.part_files(train=self.train, val=self.val)
 
 
 class PhotoMetric(Section):
@@ -91,9 +76,8 @@ class SemanticData(ImageMaskData):
     @model_validator(mode="after")
     def _colors_for_all(self) -> SemanticData:
         if self.colors is not None and len(self.colors) != len(self.classes):
-            raise ValueError(
-                f"data.colors has {len(self.colors)} entries for {len(self.classes)} classes"
-            )
+            counts = f"{len(self.colors)} entries for {len(self.classes)} classes"
+            raise ValueError(f"data.colors has {counts}")
         if len(set(self.classes)) != len(self.classes):
             twice = sorted({name for name in self.classes if self.classes.count(name) > 1})
             raise ValueError(f"data.classes: {twice} appear twice; every class needs its own name")
@@ -115,9 +99,6 @@ class SaliencyData(ImageMaskData):
     transforms: SaliencyTransforms = SaliencyTransforms()
 
 
-# --------------------------------------------------------------------------------------- model
-
-
 class SemanticFPN(Section):
     """Semantic FPN (Panoptic Feature Pyramid Networks, CVPR 2019), Table 12."""
 
@@ -136,26 +117,20 @@ class UperNet(Section):
     dropout: Unit = 0.1  # of whole channels, before the classifier
 
 
+# fmt: off
+SmpName = Literal[
+    "smp/Unet", "smp/UnetPlusPlus", "smp/MAnet", "smp/Linknet", "smp/FPN", "smp/PSPNet",
+    "smp/DeepLabV3", "smp/DeepLabV3Plus", "smp/PAN", "smp/UPerNet", "smp/Segformer", "smp/DPT",
+]
+# fmt: on
+
+
 class SmpDecoder(Section):
     """A decoder of segmentation-models-pytorch."""
 
-    name: Literal[
-        "smp/Unet",
-        "smp/UnetPlusPlus",
-        "smp/MAnet",
-        "smp/Linknet",
-        "smp/FPN",
-        "smp/PSPNet",
-        "smp/DeepLabV3",
-        "smp/DeepLabV3Plus",
-        "smp/PAN",
-        "smp/UPerNet",
-        "smp/Segformer",
-        "smp/DPT",
-    ]
-    options: dict[str, bool | int | float | str | list[int]] = Field(
-        default_factory=dict
-    )  # arguments of the smp model
+    name: SmpName
+    # Arguments of the smp model.
+    options: dict[str, bool | int | float | str | list[int]] = Field(default_factory=dict)
 
 
 class Auxiliary(Section):
@@ -171,9 +146,8 @@ class SemanticLoss(Section):
 
     name: Literal["cross_entropy", "ohem", "dice", "focal", "lovasz", "tversky"]
     weight: Annotated[float, Field(ge=0.0)] = 1.0  # of this term
-    class_weights: tuple[Annotated[float, Field(ge=0.0)], ...] | None = (
-        None  # cross_entropy and ohem: one for each class
-    )
+    # cross_entropy and ohem: one for each class.
+    class_weights: tuple[Annotated[float, Field(ge=0.0)], ...] | None = None
     ohem_threshold: Unit = 0.7  # ohem: pixels whose class has a lower probability count
     ohem_min_kept: Positive = 100_000  # ohem: and at least this many of each image
 
@@ -210,9 +184,6 @@ class SaliencyModel(Section):
     def title(self) -> str:
         """For the plan."""
         return self.decoder
-
-
-# ---------------------------------------------------------------------------------- evaluation
 
 
 class Inference(Section):

@@ -63,23 +63,18 @@ def save_checkpoint(path: Path, state: State) -> None:
 def load_checkpoint(path: Path) -> State:
     """Read a checkpoint to the CPU, in today's format; only tensors and plain data are accepted.
 
-    Raises:
-        FileNotFoundError: When there is no such file.
-        ValueError: When the file is damaged, or was written by a newer version.
+    FileNotFoundError, or ValueError for a file that is damaged or of a newer version.
     """
     if not is_intact(path):
-        raise ValueError(
-            f"{path} is damaged (a torn or corrupt file); resume from an older checkpoint in "
-            f"{path.parent}, or copy the file again"
-        )
+        fix = f"resume from an older checkpoint in {path.parent}, or copy the file again"
+        raise ValueError(f"{path} is damaged (a torn or corrupt file); {fix}")
     state: State = torch.load(path, map_location="cpu", weights_only=True)
     number = state.get("format")
     if not isinstance(number, int) or not 1 <= number <= FORMAT:
         raise ValueError(
             f"{path} is not a checkpoint of this version: format {number!r}, expected 1 to "
-            f"{FORMAT}; update van_dense if it is of a newer one, bring a network of another code "
-            "base here with van-dense convert, or take the backbone alone with "
-            "model.backbone.weights"
+            f"{FORMAT}; update van_dense if it is of a newer one, bring another code "
+            "base's network here with van-dense convert, or its backbone by model.backbone.weights"
         )
     for step in MIGRATIONS[number - 1 :]:
         state = step(state)
@@ -93,11 +88,7 @@ def load_checkpoint(path: Path) -> State:
 
 
 def is_intact(path: Path) -> bool:
-    """Whether every record of the file agrees with its CRC-32.
-
-    Raises:
-        FileNotFoundError: When there is no such file.
-    """
+    """Whether every record of the file agrees with its CRC-32, or FileNotFoundError."""
     with open(path, "rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:  # torch.save writes a zip file
@@ -167,23 +158,18 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 
 def choose_checkpoint(run: str | Path, which: str = "best") -> Path:
-    """Path of the checkpoint of a run folder.
+    """Path of the checkpoint of a run folder, or ValueError with the places searched.
 
     Args:
         run: Run folder, or a checkpoint file, which is returned as it is.
         which: "best" (the last one if no evaluation chose a best), "last", or a path.
-
-    Raises:
-        ValueError: When there is no such checkpoint, with the places searched.
     """
     run = Path(run)
     if run.is_file():
         if run.suffix in (".pt", ".pth"):
             return run
-        raise ValueError(
-            f"{run} is no checkpoint of ours; name a run folder or a .pt file, such as "
-            "van-dense convert makes of networks of other code bases"
-        )
+        fix = "name a run folder or a .pt file; van-dense convert makes one of other networks"
+        raise ValueError(f"{run} is no checkpoint of ours; {fix}")
     if not run.exists():
         raise ValueError(f"{run}: no such run folder or checkpoint")
     if which not in ("best", "last"):

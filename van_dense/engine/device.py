@@ -10,13 +10,8 @@ _PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 def make_accelerator(precision: str = "fp32") -> Accelerator:
     """Make a fresh accelerator on the GPU, or on the CPU without one; make one for each run.
 
-    Under ``torchrun`` it joins the other processes (gloo on the CPU, NCCL on GPUs).
-
-    Args:
-        precision: Autocast precision, "fp32", "bf16" or "fp16".
-
-    Raises:
-        ValueError: For fp16 without a GPU, where accelerate would silently use fp32.
+    Under ``torchrun`` it joins the other processes (gloo on the CPU, NCCL on GPUs). ``precision``
+    of autocast is "fp32", "bf16" or, with a GPU, "fp16": accelerate would silently use fp32.
     """
     has_gpu = torch.cuda.is_available()
     if precision == "fp16" and not has_gpu:

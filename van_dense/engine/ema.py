@@ -18,20 +18,15 @@ class Ema:
     nearer to them than the newest ones. Whole numbers, such as counts of batches, are copied.
 
     Make it before the model is wrapped for autocast or distributed training, because a wrapped
-    ``forward`` would be copied along. It has no state besides ``module``.
-
-    Attributes:
-        module: Averaged model, in evaluation mode and without gradients.
+    ``forward`` would be copied along. All of its state is ``module``, the averaged model, in
+    evaluation mode and without gradients.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
         self.module = copy.deepcopy(model).eval().requires_grad_(False)
-        trainable: list[tuple[Tensor, Tensor]] = [
-            (average, parameter)
-            for average, parameter in zip(self.module.parameters(), model.parameters(), strict=True)
-            if parameter.requires_grad
-        ]
+        pairs = zip(self.module.parameters(), model.parameters(), strict=True)
+        trainable: list[tuple[Tensor, Tensor]] = [p for p in pairs if p[1].requires_grad]
         buffers = list(zip(self.module.buffers(), model.buffers(), strict=True))
         followed = trainable + [pair for pair in buffers if pair[1].is_floating_point()]
         counted = [pair for pair in buffers if not pair[1].is_floating_point()]

@@ -29,11 +29,9 @@ class Predictor(Protocol):
 
     def train(self, mode: bool = True) -> object:
         """Switch dropout and BatchNorm."""
-        ...
 
     def predict(self, batch: Batch) -> list[Prediction]:
         """Predictions of each image, in original pixels, on the CPU."""
-        ...
 
 
 def predict_chunks(
@@ -47,8 +45,7 @@ def predict_chunks(
 
     Args:
         model: Unwrapped model on the accelerator's device; its mode is restored at the end.
-        loader: Batches of this rank, without images that other ranks have too. Ranks may have
-            different numbers of batches.
+        loader: Batches of this rank alone; ranks may have different numbers of them.
         accelerator: Device, autocast and processes of the run.
         should_stop: Function called after every chunk; with True, the evaluation ends.
 

@@ -41,9 +41,7 @@ class StopSignal:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if not self.requested:
             self.requested, self._since = True, time.monotonic()
-            log.warning(
-                "%s: finishing this step, then saving; Ctrl-C again stops at once",
-                signal.Signals(number).name,
-            )
+            message = "%s: finishing this step, then saving; Ctrl-C again stops at once"
+            log.warning(message, signal.Signals(number).name)
         elif number == signal.SIGINT and time.monotonic() - self._since > _SAME_KEY_PRESS:
             raise KeyboardInterrupt

@@ -51,11 +51,7 @@ def setup_logging(is_main: bool = True) -> None:
 
 
 def read_log(path: Path) -> list[Entry]:
-    """Read a log.jsonl; a torn last line, left by a killed run, is left out.
-
-    Raises:
-        ValueError: When another line is broken.
-    """
+    """Read a log.jsonl; a torn last line of a killed run is left out, ValueError for another."""
     lines = path.read_text(encoding="utf-8").split("\n")
     entries = []
     for number, line in enumerate(lines, start=1):
@@ -89,10 +85,8 @@ class RunLog:
     """Writes the log of a run; where ``enabled`` is false (all ranks but 0) it does nothing.
 
     Entries after ``start_step`` are left by a run that was killed later than its last checkpoint;
-    they are removed, since the resumed run writes them again.
-
-    Attributes:
-        evaluations: Evaluation entries so far, oldest first.
+    they are removed, since the resumed run writes them again. ``evaluations`` are the evaluation
+    entries so far, oldest first.
     """
 
     def __init__(
@@ -209,9 +203,6 @@ def best_evaluation(evaluations: Sequence[Entry], metric: str) -> tuple[int, int
     """Step of the (first) best evaluation, and the number of evaluations after it.
 
     The best is the highest value, or the lowest of an error; one that is null is the worst.
-
-    Raises:
-        ValueError: When an evaluation lacks the metric.
     """
     if lacking := next((e for e in evaluations if metric not in e["metrics"]), None):
         names = sorted(lacking["metrics"])

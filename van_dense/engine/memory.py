@@ -18,8 +18,7 @@ class MemoryEstimate:
     """Bytes of one process during a training step."""
 
     states: int  # bytes of weights, gradients, optimiser state and averaged weights
-    # Bytes that the network keeps for the backward pass of one micro-batch, without the losses
-    activations: int
+    activations: int  # bytes kept for the backward pass of a micro-batch, without the losses
 
     def describe(self) -> str:
         """The total and its two parts in GiB."""

@@ -37,18 +37,14 @@ def parameter_groups(model: nn.Module, config: Optimizer) -> list[dict[str, Any]
     Transformer's detection recipes, which the VAN paper follows (``paramwise_cfg: custom_keys:
     {'norm': decay_mult 0}``). Without ``config.decay_vectors`` none on 1-d tensors either: timm's
     ``param_groups_weight_decay``, of the classification recipes.
-
-    Raises:
-        ValueError: When every parameter is frozen.
     """
     groups: dict[tuple[bool, bool], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         is_backbone = name.startswith("backbone.")
-        decays = not any(part in name for part in config.no_decay) and (
-            config.decay_vectors or parameter.ndim > 1
-        )
+        exempt = any(part in name for part in config.no_decay)
+        decays = not exempt and (config.decay_vectors or parameter.ndim > 1)
         where, how = "backbone" if is_backbone else "head", "decay" if decays else "no decay"
         group = {
             "name": f"{where}, {how}",

@@ -31,12 +31,8 @@ class TrainPlan:
 
     def lr_at(self, step: int) -> float:
         """Learning rate of 0-based ``step``; parameter groups multiply it by their own factor."""
-        return self.lr * lr_factor(
-            self.settings.schedule,
-            step,
-            total_steps=self.steps - self.cooldown,
-            milestones=self.milestones,
-        )
+        schedule, total = self.settings.schedule, self.steps - self.cooldown
+        return self.lr * lr_factor(schedule, step, total_steps=total, milestones=self.milestones)
 
     def describe(self) -> dict[str, str]:
         """Name and value of everything a user wants to check before a long run."""
@@ -63,8 +59,7 @@ class TrainPlan:
 def make_plan(train: Train, *, num_images: int, world_size: int) -> TrainPlan:
     """Derive the plan of a run on ``num_images`` images with ``world_size`` processes.
 
-    Raises:
-        ValueError: When there is no image, or when the batch cannot be split evenly.
+    ValueError when there is no image, or when the batch cannot be split evenly.
     """
     if num_images < 1:
         raise ValueError("the training part holds no image; check the paths under data.train")
@@ -98,10 +93,8 @@ def _cooldown(schedule: Schedule, steps: int, cooldown: int) -> int:
     if schedule.name == "step":
         return 0
     if cooldown >= steps:
-        raise ValueError(
-            f"train.schedule.cooldown is {cooldown} steps of a run of {steps}; make it "
-            "shorter, or 0 for none"
-        )
+        lengths = f"{cooldown} steps of a run of {steps}"
+        raise ValueError(f"train.schedule.cooldown is {lengths}; make it shorter, or 0 for none")
     return cooldown
 
 
@@ -115,10 +108,9 @@ def _split_batch(train: Train, world_size: int) -> tuple[int, int]:
         fix = f"set train.batch_size to {working}"
         if batch % world_size == 0:
             fix += f", or train.micro_batch to a divisor of {batch // world_size}"
-        raise ValueError(
-            f"train.batch_size = {batch} cannot be split evenly over {world_size} process(es)"
-            f"{'' if micro is None else f' with train.micro_batch = {micro}'}; {fix}"
-        )
+        over = f"over {world_size} process(es)"
+        over += "" if micro is None else f" with train.micro_batch = {micro}"
+        raise ValueError(f"train.batch_size = {batch} cannot be split evenly {over}; {fix}")
     micro = micro or batch // world_size
     return micro, batch // (world_size * micro)
 

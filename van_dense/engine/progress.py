@@ -16,7 +16,6 @@ class Track(Protocol):
 
     def __call__(self, items: Iterable[T], *, total: int | None, what: str) -> Iterable[T]:
         """Pass the items on; ``total`` of them, where that is known."""
-        ...
 
 
 def untracked(items: Iterable[T], *, total: int | None, what: str) -> Iterable[T]:
@@ -26,11 +25,7 @@ def untracked(items: Iterable[T], *, total: int | None, what: str) -> Iterable[T
 
 @contextmanager
 def progress(should_stop: Callable[[], bool] = lambda: False) -> Iterator[Track]:
-    """Bars on standard error that vanish at the end.
-
-    Args:
-        should_stop: Function called before an item is passed on; with True, the iteration ends.
-    """
+    """Bars on standard error that vanish at the end; one ends early where ``should_stop()``."""
     screen = Console(stderr=True)
     columns: list[str | ProgressColumn] = [*Progress.get_default_columns()]
     columns.append("{task.completed}/{task.total}")

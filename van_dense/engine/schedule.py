@@ -16,7 +16,6 @@ def lr_factor(
     """Factor on the learning rate for 0-based ``step``.
 
     Poly and cosine reach their end after ``total_steps`` and stay there; ``milestones`` are steps.
-
     Warm-up multiplies by ``1 - (1 - step / warmup_steps) * (1 - warmup_ratio)``.
     """
     factor = _without_warmup(schedule, step, total_steps=total_steps, milestones=milestones)

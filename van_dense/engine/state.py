@@ -73,10 +73,7 @@ class TrainState:
     def save(self, run_dir: Path, extra: dict[str, Any], *, prune: bool = True) -> Path:
         """Write the checkpoint of this step on rank 0, with ``extra`` entries, and return its path.
 
-        Args:
-            run_dir: Run folder.
-            extra: Configuration and data set information.
-            prune: Whether to remove all but the newest checkpoints afterwards.
+        With ``prune``, all but the newest checkpoints are removed afterwards.
         """
         path = checkpoint.checkpoint_path(run_dir, self.step)
         if self.accelerator.is_main_process:
@@ -99,8 +96,7 @@ class TrainState:
     def restore(self, path: Path, config: dict[str, Any]) -> None:
         """Continue from a checkpoint; a changed ``config`` is warned about and takes effect.
 
-        Raises:
-            ValueError: When the checkpoint belongs to another model or lacks the average.
+        ValueError when the checkpoint belongs to another model or lacks the average.
         """
         state = checkpoint.load_checkpoint(path)
         if changed := checkpoint.changed_keys(_completed(state["config"]), config):
@@ -144,15 +140,12 @@ def _completed(values: dict[str, Any]) -> dict[str, Any]:
 def find_checkpoint(run_dir: Path, resume: bool) -> Path | None:
     """Where to continue from: the newest intact checkpoint, or None for a new run.
 
-    Raises:
-        ValueError: When a new run would overwrite an old one, or no checkpoint is intact.
+    ValueError when a new run would overwrite an old one, or no checkpoint is intact.
     """
     existing = checkpoint.checkpoints(run_dir)
     if existing and not resume:
-        raise ValueError(
-            f"{run_dir} already holds a run (up to {existing[-1].name}); continue it with "
-            "--resume, or choose another --output"
-        )
+        holds = f"{run_dir} already holds a run (up to {existing[-1].name})"
+        raise ValueError(f"{holds}; continue it with --resume, or choose another --output")
     path = checkpoint.latest_intact(run_dir)
     if existing and path is None:
         raise ValueError(f"every checkpoint in {run_dir} is damaged; start anew with --output")

@@ -14,7 +14,7 @@ import numpy as np
 
 from van_dense.core.structures import Prediction
 from van_dense.data.dataset import DenseDataset, ReadError
-from van_dense.evaluation.evaluator import check_image, mean, ratio, write_csv
+from van_dense.evaluation.evaluator import by_name, check_image, mean, ratio, write_csv
 from van_dense.evaluation.ground_truth import unwrapped
 from van_dense.evaluation.table import PerClass
 
@@ -33,15 +33,13 @@ class HasLabels(Protocol):
 
     def label(self, index: int) -> int:
         """Class of an image, 0-based."""
-        ...
 
 
 class ClassificationEvaluator:
     """Keeps the five best classes of each image; images come in any order.
 
-    Top-1 and top-5 agree with ``timm.utils.accuracy``, see
-    ``tests/evaluation/test_classification_evaluator.py``; the mean over classes is also called
-    balanced accuracy.
+    Top-1 and top-5 agree with ``timm.utils.accuracy``, as its test says; the mean over classes is
+    also called balanced accuracy.
 
     Args:
         dataset: Data set of all images, with names and labels. One without a method ``label``,
@@ -69,10 +67,9 @@ class ClassificationEvaluator:
         if scores is None:
             raise ValueError(f"the prediction of image {image_id!r} has no class scores")
         if scores.shape != (self.info.num_classes,):
-            raise ValueError(
-                f"image {image_id!r}: the prediction has scores of shape {tuple(scores.shape)}, "
-                f"but data set {self.info.name!r} has {self.info.num_classes} classes"
-            )
+            found = f"the prediction has scores of shape {tuple(scores.shape)}"
+            classes = f"data set {self.info.name!r} has {self.info.num_classes} classes"
+            raise ValueError(f"image {image_id!r}: {found}, but {classes}")
         if not bool(scores.isfinite().all()):
             raise ValueError(f"image {image_id!r}: some class scores are not finite; did it learn?")
         return scores.numpy()
@@ -84,28 +81,17 @@ class ClassificationEvaluator:
             for k in (1, TOP)
         ]
         if len(self._found) < len(self._truth):
-            missing = len(self._truth) - len(self._found)
-            message = "%d of %d images have no prediction, and are left out"
-            logger.warning(message, missing, len(self._truth))
+            missing = f"{len(self._truth) - len(self._found)} of {len(self._truth)}"
+            logger.warning("%s images have no prediction, and are left out", missing)
         top1, top5 = (mean(np.array(hits, dtype=np.float64)) for hits in right)
         of_class, truth, _ = self._counts()
         return dict(zip(METRICS, (top1, top5, mean(ratio(of_class, truth))), strict=True))
 
     def per_class(self) -> PerClass:
-        """Accuracy (recall), precision and number of images of each class.
-
-        NaN where a class has no image, or is never predicted; the mean over classes leaves those
-        without image out.
-        """
+        """Accuracy (recall), precision and count of each class; NaN without image or prediction."""
         right, truth, found = self._counts()
         columns = {"accuracy": ratio(right, truth), "precision": ratio(right, found)}
-        return {
-            "classification": {
-                name: {metric: float(values[c]) for metric, values in columns.items()}
-                | {"count": float(truth[c])}
-                for c, name in enumerate(self.info.class_names)
-            }
-        }
+        return {"classification": by_name(self.info.class_names, columns | {"count": truth})}
 
     def _counts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Images of each class that are right, that belong to it, and that are taken for it."""
@@ -116,12 +102,8 @@ class ClassificationEvaluator:
         return right, truth, found
 
     def confusion(self) -> np.ndarray:
-        """Images by true and predicted class, int64 (C, C + 1).
-
-        The last column, in label maps that of pixels without a predicted class, is 0.
-        """
-        classes = self.info.num_classes
-        counts = np.zeros((classes, classes + 1), dtype=np.int64)
+        """Images by true and predicted class, int64 (C, C + 1); the last column, no class, is 0."""
+        counts = np.zeros((self.info.num_classes, self.info.num_classes + 1), dtype=np.int64)
         for image_id, (best, _) in self._found.items():
             counts[self._truth[image_id], best[0]] += 1
         return counts

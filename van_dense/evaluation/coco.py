@@ -2,7 +2,7 @@
 
 Reference: pycocotools (https://github.com/cocodataset/cocoapi, ``cocoeval.py``); both backends
 agree with it to 1e-6, see ``tests/evaluation/test_coco.py``. All metrics are in 0..1, and NaN where
-the data set has no object to measure (no small objects, no object of a class).
+the data set has no object to measure.
 """
 
 import contextlib
@@ -85,11 +85,7 @@ class CocoEvaluator:
         self._scores: dict[Kind, CocoScores] | None = None
 
     def update(self, predictions: Sequence[Prediction]) -> None:
-        """Add the predictions of some images.
-
-        Raises:
-            ValueError: When an image is unknown, comes twice, or its prediction is impossible.
-        """
+        """Add the predictions of some images; ValueError for unknown, repeated, impossible ones."""
         self._scores = None
         for prediction in predictions:
             self._check(prediction)
@@ -97,11 +93,7 @@ class CocoEvaluator:
             self.results += to_results(prediction, self.info)
 
     def compute(self) -> dict[str, float]:
-        """Flat metrics "bbox/AP", "segm/AP50", ...; no prediction at all gives 0.
-
-        Raises:
-            ValueError: When the backend returns a value outside 0..1.
-        """
+        """Flat metrics "bbox/AP", "segm/AP50", ...; no prediction at all gives 0."""
         return {
             f"{kind}/{name}": value
             for kind, scores in self._evaluate().items()
@@ -119,23 +111,20 @@ class CocoEvaluator:
     def _check(self, prediction: Prediction) -> None:
         image_id, instances = prediction.image_id, prediction.instances
         check_image(image_id, self._sizes, self._predicted)
-        size = self._sizes[image_id]
+        size, where = self._sizes[image_id], f"prediction of image {image_id!r}"
         if tuple(prediction.size) != size:
-            raise ValueError(
-                f"prediction of image {image_id!r} has size {prediction.size}, its annotation "
-                f"says {size} (height, width); results are given in original-image pixels"
-            )
+            sizes = f"has size {prediction.size}, its annotation says {size} (height, width)"
+            raise ValueError(f"{where} {sizes}; results are given in original-image pixels")
         for kind, field in (("segm", "masks"), ("keypoints", "keypoints")):
             if kind in self.types and instances and getattr(instances, field) is None:
-                where = f"prediction of image {image_id!r}"
                 raise ValueError(f"{where} has no {field}, which {kind!r} needs")
 
     def _evaluate(self) -> dict[Kind, CocoScores]:
         if self._scores is not None:
             return self._scores
         if missing := len(self._sizes) - len(self._predicted):
-            message = "%d of %d images have no prediction; they count as images without results"
-            logger.warning(message, missing, len(self._sizes))
+            part = f"{missing} of {len(self._sizes)}"
+            logger.warning("%s images have no prediction; they count as without results", part)
         truth, results = self.ground_truth, self.results
         settings: Any = {"backend": self.backend, "sigmas": self.info.sigmas}
         self._scores = {k: evaluate_results(truth, results, k, **settings) for k in self.types}
@@ -152,8 +141,7 @@ def evaluate_results(
 ) -> CocoScores:
     """Compute the COCO metrics of result records, which are left unchanged.
 
-    Masks count with their own area in the size split, even where a record holds a box as well;
-    pycocotools on such a record would take the area of the box.
+    Masks count with their own area in the size split; pycocotools takes that of a box, if any.
 
     Args:
         ground_truth: COCO annotations. A missing "iscrowd" is 0, a missing "area" that of the
@@ -198,8 +186,8 @@ def evaluate_results(
 def _renumbered_images(ground_truth: CocoDict) -> dict[int | str, dict[str, Any]]:
     """Images by their own id, under new ids 1..n.
 
-    Ids may be text, which the backends refuse, and both misread an annotation id 0. The order of
-    the images decides between equal scores, so it is kept: ascending, as in pycocotools.
+    Ids may be text, which the backends refuse. The order decides between equal scores, so it is
+    kept: ascending, as in pycocotools.
     """
     images = {image["id"]: image for image in ground_truth["images"]}
     if len(images) < len(ground_truth["images"]):
@@ -227,10 +215,8 @@ def _annotation(
     """Copy what the backend needs of a ground-truth annotation, under its new ids."""
     where = f"annotation {number - 1} (counted from 0, id {entry.get('id')!r})"
     if image is None:
-        raise ValueError(
-            f"{where} belongs to image {entry['image_id']!r}, which the file does not list; "
-            "van-dense check finds such records"
-        )
+        absent = f"image {entry['image_id']!r}, which the file does not list"
+        raise ValueError(f"{where} belongs to {absent}; van-dense check finds such records")
     needed = ["keypoints", "bbox", "area"] if kind == "keypoints" else [FIELD_OF_KIND[kind]]
     missing = [key for key in needed if entry.get(key) in (None, [])]
     if missing:
@@ -276,10 +262,8 @@ def _set_sigmas(params: Any, truth: Sequence[dict[str, Any]], sigmas: Sequence[f
         params.kpt_oks_sigmas = np.asarray(sigmas)
     counts = {len(annotation["keypoints"]) // 3 for annotation in truth}
     if counts - {len(params.kpt_oks_sigmas)}:
-        raise ValueError(
-            f"annotations have {sorted(counts)} keypoints, but there are "
-            f"{len(params.kpt_oks_sigmas)} OKS sigmas; give one sigma for each keypoint"
-        )
+        both = f"{sorted(counts)} keypoints, but there are {len(params.kpt_oks_sigmas)} OKS sigmas"
+        raise ValueError(f"annotations have {both}; give one sigma for each keypoint")
 
 
 def _per_class(

@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -31,38 +31,25 @@ class Evaluator(Protocol):
     """
 
     def update(self, predictions: Sequence[Prediction]) -> None:
-        """Take predictions of some images.
-
-        Raises:
-            ValueError: For an unknown or repeated image, or impossible values.
-        """
-        ...
+        """Take predictions of some images; ValueError for unknown or repeated ones, bad values."""
 
     def compute(self) -> dict[str, float]:
         """Flat metrics such as "semantic/mIoU" or "bbox/AP"; fractions and errors in 0..1."""
-        ...
 
     def per_class(self) -> PerClass:
         """Metrics by type and class name; empty where classes mean nothing."""
-        ...
 
     def save(self, folder: Path) -> None:
         """Write what the field keeps of an evaluation beside its metrics."""
-        ...
 
 
 def check_image(
     image_id: int | str, known: Collection[int | str], predicted: Collection[int | str]
 ) -> None:
-    """Refuse a prediction of an unknown image, or a second one of an image.
-
-    Raises:
-        ValueError: With the image's id, and the first ids of the ground truth.
-    """
+    """Refuse a prediction of an unknown image, or a second one of an image, by ValueError."""
     if image_id not in known:
-        raise ValueError(
-            f"image {image_id!r} is not in the ground truth, whose ids are {list(known)[:5]}, ..."
-        )
+        ids = f"whose ids are {list(known)[:5]}, ..."
+        raise ValueError(f"image {image_id!r} is not in the ground truth, {ids}")
     if image_id in predicted:
         raise ValueError(f"image {image_id!r} has two predictions")
 
@@ -89,11 +76,7 @@ class MapTruth:
     def pair(
         self, prediction: Prediction, kind: Literal["semantic", "saliency"]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Predicted map and ground truth of one image, (H, W) both.
-
-        Raises:
-            ValueError: For an unknown or repeated image, a missing map, or another size.
-        """
+        """Predicted map and ground truth of one image, (H, W) both, or ValueError for misfits."""
         image_id, found = prediction.image_id, getattr(prediction, kind)
         check_image(image_id, self._known, self._predicted)
         if found is None:
@@ -101,11 +84,9 @@ class MapTruth:
             raise ValueError(f"the prediction of image {image_id!r} has no {name} map")
         truth = self._read(image_id)
         if truth.shape != found.shape:
-            raise ValueError(
-                f"image {image_id!r}: the prediction is {found.shape[1]}x{found.shape[0]} (width x "
-                f"height), the ground truth {truth.shape[1]}x{truth.shape[0]}; predict at the size "
-                "of the stored image"
-            )
+            sizes = (f"{array.shape[1]}x{array.shape[0]}" for array in (found, truth))
+            both = "the prediction is {} (width x height), the ground truth {}".format(*sizes)
+            raise ValueError(f"image {image_id!r}: {both}; predict at the size of the stored image")
         return found, truth
 
     def close(self, prediction: Prediction) -> None:
@@ -122,6 +103,14 @@ def mean(values: np.ndarray) -> float:
     """Mean of the values that are not NaN; NaN without any."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else math.nan
+
+
+def by_name(names: Sequence[str], columns: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
+    """Rows of a table whose columns are (N,) arrays, by the N names of the rows."""
+    return {
+        name: {metric: float(values[i]) for metric, values in columns.items()}
+        for i, name in enumerate(names)
+    }
 
 
 def write_csv(path: Path, header: Iterable[str], rows: Iterable[Sequence[object]]) -> None:

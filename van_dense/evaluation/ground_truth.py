@@ -26,7 +26,6 @@ class HasCocoDict(Protocol):
 
     def coco_dict(self) -> CocoDict:
         """The annotation file, parsed."""
-        ...
 
 
 @runtime_checkable
@@ -37,12 +36,7 @@ class Wraps(Protocol):
 
 
 def unwrapped(dataset: DenseDataset, protocol: type) -> DenseDataset:
-    """The data set itself, or the first one inside of it that offers a protocol; else the inmost.
-
-    Args:
-        dataset: Any data set, perhaps wrapped several times.
-        protocol: A runtime-checkable protocol, such as ``HasCocoDict``.
-    """
+    """The data set, or the first one inside of it that offers a protocol; else the inmost."""
     while not isinstance(dataset, protocol) and isinstance(dataset, Wraps):
         dataset = dataset.dataset
     return dataset
@@ -52,11 +46,8 @@ def coco_ground_truth(dataset: DenseDataset) -> CocoDict:
     """Ground truth of the images of a data set, as a COCO annotation dictionary.
 
     A data set with a method ``coco_dict``, or around one that has it, gives its own annotations,
-    unchanged; for any other one they are built from its raw samples, which decodes every image
-    once.
-
-    Raises:
-        ValueError: When the data set has images which its own annotation file lacks.
+    unchanged, or ValueError when they lack some of its images; for any other data set they are
+    built from its raw samples, which decodes every image once.
     """
     reader = unwrapped(dataset, HasCocoDict)
     if not isinstance(reader, HasCocoDict):
@@ -65,10 +56,9 @@ def coco_ground_truth(dataset: DenseDataset) -> CocoDict:
     ground_truth = restrict(reader.coco_dict(), image_ids)
     unknown = image_ids - {image["id"] for image in ground_truth["images"]}
     if unknown:
-        raise ValueError(
-            f"data set {dataset.info.name!r}: {len(unknown)} image ids are not in its annotation "
-            f"file, such as {sorted(unknown, key=str)[:5]}; image_id() must return the ids of it"
-        )
+        absent = f"{len(unknown)} image ids are not in its annotation file, such as"
+        ids = f"{sorted(unknown, key=str)[:5]}; image_id() must return the ids of it"
+        raise ValueError(f"data set {dataset.info.name!r}: {absent} {ids}")
     return ground_truth
 
 
@@ -129,10 +119,8 @@ def _annotations(truth: Prediction, category_ids: tuple[int, ...]) -> list[dict[
 def rle_to_json(rle: RLE) -> dict[str, Any]:
     """Make a compressed RLE fit for JSON: its counts become text."""
     counts = rle["counts"]
-    return {
-        "size": [int(side) for side in rle["size"]],
-        "counts": counts.decode("ascii") if isinstance(counts, bytes) else counts,
-    }
+    text = counts.decode("ascii") if isinstance(counts, bytes) else counts
+    return {"size": [int(side) for side in rle["size"]], "counts": text}
 
 
 def keypoints_to_json(instances: Instances) -> list[list[float]]:
@@ -147,11 +135,7 @@ def keypoints_to_json(instances: Instances) -> list[list[float]]:
 
 
 def annotation_rle(annotation: dict[str, Any], size: Size) -> RLE:
-    """Turn the segmentation of an annotation (polygons or RLE) into compressed RLE.
-
-    Raises:
-        ValueError: When the segmentation cannot be rasterised, with the reason.
-    """
+    """Turn polygons or RLE of an annotation into compressed RLE, or ValueError with the reason."""
     segmentation, problem = usable_segmentation(annotation.get("segmentation"), size)
     if segmentation is None:
         raise ValueError(f"annotation {annotation.get('id')!r}: {problem}")

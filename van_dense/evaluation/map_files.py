@@ -39,13 +39,10 @@ def find_files(
 ) -> Files:
     """Pair the files of two folders; predictions without annotation are logged and left out.
 
-    Raises:
-        ValueError: When a folder is missing or empty, an annotation has no prediction, or two
-            files have one key.
+    ValueError for an empty or missing folder, an annotation without prediction, one key twice.
     """
-    found = Pairs(
-        predictions, annotations, image_pattern=prediction_pattern, mask_pattern=mask_pattern
-    )
+    patterns = {"image_pattern": prediction_pattern, "mask_pattern": mask_pattern}
+    found = Pairs(predictions, annotations, **patterns)
     maps, masks = found.images, found.masks
     if missing := sorted(masks.keys() - maps.keys()):
         raise ValueError(
@@ -56,11 +53,10 @@ def find_files(
     if repeated := [text for key, text in found.problems if key in masks and key in maps]:
         raise ValueError(f"{repeated[0]}; keep one of them, or give a pattern that leaves one out")
     if extra := sorted(maps.keys() - masks.keys()):
-        message = "%d predictions have no annotation and are not evaluated: %s"
-        logger.warning(message, len(extra), _listed(extra))
-    return {
-        key: (Path(predictions, maps[key]), Path(annotations, masks[key])) for key in found.complete
-    }
+        several = f"{len(extra)} predictions have no annotation"
+        logger.warning("%s and are not evaluated: %s", several, _listed(extra))
+    paths = (Path(predictions), Path(annotations))
+    return {key: (paths[0] / maps[key], paths[1] / masks[key]) for key in found.complete}
 
 
 def evaluate_label_maps(
@@ -80,11 +76,8 @@ def evaluate_label_maps(
             names of the files, for a broken file, a value without a line, or two sizes.
     """
     labels = LabelMap.parse(label_map, len(classes) or None)
-    info = DatasetInfo(
-        name="annotations",
-        class_names=tuple(classes or map(str, labels.raw_of_class)),
-        category_ids=labels.raw_of_class,
-    )
+    names = tuple(classes or map(str, labels.raw_of_class))
+    info = DatasetInfo("annotations", class_names=names, category_ids=labels.raw_of_class)
 
     def read(path: Path) -> np.ndarray:
         raw = read_labels(path, color=labels.is_color)
@@ -103,11 +96,8 @@ def evaluate_label_maps(
 def evaluate_saliency_maps(files: Files) -> SaliencyEvaluator:
     """Compare saliency maps; those of another size are enlarged or reduced bilinearly, and logged.
 
-    Networks have one size for all images and many save their maps so.
-
-    Raises:
-        ValueError: For a broken file, height and width swapped, or maps that are all but black,
-            with the names of the files.
+    Networks have one size for all images and many save their maps so. ValueError names the files
+    where one is broken, height and width are swapped, or all maps are all but black.
     """
     truth = lru_cache(maxsize=1)(lambda key: read_saliency(files[str(key)][1]))
     evaluator = SaliencyEvaluator(truth, list(files))
@@ -122,13 +112,11 @@ def evaluate_saliency_maps(files: Files) -> SaliencyEvaluator:
         prediction = Prediction(key, size, saliency=grey.astype(np.float32) / np.float32(255))
         _update(evaluator, prediction, paths)
     if brightest == 1:
-        raise ValueError(
-            f"{paths[0].parent}: no map is brighter than 1 of 255; were they saved as 0..1? "
-            "Multiply them by 255"
-        )
+        dark = "no map is brighter than 1 of 255; were they saved as 0..1? Multiply them by 255"
+        raise ValueError(f"{paths[0].parent}: {dark}")
     if resized:
-        message = "%d of %d maps were resized bilinearly to the size of their annotation"
-        logger.warning(message, resized, len(files))
+        part = f"{resized} of {len(files)}"
+        logger.warning("%s maps were resized bilinearly to the size of their annotation", part)
     return evaluator
 
 
@@ -149,10 +137,9 @@ def _read_map(path: Path) -> np.ndarray:
 
 def _resize(grey: np.ndarray, size: Size, paths: tuple[Path, Path]) -> np.ndarray:
     if grey.shape == size[::-1]:
-        raise ValueError(
-            f"{paths[0]} is {size[0]}x{size[1]} (width x height), {paths[1]} {size[1]}x{size[0]}: "
-            "height and width are swapped; turn the map as the annotation is"
-        )
+        sizes = f"is {size[0]}x{size[1]} (width x height), {paths[1]} {size[1]}x{size[0]}"
+        fix = "height and width are swapped; turn the map as the annotation is"
+        raise ValueError(f"{paths[0]} {sizes}: {fix}")
     return cv2.resize(grey, size[::-1], interpolation=cv2.INTER_LINEAR)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.oks import oks
 from van_dense.data.readers.coco_json import CocoDict
-from van_dense.evaluation.evaluator import ratio
+from van_dense.evaluation.evaluator import by_name, ratio
 from van_dense.evaluation.results import CocoResult
 
 BOX_FRACTION, HEAD_FRACTION = 0.2, 0.5
@@ -35,8 +35,7 @@ MIN_OKS = 1e-3
 class PckScores:
     """What ``evaluate_pck`` measures; NaN where there is nothing to measure."""
 
-    # "PCK@0.2", and "PCKh@0.5" where the data set names joints of the head
-    metrics: dict[str, float]
+    metrics: dict[str, float]  # PCK@0.2, and PCKh@0.5 where the data set names joints of the head
     # PCK of each joint by its name, "error" (mean distance of the joints of found persons, in
     # longer sides of the box) and "count" (labelled joints)
     per_joint: dict[str, dict[str, float]]
@@ -78,24 +77,14 @@ def evaluate_pck(
     relative = np.divide(distances, box[:, None], out=np.zeros_like(distances), where=is_found)
     columns["error"] = ratio(relative.sum(0), is_found.sum(0))
     columns["count"] = labelled.sum(0)
-    return PckScores(
-        metrics,
-        {
-            joint: {name: float(values[k]) for name, values in columns.items()}
-            for k, joint in enumerate(info.keypoint_names)
-        },
-    )
+    return PckScores(metrics, by_name(info.keypoint_names, columns))
 
 
 def match(similarity: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Assign predictions to persons by falling score, as ``evaluate_pck`` says.
 
-    Args:
-        similarity: OKS of predictions and persons, (D, G) in 0..1.
-        scores: Confidence of each prediction, (D,); of equal ones the first goes first.
-
-    Returns:
-        Position 0..D-1 of each person's prediction, int (G,); -1 for a person without one.
+    OKS (D, G) in 0..1 and scores (D,), of which equal ones go in order -> position 0..D-1 of each
+    person's prediction, int (G,); -1 for a person without one.
     """
     chosen = np.full(similarity.shape[1], -1)
     for position in np.argsort(-scores, kind="stable"):

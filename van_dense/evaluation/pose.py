@@ -37,8 +37,7 @@ class PoseEvaluator:
 
     def __init__(self, ground_truth: CocoDict, info: DatasetInfo, *, backend: Backend) -> None:
         check_joints(ground_truth["annotations"], info, "annotation")
-        self.ground_truth = ground_truth
-        self.info = info
+        self.ground_truth, self.info = ground_truth, info
         self.backend: Backend = backend
         self._coco = CocoEvaluator(ground_truth, info, self.types, backend=backend)
         self._pck: PckScores | None = None
@@ -71,19 +70,15 @@ class PoseEvaluator:
 
 
 def check_joints(entries: Iterable[Mapping[str, Any]], info: DatasetInfo, what: str) -> None:
-    """Compare the number of joints of COCO annotations or records with that of the data set.
+    """ValueError at the first annotation or record with other than the data set's number of joints.
 
     Entries without "keypoints" pass; whoever needs them says so.
-
-    Raises:
-        ValueError: At the first entry that has another number of joints.
     """
     expected = len(info.keypoint_names)
     for index, entry in enumerate(entries):
         numbers = entry.get("keypoints")
         if numbers is not None and len(numbers) != 3 * expected:
-            raise ValueError(
-                f"{what} {index} (counted from 0, image {entry['image_id']!r}) has "
-                f"{len(numbers) / 3:g} joints, data set {info.name!r} {expected}; its names in "
-                "data.skeleton must be those of the file, one by one"
-            )
+            where = f"{what} {index} (counted from 0, image {entry['image_id']!r})"
+            counts = f"has {len(numbers) / 3:g} joints, data set {info.name!r} {expected}"
+            fix = "its names in data.skeleton must be those of the file, one by one"
+            raise ValueError(f"{where} {counts}; {fix}")

@@ -38,19 +38,15 @@ class CocoResult(TypedDict, total=False):
     category_id: int  # id of the category in the annotation file
     score: float  # confidence in 0..1
     bbox: list[float]  # box as x, y, width, height in pixels
-    # RLE as JSON holds it: "size" (height, width) and "counts" as text
-    segmentation: dict[str, Any]
+    segmentation: dict[str, Any]  # RLE of JSON: "size" (height, width) and "counts" as text
     keypoints: list[float]  # 3 K numbers, x, y and score of each of K keypoints
 
 
 def to_results(prediction: Prediction, info: DatasetInfo) -> list[CocoResult]:
-    """Turn the prediction of one image into COCO records.
+    """Turn the prediction of one image into COCO records, or ValueError for impossible numbers.
 
     Boxes and keypoints keep 4 decimals and scores 9, about the resolution of float32, so that a
     saved file evaluates to the same numbers as the predictions themselves.
-
-    Raises:
-        ValueError: For missing instances, scores, or numbers no result can have.
     """
     where = f"prediction of image {prediction.image_id!r}"
     instances = prediction.instances
@@ -70,10 +66,8 @@ def to_results(prediction: Prediction, info: DatasetInfo) -> list[CocoResult]:
         rles = encode_masks(masks) if isinstance(masks, torch.Tensor) else masks
         for record, rle in zip(records, rles, strict=True):
             if tuple(rle["size"]) != tuple(prediction.size):
-                raise ValueError(
-                    f"{where}: a mask has size {tuple(rle['size'])}, the image "
-                    f"{tuple(prediction.size)}; results are given in original-image pixels"
-                )
+                sizes = f"a mask has size {tuple(rle['size'])}, the image {tuple(prediction.size)}"
+                raise ValueError(f"{where}: {sizes}; results are given in original-image pixels")
             record["segmentation"] = rle_to_json(rle)
     if instances.keypoints is not None:
         for record, keypoints in zip(records, keypoints_to_json(instances), strict=True):
@@ -100,10 +94,9 @@ def _checked_numbers(
     if not bool(((scores >= 0) & (scores <= 1)).all()):
         raise ValueError(f"{where} has scores outside 0..1: {scores.tolist()[:5]}")
     if int(labels.min()) < 0 or int(labels.max()) >= info.num_classes:
-        raise ValueError(
-            f"{where} has labels {int(labels.min())}..{int(labels.max())}, but data set "
-            f"{info.name!r} has classes 0..{info.num_classes - 1}"
-        )
+        known = f"data set {info.name!r} has classes 0..{info.num_classes - 1}"
+        span = f"{int(labels.min())}..{int(labels.max())}"
+        raise ValueError(f"{where} has labels {span}, but {known}")
     xywh = box_convert(boxes, "xyxy", "xywh")
     broken = ~(xywh.isfinite().all(dim=1) & (xywh[:, 2:] >= 0).all(dim=1))
     if broken.any():
@@ -114,20 +107,15 @@ def _checked_numbers(
 
 
 def load_results(path: str | Path, ground_truth: CocoDict, kind: Kind) -> list[CocoResult]:
-    """Read COCO results JSON and check every record against its annotation file.
-
-    Raises:
-        ValueError: At the first wrong record, with its index and what to change.
-    """
+    """Read COCO results JSON, or ValueError at the first record that the annotations contradict."""
     try:
         data = json.loads(Path(path).read_bytes())
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
     if not isinstance(data, list):
-        raise ValueError(
-            f"{path} is no COCO results file: it holds a {type(data).__name__} instead of a list "
-            "of records" + ("; is it the annotation file?" if "annotations" in data else "")
-        )
+        hint = "; is it the annotation file?" if "annotations" in data else ""
+        what = f"it holds a {type(data).__name__} instead of a list of records"
+        raise ValueError(f"{path} is no COCO results file: {what}{hint}")
     sizes = {image["id"]: [image["height"], image["width"]] for image in ground_truth["images"]}
     category_ids = {category["id"] for category in ground_truth["categories"]}
     for index, record in enumerate(data):
@@ -152,10 +140,8 @@ def _check_record(
         ("category_id", category_ids, "results need category ids of the file, not 0-based labels"),
     ):
         if not (isinstance(record[key], int | str) and record[key] in ids):
-            raise ValueError(
-                f"{key} {record[key]!r} is not in the annotation file, whose ids are "
-                f"{_first(ids)}; {hint}"
-            )
+            absent = f"is not in the annotation file, whose ids are {_first(ids)}"
+            raise ValueError(f"{key} {record[key]!r} {absent}; {hint}")
     if not _are_numbers([record["score"]], count=1):
         raise ValueError(f"score is {record['score']!r}, expected a finite number")
     value = record[field]
@@ -169,15 +155,12 @@ def _check_record(
 
 def _check_rle(rle: Any, size: list[int]) -> None:
     if not (isinstance(rle, dict) and isinstance(rle.get("counts"), str) and "size" in rle):
-        raise ValueError(
-            "segmentation must be compressed RLE, {'size': [height, width], 'counts': text}; "
-            "polygons become RLE by pycocotools.mask.frPyObjects and merge"
-        )
+        form = "compressed RLE, {'size': [height, width], 'counts': text}"
+        fix = "polygons become RLE by pycocotools.mask.frPyObjects and merge"
+        raise ValueError(f"segmentation must be {form}; {fix}")
     if rle["size"] != size:
-        raise ValueError(
-            f"segmentation has size {rle['size']}, its image {size} (height, width); masks are "
-            "given in original-image pixels"
-        )
+        sizes = f"size {rle['size']}, its image {size} (height, width)"
+        raise ValueError(f"segmentation has {sizes}; masks are given in original-image pixels")
     if not RLE_TEXT.fullmatch(rle["counts"]):
         raise ValueError("the counts of the segmentation are no RLE text as pycocotools writes it")
 
@@ -199,8 +182,7 @@ def _first(ids: Iterable[Any]) -> str:
 class Outcome:
     """What is written of one image."""
 
-    # COCO results, or None for a task without instances
-    records: Sequence[CocoResult] | None = None
+    records: Sequence[CocoResult] | None = None  # or None for a task without instances
     row: list[str] | None = None  # line of the table of classes, or None
     header: list[str] | None = None  # names of the columns of this table, or None
 
@@ -209,13 +191,8 @@ class ResultFiles:
     """Writes NAME.json and NAME.csv, whichever the outcomes need.
 
     Nothing waits in memory: the records of a hundred thousand masks are gigabytes. However the
-    context ends, the files are complete.
-
-    Args:
-        path: Path of the files without their suffix; its folder is made if missing.
-
-    Attributes:
-        written: Paths of the files written so far.
+    context ends, the files are complete. ``path`` is theirs without the suffix; its folder is made
+    if missing, and ``written`` lists the files so far.
     """
 
     def __init__(self, path: Path) -> None:

@@ -25,10 +25,8 @@ from van_dense.evaluation.evaluator import MapTruth, write_csv
 from van_dense.evaluation.semantic import count_pairs
 from van_dense.evaluation.table import PerClass
 
-METRICS = (
-    *(f"pysod/{m}" for m in ("MAE", "Fmax", "Fmean", "Fadp", "wF", "Sm", "Emax", "Emean", "Eadp")),
-    *(f"edn/{m}" for m in ("MAE", "Fmax")),
-)
+_PYSOD = "MAE Fmax Fmean Fadp wF Sm Emax Emean Eadp"
+METRICS = (*(f"pysod/{name}" for name in _PYSOD.split()), "edn/MAE", "edn/Fmax")
 CURVES = ("precision", "recall", "F", "E")
 BETA_SQUARED = 0.3  # Achanta et al., "Frequency-tuned salient region detection", CVPR 2009
 _GREYS = np.arange(256)
@@ -39,8 +37,7 @@ _TINY = np.finfo(float).eps
 class SaliencyEvaluator:
     """Sums the measures of each image; no image is kept.
 
-    Agrees with PySODMetrics to 1e-9, and with a direct statement of EDN's protocol, see
-    ``tests/evaluation/test_saliency_evaluator.py``.
+    Its test compares it with PySODMetrics, to 1e-9, and with a direct statement of EDN's protocol.
 
     Args:
         truth: Function from an image id to its ground truth, uint8 (H, W), 255 = salient.
@@ -64,8 +61,8 @@ class SaliencyEvaluator:
         for prediction in predictions:
             found, truth = self._truth.pair(prediction, "saliency")
             if not (found.min() >= 0 and found.max() <= 1):  # NaN fails as well
-                where = f"image {prediction.image_id!r}"
-                raise ValueError(f"{where}: the saliency map has values outside of 0..1, or NaN")
+                problem = "the saliency map has values outside of 0..1, or NaN"
+                raise ValueError(f"image {prediction.image_id!r}: {problem}")
             for name, value in measure_pair(to_grey(found), truth).items():
                 self._sums[name] = self._sums.get(name, 0.0) + value
             self._truth.close(prediction)
@@ -180,13 +177,8 @@ def _e_measure(
     """Enhanced alignment of binary maps: Fan et al., IJCAI 2018.
 
     Map and truth minus their means agree or differ in one of four ways; all pixels of one way have
-    one value, so that numbers of pixels say all.
-
-    Args:
-        true: Salient pixels above each of T thresholds, integers (T,).
-        false: Other pixels above each threshold, integers (T,).
-        num_salient: Number of salient pixels.
-        num_pixels: Number of all pixels.
+    one value, so that numbers of pixels say all: ``true`` and ``false`` are those of salient and of
+    other pixels above each of T thresholds, integers (T,).
     """
     found = true + false
     if num_salient == 0:

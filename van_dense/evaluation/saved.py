@@ -38,7 +38,7 @@ def score(
     folder: Path,
     backend: Backend,
 ) -> Scores:
-    """Compare saved predictions of any kind with their annotations.
+    """Compare saved predictions with their annotations, or ValueError when they do not fit.
 
     Args:
         predictions: Path of a COCO results file, or folder of maps.
@@ -48,9 +48,6 @@ def score(
             ``classes`` and the patterns of file names, and keypoints take ``skeleton``.
         folder: Folder for what the evaluation of maps writes beside its metrics.
         backend: Library that computes COCO metrics; both give the same numbers.
-
-    Raises:
-        ValueError: When files or settings do not fit together.
     """
     if kind == "semantic" or kind == "saliency":
         return _score_maps(predictions, annotations, kind, data, folder=folder)
@@ -84,27 +81,19 @@ def _score_results(
         metrics |= {f"pck/{name}": value for name, value in joints.metrics.items()}
         per_class |= {"pck": joints.per_joint}
     num_images = len({record["image_id"] for record in results})
-    summary = (
-        f"{len(results)} results in {num_images} of {len(truth['images'])} images; images without "
-        "results count as empty"
-    )
-    return Scores(metrics, per_class, summary)
+    summary = f"{len(results)} results in {num_images} of {len(truth['images'])} images"
+    return Scores(metrics, per_class, f"{summary}; images without results count as empty")
 
 
 def skeleton_of(section: Mapping[str, Any]) -> Skeleton | None:
-    """Take ``skeleton`` from section ``data`` of a config.
-
-    Raises:
-        ValueError: When it holds something else than a skeleton does.
-    """
+    """Take ``skeleton`` from section ``data`` of a config, or ValueError for anything else."""
     values = section.get("skeleton")
     if values is None:
         return None
     known = [field.name for field in fields(Skeleton)]
     if not (isinstance(values, Mapping) and "keypoints" in values and values.keys() <= set(known)):
-        raise ValueError(
-            f"data.skeleton must have keypoints, and nothing but {known}, got {values}"
-        )
+        form = f"keypoints, and nothing but {known}"
+        raise ValueError(f"data.skeleton must have {form}, got {values}")
     return Skeleton(**{name: _frozen(value) for name, value in values.items()})
 
 
@@ -117,16 +106,15 @@ def _score_maps(
 ) -> Scores:
     """Compare two folders, and write confusion.csv or curves.csv into a third."""
     if kind == "semantic" and not data.get("label_map"):
-        raise ValueError(
-            "what do the values of the label maps mean? Give --data FRAGMENT, such as "
-            'configs/_data/ade20k.yaml, or --label-map "0 -> ignore" "1..150 -> 0..149"'
-        )
+        fix = "Give --data FRAGMENT, such as configs/_data/ade20k.yaml, or --label-map"
+        example = '"0 -> ignore" "1..150 -> 0..149"'
+        raise ValueError(f"what do the values of the label maps mean? {fix} {example}")
     patterns = {k: data[k] for k in ("prediction_pattern", "mask_pattern") if k in data}
     files = find_files(predictions, annotations, **patterns)
-    evaluator: Evaluator = (
-        evaluate_saliency_maps(files)
-        if kind == "saliency"
-        else evaluate_label_maps(files, data["label_map"], data.get("classes", ()))
-    )
+    evaluator: Evaluator
+    if kind == "saliency":
+        evaluator = evaluate_saliency_maps(files)
+    else:
+        evaluator = evaluate_label_maps(files, data["label_map"], data.get("classes", ()))
     evaluator.save(folder)
     return Scores(evaluator.compute(), evaluator.per_class(), f"{len(files)} maps")

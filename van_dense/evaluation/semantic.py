@@ -17,30 +17,25 @@ import numpy as np
 
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import IGNORE_LABEL, Prediction
-from van_dense.evaluation.evaluator import MapTruth, mean, ratio, write_csv
+from van_dense.evaluation.evaluator import MapTruth, by_name, mean, ratio, write_csv
 from van_dense.evaluation.table import PerClass
 
-METRICS = tuple(
-    f"semantic/{name}" for name in ("mIoU", "aAcc", "mAcc", "Dice", "fwIoU", "boundary_IoU")
-)
+METRICS = tuple(f"semantic/{m}" for m in "mIoU aAcc mAcc Dice fwIoU boundary_IoU".split())
 OUTLINE_RATIO = 0.02  # of the image diagonal
 
 
 class SemanticEvaluator:
     """Counts pixels of label maps, image by image; no image is kept.
 
-    Agrees with masks of each class, and with the erosions of the published Boundary IoU, see
-    ``tests/evaluation/test_semantic_evaluator.py``.
+    Its test compares it with masks of each class, and erosions of the published Boundary IoU.
 
     Args:
-        truth: Function from an image id to its ground truth, uint8 (H, W), labels 0..C-1 and
-            255 = ignore.
+        truth: Function from an image id to labels 0..C-1 and 255 = ignore, uint8 (H, W).
         image_ids: Ids of all images to evaluate.
         info: Names of the C classes.
 
     Attributes:
-        confusion: int64 (C, C + 1), pixels by true and predicted class; the last column counts
-            those without a predicted class.
+        confusion: Pixels by true and predicted class, int64 (C, C + 1); the last column is none.
     """
 
     def __init__(
@@ -65,10 +60,9 @@ class SemanticEvaluator:
         for prediction in predictions:
             found, truth = self._truth.pair(prediction, "semantic")
             if found.dtype != np.uint8 and not 0 <= found.min() <= found.max() <= IGNORE_LABEL:
-                raise ValueError(
-                    f"image {prediction.image_id!r}: the prediction holds labels from "
-                    f"{found.min()} to {found.max()}; labels are 0..254, and 255 is no class"
-                )
+                where, span = f"image {prediction.image_id!r}", f"{found.min()} to {found.max()}"
+                fix = "labels are 0..254, and 255 is no class"
+                raise ValueError(f"{where}: the prediction holds labels from {span}; {fix}")
             found = found.astype(np.uint8, copy=False)
             pairs = count_pairs(truth, found)
             self._check_labels(pairs, prediction.image_id)
@@ -81,10 +75,9 @@ class SemanticEvaluator:
         for name, counts in (("ground truth", pairs.sum(axis=1)), ("prediction", pairs.sum(0))):
             foreign = classes + np.flatnonzero(counts[classes:IGNORE_LABEL])
             if len(foreign):
-                raise ValueError(
-                    f"image {image_id!r}: the {name} holds the labels {foreign[:5].tolist()}, but "
-                    f"there are {classes} classes, 0..{classes - 1}"
-                )
+                holds = f"the {name} holds the labels {foreign[:5].tolist()}"
+                known = f"there are {classes} classes, 0..{classes - 1}"
+                raise ValueError(f"image {image_id!r}: {holds}, but {known}")
 
     def compute(self) -> dict[str, float]:
         """Means over classes, and accuracy over pixels, by the names of ``METRICS``."""
@@ -94,18 +87,11 @@ class SemanticEvaluator:
         weighted = float((scores["IoU"] * pixels)[occurs].sum() / total) if total else math.nan
         accuracy = float(np.trace(self.confusion) / total) if total else math.nan
         iou, acc, dice, outlines = (mean(values) for values in scores.values())
-        values = iou, accuracy, acc, dice, weighted, outlines
-        return dict(zip(METRICS, values, strict=True))
+        return dict(zip(METRICS, (iou, accuracy, acc, dice, weighted, outlines), strict=True))
 
     def per_class(self) -> PerClass:
         """IoU, Acc, Dice and boundary_IoU of each class; NaN where there is nothing to measure."""
-        scores = self._scores()
-        return {
-            "semantic": {
-                name: {metric: float(values[c]) for metric, values in scores.items()}
-                for c, name in enumerate(self.info.class_names)
-            }
-        }
+        return {"semantic": by_name(self.info.class_names, self._scores())}
 
     def _scores(self) -> dict[str, np.ndarray]:
         right = np.diagonal(self.confusion)
@@ -122,9 +108,8 @@ class SemanticEvaluator:
     def save(self, folder: Path) -> None:
         """Write the confusion matrix as confusion.csv: a row for each true class, in pixels."""
         names = self.info.class_names
-        rows = zip(names, self.confusion.tolist(), strict=True)
-        header = ["truth", *names, "no class"]
-        write_csv(folder / "confusion.csv", header, ([name, *row] for name, row in rows))
+        rows = ([n, *row] for n, row in zip(names, self.confusion.tolist(), strict=True))
+        write_csv(folder / "confusion.csv", ["truth", *names, "no class"], rows)
 
 
 def count_pairs(truth: np.ndarray, found: np.ndarray) -> np.ndarray:

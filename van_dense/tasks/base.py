@@ -117,8 +117,7 @@ class Task(ABC, Generic[C]):
         """
         raise ValueError(
             f"no checkpoint of a whole {config.task} network of another code base can be read, "
-            "only those of detectors and of semantic segmenters; model.backbone.weights takes the "
-            "backbone alone"
+            "only of detectors and segmenters; model.backbone.weights takes the backbone alone"
         )
 
     def foreign_info(self, config: C) -> DatasetInfo:
@@ -155,9 +154,8 @@ class Task(ABC, Generic[C]):
         metric = config.eval.best_metric or self.default_metric(config)
         known = self.measured(config)
         if metric not in known:
-            raise ValueError(
-                f"eval.best_metric: {metric!r} is not measured; choose one of {list(known)}"
-            )
+            fix = f"choose one of {list(known)}"
+            raise ValueError(f"eval.best_metric: {metric!r} is not measured; {fix}")
         return metric
 
     @abstractmethod

@@ -16,9 +16,7 @@ log = logging.getLogger(__name__)
 def build_model(config: Config, info: DatasetInfo | None = None) -> DenseModel:
     """Build the network of a config, with random weights.
 
-    Args:
-        config: Complete experiment, as ``load_config`` returns it.
-        info: Classes of the data set; by default those the config names, or COCO's 80.
+    ``info`` has the classes of the data set; by default those the config names, or COCO's 80.
     """
     task = task_of(config)
     return task.build_model(config, info or task.dataset_info(config))
@@ -27,8 +25,7 @@ def build_model(config: Config, info: DatasetInfo | None = None) -> DenseModel:
 def load_weights(model: DenseModel, config: Config) -> LoadReport | None:
     """Load the backbone weights that the config names, if it names some, and report every key.
 
-    Raises:
-        ValueError: When the weights cannot be had, cannot be read, or do not fit.
+    ValueError when they cannot be had, cannot be read, or do not fit.
     """
     source = config.model.backbone.weights
     if source is None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -33,24 +34,17 @@ class Classification(Task[ClassConfig]):
 
     sample_part = "classes"
     no_tiles = (
-        "one answer is given for the whole image, and those of windows cannot be added up to it; "
-        "crop what you want classified"
+        "the answer is for the whole image, and no sum of windows; crop what you want classified"
     )
     backbone_is_model = True
 
     def dataset_info(self, config: ClassConfig) -> DatasetInfo:
-        """Classes as the config names or counts them.
-
-        Raises:
-            ValueError: When the config says neither.
-        """
-        data = config.data
-        names = data.classes
+        """Classes as the config names or counts them, or ValueError when it does neither."""
+        data, names = config.data, config.data.classes
         if names is None:
             if data.num_classes is None:
-                raise ValueError(
-                    "the config does not say how many classes there are; set data.num_classes"
-                )
+                what = "the config does not say how many classes there are"
+                raise ValueError(f"{what}; set data.num_classes")
             names = tuple(f"class {label}" for label in range(data.num_classes))
         return DatasetInfo(data.name, class_names=names, category_ids=tuple(range(len(names))))
 
@@ -58,25 +52,20 @@ class Classification(Task[ClassConfig]):
         """Reader of one part; both parts have the classes of the training folder."""
         data = config.data
         quarantine = Quarantine.load(data.quarantine) if data.quarantine else None
+        options: dict[str, Any] = {"name": data.name, "quarantine": quarantine}
         dataset: ClassFolder | Cub200
         if data.format == "cub":
             assert data.root is not None  # the schema demands it
-            dataset = Cub200(data.root, split, name=data.name, quarantine=quarantine)
+            dataset = Cub200(data.root, split, **options)
         else:
             assert data.train is not None and data.val is not None  # the schema demands them
-            dataset = ClassFolder(
-                data.train if split == "train" else data.val,
-                name=data.name,
-                classes=data.classes or class_names(data.train),
-                quarantine=quarantine,
-            )
+            folder, classes = data.train if split == "train" else data.val, data.classes
+            dataset = ClassFolder(folder, classes=classes or class_names(data.train), **options)
         found = dataset.info.num_classes
         if data.num_classes not in (None, found):
-            raise ValueError(
-                f"{data.root or data.train}: {found} classes, but data.num_classes is "
-                f"{data.num_classes}; is the data set complete, and is this the folder that holds "
-                "one folder for each class?"
-            )
+            counts = f"{found} classes, but data.num_classes is {data.num_classes}"
+            hint = "is the data set complete, and does it hold one folder for each class?"
+            raise ValueError(f"{data.root or data.train}: {counts}; {hint}")
         if data.max_images is None:
             return dataset
         return FirstImages(dataset, data.max_images, spread=True)  # files come class by class
@@ -116,12 +105,9 @@ class Classification(Task[ClassConfig]):
     def build_model(self, config: ClassConfig, info: DatasetInfo) -> DenseModel:
         """The whole timm model."""
         model = config.model
-        return Classifier(
-            classifier_of(model.backbone, info.num_classes),
-            mean=model.mean,
-            std=model.std,
-            regularisation=Regularisation(**model.regularisation.model_dump()),
-        )
+        network = classifier_of(model.backbone, info.num_classes)
+        harder = Regularisation(**model.regularisation.model_dump())
+        return Classifier(network, mean=model.mean, std=model.std, regularisation=harder)
 
     def weights_warning(self, config: ClassConfig, report: LoadReport) -> str | None:
         """Images normalised otherwise than the weights expect cost accuracy without any error."""
@@ -158,10 +144,8 @@ class Classification(Task[ClassConfig]):
         if batch.labels is None:
             raise ValueError("the batch has no labels")
         scores = torch.eye(info.num_classes)[batch.labels]
-        return [
-            Prediction(image_id, size, class_scores=row)
-            for image_id, size, row in zip(batch.image_ids, batch.orig_sizes, scores, strict=True)
-        ]
+        images = zip(batch.image_ids, batch.orig_sizes, scores, strict=True)
+        return [Prediction(image_id, size, class_scores=row) for image_id, size, row in images]
 
     def oracle(self) -> Callable[..., OracleReport]:
         """Every image keeps its label."""

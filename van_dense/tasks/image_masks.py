@@ -17,11 +17,7 @@ from van_dense.tasks.base import Split
 def read_pairs(
     data: ImageMaskData, split: Split, *, info: DatasetInfo, labels: LabelMap | None
 ) -> DenseDataset:
-    """Reader of one part; without ``labels`` the masks are saliency masks.
-
-    Raises:
-        ValueError: When the folders do not fit together.
-    """
+    """Reader of one part; without ``labels`` the masks are saliency masks."""
     part = data.train if split == "train" else data.val
     dataset = ImageMaskDataset(
         part.images,
@@ -37,19 +33,9 @@ def read_pairs(
 
 def mask_parts(data: ImageMaskData, *, names: Sequence[str], labels: LabelMap | None) -> list[Part]:
     """What the data doctor looks at; without ``labels`` the masks are saliency masks."""
-    return [
-        MaskPart(
-            name,
-            part.images,
-            part.masks,
-            data.image_pattern,
-            data.mask_pattern,
-            labels,
-            tuple(names),
-            labels is None,
-        )
-        for name, part in (("train", data.train), ("val", data.val))
-    ]
+    same = (data.image_pattern, data.mask_pattern, labels, tuple(names), labels is None)
+    parts = {"train": data.train, "val": data.val}
+    return [MaskPart(name, part.images, part.masks, *same) for name, part in parts.items()]
 
 
 def truth_of(dataset: DenseDataset) -> Callable[[int | str], np.ndarray]:

@@ -39,8 +39,7 @@ class Pose(Task[PoseConfig]):
     sample_part = "keypoints"
     training_items = "instances"
     no_tiles = (
-        "its model cuts every instance out of the image at full resolution anyway; tile the "
-        "detector that gives the proposals"
+        "its model cuts instances out at full resolution anyway; tile the detector of its boxes"
     )
 
     def dataset_info(self, config: PoseConfig) -> DatasetInfo:
@@ -69,19 +68,15 @@ class Pose(Task[PoseConfig]):
         if split == "train":
             size = data.transforms.size if data.transforms.reduced_decoding else None
             return Persons(images, decode_for=size, max_images=data.max_images)
-        detections = None
+        detections, least = None, data.min_detection_score
         if data.detections is not None:
-            detections = read_detections(
-                data.detections, images, min_score=data.min_detection_score
-            )
+            detections = read_detections(data.detections, images, min_score=least)
         return PersonImages(images, detections, max_images=data.max_images)
 
     def build_transform(self, config: PoseConfig, *, train: bool) -> Transform:
         """Cut out the region of one instance in training; whole images for evaluation.
 
-        Raises:
-            ValueError: When a flip or half-body crop is asked for and nobody knows what swaps or
-                what is the upper half.
+        ValueError for a flip or half-body crop where nobody knows what swaps or is the upper half.
         """
         if not train:
             return PoseTest()
@@ -107,17 +102,12 @@ class Pose(Task[PoseConfig]):
         return config.data.transforms.size
 
     def build_model(self, config: PoseConfig, info: DatasetInfo) -> DenseModel:
-        """SimpleBaseline.
-
-        Raises:
-            ValueError: When the flip test is asked for and nobody knows what swaps.
-        """
+        """SimpleBaseline; ValueError when its flip test is on and nobody knows what swaps."""
         info = with_sigmas(info)
         model, transforms, evaluation = config.model, config.data.transforms, config.eval
         backbone = backbone_of(model.backbone)
-        head = SimpleBaseline(
-            backbone.channels[-1], len(info.keypoint_names), channels=model.channels
-        )
+        joints = len(info.keypoint_names)
+        head = SimpleBaseline(backbone.channels[-1], joints, channels=model.channels)
         return TopDownPose(
             backbone,
             sync_norms(head, model.backbone.norm_mode),
@@ -152,9 +142,8 @@ class Pose(Task[PoseConfig]):
         """Name of the metric that chooses the best checkpoint."""
         metric = config.eval.best_metric
         if metric in METRICS and metric not in self.measured(config):
-            raise ValueError(
-                f"eval.best_metric: {metric!r} is not measured; PCKh needs data.skeleton.head"
-            )
+            fix = "PCKh needs data.skeleton.head"
+            raise ValueError(f"eval.best_metric: {metric!r} is not measured; {fix}")
         return super().best_metric(config)
 
     def perfect_predictions(self, batch: Batch, info: DatasetInfo) -> list[Prediction]:
@@ -177,8 +166,8 @@ def _skeleton(config: PoseConfig) -> Skeleton | None:
 def _check_keypoints(found: DatasetInfo, expected: DatasetInfo, path: str) -> None:
     """The transforms swap and cut by the names of the config, so the file must agree with them."""
     if found.keypoint_names != expected.keypoint_names:
+        there = f"the annotations have the keypoints {list(found.keypoint_names)}"
+        here = f"the config expects {list(expected.keypoint_names)}"
         raise ValueError(
-            f"{path}: the annotations have the keypoints {list(found.keypoint_names)}, but the "
-            f"config expects {list(expected.keypoint_names)}; describe those of the file in "
-            "data.skeleton"
+            f"{path}: {there}, but {here}; describe those of the file in data.skeleton"
         )

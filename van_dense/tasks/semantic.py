@@ -111,11 +111,9 @@ class Semantic(Task[SemanticConfig]):
         """Segmenters of VAN-Segmentation and mmseg."""
         report = load_segmenter(model, state)
         if report.head:
-            raise ValueError(
-                "the checkpoint has another number of classes than the project, so the classifier "
-                f"would be random: {report.head[0]}; give data.classes and data.label_map of the "
-                "file"
-            )
+            what = "the checkpoint has another number of classes than the project"
+            fix = "give data.classes and data.label_map of the file"
+            raise ValueError(f"{what}, so the classifier would be random: {report.head[0]}; {fix}")
         return str(report)
 
     def evaluator_factory(

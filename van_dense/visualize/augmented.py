@@ -23,19 +23,14 @@ def save_augmented(
 ) -> list[Path]:
     """Write ``000_<image_id>.png`` and so on: a sample as it is read, then as it is transformed.
 
-    The samples are those of ``choose_samples``: evenly spread, with something to see where
-    possible; unreadable ones are skipped with a line in the log. No two pictures have one seed.
+    The samples are those of ``choose_samples``. No two pictures have one seed.
 
     Args:
         folder: Folder to write into; made if missing.
         dataset: Any reader.
         transform: Transform of training or evaluation; changes of whole batches are not shown.
         num: Samples at most.
-        draws: Transformed versions of each, with different seeds; 0 for a transform that draws
-            nothing, whose result is shown once.
-
-    Returns:
-        Written files.
+        draws: Versions of each, with different seeds; 0 for a transform that draws nothing.
     """
     files = []
     for number, sample in enumerate(choose_samples(dataset, num)):
@@ -49,29 +44,23 @@ def save_augmented(
 def augmented(
     sample: Sample, transform: Transform, info: DatasetInfo, *, seeds: Mapping[str, int]
 ) -> np.ndarray:
-    """Draw one sample before and after a transform, all at one height, with a legend below.
+    """Draw a sample before and after a transform, at one height, with a legend: uint8 (H, W, 3).
 
     Args:
         sample: Sample as a reader gives it.
         transform: Function of a sample and a generator, ``np.random.default_rng(seed)``.
         info: Class names, colours and skeleton.
         seeds: Seed of each transformed version, by its caption.
-
-    Returns:
-        RGB picture, uint8 (height, width, 3).
     """
     changed = [transform(sample, np.random.default_rng(seed)) for seed in seeds.values()]
     samples = [sample, *changed]
     truths = [page.unscored(Prediction.from_sample(s, info.num_classes)) for s in samples]
     room = page.WIDTH - MARGIN * (len(samples) + 1)
     height = min(_HIGHEST, room / sum(s.size[1] / s.size[0] for s in samples))
-    panels = [
-        Panel(
-            f"{caption}, {s.size[1]} x {s.size[0]}",
-            draw_panel(s.image, truth, info, scale=height / s.size[0]),
-        )
-        for caption, s, truth in zip(["as read", *seeds], samples, truths, strict=True)
-    ]
+    panels = []
+    for caption, s, truth in zip(["as read", *seeds], samples, truths, strict=True):
+        drawn = draw_panel(s.image, truth, info, scale=height / s.size[0])
+        panels.append(Panel(f"{caption}, {s.size[1]} x {s.size[0]}", drawn))
     title = page.title_of(sample)
     if sample.label is not None:
         title = f"{title}: {readable_name(info.class_names[sample.label])}"

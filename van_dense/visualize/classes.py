@@ -71,8 +71,5 @@ def score_bars(
 
 
 def _color(label: int, first: int, truth: int | None) -> Color:
-    if label == truth:
-        return RIGHT
-    if label == first:
-        return _FOUND if truth is None else WRONG
-    return _OTHER
+    of_first = _FOUND if truth is None else WRONG
+    return RIGHT if label == truth else of_first if label == first else _OTHER

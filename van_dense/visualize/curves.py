@@ -26,11 +26,9 @@ def plot_curves(
     in the legend. Right: the learning rate. Non-finite values leave gaps.
 
     Args:
-        entries: Entries of ``read_log`` in any order; kinds other than "train" and "eval" are
-            ignored.
+        entries: Entries of ``read_log`` in any order, of which "train" and "eval" are drawn.
         path: PNG file to write.
-        is_error: Function from the name of a metric to whether less is better; such metrics have
-            a scale of their own.
+        is_error: Function that says of which metrics less is better; they have their own scale.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -35,7 +35,7 @@ def draw(
     instance_colors: bool = False,
     scale: float | None = None,
 ) -> np.ndarray:
-    """Draw everything a prediction holds over its image, with a legend below where it needs one.
+    """Draw everything a prediction holds over its image: an RGB picture, with a legend if needed.
 
     Label maps tint the photo by class, panoptic maps stuff by class and each thing by a colour of
     its own, saliency lets it glow. Instances get a box, a filled outline where they have masks, a
@@ -44,21 +44,15 @@ def draw(
 
     Args:
         image: RGB photo, uint8 (H, W, 3); it is not changed.
-        prediction: Results in the pixels of ``image``. Instances without scores are labelled by
-            name alone.
+        prediction: Results in the pixels of ``image``; unscored instances are labelled by name.
         info: Class names and colours of the labels.
         min_score: Lowest score in 0..1 of drawn instances; panoptic segments are all drawn.
         instance_colors: Whether colours tell instances apart instead of classes.
         scale: Canvas pixels for one image pixel; None enlarges small images only, and leaves room
-            for letters beside narrow ones.
-
-    Returns:
-        RGB picture, uint8, (H, W) times the scale at its top left; legends and bars make it higher,
-        and where letters need room, a margin makes it wider and higher.
+            for letters beside narrow ones, by a margin at the right and below.
 
     Raises:
-        ValueError: When image, prediction and info do not belong together, or when there is
-            nothing in the prediction that could be drawn.
+        ValueError: When the arguments do not belong together, or there is nothing to draw.
     """
     prediction = _above(prediction, min_score)
     canvas = _with_maps(image, prediction, info, scale=scale)
@@ -79,13 +73,11 @@ def draw_panel(
     info: DatasetInfo,
     *,
     min_score: float = 0.0,
-    instance_colors: bool = False,
     scale: float | None = None,
 ) -> np.ndarray:
     """Like ``draw`` but without the legend, so that the picture has exactly the photo's shape."""
     canvas = _with_maps(image, prediction, info, scale=scale)
-    prediction = _above(prediction, min_score)
-    _add_instances(canvas, prediction, info, by_instance=instance_colors, scale=scale)
+    _add_instances(canvas, _above(prediction, min_score), info, by_instance=False, scale=scale)
     return canvas
 
 
@@ -99,7 +91,7 @@ def legends(
     values: np.ndarray | None = None,
     around: tuple[Sequence[Entry], Sequence[Entry]] = ((), ()),
 ) -> list[np.ndarray]:
-    """Explain the colours of pictures: classes with their mean area, saliency, sides of bodies.
+    """RGB strips that explain colours: classes with their mean area, saliency, sides of bodies.
 
     Args:
         predictions: Everything that the pictures show.
@@ -109,9 +101,6 @@ def legends(
         indent: Free pixels at the left; None is half a letter.
         values: Numbers printed behind the 256 labels, (256,) in 0..1; None prints the mean area.
         around: Entries before and after those of the classes.
-
-    Returns:
-        RGB strips, uint8, as wide as the canvas or wider; none where no colour needs a word.
     """
     letters = letter_size or font_size(canvas, 1)
     width, left = canvas[1], letters // 2 if indent is None else indent
@@ -198,38 +187,28 @@ def _check(image: np.ndarray, prediction: Prediction, info: DatasetInfo) -> None
     instances, semantic, scores = prediction.instances, prediction.semantic, prediction.class_scores
     panoptic, saliency = prediction.panoptic, prediction.saliency
     if all(value is None for value in (instances, semantic, panoptic, saliency, scores)):
-        raise ValueError(
-            f"the prediction of {where} has no instances, no label map, no panoptic map, no "
-            "saliency and no class scores, and nothing else can be drawn"
-        )
+        kinds = "no instances, no label map, no panoptic map, no saliency and no class scores"
+        raise ValueError(f"the prediction of {where} has {kinds}, and nothing else can be drawn")
     shapes = {"prediction is for": tuple(prediction.size)}
     maps = (("label map", semantic), ("panoptic map", panoptic), ("saliency", saliency))
     shapes |= {name: values.shape for name, values in maps if values is not None}
     for name, shape in shapes.items():
         if shape != image.shape[:2]:
-            raise ValueError(
-                f"{where} is {image.shape[:2]} (height, width), but its {name} {shape}; "
-                "draw on the original image, in whose pixels predictions are"
-            )
+            sizes = f"{image.shape[:2]} (height, width), but its {name} {shape}"
+            how = "draw on the original image, in whose pixels predictions are"
+            raise ValueError(f"{where} is {sizes}; {how}")
+    known = f"{info.num_classes} classes of {info.name!r}"
     if scores is not None and scores.shape != (info.num_classes,):
-        raise ValueError(
-            f"{where}: scores of shape {tuple(scores.shape)} for the {info.num_classes} classes of "
-            f"{info.name!r}; {fix}"
-        )
+        raise ValueError(f"{where}: scores of shape {tuple(scores.shape)} for the {known}; {fix}")
     labels = [0, *(segment["label"] for segment in prediction.segments or [])]
     if semantic is not None:
         labels += np.flatnonzero(class_counts(semantic)[:IGNORE_LABEL]).tolist()
     if instances is not None:
         labels += instances.labels.tolist()
     if max(labels) >= info.num_classes:
-        raise ValueError(
-            f"{where}: label {max(labels)} is none of the {info.num_classes} classes of "
-            f"{info.name!r}; {fix}"
-        )
-    joints = None if instances is None else instances.keypoints
-    num = len(info.keypoint_names)
-    if joints is not None and joints.shape[1] != num:
-        found = joints.shape[1]
+        raise ValueError(f"{where}: label {max(labels)} is none of the {known}; {fix}")
+    joints, num = None if instances is None else instances.keypoints, len(info.keypoint_names)
+    if joints is not None and (found := joints.shape[1]) != num:
         raise ValueError(f"{where}: {found} keypoints for the {num} of {info.name!r}; {fix}")
 
 

@@ -43,24 +43,19 @@ def plot_confusion(
 
     Args:
         confusion: Pixels or images by true and predicted class, integers (C, C + 1); the last
-            column counts those that were predicted as none of the classes, and is drawn where
-            there are any.
+            column counts those predicted as no class, and is drawn where there are any.
         class_names: Names of the C classes.
         path: PNG file to write.
         counted: Unit of the numbers.
-
-    Raises:
-        ValueError: When the shape does not fit the names.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     num = len(class_names)
     if confusion.shape != (num, num + 1):
-        raise ValueError(
-            f"the confusion matrix of {num} classes must be {(num, num + 1)}, the last column for "
-            f"{counted} without a predicted class, got {confusion.shape}"
-        )
+        last = f"the last column for {counted} without a predicted class"
+        shapes = f"must be {(num, num + 1)}, {last}, got {confusion.shape}"
+        raise ValueError(f"the confusion matrix of {num} classes {shapes}")
     names = [short_name(readable_name(name)) for name in class_names]
     columns = [*names, "none"] if confusion[:, -1].any() else names
     truth = confusion.sum(axis=1, keepdims=True)
@@ -80,8 +75,7 @@ def plot_confusion(
     else:
         _plot_bars(panels[1], np.diagonal(fractions), "accuracy")
     if not written:
-        num_listed = int(np.clip(side / _LINE, *_LISTED))
-        listed = largest_confusions(fractions, num_listed)
+        listed = largest_confusions(fractions, int(np.clip(side / _LINE, *_LISTED)))
         _list_confusions(panels[2], listed, names, columns)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
@@ -92,15 +86,10 @@ def _title(axes: Axes, text: str) -> None:
 
 
 def largest_confusions(fractions: np.ndarray, num: int) -> list[tuple[int, int, float]]:
-    """Find the wrong predictions that take the largest fractions of their true class.
+    """Find up to ``num`` wrong predictions that take the largest fractions of their true class.
 
-    Args:
-        fractions: Fraction of each true class by predicted class, (C, C or more); rows of NaN are
-            left out.
-        num: Number of confusions at most.
-
-    Returns:
-        (row, column, fraction), the largest first; those of zero are left out.
+    Fractions by true and predicted class, (C, C or more), rows of NaN left out -> (row, column,
+    fraction), the largest first; those of zero are left out.
     """
     wrong = np.nan_to_num(fractions, nan=0.0)
     np.fill_diagonal(wrong, 0.0)

@@ -29,14 +29,10 @@ _SMALLEST = 4  # sides of a box in lines: less would be a blot below its own lab
 def draw_instances(
     canvas: np.ndarray, instances: Instances, info: DatasetInfo, *, by_instance: bool, scale: float
 ) -> None:
-    """Draw masks, boxes, poses and labels of instances, small ones on top of large ones, in place.
+    """Draw masks, boxes, poses and labels on an RGB canvas (H, W, 3), in place, small ones on top.
 
-    Args:
-        canvas: RGB picture, uint8 (H, W, 3), changed in place.
-        instances: Objects in image pixels.
-        info: Class names and colours, names and bones of keypoints.
-        by_instance: Whether colours tell instances apart instead of classes.
-        scale: Canvas pixels for one image pixel.
+    Instances are in image pixels, ``scale`` is canvas pixels for one of them; ``by_instance`` says
+    whether colours tell instances apart instead of classes.
     """
     boxes = instances.boxes * scale
     colors = _instance_colors(instances, info, by_instance)
@@ -119,16 +115,13 @@ def _draw_mask(
     *,
     hatched: bool,
 ) -> None:
-    """Fill and outline one mask.
-
-    The fill is blended with the untouched photo, so that the last one drawn keeps its own colour
-    where masks overlap instead of a mixture.
-    """
+    """Fill and outline one mask."""
     left, top, mask = region
     if mask.size == 0:
         return
     height, width = mask.shape
     area = (slice(top, top + height), slice(left, left + width))
+    # With the untouched photo: where masks overlap, the last one keeps its colour, not a mixture.
     blended = blend(photo[area], color, _OPACITY)
     fill = mask * stripes(mask.shape, stripe_width(canvas.shape[:2])) if hatched else mask
     cv2.copyTo(blended, fill, canvas[area])

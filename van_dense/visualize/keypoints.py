@@ -20,9 +20,8 @@ from van_dense.visualize.strokes import line_thickness
 MIN_JOINT_SCORE = 0.3  # as mmpose's ``kpt_score_thr``
 # Blue, orange and yellow of Okabe and Ito 2008, "Color Universal Design", made brighter: the sides
 # must differ for every eye, and on grass as on asphalt.
-SIDE_COLORS: dict[str, Color] = dict(
-    left=(64, 180, 255), right=(255, 130, 20), middle=(250, 235, 80)
-)
+_LEFT, _RIGHT, _MIDDLE = (64, 180, 255), (255, 130, 20), (250, 235, 80)
+SIDE_COLORS: dict[str, Color] = {"left": _LEFT, "right": _RIGHT, "middle": _MIDDLE}
 _WORDS = {"left": "left", "l": "left", "right": "right", "r": "right"}
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")  # of left_eye, L_Eye, leftEye and LEye
 _HIDDEN = 1  # visibility of a joint that is annotated but covered
@@ -46,17 +45,12 @@ def side_of(name: str) -> str:
 def draw_keypoints(
     canvas: np.ndarray, instances: Instances, info: DatasetInfo, *, scale: float
 ) -> np.ndarray:
-    """Draw the bones and joints of instances, large ones first, in place.
+    """Draw bones and joints of instances in image pixels on an RGB canvas (H, W, 3), in place.
 
     Instances without scores are ground truth: joints of visibility 0 are left out and hidden ones
     are hollow. Those with scores are results: joints up to ``MIN_JOINT_SCORE`` are left out. A
-    bone needs both of its joints. Lines grow with the instance, up to what suits the canvas.
-
-    Args:
-        canvas: RGB picture, uint8 (H, W, 3), changed in place.
-        instances: Instances with keypoints, in image pixels.
-        info: Names and bones of the K keypoints.
-        scale: Canvas pixels for one image pixel.
+    bone needs both of its joints. Lines grow with the instance, up to what suits the canvas;
+    ``scale`` is canvas pixels for one image pixel.
 
     Returns:
         Boxes of the joints that were drawn, float64 (M, 4) xyxy in pixels of the canvas.
@@ -75,9 +69,8 @@ def draw_keypoints(
     for i in np.argsort(-extents, kind="stable").tolist():
         width = max(1, min(widest, math.ceil(extents[i] * _BONE_WIDTH)))
         _draw_bones(canvas, places[i], shown[i], info, width=width)
-        _draw_joints(
-            canvas, places[i][shown[i]], colors[shown[i]], hollow[i][shown[i]], width=width
-        )
+        of_joints = (places[i][shown[i]], colors[shown[i]], hollow[i][shown[i]])
+        _draw_joints(canvas, *of_joints, width=width)
         centres, radius = points[i, shown[i], :2] * scale, width * _RADIUS
         drawn.append(np.hstack([centres - radius, centres + radius]))
     return np.concatenate(drawn)

@@ -86,11 +86,9 @@ def _other_font(missing: frozenset[str]) -> str | None:
     best = max(sorted(findSystemFonts()), key=found, default=None)
     count = 0 if best is None else found(best)
     if count < len(missing):
-        _log.warning(
-            "no installed font has the letters %s, which will look like boxes; install one that "
-            "does, such as Noto Sans CJK for Chinese, Japanese and Korean",
-            "".join(sorted(missing)),
-        )
+        what = "no installed font has the letters %s, which will look like boxes; install one"
+        fix = "that does, such as Noto Sans CJK for Chinese, Japanese and Korean"
+        _log.warning(f"{what} {fix}", "".join(sorted(missing)))
     return best if count else None
 
 
@@ -123,15 +121,12 @@ def draw_labels(
 
     Args:
         canvas: RGB picture, uint8 (H, W, 3), changed in place.
-        labels: Labels, the most important first: it gets the best place. One without a place
-            free of other labels is left out, since two on top of each other cannot be read.
+        labels: Labels, the most important first; one without a free place is left out.
         taken: Boxes of other writing on the canvas, which is not covered.
-        avoided: Boxes to be covered only where there is no better place, such as joints, xyxy
-            (M, 4).
+        avoided: Boxes to cover only where no place is better, such as joints, xyxy (M, 4).
     """
-    letters = font(
-        font_size(canvas.shape[:2], len(labels)), text="".join(label.text for label in labels)
-    )
+    words = "".join(label.text for label in labels)
+    letters = font(font_size(canvas.shape[:2], len(labels)), text=words)
     tiles = [_render(label, letters) for label in labels]
     sizes = [(tile.shape[1], tile.shape[0]) for tile in tiles]
     boxes = [label.box for label in labels]
@@ -152,7 +147,7 @@ def place_labels(
     taken: Sequence[CanvasBox] = (),
     avoided: np.ndarray | None = None,
 ) -> list[tuple[int, int] | None]:
-    """Find the top left corner of each tile; the tiles neither overlap nor leave the canvas.
+    """Find the top left corner (x, y) of each tile, or None; no two overlap or leave the canvas.
 
     Of the free places around and inside its box, a tile takes the one that covers the least of
     all objects (each counts by the covered fraction of its box), earlier places winning ties. Once
@@ -164,9 +159,6 @@ def place_labels(
         canvas: (height, width) of the canvas.
         taken: Boxes that the tiles must not overlap either, xyxy.
         avoided: Boxes of further objects, without labels, xyxy (M, 4).
-
-    Returns:
-        N corners (x, y), or None where no place is free.
     """
     room = _MOST_COVERED * canvas[0] * canvas[1]
     objects = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)

@@ -29,7 +29,7 @@ class Entry:
 def class_entries(
     info: DatasetInfo, areas: np.ndarray, values: np.ndarray, *, ignored: str = "ignored"
 ) -> list[Entry]:
-    """Make the lines of a legend of classes: swatch, name and a percentage.
+    """Make up to 26 lines of a legend of classes: swatch, name and a percentage.
 
     Args:
         info: Class names and colours.
@@ -37,9 +37,6 @@ def class_entries(
             comes first, and from the 25th on they are only counted.
         values: Numbers to print in percent, (256,) in 0..1; nothing for NaN.
         ignored: Name of the pixels of label 255.
-
-    Returns:
-        At most 26 lines: the classes, ignored pixels if any, and how many more classes there are.
     """
     order = np.argsort(-areas[:IGNORE_LABEL], kind="stable").tolist()
     classes = [label for label in order if areas[label] > 0]

@@ -85,11 +85,7 @@ def draw_saliency(canvas: np.ndarray, saliency: np.ndarray) -> None:
 
 
 def class_counts(semantic: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
-    """Count the pixels of each of the 256 labels, in a bool (H, W) mask if any, float64 (256,).
-
-    Raises:
-        ValueError: When a label is not in 0..255.
-    """
+    """Count the pixels of each of the 256 labels, in a bool (H, W) mask if any, float64 (256,)."""
     if semantic.dtype != np.uint8:
         low, high = int(semantic.min()), int(semantic.max())
         if low < 0 or high > IGNORE_LABEL:
@@ -123,15 +119,8 @@ def _hatch(canvas: np.ndarray, mask: np.ndarray) -> None:
 def name_regions(canvas: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> list[CanvasBox]:
     """Write the name of each class into its region, in place, where there is room for it.
 
-    The search runs on a small copy of the map, so that 4K costs no more than VGA.
-
-    Args:
-        canvas: RGB picture, uint8 (H, W, 3), changed in place.
-        labels: Label map, uint8 (H, W); labels without a name are left out.
-        names: Names of the labels, from 0 on.
-
-    Returns:
-        Boxes of what was written, xyxy in pixels of the canvas.
+    ``labels`` is uint8 (H, W), ``names`` are those from 0 on. The search runs on a small copy, so
+    that 4K costs no more than VGA. Returns the boxes of what was written, xyxy on the canvas.
     """
     written: list[CanvasBox] = []
     counts = class_counts(labels)[: len(names)]
@@ -153,17 +142,11 @@ def name_regions(canvas: np.ndarray, labels: np.ndarray, names: Sequence[str]) -
 
 
 def roomiest(region: np.ndarray, tile: Size) -> tuple[int, int] | None:
-    """Find a place for a rectangle inside a region, far from its border but central.
+    """Middle (x, y) of a tile inside a uint8 {0, 1} region (H, W), far from its border but central.
 
-    An erosion by the rectangle leaves the places where it fits. Of those at least 0.7 times as
-    far from the border as the farthest, the one nearest to the middle of the region is taken.
-
-    Args:
-        region: Mask of the region, uint8 {0, 1} (H, W).
-        tile: (height, width) of the rectangle.
-
-    Returns:
-        x and y of the rectangle's middle, or None where it fits nowhere.
+    An erosion by the tile, (height, width), leaves the places where it fits; None without any. Of
+    those at least 0.7 times as far from the border as the farthest, the one nearest to the middle
+    of the region is taken.
     """
     room = cv2.erode(region, np.ones(tile, np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
     if not room.any():

@@ -22,12 +22,8 @@ def draw_panoptic(canvas: np.ndarray, prediction: Prediction, info: DatasetInfo)
     """Tint every pixel by its segment, in place, with borders; name stuff and label things.
 
     Void keeps the photo and is hatched. The colours of things keep away from each other and from
-    those of the stuff around them. Ground truth, whose scores are all 1, is labelled by name.
-
-    Args:
-        canvas: RGB picture, uint8 (H, W, 3), changed in place.
-        prediction: Panoptic map of any size and its segments.
-        info: Class names and colours, and which classes are things; where it does not say, all are.
+    those of the stuff around them. Ground truth, whose scores are all 1, is labelled by name. The
+    map may have any size; where ``info`` does not say which classes are things, all are.
     """
     segments = prediction.segments or []
     index = fit_map(segment_index(prediction), canvas)
@@ -35,10 +31,8 @@ def draw_panoptic(canvas: np.ndarray, prediction: Prediction, info: DatasetInfo)
     of_class = class_colors(info)
     stuff = {s["label"] for s, thing in zip(segments, is_thing, strict=True) if not thing}
     own = iter(distinct_colors(sum(is_thing), tuple(of_class[label] for label in sorted(stuff))))
-    colors = [
-        next(own) if thing else of_class[segment["label"]]
-        for segment, thing in zip(segments, is_thing, strict=True)
-    ]
+    kinds = zip(segments, is_thing, strict=True)
+    colors = [next(own) if thing else of_class[segment["label"]] for segment, thing in kinds]
     table = np.full((max(256, len(segments) + 1), 3), CROWD, dtype=np.uint8)
     table[1 : len(colors) + 1] = np.reshape(colors, (-1, 3))
     tint_regions(canvas, index, table, ignored=0)
@@ -69,11 +63,7 @@ def stuff_fractions(prediction: Prediction, info: DatasetInfo) -> np.ndarray:
 
 
 def segment_index(prediction: Prediction) -> np.ndarray:
-    """Position of the segment of each pixel plus one, 0 where there is none, uint8 or uint16.
-
-    Raises:
-        ValueError: When map and segments do not belong together.
-    """
+    """Position of the segment of each pixel plus one, 0 where there is none, uint8 or uint16."""
     panoptic, segments = prediction.panoptic, prediction.segments
     what = f"image {prediction.image_id!r}: the panoptic map"
     if panoptic is None or segments is None:
@@ -81,9 +71,9 @@ def segment_index(prediction: Prediction) -> np.ndarray:
     ids = [segment["id"] for segment in segments]
     low, high = int(panoptic.min(initial=0)), int(panoptic.max(initial=0))
     if low < 0 or max([high, *ids]) > _LARGEST_ID or min(ids, default=1) < 1:
+        spans = f"{low} to {high}, its segments {sorted(ids)[:1]} to {sorted(ids)[-1:]}"
         raise ValueError(
-            f"{what} holds ids from {low} to {high}, its segments {sorted(ids)[:1]} to "
-            f"{sorted(ids)[-1:]}; ids are 1 to {_LARGEST_ID}, and 0 is void"
+            f"{what} holds ids from {spans}; ids are 1 to {_LARGEST_ID}, and 0 is void"
         )
     if len(set(ids)) != len(ids):
         raise ValueError(f"{what} has segments that share an id: {sorted(ids)}")

@@ -60,12 +60,13 @@ def comparison(
     title: str,
     min_score: float = 0.3,
 ) -> np.ndarray:
-    """Draw ground truth and prediction side by side, below a title and captions of each panel.
+    """Draw ground truth and prediction side by side, below a title and captions: uint8 RGB.
 
     Instances: truth, prediction. Label maps: truth, prediction, errors (red, ignored pixels
     hatched), with a legend that gives the IoU of each class in this image. Saliency: photo,
     truth, prediction, as is the custom of the field. Classes: the photo, framed in green where
-    the prediction is right and in red where it is wrong, and the best classes as bars.
+    the prediction is right and in red where it is wrong, and the best classes as bars. Small images
+    are enlarged, panels of pages over 2608 pixels shrunk.
 
     Args:
         image: RGB photo, uint8 (H, W, 3), in its original size.
@@ -74,9 +75,6 @@ def comparison(
         info: Class names and colours.
         title: One line, such as the file name; shortened at the left if it is too long.
         min_score: Lowest score in 0..1 of drawn instances.
-
-    Returns:
-        RGB picture, uint8. Small images are enlarged, panels of pages over 2608 pixels shrunk.
 
     Raises:
         ValueError: When image, truth and prediction do not belong together.
@@ -95,7 +93,7 @@ def save_comparisons(
     *,
     min_score: float = 0.3,
 ) -> list[Path]:
-    """Write ``<image_id>.png`` for each sample, and ``overview.png`` of up to eight.
+    """Write ``<image_id>.png`` for each sample, and last ``overview.png`` of up to eight.
 
     Args:
         folder: Folder to write into; made if missing.
@@ -103,9 +101,6 @@ def save_comparisons(
         predictions: Results in any order; samples without one are left out.
         info: Class names and colours.
         min_score: Lowest score in 0..1 of drawn instances.
-
-    Returns:
-        Written files, the overview last; none when there is nothing to show.
     """
     of_image = {prediction.image_id: prediction for prediction in predictions}
     pairs = [(s, of_image[s.image_id]) for s in samples if s.image_id in of_image]
@@ -208,10 +203,9 @@ def _both(case: _Case, kind: str) -> tuple[np.ndarray, np.ndarray]:
     """Label maps, saliency or class scores of truth and prediction."""
     expected, found = getattr(case.truth, kind), getattr(case.prediction, kind)
     if expected is None:
-        raise ValueError(
-            f"image {case.prediction.image_id!r}: the prediction holds {kind}, the ground truth "
-            "does not; compare with ground truth of the same task"
-        )
+        what = f"the prediction holds {kind}, the ground truth does not"
+        where, fix = f"image {case.prediction.image_id!r}", "compare with one of the same task"
+        raise ValueError(f"{where}: {what}; {fix}")
     return np.asarray(expected), np.asarray(found)
 
 
@@ -255,11 +249,8 @@ def _count(prediction: Prediction, min_score: float = 0.0) -> str:
 
 
 def _overview(cases: Sequence[_Case], info: DatasetInfo, min_score: float) -> np.ndarray:
-    """Small pages in two columns, each row as high as its highest page, with one legend.
-
-    The panels are drawn anew, so that the letters keep their size.
-    """
-    pages = []
+    """Small pages in two columns, each row as high as its highest page, with one legend."""
+    pages = []  # drawn anew, so that the letters keep their size
     for case in cases:
         scale = case.scale(_OVERVIEW // 2, _TILE_HEIGHT)
         pages.append(page.draw_page(_panels(case, info, min_score, scale), case.title))

@@ -19,9 +19,7 @@ from van_dense.evaluation.evaluator import Evaluator
 logger = logging.getLogger(__name__)
 
 ToPrediction = Callable[[Batch], list[Prediction]]  # targets as predictions of a perfect model
-MAP_CAUSE = (
-    "the test size is too small for what the maps show, or image and map are not transformed alike"
-)
+MAP_CAUSE = "the test size is too small for the maps, or image and map are not transformed alike"
 LABEL_CAUSE = "images do not arrive with the label they are listed by"
 
 
@@ -31,8 +29,7 @@ class OracleReport:
 
     ok: bool  # whether the pipeline keeps the ground truth
     num_images: int  # number of images that went through
-    # metrics of the arrived ground truth, empty when the evaluator refused it
-    metrics: dict[str, float]
+    metrics: dict[str, float]  # of the arrived ground truth; empty when the evaluator refused it
     ceiling: dict[str, float]  # metrics that decide, as the annotations themselves score
     diagnosis: str  # what breaks; when ok, a remark or nothing
 
@@ -42,19 +39,14 @@ class OracleReport:
             for name, ceiling in self.ceiling.items()
             if name in self.metrics
         )
-        if not self.metrics:
-            scores = "no scores"
+        scores = scores if self.metrics else "no scores"
         verdict = "passed" if self.ok else "FAILED"
         remark = f"; {self.diagnosis}" if self.diagnosis else ""
         return f"oracle check {verdict} on {self.num_images} images: {scores}{remark}"
 
 
 def readable(dataset: DenseDataset, indices: Sequence[int]) -> Iterator[Sample]:
-    """Untransformed samples, without those that cannot be read.
-
-    Raises:
-        ReadError: When none of them can be read.
-    """
+    """Untransformed samples, without those that cannot be read; ReadError when none can."""
     failure: ReadError | None = None
     num_read = 0
     for index in indices:
@@ -81,22 +73,17 @@ def check_metrics(
     limits: Mapping[str, tuple[float, float]],
     cause: str = MAP_CAUSE,
 ) -> OracleReport:
-    """Push the ground truth of some images through the test transform and back, and score it.
+    """Score the ground truth of some images after the test transform and back, or ReadError.
 
     Args:
         dataset: Data set to read the images from, usually the validation part.
         transform: Test transform.
-        to_prediction: Takes a batch and returns its maps in original-image pixels, or its labels
-            as predictions that are sure of them.
+        to_prediction: From a batch to its maps in original-image pixels, or its sure labels.
         evaluator: Fresh evaluator of the whole data set.
         num_images: Number of images to try, evenly spread, since folders come class by class.
         size_divisor: Number that padded sides are multiples of, in pixels, as for the model.
-        limits: Best and worst value that each of these metrics may have; resizing there and back
-            loses some pixels of every outline.
+        limits: Best and worst value of each of these metrics; resizing costs some outline pixels.
         cause: What is probably wrong with a metric outside of its limits.
-
-    Raises:
-        ReadError: When none of the images can be read.
     """
     count = 0
     indices = np.linspace(0, len(dataset) - 1, min(num_images, len(dataset))).round().astype(int)

@@ -78,23 +78,16 @@ def arrived_objects(prediction: Prediction, info: DatasetInfo, scale: float = 1.
 def name_mistake(
     arrived: Mapping[int | str, Objects], annotated: Mapping[int | str, Objects], info: DatasetInfo
 ) -> str | None:
-    """Name the mistake that separates arrived from annotated objects.
+    """One sentence on what separates arrived from annotated objects, both by image id.
 
-    Args:
-        arrived: Objects of some images, by image id.
-        annotated: Objects of at least the same images; more of them help to find swapped ids.
-        info: Category ids and class names of the data set.
-
-    Returns:
-        One sentence, or None when objects agree as far as the image resolution lets them.
+    None when they agree as far as the image resolution lets them. Annotated objects of more images
+    than those that arrived help to find swapped ids.
     """
     unknown = [image_id for image_id in arrived if image_id not in annotated]
     if unknown:
-        return (
-            f"wrong image ids: {len(unknown)} of {len(arrived)} images carry an id which the "
-            f"annotations lack, such as {unknown[0]!r}; annotated ids are {list(annotated)[:3]}, "
-            "..."
-        )
+        absent = f"images carry an id which the annotations lack, such as {unknown[0]!r}"
+        ids = f"annotated ids are {list(annotated)[:3]}, ..."
+        return f"wrong image ids: {len(unknown)} of {len(arrived)} {absent}; {ids}"
     pairs = [(objects, annotated[image_id]) for image_id, objects in arrived.items()]
     num_annotated = sum(len(truth.boxes) for _, truth in pairs)
     if num_annotated == 0:
@@ -213,11 +206,10 @@ def _explain_image_ids(
     true_ids = {image_id: other for image_id, other in pairs if other is not None}
     if len(true_ids) < FITS * len(strangers):
         return None
+    part = f"{len(true_ids)} of {len(arrived)} images carry the id of another one"
     image_id, other = next(iter(true_ids.items()))
-    return (
-        f"wrong image ids: {len(true_ids)} of {len(arrived)} images carry the id of another one; "
-        f"the objects under id {image_id!r} are those annotated for id {other!r}"
-    )
+    example = f"the objects under id {image_id!r} are those annotated for id {other!r}"
+    return f"wrong image ids: {part}; {example}"
 
 
 def _explain_labels(pairs: Sequence[Pair], info: DatasetInfo) -> str | None:
@@ -239,11 +231,9 @@ def _explain_labels(pairs: Sequence[Pair], info: DatasetInfo) -> str | None:
         return "a label outside the classes" if category_id == NO_CLASS else name
 
     examples = "; ".join(f"{show(a)} arrives as {show(b)}" for (a, b), _ in wrong.most_common(3))
-    return (
-        f"wrong labels: boxes fit, but {sum(wrong.values())} of {num_objects} objects have another "
-        f"class: {examples}; compare DatasetInfo.category_ids with the categories of the "
-        "annotation file"
-    )
+    part = f"boxes fit, but {sum(wrong.values())} of {num_objects} objects have another class"
+    fix = "compare DatasetInfo.category_ids with the categories of the annotation file"
+    return f"wrong labels: {part}: {examples}; {fix}"
 
 
 def _explain_rest(pairs: Sequence[Pair]) -> str | None:
@@ -253,10 +243,8 @@ def _explain_rest(pairs: Sequence[Pair]) -> str | None:
     num_lost, num_extra = sum(map(len, lost)), sum(map(len, extra))
     if num_lost > num_extra:
         sides = torch.cat([boxes[:, 2:] - boxes[:, :2] for boxes in lost])
-        return (
-            f"lost objects: {num_lost} of {sum(len(truth.boxes) for _, truth in pairs)} do not "
-            f"arrive; their sides are {sides.min():.1f} to {sides.max():.1f} px"
-        )
+        part = f"{num_lost} of {sum(len(truth.boxes) for _, truth in pairs)} do not arrive"
+        return f"lost objects: {part}; their sides are {sides.min():.1f} to {sides.max():.1f} px"
     if num_extra:
         return f"{num_extra} boxes fit no annotation of their image; {_example(pairs)}"
     return None
@@ -332,11 +320,9 @@ def _matched_masks(found: Objects, truth: Objects) -> MatchedMasks:
     fits = _fitting(found, truth)
     rows = fits.any(dim=1).nonzero()[:, 0].tolist()
     columns = [int(fits[row].nonzero()[0, 0]) for row in rows]
-    return (
-        decode_masks([found.masks[row] for row in rows], found.size),
-        decode_masks([truth.masks[column] for column in columns], truth.size),
-        found.scale,
-    )
+    arrived = decode_masks([found.masks[row] for row in rows], found.size)
+    annotated = decode_masks([truth.masks[column] for column in columns], truth.size)
+    return arrived, annotated, found.scale
 
 
 def _mask_ious(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -346,11 +332,9 @@ def _mask_ious(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def _masks_fit(matched: Sequence[MatchedMasks]) -> bool:
-    """Whether the typical mask loses no more than its outline.
-
-    A shape of thickness t that moves its outline by 1 px of the smaller image keeps an IoU of
-    about 1 - 4 / t (a square of side t). Thickness is area over the long side.
-    """
+    """Whether the typical mask loses no more than its outline."""
+    # A shape of thickness t (area over the long side) that moves its outline by 1 px of the smaller
+    # image keeps an IoU of about 1 - 4 / t, as a square of side t does.
     margins = []
     for found, truth, scale in matched:
         for mask, iou in zip(truth, _mask_ious(found, truth), strict=True):

@@ -1,8 +1,8 @@
 """Oracle check of boxes, masks and poses: ground truth through the pipeline must come out perfect.
 
-Wrong category ids or a box format mixed up end in AP 0 after hours of training; here they are found
-in seconds. The ground truth of a few images passes the test transform, ``collate``, the way back to
-original pixels and the evaluator, and has to reach what the annotations themselves score.
+Wrong category ids or a box format mixed up end in AP 0 after hours; here seconds show them:
+the ground truth of a few images passes the test transform, ``collate``, the way back to original
+pixels and the evaluator, and has to reach what the annotations themselves score.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -39,18 +39,16 @@ def check_instances(
     """Push the ground truth of some images through the pipeline and compare with its ceiling.
 
     Half of the images are the first ones with objects, the others are spread over the data set.
+    ReadError when none of them can be read.
 
     Args:
         dataset: Data set to read the images from, usually the validation part.
         transform: Test transform.
-        to_prediction: Post-processing: takes a batch whose targets have scores and no crowds, and
-            returns them as predictions in original-image pixels.
+        to_prediction: Post-processing of a batch whose targets have scores and no crowds, into
+            predictions in original-image pixels.
         evaluator: Evaluator that holds the ground truth; it is not changed.
         num_images: Number of images to try, at least 1.
         size_divisor: Number that padded sides are multiples of, in pixels, as for the model.
-
-    Raises:
-        ReadError: When none of the images can be read.
     """
     raw: list[Prediction] = []
     arrived: list[Prediction] = []
@@ -87,16 +85,7 @@ def check_keypoints(
 ) -> OracleReport:
     """Push the annotated poses of some images through the pipeline and compare with their ceiling.
 
-    Args:
-        dataset: Data set of whole images with all their persons.
-        transform: Test transform.
-        to_prediction: Takes a batch and returns its annotated poses in original-image pixels.
-        evaluator: Evaluator that holds the ground truth; it is not changed.
-        num_images: Number of images to try, at least 1.
-        size_divisor: Number that padded sides are multiples of, in pixels, as for the model.
-
-    Raises:
-        ReadError: When none of the images can be read.
+    As ``check_instances``, for a data set of whole images with all their persons.
     """
     arrived: list[Prediction] = []
     tried: set[int | str] = set()
@@ -129,11 +118,7 @@ def _compare(
 
 
 def choose_images(dataset: DenseDataset, ground_truth: CocoDict, num_images: int) -> list[int]:
-    """Indices of the first images with objects, and of others at equal distances.
-
-    Raises:
-        ValueError: When ``num_images`` is below 1.
-    """
+    """Indices of the first images with objects, and of others at equal distances."""
     if num_images < 1:
         raise ValueError(f"the oracle check needs at least one image, got {num_images}")
     annotations = ground_truth["annotations"]
@@ -248,13 +233,10 @@ def _misplaced_joints(evaluator: PoseEvaluator) -> str:
         return "no person of these images has a labelled joint"
     off = [name for name, joint in joints.items() if joint["error"] > 0.01]
     if not off:
-        return (
-            "some poses are missing, or nowhere near a person; are image and joints transformed "
-            "alike, and are these the ids of the images?"
-        )
+        hint = "are image and joints transformed alike, and are these the ids of the images?"
+        return f"some poses are missing, or nowhere near a person; {hint}"
     worst = max(off, key=lambda name: joints[name]["error"])
-    return (
-        f"{len(off)} of {len(joints)} joints do not arrive where they are annotated, such as "
-        f"{worst!r}, which is off by {100 * joints[worst]['error']:.0f} % of the box; are the "
-        "joints in the order of the file, and transformed like the image?"
-    )
+    part = f"{len(off)} of {len(joints)} joints do not arrive where they are annotated"
+    example = f"{worst!r}, which is off by {100 * joints[worst]['error']:.0f} % of the box"
+    hint = "are the joints in the order of the file, and transformed like the image?"
+    return f"{part}, such as {example}; {hint}"

@@ -16,27 +16,14 @@ from van_dense.tasks.backbone import backbone_of
 def build_retinanet(config: RetinaNet, num_classes: int) -> OneStageDetector:
     """RetinaNet with random weights."""
     backbone = backbone_of(config.backbone)
-    head = config.head
-    anchors = Anchors(
-        config.anchor_sizes,
-        STRIDES,
-        scales=OCTAVE_SCALES,
-        rounded=config.round_anchors,
-    )
+    head, channels, rounded = config.head, config.fpn.channels, config.round_anchors
+    anchors = Anchors(config.anchor_sizes, STRIDES, scales=OCTAVE_SCALES, rounded=rounded)
+    num = anchors.num_per_position
     return OneStageDetector(
         backbone,
-        FPN(
-            backbone.channels[1:],
-            config.fpn.channels,
-            norm=config.fpn.norm,
-            extra=config.extra_levels,
-        ),
+        FPN(backbone.channels[1:], channels, norm=config.fpn.norm, extra=config.extra_levels),
         head=retinanet.RetinaNetHead(
-            config.fpn.channels,
-            num_classes,
-            num_anchors=anchors.num_per_position,
-            convs=head.convs,
-            norm=head.norm,
+            channels, num_classes, num_anchors=num, convs=head.convs, norm=head.norm
         ),
         anchors=anchors,
         matcher=retinanet.IoUMatcher(
@@ -73,12 +60,7 @@ def _detector(config: ATSS | GFL, head: OneStageHead) -> OneStageDetector:
     section = config.head
     return OneStageDetector(
         backbone,
-        FPN(
-            backbone.channels[1:],
-            config.fpn.channels,
-            norm=config.fpn.norm,
-            extra="p5",
-        ),
+        FPN(backbone.channels[1:], config.fpn.channels, norm=config.fpn.norm, extra="p5"),
         head=head,
         anchors=Anchors(config.anchor_sizes, STRIDES, ratios=(1.0,), rounded=False),
         matcher=ATSSMatcher(section.num_candidates),

@@ -80,10 +80,9 @@ class Detection(Task[DetectionConfig]):
             assert part is not None  # the schema demands it
             dataset = CocoDataset(part.images, part.annotations, **options)
         if wants_masks and not dataset.has_masks:
-            raise ValueError(
-                f"{config.model.kind} learns masks, but the {split} part of {data.name!r} has "
-                "boxes only; use a retinanet project, or annotations with segmentation"
-            )
+            part_has = f"the {split} part of {data.name!r} has boxes only"
+            fix = "use a retinanet project, or annotations with segmentation"
+            raise ValueError(f"{config.model.kind} learns masks, but {part_has}; {fix}")
         return dataset if data.max_images is None else FirstImages(dataset, data.max_images)
 
     def build_transform(self, config: DetectionConfig, *, train: bool) -> Transform:
@@ -121,11 +120,7 @@ class Detection(Task[DetectionConfig]):
         return 0, 0
 
     def build_model(self, config: DetectionConfig, info: DatasetInfo) -> DenseModel:
-        """Detector of the config's kind, on its engine.
-
-        Raises:
-            ValueError: When Detectron2 has no such model.
-        """
+        """Detector of the config's kind, on its engine; ValueError when that has no such model."""
         model = BUILDERS[config.model.kind](config.model, info.num_classes)
         if config.model.engine == "torchvision":
             return model
@@ -144,13 +139,8 @@ class Detection(Task[DetectionConfig]):
         self, dataset: DenseDataset, config: DetectionConfig
     ) -> Callable[[], CocoEvaluator]:
         """COCO evaluators that share the ground truth."""
-        return partial(
-            CocoEvaluator,
-            coco_ground_truth(dataset),
-            dataset.info,
-            metric_types(config),
-            backend=config.eval.backend,
-        )
+        shared = (coco_ground_truth(dataset), dataset.info, metric_types(config))
+        return partial(CocoEvaluator, *shared, backend=config.eval.backend)
 
     def measured(self, config: DetectionConfig) -> Sequence[str]:
         """Metrics of boxes, and of masks where the model gives some."""

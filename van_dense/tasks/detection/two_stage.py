@@ -43,26 +43,17 @@ def cascade_mask_rcnn(config: schema.CascadeMaskRCNN, num_classes: int) -> casca
         backbone,
         FPN(backbone.channels, config.fpn.channels, norm=config.fpn.norm, extra="maxpool"),
         rpn=_rpn(config, rounded=False),
-        stages=[
-            CascadeStage(
-                _cascade_box(config, stage, num_classes),
-                _mask(config, num_classes),
-                loss_weight=stage.loss_weight,
-            )
-            for stage in config.stages
-        ],
+        stages=[_stage(config, stage, num_classes) for stage in config.stages],
         filter=_filter(config.box_head),
         mask_threshold=config.mask_head.threshold,
     )
 
 
-def _cascade_box(
+def _stage(
     config: schema.CascadeMaskRCNN, stage: schema.CascadeStage, num_classes: int
-) -> CascadeBox:
-    box = config.box_head
-    head = ConvBoxHead(
-        config.fpn.channels, box.channels, convs=box.convs, conv_channels=box.conv_channels
-    )
+) -> CascadeStage:
+    box, channels = config.box_head, config.fpn.channels
+    head = ConvBoxHead(channels, box.channels, convs=box.convs, conv_channels=box.conv_channels)
     dx, dy, dw, dh = (1 / std for std in stage.box_stds)
     branch = CascadeBox(
         head,
@@ -74,17 +65,16 @@ def _cascade_box(
     )
     synced = sync_norms(branch, config.backbone.norm_mode)
     assert isinstance(synced, CascadeBox)  # the norms inside are replaced and nothing else
-    return synced
+    return CascadeStage(synced, _mask(config, num_classes), loss_weight=stage.loss_weight)
 
 
 def _rpn(config: schema.MaskRCNN | schema.CascadeMaskRCNN, *, rounded: bool) -> RPN:
-    rpn = config.rpn
+    rpn, least = config.rpn, config.rpn.min_positive_iou
+    matcher = BoxMatcher(rpn.positive_iou, rpn.negative_iou, min_positive_iou=least)
     return RPN(
         config.fpn.channels,
         Anchors(config.anchor_sizes, STRIDES, rounded=rounded),
-        matcher=BoxMatcher(
-            rpn.positive_iou, rpn.negative_iou, min_positive_iou=rpn.min_positive_iou
-        ),
+        matcher=matcher,
         sampler=Sampler(rpn.samples, rpn.positive_fraction),
         filters=ProposalFilters(
             train=ProposalFilter(rpn.train_pre_nms, rpn.train_post_nms, rpn.nms_iou),
