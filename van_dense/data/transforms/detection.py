@@ -1,10 +1,11 @@
 """Transforms of detection samples; other tasks use the resize, the crop and the flip here too.
 
 Left and right joints swap in ``flip_horizontally``; pose crops flip in ``pose.py``, and whatever
-``extra.py`` mirrors swaps in ``warp.py``, all by the pairs of ``DatasetInfo``. Every random number comes from the generator in the call. Boxes, masks and keypoints follow the
-image exactly: except by a crop no box is lost, clipped or rounded. The geometry is OpenCV's and not
-an ``albumentations.Compose``: for 9 masks of 640x480 brought to 800 pixels that takes 5 ms against
-2 here, and it raises on boxes that touch the border from outside by a rounding error.
+``extra.py`` mirrors swaps in ``warp.py``, all by the pairs of ``DatasetInfo``. Every random number
+comes from the generator in the call. Boxes, masks and keypoints follow the image exactly: except by
+a crop no box is lost, clipped or rounded. The geometry is OpenCV's and not an
+``albumentations.Compose``: for 9 masks of 640x480 brought to 800 pixels that takes 5 ms against 2
+here, and it raises on boxes that touch the border from outside by a rounding error.
 """
 
 from collections.abc import Callable, Sequence
