@@ -75,7 +75,7 @@ def run_trainer(coco: Path, out: Path) -> list[dict[str, float]]:
     from detectron2.utils.events import EventStorage
 
     import van_dense.integrations.detectron2  # noqa: F401  (registers the builders)
-    from van_dense.integrations.checkpoints.detectron2 import to_native
+    from van_dense.integrations.checkpoints.detectron2 import to_detectron2
     from van_dense.tasks import TASKS
 
     annotations = str(coco / "annotations/instances_train2017.json")
@@ -92,7 +92,7 @@ def run_trainer(coco: Path, out: Path) -> list[dict[str, float]]:
     task = TASKS[config.task]
     start = task.build_model(config, task.dataset_info(config)).state_dict()
     model = build_model(cfg).train()
-    model.load_state_dict(to_native(start))
+    model.load_state_dict(to_detectron2(start))
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=0.05, fused=True)
     trainer = SimpleTrainer(model, build_detection_train_loader(cfg), optimizer)
     rows = []

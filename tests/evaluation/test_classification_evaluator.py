@@ -16,7 +16,7 @@ from van_dense.evaluation.classification import (
     METRICS,
     ClassificationEvaluator,
 )
-from van_dense.evaluation.oracle.check import LABEL_CAUSE, check_metrics
+from van_dense.evaluation.oracle.metrics import LABEL_CAUSE, check_metrics
 
 NAMES = ("ant", "bee", "cat", "dog", "elk", "fox")
 

@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"quarantine list: {args.quarantine}; train with data.quarantine={args.quarantine}")
     drawn = None
     if args.draw and config is not None:  # --draw comes with --config
-        from van_dense.runs.checking import draw_samples
+        from van_dense.runs.data_doctor import draw_samples
 
         drawn = draw_samples(config, Path(args.output), args.draw)
         print(drawn.text)
@@ -53,16 +53,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """Define the command line."""
     parser = new_parser("check", __doc__)
-    project = "whose data are checked, file or packaged"
+    project = "project, file or packaged, whose data are checked"
     parser.add_argument("--config", metavar="PROJECT", help=project)
-    parser.add_argument("--sample", action="store_true", help="its generated sample data instead")
+    parser.add_argument(
+        "--sample", action="store_true", help="check the sample data of --config instead"
+    )
     parser.add_argument("--images", help="folder of images, with --annotations or --masks")
     parser.add_argument("--annotations", help="COCO annotation file")
     parser.add_argument("--masks", help="folder of label maps or saliency masks")
-    parser.add_argument("--image-pattern", help="of files below --images")
-    parser.add_argument("--mask-pattern", help="of files below --masks")
+    parser.add_argument("--image-pattern", help="names below --images ({key}.*)")
+    parser.add_argument("--mask-pattern", help="names below --masks ({key}.*)")
     meaning = parser.add_mutually_exclusive_group()
-    meaning.add_argument("--label-map", nargs="+", metavar="LINE", help="none = suggest one")
+    meaning.add_argument(
+        "--label-map",
+        nargs="+",
+        metavar="LINE",
+        help="meaning of mask values (default: one is suggested)",
+    )
     meaning.add_argument("--saliency", action="store_true", help="the masks are white on black")
     parser.add_argument("--yolo", help="folder that holds data.yaml")
     parser.add_argument("--classes", nargs="+", metavar="DIR", help="class folders, training first")
@@ -71,11 +78,13 @@ def build_parser() -> argparse.ArgumentParser:
     what = "draw N samples of each part of --config before and after its transforms (three draws "
     what += "in training, no mixup, cutmix)"
     parser.add_argument("--draw", type=int, metavar="N", help=what)
-    parser.add_argument("--output", default="runs/samples", help="folder of these pictures")
+    parser.add_argument("--output", default="runs/samples", help="folder of the pictures of --draw")
     threads = parser.add_argument("--threads", type=int, choices=range(1, 65), metavar="N")
     threads.default, threads.help = 4, "images decoded at the same time (default 4)"
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the project file")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="change the config of --config"
+    )
     return parser
 
 
@@ -119,6 +128,6 @@ def _of_config(args: argparse.Namespace) -> tuple[Config, list[Part], Quarantine
     from van_dense.config import load_config
 
     config = load_config(args.config, args.overrides, sample=args.sample)  # before heavy imports
-    from van_dense.runs.checking import parts_of
+    from van_dense.runs.data_doctor import parts_of
 
     return config, *parts_of(config)

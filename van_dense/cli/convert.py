@@ -29,8 +29,8 @@ def build_parser() -> argparse.ArgumentParser:
     target = parser.add_mutually_exclusive_group(required=True)
     layouts = ("official", "transformers", "mmpretrain", "mmseg", "detectron2", "torchvision")
     target.add_argument("--to", choices=layouts, help="layout of the keys to write")
-    target.add_argument("--project", help="describes the whole model in IN, file or packaged")
-    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="of --project")
+    target.add_argument("--project", help="project, file or packaged, of the network in IN")
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="change --project")
     return parser
 
 

@@ -32,7 +32,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = new_parser("copy", __doc__)
     parser.add_argument("project", metavar="PROJECT", help="name, see van-dense projects")
     parser.add_argument("--output", type=Path, help="file to write (default: PROJECT.yaml)")
-    parser.add_argument("--extends", action="store_true", help="keep the fragments apart")
+    parser.add_argument(
+        "--extends", action="store_true", help="name the fragments instead of resolving them"
+    )
     return parser
 
 

@@ -8,12 +8,11 @@ van-dense eval --predictions maps/ --annotations masks/ --type semantic --data a
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from van_dense.cli.parser import new_parser
+from van_dense.cli.parser import new_parser, wait_passively
 from van_dense.config import load_config, presets
 from van_dense.config.load import COMMAND_LINE, RawConfig, parse_override, validate
 
@@ -48,7 +47,9 @@ def build_parser() -> argparse.ArgumentParser:
     model.add_argument("run", nargs="?", metavar="RUN", help="run folder or checkpoint file")
     model.add_argument("overrides", nargs="*", metavar="key.path=value", help="change its config")
     model.add_argument("--checkpoint", default="best", help="best (default), last, or a file")
-    model.add_argument("--config", metavar="PROJECT", help="a classifier, to evaluate its weights")
+    model.add_argument(
+        "--config", metavar="PROJECT", help="project of a classifier: evaluate its weights"
+    )
     saved = parser.add_argument_group("saved predictions")
     saved.add_argument("--predictions", help="COCO results: a list of records; or folder of maps")
     saved.add_argument("--annotations", help="COCO annotation file, or folder of masks")
@@ -81,7 +82,7 @@ def check_combination(parser: argparse.ArgumentParser, given: argparse.Namespace
 
 def evaluate_model(arguments: argparse.Namespace) -> Path | None:
     """Evaluate a network; None on all processes of ``torchrun`` but the first."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in train.py
+    wait_passively()
     overrides, output = arguments.overrides, arguments.output
     if arguments.config:
         config = load_config(arguments.config, overrides)

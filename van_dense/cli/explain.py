@@ -1,14 +1,14 @@
 """Draw why trained networks predict what they predict.
 
-van-dense explain RUN IMAGE ...                          the surest thing found in each image
+van-dense explain RUN IMAGE ...                          the best-scored thing of each image
 van-dense explain RUN IMAGE --target all                 every box
 van-dense explain RUN IMAGE --target mask:1 cat 3        a mask, every cat, the third box
 van-dense explain RUN IMAGE --beside RUN2 RUN3           several networks side by side
 van-dense explain RUN IMAGE ... --view attention         large kernel attention
 van-dense explain RUN IMAGE ... --view features | field  features as colours, receptive field
 
-Targets: the name of a class or joint, a rank (1 is the surest box or joint, the likeliest class,
-the largest region), all, "mask:" before one of these, or a point x,y of a label map.
+Targets: the name of a class or joint, a rank (1 is the best-scored box or joint, the likeliest
+class, the largest region), all, "mask:" before one of these, or a point x,y of a label map.
 
 What a page of 2080 x 1720 pixels does not hold goes on: explain_001.png, explain_002.png, ..., each
 written once it is full, in place of all pages of an earlier call. 1 tells of unreadable files.
@@ -17,13 +17,12 @@ written once it is full, in place of all pages of an earlier call. 1 tells of un
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from van_dense.cli.parser import new_parser
+from van_dense.cli.parser import new_parser, wait_passively
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the pages; 1 when a file could not be read, 2 when something is wrong."""
     arguments = _parse(argv)
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in train.py
+    wait_passively()
     from van_dense.data.io.image import SUFFIXES
     from van_dense.data.io.sources import find_sources
     from van_dense.engine.interrupt import STOPPED, StopSignal
@@ -69,14 +68,22 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("run", metavar="RUN", help="run folder or checkpoint")
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files and folders")
     parser.add_argument("--beside", nargs="+", default=[], metavar="RUN", help="further networks")
-    parser.add_argument("--target", nargs="+", default=[], metavar="WHAT", help="(default: 1)")
+    parser.add_argument(
+        "--target",
+        nargs="+",
+        default=[],
+        metavar="WHAT",
+        help="what to explain, as above (default: 1)",
+    )
     layer = "a module; several for features (default: stage 4 for classes and joints, 2 for masks, "
     parser.add_argument("--layer", nargs="+", default=[], help=f"{layer}3 for the rest)")
     method = "gradcam, gradcam++, eigencam, layercam or direction (default: direction for boxes, "
     parser.add_argument("--method", help=f"{method}masks and joints, otherwise gradcam)")
     views = ("cam", "attention", "features", "field")
     parser.add_argument("--view", choices=views, default="cam", help="(default: cam)")
-    parser.add_argument("--min-score", type=float, default=0.3, help="of detections (default 0.3)")
+    parser.add_argument(
+        "--min-score", type=float, default=0.3, help="lowest score of detections (default 0.3)"
+    )
     parser.add_argument("--output", type=Path, default=Path("explain.png"), help="file to write")
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
     return parser

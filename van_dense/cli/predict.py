@@ -12,14 +12,13 @@ with the annotated video and the same results, by frame number. 1 tells of unrea
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from van_dense.cli.parser import new_parser
+from van_dense.cli.parser import new_parser, wait_passively
 
 if TYPE_CHECKING:
     from van_dense.inference.files import Stream
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Write pictures and results; 1 when a file could not be read, 2 on misuse."""
     arguments = _parse(argv)
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in train.py
+    wait_passively()
     from van_dense.data.io.sources import find_sources
     from van_dense.engine.interrupt import STOPPED, StopSignal
     from van_dense.engine.progress import progress
@@ -73,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32")
     tile = "predict windows of so many pixels and join them, for large images"
     parser.add_argument("--tile", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"), help=tile)
-    overlap = "of tiles, a fraction (default 0.2)"
+    overlap = "fraction that neighbouring tiles overlap by (default 0.2)"
     parser.add_argument("--overlap", type=float, default=0.2, help=overlap)
     return parser
 

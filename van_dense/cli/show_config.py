@@ -1,6 +1,6 @@
 """Print every value of a project file with the file it came from.
 
-"default" stands for van_dense/config/schema.py, where every value is explained.
+"default" stands for the schema in van_dense/config/, where every value is explained.
 """
 
 import argparse

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from van_dense.cli.parser import new_parser
+from van_dense.cli.parser import new_parser, wait_passively
 from van_dense.config import ConfigError, load_config
 from van_dense.config.files import missing_data
 
@@ -46,9 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(missing, file=sys.stderr)
         return 2
 
-    # OpenMP reads this once. Threads that spin while they wait starve others on the same cores:
-    # beside one busy process a step of the quickstart took 13 s instead of 0.7 s.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    wait_passively()
     # Only now torch: a mistake above is reported at once.
     from van_dense.data.dataset import TooManyBadImages
     from van_dense.engine.interrupt import STOPPED

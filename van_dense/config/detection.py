@@ -28,7 +28,7 @@ FivePixels = tuple[Pixels, Pixels, Pixels, Pixels, Pixels]
 class RandomCrop(Section):
     """Window cut out of some training images before they are resized, as in the 3x recipes."""
 
-    # One is drawn for each image, before it is cropped.
+    # One is sampled for each image, before it is cropped.
     short_sides: Annotated[tuple[Positive, ...], Field(min_length=1)] = (400, 500, 600)
     range: tuple[Positive, Positive] = (384, 600)  # smallest and largest side of the window
     prob: Unit = 0.5  # probability of a crop
@@ -43,7 +43,7 @@ class RandomCrop(Section):
 class DetectionTransforms(Transforms):
     """Geometry of training and test images."""
 
-    # Training: one is drawn for each image.
+    # Training: one is sampled for each image.
     short_sides: Annotated[tuple[Positive, ...], Field(min_length=1)] = (800,)
     test_short_side: Positive = 800  # evaluation and prediction
     max_long_side: Positive = 1333  # the image is shrunk until its long side fits
@@ -109,7 +109,7 @@ class RPN(Section):
     train_post_nms: Positive = 1000  # per image
     test_pre_nms: Positive = 1000  # per level
     test_post_nms: Positive = 1000  # per image
-    nms_iou: Unit = 0.7  # proposals that overlap a better one more than this go
+    nms_iou: Unit = 0.7  # proposals that overlap a better one more are dropped
     smooth_l1_beta: Annotated[float, Field(ge=0.0)] = 0.0  # box loss is quadratic below; 0 = L1
 
     @model_validator(mode="after")
@@ -124,8 +124,8 @@ class BoxHead(Section):
     positive_iou: Unit = 0.5  # proposals from here on are foreground, the others background
     samples: Positive = 512  # proposals of each image in the loss
     positive_fraction: Unit = 0.25  # of the samples, at most
-    score_threshold: Unit = 0.05  # detections below go
-    nms_iou: Unit = 0.5  # those that overlap a better one of their class more than this go
+    score_threshold: Unit = 0.05  # detections below are dropped
+    nms_iou: Unit = 0.5  # detections that overlap a better one of their class more are dropped
     max_detections: Positive = 100  # per image
 
 
@@ -195,8 +195,8 @@ class CascadeBoxHead(Section):
     giou_weight: Annotated[float, Field(ge=0.0)] = 10.0  # of the box loss beside that of classes
     samples: Positive = 512  # regions of each image in the loss
     positive_fraction: Unit = 0.25  # of the samples, at most
-    score_threshold: Unit = 0.05  # detections below go
-    nms_iou: Unit = 0.5  # those that overlap a better one of their class more than this go
+    score_threshold: Unit = 0.05  # detections below are dropped
+    nms_iou: Unit = 0.5  # detections that overlap a better one of their class more are dropped
     max_detections: Positive = 100  # per image
 
 
@@ -230,8 +230,8 @@ class RetinaNetHead(Section):
     norm: Literal["none", "group"] = "none"  # after each tower convolution
     positive_iou: Unit = 0.5  # anchors from here on are foreground
     negative_iou: Unit = 0.4  # anchors below are background
-    score_threshold: Unit = 0.05  # detections below go
-    nms_iou: Unit = 0.5  # those that overlap a better one of their class more than this go
+    score_threshold: Unit = 0.05  # detections below are dropped
+    nms_iou: Unit = 0.5  # detections that overlap a better one of their class more are dropped
     max_detections: Positive = 100  # per image
 
     @model_validator(mode="after")
@@ -297,8 +297,8 @@ class OneStageHead(Section):
     convs: Positive = 4  # 3x3 convolutions of each tower
     norm: Literal["none", "group"] = "group"  # after each tower convolution
     num_candidates: Positive = 9  # anchors of each level among which a box finds its positives
-    score_threshold: Unit = 0.05  # detections below go
-    nms_iou: Unit = 0.6  # those that overlap a better one of their class more than this go
+    score_threshold: Unit = 0.05  # detections below are dropped
+    nms_iou: Unit = 0.6  # detections that overlap a better one of their class more are dropped
     max_detections: Positive = 100  # per image
 
 
@@ -335,7 +335,7 @@ class DetectionEval(Eval):
     picture_score: Unit = 0.3  # detections below are not drawn
 
     @property
-    def lowest_drawn_score(self) -> float:
+    def min_picture_score(self) -> float:
         """``picture_score``."""
         return self.picture_score
 

@@ -97,7 +97,7 @@ class PoseEval(Eval):
     picture_score: Unit = 0.3  # persons below are not drawn
 
     @property
-    def lowest_drawn_score(self) -> float:
+    def min_picture_score(self) -> float:
         """``picture_score``."""
         return self.picture_score
 

@@ -165,6 +165,6 @@ class Eval(Section):
     pictures: Annotated[int, Field(ge=0)] = 8  # drawn after every evaluation
 
     @property
-    def lowest_drawn_score(self) -> float:
+    def min_picture_score(self) -> float:
         """Results below are not drawn; tasks without scores draw everything."""
         return 0.0

@@ -52,9 +52,9 @@ class SemanticTransforms(Transforms):
     """Geometry and colour of images with label maps."""
 
     scale: Sides = (2048, 512)  # training: the image is brought into these sides, long and short,
-    ratio: Range = (0.5, 2.0)  # times a factor drawn from here
+    ratio: Range = (0.5, 2.0)  # times a factor sampled from here
     crop: Sides = (512, 512)  # height and width of the training crop
-    cat_max_ratio: Unit = 0.75  # a crop is drawn anew while one class covers more of it
+    cat_max_ratio: Unit = 0.75  # a crop is sampled again while one class covers more of it
     flip: Unit = 0.5  # probability of a horizontal flip
     photometric: PhotoMetric | None = PhotoMetric()  # colour changes; none = colours stay
     test_scale: Sides | None = (2048, 512)  # the image is brought into these; none = its own size
@@ -113,7 +113,7 @@ class UperNet(Section):
 
     name: Literal["upernet"]
     channels: Positive = 512  # of every level
-    pool_scales: tuple[Positive, ...] = (1, 2, 3, 6)  # cells of the pyramid pooling
+    pool_scales: tuple[Positive, ...] = (1, 2, 3, 6)  # sides of the maps that are pooled
     dropout: Unit = 0.1  # of whole channels, before the classifier
 
 

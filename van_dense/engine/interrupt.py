@@ -1,4 +1,7 @@
-"""What happens on SIGTERM and Ctrl-C: the run finishes its step, saves and ends."""
+"""What happens on SIGTERM and Ctrl-C: training, evaluation and prediction end in good order.
+
+Training finishes its step and saves, prediction finishes its image; both exit with 130.
+"""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def _score_maps(
 ) -> Scores:
     """Compare two folders, and write confusion.csv or curves.csv into a third."""
     if kind == "semantic" and not data.get("label_map"):
-        fix = "Give --data FRAGMENT, such as configs/_data/ade20k.yaml, or --label-map"
+        fix = "Give --data FRAGMENT, such as ade20k, or --label-map"
         example = '"0 -> ignore" "1..150 -> 0..149"'
         raise ValueError(f"what do the values of the label maps mean? {fix} {example}")
     patterns = {k: data[k] for k in ("prediction_pattern", "mask_pattern") if k in data}

@@ -66,8 +66,8 @@ def explain(
     Args:
         loaded: Run, from ``van_dense.load``.
         source: Path, uint8 RGB array or Pillow image.
-        targets: What to explain, see ``subjects_of``; by default the first thing found: the surest
-            box or joint, the likeliest class, the largest region.
+        targets: What to explain, see ``subjects_of``; by default the first thing found: the box or
+            joint of the highest score, the likeliest class, the largest region.
         layer: Name of a module; by default ``default_layer``.
         method: One of ``cam.METHODS``; by default ``default_method``.
         min_score: Score below which detections are left out.

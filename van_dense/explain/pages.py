@@ -84,7 +84,7 @@ def save_pages(pages: Iterable[Image.Image], output: Path) -> list[Path]:
     """Write each page as soon as it is there, in place of all pages of an earlier call.
 
     Args:
-        pages: Such as ``cam_pages`` gives them, not drawn before the place of the output is good.
+        pages: Pages as ``cam_pages`` gives them, drawn only once the output can be written.
         output: File for a single page; more become ``figure_001.png``, ``figure_002.png``, ... of
             ``figure.png``. Whatever has the name of the output is replaced; of files called like
             its numbered pages, which may be photos, only those that this function wrote.

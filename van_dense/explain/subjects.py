@@ -176,7 +176,7 @@ def _instances(loaded: Loaded, model: Any, batch: Batch, min_score: float) -> It
 
 
 def _joints(loaded: Loaded, model: TopDownPose, batch: Batch) -> Iterator[Subject]:
-    """The joints of the instance that fills the image, the surest one first."""
+    """The joints of the instance that fills the image, highest score first."""
 
     def heatmaps(images: Tensor) -> Tensor:
         return model.head(model.backbone(images)[-1]).float()

@@ -36,13 +36,23 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 @dataclass(repr=False)
 class Loaded:
-    """A trained model with everything needed to use it."""
+    """A trained model with everything needed to use it, as ``van_dense.load`` returns it.
 
-    model: DenseModel
-    config: Config
-    info: DatasetInfo
-    step: int
-    device: torch.device
+    >>> import numpy as np, torch, van_dense
+    >>> config = van_dense.load_config("semfpn_van_b0", ["model.backbone.weights=null"])
+    >>> info = task_of(config).dataset_info(config)
+    >>> model = van_dense.build_model(config).eval()  # random weights
+    >>> loaded = Loaded(model, config, info, step=0, device=torch.device("cpu"))
+    >>> [result] = loaded.predict(np.zeros((48, 64, 3), dtype=np.uint8))
+    >>> result.semantic.shape
+    (48, 64)
+    """
+
+    model: DenseModel  #: network in evaluation mode, on ``device``
+    config: Config  #: complete experiment that it was trained with
+    info: DatasetInfo  #: names of its classes and keypoints
+    step: int  #: number of optimiser steps of its training
+    device: torch.device  #: where images are sent
 
     def __repr__(self) -> str:
         """One line; that of the model alone has hundreds."""
@@ -168,7 +178,7 @@ class Loaded:
             prediction,
             source,
             self.info,
-            min_score=self.config.eval.lowest_drawn_score,
+            min_score=self.config.eval.min_picture_score,
             label_map=self._label_map,
             name=name,
         )

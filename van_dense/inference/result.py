@@ -43,6 +43,11 @@ _SHOWN = 6  # classes in the summary
 class Result(Prediction):
     """The prediction of one image, with everything needed to use it.
 
+    >>> image = np.zeros((48, 64, 3), dtype=np.uint8)
+    >>> found = Prediction("a", (48, 64), semantic=np.zeros((48, 64), dtype=np.uint8))
+    >>> Result.of(found, image, DatasetInfo("demo", ("road", "sky"), (1, 2)))
+    Result('a', 64 x 48 pixels, label map: road 100%)
+
     Attributes:
         info: What its labels mean.
         source: Where the image comes from; a file is read again when a picture is wanted, so

@@ -104,7 +104,7 @@ def merge_views(views: Sequence[View], size: Size) -> Instances:
 
 
 def _pairs(every: _All) -> np.ndarray:
-    """Positions (P, 2) of detections that agree where both their views overlap, best scores first."""
+    """Positions (P, 2) of detections that agree where their views overlap, best scores first."""
     parts = [np.zeros((0, 2), dtype=np.int64)]
     positions = [np.flatnonzero(every.view == view) for view in range(len(every.windows))]
     for one, other in combinations(range(len(every.windows)), 2):

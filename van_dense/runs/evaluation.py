@@ -73,7 +73,7 @@ class Evaluation:
             samples,
             [prediction for prediction in drawn.values() if prediction is not None],
             self._dataset.info,
-            min_score=config.eval.lowest_drawn_score,
+            min_score=config.eval.min_picture_score,
         )
         return metrics
 

@@ -61,7 +61,7 @@ def evaluate_weights(config: Config, *, output: str | Path) -> dict[str, float]:
     """Evaluate the weights that a classification config names, such as published ones.
 
     Args:
-        config: Its ``model.backbone.weights`` fill the whole network.
+        config: Experiment whose ``model.backbone.weights`` fill the whole network.
         output: Folder for metrics.json, predictions and pictures/.
 
     Returns:

@@ -54,7 +54,7 @@ def start_from(model: DenseModel, source: str, *, backbone: str, info: DatasetIn
     too and learn what they now stand for; the report says so.
 
     Args:
-        model: With random weights.
+        model: Network with random weights.
         source: Run folder or checkpoint of ours, such as ``van-dense convert`` writes.
         backbone: timm name of the new network's backbone.
         info: Classes of the new network.

@@ -19,7 +19,7 @@ from van_dense.data.dataset import DenseDataset, Transform
 from van_dense.data.doctor.doctor import Part
 from van_dense.data.sample.sample_data import write_sample_data
 from van_dense.evaluation.evaluator import Evaluator
-from van_dense.evaluation.oracle.check import OracleReport
+from van_dense.evaluation.oracle.metrics import OracleReport
 from van_dense.models.dense_model import DenseModel
 
 Split = Literal["train", "val"]

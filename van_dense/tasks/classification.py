@@ -21,7 +21,7 @@ from van_dense.data.transforms.classification import ClassTest, ClassTrain
 from van_dense.data.transforms.extra import with_extra
 from van_dense.evaluation.classification import METRICS, ClassificationEvaluator
 from van_dense.evaluation.evaluator import Evaluator
-from van_dense.evaluation.oracle.check import LABEL_CAUSE, OracleReport, check_metrics
+from van_dense.evaluation.oracle.metrics import LABEL_CAUSE, OracleReport, check_metrics
 from van_dense.models.classifier import Classifier, Regularisation
 from van_dense.models.dense_model import DenseModel
 from van_dense.tasks.backbone import classifier_of

@@ -20,8 +20,8 @@ from van_dense.data.readers.quarantine import Quarantine
 from van_dense.data.transforms.extra import with_extra
 from van_dense.data.transforms.pose import PoseTest, PoseTrain
 from van_dense.evaluation.ground_truth import coco_ground_truth
-from van_dense.evaluation.oracle.check import OracleReport
 from van_dense.evaluation.oracle.instances import check_keypoints
+from van_dense.evaluation.oracle.metrics import OracleReport
 from van_dense.evaluation.pose import METRICS, PoseEvaluator
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.detection.anchors import without_crowd

@@ -15,7 +15,7 @@ from van_dense.data.doctor.doctor import Part
 from van_dense.data.io.masks import write_saliency
 from van_dense.data.transforms.extra import with_extra
 from van_dense.data.transforms.maps import SaliencyTest, SaliencyTrain
-from van_dense.evaluation.oracle.check import OracleReport, check_metrics
+from van_dense.evaluation.oracle.metrics import OracleReport, check_metrics
 from van_dense.evaluation.saliency import METRICS, SaliencyEvaluator
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.segmentation.edn import EDN

@@ -20,7 +20,7 @@ from van_dense.data.transforms.detection import resize_map
 from van_dense.data.transforms.extra import with_extra
 from van_dense.data.transforms.maps import PhotoMetric, SemanticTest, SemanticTrain
 from van_dense.evaluation.evaluator import Evaluator
-from van_dense.evaluation.oracle.check import OracleReport, check_metrics
+from van_dense.evaluation.oracle.metrics import OracleReport, check_metrics
 from van_dense.evaluation.semantic import METRICS, SemanticEvaluator
 from van_dense.integrations.checkpoints.mmseg import load_segmenter
 from van_dense.models.dense_model import DenseModel

@@ -69,7 +69,7 @@ def plot_confusion(
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(widths), width_ratios=widths)
     _plot_fractions(panels[0], fractions, names, columns)
-    _title(panels[0], f"share of the true {counted}, %")
+    _title(panels[0], f"fraction of the true {counted}, %")
     if counted == "pixels":
         _plot_bars(panels[1], _iou(confusion), "IoU")
     else:

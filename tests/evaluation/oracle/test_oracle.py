@@ -12,8 +12,8 @@ from van_dense.core.structures import Batch, Instances, Prediction, Sample, Size
 from van_dense.data.dataset import ReadError
 from van_dense.evaluation.coco import CocoEvaluator
 from van_dense.evaluation.ground_truth import coco_ground_truth
-from van_dense.evaluation.oracle.check import OracleReport
 from van_dense.evaluation.oracle.instances import check_instances
+from van_dense.evaluation.oracle.metrics import OracleReport
 
 INFO = DatasetInfo("shapes", ("circle", "square", "star"), (1, 3, 7))
 SIZES = [(120, 160), (160, 120), (120, 160), (100, 100), (120, 160), (90, 140)]

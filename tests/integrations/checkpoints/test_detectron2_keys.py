@@ -7,7 +7,7 @@ import torch
 
 from van_dense.config import load_config
 from van_dense.integrations.checkpoints.detectors import to_layout
-from van_dense.integrations.checkpoints.detectron2 import from_native, to_native
+from van_dense.integrations.checkpoints.detectron2 import from_detectron2, to_detectron2
 from van_dense.integrations.checkpoints.detectron2_engine import rename
 from van_dense.integrations.checkpoints.detectron2_resnet import to_bgr, to_rgb
 from van_dense.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
@@ -48,7 +48,7 @@ def test_every_layout_is_undone_by_its_inverse(state):
     heads = {"rpn", "box", "mask", "head"}
     assert not any(key.split(".")[0] in heads for key in renamed)
     rename(renamed, to_engine=False)
-    for back in (renamed, from_native(to_native(state))):
+    for back in (renamed, from_detectron2(to_detectron2(state))):
         assert list(back) == list(state)
         assert all(torch.equal(value, state[key]) for key, value in back.items())
 
@@ -82,7 +82,7 @@ def test_a_cascade_is_no_model_of_detectron2s_own():
 
 
 def test_names_of_detectron2s_model_zoo(state):
-    native = to_native(state)
+    native = to_detectron2(state)
     levels = "345" if "head.cls_score.weight" in native else "2345"
     expected = {f"backbone.fpn_{kind}{i}.weight" for kind in ("lateral", "output") for i in levels}
     if levels == "345":
@@ -113,18 +113,18 @@ def test_names_of_detectron2s_model_zoo(state):
 def test_anchors_of_a_cell_go_from_ratio_by_ratio_to_size_by_size():
     # Anchor 1 of ours is ratio 0 with size 1; Detectron2 has it at size 1, ratio 0: position 3.
     bias = torch.arange(9.0).repeat_interleave(2)  # 9 anchors, 2 classes
-    native = to_native({"head.class_logits.bias": bias})["head.cls_score.bias"]
+    native = to_detectron2({"head.class_logits.bias": bias})["head.cls_score.bias"]
     assert native[::2].tolist() == [0, 3, 6, 1, 4, 7, 2, 5, 8]
-    assert from_native({"head.cls_score.bias": native})["head.class_logits.bias"].equal(bias)
+    assert from_detectron2({"head.cls_score.bias": native})["head.class_logits.bias"].equal(bias)
 
 
 def test_a_bias_before_a_norm_is_zero_there_and_missing_here():
     state = state_of(*PROJECTS["retinanet, norms"])
-    native = to_native(state)
+    native = to_detectron2(state)
     assert not native["head.cls_subnet.3.bias"].any()
     native["head.cls_subnet.3.bias"] += 1
     with pytest.raises(ValueError, match=r"class_tower\.1\.0\.bias is not zero.*RETINANET\.NORM"):
-        from_native(native)
+        from_detectron2(native)
 
 
 def test_the_stem_of_the_zoo_sees_the_same_image_in_normalised_rgb():

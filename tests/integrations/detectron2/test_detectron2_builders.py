@@ -23,7 +23,7 @@ from detectron2.utils.events import EventStorage
 from van_dense.config import load_config
 from van_dense.core.structures import Batch
 from van_dense.core.structures import Instances as OurInstances
-from van_dense.integrations.checkpoints.detectron2 import to_native
+from van_dense.integrations.checkpoints.detectron2 import to_detectron2
 from van_dense.integrations.detectron2.builders import StridedLevels, VANBackbone
 from van_dense.tasks import TASKS
 
@@ -108,7 +108,7 @@ def test_our_checkpoint_runs_in_a_model_that_is_all_detectron2s():
     with torch.no_grad():
         ours.box.class_logits.weight *= 40
     theirs = build_model(small_yacs("maskrcnn_van_b2_1x.yaml")).eval()
-    theirs.load_state_dict(to_native(ours.state_dict()))
+    theirs.load_state_dict(to_detectron2(ours.state_dict()))
     image = inputs()[0]["image"]
     with torch.no_grad():
         a = ours.predict(Batch(image[None], [(64, 96)], [(128, 192)], [1]))[0].instances
@@ -127,7 +127,7 @@ def test_our_retinanet_gives_the_same_raw_outputs_in_detectron2s_model():
     lazy.backbone.bottom_up.name, lazy.backbone.bottom_up.weights = "van_b0", None
     lazy.backbone.top_block.in_channels = 256
     theirs = instantiate(lazy).eval()
-    theirs.load_state_dict(to_native(ours.state_dict()))
+    theirs.load_state_dict(to_detectron2(ours.state_dict()))
     images = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
         logits, _ = ours.head(ours.fpn(ours.backbone(images)[1:]))

@@ -82,7 +82,7 @@ class Extra:
             image, moved = self._run((sample.image, places), sample, seeds)
         except ValueError as error:
             raise ValueError(f"{sample.path}: {error}") from error
-        if moved is None or moved is places:  # no transform of geometry was drawn
+        if moved is None or moved is places:  # no transform of geometry was applied
             return replace(sample, image=image)
         knows_pairs = self.info is not None and self.info.flip_pairs is not None
         flip_order = self.info.flip_order() if self.info is not None and knows_pairs else None

@@ -75,8 +75,8 @@ class SemanticTrain:
     scale: tuple[int, int]  #: long and short side in pixels, times a random ratio
     ratio: Range  #: range of the random ratio
     crop: Size  #: (height, width) of the crop
-    #: A crop is drawn anew, ten times at most, while one class covers this fraction of its pixels
-    #: that are not ignored, or more; 1 takes the first crop.
+    #: A crop is sampled again, ten times at most, while one class covers this fraction or more of
+    #: its pixels that are not ignored; 1 takes the first crop.
     cat_max_ratio: float
     flip: float  #: probability of a horizontal flip
     photometric: PhotoMetric | None  #: change of colours, or None

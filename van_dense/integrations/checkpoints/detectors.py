@@ -13,7 +13,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from van_dense.integrations.checkpoints.detectron2 import from_native, is_native, to_native
+from van_dense.integrations.checkpoints.detectron2 import (
+    from_detectron2,
+    is_detectron2,
+    to_detectron2,
+)
 from van_dense.integrations.checkpoints.detectron2_resnet import is_msra
 from van_dense.integrations.checkpoints.torchvision import (
     from_torchvision,
@@ -38,7 +42,7 @@ _OUR_PIXELS = (
 
 def is_foreign(state: State) -> bool:
     """Are these the names of a whole detector of another code base?"""
-    return is_native(state) or is_torchvision(state)
+    return is_detectron2(state) or is_torchvision(state)
 
 
 def load_detector(
@@ -60,7 +64,7 @@ def load_detector(
             "this is no whole detector of Detectron2 (keys backbone.bottom_up.*) or torchvision "
             f"(backbone.fpn.*); its keys are {list(state)[:5]}, ..."
         )
-    layout = "detectron2" if is_native(state) else "torchvision"
+    layout = "detectron2" if is_detectron2(state) else "torchvision"
     if "roi_heads.box_head.5.weight" in state and layout == "torchvision":
         raise ValueError(
             "this is torchvision's maskrcnn_resnet50_fpn_v2, another network than Mask R-CNN here: "
@@ -69,7 +73,7 @@ def load_detector(
         )
     check_settings(settings, layout)
     if layout == "detectron2":
-        ours = from_native(state, is_msra=_is_msra(settings))
+        ours = from_detectron2(state, is_msra=_is_msra(settings))
     else:
         ours = from_torchvision(state, category_ids)
     own = model.state_dict()
@@ -98,7 +102,7 @@ def to_layout(
     check_settings(settings, layout)
     if layout == "torchvision":
         return to_torchvision(state, category_ids)
-    return to_native(state, is_msra=_is_msra(settings))
+    return to_detectron2(state, is_msra=_is_msra(settings))
 
 
 def check_settings(settings: Mapping[str, Any], layout: str) -> None:

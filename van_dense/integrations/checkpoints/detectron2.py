@@ -25,12 +25,12 @@ _PER_ANCHOR = re.compile(r"(head\.(class_logits|box_deltas)|head\.(cls_score|bbo
 _HEADS = ("proposal_generator.", "roi_heads.", "head.")  # theirs
 
 
-def is_native(state: Mapping[str, Tensor]) -> bool:
+def is_detectron2(state: Mapping[str, Tensor]) -> bool:
     """Are these the names of a whole detector of Detectron2?"""
     return any(key.startswith(DETECTORS["detectron2"]) for key in state)
 
 
-def to_native(state: Mapping[str, Tensor], *, is_msra: bool = False) -> dict[str, Tensor]:
+def to_detectron2(state: Mapping[str, Tensor], *, is_msra: bool = False) -> dict[str, Tensor]:
     """State dict of our Mask R-CNN or RetinaNet as a whole Detectron2 model names it.
 
     ``is_msra`` are the backbones ``resnet50_msra`` and ``resnet101_msra``, whose stem changes too.
@@ -42,7 +42,7 @@ def to_native(state: Mapping[str, Tensor], *, is_msra: bool = False) -> dict[str
         if on_resnet and key.startswith(resnet.OURS):
             if not key.endswith("num_batches_tracked"):  # Detectron2's frozen norms count nothing
                 stem = is_msra and key == resnet.STEM
-                native[resnet.to_native_key(key)] = resnet.to_bgr(value) if stem else value
+                native[resnet.detectron2_key(key)] = resnet.to_bgr(value) if stem else value
             continue
         theirs = renamed(key, pyramid) or engine_key(key, stride=stride).removeprefix("detector.")
         native[theirs] = _reorder(value) if _PER_ANCHOR.match(key) else value
@@ -51,8 +51,8 @@ def to_native(state: Mapping[str, Tensor], *, is_msra: bool = False) -> dict[str
     return native
 
 
-def from_native(state: Mapping[str, Tensor], *, is_msra: bool = False) -> dict[str, Tensor]:
-    """Inverse of ``to_native``; entries that hold no weights are left out."""
+def from_detectron2(state: Mapping[str, Tensor], *, is_msra: bool = False) -> dict[str, Tensor]:
+    """Inverse of ``to_detectron2``; entries that hold no weights are left out."""
     prefixed = {f"detector.{key}" if key.startswith(_HEADS) else key: key for key in state}
     stride = tower_stride(list(prefixed))
     theirs = (*_pyramid(state), *resnet.NAMES)

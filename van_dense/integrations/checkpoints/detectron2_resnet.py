@@ -37,7 +37,7 @@ def is_resnet(state: Mapping[str, Tensor]) -> bool:
     return {STEM, f"{OURS}layer1.0.conv3.weight"} <= state.keys()
 
 
-def to_native_key(key: str) -> str:
+def detectron2_key(key: str) -> str:
     """Name in Detectron2 of one of our keys below ``backbone.body.``."""
     if (theirs := renamed(key, NAMES)) is None:
         raise ValueError(f"{key!r} belongs to no ResNet that Detectron2 has")

@@ -31,7 +31,7 @@ _DEPTHS = {6: 50, 23: 101, 36: 152}  # by the blocks of the third stage
 def detectron2_yaml(
     config: Mapping[str, Any], state: Mapping[str, Tensor], info: DatasetInfo, weights: str
 ) -> str:
-    """A config file of Detectron2 that runs the weights ``to_native`` renames, or ValueError.
+    """A config file of Detectron2 that runs the weights ``to_detectron2`` renames, or ValueError.
 
     Args:
         config: Complete config of our Mask R-CNN or RetinaNet.

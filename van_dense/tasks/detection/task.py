@@ -23,8 +23,8 @@ from van_dense.data.transforms.detection import DetectionTest, DetectionTrain, R
 from van_dense.data.transforms.extra import with_extra
 from van_dense.evaluation.coco import METRICS_OF_KIND, CocoEvaluator
 from van_dense.evaluation.ground_truth import Kind, coco_ground_truth
-from van_dense.evaluation.oracle.check import OracleReport
 from van_dense.evaluation.oracle.instances import check_instances
+from van_dense.evaluation.oracle.metrics import OracleReport
 from van_dense.integrations.checkpoints.detectors import load_detector
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.detection.anchors import without_crowd

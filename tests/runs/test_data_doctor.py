@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from van_dense.config import Config, load_config
-from van_dense.runs.checking import draw_samples, parts_of
+from van_dense.runs.data_doctor import draw_samples, parts_of
 
 PROJECTS = Path(__file__).resolve().parents[2] / "projects"
 # Folders of the generated data, below its root, that configs/_sample names by its usual place.
