@@ -33,7 +33,7 @@ CORE = [
 ]
 # Each serves one feature, which names its extra where the package is missing (core/optional.py).
 EXTRAS = {
-    "video": ["av>=14.2"],
+    "video": ["av>=18"],  # earlier ones do not tell where a cut file ends
     "explain": ["grad-cam>=1.5.7"],  # earlier ones bring a second OpenCV
     "saliency": ["pysodmetrics>=1.4"],
     "tensorboard": ["tensorboard>=2.16"],

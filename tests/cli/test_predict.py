@@ -142,7 +142,7 @@ def test_misuse_is_one_line_that_names_the_place(arguments, words, runs, photos,
     [
         ("saliency", "64 64", "a saliency run cannot be predicted in tiles: what is salient"),
         ("pose", "64 64", "a pose run cannot be predicted in tiles: its model cuts"),
-        ("classifier", "64 64", "a classification run cannot be predicted in tiles: one answer"),
+        ("classifier", "64 64", "a classification run cannot be predicted in tiles: the answer"),
         ("detector", "0 64", "a tile of (0, 64) pixels is empty; give sides such as"),
         ("detector", "64 -5", "a tile of (64, -5) pixels is empty; give sides such as"),
         ("detector", "64 64 --overlap 1.0", "the overlap 1.0 of tiles is not in [0, 1)"),
