@@ -146,6 +146,7 @@ def test_data_fragments_are_laid_over_the_config_of_a_run(api, tmp_path):
 
 def test_the_weights_of_a_project_are_evaluated(api, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(evaluate, "missing_data", lambda config: None)
     assert evaluate.main(["--config", "projects/van.yaml", "seed=1", "data.val=here"]) == 0
     config = {"path": "projects/van.yaml", "overrides": ["seed=1", "data.val=here"]}
     output = Path("runs/van/eval/weights")

@@ -38,6 +38,20 @@ def test_an_unknown_command_is_told_the_nearest(word, hint, capsys):
     assert hint in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("train --confg quickstart", "--confg: did you mean --config?"),
+        ("train --config quickstart --dryrun", "--dryrun: did you mean --dry-run?"),
+        ("predict run photos --percision=bf16", "--percision: did you mean --precision?"),
+    ],
+)
+def test_an_unknown_option_is_told_the_nearest(line, hint, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(line.split())
+    assert hint in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself_under_the_name_that_calls_it(command, capsys):
     with pytest.raises(SystemExit, match="0"):

@@ -146,7 +146,7 @@ def test_what_is_drawn_is_the_box_that_is_explained(trained):
 def test_an_image_without_anything_to_explain_is_named(trained):
     empty = np.zeros((SIDE, SIDE, 3), np.uint8)
     assert explain(trained, empty, targets=["1"], min_score=0.99) == []
-    with pytest.raises(ValueError, match="nothing to explain: no image has anything"):
+    with pytest.raises(ValueError, match="nothing to explain: nothing was found"):
         list(cam_pages({"VAN-B0": trained}, [empty], min_score=0.99))
     assert list(cam_pages({"VAN-B0": trained}, [])) == []
 

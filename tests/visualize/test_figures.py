@@ -73,7 +73,8 @@ def test_images_have_an_accuracy_instead_of_an_iou(tmp_path, texts):
     path = tmp_path / "confusion.png"
     plot_confusion(confusion, ["001.Rusty_Blackbird", "n01440764"], path, counted="images")
     # 3 / 4 and 8 / 10
-    assert {"75.0", "80.0", "accuracy, %, mean 77.5", "fraction of the true images, %"} <= set(texts)
+    expected = {"75.0", "80.0", "accuracy, %, mean 77.5", "fraction of the true images, %"}
+    assert expected <= set(texts)
     assert {"Rusty Blackbird", "tench, Tinca tinca"} <= set(texts)
 
 

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from van_dense.cli.parser import new_parser, wait_passively
-from van_dense.config import load_config, presets
+from van_dense.config import ConfigError, load_config, presets
+from van_dense.config.files import missing_data
 from van_dense.config.load import COMMAND_LINE, RawConfig, parse_override, validate
 
 COCO_TYPES, MAP_TYPES = ("bbox", "segm", "keypoints"), ("semantic", "saliency")
@@ -86,6 +87,8 @@ def evaluate_model(arguments: argparse.Namespace) -> Path | None:
     overrides, output = arguments.overrides, arguments.output
     if arguments.config:
         config = load_config(arguments.config, overrides)
+        if missing := missing_data(config):
+            raise ConfigError(missing)
     else:
         config = None
         check_changes(Path(arguments.run) / "config.yaml", fragments(arguments), overrides)

@@ -1,13 +1,39 @@
 """What all commands start from: a parser, and how threads wait."""
 
 import argparse
+import difflib
 import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors name the nearest option for one that does not exist."""
+
+    _words: Sequence[str] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        self._words = sys.argv[1:] if args is None else args
+        return super().parse_known_args(args, namespace)
+
+    def parse_known_intermixed_args(self, args: Any = None, namespace: Any = None) -> Any:
+        self._words = sys.argv[1:] if args is None else args
+        return super().parse_known_intermixed_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        known = [option for action in self._actions for option in action.option_strings]
+        for word in (word.split("=")[0] for word in self._words if word.startswith("--")):
+            near = difflib.get_close_matches(word, known, n=1)
+            if near and not any(option.startswith(word) for option in known):
+                message += f"; {word}: did you mean {near[0]}?"
+        super().error(message)
 
 
 def new_parser(command: str, description: str | None) -> argparse.ArgumentParser:
     """A parser without arguments of ``van-dense COMMAND``; --help prints the text as it stands."""
     form, prog = argparse.RawDescriptionHelpFormatter, f"van-dense {command}"
-    return argparse.ArgumentParser(prog=prog, description=description, formatter_class=form)
+    return _Parser(prog=prog, description=description, formatter_class=form)
 
 
 def wait_passively() -> None:

@@ -158,9 +158,10 @@ def cam_pages(
     for page in Table(names, title, ("no contribution", most)).pages(rows()):
         yield Image.fromarray(page)
     if asked and without == asked:
+        what = f"nothing that was found is {', '.join(targets)}" if targets else "nothing was found"
         raise ValueError(
-            f"nothing to explain: no image has {list(targets) or 'anything'} among what was found "
-            f"(detections with scores from {min_score} on); name another target, or lower the score"
+            f"nothing to explain: {what} (detections with scores from {min_score} on); name "
+            "another --target, or lower --min-score"
         )
     if without:
         more = f" and {len(without) - _NAMED} more" if len(without) > _NAMED else ""

@@ -85,6 +85,8 @@ def write_sample_data(
             if required <= present:
                 return
             required |= present
+        else:
+            logger.warning("replacing the sample data set %s (%s) by %s", root, found, parameters)
     parameters["parts"] = [part for part in PARTS if part in required]
     temporary = root.with_name(f".{root.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)  # of a killed process with the same number
