@@ -237,10 +237,13 @@ def test_a_missing_part_is_added_to_the_others(tmp_path: Path) -> None:
     assert (tmp_path / "ade").is_dir() and (tmp_path / "duts").is_dir()
 
 
-def test_other_parameters_replace_the_data_set(tmp_path: Path) -> None:
+def test_other_parameters_replace_the_data_set_and_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     write(tmp_path, train_images=3)
     write(tmp_path, train_images=1)
     assert len(list((tmp_path / "train2017").iterdir())) == 1
+    assert "replacing the sample data set" in caplog.text
 
 
 def test_a_folder_of_the_user_is_never_touched(tmp_path: Path) -> None:
