@@ -50,19 +50,17 @@ def measure_trainer(config: Config, *, precision: str, rounds: int) -> dict[str,
     task.prepare_data(config)
     dataset = task.build_dataset(config, "train")
     plan = _plan(config, len(dataset), precision=precision, rounds=rounds)
-    loader = build_train_loader(
-        dataset,
-        task.build_transform(config, train=True),
-        plan=LoaderPlan(
-            batch_size=plan.micro_batch,
-            micro_batch=plan.micro_batch,
-            workers=0,
-            seed=0,
-            size_divisor=config.data.size_divisor,
-            group_by_aspect=True,
-            max_bad_fraction=config.data.max_bad_fraction,
-        ),
+    loader_plan = LoaderPlan(
+        batch_size=plan.micro_batch,
+        micro_batch=plan.micro_batch,
+        workers=0,
+        seed=0,
+        size_divisor=config.data.size_divisor,
+        group_by_aspect=True,
+        max_bad_fraction=config.data.max_bad_fraction,
     )
+    transform = task.build_transform(config, train=True)
+    loader = build_train_loader(dataset, transform, plan=loader_plan)
     torch.manual_seed(config.seed)
     model = task.build_model(config, dataset.info)
     bare = BareLoop(copy.deepcopy(model), plan)

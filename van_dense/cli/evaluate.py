@@ -15,7 +15,7 @@ from pathlib import Path
 from van_dense.cli.parser import new_parser, wait_passively
 from van_dense.config import ConfigError, load_config, presets
 from van_dense.config.files import missing_data
-from van_dense.config.load import COMMAND_LINE, RawConfig, parse_override, validate
+from van_dense.config.load import COMMAND_LINE, RawConfig, validate
 
 COCO_TYPES, MAP_TYPES = ("bbox", "segm", "keypoints"), ("semantic", "saliency")
 
@@ -112,8 +112,7 @@ def check_changes(stored: Path, data: list[Path], overrides: list[str]) -> None:
         raw = RawConfig()
         for file in (stored, *data):
             raw.merge_file(file)
-        for override in overrides:
-            raw.merge(parse_override(override), COMMAND_LINE)
+        raw.override(overrides)
         if "engine" in raw.values.get("model", {}):  # Detectron2 may be missing here
             raw.merge({"model": {"engine": "torchvision"}}, COMMAND_LINE)
         validate(raw)

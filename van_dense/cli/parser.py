@@ -17,10 +17,6 @@ class _Parser(argparse.ArgumentParser):
         self._words = sys.argv[1:] if args is None else args
         return super().parse_known_args(args, namespace)
 
-    def parse_known_intermixed_args(self, args: Any = None, namespace: Any = None) -> Any:
-        self._words = sys.argv[1:] if args is None else args
-        return super().parse_known_intermixed_args(args, namespace)
-
     def error(self, message: str) -> NoReturn:
         known = [option for action in self._actions for option in action.option_strings]
         for word in (word.split("=")[0] for word in self._words if word.startswith("--")):

@@ -67,6 +67,11 @@ class RawConfig:
         """Lay ``values`` over what is there; mappings merge, everything else replaces."""
         self._merge_into(self.values, values, origin, "")
 
+    def override(self, overrides: Sequence[str]) -> None:
+        """Lay ``key.path=value`` strings of the command line over what is there."""
+        for text in overrides:
+            self.merge(parse_override(text), COMMAND_LINE)
+
     def _merge_into(
         self, target: dict[str, Any], values: Mapping[str, Any], origin: str, prefix: str
     ) -> None:
@@ -113,8 +118,7 @@ def load_raw(path: str | Path, overrides: Sequence[str] = (), *, sample: bool = 
         model = raw.values.get("model")
         kind = model.get("kind") if isinstance(model, dict) else None
         raw.merge_file(sample_fragment(str(raw.values.get("task")), path, kind=kind))
-    for override in overrides:
-        raw.merge(parse_override(override), COMMAND_LINE)
+    raw.override(overrides)
     return raw
 
 

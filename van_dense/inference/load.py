@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from van_dense.config.engine import has_detectron2
-from van_dense.config.load import RawConfig, parse_override, validate
+from van_dense.config.load import RawConfig, validate
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.engine.checkpoint import choose_checkpoint, load_checkpoint
 from van_dense.inference.loaded import Loaded
@@ -50,8 +50,7 @@ def load(
         raw.merge({"model": {"engine": engine}}, "load")
     for fragment in fragments:
         raw.merge_file(fragment)
-    for override in overrides:
-        raw.merge(parse_override(override), "command line")
+    raw.override(overrides)
     if raw.values["model"]["backbone"]["norm_mode"] == "sync":  # trains on GPUs only; same results
         raw.merge({"model": {"backbone": {"norm_mode": "batch"}}}, "load")
     config = validate(raw)
