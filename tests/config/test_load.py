@@ -240,7 +240,7 @@ def test_a_model_without_kind_or_of_an_unknown_kind_is_refused(project: Path) ->
 @pytest.mark.parametrize("task", ["task: detecton", "task: [detection]", "seed: 1"])
 def test_a_missing_or_unknown_task_lists_the_tasks(tmp_path: Path, task: str) -> None:
     write(tmp_path, project=task)
-    tasks = "['classification', 'detection', 'pose', 'saliency', 'semantic']"
+    tasks = "['classification', 'detection', 'panoptic', 'pose', 'saliency', 'semantic']"
     assert f"choose one of {tasks}" in message(tmp_path / "project.yaml")
 
 

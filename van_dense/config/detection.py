@@ -40,6 +40,22 @@ class RandomCrop(Section):
         return self
 
 
+class LargeScaleJitter(Section):
+    """Random scale and a window of one size (LSJ), in place of short and long sides.
+
+    Ghiasi et al., "Simple Copy-Paste is a Strong Data Augmentation", CVPR 2021.
+    """
+
+    size: tuple[Positive, Positive] = (1024, 1024)  # height and width of every training image
+    scale: tuple[Pixels, Pixels] = (0.1, 2.0)  # range of the factor on the image that fits ``size``
+
+    @model_validator(mode="after")
+    def _scale_in_order(self) -> LargeScaleJitter:
+        if self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale {list(self.scale)}: write the smaller factor first")
+        return self
+
+
 class DetectionTransforms(Transforms):
     """Geometry of training and test images."""
 
@@ -50,6 +66,16 @@ class DetectionTransforms(Transforms):
     flip: Unit = 0.5  # probability of a horizontal flip
     color_jitter: Unit = 0.0  # strength of brightness, contrast and saturation changes
     crop: RandomCrop | None = None  # random crop before the resize; none = off
+    # Training: replaces short_sides and max_long_side, and takes no crop beside it; none = off.
+    large_scale_jitter: LargeScaleJitter | None = None
+
+    @model_validator(mode="after")
+    def _one_crop(self) -> DetectionTransforms:
+        if self.crop is not None and self.large_scale_jitter is not None:
+            raise ValueError(
+                "crop and large_scale_jitter both cut windows; set one of them to null"
+            )
+        return self
 
 
 class DetectionData(Data):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import chain
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -29,6 +29,15 @@ class RLE(TypedDict):
 
 
 Masks = Tensor | list[RLE]
+
+
+class Segment(TypedDict):
+    """One panoptic segment: its value in the panoptic map, its class and its score."""
+
+    id: int  # 1 or more
+    label: int  # 0-based class
+    score: float  # in 0..1; 1 for ground truth
+    crowd: NotRequired[bool]  # ground truth only: a region of many things, never a target
 
 
 def size_of(array: np.ndarray) -> Size:
@@ -52,6 +61,9 @@ class Sample:
         keypoints: float32 (N, K, 3): x, y in pixels (a pixel's centre is at 0.5) and visibility
             0 / 1 / 2, or None.
         semantic: uint8 or int16 (H, W) label map with 255 = ignore, or None.
+        panoptic: int32 (H, W) of segment ids, 0 = void, or None.
+        segments: What the ids of ``panoptic`` stand for, or None. A transform may leave a segment
+            without any pixel.
         saliency: uint8 (H, W), 255 = salient, grey where the ground truth is soft, or None.
         label: 0-based class of the whole image, or None.
         proposals: Boxes, labels and scores that a top-down model predicts poses for, in pixels of
@@ -68,6 +80,8 @@ class Sample:
     masks: np.ndarray | None = None
     keypoints: np.ndarray | None = None
     semantic: np.ndarray | None = None
+    panoptic: np.ndarray | None = None
+    segments: list[Segment] | None = None
     saliency: np.ndarray | None = None
     label: int | None = None
     proposals: Instances | None = None
@@ -195,6 +209,8 @@ class Batch:
         image_ids: The data set's own id of each image.
         targets: Ground truth of each image in the pixels of ``sizes``, or None.
         semantic: int64 (B, H, W) label maps, padded with 255, or None.
+        panoptic: int32 (B, H, W) maps of segment ids, padded with 0 = void, or None.
+        segments: What the ids of each map stand for, or None; some may have no pixel.
         saliency: float32 (B, H, W) in [0, 1], padded with 0, or None.
         labels: int64 (B,) image-level classes, or None.
         proposals: Boxes, labels and scores of each image for a top-down model, or None.
@@ -209,6 +225,8 @@ class Batch:
     image_ids: list[int | str]
     targets: list[Instances] | None = None
     semantic: Tensor | None = None
+    panoptic: Tensor | None = None
+    segments: list[list[Segment]] | None = None
     saliency: Tensor | None = None
     labels: Tensor | None = None
     proposals: list[Instances] | None = None
@@ -223,12 +241,12 @@ class Batch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """Move every tensor to ``device``."""
-        names = "images", "targets", "semantic", "saliency", "labels", "proposals"
+        names = "images", "targets", "semantic", "panoptic", "saliency", "labels", "proposals"
         return self._changed(names, lambda value: value.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Batch:
         """Pin the large tensors, so that the copy to the GPU overlaps with compute."""
-        names = "images", "targets", "semantic", "saliency"
+        names = "images", "targets", "semantic", "panoptic", "saliency"
         return self._changed(names, lambda value: value.pin_memory())
 
     def _changed(self, names: Sequence[str], change: Callable[[Any], Any]) -> Batch:
@@ -240,14 +258,6 @@ class Batch:
                 is_list = isinstance(value, list)
                 changed[name] = [change(v) for v in value] if is_list else change(value)
         return replace(self, **changed)
-
-
-class Segment(TypedDict):
-    """One panoptic segment: its value in the panoptic map, its class and its score."""
-
-    id: int
-    label: int
-    score: float
 
 
 @dataclass(frozen=True)
@@ -296,6 +306,7 @@ class Prediction:
         if sample.label is not None:
             class_scores = torch.eye(num_classes, dtype=torch.float32)[sample.label]
         perfect = Prediction(sample.image_id, sample.size, instances, sample.semantic)
+        perfect = replace(perfect, panoptic=sample.panoptic, segments=sample.segments)
         return replace(perfect, saliency=saliency, class_scores=class_scores)
 
 

@@ -41,6 +41,10 @@ def collate(samples: Sequence[Sample], size_divisor: int = 32, min_size: Size = 
     if _all_have(samples, "semantic"):
         maps = [sample.semantic for sample in samples]
         batch.semantic = _pad_maps(maps, (height, width), IGNORE_LABEL).long()
+    if _all_have(samples, "panoptic"):
+        maps = [sample.panoptic for sample in samples]
+        batch.panoptic = _pad_maps(maps, (height, width), 0, torch.int32)
+        batch.segments = [sample.segments or [] for sample in samples]
     if _all_have(samples, "saliency"):
         maps = [sample.saliency for sample in samples]
         batch.saliency = _pad_maps(maps, (height, width), 0).float() / 255
@@ -59,8 +63,10 @@ def _all_have(samples: Sequence[Sample], name: str) -> bool:
     return all(has)
 
 
-def _pad_maps(maps: Sequence[np.ndarray | None], size: Size, fill: int) -> Tensor:
-    padded = torch.full((len(maps), *size), fill, dtype=torch.int16)
+def _pad_maps(
+    maps: Sequence[np.ndarray | None], size: Size, fill: int, dtype: torch.dtype = torch.int16
+) -> Tensor:
+    padded = torch.full((len(maps), *size), fill, dtype=dtype)
     for target, values in zip(padded, maps, strict=True):
         assert values is not None  # _all_have
         height, width = values.shape

@@ -122,9 +122,11 @@ def resize(sample: Sample, size: Size) -> Sample:
 
 
 def _with_maps(sample: Sample, change: Callable[[np.ndarray], np.ndarray]) -> Sample:
-    """Change the label map and the saliency mask of a fresh sample, where it has them."""
+    """Change the maps of a fresh sample, those that it has."""
     if sample.semantic is not None:
         sample.semantic = change(sample.semantic)
+    if sample.panoptic is not None:
+        sample.panoptic = change(sample.panoptic)
     if sample.saliency is not None:
         sample.saliency = change(sample.saliency)
     return sample

@@ -197,6 +197,8 @@ def warp_sample(
     moved = replace(sample, image=image)
     if sample.semantic is not None:
         moved.semantic = warp.warp(sample.semantic, IGNORE_LABEL)
+    if sample.panoptic is not None:
+        moved.panoptic = warp.warp(sample.panoptic, 0)
     if sample.saliency is not None:
         moved.saliency = warp.warp(sample.saliency, 0)
     if sample.boxes is None:
