@@ -339,6 +339,23 @@ def test_a_segment_of_the_truth_without_a_pixel_is_an_error():
         evaluate((ROW, truth, ROW, ROW_SEGMENTS))
 
 
+def test_an_id_of_the_truth_without_a_segment_is_an_error():
+    with pytest.raises(ValueError, match=r"image 0: .* ground truth holds ids .* has: \[7\]"):
+        evaluate((ROW, segments({5: CAT}), ROW, ROW_SEGMENTS))
+
+
+def test_ids_of_any_size_have_outlines():
+    # boundary-iou-api marks the inside of segments by the largest category id + 1, here 10.
+    truth = np.full((60, 80), 10)
+    truth[:, 40:] = 11
+    of_both = segments({10: CAT, 11: SKY})
+    metrics = evaluate((truth, of_both, truth, of_both), boundary=True).compute()
+    assert metrics["panoptic/boundary_PQ"] == 1
+    found = np.where(truth == 10, 11, 10)
+    swapped = segments({11: CAT, 10: SKY})
+    assert evaluate((truth, of_both, found, swapped), boundary=True).compute() == metrics
+
+
 @pytest.mark.parametrize(
     ("kind", "row", "message"),
     [(0, 0, "PQ of class 'cat' is 6.69"), (1, 0, "boundary PQ of class 'cat' is 6.69")],

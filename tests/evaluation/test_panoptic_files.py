@@ -61,6 +61,15 @@ def test_the_official_layout_of_truth_evaluates_to_one(truth):
     assert evaluate_panoptic_files(truth, truth, boundary=False).compute()["panoptic/PQ"] == 1
 
 
+def test_areas_are_counted_and_not_read(truth, found):
+    content = json.loads(truth.read_text())
+    for annotation in content["annotations"]:
+        annotation["segments_info"] = [{**s, "area": 1000} for s in annotation["segments_info"]]
+    truth.write_text(json.dumps(content))
+    metrics = evaluate_panoptic_files(found, truth, boundary=False).compute()
+    assert metrics["panoptic/PQ_th"] == pytest.approx(3 / 4)
+
+
 @pytest.mark.parametrize("name", ["predictions.json", "other.json"])
 @pytest.mark.parametrize("below", [True, False])
 def test_a_folder_holds_one_json_with_the_pngs_below_or_beside_it(truth, tmp_path, name, below):

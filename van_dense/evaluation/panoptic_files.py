@@ -180,9 +180,9 @@ class PanopticWriter:
         """Write one image, and return the path of its PNG.
 
         Args:
-            prediction: With ``panoptic`` and ``segments``.
-            file_name: Of the image, below the image folder; the PNG is called as it, but for the
-                suffix, as COCO's are.
+            prediction: Prediction with ``panoptic`` and ``segments``.
+            file_name: Path of the image below the image folder; the PNG is called as it, but for
+                the suffix, as COCO's are.
 
         Raises:
             ValueError: When there is no map, or another image has taken the name.
