@@ -48,10 +48,10 @@ def test_a_sample_has_ids_and_segments(tmp_path: Path) -> None:
     assert sample.panoptic is not None and sample.panoptic.dtype == np.int32
     np.testing.assert_array_equal(sample.panoptic, id_map())
     assert sample.segments == [
-        {"id": CAT_ID, "label": 1, "score": 1.0, "crowd": False},
-        {"id": DOG_ID, "label": 0, "score": 1.0, "crowd": False},
+        {"id": CAT_ID, "label": 1, "score": 1.0},
+        {"id": DOG_ID, "label": 0, "score": 1.0},
         {"id": CROWD_ID, "label": 0, "score": 1.0, "crowd": True},
-        {"id": GRASS_ID, "label": 2, "score": 1.0, "crowd": False},
+        {"id": GRASS_ID, "label": 2, "score": 1.0},
     ]
 
 
@@ -155,8 +155,20 @@ def test_the_quarantine_leaves_images_out(tmp_path: Path) -> None:
     dataset = left(2)
     assert [dataset.image_id(i) for i in range(len(dataset))] == [1, 3]
     assert dataset.raw(1).path.endswith("photo_3.png") and len(dataset.segments(1)) == 4
-    with pytest.raises(ValueError, match="no image remains of 3; run van-dense check"):
+    with pytest.raises(ValueError, match="the quarantine leaves no image; run van-dense check"):
         left(1, 2, 3)
+
+
+def test_nothing_is_asked_of_an_image_in_quarantine(tmp_path: Path) -> None:
+    data = panoptic_data(4)
+    data["annotations"][0]["segments_info"][0]["category_id"] = 99
+    data["annotations"][2]["image_id"] = 1  # a second one, and none is left for the image 3
+    images, file, masks = write_panoptic(tmp_path, data)
+    with pytest.raises(ValueError, match="image 1 has two annotations"):
+        PanopticDataset(images, file, masks, name="pets")
+    part = {part_key(file): QuarantinedPart(images=frozenset([1, 3]))}
+    dataset = PanopticDataset(images, file, masks, name="pets", quarantine=Quarantine(part))
+    assert [dataset.image_id(i) for i in range(len(dataset))] == [2, 4]
 
 
 def test_segments_take_few_objects_in_a_loader_process(tmp_path: Path) -> None:

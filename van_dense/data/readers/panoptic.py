@@ -32,7 +32,7 @@ _REPAIR = "correct the PNG or the JSON, or leave the image out with van-dense ch
 
 
 class PanopticDataset:
-    """A ``DenseDataset`` in COCO's panoptic layout, in the order of the JSON's annotations.
+    """A ``DenseDataset`` in COCO's panoptic layout, in the order of the JSON's images.
 
     Segments lie in flat arrays, as those of ``TableDataset`` do and for the same reason.
 
@@ -59,16 +59,13 @@ class PanopticDataset:
         quarantine: Quarantine | None = None,
     ) -> None:
         self._file = str(annotations)
-        file = read_panoptic_json(annotations, name=name)
-        require_folders(images, masks)
         left_out = (quarantine or Quarantine()).of(annotations).images
-        kept = [image for image in file.images if image.id not in left_out]
-        if len(kept) < len(file.images):
-            count = len(file.images) - len(kept)
-            logger.info("%s: quarantine leaves out %d images", annotations, count)
-        if not kept:
-            what = f"no image remains of {len(file.images)}"
-            raise ValueError(f"{annotations}: {what}; {CHECK}")
+        file = read_panoptic_json(annotations, name=name, left_out=left_out)
+        require_folders(images, masks)
+        if left_out:
+            logger.info("%s: quarantine leaves out %d images", annotations, len(left_out))
+        if not (kept := file.images):
+            raise ValueError(f"{annotations}: the quarantine leaves no image; {CHECK}")
         self.info = file.info
         self._image_root, self._mask_root = str(images), str(masks)
         self._ids = [image.id for image in kept]
@@ -115,8 +112,11 @@ class PanopticDataset:
         """Segments of an image as the JSON lists them; the PNG is not read."""
         rows = slice(self._ends[index], self._ends[index + 1])
         columns = self._segment_ids[rows], self._labels[rows], self._crowd[rows]
-        found = zip(*(column.tolist() for column in columns), strict=True)
-        return [Segment(id=i, label=label, score=1.0, crowd=crowd) for i, label, crowd in found]
+        found = []
+        for number, label, crowd in zip(*(c.tolist() for c in columns), strict=True):
+            segment = Segment(id=number, label=label, score=1.0)
+            found.append(segment | {"crowd": True} if crowd else segment)
+        return found
 
     def truth(self, index: int) -> tuple[np.ndarray, list[Segment]]:
         """Segment ids int32 (H, W) of the stored pixels, 0 = void, and what they stand for.
