@@ -29,12 +29,7 @@ from van_dense.models.detection.rpn import RPN
 from van_dense.models.losses import synced_count
 from van_dense.models.panoptic.merge import MergeRules, merge
 from van_dense.models.postprocess import check_finite
-from van_dense.models.segmentation.map_inference import (
-    LogitMap,
-    Logits,
-    Resized,
-    probable_labels,
-)
+from van_dense.models.segmentation.map_inference import Logits, Resized, probable_labels
 from van_dense.models.segmentation.segmentation_losses import CrossEntropy
 from van_dense.models.segmentation.semantic_fpn import scale_heads, sum_levels
 
@@ -181,7 +176,7 @@ class PanopticFPN(MaskRCNN):
         ]
 
     @torch.no_grad()
-    def parts(self, batch: Batch) -> list[tuple[Prediction, LogitMap | None]]:
+    def parts(self, batch: Batch) -> list[tuple[Prediction, Resized | None]]:
         """Instances of each image, and the semantic logits in its original pixels if needed."""
         maps = self.fpn(self.backbone(self.preprocess(batch)))
         found = [
@@ -191,7 +186,7 @@ class PanopticFPN(MaskRCNN):
             return [(prediction, None) for prediction in found]
         logits = self.semantic(maps)
         scale_y, scale_x = (logits.shape[axis] / batch.images.shape[axis] for axis in (2, 3))
-        semantic: list[LogitMap] = []
+        semantic = []
         for i, (height, width) in enumerate(batch.sizes):
             check_finite([logits[i]], batch.image_ids[i : i + 1])
             extent = (height * scale_y, width * scale_x)
