@@ -114,7 +114,6 @@ def read_panoptic_json(
             counterpart.
     """
     data = read_coco_lists(path)
-    info = panoptic_info(path, data, name)
     images: dict[int | str, Record] = {}
     for record in data["images"]:
         if record["id"] in left_out:
@@ -123,6 +122,7 @@ def read_panoptic_json(
             both = f"{images[record['id']]['file_name']} and {record['file_name']}"
             raise ValueError(f"{path}: image id {record['id']!r} is of {both}; give each its own")
     annotations = _annotations_by_image(path, data["annotations"], images, left_out)
+    info = panoptic_info(path, data, name)
     known = frozenset(info.category_ids)
     entries = []
     for image_id, image in images.items():
