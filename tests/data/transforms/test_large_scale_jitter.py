@@ -51,14 +51,14 @@ def test_scale_1_is_the_largest_image_that_fits(size, longest):
 
 def test_sizes_follow_the_range_of_the_scale_and_never_exceed_the_window():
     rng = np.random.default_rng(0)
-    sizes = [JITTER(bare(60, 80), rng).size for _ in range(300)]
+    sizes = [JITTER(bare(60, 80), rng).size for _ in range(2000)]
     assert max(sizes) == (64, 96)
     heights = np.array([height for height, _ in sizes])
     assert heights.min() in range(6, 10)  # a tenth of 64
     # Uniform in 0.1..2: 47 % of the images are shrunk.
-    assert 0.4 < (heights < 64).mean() < 0.55
+    assert 0.43 < (heights < 64).mean() < 0.51
     small = [(height, width) for height, width in sizes if height < 64]
-    assert all(abs(width / height - 80 / 60) < 0.1 for height, width in small)
+    assert all(abs(width - height * 80 / 60) <= 1.2 for height, width in small)  # rounded
 
 
 def test_a_tiny_image_keeps_a_pixel():

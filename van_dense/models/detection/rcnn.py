@@ -116,7 +116,11 @@ class RCNN(DenseModel):
 
     def box_logits(self, images: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
         """Centred class logits in the mean of the stages, as ``Explainable.box_logits``."""
-        pooled = self._features(images).pool([boxes], output=BOX_POOL)
+        return self.region_logits(self._features(images), boxes, labels)
+
+    def region_logits(self, features: RegionFeatures, boxes: Tensor, labels: Tensor) -> Tensor:
+        """``box_logits`` of pyramid maps."""
+        pooled = features.pool([boxes], output=BOX_POOL)
         stages = [centred_logits(box(pooled)[0], labels) for box, _ in self.branches()]
         return torch.stack(stages).mean(dim=0)
 

@@ -9,7 +9,7 @@ Legend: B images, Q queries, C classes, L layers of the query decoder.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,11 +25,9 @@ from van_dense.models.panoptic.query_results import (
     panoptic_segments,
     thing_masks,
 )
-from van_dense.models.panoptic.targets import mask_targets
+from van_dense.models.panoptic.targets import ResultType, mask_targets
 from van_dense.models.postprocess import check_finite
 from van_dense.models.precision import without_autocast
-
-ResultType = Literal["panoptic", "instance", "semantic"]
 
 
 class Mask2Former(DenseModel):

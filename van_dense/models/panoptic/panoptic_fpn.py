@@ -9,7 +9,6 @@ head: 0 for all things, then stuff in the order of the data set. Inside, things 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import replace
 from typing import Literal
 
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.ops import masks_to_boxes
 
 from van_dense.core.segments import thing_instances
 from van_dense.core.structures import IGNORE_LABEL, Batch, Instances, Prediction, Segment, Size
@@ -24,16 +24,21 @@ from van_dense.models.conv import classifier
 from van_dense.models.detection.anchors import without_crowd
 from van_dense.models.detection.fpn import FPN
 from van_dense.models.detection.maskrcnn import MaskRCNN
-from van_dense.models.detection.roi_heads import BoxBranch, MaskBranch, RoIAlign
+from van_dense.models.detection.roi_heads import (
+    BoxBranch,
+    MaskBranch,
+    RegionFeatures,
+    RoIAlign,
+)
 from van_dense.models.detection.rpn import RPN
+from van_dense.models.explainable import mean_inside
 from van_dense.models.losses import synced_count
 from van_dense.models.panoptic.merge import MergeRules, merge
+from van_dense.models.panoptic.targets import ResultType, panoptic_truth, pixel_labels
 from van_dense.models.postprocess import check_finite
 from van_dense.models.segmentation.map_inference import Logits, Resized, probable_labels
 from van_dense.models.segmentation.segmentation_losses import CrossEntropy
 from van_dense.models.segmentation.semantic_fpn import scale_heads, sum_levels
-
-ResultType = Literal["panoptic", "instance", "semantic"]
 
 
 class SemanticHead(nn.Module):
@@ -137,12 +142,9 @@ class PanopticFPN(MaskRCNN):
         Crowds are things to the semantic head, and no targets of the detector. A batch without
         panoptic maps is a ValueError.
         """
-        if batch.panoptic is None or batch.segments is None:
-            missing = f"the images {batch.image_ids} have no panoptic maps to learn from"
-            raise ValueError(f"{missing}; check the annotations of the data set")
-        truth = list(zip(batch.panoptic, batch.segments, strict=True))
+        truth = panoptic_truth(batch)
         things = [self._things(panoptic, segments) for panoptic, segments in truth]
-        labels = torch.stack([self._semantic_labels(*one) for one in truth])
+        labels = torch.stack([pixel_labels(*one, self.semantic_of) for one in truth])
         maps = self.fpn(self.backbone(self.preprocess(batch)))
         losses = self.detection_losses(maps, without_crowd(things), batch)
         losses["semantic"] = self.semantic_weight * _mean_cross_entropy(self.semantic(maps), labels)
@@ -151,21 +153,6 @@ class PanopticFPN(MaskRCNN):
     def _things(self, panoptic: Tensor, segments: Sequence[Segment]) -> Instances:
         found = thing_instances(panoptic, segments, self.is_thing)
         return replace(found, labels=self.thing_of[found.labels])
-
-    def _semantic_labels(self, panoptic: Tensor, segments: Sequence[Segment]) -> Tensor:
-        """Class int64 (H, W) of the semantic head at each pixel, 255 for void."""
-        by_id = sorted((s["id"], s["label"]) for s in segments)
-        ids = torch.tensor([0, *(i for i, _ in by_id)], device=panoptic.device).to(panoptic.dtype)
-        classes = torch.tensor([label for _, label in by_id], dtype=torch.int64).to(panoptic.device)
-        known = F.pad(self.semantic_of[classes], (1, 0), value=IGNORE_LABEL)
-        place = torch.searchsorted(ids, panoptic).clamp(max=len(ids) - 1)
-        return known[place].masked_fill(ids[place] != panoptic, IGNORE_LABEL)
-
-    def with_types(self, types: Sequence[ResultType]) -> PanopticFPN:
-        """The same network, weights and all, that predicts other types."""
-        other = copy(self)
-        other.types = tuple(types)
-        return other
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> list[Prediction]:
@@ -228,6 +215,25 @@ class PanopticFPN(MaskRCNN):
     def mask_logits(self, images: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
         """Contrast of the masks of things by their labels in the data set, as in ``RCNN``."""
         return super().mask_logits(images, boxes, self.thing_of[labels])
+
+    def segment_logits(self, images: Tensor, masks: Tensor, labels: Tensor) -> Tensor:
+        """As ``SegmentExplainable``: of things ``box_logits`` of the box around the mask.
+
+        Of stuff the mean over the mask of the semantic logit above the mean of all its classes.
+        """
+        maps = self.fpn(self.backbone(images))
+        is_stuff = self.semantic_of[labels] > 0
+        logits = images.new_zeros(len(labels))
+        if not is_stuff.all():
+            things, features = ~is_stuff, RegionFeatures(maps, self.roi_align)
+            boxes = masks_to_boxes(masks[things]) + logits.new_tensor([0, 0, 1, 1])
+            logits[things] = self.region_logits(features, boxes, self.thing_of[labels[things]])
+        if is_stuff.any():
+            own = self.semantic(maps)[0].float()
+            own = own[self.semantic_of[labels[is_stuff]]] - own.mean(dim=0)
+            size = (images.shape[-2], images.shape[-1])
+            logits[is_stuff] = mean_inside(own, masks[is_stuff], size)
+        return logits
 
     def flops_forward(self, size: Size) -> None:
         """Run on one zero image as ``RCNN`` does, and label it at its resolution."""
