@@ -11,7 +11,7 @@ from van_dense.config.panoptic import EvalType, PanopticConfig, PanopticSplit
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Batch, Prediction, Size
 from van_dense.data.dataset import DenseDataset, FirstImages, Transform
-from van_dense.data.doctor.doctor import Part
+from van_dense.data.doctor.doctor import PanopticPart, Part
 from van_dense.data.readers.panoptic import PanopticDataset
 from van_dense.data.readers.panoptic_json import coco_panoptic_info
 from van_dense.data.readers.quarantine import Quarantine
@@ -76,7 +76,10 @@ class Panoptic(Task[PanopticConfig]):
 
     def check_parts(self, config: PanopticConfig) -> list[Part]:
         """JSON and PNG files."""
-        return []
+        return [
+            PanopticPart(name, part.images, part.annotations, part.mask_folder)
+            for name, part in (("train", config.data.train), ("val", config.data.val))
+        ]
 
     def largest_input(self, config: PanopticConfig) -> Size:
         """(height, width) of the largest padded training image."""
