@@ -10,11 +10,8 @@ import pytest
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Prediction, Segment
 from van_dense.data.io.panoptic import read_ids, write_ids
-from van_dense.evaluation.panoptic_files import (
-    PanopticWriter,
-    evaluate_panoptic_files,
-    png_name,
-)
+from van_dense.evaluation.panoptic_files import evaluate_panoptic_files
+from van_dense.evaluation.results import Outcome, ResultFiles, to_panoptic, write_panoptic
 
 CATEGORIES = [{"id": 2, "name": "cat", "isthing": 1}, {"id": 9, "name": "sky", "isthing": 0}]
 INFO = DatasetInfo("pets", ("cat", "sky"), (2, 9), is_thing=(True, False))
@@ -70,7 +67,7 @@ def test_areas_are_counted_and_not_read(truth, found):
     assert metrics["panoptic/PQ_th"] == pytest.approx(3 / 4)
 
 
-@pytest.mark.parametrize("name", ["predictions.json", "other.json"])
+@pytest.mark.parametrize("name", ["predictions_panoptic.json", "other.json"])
 @pytest.mark.parametrize("below", [True, False])
 def test_a_folder_holds_one_json_with_the_pngs_below_or_beside_it(truth, tmp_path, name, below):
     path = tmp_path / "run" / name
@@ -80,7 +77,7 @@ def test_a_folder_holds_one_json_with_the_pngs_below_or_beside_it(truth, tmp_pat
         for png in path.with_suffix("").iterdir():
             png.rename(path.parent / png.name)
         path.with_suffix("").rmdir()
-    if name == "predictions.json":
+    if name == "predictions_panoptic.json":
         (path.parent / "metrics_panoptic.json").write_text("{}")
     evaluator = evaluate_panoptic_files(path.parent, truth, boundary=False)
     assert evaluator.compute()["panoptic/PQ_th"] == pytest.approx(3 / 4)
@@ -171,12 +168,15 @@ def prediction(image_id: int = 1) -> Prediction:
 
 
 def test_predictions_are_written_as_the_official_servers_want_them(truth, tmp_path):
-    with PanopticWriter(tmp_path / "run", INFO) as writer:
+    path = tmp_path / "run" / "predictions"
+    with ResultFiles(path) as files:
         for image_id in (1, 2, 3):
-            path = writer.write(prediction(image_id), f"{image_id}.jpg")
-            assert path == tmp_path / "run" / "predictions" / f"{image_id}.png"
-    np.testing.assert_array_equal(read_ids(path), FOUND)
-    content = json.loads((tmp_path / "run" / "predictions.json").read_text())
+            png = write_panoptic(prediction(image_id), path, f"{image_id}.png")
+            assert png == tmp_path / "run" / "predictions_panoptic" / f"{image_id}.png"
+            result = to_panoptic(prediction(image_id), INFO, f"{image_id}.png")
+            files.add(Outcome(panoptic=result))
+    np.testing.assert_array_equal(read_ids(png), FOUND)
+    content = json.loads((tmp_path / "run" / "predictions_panoptic.json").read_text())
     assert list(content) == ["annotations"] and len(content["annotations"]) == 3
     assert content["annotations"][0] == {
         "image_id": 1,
@@ -190,26 +190,6 @@ def test_predictions_are_written_as_the_official_servers_want_them(truth, tmp_pa
     assert evaluator.compute()["panoptic/PQ_th"] == pytest.approx(3 / 4)
 
 
-def test_the_json_is_complete_without_images_and_after_an_error(tmp_path):
-    with PanopticWriter(tmp_path, INFO):
-        pass
-    assert json.loads((tmp_path / "predictions.json").read_text()) == {"annotations": []}
-    with pytest.raises(KeyError), PanopticWriter(tmp_path, INFO) as writer:
-        writer.write(prediction(), "1.jpg")
-        raise KeyError
-    assert len(json.loads((tmp_path / "predictions.json").read_text())["annotations"]) == 1
-
-
-def test_a_png_is_called_as_its_image():
-    assert png_name("000000000139.jpg") == "000000000139.png"
-    assert png_name("street/a.b.jpeg") == "street/a.b.png"
-    assert png_name("/data/photos/a.jpg") == png_name("../a.jpg") == "a.png"
-
-
-def test_two_images_of_one_name_and_no_map_are_refused(tmp_path):
-    with PanopticWriter(tmp_path, INFO) as writer:
-        writer.write(prediction(1), "a.jpg")
-        with pytest.raises(ValueError, match=r"image 2: a.png is another image's already"):
-            writer.write(prediction(2), "a.png")
-        with pytest.raises(ValueError, match="image 3 has no panoptic map"):
-            writer.write(Prediction(3, (1, 6)), "b.png")
+def test_a_prediction_without_a_map_is_not_written():
+    with pytest.raises(ValueError, match="image 3 has no panoptic map"):
+        to_panoptic(Prediction(3, (1, 6)), INFO, "3.png")

@@ -43,6 +43,7 @@ def draw_panoptic(canvas: np.ndarray, prediction: Prediction, info: DatasetInfo)
     for segment, thing, color, place in zip(segments, is_thing, colors, places, strict=True):
         if thing and place is not None:
             name = short_name(info.class_names[segment["label"]])
+            name = f"{name} (crowd)" if segment.get("crowd") else name
             text = name if is_truth else f"{name} {segment['score']:.0%}"
             rows, columns = place
             labels.append(Label(text, (columns.start, rows.start, columns.stop, rows.stop), color))

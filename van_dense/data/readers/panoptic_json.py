@@ -3,7 +3,7 @@
 Source of the format: https://cocodataset.org/#format-data, "Panoptic Segmentation".
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,9 @@ def coco_panoptic_info() -> DatasetInfo:
 
 
 @paused_garbage_collection()
-def read_panoptic_json(path: str | Path, *, name: str) -> PanopticFile:
+def read_panoptic_json(
+    path: str | Path, *, name: str, left_out: Collection[int | str] = ()
+) -> PanopticFile:
     """Parse a panoptic annotation file; the PNGs are not opened.
 
     Classes are in the order of their category ids, with the colours of the file if all have one.
@@ -104,6 +106,7 @@ def read_panoptic_json(path: str | Path, *, name: str) -> PanopticFile:
     Args:
         path: The file, such as panoptic_val2017.json.
         name: Name of the data set in titles and logs.
+        left_out: Ids of images, such as those in quarantine, that nothing is asked of.
 
     Raises:
         ValueError: With the file, the record and the fix, for a file of another kind, ids that
@@ -111,13 +114,15 @@ def read_panoptic_json(path: str | Path, *, name: str) -> PanopticFile:
             counterpart.
     """
     data = read_coco_lists(path)
-    info = _dataset_info(path, data, name)
     images: dict[int | str, Record] = {}
     for record in data["images"]:
+        if record["id"] in left_out:
+            continue
         if images.setdefault(record["id"], record) is not record:
             both = f"{images[record['id']]['file_name']} and {record['file_name']}"
             raise ValueError(f"{path}: image id {record['id']!r} is of {both}; give each its own")
-    annotations = _annotations_by_image(path, data["annotations"], images)
+    annotations = _annotations_by_image(path, data["annotations"], images, left_out)
+    info = panoptic_info(path, data, name)
     known = frozenset(info.category_ids)
     entries = []
     for image_id, image in images.items():
@@ -130,7 +135,11 @@ def read_panoptic_json(path: str | Path, *, name: str) -> PanopticFile:
     return PanopticFile(info, entries, Path(path))
 
 
-def _dataset_info(path: str | Path, data: CocoDict, name: str) -> DatasetInfo:
+def panoptic_info(path: str | Path, data: CocoDict, name: str) -> DatasetInfo:
+    """Classes by ascending category id, of parsed lists; a ValueError where one is no class.
+
+    The colours are those of the file if all categories have one.
+    """
     categories = sorted(data["categories"], key=lambda record: record["id"])
     for record in categories:
         if record.get("isthing") not in (0, 1):
@@ -156,13 +165,18 @@ def _color(path: str | Path, category: Record) -> Color:
 
 
 def _annotations_by_image(
-    path: str | Path, annotations: list[Record], images: Mapping[int | str, Record]
+    path: str | Path,
+    annotations: list[Record],
+    images: Mapping[int | str, Record],
+    left_out: Collection[int | str],
 ) -> dict[int | str, Record]:
     """Annotation of each image, or a ValueError where there is not exactly one."""
     by_image: dict[int | str, Record] = {}
     png_of: dict[str, int | str] = {}
     for index, record in enumerate(annotations):
         image_id, png = check_annotation(f"{path}: annotations[{index}]", record)
+        if image_id in left_out:
+            continue
         if image_id in by_image:
             what = f"image {image_id!r} has two annotations, {by_image[image_id]['file_name']}"
             raise ValueError(f"{path}: {what} and {png}; join them in one PNG")
