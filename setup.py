@@ -15,7 +15,7 @@ CORE = [
     "timm>=1.0.31",
     "segmentation-models-pytorch>=0.6",  # decoders and losses
     "numpy>=1.26",
-    "scipy>=1.11",  # the optimal matching of Sparse R-CNN
+    "scipy>=1.11",  # the optimal matching of Sparse R-CNN and Mask2Former
     "opencv-python-headless>=4.9",
     "pillow>=10",
     "albumentations>=2.0.8,<2.1",
@@ -38,6 +38,7 @@ EXTRAS = {
     "saliency": ["pysodmetrics>=1.4"],
     "tensorboard": ["tensorboard>=2.16"],
     "supervision": ["supervision>=0.31"],  # earlier ones bring a second OpenCV
+    "panoptic": ["transformers>=4.57"],  # 4 and 5 are tested
 }
 DEV = [
     "pytest>=8",
@@ -51,7 +52,7 @@ DEV = [
     "myst-parser>=4",
     "furo>=2024.8",
     "pre-commit>=4",
-    "transformers>=4.40,<5",  # VAN left transformers in 5.0; parity of our weight export
+    "transformers>=4.57,<5",  # VAN left transformers in 5.0; parity of our weight export
 ]
 
 # Projects and fragments, which lie at the top, travel as data of these packages without code.

@@ -9,7 +9,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-BLOCKED = ("av", "pytorch_grad_cam", "py_sod_metrics", "tensorboard", "supervision")
+BLOCKED = (
+    *("av", "pytorch_grad_cam", "py_sod_metrics", "tensorboard", "supervision"),
+    "transformers",
+)
 
 
 def setup_lists() -> dict[str, set[str]]:

@@ -9,6 +9,7 @@ EXTRA_OF = {
     "py_sod_metrics": "saliency",
     "tensorboard": "tensorboard",
     "supervision": "supervision",
+    "transformers": "panoptic",
 }
 
 

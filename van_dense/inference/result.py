@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.optional import require
+from van_dense.core.segments import thing_instances
 from van_dense.core.structures import IGNORE_LABEL, Instances, Prediction, decode_masks
 from van_dense.data.io.label_map import LabelMap
 from van_dense.data.io.masks import write_labels, write_saliency
@@ -138,14 +140,16 @@ class Result(Prediction):
         """Convert for the supervision package.
 
         Detections with box, mask, score and ``data["class_name"]`` for instances; KeyPoints for
-        poses; Detections with one mask for each class present for label maps; Classifications
-        with the scores of all classes.
+        poses; Detections with one mask for each segment of a panoptic map, or for each class of a
+        label map; Classifications with the scores of all classes.
 
         Raises:
             ImportError: When supervision is not installed.
             ValueError: For a saliency map, which is grey: supervision has nothing for it.
         """
         sv = require("supervision", "to_supervision()")
+        if self.panoptic is not None:
+            return self._of_instances(sv, self._segments())
         if self.instances is not None:
             return self._of_instances(sv, self.instances)
         if self.semantic is not None:
@@ -175,6 +179,13 @@ class Result(Prediction):
             class_id=labels,
             data=data,
         )
+
+    def _segments(self) -> Instances:
+        """Things and stuff of the panoptic map alike as instances."""
+        assert self.panoptic is not None and self.segments is not None  # they go together
+        found = thing_instances(torch.from_numpy(self.panoptic), self.segments, is_thing=())
+        score_of = {segment["id"]: segment["score"] for segment in self.segments}
+        return replace(found, scores=torch.tensor(list(score_of.values())))
 
     def _to_regions(self, sv: Any, semantic: np.ndarray) -> supervision.Detections:
         labels = [int(label) for label in np.unique(semantic) if label != IGNORE_LABEL]

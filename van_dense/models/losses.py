@@ -14,12 +14,17 @@ def synced_count(count: Tensor | int | float, device: torch.device) -> Tensor:
     result equal to one process that holds the whole batch, as in DETR and Detectron2; mmdet divides
     by the count of each GPU. With gradient accumulation each forward pass has its own count.
     """
-    total = torch.as_tensor(count, dtype=torch.float32, device=device)
+    return synced_mean(count, device).clamp(min=1.0)
+
+
+def synced_mean(value: Tensor | int | float, device: torch.device) -> Tensor:
+    """Mean of ``value`` over all processes, float32."""
+    total = torch.as_tensor(value, dtype=torch.float32, device=device)
     if distributed.is_available() and distributed.is_initialized():
         total = total.clone()
         distributed.all_reduce(total)
         total = total / distributed.get_world_size()
-    return total.clamp(min=1.0)
+    return total
 
 
 def focal_sum(logits: Tensor, positive: Tensor, labels: Tensor, ignored: Tensor) -> Tensor:

@@ -36,14 +36,12 @@ class Task(ABC, Generic[C]):
     Attributes:
         sample_part: Part of the generated sample data set that ``--sample`` trains on.
         training_items: What one item of the training part is, in the plural, for the plan.
-        no_tiles: Why large images cannot be predicted in tiles; None where they can.
         backbone_is_model: Whether weights of the backbone fill the whole network, so that
             published ones can be evaluated without training.
     """
 
     sample_part: ClassVar[str]
     training_items: ClassVar[str] = "images"
-    no_tiles: ClassVar[str | None] = None
     backbone_is_model: ClassVar[bool] = False
 
     # ------------------------------------------------------------------------------------ data
@@ -100,6 +98,10 @@ class Task(ABC, Generic[C]):
         Raises:
             ValueError: When the settings do not fit each other or the classes.
         """
+
+    def tiling_refusal(self, config: C) -> str | None:
+        """Why large images cannot be predicted in tiles; None where they can."""
+        return None
 
     def weights_warning(self, config: C, report: LoadReport) -> str | None:
         """What is wrong with backbone weights that fit by name and shape, or None."""

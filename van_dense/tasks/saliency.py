@@ -29,7 +29,6 @@ class Saliency(Task[SaliencyConfig]):
     """Grey maps of how salient each pixel is."""
 
     sample_part = "duts"
-    no_tiles = "what is salient is decided by the whole picture, and a window has no such thing"
 
     def dataset_info(self, config: SaliencyConfig) -> DatasetInfo:
         """One class: salient."""
@@ -60,6 +59,10 @@ class Saliency(Task[SaliencyConfig]):
         backbone = backbone_of(config.model.backbone)
         decoder = sync_norms(EDN(backbone.channels), config.model.backbone.norm_mode)
         return SaliencyModel(backbone, decoder)
+
+    def tiling_refusal(self, config: SaliencyConfig) -> str:
+        """Never in tiles."""
+        return "what is salient is decided by the whole picture, and a window has no such thing"
 
     def evaluator_factory(
         self, dataset: DenseDataset, config: SaliencyConfig

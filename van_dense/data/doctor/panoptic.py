@@ -280,7 +280,8 @@ class _RecordCheck:
         is_broken = False
         for part in parts:
             try:
-                sound += read_segments(where, {"segments_info": part}, known)
+                fix = "add it to 'categories'"
+                sound += read_segments(where, {"segments_info": part}, known, fix)
             except ValueError as error:
                 what = str(error).removeprefix(f"{where}: ")
                 self._error(where, what, _REPAIR, image_id)

@@ -1,0 +1,1 @@
+"""Panoptic segmentation: networks that answer for things and stuff at once."""
