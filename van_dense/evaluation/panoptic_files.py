@@ -1,4 +1,4 @@
-"""Panoptic results on the disk, as the official servers want them: written, read, evaluated.
+"""Panoptic results on the disk, as the official servers want them: read and evaluated.
 
 Source of the format: https://cocodataset.org/#format-results. A JSON lists the images under
 ``annotations``, and a folder of its name beside it holds a PNG of segment ids for each.
@@ -6,17 +6,14 @@ Source of the format: https://cocodataset.org/#format-results. A JSON lists the 
 
 from __future__ import annotations
 
-import json
 import logging
-from io import TextIOBase
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import NamedTuple
 
-from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Prediction, size_of
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.json_file import paused_garbage_collection, read_json
-from van_dense.data.io.panoptic import read_ids, write_ids
+from van_dense.data.io.panoptic import read_ids
 from van_dense.data.io.prefetch import prefetch_map, usable_cores
 from van_dense.data.messages import shorten
 from van_dense.data.readers.panoptic_json import (
@@ -29,10 +26,9 @@ from van_dense.data.readers.panoptic_json import (
     read_segments,
 )
 from van_dense.evaluation.panoptic import ImageCounts, PanopticEvaluator, Truth
+from van_dense.evaluation.results import PANOPTIC
 
 logger = logging.getLogger(__name__)
-
-NAME = "predictions"  # of the JSON and of the folder of PNGs
 
 
 class Found(NamedTuple):
@@ -99,8 +95,9 @@ def find_results(predictions: str | Path, truth: PanopticFile) -> dict[int | str
     """PNG and segments that were predicted for each image of an annotation file.
 
     Args:
-        predictions: A JSON of results, or a folder that holds predictions.json or one other JSON.
-            The PNGs are in the folder of the JSON's name beside it, or else beside the JSON.
+        predictions: A JSON of results, or a folder that holds predictions_panoptic.json, or one
+            other JSON alone. The PNGs are in the folder of the JSON's name beside it, or else
+            beside the JSON.
         truth: The annotation file; other images are logged and left out.
 
     Raises:
@@ -142,78 +139,9 @@ def find_results(predictions: str | Path, truth: PanopticFile) -> dict[int | str
 def _find_json(predictions: Path) -> Path:
     if not predictions.is_dir():
         return predictions
-    named = predictions / f"{NAME}.json"
+    named = predictions / f"predictions{PANOPTIC}.json"
     files = [named] if named.is_file() else sorted(predictions.glob("*.json"))
     if len(files) != 1:
         there = f"{len(files)} JSON files: {shorten([file.name for file in files])}"
         raise ValueError(f"{predictions} holds {there if files else 'no JSON'}; name the file")
     return files[0]
-
-
-class PanopticWriter:
-    """Writes predictions as FOLDER/predictions/IMAGE.png and FOLDER/predictions.json.
-
-    Nothing waits in memory. However the context ends, the JSON is complete.
-
-    Args:
-        folder: Folder for both, which is made if missing.
-        info: Category ids of the classes.
-    """
-
-    def __init__(self, folder: str | Path, info: DatasetInfo) -> None:
-        self._folder, self._info = Path(folder), info
-        self._names: set[str] = set()
-        self._file: TextIOBase | None = None
-
-    def __enter__(self) -> PanopticWriter:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._file = (self._folder / f"{NAME}.json").open("w", newline="", encoding="utf-8")
-        self._file.write('{"annotations": [')
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._file is not None
-        self._file.write("\n]}\n")
-        self._file.close()
-
-    def write(self, prediction: Prediction, file_name: str) -> Path:
-        """Write one image, and return the path of its PNG.
-
-        Args:
-            prediction: With ``panoptic`` and ``segments``.
-            file_name: Of the image, below the image folder; the PNG is called as it, but for the
-                suffix, as COCO's are.
-
-        Raises:
-            ValueError: When there is no map, or another image has taken the name.
-        """
-        panoptic, segments = prediction.panoptic, prediction.segments
-        where = f"image {prediction.image_id!r}"
-        if panoptic is None or segments is None:
-            raise ValueError(f"the prediction of {where} has no panoptic map, or no segments")
-        name = png_name(file_name)
-        if name in self._names:
-            fix = "give image files stems of their own"
-            raise ValueError(f"{where}: {name} is another image's already; {fix}")
-        assert self._file is not None, "use it as a context"
-        path = self._folder / NAME / name
-        write_ids(path, panoptic)
-        entries = [
-            {
-                "id": segment["id"],
-                "category_id": self._info.category_ids[segment["label"]],
-                "score": round(segment["score"], 9),  # about the resolution of float32
-            }
-            for segment in segments
-        ]
-        record = {"image_id": prediction.image_id, "file_name": name, "segments_info": entries}
-        self._file.write((",\n" if self._names else "\n") + json.dumps(record))
-        self._names.add(name)
-        return path
-
-
-def png_name(file_name: str) -> str:
-    """Name of the PNG of an image file: its folders, its stem, and .png."""
-    path = PurePath(file_name)
-    inside = path.name if path.is_absolute() or ".." in path.parts else path
-    return PurePath(inside).with_suffix(".png").as_posix()
