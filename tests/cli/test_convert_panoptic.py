@@ -258,6 +258,16 @@ def test_a_yolo_folder_with_polygons(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "lies outside of the image folder" in error_of(capsys)
 
 
+def test_names_with_dots_stay_apart(tmp_path: Path) -> None:
+    for seed, name in enumerate(("a.1", "a.2")):
+        write_image(tmp_path / "images" / f"{name}.jpg", 20, 12, seed)
+        write_map(tmp_path / "maps" / f"{name}.png", labels())
+    arguments = ["--images", str(tmp_path / "images"), "--masks", str(tmp_path / "maps"), *MEANING]
+    assert main([str(tmp_path / "out"), "--part", "val", *arguments, "--quiet"]) == 0
+    written = (tmp_path / "out" / "annotations" / "panoptic_val").iterdir()
+    assert sorted(path.name for path in written) == ["a.1.png", "a.2.png"]
+
+
 def test_boxes_are_no_masks(coco: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     data = coco_data([annotation(1, segmentation=None)])
     coco["json"].write_text(json.dumps(data))
