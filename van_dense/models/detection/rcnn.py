@@ -121,11 +121,13 @@ class RCNN(DenseModel):
     def _features(self, images: Tensor) -> RegionFeatures:
         return RegionFeatures(self.fpn(self.backbone(images)), self.roi_align)
 
-    def flops_forward(self, size: Size) -> None:
+    def flops_forward(self, size: Size) -> object:
         """Run on one zero image with 1000 box and 100 mask regions a stage, as ``get_flops``."""
         maps = self.fpn(self.backbone(self.zeros(3, *size)))
         channels = maps[0].shape[1]
-        self.rpn.head(maps)
+        outputs = [maps, self.rpn.head(maps)]
         for box, mask in self.branches():
-            box(self.zeros(channels, BOX_POOL, BOX_POOL).expand(1000, -1, -1, -1))
-            mask(self.zeros(channels, MASK_POOL, MASK_POOL).expand(100, -1, -1, -1))
+            boxes = box(self.zeros(channels, BOX_POOL, BOX_POOL).expand(1000, -1, -1, -1))
+            masks = mask(self.zeros(channels, MASK_POOL, MASK_POOL).expand(100, -1, -1, -1))
+            outputs += [boxes, masks]
+        return outputs
