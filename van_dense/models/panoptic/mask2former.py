@@ -139,6 +139,6 @@ class Mask2Former(DenseModel):
             result["semantic"] = class_map(class_logits, mask_logits, resize=resize)
         return Prediction(batch.image_ids[index], original, **result)
 
-    def flops_forward(self, size: Size) -> None:
+    def flops_forward(self, size: Size) -> object:
         """Run all layers on one zero image."""
-        self.outputs(self.zeros(3, *size))
+        return [[o.class_logits, o.mask_logits] for o in self.outputs(self.zeros(3, *size))]
