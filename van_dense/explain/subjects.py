@@ -128,6 +128,8 @@ def _named(found: Sequence[Subject], target: str, loaded: Loaded) -> list[Subjec
         return of_kind[int(what) - 1 : int(what)]
     if any(subject.name == what for subject in of_kind):  # also a point
         return [subject for subject in of_kind if subject.name == what]
+    if _POINT.fullmatch(what) and isinstance(loaded.model, SegmentExplainable):
+        return []  # void
     name = _known_name(target, what, loaded)
     return [subject for subject in of_kind if subject.name == name]
 
