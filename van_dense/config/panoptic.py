@@ -93,7 +93,8 @@ class Mask2Former(Section):
     kind: Literal["mask2former"]
     backbone: Backbone  # required
     queries: Positive = 100  # learned, each gives one mask and one class
-    channels: Positive = 256  # of pixel decoder, queries and mask features
+    # Of pixel decoder, queries and mask features; its GroupNorms have 32 groups.
+    channels: Annotated[int, Field(ge=32, multiple_of=32)] = 256
     attention_heads: Positive = 8  # of both decoders
     pixel_decoder: PixelDecoder = PixelDecoder()  # before the queries
     decoder: QueryDecoder = QueryDecoder()  # of the queries

@@ -7,6 +7,7 @@ a subclass in a file beside this one, and an entry in ``van_dense.tasks.TASKS``.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
@@ -23,6 +24,7 @@ from van_dense.evaluation.oracle.metrics import OracleReport
 from van_dense.models.dense_model import DenseModel
 
 Split = Literal["train", "val"]
+PredictionWriter = Callable[[Prediction], None]
 C = TypeVar("C", bound=Config)
 
 
@@ -189,6 +191,8 @@ class Task(ABC, Generic[C]):
         """Drawings beside the pictures of predictions; by default none."""
         return None
 
-    def prediction_writer(self, config: C) -> Callable[[Prediction, Path], None] | None:
-        """Writer of one file for each image; by default the evaluator writes one for all."""
-        return None
+    def prediction_writer(
+        self, config: C, dataset: DenseDataset, folder: Path
+    ) -> AbstractContextManager[PredictionWriter | None]:
+        """Open what writes each prediction into a folder; by default the evaluator writes all."""
+        return nullcontext()

@@ -127,7 +127,9 @@ class PanopticDataset:
         path, segments = self.mask_path(index), self.segments(index)
         ids = read_ids(path)
         problem = mask_size_problem(size_of(ids), self.size(index))
-        problem = problem or segments_problem(find_regions(ids).ids.tolist(), segments)
+        problem = problem or ids_problem(
+            find_regions(ids).ids.tolist(), [s["id"] for s in segments]
+        )
         if problem is not None:
             where = f"image id {self.image_id(index)!r} of {self._file}"
             raise ReadError(f"{path} ({where}): {problem}")
@@ -153,11 +155,10 @@ def require_folders(images: str | Path, masks: str | Path) -> None:
         raise ValueError(f"{masks}: no such folder; {fix}")
 
 
-def segments_problem(found: Collection[int], segments: Collection[Segment]) -> str | None:
-    """Say how the values of a PNG and the segments of the JSON differ, or None."""
-    stated = {segment["id"] for segment in segments}
-    missing = sorted(set(found) - stated - {0})
-    empty = sorted(stated - set(found))
+def ids_problem(found: Collection[int], stated: Collection[int]) -> str | None:
+    """Say how the values of a PNG, 0 = void among them, and the ids of the JSON differ, or None."""
+    missing = sorted(set(found) - set(stated) - {0})
+    empty = sorted(set(stated) - set(found))
     problems = []
     if missing:
         problems.append(f"the PNG holds {_spell(missing)} without a segment in the JSON")

@@ -3,7 +3,7 @@
 Source of the format: https://cocodataset.org/#format-data, "Panoptic Segmentation".
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,14 +59,7 @@ class PanopticImage:
 
     def labelled(self, label_of: Mapping[int, int]) -> list[Segment]:
         """The segments with 0-based classes, by ``DatasetInfo.label_of``."""
-        segments: list[Segment] = []
-        for record in self.segments:
-            label = label_of[record.category_id]
-            segment = Segment(id=record.id, label=label, score=1.0)
-            if record.crowd:
-                segment["crowd"] = True
-            segments.append(segment)
-        return segments
+        return labelled(self.segments, label_of)
 
 
 @dataclass(frozen=True)
@@ -76,6 +69,17 @@ class PanopticFile:
     info: DatasetInfo
     images: list[PanopticImage]
     path: Path
+
+
+def labelled(records: Iterable[SegmentRecord], label_of: Mapping[int, int]) -> list[Segment]:
+    """Segments with 0-based classes; only those that are crowds say so."""
+    segments = []
+    for record in records:
+        segment = Segment(id=record.id, label=label_of[record.category_id], score=1.0)
+        if record.crowd:
+            segment["crowd"] = True
+        segments.append(segment)
+    return segments
 
 
 def coco_panoptic_info() -> DatasetInfo:
@@ -110,7 +114,6 @@ def read_panoptic_json(
             counterpart.
     """
     data = read_coco_lists(path)
-    info = panoptic_info(path, data, name)
     images: dict[int | str, Record] = {}
     for record in data["images"]:
         if record["id"] in left_out:
@@ -119,12 +122,13 @@ def read_panoptic_json(
             both = f"{images[record['id']]['file_name']} and {record['file_name']}"
             raise ValueError(f"{path}: image id {record['id']!r} is of {both}; give each its own")
     annotations = _annotations_by_image(path, data["annotations"], images, left_out)
+    info = panoptic_info(path, data, name)
     known = frozenset(info.category_ids)
     entries = []
     for image_id, image in images.items():
         annotation = annotations[image_id]
         where = f"{path}: annotation of image {image_id!r}"
-        segments = read_segments(where, annotation, known)
+        segments = read_segments(where, annotation, known, "add it to 'categories'")
         size = (int(image["height"]), int(image["width"]))
         png = annotation["file_name"]
         entries.append(PanopticImage(image_id, image["file_name"], png, size, segments))
@@ -204,13 +208,16 @@ def check_annotation(where: str, record: Record) -> tuple[int | str, str]:
     return image_id, png
 
 
-def read_segments(where: str, record: Record, known: frozenset[int]) -> tuple[SegmentRecord, ...]:
+def read_segments(
+    where: str, record: Record, known: frozenset[int], fix: str
+) -> tuple[SegmentRecord, ...]:
     """Segments of an annotation or prediction, or a ValueError.
 
     Args:
         where: Start of the message.
         record: Entry of ``annotations``, checked by ``check_annotation``.
         known: Category ids that exist.
+        fix: What to do about others.
     """
     entries = record["segments_info"]
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
@@ -218,7 +225,7 @@ def read_segments(where: str, record: Record, known: frozenset[int]) -> tuple[Se
     segments = []
     seen: set[int] = set()
     for entry in entries:
-        segment = _segment(where, entry, known)
+        segment = _segment(where, entry, known, fix)
         if segment.id in seen:
             what = f"two segments have the id {segment.id}"
             raise ValueError(f"{where}: {what}; give each its own, in the PNG as well")
@@ -227,14 +234,14 @@ def read_segments(where: str, record: Record, known: frozenset[int]) -> tuple[Se
     return tuple(segments)
 
 
-def _segment(where: str, entry: Record, known: frozenset[int]) -> SegmentRecord:
+def _segment(where: str, entry: Record, known: frozenset[int], fix: str) -> SegmentRecord:
     number, category = entry.get("id"), entry.get("category_id")
     if type(number) is not int or not 1 <= number <= LARGEST_ID:
         what = f"the 'id' of a segment is 1 to {LARGEST_ID}, as its colour in the PNG"
         raise ValueError(f"{where}: {what}; got {number!r:.80}")
     if type(category) is not int or category not in known:
         what = f"the category {category!r:.80} is none of {shorten(_texts(known), 5)}"
-        raise ValueError(f"{where}: segment {number}: {what}; add it to 'categories'")
+        raise ValueError(f"{where}: segment {number}: {what}; {fix}")
     crowd = entry.get("iscrowd", 0)
     if crowd not in (0, 1):
         raise ValueError(f"{where}: segment {number}: 'iscrowd' must be 0 or 1, got {crowd!r:.80}")

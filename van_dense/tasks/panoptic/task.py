@@ -1,6 +1,7 @@
 """Panoptic segmentation: model, data and evaluators from one config."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from van_dense.config.panoptic import EvalType, PanopticConfig, PanopticSplit
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Batch, Prediction, Size
 from van_dense.data.dataset import DenseDataset, FirstImages, Transform
-from van_dense.data.doctor.doctor import Part
+from van_dense.data.doctor.doctor import PanopticPart, Part
 from van_dense.data.readers.panoptic import PanopticDataset
 from van_dense.data.readers.panoptic_json import coco_panoptic_info
 from van_dense.data.readers.quarantine import Quarantine
@@ -23,14 +24,15 @@ from van_dense.evaluation.evaluator import Evaluator
 from van_dense.evaluation.ground_truth import Kind
 from van_dense.evaluation.oracle.metrics import OracleReport, check_metrics
 from van_dense.evaluation.panoptic import PanopticEvaluator
+from van_dense.evaluation.results import Outcome, ResultFiles, to_panoptic, write_panoptic
 from van_dense.evaluation.semantic import SemanticEvaluator
 from van_dense.evaluation.several import SeveralEvaluators
 from van_dense.models.dense_model import DenseModel
-from van_dense.tasks.base import Split, Task
+from van_dense.tasks.base import PredictionWriter, Split, Task
 from van_dense.tasks.detection import transforms
 from van_dense.tasks.detection.two_stage import panoptic_fpn
 from van_dense.tasks.panoptic.mask2former import mask2former_of
-from van_dense.tasks.panoptic.truth import instances_of, labels_of, maps_of
+from van_dense.tasks.panoptic.truth import instances_of, labels_of, maps_of, reader_of
 
 _BUILDERS: dict[str, Callable[..., DenseModel]] = {
     "mask2former": mask2former_of,
@@ -76,7 +78,10 @@ class Panoptic(Task[PanopticConfig]):
 
     def check_parts(self, config: PanopticConfig) -> list[Part]:
         """JSON and PNG files."""
-        return []
+        return [
+            PanopticPart(name, part.images, part.annotations, part.mask_folder)
+            for name, part in (("train", config.data.train), ("val", config.data.val))
+        ]
 
     def largest_input(self, config: PanopticConfig) -> Size:
         """(height, width) of the largest padded training image."""
@@ -169,6 +174,32 @@ class Panoptic(Task[PanopticConfig]):
         """Judge the panoptic maps alone, which the truth of all ``eval.types`` comes from."""
         evaluator = self._panoptic_evaluators(dataset, config)()
         return super().oracle_check(dataset, transform, evaluator=evaluator, config=config)
+
+    @contextmanager
+    def prediction_writer(
+        self, config: PanopticConfig, dataset: DenseDataset, folder: Path
+    ) -> Iterator[PredictionWriter | None]:
+        """Writer of JSON and PNGs as the official servers want them, where asked for."""
+        if not config.eval.save_predictions or "panoptic" not in config.eval.types:
+            yield None
+            return
+        path, masks, reader = (
+            folder / "predictions",
+            config.data.val.mask_folder,
+            reader_of(dataset),
+        )
+        png_of = {
+            reader.image_id(index): Path(reader.mask_path(index)).relative_to(masks).as_posix()
+            for index in range(len(reader))
+        }
+        with ResultFiles(path) as files:
+
+            def write(prediction: Prediction) -> None:
+                png = png_of[prediction.image_id]
+                files.add(Outcome(panoptic=to_panoptic(prediction, dataset.info, png)))
+                write_panoptic(prediction, path, png)
+
+            yield write
 
 
 def _part(config: PanopticConfig, split: Split) -> PanopticSplit:

@@ -16,10 +16,16 @@ from van_dense.evaluation.ground_truth import from_truths, logger, restrict
 Truth = Callable[[int | str], tuple[np.ndarray, list[Segment]]]
 
 
-def maps_of(dataset: DenseDataset) -> Truth:
-    """Map and segments by image id, read from the PNG anew each time, so that none piles up."""
+def reader_of(dataset: DenseDataset) -> PanopticDataset:
+    """The reader of the files, of which ``dataset`` may be the first images."""
     reader = dataset.dataset if isinstance(dataset, FirstImages) else dataset
     assert isinstance(reader, PanopticDataset)  # the task makes no other
+    return reader
+
+
+def maps_of(dataset: DenseDataset) -> Truth:
+    """Map and segments by image id, read from the PNG anew each time, so that none piles up."""
+    reader = reader_of(dataset)
     index_of = {reader.image_id(index): index for index in range(len(reader))}
     return lambda image_id: reader.truth(index_of[image_id])
 
