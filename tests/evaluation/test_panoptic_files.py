@@ -168,14 +168,14 @@ def prediction(image_id: int = 1) -> Prediction:
 
 
 def test_predictions_are_written_as_the_official_servers_want_them(truth, tmp_path):
-    path = tmp_path / "run" / "predictions"
-    with ResultFiles(path) as files:
+    base = tmp_path / "run" / "predictions"
+    with ResultFiles(base) as files:
         for image_id in (1, 2, 3):
-            png = write_panoptic(prediction(image_id), path, f"{image_id}.png")
-            assert png == tmp_path / "run" / "predictions_panoptic" / f"{image_id}.png"
-            result = to_panoptic(prediction(image_id), INFO, f"{image_id}.png")
-            files.add(Outcome(panoptic=result))
-    np.testing.assert_array_equal(read_ids(png), FOUND)
+            one, png = prediction(image_id), f"{image_id}.png"
+            files.add(Outcome(panoptic=to_panoptic(one, INFO, png)))
+            path = write_panoptic(one, base, png)
+            assert path == tmp_path / "run" / "predictions_panoptic" / png
+    np.testing.assert_array_equal(read_ids(path), FOUND)
     content = json.loads((tmp_path / "run" / "predictions_panoptic.json").read_text())
     assert list(content) == ["annotations"] and len(content["annotations"]) == 3
     assert content["annotations"][0] == {
@@ -190,6 +190,13 @@ def test_predictions_are_written_as_the_official_servers_want_them(truth, tmp_pa
     assert evaluator.compute()["panoptic/PQ_th"] == pytest.approx(3 / 4)
 
 
-def test_a_prediction_without_a_map_is_not_written():
+def test_the_json_is_complete_after_an_error(tmp_path):
+    with pytest.raises(KeyError), ResultFiles(tmp_path / "some") as files:
+        files.add(Outcome(panoptic=to_panoptic(prediction(), INFO, "1.png")))
+        raise KeyError
+    assert len(json.loads((tmp_path / "some_panoptic.json").read_text())["annotations"]) == 1
+
+
+def test_no_map_is_refused():
     with pytest.raises(ValueError, match="image 3 has no panoptic map"):
         to_panoptic(Prediction(3, (1, 6)), INFO, "3.png")

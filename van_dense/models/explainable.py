@@ -54,10 +54,23 @@ def mean_inside(logits: Tensor, masks: Tensor, size: Size) -> Tensor:
 
     The masks (N, H, W) lie in the upper left of the image of ``size`` that the logits are of.
     """
-    padding = (0, size[1] - masks.shape[2], 0, size[0] - masks.shape[1])
-    padded = F.pad(masks.to(logits.dtype), padding)[:, None]
-    weight = F.adaptive_avg_pool2d(padded, (logits.shape[1], logits.shape[2]))[:, 0]
+    weight = _weights(masks, size, like=logits)
     return (logits * weight).sum(dim=(1, 2)) / weight.sum(dim=(1, 2))
+
+
+def soft_iou(masks: Tensor, probabilities: Tensor, size: Size) -> Tensor:
+    """IoU (N, Q) of masks {0, 1} (N, H, W), as in ``mean_inside``, and probabilities (Q, h, w)."""
+    weight = _weights(masks, size, like=probabilities).flatten(1)
+    other = probabilities.flatten(1)
+    common = weight @ other.T
+    return common / (weight.sum(dim=1)[:, None] + other.sum(dim=1) - common)
+
+
+def _weights(masks: Tensor, size: Size, *, like: Tensor) -> Tensor:
+    """Fraction (N, h, w) of each position that masks in an image of ``size`` cover."""
+    padding = (0, size[1] - masks.shape[2], 0, size[0] - masks.shape[1])
+    padded = F.pad(masks.to(like.dtype), padding)[:, None]
+    return F.adaptive_avg_pool2d(padded, (like.shape[-2], like.shape[-1]))[:, 0]
 
 
 def centred_logits(logits: Tensor, labels: Tensor) -> Tensor:

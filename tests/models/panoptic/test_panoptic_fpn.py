@@ -150,6 +150,12 @@ def test_the_norm_of_the_semantic_head(norm, kind) -> None:
     assert len(norms) == 7 and {type(one) for one in norms} == {kind}  # 1 + 1 + 2 + 3
 
 
+def test_the_semantic_head_starts_as_that_of_semantic_fpn() -> None:
+    model = small_panoptic_fpn(semantic_head={"channels": 256})
+    assert model.semantic.conv_seg.weight.std().item() == pytest.approx(0.01, rel=0.1)
+    assert not model.semantic.conv_seg.bias.any()
+
+
 # ------------------------------------------------------------------------------------- results
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from van_dense.core.structures import Batch, Prediction, Size
 from van_dense.models.dense_model import DenseModel
+from van_dense.models.explainable import centred_logits, soft_iou
 from van_dense.models.panoptic.mask2former_parts import DecoderSize, build_decoders
 from van_dense.models.panoptic.mask_loss import MaskLoss, QueryOutput
 from van_dense.models.panoptic.query_results import (
@@ -139,6 +140,19 @@ class Mask2Former(DenseModel):
             result["semantic"] = class_map(class_logits, mask_logits, resize=resize)
         return Prediction(batch.image_ids[index], original, **result)
 
-    def flops_forward(self, size: Size) -> None:
+    def segment_logits(self, images: Tensor, masks: Tensor, labels: Tensor) -> Tensor:
+        """As ``SegmentExplainable``: the centred class logit of the query that a segment is of.
+
+        That is the one with the most probable class and the most similar mask, in their product.
+        """
+        output = self.outputs(images)[-1]
+        class_logits, mask_logits = output.class_logits[0].float(), output.mask_logits[0].float()
+        with torch.no_grad():
+            size = (images.shape[-2], images.shape[-1])
+            overlap = soft_iou(masks, mask_logits.sigmoid(), size)
+            query = (overlap * class_logits.softmax(dim=1)[:, labels].T).argmax(dim=1)
+        return centred_logits(class_logits[query], labels)
+
+    def flops_forward(self, size: Size) -> object:
         """Run all layers on one zero image."""
-        self.outputs(self.zeros(3, *size))
+        return [[o.class_logits, o.mask_logits] for o in self.outputs(self.zeros(3, *size))]
