@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers.panoptic_folder import panoptic_data, write_panoptic
 from PIL import Image
 
 TOOL = Path(__file__).parents[2] / "tools" / "check_data.py"
@@ -58,6 +59,19 @@ def test_problems_are_printed_quarantined_and_make_the_exit_code_one(
     assert f"data.quarantine={out}" in lines[-1]
     (part,) = json.loads(out.read_text()).values()
     assert part == {"images": [], "annotations": [2]}
+
+
+def test_panoptic_maps_lie_beside_their_json_unless_told_otherwise(tmp_path: Path) -> None:
+    images, file, masks = write_panoptic(tmp_path, panoptic_data())
+    result = call("--images", images, "--panoptic", file, "--quiet")
+    assert result.returncode == 0, result.stderr
+    assert "4 of things, 2 of stuff, and 2 crowd regions" in result.stdout
+    assert result.stdout.endswith("\n0 errors, 0 warnings, 0 notes\n")
+    elsewhere = masks.rename(tmp_path / "maps")
+    result = call("--images", images, "--panoptic", file, "--quiet")
+    assert result.returncode == 1 and f"error: {masks}: no such folder" in result.stdout
+    result = call("--images", images, "--panoptic", file, "--masks", elsewhere, "--quiet")
+    assert result.returncode == 0, result.stderr
 
 
 def test_a_sound_yolo_folder_gives_zero(tmp_path: Path) -> None:

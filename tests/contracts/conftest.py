@@ -51,6 +51,16 @@ POSE = (
     "data.transforms.size=[64, 64]",
     "model.channels=[16, 16]",
 )
+PANOPTIC = (
+    *(
+        f"data.{split}={{images: {{root}}/{split}2017, "
+        f"annotations: {{root}}/annotations/panoptic_{split}2017.json}}"
+        for split in ("train", "val")
+    ),
+    "data.transforms={short_sides: [64], test_short_side: 64, max_long_side: 112}",
+    "model.backbone.name=van_b0",
+    "eval.save_predictions=true",
+)
 CLASSIFICATION = (
     "data.train={root}/classes/train",
     "data.val={root}/classes/val",
@@ -135,6 +145,28 @@ KINDS = {
         ),
     ),
     "semantic-smp": ("semfpn_van_b0.yaml", (*SEMANTIC, "model.decoder={name: smp/Unet}")),
+    "panoptic-mask2former": (
+        "mask2former_van_b2.yaml",
+        (
+            *PANOPTIC,
+            "model={queries: 8, channels: 32, attention_heads: 2}",
+            "model.pixel_decoder={layers: 1, feedforward: 32}",
+            "model.decoder={layers: 2, feedforward: 32}",
+            "model.loss.points=64",
+            "model.filter={score_threshold: 0.0, overlap_threshold: 0.0}",
+        ),
+    ),
+    "panoptic-panoptic_fpn": (
+        "panopticfpn_van_b2.yaml",
+        (
+            *PANOPTIC,
+            *ANCHORS,
+            "model.fpn.channels=16",
+            "model.semantic_head.channels=32",
+            "model.box_head.score_threshold=0.001",
+            "model.merge={score_threshold: 0.001, stuff_area: 16}",
+        ),
+    ),
     "pose-simple_baseline": ("pose_van_b0_256x192.yaml", POSE),
     "classification-van": ("classify_van_b0_in1k.yaml", CLASSIFICATION),
     "saliency-edn": (
@@ -151,7 +183,7 @@ KINDS = {
 @pytest.fixture(scope="session")
 def sample_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data") / "sample"
-    parts = ("instances", "keypoints", "ade", "duts", "classes")
+    parts = ("instances", "keypoints", "panoptic", "ade", "duts", "classes")
     write_sample_data(root, train_images=12, val_images=6, size=64, seed=3, parts=parts)
     return root
 

@@ -54,7 +54,7 @@ def without_targets(batch: Batch, images: Sequence[int]) -> Batch:
             batch, targets=[_without(t) if i in images else t for i, t in enumerate(batch.targets)]
         )
     batch = replace(batch)
-    for name, nothing in (("semantic", 255), ("saliency", 0.0)):
+    for name, nothing in (("semantic", 255), ("saliency", 0.0), ("panoptic", 0)):
         values = getattr(batch, name)
         if values is not None:
             values = values.clone()
@@ -121,7 +121,8 @@ def test_results_are_in_original_pixels_whatever_the_shape(model, config, size):
         if prediction.class_scores is not None:
             assert prediction.class_scores.sum() == pytest.approx(1.0)
             return
-        (pixels,) = (m for m in (prediction.semantic, prediction.saliency) if m is not None)
+        maps = prediction.semantic, prediction.saliency, prediction.panoptic
+        (pixels,) = (m for m in maps if m is not None)
         assert pixels.shape == size
         return
     assert len(found) > 0
@@ -155,7 +156,7 @@ def test_one_image_is_predicted_the_same_alone_and_beside_one_of_its_size(model,
     model.eval()
     alone, pair = model.predict(collate(samples[:1]))[0], model.predict(collate(samples))[0]
     if alone.instances is None:
-        for name in ("semantic", "saliency", "class_scores"):
+        for name in ("semantic", "saliency", "class_scores", "panoptic"):
             a, b = getattr(alone, name), getattr(pair, name)
             assert (a is None) == (b is None)
             assert a is None or np.isclose(a, b, atol=1e-4).mean() > 0.999

@@ -51,6 +51,7 @@ def test_a_run_leaves_everything_a_user_looks_for(make_config, tmp_path):
         "saliency": "curves.csv",
         "semantic": "confusion.csv",
         "classification": "confusion.csv",
+        "panoptic": "predictions_panoptic.json",
     }
     assert (folder / kept.get(config.task, "predictions.json")).is_file()
 
@@ -100,6 +101,7 @@ def test_the_plan_says_what_will_happen(make_config):
         "saliency": "255 -> 0 salient",
         "pose": "1 -> 0 person",
         "classification": "0 -> 0 ball",
+        "panoptic": "4 -> 2 box",
     }
     assert category[config.task] in text
 

@@ -1,9 +1,10 @@
 """Panoptic maps taken apart."""
 
 import numpy as np
+import pytest
 import torch
 
-from van_dense.core.segments import label_map, segment_masks, thing_instances
+from van_dense.core.segments import label_map, segment_index, segment_masks, thing_instances
 from van_dense.core.structures import Segment
 
 CAT, SKY, DOG = 0, 1, 2
@@ -42,3 +43,33 @@ def test_without_flags_every_class_is_a_thing():
 def test_labels_of_pixels_keep_crowds_and_call_void_ignored():
     expected = np.uint8([[CAT, CAT, 255, SKY], [CAT, CAT, SKY, SKY], [255, DOG, SKY, SKY]])
     np.testing.assert_array_equal(label_map(MAP, SEGMENTS), expected)
+
+
+def test_positions_count_from_one_in_the_order_of_the_segments():
+    index = segment_index(MAP, SEGMENTS, "here")
+    assert index.dtype == np.uint8
+    assert index.tolist() == [[1, 1, 0, 2], [1, 1, 2, 2], [0, 3, 2, 2]]
+
+
+def test_a_map_may_have_more_segments_than_a_byte_counts_and_no_pixel_at_all():
+    panoptic = np.arange(400, 0, -1, dtype=np.int32).reshape(20, 20)
+    segments = [Segment(id=i, label=CAT, score=1.0) for i in range(1, 401)]
+    assert (segment_index(panoptic, segments, "here") == panoptic).all()
+    assert segment_index(np.zeros((0, 4), np.int32), [], "here").shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("value", "ids", "message"),
+    [
+        (8, [7, 9], r"here holds ids that no segment has: \[8\]"),
+        (2**24 - 1, [7], r"no segment has: \[16777215\]"),
+        (2**24, [7], "here holds ids from 0 to 16777216"),
+        (-1, [7], "ids are 1 to 16777215, and 0 is void"),
+        (7, [7, 0], "0 is void"),
+        (7, [7, 9, 7], r"here has segments that share an id: \[7, 7, 9\]"),
+    ],
+)
+def test_ids_that_do_not_fit_their_segments_are_refused(value, ids, message):
+    segments = [Segment(id=i, label=CAT, score=1.0) for i in ids]
+    with pytest.raises(ValueError, match=message):
+        segment_index(np.int32([[0, value]]), segments, "here")

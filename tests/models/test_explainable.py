@@ -16,7 +16,9 @@ from van_dense.models.explainable import (
     MaskExplainable,
     centred_logits,
     mask_contrast,
+    mean_inside,
     origin_logits,
+    soft_iou,
 )
 
 PROJECTS = Path(__file__).resolve().parents[2] / "projects"
@@ -104,3 +106,18 @@ def test_the_logit_of_a_one_stage_detection_is_that_of_its_score(detector):
         torch.testing.assert_close(logits.sigmoid(), found.scores, atol=1e-4, rtol=0)
     else:
         assert (logits.sigmoid() >= found.scores - 1e-4).all()
+
+
+def test_the_mean_inside_a_mask_weighs_cut_positions_by_their_area():
+    logits = torch.tensor([[[1.0, 2.0], [4.0, 8.0]]])  # each of 4 x 4 pixels
+    mask = torch.zeros(1, 8, 7)  # a column of the image is padding
+    mask[0, :6, 4:] = 1
+    assert mean_inside(logits, mask, (8, 8)).item() == pytest.approx((12 * 2 + 6 * 8) / 18)
+
+
+def test_soft_iou_compares_masks_with_probabilities():
+    masks = torch.zeros(2, 8, 8)
+    masks[0, :4] = masks[1, 4:, 4:] = 1
+    probabilities = torch.tensor([[[1.0, 1.0], [0.0, 0.0]], [[0.0, 0.5], [0.0, 0.5]]])
+    expected = torch.tensor([[1.0, 0.5 / 2.5], [0.0, 0.5 / 1.5]])
+    torch.testing.assert_close(soft_iou(masks, probabilities, (8, 8)), expected)

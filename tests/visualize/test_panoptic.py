@@ -9,7 +9,7 @@ from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Prediction, Segment
 from van_dense.visualize.draw import draw, draw_panel
 from van_dense.visualize.palette import class_colors
-from van_dense.visualize.panoptic import segment_index, stuff_fractions
+from van_dense.visualize.panoptic import stuff_fractions
 
 INFO = DatasetInfo("street", ("road", "car", "sky"), (1, 2, 3), is_thing=(False, True, False))
 GREY = 100
@@ -81,11 +81,8 @@ def test_small_images_are_enlarged():
     assert draw_panel(photo(48, 64), scene(size=(48, 64)), INFO).shape == (640, 853, 3)
 
 
-def test_positions_of_segments_and_their_shares():
+def test_shares_of_stuff_and_void():
     result = scene(size=(20, 20))
-    index = segment_index(result)
-    assert index.dtype == np.uint8
-    assert [index[0, 0], index[10, 0], index[14, 6], index[14, 11], index[19, 0]] == [1, 2, 3, 4, 0]
     shares = stuff_fractions(result, INFO)
     assert shares[[2, 1]].tolist() == [0.5, 0]
     assert shares[255] == (result.panoptic == 0).mean()
@@ -95,7 +92,6 @@ def test_more_segments_than_a_byte_holds_are_drawn():
     panoptic = np.arange(1, 401, dtype=np.int32).reshape(20, 20)
     segments = [Segment(id=i, label=i % 2 * 2, score=1.0) for i in range(1, 401)]
     result = Prediction("p", (20, 20), panoptic=panoptic, segments=segments)
-    assert (segment_index(result) == panoptic).all()
     picture = draw_panel(photo(20, 20), result, INFO, scale=1)
     assert tuple(picture[19, 19]) == class_colors(INFO)[0]  # a border, opaque
 

@@ -2,6 +2,7 @@
 
 van-dense check --config maskrcnn_van_b0 --draw 8
 van-dense check --images photos --annotations instances.json --quarantine bad.json
+van-dense check --images photos --panoptic panoptic_val.json
 van-dense check --yolo my_data
 van-dense check --images photos --masks maps --label-map "1..3 -> 0..2" "0 -> ignore"
 van-dense check --classes birds/train birds/val
@@ -58,8 +59,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--sample", action="store_true", help="check the sample data of --config instead"
     )
-    parser.add_argument("--images", help="folder of images, with --annotations or --masks")
+    images = "folder of images, with --annotations, --panoptic or --masks"
+    parser.add_argument("--images", help=images)
     parser.add_argument("--annotations", help="COCO annotation file")
+    pngs = "COCO panoptic file; its PNGs are in --masks, or in the folder of its name beside it"
+    parser.add_argument("--panoptic", metavar="JSON", help=pngs)
     parser.add_argument("--masks", help="folder of label maps or saliency masks")
     parser.add_argument("--image-pattern", help="names below --images ({key}.*)")
     parser.add_argument("--mask-pattern", help="names below --masks ({key}.*)")
@@ -90,12 +94,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _check_combination(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Exit with 2 where arguments do not fit together."""
-    truths = [truth for truth in (args.annotations, args.masks) if truth]
+    masks = None if args.panoptic else args.masks
+    truths = [truth for truth in (args.annotations, args.panoptic, masks) if truth]
     chosen = args.config, args.images or truths, args.yolo, args.classes, args.cub
     if sum(map(bool, chosen)) != 1 or len(truths) != bool(args.images):
-        either = "or --images with either --annotations or --masks"
+        either = "or --images with one of --annotations, --panoptic and --masks"
         parser.error(f"give --config, --yolo, --classes, --cub, {either}")
-    if (args.label_map or args.saliency) and not args.masks:
+    if (args.label_map or args.saliency) and not masks:
         parser.error("--label-map and --saliency say how to read --masks DIR")
     if args.draw is not None and (args.draw < 1 or not args.config):
         parser.error("--draw N takes a number from 1 on, and a --config, whose transforms it shows")
@@ -106,7 +111,7 @@ def _check_combination(parser: argparse.ArgumentParser, args: argparse.Namespace
 def _parts(args: argparse.Namespace) -> list[Part]:
     from van_dense.config.segmentation import ImageMaskData
     from van_dense.data.doctor.classes import cub_parts, folder_parts
-    from van_dense.data.doctor.doctor import CocoPart, MaskPart
+    from van_dense.data.doctor.doctor import CocoPart, MaskPart, PanopticPart
     from van_dense.data.doctor.yolo import yolo_parts
     from van_dense.data.io.label_map import LabelMap
 
@@ -118,6 +123,9 @@ def _parts(args: argparse.Namespace) -> list[Part]:
         return [*yolo_parts(args.yolo)]
     if args.annotations:
         return [CocoPart("images", args.images, args.annotations)]
+    if args.panoptic:
+        masks = args.masks or str(Path(args.panoptic).with_suffix(""))
+        return [PanopticPart("panoptic", args.images, args.panoptic, masks)]
     any_name = ImageMaskData.model_fields["image_pattern"].default
     patterns = args.image_pattern or any_name, args.mask_pattern or any_name
     labels = LabelMap.parse(args.label_map) if args.label_map else None

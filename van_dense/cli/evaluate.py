@@ -5,6 +5,7 @@ van-dense eval runs/saliency_van_b1 --data ecssd
 van-dense eval --config classify_van_b2_in1k model.backbone.weights=van_b2_in1k
 van-dense eval --predictions results.json --annotations gt.json --type bbox|segm|keypoints
 van-dense eval --predictions maps/ --annotations masks/ --type semantic --data ade20k
+van-dense eval --predictions predictions.json --annotations panoptic_val.json --type panoptic
 """
 
 import argparse
@@ -18,6 +19,8 @@ from van_dense.config.files import missing_data
 from van_dense.config.load import COMMAND_LINE, RawConfig, validate
 
 COCO_TYPES, MAP_TYPES = ("bbox", "segm", "keypoints"), ("semantic", "saliency")
+PANOPTIC = "panoptic"
+TYPES = (*COCO_TYPES, *MAP_TYPES, PANOPTIC)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,10 +55,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--config", metavar="PROJECT", help="project of a classifier: evaluate its weights"
     )
     saved = parser.add_argument_group("saved predictions")
-    saved.add_argument("--predictions", help="COCO results: a list of records; or folder of maps")
+    results = "COCO results: a list of records, or a panoptic JSON beside its PNGs; folder of maps"
+    saved.add_argument("--predictions", help=results)
     saved.add_argument("--annotations", help="COCO annotation file, or folder of masks")
-    saved.add_argument("--type", choices=(*COCO_TYPES, *MAP_TYPES), help="what to measure")
+    saved.add_argument("--type", choices=TYPES, help="what to measure")
     saved.add_argument("--backend", help="faster (default), or pycocotools: same numbers")
+    saved.add_argument("--boundary", action="store_true", help="panoptic: boundary PQ as well")
     saved.add_argument("--label-map", nargs="+", metavar="LINE", help="such as '1..9 -> 0..8'")
     saved.add_argument("--prediction-pattern", help="names of maps, such as {key}_labels.png")
     saved.add_argument("--mask-pattern", help="names of masks")
@@ -75,7 +80,9 @@ def check_combination(parser: argparse.ArgumentParser, given: argparse.Namespace
     for_maps = given.label_map or given.prediction_pattern or given.mask_pattern
     if for_maps and given.type not in MAP_TYPES:
         parser.error("--label-map and the patterns belong to --type semantic or saliency")
-    if given.data and (given.config or given.type in ("bbox", "segm")):
+    if given.boundary and given.type != PANOPTIC:
+        parser.error("--boundary belongs to --type panoptic; a run has eval.boundary=true")
+    if given.data and (given.config or given.type in ("bbox", "segm", PANOPTIC)):
         parser.error("--data belongs to a run, or to --type keypoints, semantic or saliency")
     if given.label_map and given.type == "saliency":
         parser.error("--label-map belongs to --type semantic; saliency masks are white on black")
@@ -124,7 +131,7 @@ def fragments(arguments: argparse.Namespace) -> list[Path]:
 
 
 def evaluate_saved(arguments: argparse.Namespace) -> Path:
-    """Compare a file of COCO results, or a folder of maps, with annotations."""
+    """Compare COCO results, a folder of maps, or panoptic PNGs with annotations."""
     from van_dense.config.detection import DetectionEval
     from van_dense.evaluation.saved import score
     from van_dense.evaluation.table import save_metrics
@@ -136,7 +143,8 @@ def evaluate_saved(arguments: argparse.Namespace) -> Path:
     data = raw.values.get("data", {}) | {k: v for k, v in vars(arguments).items() if v is not None}
     path = Path(arguments.output or Path(found).absolute().with_name(f"metrics_{kind}.json"))
     backend = arguments.backend or DetectionEval().backend
-    scores = score(found, truth, kind=kind, data=data, folder=path.parent, backend=backend)
+    settings = {"backend": backend, "boundary": arguments.boundary}
+    scores = score(found, truth, kind=kind, data=data, folder=path.parent, **settings)
     print(scores.summary)
     save_metrics(path, scores.metrics, scores.per_class)
     return path

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from van_dense.core.structures import Batch, Sample, Size
 from van_dense.data.collate import collate
 from van_dense.data.dataset import DenseDataset, ReadError, TooManyBadImages, Transform
+from van_dense.data.io.prefetch import usable_cores
 from van_dense.data.messages import CHECK
 
 logger = logging.getLogger(__name__)
@@ -260,8 +261,7 @@ def resolve_workers(workers: int | Literal["auto"]) -> int:
         if workers < 0:
             raise ValueError(f"data.workers is {workers}; give 0 or more, or auto")
         return workers
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux; containers and Slurm limit it
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    cores = usable_cores()
     own_cores = cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return min(MAX_AUTO_WORKERS, max(own_cores - 1, 1 if cores > 1 else 0))
 

@@ -69,8 +69,9 @@ class CocoEvaluator:
         backend: Backend,
     ) -> None:
         known = {category["id"] for category in ground_truth["categories"]}
-        named = zip(info.class_names, info.category_ids, strict=True)
-        if missing := [name for name, category_id in named if category_id not in known]:
+        is_thing = info.is_thing or (True,) * info.num_classes  # stuff has no instances
+        named = zip(info.class_names, info.category_ids, is_thing, strict=True)
+        if missing := [name for name, key, thing in named if thing and key not in known]:
             raise ValueError(
                 f"data set {info.name!r}: the annotations have no category for {missing}; "
                 "DatasetInfo.category_ids must hold the ids of the annotation file"

@@ -54,6 +54,14 @@ def check_image(
         raise ValueError(f"image {image_id!r} has two predictions")
 
 
+def check_size(found: np.ndarray, truth: np.ndarray, image_id: int | str) -> None:
+    """Refuse a predicted map of another (H, W) than its ground truth, by ValueError."""
+    if truth.shape != found.shape:
+        sizes = (f"{array.shape[1]}x{array.shape[0]}" for array in (found, truth))
+        both = "the prediction is {} (width x height), the ground truth {}".format(*sizes)
+        raise ValueError(f"image {image_id!r}: {both}; predict at the size of the stored image")
+
+
 class MapTruth:
     """Ground truth of label or saliency maps, read image by image.
 
@@ -83,10 +91,7 @@ class MapTruth:
             name = "label" if kind == "semantic" else kind
             raise ValueError(f"the prediction of image {image_id!r} has no {name} map")
         truth = self._read(image_id)
-        if truth.shape != found.shape:
-            sizes = (f"{array.shape[1]}x{array.shape[0]}" for array in (found, truth))
-            both = "the prediction is {} (width x height), the ground truth {}".format(*sizes)
-            raise ValueError(f"image {image_id!r}: {both}; predict at the size of the stored image")
+        check_size(found, truth, image_id)
         return found, truth
 
     def close(self, prediction: Prediction) -> None:

@@ -5,11 +5,12 @@ the size split of the official numbers needs the ``area`` of each annotation its
 """
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 
+from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import RLE, Instances, Prediction, Size
 from van_dense.data.dataset import DenseDataset, ReadError
 from van_dense.data.readers.coco_json import CocoDict
@@ -70,15 +71,21 @@ def restrict(ground_truth: CocoDict, image_ids: Collection[int | str]) -> CocoDi
 
 
 def _from_samples(dataset: DenseDataset) -> CocoDict:
-    info = dataset.info
+    def truths() -> Iterator[Prediction]:
+        for index in range(len(dataset)):
+            try:
+                yield Prediction.from_sample(dataset.raw(index))
+            except ReadError as error:
+                logger.warning("left out of the evaluation: %s", error)
+
+    return from_truths(truths(), dataset.info)
+
+
+def from_truths(truths: Iterable[Prediction], info: DatasetInfo) -> CocoDict:
+    """Instances of some images, whose masks are RLE, as a COCO annotation dictionary."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for index in range(len(dataset)):
-        try:
-            truth = Prediction.from_sample(dataset.raw(index))
-        except ReadError as error:
-            logger.warning("left out of the evaluation: %s", error)
-            continue
+    for truth in truths:
         height, width = truth.size
         images.append({"id": truth.image_id, "height": height, "width": width})
         annotations += _annotations(truth, info.category_ids)
@@ -107,7 +114,7 @@ def _annotations(truth: Prediction, category_ids: tuple[int, ...]) -> list[dict[
             "iscrowd": 0 if instances.crowd is None else int(instances.crowd[i]),
         }
         if instances.masks is not None:
-            rle: RLE = instances.masks[i]  # type: ignore[assignment]  # from_sample encodes them
+            rle: RLE = instances.masks[i]  # type: ignore[assignment]  # they are encoded
             entry |= {"segmentation": rle_to_json(rle), "area": float(mask_utils.area(rle))}
         if instances.keypoints is not None:
             entry["keypoints"] = keypoints_to_json(instances)[i]

@@ -21,6 +21,7 @@ from torchvision.ops import box_convert
 
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Instances, Prediction, encode_masks
+from van_dense.data.io.panoptic import write_ids
 from van_dense.data.readers.coco_json import CocoDict
 from van_dense.evaluation.ground_truth import Kind, keypoints_to_json, rle_to_json
 
@@ -28,6 +29,7 @@ from van_dense.evaluation.ground_truth import Kind, keypoints_to_json, rle_to_js
 # reads beyond the end of anything else.
 RLE_TEXT = re.compile(r"(?:[0-o]*[0-O])?")
 
+PANOPTIC = "_panoptic"  # ends the names of a panoptic JSON and of the folder of its PNGs
 FIELD_OF_KIND: dict[Kind, str] = {k: k for k in ("bbox", "keypoints")} | {"segm": "segmentation"}
 
 
@@ -40,6 +42,52 @@ class CocoResult(TypedDict, total=False):
     bbox: list[float]  # box as x, y, width, height in pixels
     segmentation: dict[str, Any]  # RLE of JSON: "size" (height, width) and "counts" as text
     keypoints: list[float]  # 3 K numbers, x, y and score of each of K keypoints
+
+
+class SegmentResult(TypedDict):
+    """One segment of a panoptic result."""
+
+    id: int  # value in the PNG
+    category_id: int  # id of the category in the annotation file
+    score: float  # confidence in 0..1, which the official metric does not read
+
+
+class PanopticResult(TypedDict):
+    """The entry of one image in a panoptic results file."""
+
+    image_id: int | str  # id of the image in the data set
+    file_name: str  # PNG, below the folder of the file's name beside it
+    segments_info: list[SegmentResult]  # what the ids of the PNG stand for
+
+
+def to_panoptic(prediction: Prediction, info: DatasetInfo, png: str) -> PanopticResult:
+    """Describe the segments of one image; ValueError for a prediction without a panoptic map.
+
+    Args:
+        prediction: Prediction with ``panoptic`` and ``segments``.
+        info: Category ids of the classes.
+        png: Name of its PNG, below the folder of all of them.
+    """
+    if prediction.panoptic is None or prediction.segments is None:
+        where = f"the prediction of image {prediction.image_id!r}"
+        raise ValueError(f"{where} has no panoptic map, or no segments")
+    segments = [
+        SegmentResult(
+            id=segment["id"],
+            category_id=info.category_ids[segment["label"]],
+            score=round(segment["score"], 9),
+        )
+        for segment in prediction.segments
+    ]
+    return PanopticResult(image_id=prediction.image_id, file_name=png, segments_info=segments)
+
+
+def write_panoptic(prediction: Prediction, path: Path, png: str) -> Path:
+    """Write the PNG of one image for a ``ResultFiles`` of the same path, and return its path."""
+    assert prediction.panoptic is not None  # to_panoptic refuses others
+    file = path.with_name(f"{path.name}{PANOPTIC}") / png
+    write_ids(file, prediction.panoptic)
+    return file
 
 
 def to_results(prediction: Prediction, info: DatasetInfo) -> list[CocoResult]:
@@ -183,54 +231,71 @@ class Outcome:
     """What is written of one image."""
 
     records: Sequence[CocoResult] | None = None  # or None for a task without instances
+    panoptic: PanopticResult | None = None  # segments of a panoptic map, or None
     row: list[str] | None = None  # line of the table of classes, or None
     header: list[str] | None = None  # names of the columns of this table, or None
 
 
 class ResultFiles:
-    """Writes NAME.json and NAME.csv, whichever the outcomes need.
+    """Writes NAME.json, NAME_panoptic.json and NAME.csv, whichever the outcomes need.
 
     Nothing waits in memory: the records of a hundred thousand masks are gigabytes. However the
     context ends, the files are complete. ``path`` is theirs without the suffix; its folder is made
-    if missing, and ``written`` lists the files so far.
+    if missing, and ``written`` lists the files so far. PNGs of panoptic maps are written by
+    ``write_panoptic``, which may run in threads.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path, self._separator = path, "\n"
-        self._json: TextIOBase | None = None
-        self._table: TextIOBase | None = None
+        self._path = path
+        self._files: dict[str, TextIOBase] = {}
+        self._ends: dict[str, str] = {}
+        self._begun: set[str] = set()
         self.written: list[Path] = []
 
     def add(self, outcome: Outcome) -> None:
         """Append one image."""
         if outcome.records is not None:
-            if self._json is None:
-                self._json = self._open("json")
-                self._json.write("[")
-            for record in outcome.records:
-                self._json.write(self._separator + json.dumps(record))
-                self._separator = ",\n"
+            self._append(".json", outcome.records, around=("[", "]"))
+        if outcome.panoptic is not None:
+            around = ('{"annotations": [', "]}")
+            self._append(f"{PANOPTIC}.json", [outcome.panoptic], around=around)
         if outcome.row is not None and outcome.header is not None:
-            if self._table is None:
-                self._table = self._open("csv")
-                csv.writer(self._table).writerow(outcome.header)
-            csv.writer(self._table).writerow(outcome.row)
+            is_new = ".csv" not in self._files
+            table = csv.writer(self._file(".csv"))
+            table.writerows([outcome.header, outcome.row] if is_new else [outcome.row])
 
-    def _open(self, suffix: str) -> TextIOBase:
-        path = self._path.with_name(f"{self._path.name}.{suffix}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.written.append(path)
-        return path.open("w", newline="", encoding="utf-8")
+    def _append(
+        self,
+        suffix: str,
+        records: Sequence[CocoResult] | Sequence[PanopticResult],
+        *,
+        around: tuple[str, str],
+    ) -> None:
+        """Append records to a JSON list that begins and ends with ``around``."""
+        is_new = suffix not in self._files
+        file = self._file(suffix)
+        if is_new:
+            file.write(around[0])
+            self._ends[suffix] = f"\n{around[1]}\n"
+        for record in records:
+            file.write((",\n" if suffix in self._begun else "\n") + json.dumps(record))
+            self._begun.add(suffix)
+
+    def _file(self, suffix: str) -> TextIOBase:
+        if suffix not in self._files:
+            path = self._path.with_name(f"{self._path.name}{suffix}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.written.append(path)
+            self._files[suffix] = path.open("w", newline="", encoding="utf-8")
+        return self._files[suffix]
 
     def __enter__(self) -> ResultFiles:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._json is not None:
-            self._json.write("\n]\n")
-            self._json.close()
-        if self._table is not None:
-            self._table.close()
+        for suffix, file in self._files.items():
+            file.write(self._ends.get(suffix, ""))
+            file.close()
 
 
 def save_results(path: str | Path, results: Sequence[CocoResult]) -> None:

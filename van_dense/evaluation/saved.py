@@ -1,4 +1,4 @@
-"""Score predictions that any program saved: a file of COCO results, or a folder of maps."""
+"""Score predictions that any program saved: COCO results, a folder of maps, panoptic PNGs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -12,6 +12,7 @@ from van_dense.evaluation.coco import Backend, evaluate_results
 from van_dense.evaluation.evaluator import Evaluator
 from van_dense.evaluation.ground_truth import Kind
 from van_dense.evaluation.map_files import evaluate_label_maps, evaluate_saliency_maps, find_files
+from van_dense.evaluation.panoptic_files import evaluate_panoptic_files
 from van_dense.evaluation.pck import evaluate_pck
 from van_dense.evaluation.pose import check_joints
 from van_dense.evaluation.results import CocoResult, load_results
@@ -33,22 +34,26 @@ def score(
     predictions: str,
     annotations: str,
     *,
-    kind: Kind | MapKind,
+    kind: Kind | MapKind | Literal["panoptic"],
     data: Mapping[str, Any],
     folder: Path,
     backend: Backend,
+    boundary: bool = False,
 ) -> Scores:
     """Compare saved predictions with their annotations, or ValueError when they do not fit.
 
     Args:
-        predictions: Path of a COCO results file, or folder of maps.
+        predictions: Path of a COCO results file, or folder of maps, or of panoptic results.
         annotations: Path of a COCO annotation file, or folder of masks.
         kind: Metrics to compute.
         data: Section ``data`` of a config, of which label maps need ``label_map`` and take
             ``classes`` and the patterns of file names, and keypoints take ``skeleton``.
         folder: Folder for what the evaluation of maps writes beside its metrics.
         backend: Library that computes COCO metrics; both give the same numbers.
+        boundary: Whether to compute boundary PQ beside PQ.
     """
+    if kind == "panoptic":
+        return _score_panoptic(predictions, annotations, boundary=boundary, folder=folder)
     if kind == "semantic" or kind == "saliency":
         return _score_maps(predictions, annotations, kind, data, folder=folder)
     truth = read_coco_json(annotations)
@@ -61,6 +66,14 @@ def score(
         check_joints(truth["annotations"], info, f"{annotations}: annotation")
         check_joints(results, info, f"{predictions}: record")
     return _score_results(truth, results, kind, info, backend=backend)
+
+
+def _score_panoptic(predictions: str, annotations: str, *, boundary: bool, folder: Path) -> Scores:
+    """Panoptic quality, and segments.csv in a folder."""
+    evaluator = evaluate_panoptic_files(predictions, annotations, boundary=boundary)
+    evaluator.save(folder)
+    summary = f"{evaluator.num_images} images"
+    return Scores(evaluator.compute(), evaluator.per_class(), summary)
 
 
 def _score_results(

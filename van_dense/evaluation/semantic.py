@@ -4,24 +4,22 @@ A class that neither ground truth nor prediction shows has no value and is left 
 in mmseg; one that is predicted but never true has IoU 0. Pixels without a predicted class (255)
 count as wrong. Pixels, of outlines too, are summed over all images before any ratio is taken.
 
-Outlines follow Cheng et al., "Boundary IoU", CVPR 2021: of each class, the pixels of its mask that
-lie at most 2 % of the image diagonal from the rest of the image, or from its border.
+Outlines of classes follow Cheng et al., "Boundary IoU", CVPR 2021; see ``outlines.py``.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import IGNORE_LABEL, Prediction
 from van_dense.evaluation.evaluator import MapTruth, by_name, mean, ratio, write_csv
+from van_dense.evaluation.outlines import is_outline
 from van_dense.evaluation.table import PerClass
 
 METRICS = tuple(f"semantic/{m}" for m in "mIoU aAcc mAcc Dice fwIoU boundary_IoU".split())
-OUTLINE_RATIO = 0.02  # of the image diagonal
 
 
 class SemanticEvaluator:
@@ -124,23 +122,8 @@ def count_outlines(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
     Both maps are uint8 (H, W); where the truth is 255, the prediction counts as 255, too.
     """
     found = np.where(truth == IGNORE_LABEL, truth, found)
-    distance = max(1, round(OUTLINE_RATIO * math.hypot(*truth.shape)))
     # All other pixels become 255, which is no class.
     ignored = np.uint8(IGNORE_LABEL)
-    truth, found = (np.where(_is_outline(m, distance), m, ignored) for m in (truth, found))
+    truth, found = (np.where(is_outline(m), m, ignored) for m in (truth, found))
     pairs = count_pairs(truth, found)
     return np.stack([np.diagonal(pairs), pairs.sum(axis=1), pairs.sum(axis=0)])
-
-
-def _is_outline(labels: np.ndarray, distance: int) -> np.ndarray:
-    """Where another label, or the border of the image, is within ``distance`` pixels.
-
-    The published code erodes the mask of each class ``distance`` times with a square of 3 pixels,
-    and takes what that removes. Here a first step finds for all classes at once the pixels that one
-    erosion would remove; each further erosion removes the pixels around those before.
-    """
-    square = np.ones((3, 3), np.uint8)
-    is_edge = cv2.dilate(labels, square) != cv2.erode(labels, square)
-    is_edge[[0, -1]] = is_edge[:, [0, -1]] = True
-    around = np.ones((2 * distance - 1, 2 * distance - 1), np.uint8)
-    return cv2.dilate(is_edge.view(np.uint8), around).view(np.bool_)

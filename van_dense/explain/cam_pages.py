@@ -25,7 +25,7 @@ from van_dense.explain.layers import evaluating, stage_layers
 from van_dense.explain.subjects import subjects_of
 from van_dense.explain.views import Source, name_of, name_or_number, network_input
 from van_dense.models.classifier import Classifier
-from van_dense.models.explainable import Explainable
+from van_dense.models.explainable import Explainable, SegmentExplainable
 from van_dense.models.pose.top_down import TopDownPose
 from van_dense.models.segmentation.saliency import SaliencyModel
 from van_dense.visualize.draw import draw_panel
@@ -236,5 +236,6 @@ def default_layer(loaded: Loaded, kind: str = "") -> str:
 
 
 def default_method(loaded: Loaded) -> str:
-    """ "direction" for instances and their joints, "gradcam" for everything else."""
-    return "direction" if isinstance(loaded.model, (Explainable, TopDownPose)) else "gradcam"
+    """ "direction" for instances, segments and joints, "gradcam" for everything else."""
+    placed = (Explainable, SegmentExplainable, TopDownPose)
+    return "direction" if isinstance(loaded.model, placed) else "gradcam"

@@ -17,12 +17,26 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torchvision.ops import masks_to_boxes
 
-from van_dense.core.structures import IGNORE_LABEL, Batch, Instances, Prediction, decode_masks
+from van_dense.core.attributes import attribute_set
+from van_dense.core.structures import (
+    IGNORE_LABEL,
+    Batch,
+    Instances,
+    Prediction,
+    Segment,
+    Size,
+    decode_masks,
+)
 from van_dense.data.readers.class_words import readable_name
 from van_dense.models.classifier import Classifier
-from van_dense.models.explainable import Explainable, MaskExplainable
+from van_dense.models.explainable import (
+    Explainable,
+    MaskExplainable,
+    SegmentExplainable,
+    mean_inside,
+)
 from van_dense.models.pose.top_down import TopDownPose
 from van_dense.models.segmentation.saliency import SaliencyModel
 from van_dense.models.segmentation.semantic import SemanticSegmenter
@@ -56,23 +70,24 @@ def subjects_of(
         loaded: Run, from ``van_dense.load``.
         inputs: Image as the network sees it.
         targets: Each is the name of a class or joint, a rank from 1 on, "all", or for label maps
-            a point "x,y" of a region, in pixels of the image as it was read; with "mask:" before
-            it for the mask of an instance.
-        min_score: Detections below are left out.
+            and panoptic maps a point "x,y" of a region or segment, in pixels of the image as it
+            was read; with "mask:" before it for the mask of an instance.
+        min_score: Detections and segments below are left out.
 
     Raises:
         ValueError: For names that the model does not know, and for models that cannot be asked.
     """
     model, batch = loaded.model, inputs.batch
     if isinstance(model, SemanticSegmenter):
-        points = [match for target in targets if (match := _POINT.fullmatch(target))]
-        found = list(_regions(loaded, model, inputs, [(int(p[1]), int(p[2])) for p in points]))
+        found = list(_regions(loaded, model, inputs, _points(targets)))
     elif isinstance(model, Classifier):
         found = list(_classes(loaded, model, batch))
     elif isinstance(model, TopDownPose):
         found = list(_joints(loaded, model, batch))
     elif isinstance(model, SaliencyModel):
         found = [_salient(model, batch)]
+    elif isinstance(model, SegmentExplainable):
+        found = list(_segments(loaded, model, inputs, _points(targets), min_score))
     elif isinstance(model, Explainable):
         found = list(_instances(loaded, model, batch, min_score))
     else:
@@ -98,6 +113,12 @@ def subjects_of(
     return list({id(subject): subject for subject in chosen}.values())  # each of them once
 
 
+def _points(targets: Sequence[str]) -> list[tuple[int, int]]:
+    """Those targets that are points (x, y)."""
+    matches = [match for target in targets if (match := _POINT.fullmatch(target))]
+    return [(int(match[1]), int(match[2])) for match in matches]
+
+
 def _named(found: Sequence[Subject], target: str, loaded: Loaded) -> list[Subject]:
     kind, _, what = target.rpartition(":")
     of_kind = [subject for subject in found if subject.kind == kind]
@@ -107,6 +128,8 @@ def _named(found: Sequence[Subject], target: str, loaded: Loaded) -> list[Subjec
         return of_kind[int(what) - 1 : int(what)]
     if any(subject.name == what for subject in of_kind):  # also a point
         return [subject for subject in of_kind if subject.name == what]
+    if _POINT.fullmatch(what) and isinstance(loaded.model, SegmentExplainable):
+        return []  # void
     name = _known_name(target, what, loaded)
     return [subject for subject in of_kind if subject.name == name]
 
@@ -175,6 +198,54 @@ def _instances(loaded: Loaded, model: Any, batch: Batch, min_score: float) -> It
             yield Subject(name, title, partial(logit, kind, one), kind, shown, region)
 
 
+def _segments(
+    loaded: Loaded,
+    model: Any,
+    inputs: NetworkInput,
+    points: Sequence[tuple[int, int]],
+    min_score: float,
+) -> Iterator[Subject]:
+    """Segments of things and stuff, the surest first, then those at points."""
+    with attribute_set([model], "types", ("panoptic",)):
+        prediction = _predict(model, inputs.batch)
+    panoptic, segments = prediction.panoptic, prediction.segments
+    assert panoptic is not None and segments is not None  # the type that was asked for
+
+    def logit(kind: str, region: np.ndarray, label: int, images: Tensor) -> Tensor:
+        mask = torch.from_numpy(region).to(images.device)[None]
+        labels = torch.tensor([label], device=images.device)
+        if not kind:
+            return model.segment_logits(images, mask, labels)[0]
+        box = masks_to_boxes(mask) + images.new_tensor([0, 0, 1, 1])  # theirs end at pixels
+        return model.mask_logits(images, box, labels)[0]
+
+    def subject(segment: Segment, kind: str = "", at: str = "") -> Subject:
+        region, label = panoptic == segment["id"], segment["label"]
+        name = loaded.info.class_names[label]
+        title = f"{kind} {readable_name(name)} {segment['score']:.0%} {at and f'at {at}'}".strip()
+        return Subject(at or name, title, partial(logit, kind, region, label), kind, region=region)
+
+    is_thing = loaded.info.is_thing or (True,) * loaded.info.num_classes
+    for segment in sorted(segments, key=lambda segment: -segment["score"]):
+        if segment["score"] >= min_score:
+            yield subject(segment)
+            if is_thing[segment["label"]] and isinstance(model, MaskExplainable):
+                yield subject(segment, "mask")
+    of_id = {segment["id"]: segment for segment in segments}
+    for x, y in points:
+        row, column = _place(x, y, inputs.original, panoptic.shape)
+        if (found := of_id.get(int(panoptic[row, column]))) is not None:
+            yield subject(found, at=f"{x},{y}")
+
+
+def _place(x: int, y: int, original: Size, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Row and column, in a map of the image the network sees, of a point of the image as read."""
+    height, width = original
+    if not (x < width and y < height):
+        raise ValueError(f"target {x},{y} lies outside the image of {width}x{height} pixels")
+    return y * shape[0] // height, x * shape[1] // width
+
+
 def _joints(loaded: Loaded, model: TopDownPose, batch: Batch) -> Iterator[Subject]:
     """The joints of the instance that fills the image, highest score first."""
 
@@ -222,11 +293,8 @@ def _regions(
         name, region = loaded.info.class_names[label], labels == label
         title = f"{readable_name(name)}, {counts[label] / labels.size:.0%} of the image"
         yield Subject(name, title, partial(logit, label, region), region=region)
-    height, width = inputs.original
     for x, y in points:
-        if not (x < width and y < height):
-            raise ValueError(f"target {x},{y} lies outside the image of {width}x{height} pixels")
-        row, column = y * labels.shape[0] // height, x * labels.shape[1] // width
+        row, column = _place(x, y, inputs.original, labels.shape)
         label = int(labels[row, column])
         _, parts = cv2.connectedComponents((labels == label).astype(np.uint8))
         region = parts == parts[row, column]
@@ -250,11 +318,8 @@ def _salient(model: SaliencyModel, batch: Batch) -> Subject:
 
 def _mean_inside(logits: Tensor, images: Tensor, region: np.ndarray) -> Tensor:
     """Mean of logits (h, w) over a region (H, W) of the image, weighted where positions are cut."""
-    padded = torch.zeros(images.shape[-2:], device=logits.device)
-    padded[: region.shape[0], : region.shape[1]] = torch.from_numpy(region.astype(np.float32))
-    size = (logits.shape[0], logits.shape[1])
-    weight = F.adaptive_avg_pool2d(padded[None, None], size)[0, 0]
-    return (logits * weight).sum() / weight.sum()
+    mask = torch.from_numpy(region).to(logits.device)
+    return mean_inside(logits[None], mask[None], (images.shape[-2], images.shape[-1]))[0]
 
 
 def _predict(model: Any, batch: Batch) -> Prediction:

@@ -1,8 +1,9 @@
 """Predict files of any kind, draw them, and keep the results in the formats of their tasks.
 
 A folder of results: pictures/ with the names and subfolders of the images; predictions.json (COCO
-results), predictions.csv (classes) or masks/ (label maps and saliency); videos/<name>/ with the
-annotated video and its own results, whose image ids are the numbers of the frames, from 0 on.
+results), predictions_panoptic.json and predictions_panoptic/ (COCO's panoptic form),
+predictions.csv (classes) or masks/ (label maps and saliency); videos/<name>/ with the annotated
+video and its own results, whose image ids are the numbers of the frames, from 0 on.
 """
 
 import itertools
@@ -22,13 +23,14 @@ from van_dense.data.io.sources import ImageSource, is_video
 from van_dense.data.loader import resolve_workers
 from van_dense.data.readers.coco_json import read_coco_json
 from van_dense.engine.progress import Track, untracked
-from van_dense.evaluation.results import Outcome, ResultFiles
+from van_dense.evaluation.results import PANOPTIC, Outcome, ResultFiles
 from van_dense.inference.loaded import Loaded, Precision, proposals_from
 from van_dense.inference.result import Result
 
 # Results that may wait to be drawn, if they are small: a model gives those of a batch at once.
 _WAITING = 32
-_WRITTEN = ("pictures", "masks", "videos", "predictions.json", "predictions.csv")
+_PANOPTIC = f"predictions{PANOPTIC}.json"
+_WRITTEN = ("pictures", "masks", "videos", "predictions.json", _PANOPTIC, "predictions.csv")
 
 Stream = Callable[[Iterable[ImageSource]], Iterator[Result | ReadError]]
 
@@ -212,12 +214,13 @@ class FilePrediction:
             result.save_picture(self.folder / "pictures" / name, min_score=self.min_score)
         except ReadError as error:
             return error
-        result.save_map(self.folder / "masks" / name)
-        return self._drawn(result)
+        return self._kept(result, self.folder, name)
 
-    def _drawn(self, result: Result) -> _Drawn:
+    def _kept(self, result: Result, folder: Path, name: str) -> _Drawn:
+        """Write the maps of a result into a folder; the rest is left to ``ResultFiles``."""
+        result.save_maps(folder / "masks", folder / "predictions", name)
         limit = result.min_score if self.min_score is None else self.min_score
-        return _Drawn(result.outcome(), result.num_hidden(limit), limit)
+        return _Drawn(result.outcome(f"{name}.png"), result.num_hidden(limit), limit)
 
     def _keep(self, drawn: _Drawn, kept: ResultFiles) -> None:
         kept.add(drawn.outcome)
@@ -272,8 +275,7 @@ class FilePrediction:
         number, result = numbered
         assert isinstance(result, Result)  # a frame is an array, which is always readable
         result = replace(result, image_id=number)
-        result.save_map(folder / "masks" / f"{number:06d}")
-        return result.plot_frame(self.min_score), self._drawn(result)
+        return result.plot_frame(self.min_score), self._kept(result, folder, f"{number:06d}")
 
 
 def _counted(number: int, noun: str) -> str:

@@ -7,23 +7,33 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.optional import require
+from van_dense.core.segments import thing_instances
 from van_dense.core.structures import IGNORE_LABEL, Instances, Prediction, decode_masks
 from van_dense.data.io.label_map import LabelMap
 from van_dense.data.io.masks import write_labels, write_saliency
 from van_dense.data.io.sources import ImageSource, read_source
 from van_dense.evaluation.classification import best_classes, best_columns, best_header
-from van_dense.evaluation.results import CocoResult, Outcome, ResultFiles, as_poses, to_results
+from van_dense.evaluation.results import (
+    CocoResult,
+    Outcome,
+    ResultFiles,
+    as_poses,
+    to_panoptic,
+    to_results,
+    write_panoptic,
+)
 from van_dense.visualize.draw import draw, draw_panel
 from van_dense.visualize.maps import class_counts
 from van_dense.visualize.palette import class_colors
@@ -109,7 +119,8 @@ class Result(Prediction):
         The legends of label maps and poses follow what was found, so they are left out; the names
         of classes stand in their regions. Returns uint8 RGB.
         """
-        has_legend = self.semantic is not None or self.instances is not None
+        maps = self.semantic, self.panoptic, self.instances
+        has_legend = any(one is not None for one in maps)
         function = draw_panel if has_legend else draw
         return function(self._pixels(), self, self.info, min_score=self._limit(min_score))
 
@@ -119,7 +130,8 @@ class Result(Prediction):
     def to_coco(self) -> list[CocoResult]:
         """COCO results records of the instances, as the official tools read them.
 
-        Boxes and masks of detections; poses have keypoints and no box, as in the official format.
+        Boxes and masks of detections, and of a panoptic run that was asked for instances; poses
+        have keypoints and no box, as in the official format.
 
         Raises:
             ValueError: For a task without instances.
@@ -138,14 +150,16 @@ class Result(Prediction):
         """Convert for the supervision package.
 
         Detections with box, mask, score and ``data["class_name"]`` for instances; KeyPoints for
-        poses; Detections with one mask for each class present for label maps; Classifications
-        with the scores of all classes.
+        poses; Detections with one mask for each segment of a panoptic map, or for each class of a
+        label map; Classifications with the scores of all classes.
 
         Raises:
             ImportError: When supervision is not installed.
             ValueError: For a saliency map, which is grey: supervision has nothing for it.
         """
         sv = require("supervision", "to_supervision()")
+        if self.panoptic is not None:
+            return self._of_instances(sv, self._segments())
         if self.instances is not None:
             return self._of_instances(sv, self.instances)
         if self.semantic is not None:
@@ -176,6 +190,13 @@ class Result(Prediction):
             data=data,
         )
 
+    def _segments(self) -> Instances:
+        """Things and stuff of the panoptic map alike as instances."""
+        assert self.panoptic is not None and self.segments is not None  # they go together
+        found = thing_instances(torch.from_numpy(self.panoptic), self.segments, is_thing=())
+        score_of = {segment["id"]: segment["score"] for segment in self.segments}
+        return replace(found, scores=torch.tensor(list(score_of.values())))
+
     def _to_regions(self, sv: Any, semantic: np.ndarray) -> supervision.Detections:
         labels = [int(label) for label in np.unique(semantic) if label != IGNORE_LABEL]
         masks = np.stack([semantic == label for label in labels]) if labels else None
@@ -194,8 +215,9 @@ class Result(Prediction):
         """Write the picture and the results of this image, and return the files.
 
         The picture goes to pictures/, a JPEG where the image was one, else a PNG; instances to
-        predictions/ as COCO JSON, classes there as CSV, and a label map or saliency map to masks/
-        as PNG: labels as the raw values of the data set.
+        predictions/ as COCO JSON, a panoptic map there as COCO's panoptic JSON and PNG, classes as
+        CSV, and a label map or saliency map to masks/ as PNG: labels as the raw values of the data
+        set.
 
         All results of one call of ``predict`` or ``stream`` have different names, numbered where
         needed, as ``a`` and ``a_2`` for a.jpg and a.png. The results of two calls belong into two
@@ -209,8 +231,9 @@ class Result(Prediction):
         folder, name = Path(folder), name or self.name or Path(str(self.image_id)).stem
         written = [self.save_picture(folder / "pictures" / name, min_score=min_score)]
         with ResultFiles(folder / "predictions" / name) as files:
-            files.add(self.outcome())
-        return written + files.written + self.save_map(folder / "masks" / name)
+            files.add(self.outcome(f"{name}.png"))
+        maps = self.save_maps(folder / "masks", folder / "predictions" / name, name)
+        return written + files.written + maps
 
     def save_picture(self, path: Path, *, min_score: float | None = None) -> Path:
         """Write ``plot`` to a path without suffix, which is added and returned."""
@@ -220,9 +243,17 @@ class Result(Prediction):
         self.plot(min_score).save(path, **(_JPEG if is_photo else _PNG))
         return path
 
-    def save_map(self, path: Path) -> list[Path]:
-        """Write a label map or saliency map, if there is one, to a path without suffix."""
-        path = path.with_name(f"{path.name}.png")
+    def save_maps(self, masks: Path, predictions: Path, name: str) -> list[Path]:
+        """Write the maps that there are as PNG.
+
+        Args:
+            masks: Folder of label maps and saliency maps.
+            predictions: Path of the ``ResultFiles`` that describe a panoptic map.
+            name: Name of the files without suffix; it may begin with folders.
+        """
+        written, path = [], masks / f"{name}.png"
+        if self.panoptic is not None:
+            written.append(write_panoptic(self, predictions, f"{name}.png"))
         if self.semantic is not None:
             last = self.info.num_classes - 1
             same = [f"0..{last} -> 0..{last}", f"{IGNORE_LABEL} -> ignore"]
@@ -231,23 +262,28 @@ class Result(Prediction):
         elif self.saliency is not None:
             write_saliency(path, self.saliency)
         else:
-            return []
-        return [path]
+            return written
+        return [*written, path]
 
-    def outcome(self) -> Outcome:
-        """What ``ResultFiles`` write: COCO records, or names and scores of the best classes."""
-        if self.instances is not None:
-            return Outcome(self.to_coco())
+    def outcome(self, png: str) -> Outcome:
+        """What ``ResultFiles`` write: COCO records, or names and scores of the best classes.
+
+        ``png`` is the name of the PNG of a panoptic map.
+        """
+        records = None if self.instances is None else self.to_coco()
+        panoptic = None if self.panoptic is None else to_panoptic(self, self.info, png)
         if self.class_scores is None:
-            return Outcome()
+            return Outcome(records, panoptic)
         best = best_classes(self.class_scores.numpy())
         row = [str(self.image_id), *best_columns(best, self.info.class_names)]
-        return Outcome(header=["image", *best_header(self.info.num_classes)], row=row)
+        header = ["image", *best_header(self.info.num_classes)]
+        return Outcome(records, panoptic, header=header, row=row)
 
     def count_bytes(self) -> int:
         """Memory of its maps and masks, and of the image as RGB."""
         count = 3 * self.size[0] * self.size[1]
-        count += sum(array.nbytes for array in (self.semantic, self.saliency) if array is not None)
+        maps = self.semantic, self.panoptic, self.saliency
+        count += sum(array.nbytes for array in maps if array is not None)
         masks = None if self.instances is None else self.instances.masks
         if isinstance(masks, Tensor):
             return count + masks.nbytes
@@ -257,12 +293,18 @@ class Result(Prediction):
         return self.instances is not None and self.instances.keypoints is not None
 
     def _kind(self) -> str:
+        if self.panoptic is not None:
+            return "panoptic map"
         if self.semantic is not None:
             return "label map"
         return "classification" if self.saliency is None else "saliency map"
 
     def _summary(self) -> str:
         names = self.info.class_names
+        if self.segments is not None:
+            counts = np.bincount([s["label"] for s in self.segments], minlength=len(names))
+            found = np.argsort(-counts, kind="stable")[: int((counts > 0).sum())]
+            return f"segments: {_listed([f'{counts[k]} {names[k]}' for k in found]) or 'none'}"
         if self.instances is not None:
             scores, what = self.instances.scores, "poses" if self._is_pose() else "instances"
             shown = self.instances if scores is None else self.instances[scores >= self.min_score]

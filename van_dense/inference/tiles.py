@@ -3,14 +3,15 @@
 Detection and instance segmentation predict every window as an image of its own, enlarged to the
 test size of the run, and at the whole image once; ``inference/tile_merge.py`` says how the views
 become one result. Semantic segmentation averages the logits of the windows, as
-``models/segmentation/map_inference.py`` does for ``eval.inference.mode: slide``.
+``models/segmentation/map_inference.py`` does for ``eval.inference.mode: slide``. Panoptic FPN does
+both with one pass over each window, enlarged as for detection, and merges once.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING
@@ -25,7 +26,14 @@ from van_dense.core.structures import Prediction, Sample, Size, size_of
 from van_dense.data.collate import collate
 from van_dense.inference.stream import predict_stream
 from van_dense.inference.tile_merge import Box, View, merge_views
-from van_dense.models.segmentation.map_inference import window_starts
+from van_dense.models.panoptic.panoptic_fpn import PanopticFPN
+from van_dense.models.segmentation.map_inference import (
+    MapInference,
+    Resized,
+    SlidingWindow,
+    probable_labels,
+    window_starts,
+)
 from van_dense.models.segmentation.semantic import SemanticSegmenter
 from van_dense.tasks import task_of
 from van_dense.tasks.semantic import inference_of
@@ -51,7 +59,7 @@ def predict_tiled(
     the logits that ``map_inference.WINDOW_ELEMENTS`` bounds, and a copy of the image.
 
     Args:
-        loaded: A run of detection, instance or semantic segmentation.
+        loaded: A run of detection, instance or semantic segmentation, or of Panoptic FPN.
         image: uint8 RGB (H, W, 3).
         tile: (height, width) of a window in pixels of the image. For a semantic model sides are
             rounded up to multiples of 32, and the image keeps its resolution instead of being
@@ -61,15 +69,16 @@ def predict_tiled(
             border of the image, as in mmseg. Objects smaller than the overlap are never cut
             in all windows.
         batch_size: Windows predicted together, of one size after the transform; it changes no
-            result. A semantic model takes them one by one.
-        whole: Whether detection predicts the whole image too, for objects larger than a window.
+            result. A semantic model and Panoptic FPN take them one by one.
+        whole: Whether instances are predicted in the whole image too, for those larger than a
+            window.
 
     Returns:
         The prediction in pixels of the image. Each view gives as many instances as the run allows
         an image; their sum is not limited.
 
     Raises:
-        ValueError: For another task, no RGB image, or numbers out of range.
+        ValueError: For another model, no RGB image, or numbers out of range.
     """
     check_tiling(loaded, tile=tile, overlap=overlap, batch_size=batch_size)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
@@ -81,6 +90,8 @@ def predict_tiled(
         return loaded.predict(image)[0]
     if isinstance(loaded.model, SemanticSegmenter):
         return _label_windows(loaded, image, tile=tile, overlap=overlap)
+    if isinstance(loaded.model, PanopticFPN) and set(loaded.model.types) != {"instance"}:
+        return _panoptic_windows(loaded, image, tile=tile, overlap=overlap, whole=whole)
     windows = lay_windows(size, tile, overlap)
     if whole:
         windows.append((0, 0, size[1], size[0]))
@@ -92,9 +103,9 @@ def check_tiling(loaded: Loaded, *, tile: Size, overlap: float, batch_size: int 
     """Refuse what ``predict_tiled`` cannot do with a run, before there is an image.
 
     Raises:
-        ValueError: For a task without tiles, or numbers out of range.
+        ValueError: For a model without tiles, or numbers out of range.
     """
-    if reason := task_of(loaded.config).no_tiles:
+    if reason := task_of(loaded.config).tiling_refusal(loaded.config):
         raise ValueError(f"a {loaded.config.task} run cannot be predicted in tiles: {reason}")
     if min(tile) < 1:
         raise ValueError(f"a tile of {tile} pixels is empty; give sides such as (640, 640)")
@@ -130,31 +141,71 @@ def _predict_windows(
     loaded: Loaded, image: np.ndarray, windows: Sequence[Box], batch_size: int
 ) -> list[View]:
     """Predict windows as images of their own, in batches of one size after the transform."""
-    transform = task_of(loaded.config).build_transform(loaded.config, train=False)
-
-    def prepare(window: Box) -> Sample:
-        left, top, right, bottom = window
-        pixels = image[top:bottom, left:right]
-        sample = Sample(pixels, f"window {window}", path="", orig_size=size_of(pixels))
-        return transform(sample, np.random.default_rng(0))
 
     def predict(samples: Sequence[Sample]) -> list[Prediction]:
         batch = collate(samples, loaded.config.data.size_divisor).to(loaded.device)
         with torch.inference_mode():
             return loaded.model.predict(batch)
 
+    prepare = _sample_of(loaded, image)
     views = []
     for window, prediction in predict_stream(windows, prepare, predict, batch_size=batch_size):
         assert isinstance(prediction, Prediction)  # an array is always readable
-        found = prediction.instances
-        assert found is not None  # every detector gives some, though they may be none
-        left, top = window[:2]
-        masks = found.masks
-        if isinstance(masks, list):
-            masks = [place_mask(rle, size_of(image), top=top, left=left) for rle in masks]
-        shift = found.boxes.new_tensor([left, top, left, top])
-        views.append(View(window, replace(found, boxes=found.boxes + shift, masks=masks)))
+        views.append(_view(window, prediction, size_of(image)))
     return views
+
+
+def _sample_of(loaded: Loaded, image: np.ndarray) -> Callable[[Box], Sample]:
+    """From windows of an image to samples as the network sees them."""
+    transform = task_of(loaded.config).build_transform(loaded.config, train=False)
+
+    def sample_of(window: Box) -> Sample:
+        left, top, right, bottom = window
+        pixels = image[top:bottom, left:right]
+        sample = Sample(pixels, f"window {window}", path="", orig_size=size_of(pixels))
+        return transform(sample, np.random.default_rng(0))
+
+    return sample_of
+
+
+def _view(window: Box, prediction: Prediction, size: Size) -> View:
+    """Instances of a window in the pixels of the image of ``size``."""
+    found = prediction.instances
+    assert found is not None  # every detector gives some, though they may be none
+    left, top = window[:2]
+    masks = found.masks
+    if isinstance(masks, list):
+        masks = [place_mask(rle, size, top=top, left=left) for rle in masks]
+    shift = found.boxes.new_tensor([left, top, left, top])
+    return View(window, replace(found, boxes=found.boxes + shift, masks=masks))
+
+
+def _panoptic_windows(
+    loaded: Loaded, image: np.ndarray, *, tile: Size, overlap: float, whole: bool
+) -> Prediction:
+    """Instances of all views, and semantic logits averaged over windows, merged once."""
+    model, size, sample_of = loaded.model, size_of(image), _sample_of(loaded, image)
+    assert isinstance(model, PanopticFPN)  # the caller asks
+    crop = (min(tile[0], size[0]), min(tile[1], size[1]))
+    views: dict[Box, View] = {}  # a window at the border of two panels is predicted twice
+
+    def predict(window: Box) -> Resized:
+        batch = collate([sample_of(window)], loaded.config.data.size_divisor).to(loaded.device)
+        [(found, logits)] = model.parts(batch)
+        assert logits is not None  # instances alone are predicted elsewhere
+        views[window] = _view(window, found, size)
+        return logits
+
+    def at(top: int, left: int) -> Resized:
+        return predict((left, top, left + crop[1], top + crop[0]))
+
+    inference = MapInference("slide", crop, strides(crop, overlap), (1.0,), flip=False, multiple=1)
+    with torch.inference_mode():
+        semantic = probable_labels(SlidingWindow(size, at, inference))
+        if whole:
+            predict((0, 0, size[1], size[0]))
+    found = Prediction("image 0", size, instances=merge_views(list(views.values()), size))
+    return model.merged(found, semantic)
 
 
 def _label_windows(loaded: Loaded, image: np.ndarray, *, tile: Size, overlap: float) -> Prediction:

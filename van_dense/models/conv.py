@@ -1,4 +1,4 @@
-"""Convolution, BatchNorm and ReLU, named and initialised as mmcv's ``ConvModule``."""
+"""Convolution, norm and ReLU, named and initialised as mmcv's ``ConvModule``."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +19,30 @@ class ConvBN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C_in, H, W) to (B, C, H, W)."""
         return F.relu(self.bn(self.conv(x)), inplace=True)
+
+
+class ConvGN(nn.Module):
+    """``ConvBN`` with GroupNorm of at most 32 groups in place of BatchNorm."""
+
+    def __init__(self, in_channels: int, channels: int, kernel: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, channels, kernel, padding=kernel // 2, bias=False)
+        self.gn = group_norm(channels, max_groups=32)
+        nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C_in, H, W) to (B, C, H, W)."""
+        return F.relu(self.gn(self.conv(x)), inplace=True)
+
+
+def group_norm(channels: int, max_groups: int) -> nn.GroupNorm:
+    """GroupNorm of as many groups as divide the channels, with two channels in each at least.
+
+    One channel alone is always 0 on a map of one pixel.
+    """
+    most = min(max_groups, max(channels // 2, 1))
+    groups = max(g for g in range(1, most + 1) if channels % g == 0)
+    return nn.GroupNorm(groups, channels)
 
 
 def classifier(channels: int, num_classes: int) -> nn.Conv2d:

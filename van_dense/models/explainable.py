@@ -8,7 +8,10 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torchvision.ops import box_iou
+
+from van_dense.core.structures import Size
 
 _SAME_BOX = 0.9  # fraction of the best overlap; the surest of such candidates made the box
 
@@ -30,6 +33,44 @@ class MaskExplainable(Explainable, Protocol):
 
     def mask_logits(self, images: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
         """Differentiable contrast (N,) of the mask of each box; arguments as in ``box_logits``."""
+
+
+@runtime_checkable
+class SegmentExplainable(Protocol):
+    """A panoptic network that can be asked about segments, of things and of stuff."""
+
+    types: tuple[str, ...]  # what ``predict`` gives; "panoptic" are segments
+
+    def segment_logits(self, images: Tensor, masks: Tensor, labels: Tensor) -> Tensor:
+        """Differentiable logits (N,), each of one of ``labels`` (N,), for segments.
+
+        The image (1, 3, H, W) is normalised. Masks {0, 1} (N, h, w) have a pixel each, in pixels
+        of the image without its padding at the right and the bottom.
+        """
+
+
+def mean_inside(logits: Tensor, masks: Tensor, size: Size) -> Tensor:
+    """Mean (N,) of logits (N, h, w) over masks {0, 1}, weighted where positions are cut.
+
+    The masks (N, H, W) lie in the upper left of the image of ``size`` that the logits are of.
+    """
+    weight = _weights(masks, size, like=logits)
+    return (logits * weight).sum(dim=(1, 2)) / weight.sum(dim=(1, 2))
+
+
+def soft_iou(masks: Tensor, probabilities: Tensor, size: Size) -> Tensor:
+    """IoU (N, Q) of masks {0, 1} (N, H, W), as in ``mean_inside``, and probabilities (Q, h, w)."""
+    weight = _weights(masks, size, like=probabilities).flatten(1)
+    other = probabilities.flatten(1)
+    common = weight @ other.T
+    return common / (weight.sum(dim=1)[:, None] + other.sum(dim=1) - common)
+
+
+def _weights(masks: Tensor, size: Size, *, like: Tensor) -> Tensor:
+    """Fraction (N, h, w) of each position that masks in an image of ``size`` cover."""
+    padding = (0, size[1] - masks.shape[2], 0, size[0] - masks.shape[1])
+    padded = F.pad(masks.to(like.dtype), padding)[:, None]
+    return F.adaptive_avg_pool2d(padded, (like.shape[-2], like.shape[-1]))[:, 0]
 
 
 def centred_logits(logits: Tensor, labels: Tensor) -> Tensor:

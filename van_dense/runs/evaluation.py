@@ -1,6 +1,7 @@
 """Evaluate a model on the validation part and write what a user looks at afterwards."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -48,18 +49,20 @@ class Evaluation:
             size_divisor=config.data.size_divisor,
         )
         evaluator = self.make_evaluator()
-        write = self._task.prediction_writer(config)
         samples = choose_samples(self._dataset, config.eval.pictures) if main else []
         drawn: dict[int | str, Prediction | None] = {sample.image_id: None for sample in samples}
         count = 0
-        for chunk in predict_chunks(model, loader, self._accelerator, should_stop=should_stop):
-            evaluator.update(chunk)
-            count += len(chunk)
-            for prediction in chunk:  # kept only where a picture needs it
-                if prediction.image_id in drawn:
-                    drawn[prediction.image_id] = prediction
-                if write is not None:
-                    write(prediction, folder / "predictions" / str(prediction.image_id))
+        chunks = predict_chunks(model, loader, self._accelerator, should_stop=should_stop)
+        writer = self._task.prediction_writer(config, self._dataset, folder)
+        with writer if main else nullcontext() as write:
+            for chunk in chunks:
+                evaluator.update(chunk)
+                count += len(chunk)
+                for prediction in chunk:  # kept only where a picture needs it
+                    if prediction.image_id in drawn:
+                        drawn[prediction.image_id] = prediction
+                    if write is not None:
+                        write(prediction)
         if not main:
             return {}
         self._check_count(count)

@@ -6,6 +6,7 @@ from van_dense.config import Config
 from van_dense.tasks.base import Task
 from van_dense.tasks.classification import Classification
 from van_dense.tasks.detection.task import Detection
+from van_dense.tasks.panoptic.task import Panoptic
 from van_dense.tasks.pose import Pose
 from van_dense.tasks.saliency import Saliency
 from van_dense.tasks.semantic import Semantic
@@ -16,6 +17,7 @@ TASKS: dict[str, Task[Any]] = {
     "saliency": Saliency(),
     "pose": Pose(),
     "classification": Classification(),
+    "panoptic": Panoptic(),
 }
 
 

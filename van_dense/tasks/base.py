@@ -7,6 +7,7 @@ a subclass in a file beside this one, and an entry in ``van_dense.tasks.TASKS``.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
@@ -23,6 +24,7 @@ from van_dense.evaluation.oracle.metrics import OracleReport
 from van_dense.models.dense_model import DenseModel
 
 Split = Literal["train", "val"]
+PredictionWriter = Callable[[Prediction], None]
 C = TypeVar("C", bound=Config)
 
 
@@ -36,14 +38,12 @@ class Task(ABC, Generic[C]):
     Attributes:
         sample_part: Part of the generated sample data set that ``--sample`` trains on.
         training_items: What one item of the training part is, in the plural, for the plan.
-        no_tiles: Why large images cannot be predicted in tiles; None where they can.
         backbone_is_model: Whether weights of the backbone fill the whole network, so that
             published ones can be evaluated without training.
     """
 
     sample_part: ClassVar[str]
     training_items: ClassVar[str] = "images"
-    no_tiles: ClassVar[str | None] = None
     backbone_is_model: ClassVar[bool] = False
 
     # ------------------------------------------------------------------------------------ data
@@ -100,6 +100,10 @@ class Task(ABC, Generic[C]):
         Raises:
             ValueError: When the settings do not fit each other or the classes.
         """
+
+    def tiling_refusal(self, config: C) -> str | None:
+        """Why large images cannot be predicted in tiles; None where they can."""
+        return None
 
     def weights_warning(self, config: C, report: LoadReport) -> str | None:
         """What is wrong with backbone weights that fit by name and shape, or None."""
@@ -187,6 +191,8 @@ class Task(ABC, Generic[C]):
         """Drawings beside the pictures of predictions; by default none."""
         return None
 
-    def prediction_writer(self, config: C) -> Callable[[Prediction, Path], None] | None:
-        """Writer of one file for each image; by default the evaluator writes one for all."""
-        return None
+    def prediction_writer(
+        self, config: C, dataset: DenseDataset, folder: Path
+    ) -> AbstractContextManager[PredictionWriter | None]:
+        """Open what writes each prediction into a folder; by default the evaluator writes all."""
+        return nullcontext()

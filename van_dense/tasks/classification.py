@@ -33,9 +33,6 @@ class Classification(Task[ClassConfig]):
     """One class for each image."""
 
     sample_part = "classes"
-    no_tiles = (
-        "the answer is for the whole image, and no sum of windows; crop what you want classified"
-    )
     backbone_is_model = True
 
     def dataset_info(self, config: ClassConfig) -> DatasetInfo:
@@ -108,6 +105,11 @@ class Classification(Task[ClassConfig]):
         network = classifier_of(model.backbone, info.num_classes)
         harder = Regularisation(**model.regularisation.model_dump())
         return Classifier(network, mean=model.mean, std=model.std, regularisation=harder)
+
+    def tiling_refusal(self, config: ClassConfig) -> str:
+        """Never in tiles."""
+        why = "the answer is for the whole image, and no sum of windows"
+        return f"{why}; crop what you want classified"
 
     def weights_warning(self, config: ClassConfig, report: LoadReport) -> str | None:
         """Images normalised otherwise than the weights expect cost accuracy without any error."""

@@ -38,9 +38,6 @@ class Pose(Task[PoseConfig]):
 
     sample_part = "keypoints"
     training_items = "instances"
-    no_tiles = (
-        "its model cuts instances out at full resolution anyway; tile the detector of its boxes"
-    )
 
     def dataset_info(self, config: PoseConfig) -> DatasetInfo:
         """Skeleton as the config gives it, or COCO's persons."""
@@ -121,6 +118,11 @@ class Pose(Task[PoseConfig]):
                 nms_threshold=evaluation.nms_oks,
             ),
         )
+
+    def tiling_refusal(self, config: PoseConfig) -> str:
+        """Never in tiles."""
+        why = "its model cuts instances out at full resolution anyway"
+        return f"{why}; tile the detector of its boxes"
 
     def evaluator_factory(
         self, dataset: DenseDataset, config: PoseConfig

@@ -1,6 +1,7 @@
 """Salient object detection: model, data and evaluator from one config."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from van_dense.models.dense_model import DenseModel
 from van_dense.models.segmentation.edn import EDN
 from van_dense.models.segmentation.saliency import SaliencyModel
 from van_dense.tasks.backbone import backbone_of
-from van_dense.tasks.base import Split, Task
+from van_dense.tasks.base import PredictionWriter, Split, Task
 from van_dense.tasks.image_masks import mask_parts, read_pairs, truth_of
 
 
@@ -29,7 +30,6 @@ class Saliency(Task[SaliencyConfig]):
     """Grey maps of how salient each pixel is."""
 
     sample_part = "duts"
-    no_tiles = "what is salient is decided by the whole picture, and a window has no such thing"
 
     def dataset_info(self, config: SaliencyConfig) -> DatasetInfo:
         """One class: salient."""
@@ -60,6 +60,10 @@ class Saliency(Task[SaliencyConfig]):
         backbone = backbone_of(config.model.backbone)
         decoder = sync_norms(EDN(backbone.channels), config.model.backbone.norm_mode)
         return SaliencyModel(backbone, decoder)
+
+    def tiling_refusal(self, config: SaliencyConfig) -> str:
+        """Never in tiles."""
+        return "what is salient is decided by the whole picture, and a window has no such thing"
 
     def evaluator_factory(
         self, dataset: DenseDataset, config: SaliencyConfig
@@ -93,12 +97,13 @@ class Saliency(Task[SaliencyConfig]):
         return partial(check_metrics, limits={"pysod/MAE": (0.0, 0.05)})
 
     def prediction_writer(
-        self, config: SaliencyConfig
-    ) -> Callable[[Prediction, Path], None] | None:
+        self, config: SaliencyConfig, dataset: DenseDataset, folder: Path
+    ) -> AbstractContextManager[PredictionWriter | None]:
         """Writer of 8-bit grey PNGs, where asked for."""
-        return _write if config.eval.save_predictions else None
 
+        def write(prediction: Prediction) -> None:
+            assert prediction.saliency is not None  # this task predicts nothing else
+            file = folder / "predictions" / f"{prediction.image_id}.png"
+            write_saliency(file, prediction.saliency)
 
-def _write(prediction: Prediction, path: Path) -> None:
-    assert prediction.saliency is not None  # this task predicts nothing else
-    write_saliency(path.with_name(f"{path.name}.png"), prediction.saliency)
+        return nullcontext(write if config.eval.save_predictions else None)

@@ -1,6 +1,7 @@
 """Semantic segmentation: model, data and evaluator from one config."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from van_dense.models.segmentation.semantic_fpn import SemanticFPN
 from van_dense.models.segmentation.smp_decoder import smp_decoder
 from van_dense.models.segmentation.upernet import AuxiliaryFCN, UperNet
 from van_dense.tasks.backbone import backbone_of
-from van_dense.tasks.base import Split, Task
+from van_dense.tasks.base import PredictionWriter, Split, Task
 from van_dense.tasks.image_masks import mask_parts, read_pairs, truth_of
 from van_dense.visualize.figures import plot_confusion
 from van_dense.visualize.palette import class_colors
@@ -153,19 +154,19 @@ class Semantic(Task[SemanticConfig]):
         plot_confusion(evaluator.confusion, evaluator.info.class_names, folder / "confusion.png")
 
     def prediction_writer(
-        self, config: SemanticConfig
-    ) -> Callable[[Prediction, Path], None] | None:
+        self, config: SemanticConfig, dataset: DenseDataset, folder: Path
+    ) -> AbstractContextManager[PredictionWriter | None]:
         """Writer of palette PNGs in the values of the data set's own files, where asked for."""
         if not config.eval.save_predictions:
-            return None
+            return nullcontext()
         label_map, colors = _labels(config), class_colors(self.dataset_info(config))
 
-        def write(prediction: Prediction, path: Path) -> None:
+        def write(prediction: Prediction) -> None:
             assert prediction.semantic is not None  # this task predicts nothing else
-            file = path.with_name(f"{path.name}.png")
+            file = folder / "predictions" / f"{prediction.image_id}.png"
             write_labels(file, prediction.semantic, label_map=label_map, colors=colors)
 
-        return write
+        return nullcontext(write)
 
 
 def _labels(config: SemanticConfig) -> LabelMap:

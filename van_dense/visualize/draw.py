@@ -40,7 +40,8 @@ def draw(
     Label maps tint the photo by class, panoptic maps stuff by class and each thing by a colour of
     its own, saliency lets it glow. Instances get a box, a filled outline where they have masks, a
     skeleton where they have keypoints, and a label with the score; crowd regions are grey, hatched
-    and dashed. Small objects lie on top of large ones. Class scores become bars below.
+    and dashed. Small objects lie on top of large ones. A panoptic map shows its things itself, so
+    instances and label map beside it are not drawn. Class scores become bars below.
 
     Args:
         image: RGB photo, uint8 (H, W, 3); it is not changed.
@@ -54,7 +55,7 @@ def draw(
     Raises:
         ValueError: When the arguments do not belong together, or there is nothing to draw.
     """
-    prediction = _above(prediction, min_score)
+    prediction = _shown(prediction, min_score)
     canvas = _with_maps(image, prediction, info, scale=scale)
     if scale is None:
         canvas = _with_room(canvas, has_labels=prediction.instances is not None)
@@ -76,8 +77,9 @@ def draw_panel(
     scale: float | None = None,
 ) -> np.ndarray:
     """Like ``draw`` but without the legend, so that the picture has exactly the photo's shape."""
+    prediction = _shown(prediction, min_score)
     canvas = _with_maps(image, prediction, info, scale=scale)
-    _add_instances(canvas, _above(prediction, min_score), info, by_instance=False, scale=scale)
+    _add_instances(canvas, prediction, info, by_instance=False, scale=scale)
     return canvas
 
 
@@ -108,7 +110,7 @@ def legends(
     areas = [a for prediction in predictions if (a := _class_areas(prediction, info)) is not None]
     if areas:
         mean = np.mean(areas, axis=0)
-        void = "ignored" if any(p.semantic is not None for p in predictions) else "no segment"
+        void = "ignored" if all(p.panoptic is None for p in predictions) else "no segment"
         entries = class_entries(info, mean, mean if values is None else values, ignored=void)
         if entries := [*around[0], *entries, *around[1]]:
             many = letter_size or font_size(canvas, len(entries))
@@ -166,8 +168,10 @@ def _add_instances(
         draw_instances(canvas, prediction.instances, info, by_instance=by_instance, scale=scale)
 
 
-def _above(prediction: Prediction, min_score: float) -> Prediction:
-    """The prediction without the instances below a score; ground truth has none to leave out."""
+def _shown(prediction: Prediction, min_score: float) -> Prediction:
+    """The prediction without the instances below a score, or beside a panoptic map without any."""
+    if prediction.panoptic is not None:
+        return replace(prediction, instances=None)
     instances = prediction.instances
     if instances is None or instances.scores is None:
         return prediction

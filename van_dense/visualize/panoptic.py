@@ -9,13 +9,12 @@ import numpy as np
 from scipy import ndimage
 
 from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.segments import segment_index
 from van_dense.core.structures import IGNORE_LABEL, Prediction, Segment
 from van_dense.visualize.labels import Label, draw_labels
 from van_dense.visualize.legend import short_name
 from van_dense.visualize.maps import fit_map, name_regions, tint_regions
 from van_dense.visualize.palette import CROWD, class_colors, distinct_colors
-
-_LARGEST_ID = 2**24 - 1  # R + 256 G + 65536 B of COCO's panoptic PNGs
 
 
 def draw_panoptic(canvas: np.ndarray, prediction: Prediction, info: DatasetInfo) -> None:
@@ -26,7 +25,7 @@ def draw_panoptic(canvas: np.ndarray, prediction: Prediction, info: DatasetInfo)
     map may have any size; where ``info`` does not say which classes are things, all are.
     """
     segments = prediction.segments or []
-    index = fit_map(segment_index(prediction), canvas)
+    index = fit_map(_index_of(prediction), canvas)
     is_thing = [_is_thing(segment, info) for segment in segments]
     of_class = class_colors(info)
     stuff = {s["label"] for s, thing in zip(segments, is_thing, strict=True) if not thing}
@@ -44,6 +43,7 @@ def draw_panoptic(canvas: np.ndarray, prediction: Prediction, info: DatasetInfo)
     for segment, thing, color, place in zip(segments, is_thing, colors, places, strict=True):
         if thing and place is not None:
             name = short_name(info.class_names[segment["label"]])
+            name = f"{name} (crowd)" if segment.get("crowd") else name
             text = name if is_truth else f"{name} {segment['score']:.0%}"
             rows, columns = place
             labels.append(Label(text, (columns.start, rows.start, columns.stop, rows.stop), color))
@@ -52,7 +52,7 @@ def draw_panoptic(canvas: np.ndarray, prediction: Prediction, info: DatasetInfo)
 
 def stuff_fractions(prediction: Prediction, info: DatasetInfo) -> np.ndarray:
     """Fraction of the picture that each class of stuff fills, float64 (256,), and void at 255."""
-    index, segments = segment_index(prediction), prediction.segments or []
+    index, segments = _index_of(prediction), prediction.segments or []
     pixels = np.bincount(index.ravel(), minlength=len(segments) + 1)
     fractions = np.zeros(256)
     fractions[IGNORE_LABEL] = pixels[0]
@@ -62,29 +62,13 @@ def stuff_fractions(prediction: Prediction, info: DatasetInfo) -> np.ndarray:
     return fractions / index.size
 
 
-def segment_index(prediction: Prediction) -> np.ndarray:
+def _index_of(prediction: Prediction) -> np.ndarray:
     """Position of the segment of each pixel plus one, 0 where there is none, uint8 or uint16."""
     panoptic, segments = prediction.panoptic, prediction.segments
     what = f"image {prediction.image_id!r}: the panoptic map"
     if panoptic is None or segments is None:
         raise ValueError(f"{what} and its segments go together, and one is missing")
-    ids = [segment["id"] for segment in segments]
-    low, high = int(panoptic.min(initial=0)), int(panoptic.max(initial=0))
-    if low < 0 or max([high, *ids]) > _LARGEST_ID or min(ids, default=1) < 1:
-        spans = f"{low} to {high}, its segments {sorted(ids)[:1]} to {sorted(ids)[-1:]}"
-        raise ValueError(
-            f"{what} holds ids from {spans}; ids are 1 to {_LARGEST_ID}, and 0 is void"
-        )
-    if len(set(ids)) != len(ids):
-        raise ValueError(f"{what} has segments that share an id: {sorted(ids)}")
-    dtype = np.uint8 if len(segments) < 256 else np.uint16
-    table = np.zeros(max([high, *ids]) + 1, dtype=dtype)
-    table[ids] = np.arange(1, len(ids) + 1)
-    index = table[panoptic]
-    unknown = np.unique(panoptic[(index == 0) & (panoptic > 0)])
-    if len(unknown):
-        raise ValueError(f"{what} holds ids that no segment has: {unknown[:5].tolist()}")
-    return index
+    return segment_index(panoptic, segments, what)
 
 
 def _is_thing(segment: Segment, info: DatasetInfo) -> bool:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.segments import label_map
 from van_dense.core.structures import IGNORE_LABEL, Prediction, Sample, Size
 from van_dense.data.dataset import DenseDataset, ReadError
 from van_dense.data.readers.class_words import readable_name
@@ -46,7 +47,9 @@ class _Case:
         Maps have three panels: the errors or the photo come on top of truth and prediction.
         """
         size, prediction = self.truth.size, self.prediction
-        is_map = prediction.instances is None and prediction.class_scores is None
+        is_map = prediction.panoptic is not None or (
+            prediction.instances is None and prediction.class_scores is None
+        )
         panel = (width - MARGIN) // (3 if is_map else 2) - MARGIN
         return min(panel / size[1], min(panel, max_height) / size[0])
 
@@ -63,7 +66,8 @@ def comparison(
     """Draw ground truth and prediction side by side, below a title and captions: uint8 RGB.
 
     Instances: truth, prediction. Label maps: truth, prediction, errors (red, ignored pixels
-    hatched), with a legend that gives the IoU of each class in this image. Saliency: photo,
+    hatched), with a legend that gives the IoU of each class in this image. Panoptic maps: truth,
+    prediction, and the pixels of a wrong class. Saliency: photo,
     truth, prediction, as is the custom of the field. Classes: the photo, framed in green where
     the prediction is right and in red where it is wrong, and the best classes as bars. Small images
     are enlarged, panels of pages over 2608 pixels shrunk.
@@ -149,6 +153,7 @@ def _first_with_objects(dataset: DenseDataset, indices: Sequence[int]) -> Sample
         if (
             (sample.boxes is not None and len(sample.boxes))
             or (sample.semantic is not None and (sample.semantic != IGNORE_LABEL).any())
+            or sample.segments
             or (sample.saliency is not None and (sample.saliency > 127).any())
             or sample.label is not None
         ):
@@ -164,12 +169,20 @@ def _panels(case: _Case, info: DatasetInfo, min_score: float, scale: float) -> l
         return _class_panels(case, info, scale)
     left = draw_panel(case.image, truth, info, scale=scale)
     right = draw_panel(case.image, prediction, info, scale=scale, min_score=min_score)
+    photo = resize(case.image, scale)
+    if prediction.panoptic is not None:
+        expected, found = (_labels(one) for one in (truth, prediction))
+        draw_errors(photo, expected, found)
+        return [
+            Panel(f"ground truth: {_num_segments(truth)}", left),
+            Panel(f"prediction: {_num_segments(prediction)}", right),
+            Panel(f"classes: {_score(expected, found)}", photo),
+        ]
     if prediction.instances is not None:
         return [
             Panel(f"ground truth: {_count(truth)}", left),
             Panel(f"prediction (score ≥ {min_score:g}): {_count(prediction, min_score)}", right),
         ]
-    photo = resize(case.image, scale)
     if prediction.semantic is not None:
         expected, found = _both(case, "semantic")
         draw_errors(photo, expected, found)
@@ -207,6 +220,20 @@ def _both(case: _Case, kind: str) -> tuple[np.ndarray, np.ndarray]:
         where, fix = f"image {case.prediction.image_id!r}", "compare with one of the same task"
         raise ValueError(f"{where}: {what}; {fix}")
     return np.asarray(expected), np.asarray(found)
+
+
+def _labels(prediction: Prediction) -> np.ndarray:
+    """Class of each pixel of a panoptic map, uint8 (H, W)."""
+    if prediction.panoptic is None:
+        what = "the prediction holds a panoptic map, the ground truth does not"
+        where, fix = f"image {prediction.image_id!r}", "compare with one of the same task"
+        raise ValueError(f"{where}: {what}; {fix}")
+    return label_map(prediction.panoptic, prediction.segments or [])
+
+
+def _num_segments(prediction: Prediction) -> str:
+    count = len(prediction.segments or [])
+    return f"{count} segment{'' if count == 1 else 's'}"
 
 
 def _score(truth: np.ndarray, prediction: np.ndarray) -> str:

@@ -20,6 +20,7 @@ from van_dense.models.segmentation.map_inference import (
     label_map,
     views_of,
     window_starts,
+    windows_of,
 )
 
 SIZE = (100, 141)
@@ -145,7 +146,8 @@ WINDOWS = [
 def test_windows_are_averaged_as_in_mmseg(image, crop, stride):
     expected = slide_plainly(image, crop, stride)
     inference = slide_or_whole("slide", crop, stride)
-    assert torch.allclose(everywhere(SlidingWindow(image, look, inference)), expected, atol=1e-5)
+    slide = SlidingWindow(SIZE, windows_of(image, look, crop), inference)
+    assert torch.allclose(everywhere(slide), expected, atol=1e-5)
     labels = label_map(views_of(image, SIZE, network=look, inference=inference))
     assert labels.dtype == np.uint8
     assert np.array_equal(labels, expected.argmax(0).numpy())

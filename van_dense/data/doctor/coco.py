@@ -49,7 +49,8 @@ def check_coco(part: CocoPart, quarantine: Quarantine) -> PartReport:
         return report
     report.categories = dict(zip(info.category_ids, info.class_names, strict=True))
     left_out = quarantine.of(part.annotations)
-    sizes = _check_images(report, data, part.images, left_out)
+    repeated = "give each image its own id; the reader keeps the first"
+    sizes = check_images(report, data, part.images, left_out, repeated=repeated)
     records: list[Record] = data["annotations"]
     masks = not part.poses and any(record.get("segmentation") for record in records)
     _AnnotationCheck(info, sizes, masks).run(report, records, left_out)
@@ -59,10 +60,13 @@ def check_coco(part: CocoPart, quarantine: Quarantine) -> PartReport:
     return report
 
 
-def _check_images(
-    report: PartReport, data: CocoDict, folder: str, left_out: QuarantinedPart
+def check_images(
+    report: PartReport, data: CocoDict, folder: str, left_out: QuarantinedPart, *, repeated: str
 ) -> dict[Any, Size]:
-    """Report ids and file names that repeat; returns the (height, width) of each image id."""
+    """Report ids and file names that repeat; returns the (height, width) of each image id.
+
+    ``repeated`` says what to do about ids that repeat.
+    """
     sizes: dict[Any, Size] = {}
     first_with_name: dict[str, int] = {}
     for index, record in enumerate(data["images"]):
@@ -70,8 +74,7 @@ def _check_images(
         if record["id"] in left_out.images:
             continue
         if record["id"] in sizes:
-            fix = "give each image its own id; the reader keeps the first"
-            report.note("error", "an earlier image has the same id", fix, where=where)
+            report.note("error", "an earlier image has the same id", repeated, where=where)
             continue
         sizes[record["id"]] = record_size(record)
         first = first_with_name.setdefault(record["file_name"], index)

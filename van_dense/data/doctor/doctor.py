@@ -16,20 +16,31 @@ from van_dense.data.dataset import ReadError
 from van_dense.data.doctor.classes import ClassPart, check_classes
 from van_dense.data.doctor.coco import CocoPart, check_coco
 from van_dense.data.doctor.masks import MaskPart, check_masks
+from van_dense.data.doctor.panoptic import PanopticPart, check_panoptic
 from van_dense.data.doctor.report import PartReport, Report
 from van_dense.data.doctor.yolo import YoloPart, check_yolo
 from van_dense.data.io.image import read_image
 from van_dense.data.readers.quarantine import Quarantine
 from van_dense.data.readers.table import ImageRecord, size_problem
 
-__all__ = ["ClassPart", "CocoPart", "MaskPart", "Quarantine", "Report", "YoloPart", "check_dataset"]
+__all__ = [
+    "ClassPart",
+    "CocoPart",
+    "MaskPart",
+    "PanopticPart",
+    "Quarantine",
+    "Report",
+    "YoloPart",
+    "check_dataset",
+]
 
-Part = CocoPart | YoloPart | MaskPart | ClassPart
+Part = CocoPart | YoloPart | MaskPart | ClassPart | PanopticPart
 _RECORD_CHECKS: dict[type, Callable[[Any, Quarantine], PartReport]] = {
     CocoPart: check_coco,
     YoloPart: check_yolo,
     ClassPart: check_classes,
     MaskPart: check_masks,
+    PanopticPart: check_panoptic,
 }
 _RESTORE = "restore the file or correct its annotation, or leave it out with --quarantine"
 

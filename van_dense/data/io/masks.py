@@ -45,7 +45,7 @@ def read_labels(path: str | Path, *, color: bool = False) -> np.ndarray:
         return np.array(image).astype(np.uint8)
     if image.mode.startswith("I"):
         return _unsigned_16(path, image)
-    bits = _bits(path, image)
+    bits = stored_bits(path, image)
     if bits == 16:
         raise ReadError(f"{path}: 16 bits in a file of the kind {image.mode}; save it as grey")
     fix = 'read it by colour, with lines such as "#804080 -> 0" in data.label_map'
@@ -86,12 +86,12 @@ def write_labels(
         palette = np.zeros((256, 3), dtype=np.uint8)
         palette[list(label_map.raw_of_class)] = colors
         image.putpalette(palette.tobytes())
-    _save(path, image)
+    save_png(path, image)
 
 
 def write_saliency(path: str | Path, saliency: np.ndarray) -> None:
     """Write a saliency map float (H, W) in [0, 1] as 8-bit grey PNG."""
-    _save(path, Image.fromarray(to_grey(saliency)))
+    save_png(path, Image.fromarray(to_grey(saliency)))
 
 
 def to_grey(saliency: np.ndarray) -> np.ndarray:
@@ -99,12 +99,13 @@ def to_grey(saliency: np.ndarray) -> np.ndarray:
     return np.rint(saliency * 255).astype(np.uint8)
 
 
-def _save(path: str | Path, image: Image.Image) -> None:
+def save_png(path: str | Path, image: Image.Image) -> None:
+    """Write a PNG without loss, quickly; the folder is made if missing."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     image.save(path, format="PNG", compress_level=_PNG_LEVEL)
 
 
-def _bits(path: str | Path, image: Image.Image) -> int:
+def stored_bits(path: str | Path, image: Image.Image) -> int:
     """Bits of one stored channel, which Pillow's mode does not tell: 1 to 8, or 16."""
     if image.format == "PNG":
         with Path(path).open("rb") as file:

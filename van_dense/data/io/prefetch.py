@@ -1,5 +1,6 @@
 """Prefetching in threads: decode before the model, draw and write behind it."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -61,3 +62,9 @@ def prefetch_map(
             raise problem
     finally:  # also where the consumer stops early: what has begun is finished, the rest dropped
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use, 1 or more."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux; containers and Slurm limit it
+    return len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -55,6 +55,19 @@ def read_coco_json(path: str | Path) -> CocoDict:
     Values inside of annotations are not judged here: one bad record among many is no reason to
     stop, see ``CocoDataset``.
     """
+    data = read_coco_lists(path)
+    if data["annotations"] and "segments_info" in data["annotations"][0]:
+        fix = "give the file of the instances, such as instances_train2017.json"
+        raise ValueError(f"{path}: a panoptic annotation file; {fix}")
+    return data
+
+
+def read_coco_lists(path: str | Path) -> CocoDict:
+    """Parse a file of images, categories and any kind of annotations, which are objects.
+
+    A ValueError names file, key and fix where there is something else; images and categories are
+    checked, annotations are not looked into.
+    """
     data = read_json(path, "annotation file")
     _check_structure(path, data)
     for index, record in enumerate(data["images"]):
@@ -88,9 +101,6 @@ def _check_structure(path: str | Path, data: Any) -> None:
     for key in ("images", "categories"):
         if not data[key]:
             raise ValueError(f"{path}: {key!r} is empty; there is nothing to learn from")
-    if data["annotations"] and "segments_info" in data["annotations"][0]:
-        fix = "give the file of the instances, such as instances_train2017.json"
-        raise ValueError(f"{path}: a panoptic annotation file; {fix}")
 
 
 def _check_image(where: str, record: Record) -> None:
@@ -143,8 +153,14 @@ COCO_SKELETON = Skeleton(
 
 def coco_info() -> DatasetInfo:
     """Describe COCO's 80 things, for models that are built without their data set at hand."""
-    ids, names = zip(*(entry.split(maxsplit=1) for entry in _THINGS.split(";")), strict=True)
-    return DatasetInfo("coco", tuple(name.strip() for name in names), tuple(map(int, ids)))
+    ids, names = split_categories(_THINGS)
+    return DatasetInfo("coco", names, ids)
+
+
+def split_categories(text: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Ids and names of a text such as "1 person; 2 bicycle"."""
+    ids, names = zip(*(entry.split(maxsplit=1) for entry in text.split(";")), strict=True)
+    return tuple(map(int, ids)), tuple(name.strip() for name in names)
 
 
 def coco_person(skeleton: Skeleton | None = None) -> DatasetInfo:

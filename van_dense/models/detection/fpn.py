@@ -12,20 +12,15 @@ from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 
+from van_dense.models.conv import group_norm
+
 Norm = Literal["none", "group"]
 Extra = Literal["none", "maxpool", "c5", "c5_relu", "p5", "p5_relu"]
 
 
 def norm_layer(norm: Norm) -> partial[nn.GroupNorm] | None:
     """GroupNorm of at most 32 groups for torchvision's builders, or None for no norm."""
-    return partial(_group_norm, max_groups=32) if norm == "group" else None
-
-
-def _group_norm(channels: int, max_groups: int) -> nn.GroupNorm:
-    # Two channels in a group at least: one alone is always 0 on a map of one pixel.
-    most = min(max_groups, max(channels // 2, 1))
-    groups = max(g for g in range(1, most + 1) if channels % g == 0)
-    return nn.GroupNorm(groups, channels)
+    return partial(group_norm, max_groups=32) if norm == "group" else None
 
 
 class FPN(nn.Module):

@@ -69,17 +69,25 @@ class RCNN(DenseModel):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Losses rpn_class, rpn_box, and those of ``region_losses``."""
-        targets = without_crowd(batch.targets)
         maps = self.fpn(self.backbone(self.preprocess(batch)))
+        return self.detection_losses(maps, without_crowd(batch.targets), batch)
+
+    @torch.no_grad()
+    def predict(self, batch: Batch) -> list[Prediction]:
+        """Boxes, scores, labels and RLE masks of each image."""
+        return self.instances(self.fpn(self.backbone(self.preprocess(batch))), batch)
+
+    def detection_losses(
+        self, maps: Sequence[Tensor], targets: Sequence[Instances], batch: Batch
+    ) -> dict[str, Tensor]:
+        """Losses of P2..P6 with targets that hold no crowd, as ``forward``."""
         scored, features = self.rpn(maps), RegionFeatures(maps, self.roi_align)
         proposals = self.rpn.proposals(scored, batch.sizes, self.rpn.train_filter)
         region_losses = self.region_losses(features, proposals, targets=targets, batch=batch)
         return {**self.rpn.losses(scored, targets, batch), **region_losses}
 
-    @torch.no_grad()
-    def predict(self, batch: Batch) -> list[Prediction]:
-        """Boxes, scores, labels and RLE masks of each image."""
-        maps = self.fpn(self.backbone(self.preprocess(batch)))
+    def instances(self, maps: Sequence[Tensor], batch: Batch) -> list[Prediction]:
+        """What P2..P6 show in each image, as ``predict``."""
         scored, features = self.rpn(maps), RegionFeatures(maps, self.roi_align)
         check_finite([*scored.objectness, *scored.deltas], batch.image_ids)
         proposals = self.rpn.proposals(scored, batch.sizes, self.rpn.test_filter)
@@ -108,7 +116,11 @@ class RCNN(DenseModel):
 
     def box_logits(self, images: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
         """Centred class logits in the mean of the stages, as ``Explainable.box_logits``."""
-        pooled = self._features(images).pool([boxes], output=BOX_POOL)
+        return self.region_logits(self._features(images), boxes, labels)
+
+    def region_logits(self, features: RegionFeatures, boxes: Tensor, labels: Tensor) -> Tensor:
+        """``box_logits`` of pyramid maps."""
+        pooled = features.pool([boxes], output=BOX_POOL)
         stages = [centred_logits(box(pooled)[0], labels) for box, _ in self.branches()]
         return torch.stack(stages).mean(dim=0)
 
@@ -123,9 +135,12 @@ class RCNN(DenseModel):
 
     def flops_forward(self, size: Size) -> object:
         """Run on one zero image with 1000 box and 100 mask regions a stage, as ``get_flops``."""
-        maps = self.fpn(self.backbone(self.zeros(3, *size)))
+        return self.run_heads(self.fpn(self.backbone(self.zeros(3, *size))))
+
+    def run_heads(self, maps: Sequence[Tensor]) -> object:
+        """Run all heads on P2..P6 of one image, and return all outputs."""
         channels = maps[0].shape[1]
-        outputs = [maps, self.rpn.head(maps)]
+        outputs = [maps, self.rpn.head(list(maps))]
         for box, mask in self.branches():
             boxes = box(self.zeros(channels, BOX_POOL, BOX_POOL).expand(1000, -1, -1, -1))
             masks = mask(self.zeros(channels, MASK_POOL, MASK_POOL).expand(100, -1, -1, -1))

@@ -1,1 +1,1 @@
-"""Panoptic segmentation: queries that each give a mask and a class, their losses and results."""
+"""Panoptic segmentation: networks that answer for things and stuff at once."""

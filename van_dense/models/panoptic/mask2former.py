@@ -9,13 +9,14 @@ Legend: B images, Q queries, C classes, L layers of the query decoder.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from van_dense.core.structures import Batch, Prediction, Size
 from van_dense.models.dense_model import DenseModel
+from van_dense.models.explainable import centred_logits, soft_iou
 from van_dense.models.panoptic.mask2former_parts import DecoderSize, build_decoders
 from van_dense.models.panoptic.mask_loss import MaskLoss, QueryOutput
 from van_dense.models.panoptic.query_results import (
@@ -25,11 +26,9 @@ from van_dense.models.panoptic.query_results import (
     panoptic_segments,
     thing_masks,
 )
-from van_dense.models.panoptic.targets import mask_targets
+from van_dense.models.panoptic.targets import ResultType, mask_targets
 from van_dense.models.postprocess import check_finite
 from van_dense.models.precision import without_autocast
-
-ResultType = Literal["panoptic", "instance", "semantic"]
 
 
 class Mask2Former(DenseModel):
@@ -140,6 +139,19 @@ class Mask2Former(DenseModel):
         if "semantic" in self.types:
             result["semantic"] = class_map(class_logits, mask_logits, resize=resize)
         return Prediction(batch.image_ids[index], original, **result)
+
+    def segment_logits(self, images: Tensor, masks: Tensor, labels: Tensor) -> Tensor:
+        """As ``SegmentExplainable``: the centred class logit of the query that a segment is of.
+
+        That is the one with the most probable class and the most similar mask, in their product.
+        """
+        output = self.outputs(images)[-1]
+        class_logits, mask_logits = output.class_logits[0].float(), output.mask_logits[0].float()
+        with torch.no_grad():
+            size = (images.shape[-2], images.shape[-1])
+            overlap = soft_iou(masks, mask_logits.sigmoid(), size)
+            query = (overlap * class_logits.softmax(dim=1)[:, labels].T).argmax(dim=1)
+        return centred_logits(class_logits[query], labels)
 
     def flops_forward(self, size: Size) -> object:
         """Run all layers on one zero image."""

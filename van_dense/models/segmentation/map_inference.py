@@ -9,7 +9,7 @@ Legend: C classes, R rows, K columns; sizes are (height, width) in positions of 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Literal, Protocol
@@ -121,6 +121,9 @@ class Resized:
         return x.lerp(few_columns.transpose(1, 2).contiguous()).transpose(1, 2)
 
 
+Window = Callable[[int, int], Resized]  # see ``SlidingWindow``
+
+
 @dataclass(frozen=True)
 class _SamplingPoints:
     """Where the P pixels of one axis lie between the positions of another map."""
@@ -153,20 +156,26 @@ class SlidingWindow:
     asked for, and its logits are kept at the resolution of the network until the next request that
     does not touch it. Asked from top to bottom, within ``panel`` columns, the network thus gets
     every window once, and ``WINDOW_ELEMENTS`` bounds what is kept for an image of any size; where
-    the image is wider than a panel, the windows across its border are predicted twice. Sides of the
-    image, (3, H, W) in 0..255, below the crop are padded with zeros once they are normalised.
+    the image is wider than a panel, the windows across its border are predicted twice.
+
+    Args:
+        size: (height, width) of the image in pixels.
+        window: Predicts the window whose first pixel is at a row and a column; it has the size of
+            the crop, and reaches beyond an image that is smaller.
+        inference: Crop, stride, and how many views of the image share the memory.
     """
 
-    def __init__(self, image: Tensor, network: Network, inference: MapInference) -> None:
-        self.size = (image.shape[1], image.shape[2])
-        self._image = image
-        self._network = network
+    def __init__(self, size: Size, window: Window, inference: MapInference) -> None:
+        self.size = size
+        self._window = window
         self._crop = inference.crop
         self._starts = [
             window_starts(side, crop, stride)
             for side, crop, stride in zip(self.size, inference.crop, inference.stride, strict=True)
         ]
-        first = self._window(0, 0)
+        first = window(0, 0)
+        origin = torch.zeros(1, dtype=torch.int64)
+        self._device = first.at(origin, origin).device
         self._windows = {(0, 0): first}
         self.num_classes = first.num_classes
         # A row of pixels meets up to crop / stride rows of windows, and one that was moved back.
@@ -184,10 +193,9 @@ class SlidingWindow:
         right = _spans(columns, self._starts[1], self._crop[1])
         reached = set(product(down, right))
         self._windows = {start: w for start, w in self._windows.items() if start in reached}
-        device = self._image.device
         # In the order of memory in which ``Resized`` gives its values.
-        total = torch.zeros(self.num_classes, len(columns), len(rows), device=device)
-        count = torch.zeros(len(columns), len(rows), device=device)
+        total = torch.zeros(self.num_classes, len(columns), len(rows), device=self._device)
+        count = torch.zeros(len(columns), len(rows), device=self._device)
         for (top, here_y), (left, here_x) in product(down.items(), right.items()):
             if (top, left) not in self._windows:
                 self._windows[top, left] = self._window(top, left)
@@ -196,10 +204,18 @@ class SlidingWindow:
             count[here_x, here_y] += 1
         return total.div_(count).transpose(1, 2)
 
-    def _window(self, top: int, left: int) -> Resized:
-        height, width = self._crop
-        pixels = self._image[:, top : top + height, left : left + width]
-        return Resized(Logits(self._network(pixels, self._crop)), self._crop)
+
+def windows_of(image: Tensor, network: Network, crop: Size) -> Window:
+    """Windows of an image (3, H, W) in 0..255 for ``SlidingWindow``.
+
+    Sides of the image below the crop are padded with zeros once they are normalised.
+    """
+
+    def window(top: int, left: int) -> Resized:
+        pixels = image[:, top : top + crop[0], left : left + crop[1]]
+        return Resized(Logits(network(pixels, crop)), crop)
+
+    return window
 
 
 def window_starts(side: int, crop: int, stride: int) -> list[int]:
@@ -228,7 +244,8 @@ def views_of(
         for mirrored in (False, True) if inference.flip else (False,):
             view = scaled.flip(-1) if mirrored else scaled
             if inference.mode == "slide":
-                slide = SlidingWindow(view, network, inference)
+                window = windows_of(view, network, inference.crop)
+                slide = SlidingWindow((view.shape[1], view.shape[2]), window, inference)
                 is_same = slide.size == size and not mirrored
                 views.append(slide if is_same else Resized(slide, size, mirrored=mirrored))
             else:
@@ -255,8 +272,27 @@ def _rescale(image: Tensor, scale: float, multiple: int) -> Tensor:
 
 def label_map(views: Sequence[LogitMap]) -> np.ndarray:
     """Class of each pixel, the most probable on average over views of one size: uint8 (H, W)."""
+    labels = np.empty(views[0].size, dtype=np.uint8)
+    for window, scores in _bands(views):
+        best = scores.max(dim=0).indices  # argmax takes up to four times as long on a CPU
+        labels[window] = best.to(torch.uint8).cpu().numpy()
+    return labels
+
+
+def probable_labels(view: LogitMap) -> tuple[np.ndarray, np.ndarray]:
+    """Class of each pixel, uint8 (H, W), and its probability in 0..1, float32 (H, W)."""
+    labels = np.empty(view.size, dtype=np.uint8)
+    probabilities = np.empty(view.size, dtype=np.float32)
+    for window, scores in _bands([view]):
+        most, best = scores.max(dim=0)
+        labels[window] = best.to(torch.uint8).cpu().numpy()
+        probabilities[window] = (most - scores.logsumexp(dim=0)).exp().cpu().numpy()
+    return labels, probabilities
+
+
+def _bands(views: Sequence[LogitMap]) -> Iterator[tuple[tuple[slice, slice], Tensor]]:
+    """Windows of bounded memory, and in them the logits, or summed probabilities of views."""
     num_classes, (height, width) = views[0].num_classes, views[0].size
-    labels = np.empty((height, width), dtype=np.uint8)
     panel = min(width, *(view.panel for view in views))
     band = max(1, BAND_ELEMENTS // (num_classes * panel))
     for left, top in product(range(0, width, panel), range(0, height, band)):
@@ -267,6 +303,4 @@ def label_map(views: Sequence[LogitMap]) -> np.ndarray:
             scores = scores.softmax(dim=0)
             for view in views[1:]:
                 scores += view.at(rows, columns).softmax(dim=0)
-        best = scores.max(dim=0).indices  # argmax takes up to four times as long on a CPU
-        labels[top : top + band, left : left + panel] = best.to(torch.uint8).cpu().numpy()
-    return labels
+        yield (slice(top, top + band), slice(left, left + panel)), scores

@@ -5,11 +5,13 @@ Source: Kirillov et al., "Panoptic Feature Pyramid Networks", CVPR 2019; definit
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Literal
 
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 
-from van_dense.models.conv import ConvBN, classifier, resize_to
+from van_dense.models.conv import ConvBN, ConvGN, classifier, resize_to
 
 _CONVS_OF_LEVEL = (1, 1, 2, 3)  # at strides 4, 8, 16, 32
 
@@ -39,11 +41,7 @@ class SemanticFPN(nn.Module):
         for module in self.neck.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.xavier_uniform_(module.weight)  # mmseg; torchvision has Kaiming's
-        widths = [channels, head_channels, head_channels]  # that the convolutions of a level take
-        self.scale_heads = nn.ModuleList(
-            nn.Sequential(*(ConvBN(width, head_channels, 3) for width in widths[:num_convs]))
-            for num_convs in _CONVS_OF_LEVEL
-        )
+        self.scale_heads = scale_heads(channels, head_channels, norm="batch")
         self.dropout = nn.Dropout2d(dropout)
         self.conv_seg = classifier(head_channels, num_classes)
 
@@ -51,13 +49,30 @@ class SemanticFPN(nn.Module):
         """Logits (B, C, H/4, W/4) of c2..c5."""
         c2, c3, c4, c5 = features
         levels = list(self.neck(OrderedDict(c2=c2, c3=c3, c4=c4, c5=c5)).values())
-        first, *deeper = self.scale_heads
-        total = first(levels[0])
-        for level, head in enumerate(deeper, start=1):
-            assert isinstance(head, nn.Sequential)  # made above
-            x = levels[level]
-            for step, conv in enumerate(head):
-                # Every step doubles the size, to that of the next finer level.
-                x = resize_to(conv(x), levels[level - 1 - step])
-            total = total + x
-        return self.conv_seg(self.dropout(total))
+        return self.conv_seg(self.dropout(sum_levels(self.scale_heads, levels)))
+
+
+def scale_heads(
+    in_channels: int, channels: int, *, norm: Literal["batch", "group"]
+) -> nn.ModuleList:
+    """Convolutions of p2..p5 for ``sum_levels``: one for each doubling up to stride 4, or one."""
+    conv = ConvBN if norm == "batch" else ConvGN
+    widths = [in_channels, channels, channels]  # that the convolutions of a level take
+    return nn.ModuleList(
+        nn.Sequential(*(conv(width, channels, 3) for width in widths[:num_convs]))
+        for num_convs in _CONVS_OF_LEVEL
+    )
+
+
+def sum_levels(heads: nn.ModuleList, levels: Sequence[Tensor]) -> Tensor:
+    """Bring pyramid maps p2..p5 to the stride 4 of the first one and add them up."""
+    first, *deeper = heads
+    total: Tensor = first(levels[0])
+    for level, head in enumerate(deeper, start=1):
+        assert isinstance(head, nn.Sequential)  # ``scale_heads`` makes no other
+        x = levels[level]
+        for step, conv in enumerate(head):
+            # Every step doubles the size, to that of the next finer level.
+            x = resize_to(conv(x), levels[level - 1 - step])
+        total = total + x
+    return total

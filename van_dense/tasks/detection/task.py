@@ -6,21 +6,18 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from van_dense.backbones.layouts import State
 from van_dense.config.detection import DetectionConfig
 from van_dense.core.dataset_info import DatasetInfo
-from van_dense.core.structures import Batch, Prediction, Sample, Size
+from van_dense.core.structures import Batch, Prediction, Size
 from van_dense.data.dataset import DenseDataset, FirstImages, Transform
 from van_dense.data.doctor.doctor import CocoPart, Part, YoloPart
 from van_dense.data.readers.coco import CocoDataset
 from van_dense.data.readers.coco_json import coco_info
 from van_dense.data.readers.quarantine import Quarantine
 from van_dense.data.readers.yolo import YoloDataset
-from van_dense.data.transforms.detection import DetectionTest, DetectionTrain, RandomCrop
-from van_dense.data.transforms.extra import with_extra
 from van_dense.evaluation.coco import METRICS_OF_KIND, CocoEvaluator
 from van_dense.evaluation.ground_truth import Kind, coco_ground_truth
 from van_dense.evaluation.oracle.instances import check_instances
@@ -30,6 +27,7 @@ from van_dense.models.dense_model import DenseModel
 from van_dense.models.detection.anchors import without_crowd
 from van_dense.models.postprocess import resize_masks, to_predictions
 from van_dense.tasks.base import Split, Task
+from van_dense.tasks.detection import transforms
 from van_dense.tasks.detection.one_stage import build_atss, build_gfl, build_retinanet
 from van_dense.tasks.detection.sparse import sparse_rcnn
 from van_dense.tasks.detection.two_stage import cascade_mask_rcnn, mask_rcnn
@@ -87,16 +85,7 @@ class Detection(Task[DetectionConfig]):
 
     def build_transform(self, config: DetectionConfig, *, train: bool) -> Transform:
         """Flip, crop, resize and colour for training; resize alone for evaluation."""
-        t = config.data.transforms
-        if not train:
-            return partial(_without_keypoints, DetectionTest(t.test_short_side, t.max_long_side))
-        crop = None
-        if (c := t.crop) is not None:
-            crop = RandomCrop(c.short_sides, t.max_long_side, c.range, c.prob)
-        own = DetectionTrain(
-            t.short_sides, t.max_long_side, flip=t.flip, color_jitter=t.color_jitter, crop=crop
-        )
-        return partial(_without_keypoints, with_extra(own, t.extra))
+        return transforms.build_transform(config.data.transforms, train=train)
 
     def check_parts(self, config: DetectionConfig) -> list[Part]:
         """COCO or YOLO files."""
@@ -111,13 +100,11 @@ class Detection(Task[DetectionConfig]):
 
     def largest_input(self, config: DetectionConfig) -> Size:
         """(height, width) of the largest padded training image."""
-        t, divisor = config.data.transforms, config.data.size_divisor
-        short, long = max(t.short_sides), t.max_long_side
-        return -(-short // divisor) * divisor, -(-long // divisor) * divisor
+        return transforms.largest_input(config.data.transforms, config.data.size_divisor)
 
     def smallest_input(self, config: DetectionConfig) -> Size:
-        """Images are padded to the largest of their batch alone."""
-        return 0, 0
+        """Images are padded to the largest of their batch alone, or to the window of the jitter."""
+        return transforms.smallest_input(config.data.transforms)
 
     def build_model(self, config: DetectionConfig, info: DatasetInfo) -> DenseModel:
         """Detector of the config's kind, on its engine; ValueError when that has no such model."""
@@ -166,11 +153,6 @@ class Detection(Task[DetectionConfig]):
     def oracle(self) -> Callable[..., OracleReport]:
         """Boxes and masks survive transform, post-processing and evaluator."""
         return check_instances
-
-
-def _without_keypoints(transform: Transform, sample: Sample, rng: np.random.Generator) -> Sample:
-    """Detectors learn no keypoints, so unknown flip pairs of a data set must not stop them."""
-    return transform(replace(sample, keypoints=None), rng)
 
 
 def metric_types(config: DetectionConfig) -> tuple[Kind, ...]:

@@ -1,7 +1,12 @@
-"""Detectors with region proposals, from their sections of the config."""
+"""Networks with region proposals, from their sections of the config."""
+
+from collections.abc import Sequence
+from typing import Any
 
 from van_dense.backbones.build import sync_norms
 from van_dense.config import detection as schema
+from van_dense.config.panoptic import EvalType, PanopticFPN
+from van_dense.core.dataset_info import DatasetInfo
 from van_dense.models.detection import cascade, maskrcnn
 from van_dense.models.detection.anchors import Anchors, BoxCoder, BoxMatcher
 from van_dense.models.detection.cascade_stage import CascadeBox, CascadeStage, ConvBoxHead
@@ -10,19 +15,52 @@ from van_dense.models.detection.rcnn import STRIDES
 from van_dense.models.detection.roi_heads import BoxBranch, MaskBranch, RoIAlign
 from van_dense.models.detection.rpn import RPN, ProposalFilter, ProposalFilters
 from van_dense.models.detection.sampling import Sampler
+from van_dense.models.panoptic import panoptic_fpn as panoptic
+from van_dense.models.panoptic.merge import MergeRules
 from van_dense.models.postprocess import DetectionFilter
 from van_dense.tasks.backbone import backbone_of
 
 
 def mask_rcnn(config: schema.MaskRCNN, num_classes: int) -> maskrcnn.MaskRCNN:
     """Build Mask R-CNN with random weights."""
+    return maskrcnn.MaskRCNN(**_mask_rcnn_parts(config, num_classes))
+
+
+def panoptic_fpn(
+    config: PanopticFPN, info: DatasetInfo, *, types: Sequence[EvalType]
+) -> panoptic.PanopticFPN:
+    """Build Panoptic FPN with random weights; ``types`` is what it predicts.
+
+    A data set without things is a ValueError.
+    """
+    num_things = sum(info.is_thing) if info.is_thing else info.num_classes
+    if num_things == 0:
+        fix = "train a semantic model, or mark the classes that can be counted as things"
+        raise ValueError(f"{config.kind} finds things, and {info.name!r} has none; {fix}")
+    head, channels = config.semantic_head, config.fpn.channels
+    parts = _mask_rcnn_parts(config, num_things)
+    semantic = panoptic.SemanticHead(
+        channels, info.num_classes - num_things + 1, channels=head.channels, norm=head.norm
+    )
+    return panoptic.PanopticFPN(
+        **parts,
+        is_thing=info.is_thing,
+        semantic=sync_norms(semantic, config.backbone.norm_mode),
+        semantic_weight=head.weight,
+        rules=MergeRules(**config.merge.model_dump()),
+        types=types,
+    )
+
+
+def _mask_rcnn_parts(config: schema.MaskRCNN, num_classes: int) -> dict[str, Any]:
+    """Arguments of ``MaskRCNN`` by their names."""
     backbone = backbone_of(config.backbone)
     channels, box = config.fpn.channels, config.box_head
-    return maskrcnn.MaskRCNN(
-        backbone,
-        FPN(backbone.channels, channels, norm=config.fpn.norm, extra="maxpool"),
-        rpn=_rpn(config, rounded=config.round_anchors),
-        box=BoxBranch(
+    return {
+        "backbone": backbone,
+        "fpn": FPN(backbone.channels, channels, norm=config.fpn.norm, extra="maxpool"),
+        "rpn": _rpn(config, rounded=config.round_anchors),
+        "box": BoxBranch(
             channels,
             num_classes,
             channels=box.channels,
@@ -30,10 +68,10 @@ def mask_rcnn(config: schema.MaskRCNN, num_classes: int) -> maskrcnn.MaskRCNN:
             sampler=Sampler(box.samples, box.positive_fraction),
             filter=_filter(box),
         ),
-        mask=_mask(config, num_classes),
-        roi_align=RoIAlign(config.roi_align.aligned, config.roi_align.samples),
-        mask_threshold=config.mask_head.threshold,
-    )
+        "mask": _mask(config, num_classes),
+        "roi_align": RoIAlign(config.roi_align.aligned, config.roi_align.samples),
+        "mask_threshold": config.mask_head.threshold,
+    }
 
 
 def cascade_mask_rcnn(config: schema.CascadeMaskRCNN, num_classes: int) -> cascade.CascadeMaskRCNN:

@@ -1,0 +1,340 @@
+"""The data doctor's check of COCO's panoptic layout: images, PNGs and JSON against each other.
+
+In this format no two segments share a pixel, so what can overlap is what the JSON says of them:
+an id twice, a kind of stuff twice, areas and boxes of masks from before the PNG was painted.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.regions import Regions, find_regions
+from van_dense.core.structures import Size, size_of
+from van_dense.data.dataset import ReadError
+from van_dense.data.doctor.coco import Finding, check_images
+from van_dense.data.doctor.report import PartReport
+from van_dense.data.io.panoptic import read_ids
+from van_dense.data.io.sources import image_files
+from van_dense.data.messages import shorten
+from van_dense.data.readers.coco_json import Record, read_coco_lists
+from van_dense.data.readers.image_mask import mask_size_problem
+from van_dense.data.readers.panoptic import ids_problem, require_folders
+from van_dense.data.readers.panoptic_json import (
+    SegmentRecord,
+    check_annotation,
+    panoptic_info,
+    read_segments,
+)
+from van_dense.data.readers.quarantine import Id, Quarantine, QuarantinedPart
+
+BOX_TOLERANCE = 1  # pixels; some tools count to the last pixel, and others round
+_REPAIR = "correct the PNG or the JSON, or leave the image out with --quarantine"
+
+
+@dataclass(frozen=True)
+class PanopticPart:
+    """A folder of images, one of PNGs, and the JSON file of their segments."""
+
+    name: str  #: name in messages
+    images: str  #: folder of the images
+    annotations: str  #: JSON file, which keys the quarantine
+    masks: str  #: folder of the PNGs
+
+
+@dataclass(frozen=True)
+class MapContent:
+    """What one PNG holds: why it cannot be read, or its size and the pixels of each id."""
+
+    problem: str | None
+    size: Size = (0, 0)
+    regions: Regions | None = None
+
+
+@dataclass(frozen=True)
+class MapRecord:
+    """PNG of an image, and what the JSON says of its segments."""
+
+    path: str
+    segments: tuple[SegmentRecord, ...]
+
+
+@dataclass
+class PanopticReport(PartReport):
+    """Findings about one part; ``counts`` are those of segments that are no crowd."""
+
+    info: DatasetInfo | None = None  #: classes, None if unreadable
+    maps: dict[Id, MapRecord] = field(default_factory=dict)  #: by image id, without broken ones
+    num_pixels: Counter[int] = field(default_factory=Counter)  #: of each category id
+    num_void: int = 0  #: pixels without a segment
+    _num_close: int = 0  # boxes that differ by no more than the tolerance
+    _num_bare: int = 0  # segments without area or box
+    stuff_crowds: list[str] = field(default_factory=list)  #: segment and place of each
+
+    def read_more(self, index: int) -> MapContent | None:
+        """Read the PNG of an image; safe in several threads at the same time."""
+        if (record := self.maps.get(self.images[index].id)) is None:
+            return None
+        try:
+            ids = read_ids(record.path)
+        except ReadError as error:
+            return MapContent(str(error).removeprefix(f"{record.path}: "))
+        return MapContent(None, size_of(ids), find_regions(ids))
+
+    def add(self, index: int, size: Size | None, more: MapContent | None) -> None:
+        """Judge a PNG by the JSON, and count its pixels."""
+        if more is None:
+            return  # the annotation itself is an error
+        image = self.images[index]
+        record, where = self.maps[image.id], f"image id {image.id!r}"
+        problem = more.problem or mask_size_problem(more.size, image.size)
+        if problem is None and more.regions is not None:
+            stated = [segment.id for segment in record.segments]
+            problem = ids_problem(more.regions.ids.tolist(), stated)
+        if problem is not None or more.regions is None:
+            what, _, fix = str(problem).rpartition("; ")
+            what, fix = (what, fix) if what else (fix, _REPAIR)
+            self.note("error", what, fix, file=record.path, where=where, image_id=image.id)
+            return
+        areas = dict(zip(more.regions.ids.tolist(), more.regions.areas.tolist(), strict=True))
+        self.num_void += areas.get(0, 0)
+        for segment in record.segments:
+            self.num_pixels[segment.category_id] += areas[segment.id]
+        for severity, what, fix in self._judge(record.segments, more.regions):
+            self.note(severity, what, fix, file=record.path, where=where)
+
+    def _judge(self, segments: tuple[SegmentRecord, ...], regions: Regions) -> Iterator[Finding]:
+        """Compare areas and boxes of a PNG whose ids are those of the JSON."""
+        if not segments:
+            yield "warning", "every pixel is void", "check that it is the right file"
+        areas = dict(zip(regions.ids.tolist(), regions.areas.tolist(), strict=True))
+        boxes = dict(zip(regions.ids.tolist(), regions.boxes.tolist(), strict=True))
+        self._num_bare += sum(s.area is None or s.bbox is None for s in segments)
+        wrong = [s for s in segments if s.area is not None and s.area != areas[s.id]]
+        if wrong:
+            first = wrong[0]
+            what = f"the JSON says another area of {len(wrong)} of {len(segments)} segments, as of"
+            what += f" {self._spell(first)}: {first.area}, and the PNG has {areas[first.id]} pixels"
+            if all((s.area or 0) > areas[s.id] for s in wrong):
+                what += "; all are larger, as of masks that overlapped before it was painted"
+            fix = "write those of the PNG into the JSON: van-dense counts pixels, others trust it"
+            yield "warning", what, fix
+        far = []
+        for segment in segments:
+            x1, y1, x2, y2 = boxes[segment.id]
+            found = x1, y1, x2 - x1, y2 - y1
+            if segment.bbox is None or segment.bbox == found:
+                continue
+            if _distance(segment.bbox, found) > BOX_TOLERANCE:
+                far.append((segment, found))
+            else:
+                self._num_close += 1
+        if far:
+            segment, found = far[0]
+            what = f"the JSON says another box of {len(far)} of {len(segments)} segments, as of"
+            what += f" {self._spell(segment)}: {[*(segment.bbox or ())]}, and the PNG shows"
+            yield "warning", f"{what} {[*found]}", "write x, y, width, height of the PNG there"
+
+    def _spell(self, segment: SegmentRecord) -> str:
+        return f"{segment.id} ({self.categories[segment.category_id]})"
+
+    def conclude(self) -> None:
+        """Note what is known only after all images were added."""
+        if self.stuff_crowds:
+            what = f"{len(self.stuff_crowds)} segments of stuff are crowds, as"
+            fix = "set iscrowd to 0; a crowd is never a target, and is left out of PQ"
+            self.note("warning", f"{what} {shorten(self.stuff_crowds)}", fix)
+        if self._num_close:
+            what = f"{self._num_close} boxes differ from the PNG by {BOX_TOLERANCE} px or less"
+            self.note("info", what, "none needed; van-dense takes boxes from the PNG")
+        if self._num_bare:
+            what = f"{self._num_bare} segments have no area or no box in the JSON"
+            self.note("info", what, "none needed here; other programs read both")
+        self.note_unused()
+
+    def summary(self) -> str:
+        """Table of counts: images, segments and pixels of each thing and each kind of stuff."""
+        flags = () if self.info is None else self.info.is_thing
+        is_thing = dict(zip(self.categories, flags, strict=True))
+        things, stuff = ([c for c in is_thing if is_thing[c] == kind] for kind in (True, False))
+        counts = [sum(self.counts[c] for c in found) for found in (things, stuff)]
+        total = max(1, self.num_pixels.total() + self.num_void)
+        lines = [
+            f"{self.name} ({self.source})",
+            f"  images     {len(self.images)}, of them {self.num_empty} without a segment",
+            f"  segments   {counts[0]} of things, {counts[1]} of stuff, and "
+            f"{self.num_crowds} crowd regions",
+            f"  void       {self.num_void / total:.2%} of the pixels",
+        ]
+        width = max(map(len, self.categories.values()), default=0)
+        for title, found in (("things", things), ("stuff", stuff)):
+            lines.append(f"  {title:<10}  {'':<{width}}  {'segments':>8}    pixels")
+            for key in found:
+                count, share = self.counts[key], self.num_pixels[key] / total
+                name = self.categories[key]
+                lines.append(f"  {key:>10}  {name:<{width}}  {count:>8}  {share:>8.3%}")
+        return "\n".join(lines)
+
+
+def _distance(first: tuple[float, ...], second: tuple[float, ...]) -> float:
+    """Largest difference of the four sides of two boxes (x, y, width, height)."""
+    corners = [(x, y, x + width, y + height) for x, y, width, height in (first, second)]
+    return max(abs(a - b) for a, b in zip(*corners, strict=True))
+
+
+def check_panoptic(part: PanopticPart, quarantine: Quarantine) -> PanopticReport:
+    """Check every record of a panoptic file, without opening images or PNGs."""
+    report = PanopticReport(part.name, part.annotations)
+    try:
+        data = read_coco_lists(part.annotations)
+        if data["annotations"] and "segments_info" not in data["annotations"][0]:
+            check_annotation(f"{part.annotations}: annotations[0]", data["annotations"][0])
+        info = panoptic_info(part.annotations, data, part.name)
+        require_folders(part.images, part.masks)
+    except ValueError as error:
+        report.note_unreadable(error)
+        return report
+    report.info = info
+    report.categories = dict(zip(info.category_ids, info.class_names, strict=True))
+    left_out = quarantine.of(part.annotations)
+    repeated = "give each image its own id"
+    sizes = check_images(report, data, part.images, left_out, repeated=repeated)
+    names = {
+        record["id"]: record["file_name"] for record in data["images"] if record["id"] in sizes
+    }
+    _RecordCheck(report, part, names).run(data["annotations"], left_out)
+    return report
+
+
+@dataclass
+class _RecordCheck:
+    """Judges the annotations one by one, and keeps the sound ones in the report."""
+
+    report: PanopticReport
+    part: PanopticPart
+    names: dict[Any, str]  # file of each image id
+    _pngs: dict[str, Id] = field(default_factory=dict)
+    _annotated: set[Id] = field(default_factory=set)
+    _image_of_stem: dict[str, Id] = field(default_factory=dict)
+
+    def run(self, records: list[Record], left_out: QuarantinedPart) -> None:
+        """Report every problem of images that are not in quarantine."""
+        self._image_of_stem = {Path(name).stem: i for i, name in self.names.items()}
+        for index, record in enumerate(records):
+            where = f"annotations[{index}]"
+            try:
+                image_id, png = check_annotation(where, record)
+            except ValueError as error:
+                self._error(where, str(error).removeprefix(f"{where}: "), "correct the record")
+                continue
+            owner = self._pngs.setdefault(png, image_id)
+            if image_id in left_out.images:
+                continue
+            where = f"{where} (image id {image_id!r}, {png})"
+            if (problem := self._mismatch(image_id, owner)) is not None:
+                self._error(where, *problem, image_id)
+                continue
+            self._annotated.add(image_id)
+            self._check_name(where, image_id, png)
+            if (segments := self._segments(where, record, image_id)) is not None:
+                path = str(Path(self.part.masks) / png)
+                self.report.maps[image_id] = MapRecord(path, segments)
+        for image_id, name in self.names.items():
+            if image_id not in self._annotated:
+                fix = "add one, remove the image, or leave it out with --quarantine"
+                where = f"image id {image_id!r} ({name})"
+                self._error(where, "no annotation is of this image", fix, image_id)
+        self._check_folder()
+
+    def _mismatch(self, image_id: Id, owner: Id) -> tuple[str, str] | None:
+        """Say why an annotation cannot belong to its image, and what to do, or None."""
+        if image_id not in self.names:
+            fix = "add the image to 'images', or remove the annotation"
+            return "the image id does not exist", fix
+        if image_id in self._annotated:
+            what = "an earlier annotation is of the same image"
+            return what, "join both in one PNG and one record"
+        if owner != image_id:
+            return f"the image {owner!r} has the same PNG", "give each image a PNG of its own"
+        return None
+
+    def _check_name(self, where: str, image_id: Id, png: str) -> None:
+        """Report a PNG that is named as another image than the one of its annotation."""
+        name, stem = self.names[image_id], Path(png).stem
+        twin = self._image_of_stem.get(stem, image_id)
+        if twin != image_id and Path(name).stem != stem:
+            what = f"the PNG is named as {self.names[twin]}, which is image {twin!r}, and not as"
+            fix = "check image_id and file_name of the annotation"
+            self.report.note("warning", f"{what} {name}", fix, where=where)
+
+    def _segments(
+        self, where: str, record: Record, image_id: Id
+    ) -> tuple[SegmentRecord, ...] | None:
+        """Segments of one image, counted; None where one of them is an error."""
+        entries = record["segments_info"]
+        parts = [[entry] for entry in entries] if isinstance(entries, list) else [entries]
+        sound: list[SegmentRecord] = []
+        known = frozenset(self.report.categories)
+        is_broken = False
+        for part in parts:
+            try:
+                fix = "add it to 'categories'"
+                sound += read_segments(where, {"segments_info": part}, known, fix)
+            except ValueError as error:
+                what = str(error).removeprefix(f"{where}: ")
+                self._error(where, what, _REPAIR, image_id)
+                is_broken = True
+        for what, fix in self._twice(sound):
+            self._error(where, what, fix, image_id)
+            is_broken = True
+        if is_broken:
+            return None
+        self._count(where, sound)
+        return tuple(sound)
+
+    def _twice(self, segments: list[SegmentRecord]) -> Iterator[tuple[str, str]]:
+        """What an image may have once only: an id, and a kind of stuff."""
+        for number, count in Counter(segment.id for segment in segments).items():
+            if count > 1:
+                fix = "give each its own, in the PNG as well"
+                yield f"{count} segments have the id {number}, so their pixels overlap", fix
+        info = self.report.info
+        assert info is not None  # otherwise the part is unreadable
+        stuff = [s.category_id for s in segments if not info.is_thing[info.label_of[s.category_id]]]
+        for category, count in Counter(stuff).items():
+            if count > 1:
+                name = self.report.categories[category]
+                fix = "give them one id; models predict stuff as one, and PQ counts the others"
+                yield f"{count} segments are of the stuff {name!r}", f"{fix} as missed"
+
+    def _count(self, where: str, segments: list[SegmentRecord]) -> None:
+        report, info = self.report, self.report.info
+        report.num_empty += not segments
+        for segment in segments:
+            if not segment.crowd:
+                report.counts[segment.category_id] += 1
+                continue
+            report.num_crowds += 1
+            if info is not None and not info.is_thing[info.label_of[segment.category_id]]:
+                report.stuff_crowds.append(f"{segment.id} of {where}")
+
+    def _check_folder(self) -> None:
+        """Report PNGs without a record, and a folder that holds none of those that have one."""
+        maps = self.report.maps
+        if maps and not any(Path(record.path).exists() for record in maps.values()):
+            example = next(iter(maps.values())).path
+            what = f"none of the {len(maps)} PNGs is there, such as {example}"
+            fix = "give the folder that the file names of the PNGs start from"
+            self.report.note("error", what, fix, file=self.part.masks)
+            maps.clear()
+            return
+        unnamed = sorted(set(image_files(self.part.masks)[0]) - self._pngs.keys())
+        if unnamed:
+            what = f"{len(unnamed)} PNGs are in no annotation: {shorten(unnamed)}"
+            fix = "add their records, or remove them; nobody reads them"
+            self.report.note("warning", what, fix, file=self.part.masks)
+
+    def _error(self, where: str, what: str, fix: str, image_id: Id | None = None) -> None:
+        self.report.note("error", what, fix, where=where, image_id=image_id)

@@ -1,0 +1,206 @@
+"""Panoptic segmentation: model, data and evaluators from one config."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from van_dense.config.panoptic import EvalType, PanopticConfig, PanopticSplit
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import Batch, Prediction, Size
+from van_dense.data.dataset import DenseDataset, FirstImages, Transform
+from van_dense.data.doctor.doctor import PanopticPart, Part
+from van_dense.data.readers.panoptic import PanopticDataset
+from van_dense.data.readers.panoptic_json import coco_panoptic_info
+from van_dense.data.readers.quarantine import Quarantine
+from van_dense.data.transforms.detection import resize_map
+from van_dense.evaluation import panoptic as panoptic_metrics
+from van_dense.evaluation import semantic as semantic_metrics
+from van_dense.evaluation.coco import METRICS_OF_KIND, CocoEvaluator
+from van_dense.evaluation.evaluator import Evaluator
+from van_dense.evaluation.ground_truth import Kind
+from van_dense.evaluation.oracle.metrics import OracleReport, check_metrics
+from van_dense.evaluation.panoptic import PanopticEvaluator
+from van_dense.evaluation.results import Outcome, ResultFiles, to_panoptic, write_panoptic
+from van_dense.evaluation.semantic import SemanticEvaluator
+from van_dense.evaluation.several import SeveralEvaluators
+from van_dense.models.dense_model import DenseModel
+from van_dense.tasks.base import PredictionWriter, Split, Task
+from van_dense.tasks.detection import transforms
+from van_dense.tasks.detection.two_stage import panoptic_fpn
+from van_dense.tasks.panoptic.mask2former import mask2former_of
+from van_dense.tasks.panoptic.truth import instances_of, labels_of, maps_of, reader_of
+
+_BUILDERS: dict[str, Callable[..., DenseModel]] = {
+    "mask2former": mask2former_of,
+    "panoptic_fpn": panoptic_fpn,
+}
+_DEFAULT: dict[EvalType, str] = {
+    "panoptic": "panoptic/PQ",
+    "instance": "segm/AP",
+    "semantic": "semantic/mIoU",
+}
+
+
+class Panoptic(Task[PanopticConfig]):
+    """Every pixel belongs to a thing or to stuff."""
+
+    sample_part = "panoptic"
+
+    def dataset_info(self, config: PanopticConfig) -> DatasetInfo:
+        """COCO's 133 classes; those of other data sets are in their files."""
+        return coco_panoptic_info()
+
+    def foreign_info(self, config: PanopticConfig) -> DatasetInfo:
+        """Classes of the data set where its files are here, otherwise COCO's."""
+        if all(Path(path).exists() for path in config.data.files().values()):
+            return self.build_dataset(config, "val").info
+        return self.dataset_info(config)
+
+    def build_dataset(self, config: PanopticConfig, split: Split) -> DenseDataset:
+        """Reader of one part."""
+        data, part = config.data, _part(config, split)
+        dataset = PanopticDataset(
+            part.images,
+            part.annotations,
+            part.mask_folder,
+            name=data.name,
+            quarantine=Quarantine.load(data.quarantine) if data.quarantine else None,
+        )
+        return dataset if data.max_images is None else FirstImages(dataset, data.max_images)
+
+    def build_transform(self, config: PanopticConfig, *, train: bool) -> Transform:
+        """Those of detection."""
+        return transforms.build_transform(config.data.transforms, train=train)
+
+    def check_parts(self, config: PanopticConfig) -> list[Part]:
+        """JSON and PNG files."""
+        return [
+            PanopticPart(name, part.images, part.annotations, part.mask_folder)
+            for name, part in (("train", config.data.train), ("val", config.data.val))
+        ]
+
+    def largest_input(self, config: PanopticConfig) -> Size:
+        """(height, width) of the largest padded training image."""
+        return transforms.largest_input(config.data.transforms, config.data.size_divisor)
+
+    def smallest_input(self, config: PanopticConfig) -> Size:
+        """Images are padded to the window of the jitter, or to the largest of their batch."""
+        return transforms.smallest_input(config.data.transforms)
+
+    def build_model(self, config: PanopticConfig, info: DatasetInfo) -> DenseModel:
+        """Network of the config's kind."""
+        return _BUILDERS[config.model.kind](config.model, info, types=config.eval.types)
+
+    def tiling_refusal(self, config: PanopticConfig) -> str | None:
+        """Queries stand for segments of a whole image."""
+        if config.model.kind == "panoptic_fpn":
+            return None
+        return (
+            "queries of Mask2Former stand for segments of a whole image, and nothing says which "
+            "belong together in two windows; train a panoptic_fpn project for that"
+        )
+
+    # ------------------------------------------------------------------------------ evaluation
+
+    def evaluator_factory(
+        self, dataset: DenseDataset, config: PanopticConfig
+    ) -> Callable[[], Evaluator]:
+        """One evaluator for each of ``eval.types``, all on the same predictions."""
+        ids = [dataset.image_id(index) for index in range(len(dataset))]
+        maps, info = maps_of(dataset), dataset.info
+        makers: dict[EvalType, Callable[[], Evaluator]] = {}
+        if "panoptic" in config.eval.types:
+            makers["panoptic"] = self._panoptic_evaluators(dataset, config)
+        if "instance" in config.eval.types:
+            truth = instances_of(dataset, maps, config.data.val.instances)
+            kinds: tuple[Kind, ...] = ("bbox", "segm")
+            makers["instance"] = partial(
+                CocoEvaluator, truth, info, kinds, backend=config.eval.backend
+            )
+        if "semantic" in config.eval.types:
+            makers["semantic"] = partial(SemanticEvaluator, labels_of(maps), ids, info)
+        return lambda: SeveralEvaluators([makers[kind]() for kind in config.eval.types])
+
+    def _panoptic_evaluators(
+        self, dataset: DenseDataset, config: PanopticConfig
+    ) -> Callable[[], PanopticEvaluator]:
+        ids = [dataset.image_id(index) for index in range(len(dataset))]
+        boundary = config.eval.boundary
+        return partial(PanopticEvaluator, maps_of(dataset), ids, dataset.info, boundary=boundary)
+
+    def measured(self, config: PanopticConfig) -> Sequence[str]:
+        """Metrics of all ``eval.types``."""
+        names = {
+            "panoptic": panoptic_metrics.METRICS
+            + (panoptic_metrics.BOUNDARY_METRICS if config.eval.boundary else ()),
+            "instance": [f"{k}/{m}" for k in ("bbox", "segm") for m in METRICS_OF_KIND[k]],
+            "semantic": semantic_metrics.METRICS,
+        }
+        return [name for kind in config.eval.types for name in names[kind]]
+
+    def default_metric(self, config: PanopticConfig) -> str:
+        """PQ, or the usual metric of the first of ``eval.types``."""
+        types = config.eval.types
+        return _DEFAULT["panoptic" if "panoptic" in types else types[0]]
+
+    def perfect_predictions(self, batch: Batch, info: DatasetInfo) -> list[Prediction]:
+        """Panoptic maps in original pixels; what was a crowd is void."""
+        if batch.panoptic is None or batch.segments is None:
+            raise ValueError("the batch has no panoptic maps")
+        perfect = []
+        for index, (height, width) in enumerate(batch.sizes):
+            size = batch.orig_sizes[index]
+            found = resize_map(batch.panoptic[index, :height, :width].numpy(), size)
+            kept, present = [], set(np.unique(found).tolist())
+            for segment in batch.segments[index]:
+                if segment.get("crowd"):
+                    found[found == segment["id"]] = 0
+                elif segment["id"] in present:
+                    kept.append(segment)
+            perfect.append(Prediction(batch.image_ids[index], size, panoptic=found, segments=kept))
+        return perfect
+
+    def oracle(self) -> Callable[..., OracleReport]:
+        """Most segments survive resizing there and back."""
+        return partial(check_metrics, limits={"panoptic/PQ": (1.0, 0.8)})
+
+    def oracle_check(
+        self, dataset: DenseDataset, transform: Transform, *, evaluator: Any, config: PanopticConfig
+    ) -> OracleReport:
+        """Judge the panoptic maps alone, which the truth of all ``eval.types`` comes from."""
+        evaluator = self._panoptic_evaluators(dataset, config)()
+        return super().oracle_check(dataset, transform, evaluator=evaluator, config=config)
+
+    @contextmanager
+    def prediction_writer(
+        self, config: PanopticConfig, dataset: DenseDataset, folder: Path
+    ) -> Iterator[PredictionWriter | None]:
+        """Writer of JSON and PNGs as the official servers want them, where asked for."""
+        if not config.eval.save_predictions or "panoptic" not in config.eval.types:
+            yield None
+            return
+        path, masks, reader = (
+            folder / "predictions",
+            config.data.val.mask_folder,
+            reader_of(dataset),
+        )
+        png_of = {
+            reader.image_id(index): Path(reader.mask_path(index)).relative_to(masks).as_posix()
+            for index in range(len(reader))
+        }
+        with ResultFiles(path) as files:
+
+            def write(prediction: Prediction) -> None:
+                png = png_of[prediction.image_id]
+                files.add(Outcome(panoptic=to_panoptic(prediction, dataset.info, png)))
+                write_panoptic(prediction, path, png)
+
+            yield write
+
+
+def _part(config: PanopticConfig, split: Split) -> PanopticSplit:
+    return config.data.train if split == "train" else config.data.val

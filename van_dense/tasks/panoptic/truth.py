@@ -1,0 +1,68 @@
+"""Panoptic ground truth as each evaluator wants it: maps with segments, labels, or instances."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from van_dense.core.segments import label_map, thing_instances
+from van_dense.core.structures import Prediction, Segment, encode_masks, size_of
+from van_dense.data.dataset import DenseDataset, FirstImages, ReadError
+from van_dense.data.readers.coco_json import CocoDict, read_coco_json
+from van_dense.data.readers.panoptic import PanopticDataset
+from van_dense.evaluation.ground_truth import from_truths, logger, restrict
+
+Truth = Callable[[int | str], tuple[np.ndarray, list[Segment]]]
+
+
+def reader_of(dataset: DenseDataset) -> PanopticDataset:
+    """The reader of the files, of which ``dataset`` may be the first images."""
+    reader = dataset.dataset if isinstance(dataset, FirstImages) else dataset
+    assert isinstance(reader, PanopticDataset)  # the task makes no other
+    return reader
+
+
+def maps_of(dataset: DenseDataset) -> Truth:
+    """Map and segments by image id, read from the PNG anew each time, so that none piles up."""
+    reader = reader_of(dataset)
+    index_of = {reader.image_id(index): index for index in range(len(reader))}
+    return lambda image_id: reader.truth(index_of[image_id])
+
+
+def labels_of(maps: Truth) -> Callable[[int | str], np.ndarray]:
+    """Class of each pixel by image id, uint8 (H, W), 255 for void."""
+    return lambda image_id: label_map(*maps(image_id))
+
+
+def instances_of(dataset: DenseDataset, maps: Truth, annotations: str | None) -> CocoDict:
+    """Instances of a COCO file for the images of a data set; without a file, its things.
+
+    Raises:
+        ValueError: When the file cannot be read, or lacks an image of the data set.
+    """
+    ids = [dataset.image_id(index) for index in range(len(dataset))]
+    if annotations is not None:
+        truth = restrict(read_coco_json(annotations), set(ids))
+        if missing := set(ids) - {image["id"] for image in truth["images"]}:
+            raise ValueError(
+                f"{annotations}: lacks {len(missing)} images of the panoptic annotations, such as "
+                f"id {min(missing, key=str)!r}; give the file of the same part, or leave "
+                "data.val.instances out"
+            )
+        return truth
+    info = dataset.info
+
+    def truths() -> Iterator[Prediction]:
+        for image_id in ids:
+            try:
+                panoptic, segments = maps(image_id)
+            except ReadError as error:
+                logger.warning("left out of the evaluation: %s", error)
+                continue
+            found = thing_instances(torch.from_numpy(panoptic), segments, info.is_thing)
+            assert isinstance(found.masks, torch.Tensor)
+            encoded = replace(found, masks=encode_masks(found.masks))
+            yield Prediction(image_id, size_of(panoptic), instances=encoded)
+
+    return from_truths(truths(), info)
