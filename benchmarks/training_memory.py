@@ -21,18 +21,16 @@ from pathlib import Path
 
 import torch
 
-from van_dense.backbones.build import build_backbone
 from van_dense.config import panoptic
 from van_dense.config.schema import Backbone, Train
 from van_dense.core.structures import Batch, Segment
+from van_dense.data.readers.panoptic_json import coco_panoptic_info
 from van_dense.engine.memory import GIB, estimate_memory
 from van_dense.engine.optim import build_optimizer
 from van_dense.models.panoptic.mask2former import Mask2Former
-from van_dense.models.panoptic.mask2former_parts import DecoderSize
-from van_dense.models.panoptic.mask_loss import MaskLoss
-from van_dense.models.panoptic.query_results import QueryFilter
+from van_dense.tasks.panoptic.mask2former import mask2former_of
 
-THINGS, STUFF = 80, 53  # of COCO
+CLASSES = 133  # of COCO
 WARM_SIZE = 64  # pixels of the small image
 # Large buffers go back to the system at once, so that freed memory is not taken for used memory.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "1048576", "MALLOC_TRIM_THRESHOLD_": "1048576"}
@@ -65,28 +63,14 @@ def main() -> int:
 def build(arguments: argparse.Namespace, step: str) -> Mask2Former:
     """The network of Table 14, with or without checkpointing."""
     checkpointing = step == "checkpointing"
-    names = {"drop_path", "norm_mode", "freeze_stages", "options"}
-    backbone = Backbone(name=arguments.backbone).model_dump(include=names)
-    section = panoptic.Mask2Former(
-        kind="mask2former", backbone=Backbone(name=arguments.backbone), queries=arguments.queries
-    )
-    return Mask2Former(
-        build_backbone(arguments.backbone, checkpointing=checkpointing, **backbone),
-        size=DecoderSize(
-            queries=section.queries,
-            channels=section.channels,
-            attention_heads=section.attention_heads,
-            pixel_layers=section.pixel_decoder.layers,
-            pixel_feedforward=section.pixel_decoder.feedforward,
-            query_layers=section.decoder.layers,
-            query_feedforward=section.decoder.feedforward,
-        ),
+    backbone = Backbone(name=arguments.backbone, checkpointing=checkpointing)
+    config = panoptic.Mask2Former(
+        kind="mask2former",
+        backbone=backbone,
+        queries=arguments.queries,
         checkpointing=checkpointing,
-        loss=MaskLoss(**section.loss.model_dump()),
-        filters=QueryFilter(**section.filter.model_dump()),
-        is_thing=[True] * THINGS + [False] * STUFF,
-        types=("panoptic",),
     )
+    return mask2former_of(config, coco_panoptic_info(), types=("panoptic",))
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, float]:
@@ -118,7 +102,7 @@ def estimate(arguments: argparse.Namespace, step: str) -> dict[str, float]:
 def batch(size: int, segments: int) -> Batch:
     """One image of noise whose segments are stripes."""
     rows = torch.arange(size) * segments // size
-    labels = [label % (THINGS + STUFF) for label in range(segments)]
+    labels = [label % CLASSES for label in range(segments)]
     return Batch(
         images=torch.randint(0, 256, (1, 3, size, size), dtype=torch.uint8),
         sizes=[(size, size)],

@@ -53,10 +53,11 @@ def test_activations_are_the_most_that_is_held_at_one_time():
 
 
 def test_checkpointing_keeps_the_inputs_of_blocks_and_computes_one_block_again():
-    # Input, product, a result of each block, four of one block again, and two gradients.
+    # Input, product, a result of each block but the last, which no backward pass needs, four of one
+    # block again, and two gradients.
     for blocks in (5, 10):
         found = estimate(Train(steps=1), blocks=blocks, recompute=True).activations
-        assert found / MAP == pytest.approx(2 + blocks + 4 + 2, abs=0.01)
+        assert found / MAP == pytest.approx(2 + blocks - 1 + 4 + 2, abs=0.01)
 
 
 def test_gradients_of_weights_are_counted_once_among_the_states():
@@ -68,6 +69,19 @@ def test_gradients_of_weights_are_counted_once_among_the_states():
     )  # fmt: skip
     assert found.states == 4 * 1000 * 1000 * 4
     assert model.weight.grad is None
+
+
+def test_what_only_the_forward_pass_makes_counts_nothing():
+    with torch.device("meta"):
+        model = Blocks(1)
+
+    def forward() -> Tensor:
+        result = model(torch.zeros(5000, device="meta"))
+        torch.cat([result] * 100)  # as label maps in full resolution, which no loss needs
+        return result
+
+    found = estimate_memory(model, forward, train=Train(steps=1), micro_batch=1)
+    assert found.activations == estimate(Train(steps=1)).activations
 
 
 def test_a_network_that_returns_nothing_is_followed_forward():
@@ -85,7 +99,7 @@ def test_activations_grow_with_the_micro_batch_and_shrink_with_the_precision():
     one = estimate(Train(steps=1)).activations
     assert estimate(Train(steps=1), micro_batch=3).activations == 3 * one
     half = estimate(Train(steps=1, precision="bf16")).activations
-    assert half == pytest.approx(0.6 * one)
+    assert half == pytest.approx(0.6 * one, abs=1)
 
 
 def test_views_and_results_in_place_count_once_and_what_is_gone_not_at_all():
@@ -98,7 +112,10 @@ def test_views_and_results_in_place_count_once_and_what_is_gone_not_at_all():
         assert counter.peak == 4000
         z = torch.ones(1000)
         assert counter.peak == 6000
-        del y, z
+        del y
+        counter.restart()
+        assert counter.peak == 4000
+        del z
 
 
 def test_it_is_told_in_gib():

@@ -22,8 +22,8 @@ class MemoryEstimate:
     """Bytes of one process during a training step."""
 
     states: int  # bytes of weights, gradients, optimiser state and averaged weights
-    #: most bytes that forward and backward pass of a micro-batch hold at one time beside these,
-    #: without the losses
+    #: most bytes that the backward pass of a micro-batch holds at one time beside these, without
+    #: the losses
     activations: int
 
     def describe(self) -> str:
@@ -61,6 +61,10 @@ class TensorBytes(TorchDispatchMode):
             if isinstance(leaf, Tensor):
                 self._follow(leaf.untyped_storage(), leaf.untyped_storage().nbytes())
         return result
+
+    def restart(self) -> None:
+        """Forget the peak so far."""
+        self.peak = self._now
 
     def _follow(self, storage: torch.UntypedStorage, size: int) -> None:
         key = storage._cdata
@@ -102,12 +106,21 @@ def estimate_memory(
         if parameter.requires_grad:  # its gradient is among the states
             parameter.register_post_accumulate_grad_hook(_forget_gradient)
     with torch.enable_grad(), TensorBytes() as counter:
-        outputs = [o for o in tree_leaves(forward()) if isinstance(o, Tensor) and o.requires_grad]
-        if outputs:
-            torch.autograd.backward(outputs, [torch.ones_like(output) for output in outputs])
+        if (loss := _stand_in_loss(forward())) is not None:
+            counter.restart()  # what a forward pass alone needs, training may not: larger results
+            loss.backward()
     # Autocast keeps convolution inputs in half precision, but norms in fp32.
     fraction = 1.0 if train.precision == "fp32" else HALF_PRECISION_FRACTION
     return MemoryEstimate(states, round(counter.peak * micro_batch * fraction))
+
+
+def _stand_in_loss(outputs: object) -> Tensor | None:
+    """A loss that gives each output a gradient of its size, and keeps no output longer than that.
+
+    None where no output has a gradient.
+    """
+    learnt = [o for o in tree_leaves(outputs) if isinstance(o, Tensor) and o.requires_grad]
+    return torch.stack([output.square().sum() for output in learnt]).sum() if learnt else None
 
 
 def _forget_gradient(parameter: Tensor) -> None:

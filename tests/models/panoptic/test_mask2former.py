@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from van_dense.config.panoptic import Mask2Former as Section
 from van_dense.config.schema import Optimizer
+from van_dense.core.optional import MissingPackage
 from van_dense.core.structures import Batch
 from van_dense.engine.optim import parameter_groups
 from van_dense.integrations.checkpoints.mask2former import to_transformers
@@ -211,6 +213,13 @@ def test_transformers_4_starts_with_small_queries_and_no_level_embedding() -> No
 def test_channels_must_fit_the_group_norms() -> None:
     with pytest.raises(ValueError, match=r"model\.channels: 48 is no multiple of 32"):
         replace(TINY, channels=48)
+
+
+def test_a_missing_transformers_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone = build_backbone("van_b0")
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(MissingPackage, match=r"Mask2Former needs.*'van_dense\[panoptic\]'"):
+        mask2former(backbone)
 
 
 # -------------------------------------------------------------------------------------- results

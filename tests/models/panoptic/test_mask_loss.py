@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import inspect
 import math
 from typing import ClassVar
@@ -152,6 +153,21 @@ def test_broken_logits_give_a_broken_loss_and_no_error_of_the_matching() -> None
         given[0].mask_logits[0, 0, 0, 0] = torch.nan
     losses = mask_loss(points=5000).losses(given, targets(6))
     assert losses["mask"].isnan()
+
+
+def test_a_broken_query_is_matched_last_unlike_in_transformers_4() -> None:
+    modeling = pytest.importorskip("transformers.models.mask2former.modeling_mask2former")
+    truth = targets(1)[0]
+    classes = torch.zeros(2, CLASSES + 1)
+    masks = torch.randn(2, 16, 24, generator=torch.Generator().manual_seed(4))
+    masks[0] = torch.nan
+    assert mask_loss(points=50).match(classes, masks, truth).prediction.tolist() == [1]
+    matcher = modeling.Mask2FormerHungarianMatcher(2.0, 5.0, 5.0, num_points=50)
+    ((query, _),) = matcher(
+        masks[None], classes[None], [truth.masks.float()], [truth.labels]
+    )  # 4 makes the cost of NaN 0, which is less than that of any mask; 5 the largest there is
+    is_4 = importlib.metadata.version("transformers").startswith("4.")
+    assert query.tolist() == [0 if is_4 else 1]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
