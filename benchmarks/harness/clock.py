@@ -7,7 +7,6 @@ in rounds, and what counts is the median over the rounds of the ratio within a r
 from __future__ import annotations
 
 import gc
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from statistics import median
@@ -17,9 +16,8 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+
+from van_dense.engine.memory import TensorBytes
 
 Call = Callable[[], object]
 
@@ -85,44 +83,9 @@ def peak_bytes(call: Call, device: torch.device) -> int:
         before = torch.cuda.memory_allocated(device)
         call()
         return torch.cuda.max_memory_allocated(device) - before
-    with _TensorBytes() as counter:
+    with TensorBytes() as counter:
         call()
     return counter.peak
-
-
-class _TensorBytes(TorchDispatchMode):
-    """Counts the living bytes of the tensors that operators return."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.peak = 0
-        self._now = 0
-        self._alive: set[int] = set()
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        for leaf in tree_leaves((args, kwargs)):
-            if isinstance(leaf, Tensor):  # if it is unknown, it was there before
-                self._follow(leaf.untyped_storage(), 0)
-        result = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(result):
-            if isinstance(leaf, Tensor):
-                self._follow(leaf.untyped_storage(), leaf.untyped_storage().nbytes())
-        return result
-
-    def _follow(self, storage: torch.UntypedStorage, size: int) -> None:
-        key = storage._cdata
-        if key in self._alive:  # a view, or an operator that works in place
-            return
-        self._alive.add(key)
-        self._now += size
-        self.peak = max(self.peak, self._now)
-        weakref.finalize(storage, self._forget, key, size)
-
-    def _forget(self, key: int, size: int) -> None:
-        self._alive.discard(key)
-        self._now -= size
 
 
 @contextmanager

@@ -102,14 +102,15 @@ def make_label_maps(size: Size) -> list[Pair]:
     for _ in range(NUM_PAIRS):
         tiles = rng.integers(0, NUM_CLASSES, (6, 8), dtype=np.uint8)
         plain = cv2.resize(tiles, size[::-1], interpolation=cv2.INTER_NEAREST)
-        truth = _bend(plain, rng, pixels=0.08 * size[0])
-        found = _bend(truth, rng, pixels=0.02 * size[0])
+        truth = bend(plain, rng, pixels=0.08 * size[0])
+        found = bend(truth, rng, pixels=0.02 * size[0])
         truth[_noise(rng, size) > 1.2] = 255  # some pixels are ignored
         pairs.append((truth, found))
     return pairs
 
 
-def _bend(labels: np.ndarray, rng: np.random.Generator, *, pixels: float) -> np.ndarray:
+def bend(labels: np.ndarray, rng: np.random.Generator, *, pixels: float) -> np.ndarray:
+    """Move the pixels of a label map (H, W) about, smoothly and by about so many pixels."""
     size = labels.shape[0], labels.shape[1]
     rows, columns = (
         (axis + pixels * _noise(rng, size)).astype(np.float32) for axis in np.indices(size)

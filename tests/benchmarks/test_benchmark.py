@@ -16,7 +16,7 @@ from helpers.defaults import build_backbone
 from PIL import Image
 from torch import Tensor, nn
 
-from benchmarks.harness import draw, evaluation, loader, predict, trainer
+from benchmarks.harness import draw, evaluation, loader, panoptic, predict, trainer
 from benchmarks.harness import measure as benchmark
 from benchmarks.harness.backbone import largest_difference, measure_backbone
 from benchmarks.harness.clock import compare, peak_bytes, time_in_turn
@@ -72,7 +72,14 @@ def small_folder(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(predict, name, value)
 
 
-@pytest.mark.usefixtures("small_maps", "small_folder")
+@pytest.fixture
+def small_panoptic(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the section "panoptic" generate few and small images."""
+    monkeypatch.setattr(panoptic, "IMAGES", 10)
+    monkeypatch.setattr(panoptic, "SIZE", (48, 64))
+
+
+@pytest.mark.usefixtures("small_maps", "small_folder", "small_panoptic")
 def test_one_run_measures_everything_and_writes_it(arguments, tmp_path, capsys):
     output = tmp_path / "results" / "x.json"
     extra = ["--repeats", "1", "--batch", "1", "--size", "32", "64", "--output", str(output)]
@@ -115,6 +122,34 @@ def test_evaluation_is_measured_without_a_config(tmp_path):
         assert result[task]["speed"][baseline]["speedup"]["median"] == 1.0
         assert result[task]["speed"]["ours"]["images_per_s"] > 0
         assert set(result[task]["peak_mb"]) == {"2_images", "4_images"}
+
+
+@pytest.mark.usefixtures("small_panoptic")
+def test_panoptic_quality_is_measured_without_a_config(tmp_path):
+    output = tmp_path / "x.json"
+    assert benchmark.main(["panoptic", "--repeats", "1", "--output", str(output)]) == 0
+    result = json.loads(output.read_text())["panoptic"]
+    assert result["speed"]["numpy_masks_one_core"]["speedup"]["median"] == 1.0
+    assert set(result["seconds"]) == set(result["speed"])
+    assert result["speed"]["ours"]["images_per_s"] > 0 and result["images"] == 10
+    if sys.platform == "linux":
+        assert set(result["peak_rss_mb"]) == {"imports_alone", "1_images", "10_images"}
+
+
+@pytest.mark.usefixtures("small_panoptic")
+@pytest.mark.parametrize("baseline", ["pq_by_masks", "pq_by_pairs"])
+def test_panoptic_qualities_that_differ_are_not_compared(baseline, monkeypatch):
+    right = getattr(panoptic, baseline)
+    monkeypatch.setattr(panoptic, baseline, lambda found, truth: right(truth, truth))
+    with pytest.raises(RuntimeError, match="the programs differ by more than 1e-09 in a class"):
+        panoptic.measure_panoptic(rounds=1)
+
+
+def test_generated_panoptic_predictions_are_neither_perfect_nor_all_wrong(tmp_path):
+    files = panoptic.make_files(tmp_path, 8)
+    iou, matched, wrong, missed = sum(panoptic.pq_by_pairs(*files).values())
+    assert 0.7 < iou / matched < 0.99
+    assert matched > wrong > 4 and matched > missed > 4
 
 
 def test_drawing_is_measured_without_a_config(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from PIL import Image
 import van_dense
 from van_dense.cli import evaluate
 from van_dense.config import presets
+from van_dense.data.io.panoptic import write_ids
 
 TRUTH = {
     "images": [{"id": 1, "height": 100, "width": 100, "file_name": "1.png"}],
@@ -79,6 +80,11 @@ def test_a_missing_file_is_named(files, tmp_path, capsys, missing):
         (["--predictions", "r.json", "--type", "bbox"], "needs --annotations and --type"),
         (["--predictions", "r.json", "--annotations", "a.json"], "needs --annotations and --type"),
         (["run", "--label-map", "1 -> 0"], "--label-map and the patterns belong"),
+        (["run", "--boundary"], "--boundary belongs to --type panoptic"),
+        (
+            [*"--predictions r.json --annotations a.json --type panoptic --data d.yaml".split()],
+            "--data belongs to a run",
+        ),
     ],
 )
 def test_incomplete_arguments_are_explained(arguments, message, capsys):
@@ -247,3 +253,52 @@ def test_a_missing_prediction_is_one_line_and_no_traceback(maps, tmp_path, capsy
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1
     assert "1 of 2 annotations have no prediction: b" in error
+
+
+# ------------------------------------------------------------------------- panoptic results
+
+
+@pytest.fixture
+def panoptic(tmp_path: Path) -> list[str]:
+    """Arguments for one image: 3 of 4 pixels of a cat, 2 of 3 of the sky and the cat's rest."""
+    segments = [{"id": 5, "category_id": 7}, {"id": 700, "category_id": 9}]
+    lists = {
+        "images": [{"id": 1, "file_name": "1.jpg", "height": 1, "width": 6}],
+        "annotations": [{"image_id": 1, "file_name": "1.png", "segments_info": segments}],
+        "categories": [
+            {"id": 7, "name": "cat", "isthing": 1},
+            {"id": 9, "name": "sky", "isthing": 0},
+        ],
+    }
+    for name, row in (("truth", [5, 5, 5, 5, 700, 700]), ("found", [5, 5, 5, 700, 700, 700])):
+        write_ids(tmp_path / name / "1.png", np.int32([row]))
+        (tmp_path / f"{name}.json").write_text(json.dumps(lists))
+    files = ["--predictions", str(tmp_path / "found.json")]
+    return [*files, "--annotations", str(tmp_path / "truth.json"), "--type", "panoptic"]
+
+
+def test_panoptic_results_are_compared(panoptic, tmp_path, capsys):
+    assert evaluate.main(panoptic) == 0
+    printed = capsys.readouterr().out
+    assert "1 images" in printed and "PQ_st" in printed and "66.7" in printed
+    written = json.loads((tmp_path / "metrics_panoptic.json").read_text())
+    assert written["metrics"]["panoptic/PQ"] == pytest.approx((3 / 4 + 2 / 3) / 2)
+    assert written["per_class"]["panoptic"]["cat"]["PQ"] == pytest.approx(3 / 4)
+    assert not any("boundary" in name for name in written["metrics"])
+    assert (tmp_path / "segments.csv").read_text().splitlines()[1] == "cat,1,0,0"
+
+
+def test_boundary_pq_stands_beside_pq_if_asked_for(panoptic, tmp_path, capsys):
+    assert evaluate.main([*panoptic, "--boundary"]) == 0
+    assert "boundary_PQ_th" in capsys.readouterr().out
+    written = json.loads((tmp_path / "metrics_panoptic.json").read_text())
+    assert written["metrics"]["panoptic/boundary_PQ"] == pytest.approx((3 / 4 + 2 / 3) / 2)
+    assert written["per_class"]["panoptic"]["sky"]["boundary_PQ"] == pytest.approx(2 / 3)
+
+
+def test_a_broken_png_is_one_line_and_no_traceback(panoptic, tmp_path, capsys):
+    Image.new("P", (6, 1)).save(tmp_path / "found" / "1.png")
+    assert evaluate.main(panoptic) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+    assert "1.png: a PNG of a palette" in error

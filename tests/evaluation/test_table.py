@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from van_dense.evaluation import classification, coco, pose, saliency, semantic
+from van_dense.evaluation import classification, coco, panoptic, pose, saliency, semantic
 from van_dense.evaluation.table import (
     MEANING,
     format_metrics,
@@ -41,6 +41,7 @@ def test_saliency_metrics_are_fractions_and_both_protocols_are_columns():
 def test_every_metric_has_a_row():
     tasks = (semantic, saliency, pose, classification)
     measured = {name.split("/")[1] for task in tasks for name in task.METRICS}
+    measured |= {name.split("/")[1] for name in (*panoptic.METRICS, *panoptic.BOUNDARY_METRICS)}
     assert measured | set(coco.DETECTION_METRICS) == set(MEANING)
 
 

@@ -15,6 +15,10 @@ COMMANDS = {
     "explain": ("explain", "draw why networks predict what they predict"),
     "check": ("check", "find what is wrong with a data set"),
     "convert": ("convert", "bring weights of another code base here, or ours there"),
+    "convert-panoptic": (
+        "convert_panoptic",
+        "make a panoptic data set of instances and label maps",
+    ),
     "show-config": ("show_config", "every value of an experiment and where it comes from"),
     "projects": ("projects", "list the packaged experiments"),
     "copy": ("copy", "write a packaged experiment into a file of your own"),
@@ -41,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _usage() -> str:
-    lines = [f"  {name:<13}{about}" for name, (_, about) in COMMANDS.items()]
+    lines = [f"  {name:<18}{about}" for name, (_, about) in COMMANDS.items()]
     head = "usage: van-dense COMMAND ...\n\nDense prediction around VAN and any timm backbone.\n"
     return "\n".join(
         [head, *lines, "\nvan-dense COMMAND --help tells the rest; --version the version."]

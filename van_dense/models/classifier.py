@@ -113,9 +113,9 @@ class Classifier(DenseModel):
             predictions.append(Prediction(image_id, size, class_scores=row.softmax(0)))
         return predictions
 
-    def flops_forward(self, size: Size) -> None:
+    def flops_forward(self, size: Size) -> object:
         """Classify one zero image."""
-        self.backbone(self.zeros(3, *size))
+        return self.backbone(self.zeros(3, *size))
 
     def _images(self, batch: Batch) -> Tensor:
         size = (batch.images.shape[-2], batch.images.shape[-1])

@@ -54,8 +54,12 @@ class DenseModel(nn.Module):
         """
         raise NotImplementedError
 
-    def flops_forward(self, size: Size) -> None:
-        """Run the network once on a zero image, as the paper's tables count it; works on meta."""
+    def flops_forward(self, size: Size) -> object:
+        """Run the network once on a zero image, as the paper's tables count it; works on meta.
+
+        What is returned holds, in any nesting, the tensors that the losses are computed from, so
+        that the dry run can estimate the memory of their backward pass.
+        """
         raise NotImplementedError
 
     def zeros(self, *shape: int) -> Tensor:

@@ -140,21 +140,38 @@ class Pairs:
             raise ValueError(f"{folders} {what}. {fix} van-dense check --quarantine")
 
     def _list(self, folder: str | Path, pattern: str) -> dict[str, str]:
-        expression = _expression(pattern)
-        if not Path(folder).is_dir():
-            raise ValueError(f"{folder}: no such folder")
-        found: dict[str, str] = {}
-        for file in image_files(folder)[0]:
-            if (match := expression.fullmatch(file)) is None:
-                continue
-            key = match["key"]
-            if key in found:
-                text = f"{found[key]} and {file} in {folder} both have the key {key!r}"
-                self.problems.append((key, text))
-            found[key] = file
-        if not found:
-            raise ValueError(f"{folder}: no image file is named as the pattern {pattern!r} says")
+        found, twice = files_by_key(folder, pattern)
+        self.problems += twice
         return found
+
+
+def files_by_key(folder: str | Path, pattern: str) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """Files of a pattern by key, below their folder; keys that two files have, with the reason.
+
+    A folder that is missing, or holds no file of the pattern, is a ValueError.
+    """
+    if not Path(folder).is_dir():
+        raise ValueError(f"{folder}: no such folder")
+    expression = _expression(pattern)
+    found: dict[str, str] = {}
+    twice: list[tuple[str, str]] = []
+    for file in image_files(folder)[0]:
+        if (match := expression.fullmatch(file)) is None:
+            continue
+        key = match["key"]
+        if key in found:
+            text = f"{found[key]} and {file} in {folder} both have the key {key!r}"
+            twice.append((key, text))
+        found[key] = file
+    if not found:
+        raise ValueError(f"{folder}: no image file is named as the pattern {pattern!r} says")
+    return found, twice
+
+
+def key_of(file: str, pattern: str) -> str | None:
+    """Key of a file below its folder; None if it is not named as the pattern says."""
+    match = _expression(pattern).fullmatch(file)
+    return None if match is None else match["key"]
 
 
 def _expression(pattern: str) -> re.Pattern[str]:

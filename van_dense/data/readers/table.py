@@ -154,6 +154,15 @@ class TableDataset:
         points = None if self._keypoints is None else torch.from_numpy(self._keypoints[rows])
         return Instances(boxes, labels, crowd=crowd, keypoints=points)
 
+    def masks(self, index: int) -> np.ndarray:
+        """Masks uint8 {0, 1} (N, H, W) of an image, which is not read, in its stated size.
+
+        It is a ValueError for a data set without masks.
+        """
+        if not self.has_masks:
+            raise ValueError(f"{self.path(index)}: its data set has boxes and no masks")
+        return self._masks(self._rows_of(index), self.size(index))
+
     def raw(self, index: int) -> Sample:
         """Read one image and its annotation; see ``DenseDataset``."""
         image, _ = self.image(index)

@@ -89,8 +89,9 @@ def is_transformers(state: Mapping[str, Tensor]) -> bool:
 def to_transformers(model_state: Mapping[str, Tensor], *, no_object: float) -> State:
     """Entries of our Mask2Former under the names of transformers; the tensors are shared.
 
-    A model there that loads them has a ``TimmBackboneConfig`` of the same timm name with
-    ``out_indices=(0, 1, 2, 3)``. What has no name there is a ValueError.
+    A model there that loads them has a ``TimmBackboneConfig`` of the same timm name, with the
+    ``out_indices`` of strides 4 to 32: (0, 1, 2, 3) for VAN, (1, 2, 3, 4) for a ResNet. What has no
+    name there is a ValueError.
 
     Args:
         model_state: State dict of a ``Mask2Former``.

@@ -159,16 +159,17 @@ class DetectronRCNN(DetectronModel):
         detections = [_to_ours(instances) for instances in found]
         return to_predictions(batch, detections, masks, mask_threshold=self.mask_threshold)
 
-    def flops_forward(self, size: Size) -> None:
+    def flops_forward(self, size: Size) -> object:
         """Run on one zero image with 1000 box and 100 mask regions a stage, as ``get_flops``."""
         maps = list(self.detector.backbone(self.zeros(3, *size)).values())
         channels = maps[0].shape[1]
-        self.detector.proposal_generator.rpn_head(maps)
+        outputs = [maps, self.detector.proposal_generator.rpn_head(maps)]
         boxes = self.zeros(channels, BOX_POOL, BOX_POOL).expand(1000, -1, -1, -1)
         masks = self.zeros(channels, MASK_POOL, MASK_POOL).expand(100, -1, -1, -1)
         for stage in _stages(self.detector):
-            stage.box_predictor(stage.box_head(boxes))
-            stage.mask_head.layers(masks)
+            outputs.append(stage.box_predictor(stage.box_head(boxes)))
+            outputs.append(stage.mask_head.layers(masks))
+        return outputs
 
 
 class DetectronRetinaNet(DetectronModel):
@@ -222,9 +223,9 @@ class DetectronRetinaNet(DetectronModel):
             found = self.detector(self._inputs(batch))
         return to_predictions(batch, [_to_ours(output["instances"]) for output in found])
 
-    def flops_forward(self, size: Size) -> None:
+    def flops_forward(self, size: Size) -> object:
         """Run backbone, pyramid and towers on one zero image."""
-        self.detector.head(list(self.detector.backbone(self.zeros(3, *size)).values()))
+        return self.detector.head(list(self.detector.backbone(self.zeros(3, *size)).values()))
 
 
 def _stages(detector: PaddedRCNN) -> list[Any]:

@@ -174,9 +174,9 @@ class OneStageDetector(DenseModel):
         decoded, _ = self.head.decode(values, StridedAnchors.cat(self._levels(features)))
         return origin_logits(logits, decoded, boxes, labels)
 
-    def flops_forward(self, size: Size) -> None:
+    def flops_forward(self, size: Size) -> object:
         """Run backbone, pyramid and head on one zero image."""
-        self.head(self.fpn(self.backbone(self.zeros(3, *size))[1:]))
+        return self.head(self.fpn(self.backbone(self.zeros(3, *size))[1:]))
 
 
 def positives_of(

@@ -133,14 +133,16 @@ class RCNN(DenseModel):
     def _features(self, images: Tensor) -> RegionFeatures:
         return RegionFeatures(self.fpn(self.backbone(images)), self.roi_align)
 
-    def flops_forward(self, size: Size) -> None:
+    def flops_forward(self, size: Size) -> object:
         """Run on one zero image with 1000 box and 100 mask regions a stage, as ``get_flops``."""
-        self.run_heads(self.fpn(self.backbone(self.zeros(3, *size))))
+        return self.run_heads(self.fpn(self.backbone(self.zeros(3, *size))))
 
-    def run_heads(self, maps: Sequence[Tensor]) -> None:
-        """Run all heads on P2..P6 of one image, as ``flops_forward``."""
+    def run_heads(self, maps: Sequence[Tensor]) -> object:
+        """Run all heads on P2..P6 of one image, and return all outputs."""
         channels = maps[0].shape[1]
-        self.rpn.head(list(maps))
+        outputs = [maps, self.rpn.head(list(maps))]
         for box, mask in self.branches():
-            box(self.zeros(channels, BOX_POOL, BOX_POOL).expand(1000, -1, -1, -1))
-            mask(self.zeros(channels, MASK_POOL, MASK_POOL).expand(100, -1, -1, -1))
+            boxes = box(self.zeros(channels, BOX_POOL, BOX_POOL).expand(1000, -1, -1, -1))
+            masks = mask(self.zeros(channels, MASK_POOL, MASK_POOL).expand(100, -1, -1, -1))
+            outputs += [boxes, masks]
+        return outputs

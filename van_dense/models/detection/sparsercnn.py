@@ -143,10 +143,12 @@ class SparseRCNN(DenseModel):
         *_, (logits, decoded) = self._refine(self.fpn(self.backbone(images)), [size])
         return origin_logits(logits[0], decoded[0], boxes, labels)
 
-    def flops_forward(self, size: Size) -> None:
+    def flops_forward(self, size: Size) -> object:
         """Run on one zero image; as in mmdet's ``get_flops``, every head gets all proposals."""
-        self.fpn(self.backbone(self.zeros(3, *size)))
+        outputs = [self.fpn(self.backbone(self.zeros(3, *size)))]
         objects = torch.zeros_like(self.proposals.features)[None]
         pooled = self.zeros(*objects.shape[1:], POOL, POOL)[0]
         for head in self.heads:
-            _, _, objects = head(pooled, objects)
+            logits, deltas, objects = head(pooled, objects)
+            outputs.append([logits, deltas])
+        return outputs

@@ -153,6 +153,6 @@ class Mask2Former(DenseModel):
             query = (overlap * class_logits.softmax(dim=1)[:, labels].T).argmax(dim=1)
         return centred_logits(class_logits[query], labels)
 
-    def flops_forward(self, size: Size) -> None:
+    def flops_forward(self, size: Size) -> object:
         """Run all layers on one zero image."""
-        self.outputs(self.zeros(3, *size))
+        return [[o.class_logits, o.mask_logits] for o in self.outputs(self.zeros(3, *size))]

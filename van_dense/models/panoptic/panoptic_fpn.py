@@ -235,11 +235,11 @@ class PanopticFPN(MaskRCNN):
             logits[is_stuff] = mean_inside(own, masks[is_stuff], size)
         return logits
 
-    def flops_forward(self, size: Size) -> None:
+    def flops_forward(self, size: Size) -> object:
         """Run on one zero image as ``RCNN`` does, and label it at its resolution."""
         maps = self.fpn(self.backbone(self.zeros(3, *size)))
-        self.run_heads(maps)
-        F.interpolate(self.semantic(maps), size, mode="bilinear", align_corners=False)
+        labels = F.interpolate(self.semantic(maps), size, mode="bilinear", align_corners=False)
+        return self.run_heads(maps), labels
 
 
 def _mean_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

@@ -195,9 +195,9 @@ class TopDownPose(DenseModel):
         surest = torch.from_numpy(final_scores.clip(0, 1)).float()
         return Instances(chosen.boxes, chosen.labels, scores=surest, keypoints=joints)
 
-    def flops_forward(self, size: Size) -> None:
+    def flops_forward(self, size: Size) -> object:
         """Run backbone and head on one zero crop."""
-        self.head(self.backbone(self.zeros(3, *size))[-1])
+        return self.head(self.backbone(self.zeros(3, *size))[-1])
 
 
 def _size(maps: Tensor) -> Size:

@@ -68,9 +68,9 @@ class SaliencyModel(DenseModel):
             predictions.append(Prediction(batch.image_ids[i], original, saliency=saliency.numpy()))
         return predictions
 
-    def flops_forward(self, size: Size) -> None:
+    def flops_forward(self, size: Size) -> object:
         """Run backbone and decoder on one zero image."""
-        self.decoder(self.backbone(self.zeros(3, *size)))
+        return self.decoder(self.backbone(self.zeros(3, *size)))
 
 
 def dice_loss(probability: Tensor, target: Tensor) -> Tensor:

@@ -123,7 +123,8 @@ class SemanticSegmenter(DenseModel):
             image, size = batch.images[i, :, :height, :width], batch.orig_sizes[i]
             yield label_map(views_of(image, size, network=network, inference=self.inference))
 
-    def flops_forward(self, size: Size) -> None:
+    def flops_forward(self, size: Size) -> object:
         """Label one zero image at its resolution; the paper leaves the auxiliary head out."""
         logits = self.logits(self.zeros(3, *size))
         F.interpolate(logits, size, mode="bilinear", align_corners=False)
+        return logits
