@@ -8,7 +8,8 @@ van-dense explain RUN IMAGE ... --view attention         large kernel attention
 van-dense explain RUN IMAGE ... --view features | field  features as colours, receptive field
 
 Targets: the name of a class or joint, a rank (1 is the best-scored box or joint, the likeliest
-class, the largest region), all, "mask:" before one of these, or a point x,y of a label map.
+class, the largest region), all, "mask:" before one of these, or a point x,y of a label
+or panoptic map.
 
 What a page of 2080 x 1720 pixels does not hold goes on: explain_001.png, explain_002.png, ..., each
 written once it is full, in place of all pages of an earlier call. 1 tells of unreadable files.
