@@ -238,8 +238,9 @@ class PanopticFPN(MaskRCNN):
     def flops_forward(self, size: Size) -> object:
         """Run on one zero image as ``RCNN`` does, and label it at its resolution."""
         maps = self.fpn(self.backbone(self.zeros(3, *size)))
-        labels = F.interpolate(self.semantic(maps), size, mode="bilinear", align_corners=False)
-        return self.run_heads(maps), labels
+        logits = self.semantic(maps)
+        F.interpolate(logits, size, mode="bilinear", align_corners=False)
+        return self.run_heads(maps), logits
 
 
 def _mean_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
