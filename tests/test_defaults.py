@@ -17,6 +17,10 @@ from van_dense.config.schema import Section
 BELOW = ("backbones", "models", "data", "evaluation")  # packages whose parts tasks build
 # Parameters that have the name of a setting and a default, and why.
 ALLOWED = {
+    "van_dense.data.readers.coco.CocoDataset.masks": "whether to read them, no folder",
+    "van_dense.data.readers.yolo.YoloDataset.masks": "whether to read them, no folder",
+    "van_dense.evaluation.coco.CocoEvaluator.types": "kinds of COCO results, no tasks",
+    "van_dense.models.postprocess.to_predictions.mask_threshold": "None: there are no masks",
     "van_dense.backbones.weights.LoadReport.head": "a list of names, no part of a network",
     "van_dense.models.detection.anchors.Anchors.scales": "of the anchors of a level, not of images",
     "van_dense.models.detection.anchors.BoxMatcher.min_positive_iou": "None: no such step",
@@ -48,7 +52,8 @@ def built_by_tasks() -> Iterator[Callable[..., Any]]:
         for value in vars(module).values():
             home = (getattr(value, "__module__", None) or "").split(".")
             if callable(value) and home[0] == "van_dense" and home[1] in BELOW:
-                yield value
+                if not (inspect.isclass(value) and issubclass(value, Exception)):
+                    yield value
 
 
 SETTINGS = settings()
