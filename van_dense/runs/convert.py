@@ -19,6 +19,7 @@ from van_dense.inference.load import load
 from van_dense.integrations.checkpoints.detectors import LAYOUTS as DETECTORS
 from van_dense.integrations.checkpoints.detectors import is_foreign, to_layout, torchvision_note
 from van_dense.integrations.checkpoints.detectron2_settings import detectron2_yaml
+from van_dense.integrations.checkpoints.mask2former import to_transformers
 from van_dense.integrations.checkpoints.mmseg import to_mmseg
 from van_dense.tasks import task_of
 from van_dense.tasks.build import build_model
@@ -49,6 +50,8 @@ def export_weights(source: str, output: Path, layout: str) -> str:
         )
     if layout in DETECTORS:
         summary, content = _whole_detector(path, layout, output)
+    elif layout == "transformers" and "query_decoder.queries_features.weight" in state:
+        summary, content = _whole_mask2former(path)
     elif layout in _SEGMENTERS and "decoder.conv_seg.weight" in state:
         summary, content = _whole_segmenter(path, layout)
     else:
@@ -75,6 +78,12 @@ def _backbone(state: State, layout: str) -> tuple[str, dict[str, Any]]:
         with torch.device("meta"):  # shapes only
             summary = f"{size}, {compare(timm.create_model(size), state)[0]}"
     return summary, {"state_dict": from_official(official, layout)}
+
+
+def _whole_mask2former(checkpoint: Path) -> tuple[str, dict[str, Any]]:
+    summary, state, _, config = _of_a_run(checkpoint)
+    no_object = config["model"]["loss"]["no_object"]
+    return summary, {"state_dict": to_transformers(state, no_object=no_object)}
 
 
 def _whole_segmenter(checkpoint: Path, layout: str) -> tuple[str, dict[str, Any]]:

@@ -121,7 +121,8 @@ class Task(ABC, Generic[C]):
         """
         raise ValueError(
             f"no checkpoint of a whole {config.task} network of another code base can be read, "
-            "only of detectors and segmenters; model.backbone.weights takes the backbone alone"
+            "only of detectors, segmenters and Mask2Former; model.backbone.weights takes the "
+            "backbone alone"
         )
 
     def foreign_info(self, config: C) -> DatasetInfo:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from van_dense.backbones.layouts import State
+from van_dense.backbones.weights import load_pretrained
 from van_dense.config.panoptic import EvalType, PanopticConfig, PanopticSplit
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Batch, Prediction, Size
@@ -27,7 +29,9 @@ from van_dense.evaluation.panoptic import PanopticEvaluator
 from van_dense.evaluation.results import Outcome, ResultFiles, to_panoptic, write_panoptic
 from van_dense.evaluation.semantic import SemanticEvaluator
 from van_dense.evaluation.several import SeveralEvaluators
+from van_dense.integrations.checkpoints.mask2former import load_mask2former
 from van_dense.models.dense_model import DenseModel
+from van_dense.models.panoptic.mask2former import Mask2Former
 from van_dense.tasks.base import PredictionWriter, Split, Task
 from van_dense.tasks.detection import transforms
 from van_dense.tasks.detection.two_stage import panoptic_fpn
@@ -103,6 +107,21 @@ class Panoptic(Task[PanopticConfig]):
             "queries of Mask2Former stand for segments of a whole image, and nothing says which "
             "belong together in two windows; train a panoptic_fpn project for that"
         )
+
+    def load_foreign(
+        self, model: DenseModel, state: State, config: PanopticConfig, info: DatasetInfo
+    ) -> str:
+        """Mask2Former of transformers, as far as it fits.
+
+        Where the backbone of the file is another one, the config's own weights fill ours.
+        """
+        if not isinstance(model, Mask2Former):
+            return super().load_foreign(model, state, config, info)
+        report = load_mask2former(model, state)
+        source = config.model.backbone.weights
+        if not any(key.startswith("backbone.") for key in report.filled) and source is not None:
+            return f"{report}\nbackbone: {load_pretrained(model.backbone, source)}"
+        return str(report)
 
     # ------------------------------------------------------------------------------ evaluation
 
