@@ -142,3 +142,46 @@ def test_mistakes_end_with_one_message(tmp_path: Path, capsys: pytest.CaptureFix
     with pytest.raises(SystemExit):
         convert.main(["a.pth", "b.pth", "--to", "mmseg", "seed=1"])
     assert "only --project reads" in capsys.readouterr().err
+
+
+MASK2FORMER = [
+    "model.backbone={name: van_b0, weights: null}",
+    "model={queries: 4, channels: 32, attention_heads: 2}",
+    "model.pixel_decoder={layers: 1, feedforward: 16}",
+    "model.decoder={layers: 1, feedforward: 16}",
+]
+
+
+def test_a_mask2former_goes_to_transformers_and_back_and_below_another_backbone(
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("transformers")
+    project = str(ROOT / "projects" / "mask2former_van_b2.yaml")
+    config = van_dense.load_config(project, MASK2FORMER)
+    task = TASKS["panoptic"]
+    info = task.dataset_info(config)
+    model = task.build_model(config, info)
+    content = {"step": 3, "model": model.state_dict(), "ema": None, "info": info.to_dict()}
+    ours, theirs = tmp_path / "ours.pt", tmp_path / "model.safetensors"
+    save_checkpoint(ours, {**content, "config": config.model_dump(mode="json")})
+    export_weights(str(ours), theirs, "transformers")
+    names = load_file(theirs)
+    assert {"class_predictor.weight", "criterion.empty_weight"} <= names.keys()
+
+    message = import_weights(str(theirs), tmp_path / "back.pt", project, MASK2FORMER)
+    assert "fills 100.0 %" in message
+    back = read_state(tmp_path / "back.pt")
+    assert all(torch.equal(back[key], value) for key, value in model.state_dict().items())
+
+    # With another backbone the decoders come from the file, the backbone from the project's own.
+    weights = tmp_path / "b1.pth"
+    backbone = timm.create_model("van_b1")
+    torch.save(backbone.state_dict(), weights)
+    other = [*MASK2FORMER, f"model.backbone={{name: van_b1, weights: {weights}}}"]
+    message = import_weights(str(theirs), tmp_path / "b1.pt", project, other)
+    assert "starts anew" in message and "backbone: " in message
+    mixed = read_state(tmp_path / "b1.pt")
+    queries = "query_decoder.queries_features.weight"
+    assert torch.equal(mixed[queries], model.state_dict()[queries])
+    stem = "patch_embed1.proj.weight"
+    assert torch.equal(mixed[f"backbone.body.{stem}"], backbone.state_dict()[stem])

@@ -15,6 +15,7 @@ from van_dense.backbones.layouts import State
 from van_dense.backbones.renaming import renamed
 
 _PIXELS = "model.pixel_level_module.decoder."
+_OURS = "backbone."
 _BACKBONE = "model.pixel_level_module.encoder."
 _QUERIES = "model.transformer_module."
 # Beginnings of keys, here and there; the first that fits counts.
@@ -130,19 +131,20 @@ def load_mask2former(model: nn.Module, state: Mapping[str, Tensor]) -> Mask2Form
     report = Mask2FormerReport(elements=sum(sizes.values()))
     fitting: State = {}
     wrong: list[str] = []
+    same_backbone = _same_backbone(own, state)
     for key, value in state.items():
         name = renamed(key, _NAMES, back=True)
-        if name not in own:
+        if name not in own or (name.startswith(_OURS) and not same_backbone):
             report.unused.append(key)
         elif value.shape == own[name].shape:
             fitting[name] = value
         else:
             shapes = f"{name} (file {tuple(value.shape)}, model {tuple(own[name].shape)})"
-            may_differ = name.startswith((*_MAY_DIFFER, "backbone."))
+            may_differ = name.startswith(_MAY_DIFFER)
             (report.anew if may_differ else wrong).append(shapes)
     known = {*fitting, *(entry.split(" ", 1)[0] for entry in (*report.anew, *wrong))}
     lacking = [key for key in own if key not in known]
-    wrong += [f"{key} (not in the file)" for key in lacking if not key.startswith("backbone.")]
+    wrong += [f"{key} (not in the file)" for key in lacking if not key.startswith(_OURS)]
     wrong += [key for key in report.unused if key.startswith((_PIXELS, _QUERIES))]
     if wrong:
         raise ValueError(
@@ -150,8 +152,15 @@ def load_mask2former(model: nn.Module, state: Mapping[str, Tensor]) -> Mask2Form
             "model.pixel_decoder and model.decoder of the config with those of the file: "
             f"{len(wrong)} entries do not fit, such as {', '.join(wrong[:3])}"
         )
-    report.anew += [key for key in lacking if key.startswith("backbone.")]
+    report.anew += [key for key in lacking if key.startswith(_OURS)]
     report.filled = list(fitting)
     report.taken = sum(sizes[key] for key in fitting if key in sizes)
     model.load_state_dict(fitting, strict=False)
     return report
+
+
+def _same_backbone(own: State, state: Mapping[str, Tensor]) -> bool:
+    """Is the backbone of the file ours, entry by entry? Some of another one fit by their shape."""
+    there = {renamed(key, _NAMES, back=True): value.shape for key, value in state.items()}
+    shapes = {key: value.shape for key, value in own.items() if key.startswith(_OURS)}
+    return all(there.get(key) == shape for key, shape in shapes.items())
