@@ -131,7 +131,7 @@ TASK_NAMES_ELSEWHERE = {
 
 
 def test_only_tasks_ask_which_task_it_is():
-    names = {"detection", "semantic", "saliency", "pose", "classification"}
+    names = {"detection", "semantic", "saliency", "pose", "classification", "panoptic"}
     for path in FILES:
         if room_of(module_of(path)) in {"tasks", *TASK_NAMES_ELSEWHERE}:
             continue

@@ -13,10 +13,11 @@ import torch
 from PIL import Image
 
 from van_dense.core.dataset_info import DatasetInfo
-from van_dense.core.structures import Instances, Prediction, encode_masks
+from van_dense.core.structures import Instances, Prediction, Segment, encode_masks
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.label_map import LabelMap
 from van_dense.data.io.masks import read_labels, read_saliency
+from van_dense.data.io.panoptic import read_ids
 from van_dense.inference.result import Result
 
 INFO = DatasetInfo("shapes", ("disk", "square"), (3, 7))
@@ -61,7 +62,17 @@ def saliency() -> np.ndarray:
     return np.tile(np.linspace(0, 1, SIZE[1], dtype=np.float32), (SIZE[0], 1))
 
 
+def panoptic() -> dict:
+    """A disk on the left, a square region on the right, the first row void."""
+    ids = np.full(SIZE, 5, np.int32)
+    ids[:, 45:] = 300
+    ids[0] = 0
+    segments = [Segment(id=5, label=0, score=0.75), Segment(id=300, label=1, score=0.5)]
+    return {"panoptic": ids, "segments": segments}
+
+
 FOUND = {
+    "panoptic": panoptic,
     "boxes": lambda: {"instances": boxes()},
     "masks": lambda: {"instances": boxes(masks=True)},
     "poses": lambda: {"instances": poses()},
@@ -117,6 +128,7 @@ def test_frames_of_a_video_have_one_size(kind, photo):
     ("kind", "words"),
     [
         ("boxes", "instances: 1 disk, 1 square, 1 more below score 0.5"),
+        ("panoptic", "segments: 1 disk, 1 square"),
         ("poses", "poses: 1 person"),
         ("labels", "label map: disk 73%, square 24%"),
         ("saliency", "saliency map: 50% salient"),
@@ -150,7 +162,7 @@ def test_coco_records_of_poses_have_keypoints_and_no_box(photo):
     assert "bbox" not in record
 
 
-@pytest.mark.parametrize("kind", ["labels", "saliency", "classes"])
+@pytest.mark.parametrize("kind", ["labels", "saliency", "classes", "panoptic"])
 def test_tasks_without_instances_have_no_coco_records(kind, photo):
     with pytest.raises(ValueError, match="has no instances"):
         result(kind, photo).to_coco()
@@ -186,6 +198,16 @@ def test_supervision_gets_a_mask_for_each_class_of_a_label_map(photo):
     assert detections.mask.sum(axis=(1, 2)).tolist() == [39 * 45, 39 * 15]
 
 
+def test_supervision_gets_a_mask_for_each_segment_of_a_panoptic_map(photo):
+    pytest.importorskip("supervision")
+    detections = result("panoptic", photo).to_supervision()
+    assert detections.class_id.tolist() == [0, 1]
+    assert detections.xyxy.tolist() == [[0, 1, 45, 40], [45, 1, 60, 40]]
+    assert detections.mask.sum(axis=(1, 2)).tolist() == [39 * 45, 39 * 15]
+    assert detections.confidence == pytest.approx([0.75, 0.5])
+    assert detections.data["class_name"].tolist() == ["disk", "square"]
+
+
 def test_supervision_gets_the_scores_of_all_classes(photo):
     pytest.importorskip("supervision")
     classes = result("classes", photo).to_supervision()
@@ -210,6 +232,14 @@ def test_without_supervision_one_sentence_says_how_to_get_it(photo, monkeypatch)
     [
         ("masks", ["pictures/photo.jpg", "predictions/photo.json"]),
         ("poses", ["pictures/photo.jpg", "predictions/photo.json"]),
+        (
+            "panoptic",
+            [
+                "pictures/photo.jpg",
+                "predictions/photo_panoptic.json",
+                "predictions/photo_panoptic/photo.png",
+            ],
+        ),
         ("labels", ["pictures/photo.jpg", "masks/photo.png"]),
         ("saliency", ["pictures/photo.jpg", "masks/photo.png"]),
         ("classes", ["pictures/photo.jpg", "predictions/photo.csv"]),
@@ -228,6 +258,28 @@ def test_saved_records_and_table_hold_what_was_found(photo, tmp_path):
     _, table = result("classes", photo).save(tmp_path / "out", name="other")
     (row,) = csv.DictReader(table.open())
     assert (table.name, row["class_1"], row["score_1"]) == ("other.csv", "square", "0.8")
+
+
+def test_panoptic_maps_are_saved_in_the_official_form(photo, tmp_path):
+    _, description, png = result("panoptic", photo).save(tmp_path / "out")
+    np.testing.assert_array_equal(read_ids(png), panoptic()["panoptic"])
+    (entry,) = json.loads(description.read_text())["annotations"]
+    assert entry["file_name"] == "photo.png"
+    assert [s["category_id"] for s in entry["segments_info"]] == [3, 7]
+
+
+def test_what_a_panoptic_run_was_asked_beside_its_map_is_saved_too(photo, tmp_path):
+    both = Prediction("x", SIZE, boxes(masks=True), label_map(), **panoptic())
+    written = Result.of(both, photo, INFO, name="x").save(tmp_path)
+    assert [path.relative_to(tmp_path).as_posix() for path in written] == [
+        "pictures/x.jpg",
+        "predictions/x.json",
+        "predictions/x_panoptic.json",
+        "predictions/x_panoptic/x.png",
+        "masks/x.png",
+    ]
+    alone = Result.of(Prediction("x", SIZE, **panoptic()), photo, INFO)
+    assert (np.asarray(alone.plot()) == np.asarray(Result.of(both, photo, INFO).plot())).all()
 
 
 def test_label_maps_are_saved_in_the_values_of_the_data_set(photo, tmp_path):

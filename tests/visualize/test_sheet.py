@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from van_dense.core.dataset_info import DatasetInfo
-from van_dense.core.structures import Instances, Prediction, Sample
+from van_dense.core.structures import Instances, Prediction, Sample, Segment
 from van_dense.data.dataset import ReadError
 from van_dense.visualize.classes import RIGHT, WRONG
 from van_dense.visualize.keypoints import SIDE_COLORS
@@ -231,6 +231,41 @@ def test_saliency_stands_beside_photo_and_truth_with_its_error(monkeypatch):
     # 1200 pixels are 0.75 too low, 8800 are 0.25 too high
     assert {"photo", "ground truth", "prediction: MAE 0.310"} <= set(said)
     assert (page[300:600, 16:656] == 100).all()
+
+
+def panoptic(*, moved: int = 0) -> Prediction:
+    """A square on a disk, with void above."""
+    ids = np.full((96, 128), 4, dtype=np.int32)
+    ids[20:50, 30 + moved : 70 + moved] = 9
+    ids[:10] = 0
+    found = [Segment(id=4, label=0, score=1.0), Segment(id=9, label=1, score=1.0)]
+    return Prediction("val/0", (96, 128), panoptic=ids, segments=found)
+
+
+def test_panoptic_maps_stand_beside_the_truth_and_the_pixels_of_a_wrong_class(monkeypatch):
+    seen = captions(monkeypatch)
+    image = np.full((96, 128, 3), 100, dtype=np.uint8)
+    comparison(image, panoptic(), panoptic(moved=10), INFO, title="a")
+    valid, wrong = 86 * 128, 2 * 30 * 10
+    assert {"ground truth: 2 segments", "prediction: 2 segments"} <= set(seen)
+    (errors,) = (text for text in seen if text.startswith("classes: accuracy"))
+    assert errors.startswith(f"classes: accuracy {(valid - wrong) / valid:.1%}, mIoU")
+
+
+def test_instances_beside_a_panoptic_map_are_not_drawn_on_top(monkeypatch):
+    image = np.full((96, 128, 3), 100, dtype=np.uint8)
+    alone, found = panoptic(), predict(Scenes(1))[0].instances
+    pages = [
+        comparison(image, panoptic(), prediction, INFO, title="a")
+        for prediction in (alone, replace(alone, instances=found))
+    ]
+    assert (pages[0] == pages[1]).all()
+
+
+def test_a_panoptic_map_needs_one_of_the_truth():
+    truth = replace(panoptic(), panoptic=None, segments=None, semantic=np.zeros((96, 128), "u1"))
+    with pytest.raises(ValueError, match="holds a panoptic map, the ground truth does not"):
+        comparison(np.zeros((96, 128, 3), "u1"), truth, panoptic(), INFO, title="a")
 
 
 def test_a_prediction_of_another_task_than_the_truth_is_refused():
