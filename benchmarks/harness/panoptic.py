@@ -12,7 +12,8 @@ import logging
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -61,9 +62,8 @@ def measure_panoptic(*, rounds: int) -> dict[str, Any]:
     Raises:
         RuntimeError: When ours and the others disagree.
     """
-    with TemporaryDirectory() as folder, one_thread():
+    with TemporaryDirectory() as folder, one_thread(), _without_warnings():
         files = make_files(Path(folder), IMAGES)
-        logging.getLogger("van_dense").setLevel(logging.ERROR)  # stuff is split in places
         calls: dict[str, Callable[[], Any]] = {
             "numpy_masks_one_core": lambda: pq_by_masks(*files),
             "numpy_pairs_one_core": lambda: pq_by_pairs(*files),
@@ -91,6 +91,16 @@ def measure_panoptic(*, rounds: int) -> dict[str, Any]:
             "beside_pairs": compare(seconds, "numpy_pairs_one_core", images=IMAGES)["ours"],
             "peak_rss_mb": _peaks(files, (IMAGES // 10, IMAGES)),
         }
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Say nothing of stuff, which the generated predictions split in places."""
+    logger = logging.getLogger("van_dense")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    yield
+    logger.setLevel(before)
 
 
 def make_files(folder: Path, count: int) -> Paths:
