@@ -99,8 +99,10 @@ def _without_warnings() -> Iterator[None]:
     logger = logging.getLogger("van_dense")
     before = logger.level
     logger.setLevel(logging.ERROR)
-    yield
-    logger.setLevel(before)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def make_files(folder: Path, count: int) -> Paths:
