@@ -44,6 +44,12 @@ def test_mistakes_are_named(fields, message):
         DatasetInfo(**{**FACE, **fields})
 
 
+def test_without_flags_every_class_is_a_thing():
+    names = {"name": "x", "class_names": ("a", "b"), "category_ids": (1, 2)}
+    assert DatasetInfo(**names).thing_flags == (True, True)
+    assert DatasetInfo(**names, is_thing=(False, True)).thing_flags == (False, True)
+
+
 def test_repeated_category_ids_are_an_error():
     with pytest.raises(ValueError, match="repeat"):
         DatasetInfo(name="x", class_names=("a", "b"), category_ids=(1, 1))

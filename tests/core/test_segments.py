@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from van_dense.core.segments import label_map, segment_index, segment_masks, thing_instances
+from van_dense.core.segments import (
+    MOST_SEGMENTS,
+    boxes_around,
+    label_map,
+    segment_index,
+    segment_masks,
+    thing_instances,
+)
 from van_dense.core.structures import Segment
 
 CAT, SKY, DOG = 0, 1, 2
@@ -36,8 +43,12 @@ def test_a_map_of_stuff_or_void_has_no_instance():
         assert len(found) == 0 and found.masks.shape == (0, 3, 4)
 
 
-def test_without_flags_every_class_is_a_thing():
-    assert thing_instances(torch.from_numpy(MAP), SEGMENTS, ()).labels.tolist() == [CAT, SKY, DOG]
+def test_boxes_end_behind_the_last_pixel_of_each_mask():
+    masks = torch.zeros(2, 3, 4, dtype=torch.bool)
+    masks[0, 1, 2] = masks[1, 0, 0] = masks[1, 2, 3] = True
+    boxes = boxes_around(masks)
+    assert boxes.tolist() == [[2, 1, 3, 2], [0, 0, 4, 3]] and boxes.dtype == torch.float32
+    assert boxes_around(masks[:0]).shape == (0, 4)
 
 
 def test_labels_of_pixels_keep_crowds_and_call_void_ignored():
@@ -56,6 +67,14 @@ def test_a_map_may_have_more_segments_than_a_byte_counts_and_no_pixel_at_all():
     segments = [Segment(id=i, label=CAT, score=1.0) for i in range(1, 401)]
     assert (segment_index(panoptic, segments, "here") == panoptic).all()
     assert segment_index(np.zeros((0, 4), np.int32), [], "here").shape == (0, 4)
+
+
+def test_more_segments_than_two_bytes_count_are_refused():
+    segments = [Segment(id=i, label=CAT, score=1.0) for i in range(1, MOST_SEGMENTS + 2)]
+    index = segment_index(np.int32([[0, MOST_SEGMENTS]]), segments[:-1], "here")
+    assert index.tolist() == [[0, MOST_SEGMENTS]] and index.dtype == np.uint16
+    with pytest.raises(ValueError, match="here has 65535 segments; at most 65534 can be told"):
+        segment_index(np.int32([[0, 1]]), segments, "here")
 
 
 @pytest.mark.parametrize(

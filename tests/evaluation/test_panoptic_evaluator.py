@@ -329,8 +329,9 @@ def test_predictions_that_do_not_fit_are_refused(change, message):
 def test_a_second_prediction_is_refused():
     evaluator = evaluate((ROW, ROW_SEGMENTS, ROW, ROW_SEGMENTS))
     prediction = Prediction(0, (1, 10), panoptic=np.int32(ROW), segments=ROW_SEGMENTS)
-    with pytest.raises(ValueError, match="image 0 has two predictions"):
-        evaluator.update([prediction])
+    for refuse in (evaluator.count, lambda one: evaluator.update([one])):
+        with pytest.raises(ValueError, match="image 0 has two predictions"):
+            refuse(prediction)
 
 
 def test_a_segment_of_the_truth_without_a_pixel_is_an_error():

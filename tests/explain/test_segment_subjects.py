@@ -74,13 +74,33 @@ def test_segments_are_ranked_by_their_score_and_named_by_their_class(panoptic) -
 
 
 def test_a_point_names_the_segment_that_is_there(panoptic) -> None:
-    found = subjects(panoptic, "15,35", "80,40", "0,59")
-    assert [s.title for s in found] == ["dog 90% at 15,35", "road 20% at 80,40"]  # and void
+    found = subjects(panoptic, "15,35", "80,40")
+    assert [s.title for s in found] == ["dog 90%", "road 20%"]  # however low its score
     larger = replace(network_input(panoptic, IMAGE), original=(120, 180))
     (dog,) = subjects_of(panoptic, larger, ["30,70"], min_score=0.3)
-    assert dog.title == "dog 90% at 30,70"
+    assert dog.title == "dog 90%"
     with pytest.raises(ValueError, match="target 90,0 lies outside the image of 90x60 pixels"):
         subjects(panoptic, "90,0")
+
+
+def test_points_neither_are_ranked_nor_explained_twice(panoptic) -> None:
+    both = ["dog 90%", "sky 60%"]
+    for targets in (["all", "15,35"], ["15,35", "16,35", "all"], ["15,35", "dog", "0,0", "2"]):
+        assert [s.title for s in subjects(panoptic, *targets)] == both
+    for other in ("3", "road"):  # is below the lowest score
+        assert [s.title for s in subjects(panoptic, other, "80,40")] == ["road 20%"]
+        assert subjects(panoptic, other) == []
+
+
+def test_a_point_without_a_segment_is_called_void(panoptic, caplog) -> None:
+    (dog,) = subjects(panoptic, "dog", "0,59")
+    assert dog.title == "dog 90%"
+    assert [r.message for r in caplog.records] == [
+        "image: void at 0,59, which is nothing to explain"
+    ]
+    with pytest.raises(ValueError, match="nothing that was found is 0,59"):
+        list(cam_pages({"panoptic": panoptic}, [IMAGE], targets=["0,59"]))
+    assert "void at 0,59" in caplog.records[-1].message
 
 
 def test_the_number_is_what_the_model_says_of_the_segment(panoptic) -> None:
@@ -100,8 +120,17 @@ def test_masks_of_things_are_asked_where_the_network_has_some() -> None:
     images, box = torch.randn(1, 3, 64, 96), torch.tensor([[10.0, 20, 30, 40]])
     own = loaded.model.mask_logits(images, box, torch.tensor([3]))[0]
     torch.testing.assert_close(mask.score(images), own)
+    assert subjects(loaded, "mask:15,35", "mask:all")[0].title == mask.title
+    (at_point,) = subjects(loaded, "mask:15,35")
+    torch.testing.assert_close(at_point.score(images), own)
+    assert [s.title for s in subjects(loaded, "mask:15,35", "15,35")] == [mask.title, "dog 90%"]
     with pytest.raises(ValueError, match=r"'mask:1': this network \(panoptic\) finds no masks"):
         subjects(network("mask2former_van_b2"), "mask:1")
+
+
+def test_stuff_has_no_mask_to_ask(caplog) -> None:
+    assert subjects(network("panopticfpn_van_b2"), "mask:0,0") == []
+    assert "sky at 0,0 is stuff, which has no mask to ask; write '0,0'" in caplog.text
 
 
 def test_a_run_that_answers_other_questions_is_explained_by_its_segments() -> None:

@@ -126,7 +126,7 @@ def test_joints_of_a_crop():
     assert ear.shown.instances.keypoints[0, :, 2].tolist() == [0.0, 1.0]
 
 
-def test_regions_of_a_label_map():
+def test_regions_of_a_label_map(caplog):
     loaded = network(
         "semfpn_van_b0",
         "model.decoder={name: semantic_fpn, channels: 8, head_channels: 8}",
@@ -139,6 +139,13 @@ def test_regions_of_a_label_map():
     assert [s.name for s in subjects(loaded, "all")] == ["bird", "cat"]
     largest, point = subjects(loaded, "1", "65,35")
     assert largest.title == "bird, 52% of the image" and point.title == "cat at 65,35"
+    both = subjects(loaded, "3", "65,35")  # a point has no rank
+    assert [s.title for s in both] == [
+        "cat at 65,35"
+    ] and "nothing found for target 3" in caplog.text
+    whole_class = subjects(loaded, "0,0", "all", "1,1")  # one region is all of it
+    assert [s.title for s in whole_class] == ["bird, 52% of the image", "cat, 3% of the image"]
+    assert subjects(loaded, "90,0") == [] and "void at 90,0" in caplog.text
     images = torch.zeros(1, 3, 64, 96)
     logits = loaded.model.logits(images)[0]
     stride = 96 // logits.shape[2]

@@ -14,11 +14,13 @@ from van_dense.config import Config, ConfigError, load_config
 from van_dense.core.segments import label_map, thing_instances
 from van_dense.core.structures import Prediction, Segment, encode_masks
 from van_dense.data.collate import collate
+from van_dense.data.dataset import ReadError
 from van_dense.data.io.panoptic import read_ids
 from van_dense.data.sample.sample_data import write_sample_data
 from van_dense.models.panoptic.mask2former import Mask2Former
 from van_dense.models.panoptic.panoptic_fpn import PanopticFPN
 from van_dense.tasks import TASKS
+from van_dense.tasks.panoptic.truth import ids_of, instances_of, maps_of
 
 panoptic = TASKS["panoptic"]
 PROJECTS = Path(__file__).resolve().parents[2] / "projects"
@@ -175,6 +177,29 @@ def test_instances_of_another_part_are_refused(config, root):
     cfg = config(ALL, f"data.val.instances={root}/annotations/instances_train2017.json")
     with pytest.raises(ValueError, match=r"lacks 4 images .* of the same part"):
         panoptic.evaluator_factory(panoptic.build_dataset(cfg, "val"), cfg)
+
+
+def test_an_image_whose_map_cannot_be_read_is_left_out_of_the_instances(config, caplog):
+    dataset = panoptic.build_dataset(config(), "val")
+    first, *rest = ids_of(dataset)
+    maps = maps_of(dataset)
+
+    def broken(image_id):
+        if image_id == first:
+            raise ReadError("a.png: truncated")
+        return maps(image_id)
+
+    truth = instances_of([first, *rest], broken, dataset.info, None)
+    assert [image["id"] for image in truth["images"]] == rest
+    assert "left out of the evaluation: a.png: truncated" in caplog.text
+
+
+def test_weights_of_other_code_bases_are_refused_in_words_for_panoptic_fpn(config):
+    cfg = config(project="panopticfpn_van_b2")
+    info = panoptic.build_dataset(cfg, "val").info
+    model = panoptic.build_model(cfg, info)
+    with pytest.raises(ValueError, match=r"Panoptic FPN .* model\.backbone\.weights"):
+        panoptic.load_foreign(model, {}, cfg, info)
 
 
 @pytest.mark.parametrize(

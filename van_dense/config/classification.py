@@ -6,9 +6,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from van_dense.config.schema import Backbone, Data, Eval, Positive, Section, Train, Transforms, Unit
+from van_dense.config.schema import (
+    Backbone,
+    Data,
+    Eval,
+    Positive,
+    PositiveFloat,
+    Section,
+    Train,
+    Transforms,
+    Unit,
+)
 
-PositiveFloat = Annotated[float, Field(gt=0.0)]
 Range = tuple[PositiveFloat, PositiveFloat]
 Triple = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
 

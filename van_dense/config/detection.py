@@ -14,13 +14,14 @@ from van_dense.config.schema import (
     Data,
     Eval,
     Positive,
+    PositiveFloat,
     Section,
     Train,
     Transforms,
     Unit,
 )
 
-Pixels = Annotated[float, Field(gt=0.0)]
+Pixels = PositiveFloat
 Weight = Annotated[float, Field(ge=0.0)]
 FivePixels = tuple[Pixels, Pixels, Pixels, Pixels, Pixels]
 
@@ -47,7 +48,8 @@ class LargeScaleJitter(Section):
     """
 
     size: tuple[Positive, Positive] = (1024, 1024)  # height and width of every training image
-    scale: tuple[Pixels, Pixels] = (0.1, 2.0)  # range of the factor on the image that fits ``size``
+    # Range of the factor on the image that fits ``size``.
+    scale: tuple[PositiveFloat, PositiveFloat] = (0.1, 2.0)
 
     @model_validator(mode="after")
     def _scale_in_order(self) -> LargeScaleJitter:
@@ -208,7 +210,8 @@ class CascadeStage(Section):
     """What sets one stage of the cascade apart."""
 
     positive_iou: Unit  # regions from here on are foreground, the others background
-    box_stds: tuple[Pixels, Pixels, Pixels, Pixels]  # of the deltas dx, dy, dw, dh
+    # Of the deltas dx, dy, dw, dh.
+    box_stds: tuple[PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat]
     loss_weight: Annotated[float, Field(ge=0.0)]  # of all its losses
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Positive = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0.0)]
 Unit = Annotated[float, Field(ge=0.0, le=1.0)]  # the unit interval: fractions, probabilities, IoUs
 Momentum = Annotated[float, Field(ge=0.0, lt=1.0)]
 

@@ -23,7 +23,7 @@ class DatasetInfo:
         name: Name of the data set in titles and logs.
         class_names: C names; the position is the 0-based label used everywhere inside.
         category_ids: C ids as the annotation files spell them (COCO: 1..90 with gaps).
-        is_thing: C flags, False for stuff; empty means "all things".
+        is_thing: C flags, False for stuff; empty means "all things", see ``thing_flags``.
         colors: C RGB colours 0..255; empty means "chosen by the palette".
         keypoint_names: K names of keypoints, or empty.
         flip_pairs: Pairs of keypoint names that swap under a horizontal flip. None means unknown,
@@ -76,6 +76,11 @@ class DatasetInfo:
     def num_classes(self) -> int:
         """Number of classes C."""
         return len(self.class_names)
+
+    @property
+    def thing_flags(self) -> tuple[bool, ...]:
+        """C flags, False for stuff, also where ``is_thing`` is empty."""
+        return self.is_thing or (True,) * self.num_classes
 
     @property
     def label_of(self) -> dict[int, int]:

@@ -27,18 +27,17 @@ def segment_masks(panoptic: Tensor, segments: Sequence[Segment]) -> tuple[list[S
 def thing_instances(
     panoptic: Tensor, segments: Sequence[Segment], is_thing: Sequence[bool]
 ) -> Instances:
-    """Things of a map (H, W) as instances with masks, and boxes around all pixels of each.
-
-    ``is_thing`` has C flags; an empty one says that all classes are things.
-    """
-    things = [s for s in segments if not is_thing or is_thing[s["label"]]]
-    kept, masks = segment_masks(panoptic, things)
-    boxes = torch.zeros(0, 4, device=masks.device)
-    if kept:
-        boxes = masks_to_boxes(masks) + boxes.new_tensor([0, 0, 1, 1])  # theirs end at pixels
+    """Things of a map (H, W) as instances with masks, by C flags, and boxes around each."""
+    kept, masks = segment_masks(panoptic, [s for s in segments if is_thing[s["label"]]])
     labels = torch.tensor([s["label"] for s in kept], dtype=torch.int64, device=masks.device)
     crowd = torch.tensor([s.get("crowd", False) for s in kept], device=masks.device).bool()
-    return Instances(boxes, labels, masks=masks, crowd=crowd)
+    return Instances(boxes_around(masks), labels, masks=masks, crowd=crowd)
+
+
+def boxes_around(masks: Tensor) -> Tensor:
+    """Boxes float32 (N, 4) that hold all pixels of masks (N, H, W), each of one pixel at least."""
+    boxes = masks_to_boxes(masks)
+    return boxes + boxes.new_tensor([0, 0, 1, 1])  # theirs end at the start of the last pixel
 
 
 def label_map(panoptic: np.ndarray, segments: Sequence[Segment]) -> np.ndarray:
@@ -58,7 +57,8 @@ def segment_index(panoptic: np.ndarray, segments: Sequence[Segment], where: str)
         where: Start of messages, such as "image 7: the panoptic map".
 
     Raises:
-        ValueError: For ids out of range, that repeat, or that no segment has.
+        ValueError: For ids out of range, that repeat, or that no segment has, and more than
+            ``MOST_SEGMENTS`` segments.
     """
     flat = panoptic.reshape(-1)
     starts = run_starts(flat)
@@ -84,6 +84,11 @@ def run_starts(*maps: np.ndarray) -> np.ndarray:
 
 def segment_positions(ids: np.ndarray, segments: Sequence[Segment], where: str) -> np.ndarray:
     """Position of the segment of each id (R,) plus one, 0 for void, int64; errors as above."""
+    if len(segments) > MOST_SEGMENTS:
+        raise ValueError(
+            f"{where} has {len(segments)} segments; at most {MOST_SEGMENTS} can be told apart: "
+            "leave out those of a few pixels"
+        )
     known = np.array([segment["id"] for segment in segments], dtype=np.int64)
     low, high = int(ids.min(initial=0)), int(ids.max(initial=0))
     if low < 0 or max(high, known.max(initial=0)) > LARGEST_ID or known.min(initial=1) < 1:

@@ -69,8 +69,8 @@ class CocoEvaluator:
         backend: Backend,
     ) -> None:
         known = {category["id"] for category in ground_truth["categories"]}
-        is_thing = info.is_thing or (True,) * info.num_classes  # stuff has no instances
-        named = zip(info.class_names, info.category_ids, is_thing, strict=True)
+        named = zip(info.class_names, info.category_ids, info.thing_flags, strict=True)
+        # Stuff has no instances.
         if missing := [name for name, key, thing in named if thing and key not in known]:
             raise ValueError(
                 f"data set {info.name!r}: the annotations have no category for {missing}; "

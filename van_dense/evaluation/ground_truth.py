@@ -5,8 +5,8 @@ the size split of the official numbers needs the ``area`` of each annotation its
 """
 
 import logging
-from collections.abc import Collection, Iterable, Iterator
-from typing import Any, Literal, Protocol, runtime_checkable
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 
@@ -18,6 +18,7 @@ from van_dense.data.readers.segmentation import to_rle, usable_segmentation
 
 logger = logging.getLogger(__name__)
 
+Key = TypeVar("Key")
 Kind = Literal["bbox", "segm", "keypoints"]
 
 
@@ -71,21 +72,27 @@ def restrict(ground_truth: CocoDict, image_ids: Collection[int | str]) -> CocoDi
 
 
 def _from_samples(dataset: DenseDataset) -> CocoDict:
-    def truths() -> Iterator[Prediction]:
-        for index in range(len(dataset)):
-            try:
-                yield Prediction.from_sample(dataset.raw(index))
-            except ReadError as error:
-                logger.warning("left out of the evaluation: %s", error)
+    def read(index: int) -> Prediction:
+        return Prediction.from_sample(dataset.raw(index))
 
-    return from_truths(truths(), dataset.info)
+    return from_truths(range(len(dataset)), read, dataset.info)
 
 
-def from_truths(truths: Iterable[Prediction], info: DatasetInfo) -> CocoDict:
-    """Instances of some images, whose masks are RLE, as a COCO annotation dictionary."""
+def from_truths(
+    keys: Iterable[Key], read: Callable[[Key], Prediction], info: DatasetInfo
+) -> CocoDict:
+    """Instances of some images, whose masks are RLE, as a COCO annotation dictionary.
+
+    Images for which ``read`` raises a ReadError are logged and left out.
+    """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for truth in truths:
+    for key in keys:
+        try:
+            truth = read(key)
+        except ReadError as error:
+            logger.warning("left out of the evaluation: %s", error)
+            continue
         height, width = truth.size
         images.append({"id": truth.image_id, "height": height, "width": width})
         annotations += _annotations(truth, info.category_ids)

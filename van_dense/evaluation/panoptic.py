@@ -77,10 +77,10 @@ class PanopticEvaluator:
         self.sums = np.zeros((1 + boundary, 4, info.num_classes))
         self._truth = truth
         self._boundary = boundary
-        self._is_thing = np.array(info.is_thing or [True] * info.num_classes, dtype=np.bool_)
+        self._is_thing = np.array(info.thing_flags, dtype=np.bool_)
         self._known = dict.fromkeys(image_ids)
         self._predicted: set[int | str] = set()
-        self._split: list[str] = []  # the first example
+        self._first_split: str | None = None
         self._num_split = 0
 
     @property
@@ -91,12 +91,16 @@ class PanopticEvaluator:
     def update(self, predictions: Sequence[Prediction]) -> None:
         """Match the segments of some images."""
         for prediction in predictions:
-            check_image(prediction.image_id, self._known, self._predicted)
             self.add(prediction.image_id, self.count(prediction))
 
     def count(self, prediction: Prediction) -> ImageCounts:
-        """Match the segments of one image and change nothing, so that threads may share this."""
+        """Match the segments of one image and change nothing, so that threads may share this.
+
+        What does not fit the ground truth is a ValueError, as are an unknown image and one that
+        ``add`` has seen.
+        """
         image_id, found, segments = prediction.image_id, prediction.panoptic, prediction.segments
+        check_image(image_id, self._known, self._predicted)
         if found is None or segments is None:
             raise ValueError(f"the prediction of image {image_id!r} has no panoptic map, segments")
         truth, true_segments = self._truth(image_id)
@@ -114,15 +118,14 @@ class PanopticEvaluator:
         return ImageCounts(sums, tuple(split))
 
     def add(self, image_id: int | str, counts: ImageCounts) -> None:
-        """Take what ``count`` found; ValueError for an unknown or repeated image."""
-        check_image(image_id, self._known, self._predicted)
+        """Take what ``count`` found in an image, once for each of them."""
         self.sums += counts.sums
         self._predicted.add(image_id)
         if counts.split_stuff:
             self._num_split += 1
-            if not self._split:
+            if self._first_split is None:
                 names = [self.info.class_names[label] for label in counts.split_stuff]
-                self._split = [f"{', '.join(names)} of image {image_id!r}"]
+                self._first_split = f"{', '.join(names)} of image {image_id!r}"
 
     def _check(self, panoptic: np.ndarray, segments: Sequence[Segment], where: str) -> None:
         if panoptic.dtype.kind not in "iu" or panoptic.ndim != 2:
@@ -140,10 +143,10 @@ class PanopticEvaluator:
 
         NaN where no class of a kind occurs; a value outside 0..1 is a ValueError.
         """
-        if self._split:
+        if self._first_split is not None:
             what = "%d predictions have several segments of one class of stuff, the first %s; each "
             what += "counts, and at most one can match: merge them"
-            logger.warning(what, self._num_split, self._split[0])
+            logger.warning(what, self._num_split, self._first_split)
         parts = (np.ones_like(self._is_thing), self._is_thing, ~self._is_thing)
         metrics: dict[str, float] = {}
         for names, scores in zip((METRICS, BOUNDARY_METRICS), self._scores(), strict=False):
@@ -198,8 +201,8 @@ def match_segments(truth: Truth, found: Truth, num_classes: int, *, boundary: bo
         boundary: Whether to match by boundary PQ as well (K = 2).
 
     Raises:
-        ValueError: For ids out of range, repeated or without a segment, and segments without a
-            pixel.
+        ValueError: For ids out of range, repeated or without a segment, segments without a pixel,
+            and more than ``MOST_SEGMENTS`` of them.
     """
     flat = truth[0].reshape(-1), found[0].reshape(-1)
     starts = run_starts(*flat)

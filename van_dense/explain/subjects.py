@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.ops import masks_to_boxes
 
 from van_dense.core.attributes import attribute_set
+from van_dense.core.segments import boxes_around
 from van_dense.core.structures import (
     IGNORE_LABEL,
     Batch,
@@ -61,6 +61,15 @@ class Subject:
     region: np.ndarray | None = None  # bool (H, W), outlined
 
 
+@dataclass(frozen=True)
+class _Found:
+    """What one image offers."""
+
+    ranked: Sequence[Subject]  # what ranks, names and "all" stand for
+    # Kind and pixel (x, y) of the image as it was read to what is there, or why there is nothing.
+    at: Callable[[str, int, int], Subject | str] | None = None
+
+
 def subjects_of(
     loaded: Loaded, inputs: NetworkInput, targets: Sequence[str], *, min_score: float
 ) -> list[Subject]:
@@ -71,7 +80,8 @@ def subjects_of(
         inputs: Image as the network sees it.
         targets: Each is the name of a class or joint, a rank from 1 on, "all", or for label maps
             and panoptic maps a point "x,y" of a region or segment, in pixels of the image as it
-            was read; with "mask:" before it for the mask of an instance.
+            was read; with "mask:" before it for the mask of an instance. What several targets
+            name is explained once.
         min_score: Detections and segments below are left out.
 
     Raises:
@@ -79,17 +89,17 @@ def subjects_of(
     """
     model, batch = loaded.model, inputs.batch
     if isinstance(model, SemanticSegmenter):
-        found = list(_regions(loaded, model, inputs, _points(targets)))
+        found = _regions(loaded, model, inputs)
     elif isinstance(model, Classifier):
-        found = list(_classes(loaded, model, batch))
+        found = _Found(list(_classes(loaded, model, batch)))
     elif isinstance(model, TopDownPose):
-        found = list(_joints(loaded, model, batch))
+        found = _Found(list(_joints(loaded, model, batch)))
     elif isinstance(model, SaliencyModel):
-        found = [_salient(model, batch)]
+        found = _Found([_salient(model, batch)])
     elif isinstance(model, SegmentExplainable):
-        found = list(_segments(loaded, model, inputs, _points(targets), min_score))
+        found = _segments(loaded, model, inputs, min_score)
     elif isinstance(model, Explainable):
-        found = list(_instances(loaded, model, batch, min_score))
+        found = _Found(list(_instances(loaded, model, batch, min_score)))
     else:
         raise ValueError(
             f"{type(model).__name__} gives no logits to explain; a run of the Detectron2 "
@@ -106,30 +116,29 @@ def subjects_of(
         if kind not in ("", "mask"):
             raise ValueError(f"target {target!r}: before the name stands 'mask:' or nothing")
     named = {target: _named(found, target, loaded) for target in targets}
-    missing = [target for target, subjects in named.items() if not subjects]
+    for why in (answer for answer in named.values() if isinstance(answer, str)):
+        _log.warning("%s: %s", batch.image_ids[0], why)
+    missing = [target for target, subjects in named.items() if subjects == []]
     if missing and len(missing) < len(named):  # a caller sees by itself that nothing was found
         _log.warning("%s: nothing found for target %s", batch.image_ids[0], ", ".join(missing))
-    chosen = [subject for subjects in named.values() for subject in subjects]
+    chosen = [one for answer in named.values() if not isinstance(answer, str) for one in answer]
     return list({id(subject): subject for subject in chosen}.values())  # each of them once
 
 
-def _points(targets: Sequence[str]) -> list[tuple[int, int]]:
-    """Those targets that are points (x, y)."""
-    matches = [match for target in targets if (match := _POINT.fullmatch(target))]
-    return [(int(match[1]), int(match[2])) for match in matches]
-
-
-def _named(found: Sequence[Subject], target: str, loaded: Loaded) -> list[Subject]:
+def _named(found: _Found, target: str, loaded: Loaded) -> list[Subject] | str:
+    """What a target names; of a point without anything, why."""
     kind, _, what = target.rpartition(":")
-    of_kind = [subject for subject in found if subject.kind == kind]
+    point = _POINT.fullmatch(what)
+    if found.at is not None and point is not None:
+        answer = found.at(kind, int(point[1]), int(point[2]))
+        return answer if isinstance(answer, str) else [answer]
+    of_kind = [subject for subject in found.ranked if subject.kind == kind]
     if what == "all":
         return of_kind
     if what.isdigit() and int(what) > 0:
         return of_kind[int(what) - 1 : int(what)]
-    if any(subject.name == what for subject in of_kind):  # also a point
+    if any(subject.name == what for subject in of_kind):  # "salient" is no class
         return [subject for subject in of_kind if subject.name == what]
-    if _POINT.fullmatch(what) and isinstance(loaded.model, SegmentExplainable):
-        return []  # void
     name = _known_name(target, what, loaded)
     return [subject for subject in of_kind if subject.name == name]
 
@@ -198,14 +207,8 @@ def _instances(loaded: Loaded, model: Any, batch: Batch, min_score: float) -> It
             yield Subject(name, title, partial(logit, kind, one), kind, shown, region)
 
 
-def _segments(
-    loaded: Loaded,
-    model: Any,
-    inputs: NetworkInput,
-    points: Sequence[tuple[int, int]],
-    min_score: float,
-) -> Iterator[Subject]:
-    """Segments of things and stuff, the surest first, then those at points."""
+def _segments(loaded: Loaded, model: Any, inputs: NetworkInput, min_score: float) -> _Found:
+    """Segments of things and stuff, the surest first; at a point also those of a low score."""
     with attribute_set([model], "types", ("panoptic",)):
         prediction = _predict(model, inputs.batch)
     panoptic, segments = prediction.panoptic, prediction.segments
@@ -216,26 +219,32 @@ def _segments(
         labels = torch.tensor([label], device=images.device)
         if not kind:
             return model.segment_logits(images, mask, labels)[0]
-        box = masks_to_boxes(mask) + images.new_tensor([0, 0, 1, 1])  # theirs end at pixels
-        return model.mask_logits(images, box, labels)[0]
+        return model.mask_logits(images, boxes_around(mask), labels)[0]
 
-    def subject(segment: Segment, kind: str = "", at: str = "") -> Subject:
+    def subject(segment: Segment, kind: str) -> Subject:
         region, label = panoptic == segment["id"], segment["label"]
         name = loaded.info.class_names[label]
-        title = f"{kind} {readable_name(name)} {segment['score']:.0%} {at and f'at {at}'}".strip()
-        return Subject(at or name, title, partial(logit, kind, region, label), kind, region=region)
+        title = f"{kind} {readable_name(name)} {segment['score']:.0%}".strip()
+        return Subject(name, title, partial(logit, kind, region, label), kind, region=region)
 
-    is_thing = loaded.info.is_thing or (True,) * loaded.info.num_classes
-    for segment in sorted(segments, key=lambda segment: -segment["score"]):
-        if segment["score"] >= min_score:
-            yield subject(segment)
-            if is_thing[segment["label"]] and isinstance(model, MaskExplainable):
-                yield subject(segment, "mask")
-    of_id = {segment["id"]: segment for segment in segments}
-    for x, y in points:
+    def kinds(segment: Segment) -> tuple[str, ...]:
+        is_thing = loaded.info.thing_flags[segment["label"]]
+        return ("", "mask") if is_thing and isinstance(model, MaskExplainable) else ("",)
+
+    ordered = sorted(segments, key=lambda segment: -segment["score"])
+    subjects = {(s["id"], kind): subject(s, kind) for s in ordered for kind in kinds(s)}
+    sure = {segment["id"] for segment in segments if segment["score"] >= min_score}
+
+    def at(kind: str, x: int, y: int) -> Subject | str:
         row, column = _place(x, y, inputs.original, panoptic.shape)
-        if (found := of_id.get(int(panoptic[row, column]))) is not None:
-            yield subject(found, at=f"{x},{y}")
+        key = int(panoptic[row, column])
+        if key == 0:
+            return _void(x, y)
+        stuff = readable_name(subjects[key, ""].name)
+        why = f"{stuff} at {x},{y} is stuff, which has no mask to ask; write '{x},{y}'"
+        return subjects.get((key, kind), why)
+
+    return _Found([one for (key, _), one in subjects.items() if key in sure], at)
 
 
 def _place(x: int, y: int, original: Size, shape: tuple[int, ...]) -> tuple[int, int]:
@@ -244,6 +253,10 @@ def _place(x: int, y: int, original: Size, shape: tuple[int, ...]) -> tuple[int,
     if not (x < width and y < height):
         raise ValueError(f"target {x},{y} lies outside the image of {width}x{height} pixels")
     return y * shape[0] // height, x * shape[1] // width
+
+
+def _void(x: int, y: int) -> str:
+    return f"void at {x},{y}, which is nothing to explain"
 
 
 def _joints(loaded: Loaded, model: TopDownPose, batch: Batch) -> Iterator[Subject]:
@@ -274,13 +287,8 @@ def _joints(loaded: Loaded, model: TopDownPose, batch: Batch) -> Iterator[Subjec
         yield Subject(name, title, partial(peak, joint), shown=shown)
 
 
-def _regions(
-    loaded: Loaded,
-    model: SemanticSegmenter,
-    inputs: NetworkInput,
-    points: Sequence[tuple[int, int]],
-) -> Iterator[Subject]:
-    """Classes by the area they fill, the largest first, then regions around points."""
+def _regions(loaded: Loaded, model: SemanticSegmenter, inputs: NetworkInput) -> _Found:
+    """Classes by the area they fill, the largest first; at a point the connected region."""
     labels = _predict(model, inputs.batch).semantic
     assert labels is not None
     counts = np.bincount(labels.reshape(-1), minlength=IGNORE_LABEL + 1)
@@ -289,17 +297,26 @@ def _regions(
     def logit(label: int, region: np.ndarray, images: Tensor) -> Tensor:
         return _mean_inside(model.logits(images)[0, label], images, region)
 
-    for label in np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)].tolist():
+    def whole(label: int) -> Subject:
         name, region = loaded.info.class_names[label], labels == label
         title = f"{readable_name(name)}, {counts[label] / labels.size:.0%} of the image"
-        yield Subject(name, title, partial(logit, label, region), region=region)
-    for x, y in points:
+        return Subject(name, title, partial(logit, label, region), region=region)
+
+    def at(kind: str, x: int, y: int) -> Subject | str:
         row, column = _place(x, y, inputs.original, labels.shape)
         label = int(labels[row, column])
+        if label == IGNORE_LABEL:
+            return _void(x, y)
         _, parts = cv2.connectedComponents((labels == label).astype(np.uint8))
         region = parts == parts[row, column]
-        title = f"{readable_name(loaded.info.class_names[label])} at {x},{y}"
-        yield Subject(f"{x},{y}", title, partial(logit, label, region), region=region)
+        name = loaded.info.class_names[label]
+        title = f"{readable_name(name)} at {x},{y}"
+        subject = Subject(name, title, partial(logit, label, region), region=region)
+        return of_region.setdefault(region.tobytes(), subject)
+
+    largest = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)].tolist()
+    of_region = {(labels == label).tobytes(): whole(label) for label in largest}
+    return _Found(list(of_region.values()), at)
 
 
 def _salient(model: SaliencyModel, batch: Batch) -> Subject:

@@ -193,7 +193,8 @@ class Result(Prediction):
     def _segments(self) -> Instances:
         """Things and stuff of the panoptic map alike as instances."""
         assert self.panoptic is not None and self.segments is not None  # they go together
-        found = thing_instances(torch.from_numpy(self.panoptic), self.segments, is_thing=())
+        everything = (True,) * self.info.num_classes
+        found = thing_instances(torch.from_numpy(self.panoptic), self.segments, everything)
         score_of = {segment["id"]: segment["score"] for segment in self.segments}
         return replace(found, scores=torch.tensor(list(score_of.values())))
 

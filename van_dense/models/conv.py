@@ -27,12 +27,12 @@ class ConvGN(nn.Module):
     def __init__(self, in_channels: int, channels: int, kernel: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, channels, kernel, padding=kernel // 2, bias=False)
-        self.gn = group_norm(channels, max_groups=32)
+        self.norm = group_norm(channels, max_groups=32)
         nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C_in, H, W) to (B, C, H, W)."""
-        return F.relu(self.gn(self.conv(x)), inplace=True)
+        return F.relu(self.norm(self.conv(x)), inplace=True)
 
 
 def group_norm(channels: int, max_groups: int) -> nn.GroupNorm:

@@ -26,7 +26,7 @@ def draw_panoptic(canvas: np.ndarray, prediction: Prediction, info: DatasetInfo)
     """
     segments = prediction.segments or []
     index = fit_map(_index_of(prediction), canvas)
-    is_thing = [_is_thing(segment, info) for segment in segments]
+    is_thing = [info.thing_flags[segment["label"]] for segment in segments]
     of_class = class_colors(info)
     stuff = {s["label"] for s, thing in zip(segments, is_thing, strict=True) if not thing}
     own = iter(distinct_colors(sum(is_thing), tuple(of_class[label] for label in sorted(stuff))))
@@ -57,7 +57,7 @@ def stuff_fractions(prediction: Prediction, info: DatasetInfo) -> np.ndarray:
     fractions = np.zeros(256)
     fractions[IGNORE_LABEL] = pixels[0]
     for segment, count in zip(segments, pixels[1:], strict=True):
-        if not _is_thing(segment, info):
+        if not info.thing_flags[segment["label"]]:
             fractions[segment["label"]] += count
     return fractions / index.size
 
@@ -71,13 +71,10 @@ def _index_of(prediction: Prediction) -> np.ndarray:
     return segment_index(panoptic, segments, what)
 
 
-def _is_thing(segment: Segment, info: DatasetInfo) -> bool:
-    return info.is_thing[segment["label"]] if info.is_thing else True
-
-
 def _stuff_of(index: np.ndarray, segments: Sequence[Segment], info: DatasetInfo) -> np.ndarray:
     """Label map of the stuff, uint8; 255 for things and void."""
-    labels = [IGNORE_LABEL if _is_thing(s, info) else s["label"] for s in segments]
+    labels = [s["label"] for s in segments]
+    labels = [IGNORE_LABEL if info.thing_flags[label] else label for label in labels]
     return np.array([IGNORE_LABEL, *labels], dtype=np.uint8)[index]
 
 

@@ -87,13 +87,13 @@ def test_a_published_file_fills_decoders_and_queries_of_another_backbone(tmp_pat
     ):
         assert torch.equal(own[ours], their)
     # VAN-B0 has other channels than this Swin, so what reads its maps starts anew.
-    reshaped = {entry.split(" ")[0] for entry in report.anew if "(" in entry}
+    reshaped = {*report.shapes}
     assert reshaped == {
         "pixel_decoder.adapter_1.conv.weight",
         *(f"pixel_decoder.input_projections.{level}.conv.weight" for level in range(3)),
     }
-    rest = [entry for entry in report.anew if "(" not in entry]
-    assert rest and all(entry.startswith("backbone.") for entry in rest)
+    rest = [key for key in report.anew if key not in reshaped]
+    assert rest and all(key.startswith("backbone.") for key in rest)
     assert {k for k in own if not k.startswith("backbone.")} == {*report.filled} | reshaped
     assert "criterion.empty_weight" in report.unused
     swin = [key for key in state if key.startswith("model.pixel_level_module.encoder.")]
@@ -130,8 +130,9 @@ def test_a_file_of_another_number_of_queries_leaves_these(tmp_path: Path) -> Non
     model = mask2former(size=replace(TINY, queries=8))
     before = copied(model)
     report = load_mask2former(model, saved(theirs(timm_name="van_b0"), tmp_path))
-    queries = [entry for entry in report.anew if "queries_" in entry]
-    assert len(queries) == 2 and len(report.anew) == 2
+    assert report.anew == [*report.shapes] and len(report.anew) == 2
+    assert {*report.shapes.values()} == {((TINY.queries, 64), (8, 64))}
+    assert all("queries_" in key for key in report.anew)
     assert not any("queries_" in key for key in changed(model, before))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from types import MethodType
 
 import numpy as np
@@ -21,6 +22,7 @@ from helpers.panoptic_scene import (
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from van_dense.config import load_config
 from van_dense.core.segments import label_map
 from van_dense.core.structures import (
     IGNORE_LABEL,
@@ -30,11 +32,13 @@ from van_dense.core.structures import (
     decode_masks,
     encode_masks,
 )
+from van_dense.engine.optim import parameter_groups
 from van_dense.models.detection.maskrcnn import MaskRCNN
 from van_dense.models.explainable import MaskExplainable, SegmentExplainable
 from van_dense.models.panoptic.panoptic_fpn import PanopticFPN
 from van_dense.models.panoptic.targets import pixel_labels
 
+PROJECTS = Path(__file__).resolve().parents[3] / "projects"
 DETECTOR = ["rpn_class", "rpn_box", "box_class", "box_box", "mask"]
 
 
@@ -244,6 +248,26 @@ def test_weights_that_are_not_finite_are_an_error(batch) -> None:
     nn.init.constant_(model.semantic.conv_seg.bias, float("nan"))
     with pytest.raises(ValueError, match="non-finite"):
         model.predict(batch)
+
+
+def test_flags_that_do_not_fit_the_branches_are_refused() -> None:
+    parts = small_panoptic_fpn()
+    names = ("rpn", "box", "mask", "roi_align", "mask_threshold", "semantic", "semantic_weight")
+    options = {name: getattr(parts, name) for name in (*names, "rules", "types")}
+    with pytest.raises(ValueError, match=r"has 2 classes, and 1 of the 3 flags .* make the box"):
+        PanopticFPN(parts.backbone, parts.fpn, is_thing=(True, False, False), **options)
+
+
+def test_the_projects_words_for_weight_decay_are_enough() -> None:
+    config = load_config(PROJECTS / "panopticfpn_van_b2.yaml").train.optimizer
+    assert config.weight_decay > 0
+    model = small_panoptic_fpn()
+    (decayed,) = [g for g in parameter_groups(model, config) if g["name"] == "head, decay"]
+    names = {p: name for name, p in model.named_parameters()}
+    norms = [m for m in model.semantic.modules() if isinstance(m, nn.GroupNorm)]
+    exempt = {names[p] for m in norms for p in m.parameters()}
+    heads = {name for name in names.values() if not name.startswith("backbone.")}
+    assert len(norms) == 7 and {names[p] for p in decayed["params"]} == heads - exempt
 
 
 def test_flops_are_counted_without_memory() -> None:

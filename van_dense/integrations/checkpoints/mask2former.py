@@ -41,6 +41,9 @@ _MAY_DIFFER = (
 )
 
 
+Shapes = tuple[torch.Size, torch.Size]
+
+
 @dataclass
 class Mask2FormerReport:
     """What a model took from a file of transformers."""
@@ -48,8 +51,9 @@ class Mask2FormerReport:
     elements: int  #: of all parameters of the model
     taken: int = 0  #: elements that come from the file
     filled: list[str] = field(default_factory=list)  #: entries of the model that come from it
-    #: entries of the model that keep what they had, with both shapes where these disagree
-    anew: list[str] = field(default_factory=list)
+    anew: list[str] = field(default_factory=list)  #: entries of the model that keep what they had
+    #: shapes in the file and in the model, of those entries of ``anew`` that are in both
+    shapes: dict[str, Shapes] = field(default_factory=dict)
     unused: list[str] = field(default_factory=list)  #: entries of the file without a place
 
     def __str__(self) -> str:
@@ -69,17 +73,21 @@ class Mask2FormerReport:
                 "  the backbone of the file is not that of the model: its layers start as they "
                 "were, and those that read its maps start anew where the channels differ"
             )
-        shapes = [entry for entry in self.anew if "(" in entry]
-        return "\n".join([*lines, *(f"  another shape: {entry}" for entry in shapes)])
+        lines += [f"  another shape: {_with_shapes(*entry)}" for entry in self.shapes.items()]
+        return "\n".join(lines)
 
 
 def _by_part(keys: list[str]) -> str:
     """Number of entries of each part: "backbone 12, class_head 2"."""
     parts = Counter(
-        "backbone" if key.startswith(_BACKBONE) else key.split(".", 1)[0].split(" ", 1)[0]
-        for key in keys
+        "backbone" if key.startswith(_BACKBONE) else key.split(".", 1)[0] for key in keys
     )
     return ", ".join(f"{part} {count}" for part, count in parts.items())
+
+
+def _with_shapes(key: str, shapes: Shapes) -> str:
+    there, here = shapes
+    return f"{key} (file {tuple(there)}, model {tuple(here)})"
 
 
 def is_transformers(state: Mapping[str, Tensor]) -> bool:
@@ -130,7 +138,6 @@ def load_mask2former(model: nn.Module, state: Mapping[str, Tensor]) -> Mask2Form
     sizes = {key: parameter.numel() for key, parameter in model.named_parameters()}
     report = Mask2FormerReport(elements=sum(sizes.values()))
     fitting: State = {}
-    wrong: list[str] = []
     same_backbone = _same_backbone(own, state)
     for key, value in state.items():
         name = renamed(key, _NAMES, back=True)
@@ -139,11 +146,10 @@ def load_mask2former(model: nn.Module, state: Mapping[str, Tensor]) -> Mask2Form
         elif value.shape == own[name].shape:
             fitting[name] = value
         else:
-            shapes = f"{name} (file {tuple(value.shape)}, model {tuple(own[name].shape)})"
-            may_differ = name.startswith(_MAY_DIFFER)
-            (report.anew if may_differ else wrong).append(shapes)
-    known = {*fitting, *(entry.split(" ", 1)[0] for entry in (*report.anew, *wrong))}
-    lacking = [key for key in own if key not in known]
+            report.shapes[name] = value.shape, own[name].shape
+    lacking = [key for key in own if key not in fitting and key not in report.shapes]
+    differing = [entry for entry in report.shapes.items() if not entry[0].startswith(_MAY_DIFFER)]
+    wrong = [_with_shapes(*entry) for entry in differing]
     wrong += [f"{key} (not in the file)" for key in lacking if not key.startswith(_OURS)]
     wrong += [key for key in report.unused if key.startswith((_PIXELS, _QUERIES))]
     if wrong:
@@ -152,7 +158,7 @@ def load_mask2former(model: nn.Module, state: Mapping[str, Tensor]) -> Mask2Form
             "model.pixel_decoder and model.decoder of the config with those of the file: "
             f"{len(wrong)} entries do not fit, such as {', '.join(wrong[:3])}"
         )
-    report.anew += [key for key in lacking if key.startswith(_OURS)]
+    report.anew = [*report.shapes, *(key for key in lacking if key.startswith(_OURS))]
     report.filled = list(fitting)
     report.taken = sum(sizes[key] for key in fitting if key in sizes)
     model.load_state_dict(fitting, strict=False)

@@ -16,9 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import masks_to_boxes
 
-from van_dense.core.segments import thing_instances
+from van_dense.core.segments import boxes_around, thing_instances
 from van_dense.core.structures import IGNORE_LABEL, Batch, Instances, Prediction, Segment, Size
 from van_dense.models.conv import classifier
 from van_dense.models.detection.anchors import without_crowd
@@ -74,8 +73,7 @@ class PanopticFPN(MaskRCNN):
     Args:
         backbone: Images (B, 3, H, W) to c2..c5.
         fpn: c2..c5 to P2..P6.
-        is_thing: C flags, T of them true (otherwise a ValueError); an empty sequence stands for
-            things alone.
+        is_thing: C flags, T of them true (otherwise a ValueError).
         rpn: P2..P6 to proposals.
         box: Classes and boxes of T things.
         mask: Masks of T things.
@@ -84,7 +82,7 @@ class PanopticFPN(MaskRCNN):
         semantic: P2..P6 to logits of S + 1 classes at stride 4, such as ``SemanticHead``.
         semantic_weight: Factor on the loss of the semantic head; those of Mask R-CNN have 1.
         rules: How both become one map.
-        types: What ``predict`` gives; the first one is what a person is shown.
+        types: What ``predict`` gives; at least one.
     """
 
     def __init__(
@@ -116,10 +114,14 @@ class PanopticFPN(MaskRCNN):
         self.semantic_weight = semantic_weight
         self.rules = rules
         self.types = tuple(types)
-        self.is_thing = tuple(is_thing) or (True,) * box.num_classes
+        self.is_thing = tuple(is_thing)
         things = [label for label, thing in enumerate(self.is_thing) if thing]
         if len(things) != box.num_classes:
-            raise ValueError(f"the box branch has {box.num_classes} classes for {things}")
+            raise ValueError(
+                f"the box branch has {box.num_classes} classes, and {len(things)} of the "
+                f"{len(self.is_thing)} flags of is_thing are true; make the box and the mask "
+                "branch for as many classes as there are things"
+            )
         stuff = [label for label, thing in enumerate(self.is_thing) if not thing]
         thing_of, semantic_of = torch.zeros(2, len(self.is_thing), dtype=torch.int64)
         thing_of[things] = torch.arange(len(things))
@@ -226,7 +228,7 @@ class PanopticFPN(MaskRCNN):
         logits = images.new_zeros(len(labels))
         if not is_stuff.all():
             things, features = ~is_stuff, RegionFeatures(maps, self.roi_align)
-            boxes = masks_to_boxes(masks[things]) + logits.new_tensor([0, 0, 1, 1])
+            boxes = boxes_around(masks[things])
             logits[things] = self.region_logits(features, boxes, self.thing_of[labels[things]])
         if is_stuff.any():
             own = self.semantic(maps)[0].float()

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import masks_to_boxes
 
+from van_dense.core.segments import boxes_around
 from van_dense.core.structures import RLE, Instances, Segment, Size, encode_masks
 
 _BAND_ELEMENTS = 2**24  # of the masks and classes of some rows: 64 MiB
@@ -151,7 +151,7 @@ def thing_masks(
         if not is_mask.any():
             masks[query] = None
             continue
-        box = masks_to_boxes(is_mask[None])[0].cpu() + torch.tensor([0.0, 0.0, 1.0, 1.0])
+        box = boxes_around(is_mask[None])[0].cpu()
         encoded = encode_masks(is_mask[None].to(torch.uint8))[0]
         masks[query] = encoded, box, probability[is_mask].mean().item()
     found = [

@@ -33,7 +33,7 @@ def panoptic_fpn(
 
     A data set without things is a ValueError.
     """
-    num_things = sum(info.is_thing) if info.is_thing else info.num_classes
+    num_things = sum(info.thing_flags)
     if num_things == 0:
         fix = "train a semantic model, or mark the classes that can be counted as things"
         raise ValueError(f"{config.kind} finds things, and {info.name!r} has none; {fix}")
@@ -44,7 +44,7 @@ def panoptic_fpn(
     )
     return panoptic.PanopticFPN(
         **parts,
-        is_thing=info.is_thing,
+        is_thing=info.thing_flags,
         semantic=sync_norms(semantic, config.backbone.norm_mode),
         semantic_weight=head.weight,
         rules=MergeRules(**config.merge.model_dump()),

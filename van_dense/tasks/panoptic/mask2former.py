@@ -29,6 +29,6 @@ def mask2former_of(
         checkpointing=config.checkpointing,
         loss=MaskLoss(**config.loss.model_dump()),
         filters=QueryFilter(**config.filter.model_dump()),
-        is_thing=info.is_thing or (True,) * info.num_classes,
+        is_thing=info.thing_flags,
         types=types,
     )

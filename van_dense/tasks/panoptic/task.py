@@ -36,7 +36,7 @@ from van_dense.tasks.base import PredictionWriter, Split, Task
 from van_dense.tasks.detection import transforms
 from van_dense.tasks.detection.two_stage import panoptic_fpn
 from van_dense.tasks.panoptic.mask2former import mask2former_of
-from van_dense.tasks.panoptic.truth import instances_of, labels_of, maps_of, reader_of
+from van_dense.tasks.panoptic.truth import ids_of, instances_of, labels_of, maps_of, reader_of
 
 _BUILDERS: dict[str, Callable[..., DenseModel]] = {
     "mask2former": mask2former_of,
@@ -116,7 +116,10 @@ class Panoptic(Task[PanopticConfig]):
         Where the backbone of the file is another one, the config's own weights fill ours.
         """
         if not isinstance(model, Mask2Former):
-            return super().load_foreign(model, state, config, info)
+            raise ValueError(
+                "no checkpoint of a whole Panoptic FPN of another code base can be read, only of "
+                "Mask2Former; model.backbone.weights takes the backbone alone"
+            )
         report = load_mask2former(model, state)
         source = config.model.backbone.weights
         if not any(key.startswith("backbone.") for key in report.filled) and source is not None:
@@ -129,13 +132,13 @@ class Panoptic(Task[PanopticConfig]):
         self, dataset: DenseDataset, config: PanopticConfig
     ) -> Callable[[], Evaluator]:
         """One evaluator for each of ``eval.types``, all on the same predictions."""
-        ids = [dataset.image_id(index) for index in range(len(dataset))]
-        maps, info = maps_of(dataset), dataset.info
+        ids, maps, info = ids_of(dataset), maps_of(dataset), dataset.info
         makers: dict[EvalType, Callable[[], Evaluator]] = {}
         if "panoptic" in config.eval.types:
-            makers["panoptic"] = self._panoptic_evaluators(dataset, config)
+            boundary = config.eval.boundary
+            makers["panoptic"] = partial(PanopticEvaluator, maps, ids, info, boundary=boundary)
         if "instance" in config.eval.types:
-            truth = instances_of(dataset, maps, config.data.val.instances)
+            truth = instances_of(ids, maps, info, config.data.val.instances)
             kinds: tuple[Kind, ...] = ("bbox", "segm")
             makers["instance"] = partial(
                 CocoEvaluator, truth, info, kinds, backend=config.eval.backend
@@ -143,13 +146,6 @@ class Panoptic(Task[PanopticConfig]):
         if "semantic" in config.eval.types:
             makers["semantic"] = partial(SemanticEvaluator, labels_of(maps), ids, info)
         return lambda: SeveralEvaluators([makers[kind]() for kind in config.eval.types])
-
-    def _panoptic_evaluators(
-        self, dataset: DenseDataset, config: PanopticConfig
-    ) -> Callable[[], PanopticEvaluator]:
-        ids = [dataset.image_id(index) for index in range(len(dataset))]
-        boundary = config.eval.boundary
-        return partial(PanopticEvaluator, maps_of(dataset), ids, dataset.info, boundary=boundary)
 
     def measured(self, config: PanopticConfig) -> Sequence[str]:
         """Metrics of all ``eval.types``."""
@@ -191,7 +187,10 @@ class Panoptic(Task[PanopticConfig]):
         self, dataset: DenseDataset, transform: Transform, *, evaluator: Any, config: PanopticConfig
     ) -> OracleReport:
         """Judge the panoptic maps alone, which the truth of all ``eval.types`` comes from."""
-        evaluator = self._panoptic_evaluators(dataset, config)()
+        boundary = config.eval.boundary
+        evaluator = PanopticEvaluator(
+            maps_of(dataset), ids_of(dataset), dataset.info, boundary=boundary
+        )
         return super().oracle_check(dataset, transform, evaluator=evaluator, config=config)
 
     @contextmanager

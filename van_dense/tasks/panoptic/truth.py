@@ -1,19 +1,21 @@
 """Panoptic ground truth as each evaluator wants it: maps with segments, labels, or instances."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 
+from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.segments import label_map, thing_instances
-from van_dense.core.structures import Prediction, Segment, encode_masks, size_of
-from van_dense.data.dataset import DenseDataset, FirstImages, ReadError
+from van_dense.core.structures import Prediction, encode_masks, size_of
+from van_dense.data.dataset import DenseDataset, FirstImages
 from van_dense.data.readers.coco_json import CocoDict, read_coco_json
 from van_dense.data.readers.panoptic import PanopticDataset
-from van_dense.evaluation.ground_truth import from_truths, logger, restrict
+from van_dense.evaluation.ground_truth import from_truths, restrict
+from van_dense.evaluation.panoptic import Truth
 
-Truth = Callable[[int | str], tuple[np.ndarray, list[Segment]]]
+TruthOf = Callable[[int | str], Truth]  # by image id
 
 
 def reader_of(dataset: DenseDataset) -> PanopticDataset:
@@ -23,25 +25,31 @@ def reader_of(dataset: DenseDataset) -> PanopticDataset:
     return reader
 
 
-def maps_of(dataset: DenseDataset) -> Truth:
+def maps_of(dataset: DenseDataset) -> TruthOf:
     """Map and segments by image id, read from the PNG anew each time, so that none piles up."""
     reader = reader_of(dataset)
     index_of = {reader.image_id(index): index for index in range(len(reader))}
     return lambda image_id: reader.truth(index_of[image_id])
 
 
-def labels_of(maps: Truth) -> Callable[[int | str], np.ndarray]:
+def ids_of(dataset: DenseDataset) -> list[int | str]:
+    """Ids of all images."""
+    return [dataset.image_id(index) for index in range(len(dataset))]
+
+
+def labels_of(maps: TruthOf) -> Callable[[int | str], np.ndarray]:
     """Class of each pixel by image id, uint8 (H, W), 255 for void."""
     return lambda image_id: label_map(*maps(image_id))
 
 
-def instances_of(dataset: DenseDataset, maps: Truth, annotations: str | None) -> CocoDict:
-    """Instances of a COCO file for the images of a data set; without a file, its things.
+def instances_of(
+    ids: Sequence[int | str], maps: TruthOf, info: DatasetInfo, annotations: str | None
+) -> CocoDict:
+    """Instances of a COCO file for some images; without a file, the things of their maps.
 
     Raises:
-        ValueError: When the file cannot be read, or lacks an image of the data set.
+        ValueError: When the file cannot be read, or lacks one of the images.
     """
-    ids = [dataset.image_id(index) for index in range(len(dataset))]
     if annotations is not None:
         truth = restrict(read_coco_json(annotations), set(ids))
         if missing := set(ids) - {image["id"] for image in truth["images"]}:
@@ -51,18 +59,12 @@ def instances_of(dataset: DenseDataset, maps: Truth, annotations: str | None) ->
                 "data.val.instances out"
             )
         return truth
-    info = dataset.info
 
-    def truths() -> Iterator[Prediction]:
-        for image_id in ids:
-            try:
-                panoptic, segments = maps(image_id)
-            except ReadError as error:
-                logger.warning("left out of the evaluation: %s", error)
-                continue
-            found = thing_instances(torch.from_numpy(panoptic), segments, info.is_thing)
-            assert isinstance(found.masks, torch.Tensor)
-            encoded = replace(found, masks=encode_masks(found.masks))
-            yield Prediction(image_id, size_of(panoptic), instances=encoded)
+    def read(image_id: int | str) -> Prediction:
+        panoptic, segments = maps(image_id)
+        found = thing_instances(torch.from_numpy(panoptic), segments, info.thing_flags)
+        assert isinstance(found.masks, torch.Tensor)
+        encoded = replace(found, masks=encode_masks(found.masks))
+        return Prediction(image_id, size_of(panoptic), instances=encoded)
 
-    return from_truths(truths(), info)
+    return from_truths(ids, read, info)
