@@ -83,7 +83,10 @@ def build_parser() -> argparse.ArgumentParser:
     views = ("cam", "attention", "features", "field")
     parser.add_argument("--view", choices=views, default="cam", help="(default: cam)")
     parser.add_argument(
-        "--min-score", type=float, default=0.3, help="lowest score of detections (default 0.3)"
+        "--min-score",
+        type=float,
+        default=0.3,
+        help="lowest score of detections and segments (default 0.3)",
     )
     parser.add_argument("--output", type=Path, default=Path("explain.png"), help="file to write")
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")

@@ -70,7 +70,7 @@ def explain(
             joint of the highest score, the likeliest class, the largest region.
         layer: Name of a module; by default ``default_layer``.
         method: One of ``cam.METHODS``; by default ``default_method``.
-        min_score: Score below which detections are left out.
+        min_score: Score below which detections and segments are left out.
 
     Returns:
         An explanation for each thing that the targets name; none where nothing is found.
@@ -128,7 +128,7 @@ def cam_pages(
             ``subjects_of``. By default the first thing found.
         layer: Name of a module; by default ``default_layer``.
         method: One of ``cam.METHODS``; by default ``default_method``.
-        min_score: Score below which detections are left out.
+        min_score: Score below which detections and segments are left out.
 
     Yields:
         Pages, each as soon as it is full.
@@ -160,7 +160,7 @@ def cam_pages(
     if asked and without == asked:
         what = f"nothing that was found is {', '.join(targets)}" if targets else "nothing was found"
         raise ValueError(
-            f"nothing to explain: {what} (detections with scores from {min_score} on); name "
+            f"nothing to explain: {what} (detections and segments with scores from {min_score} on); name "
             "another --target, or lower --min-score"
         )
     if without:
