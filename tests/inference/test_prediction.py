@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.panoptic_folder import panoptic_data, write_panoptic
 from PIL import Image
 
 from van_dense.core.dataset_info import DatasetInfo
@@ -279,6 +280,12 @@ def test_ids_are_refused_where_two_files_have_the_name_of_one_image(tmp_path):
     assert read_ids(None, files) == {}
     with pytest.raises(ValueError, match=r"a/1.jpg and b/1.jpg have one name.*the id 7"):
         read_ids(str(names), files)
+
+
+def test_ids_come_from_a_panoptic_file_as_well(tmp_path):
+    images, names, _ = write_panoptic(tmp_path, panoptic_data())
+    ids = read_ids(str(names), sorted(images.iterdir()))
+    assert ids == {"photo_1.png": 1, "photo_2.png": 2}
 
 
 def test_large_results_wait_one_by_one_to_be_drawn(tmp_path, monkeypatch):

@@ -208,6 +208,27 @@ def test_predictions_are_written_under_the_names_of_the_data_set(config, tmp_pat
     np.testing.assert_array_equal(ids, perfect(dataset, 0).panoptic)
 
 
+def test_pngs_below_folders_keep_their_names(config, root, tmp_path):
+    masks, file = tmp_path / "elsewhere" / "pngs", tmp_path / "names.json"
+    data = json.loads((root / "annotations" / "panoptic_val2017.json").read_text())
+    for record in data["annotations"]:
+        old = root / "annotations" / "panoptic_val2017" / record["file_name"]
+        record["file_name"] = f"deep/{record['file_name']}"
+        (masks / "deep").mkdir(parents=True, exist_ok=True)
+        (masks / record["file_name"]).write_bytes(old.read_bytes())
+    file.write_text(json.dumps(data))
+    relative = masks.parent / ".." / "elsewhere" / "pngs"
+    cfg = config(
+        f"data.val={{annotations: {file}, masks: {relative}}}", "eval.save_predictions=true"
+    )
+    dataset = panoptic.build_dataset(cfg, "val")
+    with panoptic.prediction_writer(cfg, dataset, tmp_path) as write:
+        write(perfect(dataset, 0))
+    (entry,) = json.loads((tmp_path / "predictions_panoptic.json").read_text())["annotations"]
+    assert entry["file_name"] == dataset.mask_name(0) and entry["file_name"].startswith("deep/")
+    assert (tmp_path / "predictions_panoptic" / entry["file_name"]).is_file()
+
+
 def test_nothing_is_written_unless_asked_for(config, tmp_path):
     cfg = config()
     with panoptic.prediction_writer(cfg, panoptic.build_dataset(cfg, "val"), tmp_path) as write:
