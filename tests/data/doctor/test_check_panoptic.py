@@ -283,7 +283,7 @@ def test_a_record_that_cannot_be_read_can_be_left_out(
     assert problem.where.startswith("annotations[0]") and problem.image_id == 1
     known = first.quarantine()
     assert known.of(part.annotations).images == {1}
-    assert not check_dataset([part], quarantine=known).problems
+    assert check_dataset([part], quarantine=known).num_errors == 0
     dataset = PanopticDataset(
         part.images, part.annotations, part.masks, name="pets", quarantine=known
     )
