@@ -199,7 +199,7 @@ class Panoptic(Task[PanopticConfig]):
         self, config: PanopticConfig, dataset: DenseDataset, folder: Path
     ) -> Iterator[PredictionWriter | None]:
         """Writer of JSON and PNGs as the official servers want them, where asked for."""
-        if not config.eval.save_predictions or "panoptic" not in config.eval.types:
+        if not config.eval.save_predictions:
             yield None
             return
         path, reader = folder / "predictions", reader_of(dataset)
