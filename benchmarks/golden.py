@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,8 @@ ANCHORS = "model.anchor_sizes=[8, 16, 24, 36, 48]"
 MAPS = ("data.transforms={scale: [112, 64], crop: [64, 64], test_scale: [112, 64]}",
         "model.backbone.name=van_b0", "train.batch_size=2", "eval.save_predictions=true")
 POSE = ("data.transforms.size=[64, 64]", "model.channels=[16, 16]", "train.batch_size=4")
+PANOPTIC = (SMALL[0], "model.backbone.name=van_b0", "train.batch_size=2", "eval.boundary=true",
+            "eval.types=[panoptic, instance, semantic]", "eval.save_predictions=true")
 # Name: project, overrides. Settings that no other experiment has are spread over them.
 EXPERIMENTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "maskrcnn": ("quickstart", (*SMALL, ANCHORS, "model.box_head.score_threshold=0.001",
@@ -73,6 +76,15 @@ EXPERIMENTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "pose_msra": ("pose_van_b0_256x192", POSE),
     "pose_dark": ("pose_van_b0_256x192", (*POSE, "model.codec=dark", "eval.nms=soft")),
     "pose_udp": ("pose_van_b0_256x192", (*POSE, "model.codec=udp", "train.ema_decay=0.5")),
+    "mask2former": ("mask2former_van_b2", (*PANOPTIC,
+        "model={queries: 8, channels: 32, attention_heads: 2, checkpointing: true}",
+        "model.pixel_decoder={layers: 1, feedforward: 32}",
+        "model.decoder={layers: 2, feedforward: 32}", "model.loss.points=128",
+        "model.filter={score_threshold: 0.0, overlap_threshold: 0.0}",
+        "data.transforms.large_scale_jitter={size: [96, 96]}")),
+    "panoptic_fpn": ("panopticfpn_van_b2", (*PANOPTIC, ANCHORS, "model.fpn.channels=16",
+        "model.semantic_head.channels=32", "model.box_head.score_threshold=0.001",
+        "model.merge={score_threshold: 0.001, stuff_area: 16}")),
     "classification": ("classify_van_b0_in1k", ("data.transforms={size: 64, resize: 72}",
         "train.batch_size=4", "train.clip_norm=1.0")),
 }
@@ -110,24 +122,27 @@ def record_commit(commit: str, names: list[str]) -> Record:
     git = ["git", "-C", str(ROOT)]
     parsed = subprocess.run([*git, "rev-parse", commit], check=True, capture_output=True, text=True)
     kept = ROOT / "runs" / "golden" / f"{parsed.stdout.strip()}.json"
-    known: Record = json.loads(kept.read_text()) if kept.is_file() else {}
-    missing = [name for name in names if name not in known]
+    values: Record = json.loads(kept.read_text()) if kept.is_file() else {}
+    missing = [name for name in names if name not in values]
     if missing:
         with tempfile.TemporaryDirectory() as folder:
             tree = Path(folder) / "tree"
             add = [*git, "worktree", "add", "--quiet", "--detach", tree, commit]
             subprocess.run(add, check=True)
             try:
-                known |= record(tree, missing)
+                values |= record(tree, missing)
             finally:
                 subprocess.run([*git, "worktree", "remove", "--force", tree], check=True)
         kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_text(json.dumps(known, indent=1) + "\n")
-    return {name: known[name] for name in names}
+        kept.write_text(json.dumps(values, indent=1) + "\n")
+    if new := [name for name in names if name not in values]:
+        print(f"{commit} has no project of {', '.join(new)}: not compared", file=sys.stderr)
+    return {name: values[name] for name in names if name in values}
 
 
 def record(checkout: Path, names: list[str]) -> Record:
-    """Run the experiments of ``names`` with the code of ``checkout``, two at a time."""
+    """Run those of ``names`` that the checkout has projects for, two at a time."""
+    names = known(checkout, names)
     folder = Path(tempfile.mkdtemp(prefix="golden_"))
     try:
         prepare_sample(checkout, folder)
@@ -138,9 +153,16 @@ def record(checkout: Path, names: list[str]) -> Record:
         shutil.rmtree(folder)
 
 
+def known(checkout: Path, names: Sequence[str]) -> list[str]:
+    """Experiments whose project exists in the checkout; an older one lacks some."""
+    projects = {name: checkout / "projects" / f"{EXPERIMENTS[name][0]}.yaml" for name in names}
+    return [name for name, project in projects.items() if project.is_file()]
+
+
 def prepare_sample(checkout: Path, folder: Path) -> None:
     """Write each part of the sample data set before experiments run beside each other."""
-    for name in ("maskrcnn", "semantic_fpn", "saliency", "pose_msra", "classification"):
+    first = ("maskrcnn", "semantic_fpn", "saliency", "pose_msra", "classification", "panoptic_fpn")
+    for name in known(checkout, first):
         command(checkout, folder, train_arguments(checkout, name, "--dry-run"))
 
 

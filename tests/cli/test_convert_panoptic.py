@@ -16,6 +16,7 @@ from van_dense.data.readers.coco import CocoDataset
 from van_dense.data.readers.image_mask import ImageMaskDataset, LabelMap
 from van_dense.data.readers.panoptic import PanopticDataset
 
+NO_PARTS = ("", ".", "..", "a/b", "../a", "a\\b", "/a", ".hidden", "a b")
 MEANING = ["--label-map", "0 -> ignore", "1..3 -> 0..2", "--classes", "grass", "sky", "Dog"]
 
 
@@ -268,6 +269,25 @@ def test_names_with_dots_stay_apart(tmp_path: Path) -> None:
     assert sorted(path.name for path in written) == ["a.1.png", "a.2.png"]
 
 
+def test_stuff_whose_names_differ_in_case_alone_is_refused(
+    coco: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert convert(coco, "--classes", "Sky", "sky", "dog") == 1
+    assert "--classes Sky sky dog: a name appears twice" in error_of(capsys)
+    assert not list((coco["out"] / "annotations").glob("*.json"))
+
+
+def test_more_classes_than_labels_can_name_are_refused(
+    coco: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"stuff {number}" for number in range(254)]  # beside a cat and a dog
+    meaning = ["--label-map", "0 -> ignore"]
+    assert convert(coco, "--classes", *names, *meaning, "1..254 -> 0..253") == 1
+    assert "would have 256 categories, and a pixel has one of at most 255" in error_of(capsys)
+    assert convert(coco, "--classes", *names[1:], *meaning, "1..253 -> 0..252") == 0
+    assert load(coco)[0].info.num_classes == 255
+
+
 def test_boxes_are_no_masks(coco: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     data = coco_data([annotation(1, segmentation=None)])
     coco["json"].write_text(json.dumps(data))
@@ -282,7 +302,8 @@ def test_boxes_are_no_masks(coco: dict[str, Path], capsys: pytest.CaptureFixture
         (["--masks", "maps"], "go together"),
         (["--annotations", "a", "--yolo", "b"], "not allowed with"),
         (["--annotations", "a", "--overlap", "first"], "invalid choice"),
-        (["--annotations", "a", "--min-area", "0"], "--min-area 1 or more"),
+        (["--annotations", "a", "--min-area", "0"], "--min-area is 1 or more"),
+        *((["--annotations", "a", "--part", name], "is part of a file name") for name in NO_PARTS),
     ],
 )
 def test_misuse_ends_with_two(

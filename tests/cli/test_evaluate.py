@@ -81,6 +81,7 @@ def test_a_missing_file_is_named(files, tmp_path, capsys, missing):
         (["--predictions", "r.json", "--annotations", "a.json"], "needs --annotations and --type"),
         (["run", "--label-map", "1 -> 0"], "--label-map and the patterns belong"),
         (["run", "--boundary"], "--boundary belongs to --type panoptic"),
+        (["run", "--masks", "pngs"], "--masks belongs to --type panoptic"),
         (
             [*"--predictions r.json --annotations a.json --type panoptic --data d.yaml".split()],
             "--data belongs to a run",
@@ -286,6 +287,15 @@ def test_panoptic_results_are_compared(panoptic, tmp_path, capsys):
     assert written["per_class"]["panoptic"]["cat"]["PQ"] == pytest.approx(3 / 4)
     assert not any("boundary" in name for name in written["metrics"])
     assert (tmp_path / "segments.csv").read_text().splitlines()[1] == "cat,1,0,0"
+
+
+def test_pngs_of_the_truth_are_found_where_masks_says(panoptic, tmp_path, capsys):
+    (tmp_path / "truth").rename(tmp_path / "pngs")
+    assert evaluate.main(panoptic) == 1
+    assert f"{tmp_path / 'truth'}: no such folder" in capsys.readouterr().err
+    assert evaluate.main([*panoptic, "--masks", str(tmp_path / "pngs")]) == 0
+    written = json.loads((tmp_path / "metrics_panoptic.json").read_text())
+    assert written["metrics"]["panoptic/PQ"] == pytest.approx((3 / 4 + 2 / 3) / 2)
 
 
 def test_boundary_pq_stands_beside_pq_if_asked_for(panoptic, tmp_path, capsys):

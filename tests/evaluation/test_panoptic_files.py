@@ -134,6 +134,29 @@ def test_labels_instead_of_category_ids_are_explained(truth, tmp_path):
         evaluate_panoptic_files(found, truth, boundary=False)
 
 
+def test_pngs_of_the_truth_may_lie_elsewhere(truth, found, tmp_path):
+    masks = tmp_path / "elsewhere" / "pngs"
+    masks.parent.mkdir()
+    truth.with_suffix("").rename(masks)
+    evaluator = evaluate_panoptic_files(found, truth, masks=masks, boundary=False)
+    assert evaluator.compute()["panoptic/PQ_th"] == pytest.approx(3 / 4)
+    with pytest.raises(ValueError, match=r"truth: no such folder; give the folder .* the PNGs"):
+        evaluate_panoptic_files(found, truth, boundary=False)
+
+
+@pytest.mark.parametrize("name", ["/1.png", "../1.png", "a/../../1.png"])
+def test_names_that_lead_out_of_the_folder_are_refused(truth, found, name):
+    for path in (found, truth):
+        content = json.loads(path.read_text())
+        content["annotations"][1]["file_name"] = name
+        path.write_text(json.dumps(content))
+        message = rf"{path.name}: annotations\[1\]: 'file_name' of image 2 leads out of the folder"
+        with pytest.raises(ValueError, match=message):
+            evaluate_panoptic_files(found, truth, boundary=False)
+        content["annotations"][1]["file_name"] = "2.png"
+        path.write_text(json.dumps(content))
+
+
 def test_what_is_wrong_with_a_png_is_said_with_its_name(truth, found):
     folder = found.with_suffix("")
     write_ids(folder / "2.png", FOUND + 1)

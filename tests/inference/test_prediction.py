@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.panoptic_folder import panoptic_data, write_panoptic
 from PIL import Image
 
 from van_dense.core.dataset_info import DatasetInfo
@@ -21,6 +22,8 @@ from van_dense.data.dataset import ReadError
 from van_dense.data.io.masks import read_labels
 from van_dense.data.io.sources import ImageSource, find_sources, read_source
 from van_dense.data.io.video import VideoWriter, read_frames
+from van_dense.data.readers.panoptic import PanopticDataset
+from van_dense.evaluation.panoptic_files import evaluate_panoptic_files
 from van_dense.inference.files import FilePrediction, free_folder, read_ids
 from van_dense.inference.result import Result
 
@@ -279,6 +282,28 @@ def test_ids_are_refused_where_two_files_have_the_name_of_one_image(tmp_path):
     assert read_ids(None, files) == {}
     with pytest.raises(ValueError, match=r"a/1.jpg and b/1.jpg have one name.*the id 7"):
         read_ids(str(names), files)
+
+
+def test_ids_come_from_a_panoptic_file_as_well(tmp_path):
+    images, names, _ = write_panoptic(tmp_path, panoptic_data())
+    ids = read_ids(str(names), sorted(images.iterdir()))
+    assert ids == {"photo_1.png": 1, "photo_2.png": 2}
+
+
+def test_predictions_of_panoptic_data_are_measured_by_the_ids_of_their_file(tmp_path):
+    images, names, masks = write_panoptic(tmp_path, panoptic_data())
+    dataset = PanopticDataset(images, names, masks, name="pets")
+
+    def truth(sources: Iterable[ImageSource]) -> Iterator[Result]:
+        for index, source in enumerate(sources):
+            ids, segments = dataset.truth(index)
+            found = Prediction(str(source), ids.shape, panoptic=ids, segments=segments)
+            yield Result.of(found, source, dataset.info)
+
+    files = find_sources([str(images)])
+    FilePrediction(truth, tmp_path / "out", read_ids(str(names), files)).run(files)
+    metrics = evaluate_panoptic_files(tmp_path / "out", names, boundary=False).compute()
+    assert metrics["panoptic/PQ"] == 1
 
 
 def test_large_results_wait_one_by_one_to_be_drawn(tmp_path, monkeypatch):

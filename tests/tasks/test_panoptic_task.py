@@ -17,8 +17,10 @@ from van_dense.data.collate import collate
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.panoptic import read_ids
 from van_dense.data.sample.sample_data import write_sample_data
+from van_dense.engine.device import make_accelerator
 from van_dense.models.panoptic.mask2former import Mask2Former
 from van_dense.models.panoptic.panoptic_fpn import PanopticFPN
+from van_dense.runs.evaluation import Evaluation
 from van_dense.tasks import TASKS
 from van_dense.tasks.panoptic.truth import ids_of, instances_of, maps_of
 
@@ -233,8 +235,59 @@ def test_predictions_are_written_under_the_names_of_the_data_set(config, tmp_pat
     np.testing.assert_array_equal(ids, perfect(dataset, 0).panoptic)
 
 
+def test_pngs_below_folders_keep_their_names(config, root, tmp_path):
+    masks, file = tmp_path / "elsewhere" / "pngs", tmp_path / "names.json"
+    data = json.loads((root / "annotations" / "panoptic_val2017.json").read_text())
+    for record in data["annotations"]:
+        old = root / "annotations" / "panoptic_val2017" / record["file_name"]
+        record["file_name"] = f"deep/{record['file_name']}"
+        (masks / "deep").mkdir(parents=True, exist_ok=True)
+        (masks / record["file_name"]).write_bytes(old.read_bytes())
+    file.write_text(json.dumps(data))
+    relative = masks.parent / ".." / "elsewhere" / "pngs"
+    cfg = config(
+        f"data.val={{annotations: {file}, masks: {relative}}}", "eval.save_predictions=true"
+    )
+    dataset = panoptic.build_dataset(cfg, "val")
+    with panoptic.prediction_writer(cfg, dataset, tmp_path) as write:
+        write(perfect(dataset, 0))
+    (entry,) = json.loads((tmp_path / "predictions_panoptic.json").read_text())["annotations"]
+    assert entry["file_name"] == dataset.mask_name(0) and entry["file_name"].startswith("deep/")
+    assert (tmp_path / "predictions_panoptic" / entry["file_name"]).is_file()
+
+
 def test_nothing_is_written_unless_asked_for(config, tmp_path):
     cfg = config()
     with panoptic.prediction_writer(cfg, panoptic.build_dataset(cfg, "val"), tmp_path) as write:
         assert write is None
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "types", ["[panoptic]", "[instance]", "[semantic]", "[instance, semantic]", ALL[11:]]
+)
+@pytest.mark.parametrize("project", ["mask2former_van_b2", "panopticfpn_van_b2"])
+def test_every_question_is_answered_measured_and_drawn(config, tmp_path, project, types):
+    low = "model.filter={score_threshold: 0, overlap_threshold: 0}"
+    few = "model.fpn.channels=16", "model.box_head={channels: 16}", "model.mask_head.channels=16"
+    overrides = [low] if project.startswith("mask2former") else few
+    cfg = config(f"eval.types={types}", "eval.pictures=2", *overrides, project=project)
+    dataset = panoptic.build_dataset(cfg, "val")
+    torch.manual_seed(0)
+    model = panoptic.build_model(cfg, dataset.info)
+    metrics = Evaluation(cfg, dataset, make_accelerator("fp32")).run(model, tmp_path)
+    assert set(metrics) == set(panoptic.measured(cfg))
+    assert (tmp_path / "pictures" / "overview.png").is_file()
+
+
+def test_what_only_panoptic_maps_have_needs_that_question(config):
+    for setting in ("boundary", "save_predictions"):
+        with pytest.raises(ConfigError, match=f"{setting} is of panoptic maps"):
+            config("eval.types=[semantic]", f"eval.{setting}=true")
+    with pytest.raises(ConfigError, match="name each once"):
+        config("eval.types=[semantic, semantic]")
+
+
+def test_only_the_validation_part_has_instances_to_compare_with(config):
+    with pytest.raises(ConfigError, match="instances"):
+        config("data.train.instances=a.json")

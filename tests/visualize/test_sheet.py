@@ -262,6 +262,24 @@ def test_instances_beside_a_panoptic_map_are_not_drawn_on_top(monkeypatch):
     assert (pages[0] == pages[1]).all()
 
 
+def test_instances_stand_beside_the_things_of_a_panoptic_truth(monkeypatch):
+    seen = captions(monkeypatch)
+    image = np.full((96, 128, 3), 100, dtype=np.uint8)
+    info = replace(INFO, is_thing=(False, True))
+    found = predict(Scenes(1))[0]
+    comparison(image, panoptic(), found, info, title="a")
+    assert "ground truth: 1 object" in seen
+
+
+def test_a_label_map_stands_beside_the_classes_of_a_panoptic_truth(monkeypatch):
+    seen = captions(monkeypatch)
+    image = np.full((96, 128, 3), 100, dtype=np.uint8)
+    labels = np.zeros((96, 128), dtype=np.uint8)
+    labels[20:50, 30:70] = 1
+    comparison(image, panoptic(), Prediction("val/0", (96, 128), semantic=labels), INFO, title="a")
+    assert "accuracy 100.0%, mIoU 100.0%" in seen
+
+
 def test_a_panoptic_map_needs_one_of_the_truth():
     truth = replace(panoptic(), panoptic=None, segments=None, semantic=np.zeros((96, 128), "u1"))
     with pytest.raises(ValueError, match="holds a panoptic map, the ground truth does not"):

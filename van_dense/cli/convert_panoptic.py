@@ -15,6 +15,7 @@ folders.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -23,8 +24,6 @@ from van_dense.cli.parser import new_parser
 
 if TYPE_CHECKING:
     from van_dense.runs.panoptic_sources import Entry, Sources
-
-_ANY_NAME = "{key}.*"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -43,8 +42,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--classes", nargs="+", metavar="NAME", help="names of their classes 0..K-1"
     )
-    for name, folder in (("--image-pattern", "--images"), ("--mask-pattern", "--masks")):
-        parser.add_argument(name, default=_ANY_NAME, help=f"names below {folder} ({_ANY_NAME})")
+    parser.add_argument("--image-pattern", help="names below --images ({key}.*)")
+    parser.add_argument("--mask-pattern", help="names below --masks ({key}.*)")
     overlap = "object that wins where two overlap: the later one of the file (default), or the "
     overlap += "smaller one"
     parser.add_argument("--overlap", choices=("later", "smaller"), default="later", help=overlap)
@@ -65,8 +64,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = [bool(value) for value in (args.masks, args.label_map, args.classes)]
     if any(given) and not all(given):
         parser.error("--masks, --label-map and --classes go together")
-    if "/" in args.part or args.min_area < 1:
-        parser.error("--part is a name without /, and --min-area 1 or more")
+    if not re.fullmatch(r"\w[\w.-]*", args.part):
+        what = f"--part {args.part!r} is part of a file name: letters, digits, and _ - . inside"
+        parser.error(what)
+    if args.min_area < 1:
+        parser.error("--min-area is 1 or more")
     try:
         from van_dense.runs.convert_panoptic import Rules, convert_panoptic
 
@@ -84,20 +86,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _sources(args: argparse.Namespace) -> Sources:
+    from van_dense.config.segmentation import ImageMaskData
     from van_dense.data.io.label_map import LabelMap
     from van_dense.runs.panoptic_sources import LabelMaps, Sources, Things
 
+    any_name = ImageMaskData.model_fields["image_pattern"].default
     things, maps = None, None
     if args.masks:
         labels = LabelMap.parse(args.label_map, len(args.classes))
-        if len(set(args.classes)) < len(args.classes):
-            raise ValueError(f"--classes {' '.join(args.classes)}: a name appears twice")
-        maps = LabelMaps(args.masks, args.mask_pattern, labels, tuple(args.classes))
+        if len({name.casefold() for name in args.classes}) < len(args.classes):
+            what = "a name appears twice (names that differ in case alone are of one class)"
+            raise ValueError(f"--classes {' '.join(args.classes)}: {what}")
+        maps = LabelMaps(args.masks, args.mask_pattern or any_name, labels, tuple(args.classes))
     if args.annotations:
         things = Things.of_coco(args.images, args.annotations)
     elif args.yolo:
         things = Things.of_yolo(args.yolo, args.part)
-    return Sources(args.images, args.image_pattern, things, maps)
+    return Sources(args.images, args.image_pattern or any_name, things, maps)
 
 
 def _show(entries: Iterable[Entry], total: int) -> Iterable[Entry]:

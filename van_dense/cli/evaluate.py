@@ -6,6 +6,7 @@ van-dense eval --config classify_van_b2_in1k model.backbone.weights=van_b2_in1k
 van-dense eval --predictions results.json --annotations gt.json --type bbox|segm|keypoints
 van-dense eval --predictions maps/ --annotations masks/ --type semantic --data ade20k
 van-dense eval --predictions predictions.json --annotations panoptic_val.json --type panoptic
+    [--masks pngs/] [--boundary]
 """
 
 import argparse
@@ -58,6 +59,8 @@ def build_parser() -> argparse.ArgumentParser:
     results = "COCO results: a list of records, or a panoptic JSON beside its PNGs; folder of maps"
     saved.add_argument("--predictions", help=results)
     saved.add_argument("--annotations", help="COCO annotation file, or folder of masks")
+    pngs = "panoptic: folder of the PNGs of --annotations (default: that of its name beside it)"
+    saved.add_argument("--masks", metavar="DIR", help=pngs)
     saved.add_argument("--type", choices=TYPES, help="what to measure")
     saved.add_argument("--backend", help="faster (default), or pycocotools: same numbers")
     saved.add_argument("--boundary", action="store_true", help="panoptic: boundary PQ as well")
@@ -82,6 +85,8 @@ def check_combination(parser: argparse.ArgumentParser, given: argparse.Namespace
         parser.error("--label-map and the patterns belong to --type semantic or saliency")
     if given.boundary and given.type != PANOPTIC:
         parser.error("--boundary belongs to --type panoptic; a run has eval.boundary=true")
+    if given.masks and given.type != PANOPTIC:
+        parser.error("--masks belongs to --type panoptic; masks of other types are --annotations")
     if given.data and (given.config or given.type in ("bbox", "segm", PANOPTIC)):
         parser.error("--data belongs to a run, or to --type keypoints, semantic or saliency")
     if given.label_map and given.type == "saliency":
@@ -143,7 +148,7 @@ def evaluate_saved(arguments: argparse.Namespace) -> Path:
     data = raw.values.get("data", {}) | {k: v for k, v in vars(arguments).items() if v is not None}
     path = Path(arguments.output or Path(found).absolute().with_name(f"metrics_{kind}.json"))
     backend = arguments.backend or DetectionEval().backend
-    settings = {"backend": backend, "boundary": arguments.boundary}
+    settings = {"backend": backend, "masks": arguments.masks, "boundary": arguments.boundary}
     scores = score(found, truth, kind=kind, data=data, folder=path.parent, **settings)
     print(scores.summary)
     save_metrics(path, scores.metrics, scores.per_class)

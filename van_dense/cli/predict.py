@@ -5,8 +5,9 @@ van-dense predict --detector RUN --pose RUN SOURCE ...  persons of the detector,
 
 A source is an image, a video, a folder (everything in all depths) or a pattern in quotes. A pose
 run alone takes each image for one person. The output folder gets pictures/ and predictions.json
-(COCO results), predictions.csv (classes) or masks/ (label maps, saliency); for a video videos/NAME/
-with the annotated video and the same results, by frame number. 1 tells of unreadable files.
+(COCO results), predictions_panoptic.json with the PNGs of predictions_panoptic/ (panoptic maps),
+predictions.csv (classes) or masks/ (label maps, saliency); for a video videos/NAME/ with the
+annotated video and the same results, by frame number. 1 tells of unreadable files.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--min-score", type=float, metavar="SCORE", help=score)
     ignored = "detections of --detector below are left out by --pose (default 0.3)"
     parser.add_argument("--min-detection-score", type=float, metavar="SCORE", help=ignored)
-    names = "COCO file that gives the image ids of predictions.json (default: paths)"
+    names = "COCO file, of instances or panoptic, whose image ids the results get (default: paths)"
     parser.add_argument("--annotations", metavar="JSON", help=names)
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
     batch = "images of one size, or tiles, that the model sees at a time; changes no result"

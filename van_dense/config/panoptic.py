@@ -20,8 +20,6 @@ class PanopticSplit(Section):
     images: str  # folder of the images
     annotations: str  # panoptic_*.json
     masks: str | None = None  # folder of the PNGs; none = named as the JSON, beside it
-    # instances_*.json that eval.types: [instance] compares with; none = things of the panoptic maps
-    instances: str | None = None
 
     @property
     def mask_folder(self) -> str:
@@ -29,12 +27,19 @@ class PanopticSplit(Section):
         return self.masks or str(Path(self.annotations).with_suffix(""))
 
 
+class PanopticValidation(PanopticSplit):
+    """The validation part."""
+
+    # instances_*.json that eval.types: [instance] compares with; none = things of the panoptic maps
+    instances: str | None = None
+
+
 class PanopticData(Data):
     """Where panoptic maps come from, and how images reach the model."""
 
     name: str = "coco_panoptic"
     train: PanopticSplit  # training part
-    val: PanopticSplit  # validation part
+    val: PanopticValidation  # validation part
     transforms: DetectionTransforms = DetectionTransforms()
     group_by_aspect: bool = True
 
@@ -47,8 +52,8 @@ class PanopticData(Data):
                 f"data.{key}.annotations": part.annotations,
                 f"data.{key}.masks": part.mask_folder,
             }
-            if part.instances is not None:
-                files[f"data.{key}.instances"] = part.instances
+        if self.val.instances is not None:
+            files["data.val.instances"] = self.val.instances
         return files
 
 
@@ -150,6 +155,17 @@ class PanopticEval(Eval):
     backend: Literal["faster", "pycocotools"] = "faster"  # instance: same numbers, first is faster
     save_predictions: bool = False  # write PNGs and JSON as the official servers want them
     picture_score: Unit = 0.3  # instances below are not drawn
+
+    @model_validator(mode="after")
+    def _types_go_together(self) -> PanopticEval:
+        if len(set(self.types)) < len(self.types):
+            raise ValueError(f"types {list(self.types)}: name each once")
+        if "panoptic" not in self.types:
+            names = ("boundary", "save_predictions")
+            if unused := [name for name in names if getattr(self, name)]:
+                fix = "add panoptic to eval.types"
+                raise ValueError(f"{', '.join(unused)} is of panoptic maps; {fix}")
+        return self
 
     @property
     def min_picture_score(self) -> float:

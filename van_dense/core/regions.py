@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from van_dense.core.segments import run_starts
+
 
 @dataclass(frozen=True)
 class Regions:
@@ -30,11 +32,10 @@ def find_regions(ids: np.ndarray) -> Regions:
     once, and a map has a few thousand.
     """
     height, width = ids.shape
-    is_start = np.ones((height, width), dtype=bool)
-    np.not_equal(ids[:, 1:], ids[:, :-1], out=is_start[:, 1:])
-    starts = np.flatnonzero(is_start)  # a run ends with its row
+    flat = ids.ravel()
+    starts = run_starts(flat, width=width)
     lengths = np.diff(starts, append=ids.size)
-    values, index = np.unique(ids.ravel()[starts], return_inverse=True)
+    values, index = np.unique(flat[starts], return_inverse=True)
     rows, columns = np.divmod(starts, max(1, width))
     boxes = np.empty((len(values), 4), dtype=np.int64)
     boxes[:, :2], boxes[:, 2:] = max(height, width), 0

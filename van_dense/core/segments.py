@@ -68,9 +68,10 @@ def segment_index(panoptic: np.ndarray, segments: Sequence[Segment], where: str)
     return np.repeat(positions.astype(dtype), lengths).reshape(panoptic.shape)
 
 
-def run_starts(*maps: np.ndarray) -> np.ndarray:
+def run_starts(*maps: np.ndarray, width: int = 0) -> np.ndarray:
     """First positions (R,) of the runs in which none of some flat maps (P,) changes its value.
 
+    Given the ``width`` of the maps in pixels, a run also ends with its row.
     A picture has some thousand runs, so that what is done for each of them costs next to nothing.
     """
     size = maps[0].size
@@ -79,6 +80,8 @@ def run_starts(*maps: np.ndarray) -> np.ndarray:
         starts[1:] = maps[0][1:] != maps[0][:-1]
         for values in maps[1:]:
             starts[1:] |= values[1:] != values[:-1]
+        if width:
+            starts[::width] = True
     return np.flatnonzero(starts)
 
 

@@ -1,8 +1,19 @@
 """Phrases that the messages of several readers share."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 CHECK = "run van-dense check to list them, and to quarantine what is broken"
+
+
+class Fault(NamedTuple):
+    """What is wrong, and what to do about it; as text both."""
+
+    what: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.what}; {self.fix}"
 
 
 def shorten(names: Sequence[str], count: int = 3) -> str:

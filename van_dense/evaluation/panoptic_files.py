@@ -16,6 +16,7 @@ from van_dense.data.io.json_file import paused_garbage_collection, read_json
 from van_dense.data.io.panoptic import read_ids
 from van_dense.data.io.prefetch import prefetch_map, usable_cores
 from van_dense.data.messages import shorten
+from van_dense.data.readers.panoptic import require_masks
 from van_dense.data.readers.panoptic_json import (
     PanopticFile,
     PanopticImage,
@@ -42,6 +43,7 @@ def evaluate_panoptic_files(
     predictions: str | Path,
     annotations: str | Path,
     *,
+    masks: str | Path | None = None,
     boundary: bool,
     threads: int | None = None,
 ) -> PanopticEvaluator:
@@ -53,22 +55,24 @@ def evaluate_panoptic_files(
     Args:
         predictions: JSON of results with its PNGs in the folder of the same name beside it, or a
             folder with both; see ``find_results``.
-        annotations: Panoptic annotation file, with its PNGs in the folder of the same name.
+        annotations: Panoptic annotation file.
+        masks: Folder of its PNGs; None is the folder of the same name beside it.
         boundary: Whether to compute boundary PQ as well.
         threads: Number of threads; None takes one for each core.
 
     Raises:
-        ValueError: With the names of the files, for images without a prediction, and for files
-            that are broken or contradict each other.
+        ValueError: With the names of the files, for images without a prediction, a missing folder,
+            and files that are broken or contradict each other.
     """
     truth = read_panoptic_json(annotations, name=Path(annotations).stem)
-    label_of, masks = truth.info.label_of, Path(annotations).with_suffix("")
+    label_of, truths = truth.info.label_of, Path(masks or Path(annotations).with_suffix(""))
+    require_masks(truths)
     images = {image.id: image for image in truth.images}
     found = find_results(predictions, truth)
 
     def read_truth(image_id: int | str) -> Truth:
         image = images[image_id]
-        return read_ids(masks / image.png), image.labelled(label_of)
+        return read_ids(truths / image.png), labelled(image.segments, label_of)
 
     evaluator = PanopticEvaluator(read_truth, list(images), truth.info, boundary=boundary)
 
@@ -81,7 +85,7 @@ def evaluate_panoptic_files(
         except ReadError:  # names its file
             raise
         except ValueError as error:
-            raise ValueError(f"{png} with {masks / image.png}: {error}") from error
+            raise ValueError(f"{png} with {truths / image.png}: {error}") from error
 
     threads = threads or usable_cores()
     outcomes = prefetch_map(compare, truth.images, threads=threads, prefetch=4 * threads)

@@ -12,6 +12,7 @@ from van_dense.evaluation.coco import Backend, evaluate_results
 from van_dense.evaluation.evaluator import Evaluator
 from van_dense.evaluation.ground_truth import Kind
 from van_dense.evaluation.map_files import evaluate_label_maps, evaluate_saliency_maps, find_files
+from van_dense.evaluation.panoptic import PanopticEvaluator
 from van_dense.evaluation.panoptic_files import evaluate_panoptic_files
 from van_dense.evaluation.pck import evaluate_pck
 from van_dense.evaluation.pose import check_joints
@@ -38,6 +39,7 @@ def score(
     data: Mapping[str, Any],
     folder: Path,
     backend: Backend,
+    masks: str | None = None,
     boundary: bool = False,
 ) -> Scores:
     """Compare saved predictions with their annotations, or ValueError when they do not fit.
@@ -50,10 +52,14 @@ def score(
             ``classes`` and the patterns of file names, and keypoints take ``skeleton``.
         folder: Folder for what the evaluation of maps writes beside its metrics.
         backend: Library that computes COCO metrics; both give the same numbers.
+        masks: Folder of the PNGs of a panoptic annotation file; None is the one of its name.
         boundary: Whether to compute boundary PQ beside PQ.
     """
     if kind == "panoptic":
-        return _score_panoptic(predictions, annotations, boundary=boundary, folder=folder)
+        evaluator = evaluate_panoptic_files(
+            predictions, annotations, masks=masks, boundary=boundary
+        )
+        return _score_panoptic(evaluator, folder)
     if kind == "semantic" or kind == "saliency":
         return _score_maps(predictions, annotations, kind, data, folder=folder)
     truth = read_coco_json(annotations)
@@ -68,9 +74,8 @@ def score(
     return _score_results(truth, results, kind, info, backend=backend)
 
 
-def _score_panoptic(predictions: str, annotations: str, *, boundary: bool, folder: Path) -> Scores:
+def _score_panoptic(evaluator: PanopticEvaluator, folder: Path) -> Scores:
     """Panoptic quality, and segments.csv in a folder."""
-    evaluator = evaluate_panoptic_files(predictions, annotations, boundary=boundary)
     evaluator.save(folder)
     summary = f"{evaluator.num_images} images"
     return Scores(evaluator.compute(), evaluator.per_class(), summary)

@@ -21,7 +21,7 @@ from van_dense.data.io.outputs import require_folder
 from van_dense.data.io.prefetch import WAITING_BYTES, prefetch_map
 from van_dense.data.io.sources import ImageSource, is_video
 from van_dense.data.loader import resolve_workers
-from van_dense.data.readers.coco_json import read_coco_json
+from van_dense.data.readers.coco_json import read_coco_lists
 from van_dense.engine.progress import Track, untracked
 from van_dense.evaluation.results import PANOPTIC, Outcome, ResultFiles
 from van_dense.inference.loaded import Loaded, Precision, proposals_from
@@ -38,11 +38,13 @@ Stream = Callable[[Iterable[ImageSource]], Iterator[Result | ReadError]]
 def read_ids(annotations: str | None, files: Iterable[Path]) -> dict[str, int | str]:
     """Image ids of files by their name, as a COCO annotation file has them; none without one.
 
+    The file may be of instances, keypoints or panoptic segments: its images alone are read.
+
     Raises:
         ValueError: For another file, or when two of its images, or two files, have one name.
     """
     ids: dict[str, int | str] = {}
-    for record in read_coco_json(annotations)["images"] if annotations else ():
+    for record in read_coco_lists(annotations)["images"] if annotations else ():
         name = Path(record["file_name"]).name
         if name in ids:
             raise ValueError(

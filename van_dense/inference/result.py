@@ -105,8 +105,8 @@ class Result(Prediction):
         )
 
     def num_hidden(self, min_score: float | None = None) -> int:
-        """Number of instances that ``plot`` leaves out."""
-        if self.instances is None or self.instances.scores is None:
+        """Number of instances that ``plot`` leaves out for their score."""
+        if self.instances is None or self.instances.scores is None or self.panoptic is not None:
             return 0
         return int((self.instances.scores < self._limit(min_score)).sum())
 

@@ -18,6 +18,7 @@ from van_dense.data.io.masks import read_labels
 from van_dense.data.messages import shorten
 from van_dense.data.readers.coco import CocoDataset
 from van_dense.data.readers.image_mask import files_by_key, key_of, mask_size_problem
+from van_dense.data.readers.panoptic_json import class_count_problem
 from van_dense.data.readers.table import TableDataset, size_problem
 from van_dense.data.readers.yolo import YoloDataset
 from van_dense.runs.panoptic_painting import Objects
@@ -181,7 +182,8 @@ class Categories:
     def of(sources: Sources) -> Categories:
         """Things keep their ids where they have some, else they are 1.. ; stuff comes after them.
 
-        Names that differ in case alone are of one class.
+        Names that differ in case alone are of one class. More classes than labels can name are a
+        ValueError.
         """
         ids: list[int] = []
         names: list[str] = []
@@ -200,6 +202,8 @@ class Categories:
             names.append(name)
             ids.append(max(ids, default=0) + 1)
             stuff_of[label] = len(names)
+        if (problem := class_count_problem(len(names))) is not None:
+            raise ValueError(f"the new data set would have {problem}")
         records = []
         for position, color in enumerate(distinct_colors(len(names))):
             is_thing = position < num_things

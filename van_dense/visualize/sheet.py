@@ -2,15 +2,16 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 
 from van_dense.core.dataset_info import DatasetInfo
-from van_dense.core.segments import label_map
+from van_dense.core.segments import label_map, thing_instances
 from van_dense.core.structures import IGNORE_LABEL, Prediction, Sample, Size
 from van_dense.data.dataset import DenseDataset, ReadError
 from van_dense.data.readers.class_words import readable_name
@@ -47,9 +48,7 @@ class _Case:
         Maps have three panels: the errors or the photo come on top of truth and prediction.
         """
         size, prediction = self.truth.size, self.prediction
-        is_map = prediction.panoptic is not None or (
-            prediction.instances is None and prediction.class_scores is None
-        )
+        is_map = prediction.instances is None and prediction.class_scores is None
         panel = (width - MARGIN) // (3 if is_map else 2) - MARGIN
         return min(panel / size[1], min(panel, max_height) / size[0])
 
@@ -67,10 +66,10 @@ def comparison(
 
     Instances: truth, prediction. Label maps: truth, prediction, errors (red, ignored pixels
     hatched), with a legend that gives the IoU of each class in this image. Panoptic maps: truth,
-    prediction, and the pixels of a wrong class. Saliency: photo,
-    truth, prediction, as is the custom of the field. Classes: the photo, framed in green where
-    the prediction is right and in red where it is wrong, and the best classes as bars. Small images
-    are enlarged, panels of pages over 2608 pixels shrunk.
+    prediction, and the pixels of a wrong class. Saliency: photo, truth, prediction, as is the
+    custom of the field. Classes: the photo, framed in green where the prediction is right and in
+    red where it is wrong, and the best classes as bars. Small images are enlarged, panels of pages
+    over 2608 pixels shrunk.
 
     Args:
         image: RGB photo, uint8 (H, W, 3), in its original size.
@@ -83,7 +82,7 @@ def comparison(
     Raises:
         ValueError: When image, truth and prediction do not belong together.
     """
-    case = _Case(title, image, truth, prediction)
+    case = _Case(title, image, *_alike(truth, prediction, info))
     scale = min(default_scale(truth.size), case.scale(page.WIDTH))
     picture = page.draw_page(_panels(case, info, min_score, scale), title)
     return stack([picture, *_legends([case], info, picture.shape[:2])])
@@ -109,7 +108,7 @@ def save_comparisons(
     of_image = {prediction.image_id: prediction for prediction in predictions}
     pairs = [(s, of_image[s.image_id]) for s in samples if s.image_id in of_image]
     cases = [
-        _Case(page.title_of(s), s.image, Prediction.from_sample(s, info.num_classes), prediction)
+        _Case(page.title_of(s), s.image, *_alike(_truth(s, info), prediction, info))
         for s, prediction in pairs
     ]
     files: list[Path] = []
@@ -122,6 +121,32 @@ def save_comparisons(
         overview = _overview(cases[:_OVERVIEW_IMAGES], info, min_score)
         files.append(page.write_page(folder / "overview.png", overview))
     return files
+
+
+def _truth(sample: Sample, info: DatasetInfo) -> Prediction:
+    return Prediction.from_sample(sample, info.num_classes)
+
+
+def _alike(
+    truth: Prediction, prediction: Prediction, info: DatasetInfo
+) -> tuple[Prediction, Prediction]:
+    """Truth and prediction as answers to one question.
+
+    A panoptic map shows what instances and labels beside it would; where only these were asked for,
+    the truth becomes such.
+    """
+    if prediction.panoptic is not None:
+        return truth, replace(prediction, instances=None, semantic=None)
+    if truth.panoptic is None:
+        return truth, prediction
+    segments, instances, semantic = truth.segments or [], None, None
+    if prediction.instances is not None:
+        flags = info.is_thing
+        instances = thing_instances(torch.from_numpy(truth.panoptic), segments, flags)
+    elif prediction.semantic is not None:
+        semantic = label_map(truth.panoptic, segments)
+    alike = replace(truth, panoptic=None, segments=None, instances=instances, semantic=semantic)
+    return alike, replace(prediction, semantic=None) if instances is not None else prediction
 
 
 def choose_samples(dataset: DenseDataset, num: int) -> list[Sample]:

@@ -24,7 +24,7 @@ from PIL import Image
 
 from van_dense.data.doctor.doctor import PanopticPart, Report, check_dataset
 from van_dense.data.doctor.report import Problem
-from van_dense.data.readers.panoptic import PanopticDataset
+from van_dense.data.readers.panoptic import REPAIR, PanopticDataset
 from van_dense.data.readers.quarantine import Quarantine, part_key
 
 Data = dict[str, Any]
@@ -259,6 +259,54 @@ def test_parts_must_agree_about_classes_and_share_no_picture(tmp_path: Path) -> 
     problems = check_dataset(parts).problems
     assert sum("holds the same picture" in p.what for p in problems) == 2
     assert any("ids or names differ from those of 'train'" in p.what for p in problems)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "what"),
+    [
+        ("file_name", None, "'file_name' must name the PNG"),
+        ("file_name", "../1.png", "leads out of the folder of the PNGs"),
+        ("segments_info", None, "'segments_info' is missing"),
+        ("segments_info", 3, "'segments_info' must be a list"),
+    ],
+)
+def test_a_record_that_cannot_be_read_can_be_left_out(
+    tmp_path: Path, key: str, value: Any, what: str
+) -> None:
+    part = write(tmp_path)
+    data = json.loads(Path(part.annotations).read_text())
+    del data["annotations"][0][key]
+    data["annotations"][0] |= {} if value is None else {key: value}
+    Path(part.annotations).write_text(json.dumps(data))
+    first = check_dataset([part])
+    problem = next(p for p in first.problems if what in p.what)
+    assert problem.where.startswith("annotations[0]") and problem.image_id == 1
+    known = first.quarantine()
+    assert known.of(part.annotations).images == {1}
+    assert check_dataset([part], quarantine=known).num_errors == 0
+    dataset = PanopticDataset(
+        part.images, part.annotations, part.masks, name="pets", quarantine=known
+    )
+    assert [dataset.raw(i).image_id for i in range(len(dataset))] == [2]
+
+
+def test_the_fix_of_a_png_is_that_of_its_fault(tmp_path: Path) -> None:
+    part = write(tmp_path)
+    write_rgb(first_map(part), id_map().T)
+    problem = only(check_dataset([part]))
+    assert problem.fix == "turn the mask as viewers show the image" and ";" not in problem.what
+    spoil_image(lambda i: i.convert("P"))(first_map(part))
+    assert only(check_dataset([part])).fix == REPAIR
+    write_rgb(first_map(part), id_map() + 1)
+    assert only(check_dataset([part])).fix == REPAIR
+
+
+def test_more_classes_than_labels_can_name_end_the_check(tmp_path: Path) -> None:
+    data = panoptic_data()
+    numbers = range(100, 353)
+    data["categories"] += [{"id": i, "name": f"{i}", "isthing": 0} for i in numbers]
+    problem = only(check_dataset([write(tmp_path, data)]))
+    assert problem.severity == "error" and "256 categories" in problem.what
 
 
 def test_the_quarantine_of_what_was_found_leaves_sound_data(tmp_path: Path) -> None:

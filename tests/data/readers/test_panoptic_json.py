@@ -10,7 +10,9 @@ from van_dense.data.readers.panoptic_json import (
     PanopticImage,
     SegmentRecord,
     coco_panoptic_info,
+    labelled,
     read_panoptic_json,
+    to_segments,
 )
 
 CONTENT = {
@@ -80,7 +82,7 @@ def test_colors_count_only_if_all_classes_have_one(tmp_path):
 
 def test_segments_take_the_labels_of_their_classes(tmp_path):
     file = read(tmp_path, CONTENT)
-    assert file.images[0].labelled(file.info.label_of) == [
+    assert labelled(file.images[0].segments, file.info.label_of) == [
         {"id": 300, "label": 1, "score": 1.0},
         {"id": 2**24 - 1, "label": 0, "score": 1.0, "crowd": True},
     ]
@@ -92,6 +94,13 @@ MISTAKES = [
     (("annotations",), None, "'annotations' is missing"),
     (("annotations", 0, "segments_info"), None, r"annotations\[0\]: 'segments_info' is missing"),
     (("annotations", 0, "file_name"), "", "'file_name' must name the PNG of image 'x'"),
+    (
+        ("annotations", 0, "file_name"),
+        "/a.png",
+        "'x' leads out of the folder of the PNGs: '/a.png'",
+    ),
+    (("annotations", 0, "file_name"), "../a.png", "annotations.0.: .* leads out of the folder"),
+    (("annotations", 0, "file_name"), "b/../../a.png", "leads out of .*; write a path below it"),
     (("annotations", 0, "file_name"), "b.png", "b.png belongs to both|b.png belongs to the images"),
     (("annotations", 0, "image_id"), 7, "image 7 has two annotations, a.png and b.png"),
     (("annotations", 0, "image_id"), 8, "1 annotations are of images .*: a.png"),
@@ -121,6 +130,25 @@ MISTAKES = [
 def test_mistakes_are_named_with_file_and_place(tmp_path, place, value, message):
     with pytest.raises(ValueError, match=f"panoptic.json: .*({message})|panoptic.json: {message}"):
         read(tmp_path, changed(*place, value=value))
+
+
+def with_classes(count: int) -> dict:
+    kinds = [{"id": number, "name": f"{number}", "isthing": 1} for number in range(count)]
+    return {**CONTENT, "categories": kinds}
+
+
+def test_labels_of_8_bits_name_255_classes_beside_void(tmp_path):
+    assert read(tmp_path, with_classes(255)).info.num_classes == 255
+    message = "panoptic.json: 256 categories, .* at most 255 classes .*; join rare classes, or take"
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path, with_classes(256))
+
+
+def test_only_crowds_say_so():
+    assert to_segments([(4, 1, False), (5, 0, True)]) == [
+        {"id": 4, "label": 1, "score": 1.0},
+        {"id": 5, "label": 0, "score": 1.0, "crowd": True},
+    ]
 
 
 def test_a_file_of_instances_is_not_taken_for_one(tmp_path):

@@ -171,6 +171,38 @@ def test_nothing_is_asked_of_an_image_in_quarantine(tmp_path: Path) -> None:
     assert [dataset.image_id(i) for i in range(len(dataset))] == [2, 4]
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("file_name", None),
+        ("file_name", "../1.png"),
+        ("segments_info", None),
+        ("segments_info", 3),
+    ],
+)
+def test_the_quarantine_saves_from_records_that_cannot_be_read(
+    tmp_path: Path, key: str, value: Any
+) -> None:
+    images, file, masks = write_panoptic(tmp_path, panoptic_data())
+    data = json.loads(file.read_text())
+    del data["annotations"][0][key]
+    data["annotations"][0] |= {} if value is None else {key: value}
+    file.write_text(json.dumps(data))
+    with pytest.raises(ValueError, match=key):
+        PanopticDataset(images, file, masks, name="pets")
+    part = {part_key(file): QuarantinedPart(images=frozenset([1]))}
+    dataset = PanopticDataset(images, file, masks, name="pets", quarantine=Quarantine(part))
+    assert len(dataset) == 1 and dataset.raw(0).image_id == 2
+
+
+def test_pngs_keep_the_names_of_the_file(tmp_path: Path) -> None:
+    data = panoptic_data()
+    data["annotations"][1]["file_name"] = "deep/er.png"
+    dataset = make(tmp_path, data)
+    assert [dataset.mask_name(index) for index in (0, 1)] == ["1.png", "deep/er.png"]
+    assert dataset.mask_path(1) == str(tmp_path / "annotations/panoptic_val/deep/er.png")
+
+
 def test_segments_take_few_objects_in_a_loader_process(tmp_path: Path) -> None:
     few, many = (pickle.dumps(make(tmp_path / str(n), panoptic_data(n))) for n in (10, 110))
     assert (len(many) - len(few)) / 100 < 150  # bytes of an image with four segments

@@ -10,7 +10,7 @@ from van_dense.data.dataset import ReadError
 from van_dense.data.doctor.report import PartReport
 from van_dense.data.io.label_map import LabelMap, count_values, spell_value, suggest_lines
 from van_dense.data.io.masks import read_labels, read_saliency
-from van_dense.data.messages import shorten
+from van_dense.data.messages import Fault, shorten
 from van_dense.data.readers.image_mask import Pairs, mask_size_problem
 from van_dense.data.readers.quarantine import Id, Quarantine
 from van_dense.data.readers.table import ImageRecord
@@ -68,11 +68,11 @@ class MaskReport(PartReport):
     def add(self, index: int, size: Size | None, more: MaskContent) -> None:
         """Judge a mask beside its image, whose size is None where it is broken, and count it."""
         image, mask = self.images[index], self.masks[index]
-        problem = more.problem
-        if problem is None and size is not None:
-            problem = mask_size_problem(more.size, size)
-        if problem is not None:
-            self.note("error", problem, _REPAIR, file=mask, image_id=image.id)
+        fault = None if more.problem is None else Fault(more.problem, _REPAIR)
+        if fault is None and size is not None:
+            fault = mask_size_problem(more.size, size)
+        if fault is not None:
+            self.note("error", *fault, file=mask, image_id=image.id)
             return
         self.num_pixels.update(more.counts)
         self.num_masks.update(more.counts.keys())

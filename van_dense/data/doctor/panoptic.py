@@ -18,20 +18,20 @@ from van_dense.data.doctor.coco import Finding, check_images
 from van_dense.data.doctor.report import PartReport
 from van_dense.data.io.panoptic import read_ids
 from van_dense.data.io.sources import image_files
-from van_dense.data.messages import shorten
+from van_dense.data.messages import Fault, shorten
 from van_dense.data.readers.coco_json import Record, read_coco_lists
 from van_dense.data.readers.image_mask import mask_size_problem
-from van_dense.data.readers.panoptic import ids_problem, require_folders
+from van_dense.data.readers.panoptic import REPAIR, ids_problem, require_folders
 from van_dense.data.readers.panoptic_json import (
     SegmentRecord,
     check_annotation,
+    image_id_of,
     panoptic_info,
     read_segments,
 )
 from van_dense.data.readers.quarantine import Id, Quarantine, QuarantinedPart
 
 BOX_TOLERANCE = 1  # pixels; some tools count to the last pixel, and others round
-_REPAIR = "correct the PNG or the JSON, or leave the image out with --quarantine"
 
 
 @dataclass(frozen=True)
@@ -89,15 +89,10 @@ class PanopticReport(PartReport):
             return  # the annotation itself is an error
         image = self.images[index]
         record, where = self.maps[image.id], f"image id {image.id!r}"
-        problem = more.problem or mask_size_problem(more.size, image.size)
-        if problem is None and more.regions is not None:
-            stated = [segment.id for segment in record.segments]
-            problem = ids_problem(more.regions.ids.tolist(), stated)
-        if problem is not None or more.regions is None:
-            what, _, fix = str(problem).rpartition("; ")
-            what, fix = (what, fix) if what else (fix, _REPAIR)
-            self.note("error", what, fix, file=record.path, where=where, image_id=image.id)
+        if (fault := _fault(more, record.segments, image.size)) is not None:
+            self.note("error", *fault, file=record.path, where=where, image_id=image.id)
             return
+        assert more.regions is not None  # otherwise it has a fault
         areas = dict(zip(more.regions.ids.tolist(), more.regions.areas.tolist(), strict=True))
         self.num_void += areas.get(0, 0)
         for segment in record.segments:
@@ -178,6 +173,14 @@ class PanopticReport(PartReport):
         return "\n".join(lines)
 
 
+def _fault(more: MapContent, segments: tuple[SegmentRecord, ...], size: Size) -> Fault | None:
+    """What makes a PNG useless for an image of (height, width) ``size``, or None."""
+    if more.regions is None:
+        return Fault(str(more.problem), REPAIR)
+    stated = [segment.id for segment in segments]
+    return mask_size_problem(more.size, size) or ids_problem(more.regions.ids.tolist(), stated)
+
+
 def _distance(first: tuple[float, ...], second: tuple[float, ...]) -> float:
     """Largest difference of the four sides of two boxes (x, y, width, height)."""
     corners = [(x, y, x + width, y + height) for x, y, width, height in (first, second)]
@@ -189,8 +192,9 @@ def check_panoptic(part: PanopticPart, quarantine: Quarantine) -> PanopticReport
     report = PanopticReport(part.name, part.annotations)
     try:
         data = read_coco_lists(part.annotations)
-        if data["annotations"] and "segments_info" not in data["annotations"][0]:
-            check_annotation(f"{part.annotations}: annotations[0]", data["annotations"][0])
+        records = data["annotations"]
+        if records and not any("segments_info" in record for record in records):
+            check_annotation(f"{part.annotations}: annotations[0]", records[0])
         info = panoptic_info(part.annotations, data, part.name)
         require_folders(part.images, part.masks)
     except ValueError as error:
@@ -216,6 +220,7 @@ class _RecordCheck:
     part: PanopticPart
     names: dict[Any, str]  # file of each image id
     _pngs: dict[str, Id] = field(default_factory=dict)
+    _unused: set[str] = field(default_factory=set)  # PNGs of broken and left out annotations
     _annotated: set[Id] = field(default_factory=set)
     _image_of_stem: dict[str, Id] = field(default_factory=dict)
 
@@ -223,15 +228,18 @@ class _RecordCheck:
         """Report every problem of images that are not in quarantine."""
         self._image_of_stem = {Path(name).stem: i for i, name in self.names.items()}
         for index, record in enumerate(records):
-            where = f"annotations[{index}]"
+            where, stated = f"annotations[{index}]", image_id_of(record)
+            if stated in left_out.images:
+                self._unused.add(str(record.get("file_name")))
+                continue
             try:
                 image_id, png = check_annotation(where, record)
             except ValueError as error:
-                self._error(where, str(error).removeprefix(f"{where}: "), "correct the record")
+                what = str(error).removeprefix(f"{where}: ")
+                self._unused.add(str(record.get("file_name")))
+                self._error(where, what, "correct the record", stated)
                 continue
             owner = self._pngs.setdefault(png, image_id)
-            if image_id in left_out.images:
-                continue
             where = f"{where} (image id {image_id!r}, {png})"
             if (problem := self._mismatch(image_id, owner)) is not None:
                 self._error(where, *problem, image_id)
@@ -284,7 +292,7 @@ class _RecordCheck:
                 sound += read_segments(where, {"segments_info": part}, known, fix)
             except ValueError as error:
                 what = str(error).removeprefix(f"{where}: ")
-                self._error(where, what, _REPAIR, image_id)
+                self._error(where, what, REPAIR, image_id)
                 is_broken = True
         for what, fix in self._twice(sound):
             self._error(where, what, fix, image_id)
@@ -330,7 +338,7 @@ class _RecordCheck:
             self.report.note("error", what, fix, file=self.part.masks)
             maps.clear()
             return
-        unnamed = sorted(set(image_files(self.part.masks)[0]) - self._pngs.keys())
+        unnamed = sorted(set(image_files(self.part.masks)[0]) - self._pngs.keys() - self._unused)
         if unnamed:
             what = f"{len(unnamed)} PNGs are in no annotation: {shorten(unnamed)}"
             fix = "add their records, or remove them; nobody reads them"

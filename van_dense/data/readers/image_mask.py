@@ -18,7 +18,7 @@ from van_dense.data.dataset import ReadError
 from van_dense.data.io.label_map import LabelMap
 from van_dense.data.io.masks import read_labels, read_saliency
 from van_dense.data.io.sources import image_files
-from van_dense.data.messages import CHECK
+from van_dense.data.messages import CHECK, Fault
 from van_dense.data.readers.image_files import ImageFiles, pack
 from van_dense.data.readers.quarantine import Quarantine
 
@@ -93,7 +93,7 @@ class ImageMaskDataset(ImageFiles):
         return os.path.join(self._mask_root, os.fsdecode(self._masks[index]))
 
 
-def mask_size_problem(mask: Size, image: Size) -> str | None:
+def mask_size_problem(mask: Size, image: Size) -> Fault | None:
     """Say how the (height, width) of a mask differs from that of its image, or None."""
     if mask == image:
         return None
@@ -101,8 +101,9 @@ def mask_size_problem(mask: Size, image: Size) -> str | None:
     what = f"the mask is {stated}, its upright image {image[1]}x{image[0]}"
     if mask == image[::-1]:
         what += ": swapped, most likely an EXIF rotation of the image that its mask ignores"
-        return f"{what}; turn the mask as viewers show the image"
-    return f"{what}; resize the mask by nearest neighbours, or find the image it was drawn on"
+        return Fault(what, "turn the mask as viewers show the image")
+    fix = "resize the mask by nearest neighbours, or find the image it was drawn on"
+    return Fault(what, fix)
 
 
 class Pairs:

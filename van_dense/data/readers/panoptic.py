@@ -18,17 +18,17 @@ from van_dense.data.dataset import ReadError
 from van_dense.data.io.image import read_image
 from van_dense.data.io.json_file import paused_garbage_collection
 from van_dense.data.io.panoptic import read_ids
-from van_dense.data.messages import CHECK
+from van_dense.data.messages import CHECK, Fault
 from van_dense.data.readers.image_files import pack
 from van_dense.data.readers.image_mask import mask_size_problem
-from van_dense.data.readers.panoptic_json import PanopticImage, read_panoptic_json
+from van_dense.data.readers.panoptic_json import PanopticImage, read_panoptic_json, to_segments
 from van_dense.data.readers.quarantine import Quarantine
 from van_dense.data.readers.table import size_problem
 
 logger = logging.getLogger(__name__)
 
+REPAIR = "correct the PNG or the JSON, or leave the image out with van-dense check --quarantine"
 _SHOWN = 5  # ids in a message
-_REPAIR = "correct the PNG or the JSON, or leave the image out with van-dense check --quarantine"
 
 
 class PanopticDataset:
@@ -104,19 +104,19 @@ class PanopticDataset:
         """File of an image."""
         return os.path.join(self._image_root, os.fsdecode(self._images[index]))
 
+    def mask_name(self, index: int) -> str:
+        """PNG of an image as the JSON names it, below the folder of the PNGs."""
+        return os.fsdecode(self._masks[index])
+
     def mask_path(self, index: int) -> str:
         """PNG of an image."""
-        return os.path.join(self._mask_root, os.fsdecode(self._masks[index]))
+        return os.path.join(self._mask_root, self.mask_name(index))
 
     def segments(self, index: int) -> list[Segment]:
         """Segments of an image as the JSON lists them; the PNG is not read."""
         rows = slice(self._ends[index], self._ends[index + 1])
         columns = self._segment_ids[rows], self._labels[rows], self._crowd[rows]
-        found = []
-        for number, label, crowd in zip(*(c.tolist() for c in columns), strict=True):
-            segment = Segment(id=number, label=label, score=1.0)
-            found.append(segment | {"crowd": True} if crowd else segment)
-        return found
+        return to_segments(zip(*(column.tolist() for column in columns), strict=True))
 
     def truth(self, index: int) -> tuple[np.ndarray, list[Segment]]:
         """Segment ids int32 (H, W) of the stored pixels, 0 = void, and what they stand for.
@@ -150,12 +150,17 @@ def require_folders(images: str | Path, masks: str | Path) -> None:
     """Raise a ValueError for a missing folder of images or of PNGs."""
     if not Path(images).is_dir():
         raise ValueError(f"{images}: no such folder; give the folder that holds the images")
+    require_masks(masks)
+
+
+def require_masks(masks: str | Path) -> None:
+    """Raise a ValueError for a missing folder of PNGs."""
     if not Path(masks).is_dir():
         fix = "give the folder that holds the PNGs, which COCO names as the JSON"
         raise ValueError(f"{masks}: no such folder; {fix}")
 
 
-def ids_problem(found: Collection[int], stated: Collection[int]) -> str | None:
+def ids_problem(found: Collection[int], stated: Collection[int]) -> Fault | None:
     """Say how the values of a PNG, 0 = void among them, and the ids of the JSON differ, or None."""
     missing = sorted(set(found) - set(stated) - {0})
     empty = sorted(set(stated) - set(found))
@@ -164,7 +169,7 @@ def ids_problem(found: Collection[int], stated: Collection[int]) -> str | None:
         problems.append(f"the PNG holds {_spell(missing)} without a segment in the JSON")
     if empty:
         problems.append(f"the JSON holds {_spell(empty)} without a pixel in the PNG")
-    return f"{' and '.join(problems)}; {_REPAIR}" if problems else None
+    return Fault(" and ".join(problems), REPAIR) if problems else None
 
 
 def _spell(ids: list[int]) -> str:

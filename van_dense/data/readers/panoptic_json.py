@@ -5,12 +5,12 @@ Source of the format: https://cocodataset.org/#format-data, "Panoptic Segmentati
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from van_dense.core.dataset_info import Color, DatasetInfo
 from van_dense.core.segments import LARGEST_ID
-from van_dense.core.structures import Segment, Size
+from van_dense.core.structures import IGNORE_LABEL, Segment, Size
 from van_dense.data.io.json_file import paused_garbage_collection
 from van_dense.data.messages import shorten
 from van_dense.data.readers.coco_json import (
@@ -57,10 +57,6 @@ class PanopticImage:
     size: Size  #: (height, width)
     segments: tuple[SegmentRecord, ...]
 
-    def labelled(self, label_of: Mapping[int, int]) -> list[Segment]:
-        """The segments with 0-based classes, by ``DatasetInfo.label_of``."""
-        return labelled(self.segments, label_of)
-
 
 @dataclass(frozen=True)
 class PanopticFile:
@@ -72,11 +68,16 @@ class PanopticFile:
 
 
 def labelled(records: Iterable[SegmentRecord], label_of: Mapping[int, int]) -> list[Segment]:
-    """Segments with 0-based classes; only those that are crowds say so."""
+    """Segments with 0-based classes, by ``DatasetInfo.label_of``."""
+    return to_segments((one.id, label_of[one.category_id], one.crowd) for one in records)
+
+
+def to_segments(rows: Iterable[tuple[int, int, bool]]) -> list[Segment]:
+    """Segments of annotations, from rows (id, label, whether it is a crowd); only crowds say so."""
     segments = []
-    for record in records:
-        segment = Segment(id=record.id, label=label_of[record.category_id], score=1.0)
-        if record.crowd:
+    for number, label, crowd in rows:
+        segment = Segment(id=number, label=label, score=1.0)
+        if crowd:
             segment["crowd"] = True
         segments.append(segment)
     return segments
@@ -136,11 +137,16 @@ def read_panoptic_json(
 
 
 def panoptic_info(path: str | Path, data: CocoDict, name: str) -> DatasetInfo:
-    """Classes by ascending category id, of parsed lists; a ValueError where one is no class.
+    """Classes by ascending category id, of parsed lists.
 
     The colours are those of the file if all categories have one.
+
+    Raises:
+        ValueError: Where a category is no class, or there are more than labels can name.
     """
     categories = sorted(data["categories"], key=lambda record: record["id"])
+    if (problem := class_count_problem(len(categories))) is not None:
+        raise ValueError(f"{path}: {problem}")
     for record in categories:
         if record.get("isthing") not in (0, 1):
             what = f"'isthing' must be 1 (thing) or 0 (stuff), got {record.get('isthing')!r}"
@@ -153,6 +159,15 @@ def panoptic_info(path: str | Path, data: CocoDict, name: str) -> DatasetInfo:
         is_thing=tuple(bool(record["isthing"]) for record in categories),
         colors=tuple(colors) if len(colors) == len(categories) else (),
     )
+
+
+def class_count_problem(count: int) -> str | None:
+    """Say that so many classes are too many, and what to do, or None."""
+    if count <= IGNORE_LABEL:
+        return None
+    what = f"{count} categories, and a pixel has one of at most {IGNORE_LABEL} classes"
+    what += f" (labels are of 8 bits, and {IGNORE_LABEL} is void)"
+    return f"{what}; join rare classes, or take out categories without a segment"
 
 
 def _color(path: str | Path, category: Record) -> Color:
@@ -174,9 +189,9 @@ def _annotations_by_image(
     by_image: dict[int | str, Record] = {}
     png_of: dict[str, int | str] = {}
     for index, record in enumerate(annotations):
-        image_id, png = check_annotation(f"{path}: annotations[{index}]", record)
-        if image_id in left_out:
+        if image_id_of(record) in left_out:
             continue
+        image_id, png = check_annotation(f"{path}: annotations[{index}]", record)
         if image_id in by_image:
             what = f"image {image_id!r} has two annotations, {by_image[image_id]['file_name']}"
             raise ValueError(f"{path}: {what} and {png}; join them in one PNG")
@@ -194,17 +209,27 @@ def _annotations_by_image(
     return by_image
 
 
+def image_id_of(record: Record) -> int | str | None:
+    """Image id of an annotation that may be broken; None where it has no usable one."""
+    image_id = record.get("image_id")
+    return image_id if isinstance(image_id, int | str) else None
+
+
 def check_annotation(where: str, record: Record) -> tuple[int | str, str]:
     """Image id and name of the PNG of an annotation or prediction, or a ValueError at ``where``."""
     if "segments_info" not in record:
         fix = "give a panoptic file, such as panoptic_train2017.json"
         raise ValueError(f"{where}: 'segments_info' is missing, as in a file of instances; {fix}")
-    image_id, png = record.get("image_id"), record.get("file_name")
-    if not isinstance(image_id, int | str):
-        raise ValueError(f"{where}: 'image_id' must be a number or text, got {image_id!r:.80}")
+    image_id, png = image_id_of(record), record.get("file_name")
+    if image_id is None:
+        what = f"'image_id' must be a number or text, got {record.get('image_id')!r:.80}"
+        raise ValueError(f"{where}: {what}")
     if not isinstance(png, str) or not png:
         what = f"'file_name' must name the PNG of image {image_id!r}, got {png!r:.80}"
         raise ValueError(f"{where}: {what}")
+    if PurePath(png).anchor or ".." in PurePath(png).parts:
+        what = f"'file_name' of image {image_id!r} leads out of the folder of the PNGs: {png!r:.80}"
+        raise ValueError(f"{where}: {what}; write a path below it, without '..'")
     return image_id, png
 
 

@@ -198,18 +198,11 @@ class Panoptic(Task[PanopticConfig]):
         self, config: PanopticConfig, dataset: DenseDataset, folder: Path
     ) -> Iterator[PredictionWriter | None]:
         """Writer of JSON and PNGs as the official servers want them, where asked for."""
-        if not config.eval.save_predictions or "panoptic" not in config.eval.types:
+        if not config.eval.save_predictions:
             yield None
             return
-        path, masks, reader = (
-            folder / "predictions",
-            config.data.val.mask_folder,
-            reader_of(dataset),
-        )
-        png_of = {
-            reader.image_id(index): Path(reader.mask_path(index)).relative_to(masks).as_posix()
-            for index in range(len(reader))
-        }
+        path, reader = folder / "predictions", reader_of(dataset)
+        png_of = {reader.image_id(index): reader.mask_name(index) for index in range(len(reader))}
         with ResultFiles(path) as files:
 
             def write(prediction: Prediction) -> None:
