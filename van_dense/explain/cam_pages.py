@@ -160,7 +160,7 @@ def cam_pages(
     if asked and without == asked:
         what = f"nothing that was found is {', '.join(targets)}" if targets else "nothing was found"
         raise ValueError(
-            f"nothing to explain: {what} (detections and segments with scores from {min_score} on); "
+            f"nothing to explain: {what} (detections, segments with scores from {min_score} on); "
             "name another --target, or lower --min-score"
         )
     if without:
