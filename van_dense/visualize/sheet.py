@@ -141,7 +141,7 @@ def _alike(
         return truth, prediction
     segments, instances, semantic = truth.segments or [], None, None
     if prediction.instances is not None:
-        flags = info.is_thing
+        flags = info.thing_flags
         instances = thing_instances(torch.from_numpy(truth.panoptic), segments, flags)
     elif prediction.semantic is not None:
         semantic = label_map(truth.panoptic, segments)
