@@ -83,6 +83,13 @@ def test_a_folder_holds_one_json_with_the_pngs_below_or_beside_it(truth, tmp_pat
     assert evaluator.compute()["panoptic/PQ_th"] == pytest.approx(3 / 4)
 
 
+def test_pngs_that_are_nowhere_are_looked_for_in_both_places(truth, tmp_path):
+    path = write(tmp_path / "run" / "results.json", dict.fromkeys((1, 2, 3), FOUND))
+    path.with_suffix("").rename(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=r"neither .*results nor .*run holds the PNGs"):
+        evaluate_panoptic_files(path, truth, boundary=False)
+
+
 def test_the_number_of_threads_changes_nothing(truth, tmp_path):
     maps = {i: np.roll(TRUTH, shift, 1) for i, shift in ((1, 0), (2, 1), (3, -1))}
     found = write(tmp_path / "results.json", maps)

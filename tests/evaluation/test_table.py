@@ -120,3 +120,14 @@ def test_metrics_survive_json_and_missing_values_are_null(tmp_path):
     metrics, per_class = load_metrics(path)
     assert metrics == pytest.approx({"bbox/AP": 0.5, "bbox/APs": math.nan}, nan_ok=True)
     assert per_class == {"bbox": {"cat": {"AP": 0.1}}}
+
+
+def test_types_with_too_many_columns_have_tables_of_their_own():
+    kinds = {"panoptic": ("PQ", "SQ", "RQ"), "semantic": ("IoU", "Acc", "Dice", "boundary_IoU")}
+    table = {
+        kind: {name: dict.fromkeys(metrics, 0.5) for name in ("wall", "water")}
+        for kind, metrics in kinds.items()
+    }
+    text = format_per_class(table)
+    assert "panoptic, class" in text and "semantic, class" in text
+    assert text.count("water") == 2 and "boundary_IoU" in text and "…" not in text

@@ -321,3 +321,10 @@ def test_large_results_wait_one_by_one_to_be_drawn(tmp_path, monkeypatch):
 
     FilePrediction(counted, tmp_path / "out").run(find_sources([str(tmp_path / "in")]))
     assert len(drawn) == 4
+
+
+def test_segments_are_counted_and_none_at_all_is_explained(tmp_path):
+    prediction = FilePrediction(lambda _: iter(()), tmp_path, images=2, segments=7)
+    assert prediction.summary(2) == "2 of 2 files predicted, 7 segments found"
+    prediction = FilePrediction(lambda _: iter(()), tmp_path, images=2, segments=0)
+    assert "0 segments found: all scores are below the score_threshold" in prediction.summary(2)

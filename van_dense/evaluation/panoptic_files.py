@@ -134,6 +134,10 @@ def find_results(predictions: str | Path, truth: PanopticFile) -> dict[int | str
         what = f"{len(missing)} of {len(wanted)} images have no prediction"
         fix = "predict every image; where nothing was found, the PNG is black"
         raise ValueError(f"{path}: {what}: {shorten(missing)}; {fix}")
+    if found and not any(one.png.is_file() for one in found.values()):
+        first = next(iter(found.values())).png.name
+        places = f"neither {path.with_suffix('')} nor {path.parent}"
+        raise ValueError(f"{path}: {places} holds the PNGs, such as {first}; put them there")
     if extra:
         several = f"{len(extra)} predictions are of images without annotation"
         logger.warning("%s and are not evaluated: %s", several, shorten(extra))

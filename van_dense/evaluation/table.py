@@ -12,6 +12,7 @@ from rich.table import Table
 PerClass = Mapping[str, Mapping[str, Mapping[str, float]]]  # type, class name, metric
 
 MAX_CLASSES = 30  # a longer table shows the ends only
+MOST_COLUMNS = 6  # of numbers, beside each other
 ENDS = 10  # best and worst classes of a long table
 WIDTH = 100
 MEANING = {
@@ -107,7 +108,8 @@ def _metric_names(metrics: Mapping[str, float], kinds: Collection[str]) -> set[s
 def format_per_class(per_class: PerClass) -> str:
     """Lay out the metrics of each class in percent, sorted by the first of them, best class first.
 
-    Types with other rows, such as joints, have tables of their own, one below the other. Classes
+    Types with other rows, such as joints, have tables of their own, one below the other, and so has
+    every type where all columns beside each other would be too narrow to read. Classes
     with nothing to measure, such as no object in the annotations, have no value and come last. Of
     more than 30 classes the ten best and the ten worst are shown, and those without a value are
     counted. Without any class the text is empty.
@@ -115,11 +117,23 @@ def format_per_class(per_class: PerClass) -> str:
     tables: dict[frozenset[str], list[str]] = {}
     for kind, classes in per_class.items():
         tables.setdefault(frozenset(classes), []).append(kind)
-    return "".join(_class_table(per_class, kinds) for kinds in tables.values())
+    texts = []
+    for kinds in tables.values():
+        if len(_columns(per_class, kinds)) <= MOST_COLUMNS:
+            texts.append(_class_table(per_class, kinds, ROWS.get(kinds[0], "class")))
+        else:
+            texts += [_class_table(per_class, [kind], f"{kind}, class") for kind in kinds]
+    return "".join(texts)
 
 
-def _class_table(per_class: PerClass, kinds: Sequence[str]) -> str:
-    columns = [(k, metric) for k in kinds for metric in next(iter(per_class[k].values()), {})]
+def _columns(per_class: PerClass, kinds: Sequence[str]) -> list[tuple[str, str]]:
+    """Kind and metric of each column."""
+    return [(k, metric) for k in kinds for metric in next(iter(per_class[k].values()), {})]
+
+
+def _class_table(per_class: PerClass, kinds: Sequence[str], head: str) -> str:
+    """One table whose first column has ``head``; empty without any column."""
+    columns = _columns(per_class, kinds)
     if not columns:
         return ""
     first_kind, first_metric = columns[0]
@@ -141,7 +155,7 @@ def _class_table(per_class: PerClass, kinds: Sequence[str]) -> str:
     if is_long and len(measured) < len(ordered):
         rows.append([f"... {len(ordered) - len(measured)} without a value ..."])
     heads = [metric if len(kinds) == 1 else f"{kind} {metric}" for kind, metric in columns]
-    return _render([ROWS.get(kinds[0], "class"), *heads], rows, numbers=len(columns))
+    return _render([head, *heads], rows, numbers=len(columns))
 
 
 def save_metrics(path: str | Path, metrics: Mapping[str, float], per_class: PerClass) -> None:

@@ -161,7 +161,8 @@ def cam_pages(
         what = f"nothing that was found is {', '.join(targets)}" if targets else "nothing was found"
         raise ValueError(
             f"nothing to explain: {what} (detections, segments with scores from {min_score} on); "
-            "name another --target, or lower --min-score"
+            'name another --target ("mask:" is for things alone), or lower --min-score; below the '
+            "score_threshold of its config a model finds nothing"
         )
     if without:
         more = f" and {len(without) - _NAMED} more" if len(without) > _NAMED else ""

@@ -138,6 +138,7 @@ class FilePrediction:
     videos: int = 0  # predicted in whole or in part
     frames: int = 0
     instances: int | None = None  # None where the task has none
+    segments: int | None = None  # of panoptic maps, None where the task has none
     hidden: int = 0  # instances that are not drawn
     limit: float = 0.0  # score below which they are not, from the first result on
 
@@ -179,6 +180,10 @@ class FilePrediction:
             if (limit := self.min_detection_score) is not None:
                 found += f" in detections of score {limit:g} or more (--min-detection-score)"
             done.append(found)
+        if self.segments is not None:
+            found = f"{_counted(self.segments, 'segment')} found"
+            below = ": all scores are below the score_threshold of the run's config"
+            done.append(found if self.segments else found + below)
         if self.instances and self.hidden:
             drawn = self.instances - self.hidden
             done.append(f"{drawn} drawn, {self.hidden} below score {self.limit:g} (--min-score)")
@@ -226,6 +231,8 @@ class FilePrediction:
 
     def _keep(self, drawn: _Drawn, kept: ResultFiles) -> None:
         kept.add(drawn.outcome)
+        if drawn.outcome.panoptic is not None:
+            self.segments = (self.segments or 0) + len(drawn.outcome.panoptic["segments_info"])
         if drawn.outcome.records is not None:
             self.instances = (self.instances or 0) + len(drawn.outcome.records)
             self.hidden += drawn.hidden

@@ -41,7 +41,7 @@ def export_weights(source: str, output: Path, layout: str) -> str:
         ValueError: When the file cannot be read or the layout has no names for it.
     """
     require_file(output)
-    path = choose_checkpoint(source) if Path(source).is_dir() else fetch_weights(source)
+    path = _file_of(source)
     state = read_state(path)
     if is_foreign(state):
         raise ValueError(
@@ -69,6 +69,14 @@ def export_weights(source: str, output: Path, layout: str) -> str:
     for file, text in beside.items():
         file.write_text(text, encoding="utf-8")
     return f"{source}: {summary}\nwrote {len(tensors)} tensors to {output} ({layout} layout)"
+
+
+def _file_of(source: str) -> Path:
+    """A run's best checkpoint, what transformers saved in a folder, or any file or name."""
+    saved = Path(source) / "model.safetensors"
+    if saved.is_file():
+        return saved
+    return choose_checkpoint(source) if Path(source).is_dir() else fetch_weights(source)
 
 
 def _backbone(state: State, layout: str) -> tuple[str, dict[str, Any]]:
@@ -130,7 +138,7 @@ def import_weights(source: str, output: Path, project: str, overrides: list[str]
     task = task_of(config)
     info = task.foreign_info(config)
     model = build_model(config, info)
-    state = read_state(fetch_weights(source))
+    state = read_state(_file_of(source))
     report = task.load_foreign(model, state, config, info)
     content = {"step": 0, "model": model.state_dict(), "ema": None, "info": info.to_dict()}
     save_checkpoint(output, {**content, "config": config.model_dump(mode="json")})
