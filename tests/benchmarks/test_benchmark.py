@@ -125,6 +125,7 @@ def test_evaluation_is_measured_without_a_config(tmp_path):
         assert set(result[task]["peak_mb"]) == {"2_images", "4_images"}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_panoptic")
 def test_panoptic_quality_is_measured_without_a_config(tmp_path):
     output = tmp_path / "x.json"
