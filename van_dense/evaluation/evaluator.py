@@ -2,13 +2,15 @@
 
 import csv
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
 
 from van_dense.core.structures import Prediction
+from van_dense.data.dataset import ReadError
 from van_dense.evaluation.table import PerClass
 
 
@@ -60,6 +62,17 @@ def check_size(found: np.ndarray, truth: np.ndarray, image_id: int | str) -> Non
         sizes = (f"{array.shape[1]}x{array.shape[0]}" for array in (found, truth))
         both = "the prediction is {} (width x height), the ground truth {}".format(*sizes)
         raise ValueError(f"image {image_id!r}: {both}; predict at the size of the stored image")
+
+
+@contextmanager
+def naming_files(found: Path, truth: Path) -> Iterator[None]:
+    """Let a ValueError name the files that are compared; a ReadError names its own."""
+    try:
+        yield
+    except ReadError:
+        raise
+    except ValueError as error:
+        raise ValueError(f"{found} with {truth}: {error}") from error
 
 
 class MapTruth:

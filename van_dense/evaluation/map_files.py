@@ -14,12 +14,11 @@ import numpy as np
 
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Prediction, Size
-from van_dense.data.dataset import ReadError
 from van_dense.data.io.image import decode
 from van_dense.data.io.label_map import LabelMap
-from van_dense.data.io.masks import read_labels, read_saliency
+from van_dense.data.io.masks import read_classes, read_saliency
 from van_dense.data.readers.image_mask import Pairs
-from van_dense.evaluation.evaluator import Evaluator
+from van_dense.evaluation.evaluator import Evaluator, naming_files
 from van_dense.evaluation.saliency import SaliencyEvaluator
 from van_dense.evaluation.semantic import SemanticEvaluator
 
@@ -80,11 +79,7 @@ def evaluate_label_maps(
     info = DatasetInfo("annotations", class_names=names, category_ids=labels.raw_of_class)
 
     def read(path: Path) -> np.ndarray:
-        raw = read_labels(path, color=labels.is_color)
-        try:
-            return labels.apply(raw)
-        except ValueError as error:
-            raise ReadError(f"{path}: {error}") from error
+        return read_classes(path, labels)
 
     evaluator = SemanticEvaluator(lambda key: read(files[str(key)][1]), list(files), info)
     for key, paths in files.items():
@@ -121,12 +116,8 @@ def evaluate_saliency_maps(files: Files) -> SaliencyEvaluator:
 
 
 def _update(evaluator: Evaluator, prediction: Prediction, paths: tuple[Path, Path]) -> None:
-    try:
+    with naming_files(*paths):
         evaluator.update([prediction])
-    except ReadError:  # names its file
-        raise
-    except ValueError as error:
-        raise ValueError(f"{paths[0]} with {paths[1]}: {error}") from error
 
 
 def _read_map(path: Path) -> np.ndarray:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from van_dense.core.structures import Prediction, size_of
-from van_dense.data.dataset import ReadError
 from van_dense.data.io.json_file import paused_garbage_collection, read_json
 from van_dense.data.io.panoptic import read_ids
 from van_dense.data.io.prefetch import prefetch_map, usable_cores
@@ -26,6 +25,7 @@ from van_dense.data.readers.panoptic_json import (
     read_panoptic_json,
     read_segments,
 )
+from van_dense.evaluation.evaluator import naming_files
 from van_dense.evaluation.panoptic import ImageCounts, PanopticEvaluator, Truth
 from van_dense.evaluation.results import PANOPTIC
 
@@ -80,12 +80,8 @@ def evaluate_panoptic_files(
         png, records = found[image.id]
         ids, segments = read_ids(png), labelled(records, label_of)
         prediction = Prediction(image.id, size_of(ids), panoptic=ids, segments=segments)
-        try:
+        with naming_files(png, truths / image.png):
             return evaluator.count(prediction)
-        except ReadError:  # names its file
-            raise
-        except ValueError as error:
-            raise ValueError(f"{png} with {truths / image.png}: {error}") from error
 
     threads = threads or usable_cores()
     outcomes = prefetch_map(compare, truth.images, threads=threads, prefetch=4 * threads)

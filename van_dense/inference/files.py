@@ -221,9 +221,9 @@ class FilePrediction:
             result.save_picture(self.folder / "pictures" / name, min_score=self.min_score)
         except ReadError as error:
             return error
-        return self._kept(result, self.folder, name)
+        return self._write_maps(result, self.folder, name)
 
-    def _kept(self, result: Result, folder: Path, name: str) -> _Drawn:
+    def _write_maps(self, result: Result, folder: Path, name: str) -> _Drawn:
         """Write the maps of a result into a folder; the rest is left to ``ResultFiles``."""
         result.save_maps(folder / "masks", folder / "predictions", name)
         limit = result.min_score if self.min_score is None else self.min_score
@@ -284,7 +284,7 @@ class FilePrediction:
         number, result = numbered
         assert isinstance(result, Result)  # a frame is an array, which is always readable
         result = replace(result, image_id=number)
-        return result.plot_frame(self.min_score), self._kept(result, folder, f"{number:06d}")
+        return result.plot_frame(self.min_score), self._write_maps(result, folder, f"{number:06d}")
 
 
 def _counted(number: int, noun: str) -> str:

@@ -195,8 +195,7 @@ class Result(Prediction):
         assert self.panoptic is not None and self.segments is not None  # they go together
         everything = (True,) * self.info.num_classes
         found = thing_instances(torch.from_numpy(self.panoptic), self.segments, everything)
-        score_of = {segment["id"]: segment["score"] for segment in self.segments}
-        return replace(found, scores=torch.tensor(list(score_of.values())))
+        return replace(found, scores=torch.tensor([s["score"] for s in self.segments]))
 
     def _to_regions(self, sv: Any, semantic: np.ndarray) -> supervision.Detections:
         labels = [int(label) for label in np.unique(semantic) if label != IGNORE_LABEL]

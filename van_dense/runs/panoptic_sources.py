@@ -14,7 +14,7 @@ from van_dense.core.structures import IGNORE_LABEL, Size, size_of
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.image import image_size
 from van_dense.data.io.label_map import LabelMap
-from van_dense.data.io.masks import read_labels
+from van_dense.data.io.masks import read_classes
 from van_dense.data.messages import shorten
 from van_dense.data.readers.coco import CocoDataset
 from van_dense.data.readers.image_mask import files_by_key, key_of, mask_size_problem
@@ -76,13 +76,10 @@ class LabelMaps:
     def read(self, file: str, size: Size) -> np.ndarray:
         """Labels uint8 (H, W), 255 = ignored, for an image of ``size``, or a ReadError."""
         path = os.path.join(self.folder, file)
-        raw = read_labels(path, color=self.labels.is_color)
-        if (problem := mask_size_problem(size_of(raw), size)) is not None:
+        classes = read_classes(path, self.labels)
+        if (problem := mask_size_problem(size_of(classes), size)) is not None:
             raise ReadError(f"{path}: {problem}")
-        try:
-            return self.labels.apply(raw)
-        except ValueError as error:
-            raise ReadError(f"{path}: {error}") from error
+        return classes
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ A task alone reads its config; readers, transforms, models and evaluators take p
 a subclass in a file beside this one, and an entry in ``van_dense.tasks.TASKS``.
 """
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -38,12 +39,14 @@ class Task(ABC, Generic[C]):
     Attributes:
         sample_part: Part of the generated sample data set that ``--sample`` trains on.
         training_items: What one item of the training part is, in the plural, for the plan.
+        classes_in_files: Whether the files of the data set name its classes, and not the config.
         backbone_is_model: Whether weights of the backbone fill the whole network, so that
             published ones can be evaluated without training.
     """
 
     sample_part: ClassVar[str]
     training_items: ClassVar[str] = "images"
+    classes_in_files: ClassVar[bool] = False
     backbone_is_model: ClassVar[bool] = False
 
     # ------------------------------------------------------------------------------------ data
@@ -126,7 +129,12 @@ class Task(ABC, Generic[C]):
         )
 
     def foreign_info(self, config: C) -> DatasetInfo:
-        """Classes of a checkpoint of another code base, which names none itself."""
+        """Classes of a checkpoint of another code base, which names none itself.
+
+        They are those of the data set's files, where these name them and are here.
+        """
+        if self.classes_in_files and all(map(os.path.exists, config.data.files().values())):
+            return self.build_dataset(config, "val").info
         return self.dataset_info(config)
 
     def label_names(self, info: DatasetInfo) -> dict[str, Sequence[str]]:

@@ -43,7 +43,7 @@ def masks(*rows: list[float]) -> Tensor:
     return torch.tensor(rows)[:, None].logit()
 
 
-def panoptic(queries: Tensor, logits: Tensor, **changes: Any):
+def ours(queries: Tensor, logits: Tensor, **changes: Any):
     found = panoptic_segments(
         queries,
         logits,
@@ -51,7 +51,12 @@ def panoptic(queries: Tensor, logits: Tensor, **changes: Any):
         filters=query_filter(**changes),
         is_thing=IS_THING,
     )
-    return found[0].tolist(), [(s["id"], s["label"], round(s["score"], 4)) for s in found[1]]
+    return torch.from_numpy(found[0]), found[1]
+
+
+def panoptic(queries: Tensor, logits: Tensor, **changes: Any):
+    ids, segments = ours(queries, logits, **changes)
+    return ids.tolist(), [(s["id"], s["label"], round(s["score"], 4)) for s in segments]
 
 
 def test_a_pixel_goes_to_the_query_with_the_best_product_if_that_is_sure_of_it() -> None:
@@ -170,17 +175,6 @@ def columns(*probabilities: list[float]) -> Tensor:
     """Mask logits (Q, 384, 384), the size that they resize to, with a column for each number."""
     wide = torch.tensor(probabilities).logit()
     return wide.repeat_interleave(384 // wide.shape[1], dim=1)[:, None].expand(-1, 384, -1)
-
-
-def ours(queries: Tensor, logits: Tensor, **changes: Any):
-    found = panoptic_segments(
-        queries,
-        logits,
-        resize=same_size(logits),
-        filters=query_filter(**changes),
-        is_thing=IS_THING,
-    )
-    return torch.from_numpy(found[0]), found[1]
 
 
 def test_segments_are_those_of_transformers_where_queries_are_sure() -> None:

@@ -23,6 +23,18 @@ _PNG_BITS, _TIFF_BITS = 24, 258  # byte of the bit depth in a PNG (11.2.1 IHDR);
 _PNG_LEVEL = 3  # of compression; 9 takes five times as long for a tenth less
 
 
+def read_classes(path: str | Path, label_map: LabelMap) -> np.ndarray:
+    """Read the class of each pixel of a label map, uint8 (H, W), 255 = ignored.
+
+    What ``read_labels`` refuses, and a value that the label map does not name, is a ReadError.
+    """
+    raw = read_labels(path, color=label_map.is_color)
+    try:
+        return label_map.apply(raw)
+    except ValueError as error:
+        raise ReadError(f"{path}: {error}") from error
+
+
 def read_labels(path: str | Path, *, color: bool = False) -> np.ndarray:
     """Read the raw values of a label map, uint8 or uint16 (H, W), or its colours uint8 (H, W, 3).
 

@@ -16,7 +16,7 @@ from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Sample, Size, size_of
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.label_map import LabelMap
-from van_dense.data.io.masks import read_labels, read_saliency
+from van_dense.data.io.masks import read_classes, read_saliency
 from van_dense.data.io.sources import image_files
 from van_dense.data.messages import CHECK, Fault
 from van_dense.data.readers.image_files import ImageFiles, pack
@@ -81,12 +81,7 @@ class ImageMaskDataset(ImageFiles):
         path = self.mask_path(index)
         if self.labels is None:
             return read_saliency(path)
-        try:
-            return self.labels.apply(read_labels(path, color=self.labels.is_color))
-        except ReadError:
-            raise
-        except ValueError as error:
-            raise ReadError(f"{path}: {error}") from error
+        return read_classes(path, self.labels)
 
     def mask_path(self, index: int) -> str:
         """File of the mask of an image."""

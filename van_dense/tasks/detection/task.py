@@ -1,6 +1,5 @@
 """Object detection and instance segmentation: model, data and evaluator from one config."""
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -47,16 +46,11 @@ class Detection(Task[DetectionConfig]):
     """Boxes of objects, with their masks where the model gives some."""
 
     sample_part = "instances"
+    classes_in_files = True
 
     def dataset_info(self, config: DetectionConfig) -> DatasetInfo:
         """COCO's 80 classes; those of other data sets are in their files."""
         return coco_info()
-
-    def foreign_info(self, config: DetectionConfig) -> DatasetInfo:
-        """Classes of the data set where its files are here, otherwise COCO's."""
-        if all(map(os.path.exists, config.data.files().values())):
-            return self.build_dataset(config, "val").info
-        return self.dataset_info(config)
 
     def build_dataset(self, config: DetectionConfig, split: Split) -> DenseDataset:
         """Reader of one part; training leaves out images without boxes if the config says so."""

@@ -53,16 +53,11 @@ class Panoptic(Task[PanopticConfig]):
     """Every pixel belongs to a thing or to stuff."""
 
     sample_part = "panoptic"
+    classes_in_files = True
 
     def dataset_info(self, config: PanopticConfig) -> DatasetInfo:
         """COCO's 133 classes; those of other data sets are in their files."""
         return coco_panoptic_info()
-
-    def foreign_info(self, config: PanopticConfig) -> DatasetInfo:
-        """Classes of the data set where its files are here, otherwise COCO's."""
-        if all(Path(path).exists() for path in config.data.files().values()):
-            return self.build_dataset(config, "val").info
-        return self.dataset_info(config)
 
     def build_dataset(self, config: PanopticConfig, split: Split) -> DenseDataset:
         """Reader of one part."""
@@ -187,10 +182,8 @@ class Panoptic(Task[PanopticConfig]):
         self, dataset: DenseDataset, transform: Transform, *, evaluator: Any, config: PanopticConfig
     ) -> OracleReport:
         """Judge the panoptic maps alone, which the truth of all ``eval.types`` comes from."""
-        boundary = config.eval.boundary
-        evaluator = PanopticEvaluator(
-            maps_of(dataset), ids_of(dataset), dataset.info, boundary=boundary
-        )
+        ids, maps = ids_of(dataset), maps_of(dataset)
+        evaluator = PanopticEvaluator(maps, ids, dataset.info, boundary=False)
         return super().oracle_check(dataset, transform, evaluator=evaluator, config=config)
 
     @contextmanager
