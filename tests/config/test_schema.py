@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from van_dense.config.detection import DetectionConfig, DetectionData, MaskRCNN, RetinaNet
+from van_dense.config.detection import DetectionConfig, MaskRCNN, RetinaNet
+from van_dense.config.detection_data import DetectionData
 from van_dense.config.schema import Backbone, Section, Train
 
 SPLIT = {"images": "a", "annotations": "a.json"}

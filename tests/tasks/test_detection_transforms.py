@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from van_dense.config.detection import DetectionTransforms
+from van_dense.config.detection_data import DetectionTransforms
 from van_dense.core.structures import Sample
 from van_dense.data.collate import collate
 from van_dense.tasks.detection.transforms import build_transform, largest_input, smallest_input

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from van_dense.config.detection import DetectionTransforms, MaskRCNN, Weight
+from van_dense.config.detection import MaskRCNN, Weight
+from van_dense.config.detection_data import DetectionTransforms
 from van_dense.config.engine import OnlyTorchvision
 from van_dense.config.schema import Backbone, Data, Eval, Positive, Section, Train, Unit
 

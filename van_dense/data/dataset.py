@@ -1,7 +1,7 @@
 """What every reader offers, and what it raises; readers only read, transforms are apart."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -63,6 +63,27 @@ class DenseDataset(Protocol):
     def image_id(self, index: int) -> int | str:
         """The data set's own id of an image."""
         ...
+
+
+@runtime_checkable
+class HasNotes(Protocol):
+    """A data set whose reader left out or changed something of its files.
+
+    Attributes:
+        notes: A sentence for each kind of loss or change, with the file and the count.
+    """
+
+    notes: Sequence[str]
+
+
+def notes_of(dataset: DenseDataset) -> list[str]:
+    """What the readers inside of a data set left out or changed, the outer ones first."""
+    found: list[str] = []
+    inner: object = dataset
+    while inner is not None:
+        found += inner.notes if isinstance(inner, HasNotes) else []
+        inner = getattr(inner, "dataset", None)
+    return found
 
 
 class Subset:

@@ -11,7 +11,7 @@ from van_dense.backbones.build import resolve_norm_mode
 from van_dense.backbones.download import DownloadError
 from van_dense.backbones.weights import LoadReport
 from van_dense.config import Config
-from van_dense.data.dataset import DenseDataset
+from van_dense.data.dataset import DenseDataset, notes_of
 from van_dense.engine.memory import estimate_memory
 from van_dense.engine.optim import describe_groups, parameter_groups
 from van_dense.engine.plan import TrainPlan, make_plan
@@ -113,9 +113,17 @@ def describe(experiment: Experiment, accelerator: Accelerator) -> str:
         "memory": _memory(experiment),
         "data": f"{len(experiment.train_set)} training {experiment.task.training_items} and "
         f"{len(experiment.val_set)} validation images",
+        **_left_out(experiment),
         "categories": _categories(experiment.train_set),
     }
     return "\n".join(f"{name + ':':<20}{value}" for name, value in lines.items())
+
+
+def _left_out(experiment: Experiment) -> dict[str, str]:
+    """A line for each part of whose files something is left out, changed or unknown."""
+    parts = {"train": experiment.train_set, "val": experiment.val_set}
+    found = {f"read of {name}": notes_of(dataset) for name, dataset in parts.items()}
+    return {name: ("\n" + " " * 20).join(notes) for name, notes in found.items() if notes}
 
 
 def _memory(experiment: Experiment) -> str:

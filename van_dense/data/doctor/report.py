@@ -26,6 +26,7 @@ class Problem:
     fix: str  #: what to do about it
     image_id: Id | None = None  #: image to quarantine for an error, or None
     annotation_id: Id | None = None  #: annotation to quarantine for an error, or None
+    record: str | None = None  #: place to quarantine instead, such as "images[3]", or None
     image_ids: tuple[Id, ...] = ()  #: images to quarantine for an error that several share
 
     def __str__(self) -> str:

@@ -84,7 +84,7 @@ class CocoDataset(TableDataset):
         ]
         found = (instance for _, instance in parser.usable(data["annotations"]))
         super().__init__(info, records, found, masks=parser.masks, drop_empty=drop_empty)
-        parser.warn(annotations)
+        self.notes += parser.warn(annotations)
         if len(self) == 0:
             what = f"no image remains of {len(data['images'])}"
             what += " with a usable box" if drop_empty else ""
@@ -174,12 +174,16 @@ class _Parser:
         crowd = annotation.get("iscrowd") in (1, "1")
         return InstanceRecord(image, clipped, label, crowd, segmentation, keypoints)
 
-    def warn(self, path: str | Path) -> None:
-        """Log what was left out: one line for bad records, one for the quarantine."""
+    def warn(self, path: str | Path) -> list[str]:
+        """Log what was left out, a line for bad records and one for the quarantine; both."""
+        notes = []
         if self.left_out:
-            logger.info("%s: quarantine leaves out %s", path, list_counts(self.left_out))
+            notes.append(f"{path}: quarantine leaves out {list_counts(self.left_out)}")
+            logger.info("%s", notes[-1])
         if self.dropped:
-            logger.warning("%s: left out: %s; %s", path, list_counts(self.dropped), CHECK)
+            notes.append(f"{path}: left out: {list_counts(self.dropped)}; {CHECK}")
+            logger.warning("%s", notes[-1])
+        return notes
 
 
 def _are_numbers(value: Any, count: int) -> bool:

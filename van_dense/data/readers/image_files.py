@@ -32,6 +32,7 @@ class ImageFiles:
         ids: Sequence[int] | Sequence[str] | None = None,
     ) -> None:
         self.info = info
+        self.notes: list[str] = []  # see ``HasNotes``
         self._root = str(root)
         self._paths = pack(paths)
         self._ids = self._paths if ids is None else pack(ids)

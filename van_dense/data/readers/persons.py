@@ -64,6 +64,8 @@ class Persons(Subset):
         logger.info(what, name, len(items), unlabelled, crowds)
         super().__init__(images, [index for index, _ in items])
         self.info = with_sigmas(images.info)
+        # see ``HasNotes``
+        self.notes = [what % (name, len(items), unlabelled, crowds)] if unlabelled + crowds else []
         self._positions = np.array([position for _, position in items])
 
     def raw(self, index: int) -> Sample:

@@ -22,6 +22,8 @@ class QuarantinedPart:
 
     images: frozenset[Id] = frozenset()
     annotations: frozenset[Id] = frozenset()
+    #: Places of records that no id tells apart, such as "images[3]" and "annotations[17]".
+    records: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,7 @@ class TableDataset:
         drop_empty: bool,
     ) -> None:
         self.info = info
+        self.notes: list[str] = []  # see ``HasNotes``
         self.has_masks = masks
         self._paths = [image.path for image in images]
         self._ids = [image.id for image in images]

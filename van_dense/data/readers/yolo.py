@@ -84,8 +84,8 @@ class YoloDataset(TableDataset):
         instances = _instances(lines, records, info, has_masks, dropped)
         super().__init__(info, records, instances, masks=has_masks, drop_empty=drop_empty)
         if dropped:
-            counts = list_counts(dropped)
-            logger.warning("%s, %s: left out: %s; %s", root, split, counts, CHECK)
+            self.notes.append(f"{root}, {split}: left out: {list_counts(dropped)}; {CHECK}")
+            logger.warning("%s", self.notes[-1])
         if len(self) == 0:
             raise ValueError(f"{root}, {split}: no image remains of {len(files)}; {CHECK}")
 

@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from van_dense.config.detection import DetectionTransforms
+from van_dense.config.detection_data import DetectionTransforms
 from van_dense.core.structures import Sample, Size
 from van_dense.data.dataset import Transform
 from van_dense.data.transforms.detection import DetectionTest, DetectionTrain, RandomCrop

@@ -1,0 +1,91 @@
+"""Every row of docs/situations.md: what is read, what is said, the exit code, and no silent loss."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from situations.situation import (
+    Situation,
+    check_again,
+    metrics_of,
+    notes_by,
+    read_by,
+    run,
+    situations,
+)
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+ROWS = [row for _, rows in situations() for row in rows]
+
+
+@pytest.fixture
+def made(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Situation:
+    """A situation whose files lie in the working folder."""
+    situation: Situation = request.param
+    situation.make(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return situation
+
+
+each = pytest.mark.parametrize("made", ROWS, indirect=True, ids=[row.title for row in ROWS])
+
+
+@each
+def test_what_is_read_and_said(
+    made: Situation, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        assert run(made.command) == made.exit_code
+    printed = capsys.readouterr()
+    output = printed.out + printed.err + caplog.text
+    for words in made.says:
+        assert words in output
+    if not made.says:
+        assert not re.search(r"^(error|warning):", output, re.MULTILINE), output
+    if made.command[0] == "check":
+        assert read_by(made.command) == made.read
+    elif made.read:
+        name, value = made.read.split()
+        assert f"{metrics_of(Path())[name]:.3f}" == value
+
+
+@each
+def test_nothing_is_lost_in_silence(made: Situation) -> None:
+    if not made.loses:
+        pytest.skip("nothing is lost")
+    assert made.says, "the doctor, or the command, has a word about it"
+    if made.command[0] == "check":
+        assert notes_by(made.command), "the plan has a word about it"
+
+
+@each
+def test_quarantine_leaves_a_sound_rest(
+    made: Situation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if made.quarantined is None:
+        pytest.skip("nothing to quarantine")
+    run((*made.command, "--quarantine", "bad.json"))
+    again = check_again(made.command, "data.quarantine=bad.json")
+    capsys.readouterr()
+    assert run(again) == 0, capsys.readouterr().out
+    assert read_by(again) == made.quarantined
+
+
+def test_table_of_the_docs_is_written_from_these_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(DOCS))
+    sys.modules.pop("write_situations", None)
+    from write_situations import table  # type: ignore[import-not-found]
+
+    fix = "run: python docs/write_situations.py"
+    assert (DOCS / "situations.md").read_text(encoding="utf-8") == table(), fix
+
+
+def test_titles_are_unique() -> None:
+    titles = [row.title for row in ROWS]
+    assert sorted(set(titles)) == sorted(titles)
