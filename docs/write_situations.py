@@ -1,4 +1,4 @@
-"""Write docs/situations.md from the situations of the tests: ``python docs/write_situations.py``."""
+"""Write docs/situations.md from the tests: ``python docs/write_situations.py``."""
 
 import sys
 from pathlib import Path
@@ -10,10 +10,10 @@ from situations.situation import Situation, situations  # noqa: E402
 
 HEAD = """# Files as they come
 
-What becomes of files that are not as the format's description says. Each row is a test: its files are
-made, the command runs, and what is read, what is said and the exit code are compared. "What is read" is
-what the reader of the training part gives, for `van-dense eval` a metric; "what is said" is a part of
-what the command prints. Where objects are lost, the plan of `--dry-run` says so as well.
+What becomes of files that are not as the format's description says. Each row is a test: its files
+are made, the command runs, and what is read, what is said and the exit code are compared. "What is
+read" is what the reader of the training part gives, for `van-dense eval` a metric; "what is said" is
+a part of what the command prints. Where objects are lost, the plan of `--dry-run` says so as well.
 
 Written by `python docs/write_situations.py`.
 """
@@ -31,7 +31,7 @@ def table() -> str:
 
 def _row(row: Situation) -> str:
     said = "<br>".join(_code(words) for words in row.says) or "nothing"
-    return f"| {_plain(row.title)} | {row.read or '–'} | {said} | {row.exit_code} |"
+    return f"| {_plain(row.title)} | {row.read or '-'} | {said} | {row.exit_code} |"
 
 
 def _code(words: str) -> str:

@@ -1,4 +1,4 @@
-"""Every row of docs/situations.md: what is read, what is said, the exit code, and no silent loss."""
+"""Every row of docs/situations.md: what is read and said, the exit code, and no silent loss."""
 
 from __future__ import annotations
 
