@@ -10,10 +10,11 @@ from situations.situation import Situation, situations  # noqa: E402
 
 HEAD = """# Files as they come
 
-What becomes of files that are not as the format's description says. Each row is a test: its files
-are made, the command runs, and what is read, what is said and the exit code are compared. "What is
-read" is what the reader of the training part gives, for `van-dense eval` a metric; "what is said" is
-a part of what the command prints. Where objects are lost, the plan of `--dry-run` says so as well.
+What becomes of files that are not as the description of their format says. Each row is a test:
+its files are made, the command runs, and what is read, what is said and the exit code are
+compared. "What is read" is what the reader of the training part gives, for `van-dense eval` a
+metric; "what is said" is a part of what the command prints. Where objects are lost, the plan of
+`--dry-run` says so as well.
 
 Written by `python docs/write_situations.py`.
 """
