@@ -4,10 +4,9 @@ Layout: ``RUN/checkpoints/step_00000500.pt`` and ``RUN/checkpoints/best.pt``, a 
 best of them (so it survives when the numbered file is removed, and costs no space).
 
 A checkpoint is a plain dictionary: format, checksum, step, model, ema, optimizer, scaler, window,
-world_size, config (with its version), info. Those of older formats pass through ``MIGRATIONS``. It
-holds no
-state of random number generators, because everything random here is seeded anew from (seed,
-position); the global generators of Python and NumPy are not used.
+position, world_size, config (with its version), info. Those of older formats pass through
+``MIGRATIONS``. It holds no state of random number generators, because everything random here is
+seeded anew from (seed, position); the global generators of Python and NumPy are not used.
 """
 
 import logging
@@ -36,13 +35,14 @@ def _config_of_version_1(state: State) -> State:
     return {**state, "config": {"version": 1, **state["config"]}} if "config" in state else state
 
 
-def _without_checksum(state: State) -> State:
-    """0.2.0: checkpoints hold a checksum; those before it are read without one."""
-    return state
+def _position(state: State) -> State:
+    """0.2.0: a checksum, and the position of the run in images; before, it was the step."""
+    batch = state.get("config", {}).get("train", {}).get("batch_size")
+    return {**state, "position": {"step": state.get("step"), "batch_size": batch}}
 
 
 # From each format to the next, in order: append, and change no older step.
-MIGRATIONS: tuple[Callable[[State], State], ...] = (_config_of_version_1, _without_checksum)
+MIGRATIONS: tuple[Callable[[State], State], ...] = (_config_of_version_1, _position)
 _CHECKSUM_SINCE = 3  # format
 FORMAT = 1 + len(MIGRATIONS)
 _STEP_NAME = re.compile(r"step_(\d{8,})\.pt")

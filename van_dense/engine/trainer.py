@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -25,6 +26,7 @@ from van_dense.engine.checkpoint import mark_best
 from van_dense.engine.inference import EvaluationStopped
 from van_dense.engine.interrupt import StopSignal
 from van_dense.engine.job import Job, TrainResult
+from van_dense.engine.lock import RunLock
 from van_dense.engine.log import RunLog, best_evaluation
 from van_dense.engine.optim import set_lr
 from van_dense.engine.plan import TrainPlan
@@ -49,32 +51,45 @@ def train(job: Job, accelerator: Accelerator, *, resume: bool = False) -> TrainR
         resume: Whether to continue from the newest intact checkpoint of the run folder, if any.
 
     Raises:
-        ValueError: When the run folder holds a run and ``resume`` is false.
+        ValueError: When the run folder holds a run and ``resume`` is false, when another process
+            trains there, or when the checkpoint does not fit.
         NonFiniteLoss: When a loss is not finite; the state before that step is saved first.
+        OSError: When something cannot be written, such as on a full disk, or when a loader process
+            is killed.
     """
-    plan, is_main = job.plan, accelerator.is_main_process
-    state = TrainState(job.model, plan, accelerator)
+    with RunLock(job.run_dir, enabled=accelerator.is_main_process):
+        try:
+            return _train(job, accelerator, resume)
+        except OSError as error:
+            raise type(error)(f"{error}; resume with: {job.resume_command}") from error
+
+
+def _train(job: Job, accelerator: Accelerator, resume: bool) -> TrainResult:
+    is_main = accelerator.is_main_process
+    state = TrainState(job.model, job.plan, accelerator)
     path = _from_rank_0(find_checkpoint(job.run_dir, resume) if is_main else None)
     if path is not None:
-        state.restore(path, job.config)
-
+        job = replace(job, plan=state.restore(path, job))
+    plan = job.plan
+    if is_main:
+        job.begin()
     with (
         StopSignal() as stop,
-        RunLog(job.run_dir, state.step, total_steps=plan.steps, enabled=is_main) as run_log,
+        RunLog(job.run_dir, state.step, total_steps=plan.last_step, enabled=is_main) as run_log,
     ):
         metrics: dict[str, float] = {}
         try:
             metrics, finished = _catch_up(job, state, run_log, stop)
-            batches = iter(job.make_loader(state.step))
-            while state.step < plan.steps and not finished:
+            batches = iter(job.make_loader(plan.position(state.step)))
+            while state.step < plan.last_step and not finished:
                 lr = plan.lr_at(state.step)
                 set_lr(state.optimizer, lr)
                 stopping = _step(job, state, batches, stop)
                 run_log.advance(state.step)
-                if state.step % plan.settings.log_every == 0 or state.step == plan.steps:
+                if state.step % plan.settings.log_every == 0 or state.step == plan.last_step:
                     run_log.train(state.step, {"lr": lr, **state.take_means()})
                 if stopping or job.is_save_step(state.step):
-                    state.save(job.run_dir, job.saved_with)
+                    state.save(job.run_dir, job.saved_after(state.step))
                 if stopping:
                     return _interrupted(job, state, metrics)
                 if job.is_eval_step(state.step):
@@ -160,7 +175,7 @@ def _non_finite(job: Job, state: TrainState, forwards: Sequence[Forward]) -> Non
         images = gather_object([i for ids, _ in forwards for i in ids])
         what = f"the gradient (not the loss) of images {images}"
     state.undo_buffers()
-    path = state.save(job.run_dir, job.saved_with, prune=False)
+    path = state.save(job.run_dir, job.saved_after(state.step), prune=False)
     return NonFiniteLoss(
         f"step {state.step + 1}: {what} is not finite. The state before this step is in {path}; "
         f"replay it with: {job.resume_command}. A lower train.optimizer.lr, train.clip_norm=1 or "

@@ -53,8 +53,6 @@ def train_run(config: Config, run_dir: Path, *, resume: bool = False) -> TrainRe
     evaluation = Evaluation(config, experiment.val_set, accelerator)
     if accelerator.is_main_process:
         check_pipeline(experiment, evaluation)
-        run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / "config.yaml").write_text(dump_config(config), encoding="utf-8")
     accelerator.wait_for_everyone()
 
     def evaluate(model: nn.Module, step: int, should_stop: Callable[[], bool]) -> dict[str, float]:
@@ -66,6 +64,10 @@ def train_run(config: Config, run_dir: Path, *, resume: bool = False) -> TrainRe
             plot_curves(entries, run_dir / "curves.png", is_error=is_error)
         return metrics
 
+    def begin() -> None:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        (run_dir / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+
     job = Job(
         model=experiment.model,
         make_loader=lambda step: _loader(experiment, accelerator, step),
@@ -76,6 +78,7 @@ def train_run(config: Config, run_dir: Path, *, resume: bool = False) -> TrainRe
         best_metric=experiment.task.best_metric(config),
         config=config.model_dump(mode="json"),
         info=experiment.train_set.info.to_dict(),
+        begin=begin,
     )
     return train(job, accelerator, resume=resume)
 
