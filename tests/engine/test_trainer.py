@@ -250,3 +250,10 @@ def test_a_full_disk_is_told_with_the_command_to_go_on(tmp_path, monkeypatch, pa
         run(toy_job(tmp_path))
     assert not list(tmp_path.glob("checkpoints/*.tmp"))
     assert not list(tmp_path.glob("checkpoints/.*"))
+
+
+def test_gradients_of_fp16_that_stay_infinite_end_the_run(tmp_path, monkeypatch):
+    skipped = property(lambda _: True)
+    monkeypatch.setattr("accelerate.optimizer.AcceleratedOptimizer.step_was_skipped", skipped)
+    with pytest.raises(NonFiniteLoss, match=r"infinite in 41 steps in a row.*bf16"):
+        run(toy_job(tmp_path, steps=60, eval_every=60, save_every=60))

@@ -30,6 +30,12 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def lacks_config(path: Path) -> bool:
+    """Whether the config of a run folder with checkpoints is gone or empty."""
+    is_gone = not path.exists() or path.stat().st_size == 0
+    return path.name == "config.yaml" and is_gone and (path.parent / "checkpoints").is_dir()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Train; the exit code is 0 when the run is complete, 130 when it was interrupted."""
     parser = build_parser()
@@ -37,8 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.output is None and Path(arguments.config).name == "config.yaml":
         parser.error(f"{arguments.config} is the config of a run; name this one's with --output")
     try:
+        if arguments.resume and lacks_config(Path(arguments.config)):
+            from van_dense.runs.training import restore_config
+
+            restore_config(Path(arguments.config).parent)
         config = load_config(arguments.config, arguments.overrides, sample=arguments.sample)
-    except ConfigError as error:
+    except (ConfigError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     missing = missing_data(config)

@@ -32,6 +32,7 @@ class TrainState:
         parameters: Trainable parameters.
         step: Optimiser steps done.
         window: Training values since the last line of the log.
+        skipped: Last steps in a row that the loss scaler of fp16 has left out.
     """
 
     def __init__(self, model: nn.Module, plan: TrainPlan, accelerator: Accelerator) -> None:
@@ -46,6 +47,7 @@ class TrainState:
         )
         self.step = 0
         self.window = Window()
+        self.skipped = 0
         self.accelerator = accelerator
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self._settings = settings

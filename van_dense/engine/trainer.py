@@ -34,6 +34,10 @@ from van_dense.engine.state import TrainState, find_checkpoint
 
 log = logging.getLogger(__name__)
 
+# The loss scaler of fp16 begins at 2**16 and halves at each infinite gradient: after 40 halvings
+# gradients of any network that still learns are finite.
+_MOST_SKIPPED = 40
+
 T = TypeVar("T")
 Forward = tuple[list[int | str], Tensor]  # image ids; total loss and its parts (1 + K,)
 
@@ -123,6 +127,13 @@ def _step(job: Job, state: TrainState, batches: Iterator[Batch], stop: StopSigna
     state.optimizer.step()
     state.optimizer.zero_grad()
     state.step += 1
+    state.skipped = state.skipped + 1 if state.optimizer.step_was_skipped else 0
+    if state.skipped > _MOST_SKIPPED:
+        raise NonFiniteLoss(
+            f"step {state.step}: the gradients of fp16 have been infinite in {state.skipped} steps "
+            "in a row, and none of them changed the network; train.precision=bf16 or fp32, or a "
+            "lower train.optimizer.lr, helps"
+        )
     if state.ema is not None:
         state.ema.update(state.step)
     named = dict(zip((*names, "grad_norm"), values, strict=True))

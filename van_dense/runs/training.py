@@ -8,10 +8,11 @@ from accelerate import Accelerator
 from torch import nn
 
 from van_dense.config import Config, dump_config
+from van_dense.config.load import RawConfig, validate
 from van_dense.core.structures import Batch
 from van_dense.data.dataset import notes_of
 from van_dense.data.loader import LoaderPlan, build_train_loader, resolve_workers
-from van_dense.engine.checkpoint import checkpoints
+from van_dense.engine.checkpoint import checkpoints, latest_intact, load_checkpoint
 from van_dense.engine.device import make_accelerator
 from van_dense.engine.job import Job, TrainResult
 from van_dense.engine.log import is_error, read_log, setup_logging
@@ -81,6 +82,15 @@ def train_run(config: Config, run_dir: Path, *, resume: bool = False) -> TrainRe
         begin=begin,
     )
     return train(job, accelerator, resume=resume)
+
+
+def restore_config(run_dir: Path) -> None:
+    """Write the config.yaml of a run anew from its newest intact checkpoint, if it has one."""
+    path = latest_intact(run_dir)
+    if path is not None:
+        config = validate(RawConfig(load_checkpoint(path)["config"]))
+        (run_dir / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+        log.warning("%s was missing or empty; written from %s", run_dir / "config.yaml", path)
 
 
 def check_pipeline(experiment: Experiment, evaluation: Evaluation) -> None:
