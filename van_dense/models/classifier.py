@@ -18,8 +18,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from van_dense.backbones.build import WholeModel
+from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.seeding import seeded
 from van_dense.core.structures import Batch, Prediction, Size
+from van_dense.models.class_rows import Rows
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.postprocess import check_finite
 from van_dense.models.preprocess import Preprocess
@@ -76,6 +78,11 @@ class Classifier(DenseModel):
         logits = self.backbone(images).float()
         smoothing = self.regularisation.smoothing  # the same before and after mixing labels
         return {"classification": F.cross_entropy(logits, target, label_smoothing=smoothing)}
+
+    def named_rows(self, info: DatasetInfo) -> dict[str, Rows]:
+        """Classes of timm's classifier; see ``DenseModel``."""
+        last = self.backbone.body.get_classifier()
+        return {name: info.class_names for name, m in self.named_modules() if m is last}
 
     def _mix(
         self, images: Tensor, labels: Tensor, image_ids: Sequence[int | str]

@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Batch, Prediction, Size
+from van_dense.models.class_rows import Rows
 from van_dense.models.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 
 
@@ -61,6 +63,17 @@ class DenseModel(nn.Module):
         that the dry run can estimate the memory of their backward pass.
         """
         raise NotImplementedError
+
+    def named_rows(self, info: DatasetInfo) -> dict[str, Rows]:
+        """What every output of a layer stands for, where it depends on classes or keypoints.
+
+        Keys are names of modules, values have a name for each row of their weights. Networks start
+        from others by these names, see ``train.start_from``.
+
+        Args:
+            info: Classes and keypoints, of this network or of another one of its kind.
+        """
+        return {}
 
     def zeros(self, *shape: int) -> Tensor:
         """A batch of one zero tensor (1, *shape) on the device of the model."""
