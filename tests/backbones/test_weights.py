@@ -237,7 +237,8 @@ def write_checkpoint(path: Path, model: nn.Module, ema: nn.Module | None = None,
 
     content = {"model": state(model), "ema": None if ema is None else state(ema)}
     optimizer = {"state": {0: {"exp_avg": torch.zeros(2)}}, "param_groups": []}
-    extra = {"step": 5, "optimizer": optimizer, "config": {"model": config}, "info": {}}
+    settings = {"model": {**config, "backbone": {"name": "van_b0", **config.get("backbone", {})}}}
+    extra = {"step": 5, "optimizer": optimizer, "config": settings, "info": {}}
     save_checkpoint(path, {**content, **extra})
     return path
 
@@ -323,9 +324,11 @@ def test_runs_expect_what_they_were_trained_with_and_other_files_say_nothing(
     official: dict[str, Tensor], tmp_path: Path
 ) -> None:
     model = build_classifier("van_b0", 4, options=TINY)
-    classifier = write_checkpoint(tmp_path / "a.pt", model, **HALF)
+    old = write_checkpoint(tmp_path / "old.pt", model, **HALF)
+    classifier = write_checkpoint(tmp_path / "a.pt", model, backbone=HALF)
     detector = write_checkpoint(tmp_path / "b.pt", model)
-    assert load_pretrained(model, str(classifier)).normalization == HALVES
+    for path in (old, classifier):
+        assert load_pretrained(model, str(path)).normalization == HALVES
     assert load_pretrained(model, str(detector)).normalization == IMAGENET
     torch.save({"config": "of another program", "state_dict": official}, tmp_path / "c.pth")
     report = load_pretrained(build_backbone("van_b0"), str(tmp_path / "c.pth"))
@@ -344,7 +347,7 @@ def test_wrong_statistics_are_explained() -> None:
     text = report.mismatch(*IMAGENET)
     assert text is not None
     assert "expect images normalised with mean (0.5, 0.5, 0.5) and std (0.5, 0.5, 0.5)" in text
-    assert "model.mean is (0.485, 0.456, 0.406)" in text and "3 points" in text
+    assert "model.backbone.mean is (0.485, 0.456, 0.406)" in text and "3 points" in text
     assert report.mismatch(HALVES[0], IMAGENET[1]) is not None  # one of them is enough
 
 

@@ -17,6 +17,7 @@ from timm.layers import convert_sync_batchnorm
 from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from van_dense.backbones.download import IMAGENET, Normalization
 from van_dense.backbones.van import VAN
 
 NormMode = Literal["auto", "batch", "sync", "frozen"]
@@ -58,6 +59,7 @@ class TimmModel(nn.Module):
     """A timm model, which is ``body`` and keeps its own key names, and what of it stays frozen."""
 
     body: Any  # an nn.Module, but timm describes the methods of its models nowhere
+    statistics: Normalization = IMAGENET  # of the pixels expected
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()

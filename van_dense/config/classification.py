@@ -19,7 +19,6 @@ from van_dense.config.schema import (
 )
 
 Range = tuple[PositiveFloat, PositiveFloat]
-Triple = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
 
 
 class ClassTransforms(Transforms):
@@ -94,8 +93,6 @@ class ClassModel(Section):
     """A whole timm model, with its own classifier."""
 
     backbone: Backbone  # required; ``weights`` fill the classifier too where it fits
-    mean: Triple = (0.485, 0.456, 0.406)  # of the pixels, in 0..1; must be that of the weights
-    std: Triple = (0.229, 0.224, 0.225)  # of the pixels, as ``mean``
     regularisation: Regularisation = Regularisation()  # in training only
 
     @property

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 Positive = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
+Triple = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
 Unit = Annotated[float, Field(ge=0.0, le=1.0)]  # the unit interval: fractions, probabilities, IoUs
 Momentum = Annotated[float, Field(ge=0.0, lt=1.0)]
 
@@ -92,6 +93,9 @@ class Backbone(Section):
     drop_path: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0  # stochastic depth, last block
     norm_mode: Literal["auto", "batch", "sync", "frozen"] = "auto"  # of the BatchNorm layers
     freeze_stages: Annotated[int, Field(ge=0, le=4)] = 0  # stages without gradient, from the stem
+    # Mean and deviation of the pixels, RGB in 0..1; none = what the weights or timm's name say.
+    mean: Triple | None = None
+    std: Triple | None = None
     norm_eps: Annotated[float, Field(gt=0)] | None = None  # VAN's LayerNorms; others keep theirs
     checkpointing: bool = False  # recompute activations in backward: less memory, more time
     options: dict[str, bool | int | float | str] = {}  # further arguments of the timm model

@@ -24,7 +24,6 @@ from van_dense.core.structures import Batch, Prediction, Size
 from van_dense.models.class_rows import Rows
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.postprocess import check_finite
-from van_dense.models.preprocess import Preprocess
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,7 @@ class Regularisation:
 class Classifier(DenseModel):
     """A timm model behind our interface.
 
-    Mean and standard deviation are those of each channel, RGB, of pixels in 0..1; published weights
-    expect those of their training. Images are mixed and erased in training mode only.
+    Images are mixed and erased in training mode only.
     """
 
     backbone: WholeModel
@@ -54,11 +52,9 @@ class Classifier(DenseModel):
         self,
         backbone: WholeModel,
         *,
-        mean: Sequence[float],
-        std: Sequence[float],
         regularisation: Regularisation,
     ) -> None:
-        super().__init__(backbone, Preprocess([255 * m for m in mean], [255 * s for s in std]))
+        super().__init__(backbone)
         self.regularisation = regularisation
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ from van_dense.models.dense_model import DenseModel
 from van_dense.runs.start import StartReport, start_from
 from van_dense.tasks import task_of
 from van_dense.tasks.base import Task
-from van_dense.tasks.build import load_weights
+from van_dense.tasks.build import load_weights, with_statistics
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ Weights = LoadReport | StartReport | DownloadError | str | None
 class Experiment:
     """What a run needs, and what a dry run describes."""
 
-    config: Config
+    config: Config  # with the statistics of the backbone written out
     task: Task[Any]
     train_set: DenseDataset
     val_set: DenseDataset
@@ -58,6 +58,7 @@ def prepare(
         ValueError: When data, weights or the batch split do not fit.
     """
     task = task_of(config)
+    config = with_statistics(config)
     if accelerator.is_main_process:
         task.prepare_data(config)
     accelerator.wait_for_everyone()

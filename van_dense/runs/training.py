@@ -50,6 +50,7 @@ def train_run(config: Config, run_dir: Path, *, resume: bool = False) -> TrainRe
     accelerator = make_accelerator(config.train.precision)
     setup_logging(accelerator.is_main_process)
     experiment = prepare(config, accelerator, resume=resume and bool(checkpoints(run_dir)))
+    config = experiment.config
     log.info("plan\n%s", describe(experiment, accelerator))
     evaluation = Evaluation(config, experiment.val_set, accelerator)
     if accelerator.is_main_process:
