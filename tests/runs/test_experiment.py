@@ -119,9 +119,7 @@ def test_published_weights_of_van_keep_the_statistics_of_its_recipes() -> None:
 
 
 def test_other_backbones_have_the_statistics_that_timm_knows_of_their_name() -> None:
-    overrides = [
-        "model.backbone={name: tf_efficientnet_lite0, weights: null, std: [0.2, 0.2, 0.2]}"
-    ]
+    backbone = "{name: tf_efficientnet_lite0, weights: null, std: [0.2, 0.2, 0.2]}"
     config = load_config(PROJECTS / "retinanet_van_b0.yaml", [f"model.backbone={backbone}"])
     found = with_statistics(config).model.backbone
     assert (found.mean, found.std) == ((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))

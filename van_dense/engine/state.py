@@ -19,6 +19,9 @@ from van_dense.engine.position import resumed
 
 log = logging.getLogger(__name__)
 
+# Runs of before 0.2 had the same values without saying so.
+_FILLED_IN = ("model.backbone.mean: None -> ", "model.backbone.std: None -> ")
+
 
 class TrainState:
     """Model, average, optimiser and position of a run.
@@ -105,7 +108,9 @@ class TrainState:
         """
         state = checkpoint.load_checkpoint(path)
         _check_names(path, state["info"], job.info)
-        if changed := checkpoint.changed_keys(_completed(state["config"]), job.config):
+        changed = checkpoint.changed_keys(_completed(state["config"]), job.config)
+        changed = [change for change in changed if not change.startswith(_FILLED_IN)]
+        if changed:
             log.warning("the configuration is not the one of %s: %s", path, "; ".join(changed))
         plan, change = resumed(job.plan, state["step"], state["position"])
         if change is not None:
