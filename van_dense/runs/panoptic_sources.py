@@ -37,7 +37,10 @@ class Things:
     @staticmethod
     def of_coco(images: str, annotations: str) -> Things:
         """Read a COCO annotation file; a ValueError if it cannot be read or has no masks."""
-        dataset = CocoDataset(images, annotations, name="instances", drop_empty=False)
+        options: dict[str, Any] = {"drop_empty": False, "keypoints": False}
+        dataset = CocoDataset(images, annotations, name="instances", **options)
+            images, annotations, name="instances", drop_empty=False, keypoints=False
+        )
         return Things._with_masks(dataset, annotations, has_ids=True)
 
     @staticmethod

@@ -29,8 +29,8 @@ class ImageRecords:
 
     Attributes:
         usable: Usable records with whole sizes; 0 is an unknown one.
-        sizes: Their (height, width).
-        indices: Their positions in the file.
+        sizes: (height, width) of each usable record.
+        indices: Position of each usable record in the file.
         position: Position of each image id in ``usable``.
         broken: Position in the file and fault of each broken record.
         broken_ids: Ids of which there are broken records alone.

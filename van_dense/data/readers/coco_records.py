@@ -61,7 +61,7 @@ class CocoRecords:
 
     Attributes:
         images: Usable image records with whole sizes; 0 is an unknown one.
-        sizes: Their (height, width).
+        sizes: (height, width) of each usable image.
         image_records: What became of each image record.
         dropped: Number of records left out, by reason, beside those in quarantine.
         left_out: Number of images and annotations in quarantine.
@@ -180,7 +180,9 @@ class CocoRecords:
         stated = annotation.get("iscrowd")
         if type(stated) is str:
             self._change("iscrowd is text, and read as 0 or 1", index, key="iscrowd")
-        if self.num_keypoints and not annotation.get("keypoints"):
+        if not self.num_keypoints:
+            return
+        if not annotation.get("keypoints"):
             kind = "objects have no list of keypoints, so no labelled joint"
             self._change(kind, index, key="keypoints")
 
@@ -333,8 +335,8 @@ class CocoRecords:
 ORPHANS = "are of images that are left out"
 AREAS = "areas cannot be right, and are those of the mask or else of the box"
 EXPORTERS = (
-    "exporters that follow COCO's rule that run lengths are crowds (CVAT masks, Datumaro, "
-    "pycococreator) mark single objects so"
+    "exporters that write run lengths for crowds alone, as COCO does, mark objects with holes or "
+    "brush strokes so (Datumaro, CVAT through it, pycococreator)"
 )
 
 
