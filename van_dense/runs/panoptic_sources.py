@@ -37,8 +37,7 @@ class Things:
     @staticmethod
     def of_coco(images: str, annotations: str) -> Things:
         """Read a COCO annotation file; a ValueError if it cannot be read or has no masks."""
-        options: dict[str, Any] = {"drop_empty": False, "keypoints": False}
-        dataset = CocoDataset(images, annotations, name="instances", **options)
+        dataset = CocoDataset(
             images, annotations, name="instances", drop_empty=False, keypoints=False
         )
         return Things._with_masks(dataset, annotations, has_ids=True)
