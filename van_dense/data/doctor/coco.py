@@ -39,6 +39,11 @@ class CocoPart:
     keypoints: bool | None = None  #: whether keypoints are read; None checks what the file has
     crowds: Crowds = "regions"  #: what ``iscrowd: 1`` means
 
+    @property
+    def source(self) -> str:
+        """File that keys the quarantine."""
+        return self.annotations
+
 
 def check_coco(part: CocoPart, quarantine: Quarantine) -> PartReport:
     """Check every record of an annotation file, without opening images."""

@@ -68,8 +68,9 @@ class ImageRecords:
             return
         self.position[key] = len(self.usable)
         height, width = size or (0, 0)
-        if (record.get("height"), record.get("width")) != (height, width):
-            record = {**record, "height": height, "width": width}
+        stated = record.get("height"), record.get("width")
+        if stated != (height, width) or type(record["id"]) is float:
+            record = {**record, "height": height, "width": width, "id": key}
         self.usable.append(record)
         self.sizes.append((height, width))
         self.indices.append(index)

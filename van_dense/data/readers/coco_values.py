@@ -22,8 +22,10 @@ def is_id(value: Any) -> bool:
 
 
 def parse_id(value: Any) -> Any:
-    """Pass an id on; anything that cannot be one becomes a text that no record has."""
-    return value if is_id(value) else f"not an id: {value!r}"
+    """Read an id; anything that cannot be one becomes a text that no record has."""
+    if type(value) is int or type(value) is str:
+        return value
+    return int(value) if is_id(value) else f"not an id: {value!r}"
 
 
 def parse_number(value: Any) -> float | None:
