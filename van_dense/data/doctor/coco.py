@@ -17,13 +17,19 @@ from van_dense.data.readers.coco_json import (
     dataset_info,
     read_coco_json,
 )
-from van_dense.data.readers.coco_records import ORPHANS, CocoRecords, Crowds
+from van_dense.data.readers.coco_records import (
+    LEAVES,
+    NUM_KEYPOINTS,
+    ORPHANS,
+    OUTSIDE_TOLERANCE,
+    CocoRecords,
+    Crowds,
+)
 from van_dense.data.readers.coco_values import is_id, parse_box, parse_id
 from van_dense.data.readers.quarantine import Quarantine
 from van_dense.data.readers.table import ImageRecord, InstanceRecord
 
 Finding = tuple[Severity, str, str]  # severity, what, fix
-OUTSIDE_TOLERANCE = 1.0  # pixels; COCO's own boxes leave their images by rounding
 
 
 @dataclass(frozen=True)
@@ -160,6 +166,8 @@ class _AnnotationCheck:
             what = f"{num_orphans} annotations are of images whose records are broken"
             report.note("warning", what, "correct the records of these images")
         for kind, change in records.changes.items():
+            if kind in (LEAVES, NUM_KEYPOINTS):
+                continue  # each of them has its own line
             what = f"{change.count} {kind}; the first: {change.example}"
             report.note("warning", what, "correct the file, or leave it so", where=change.where)
         if (suspicious := records.suspicious_crowds()) is not None:
