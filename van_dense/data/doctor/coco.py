@@ -1,13 +1,14 @@
 """The data doctor's check of the records of a COCO annotation file."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Size
+from van_dense.data.doctor.coco_geometry import GeometryCheck
 from van_dense.data.doctor.report import PartReport, Severity
 from van_dense.data.readers.coco_images import Broken, ImageRecords
 from van_dense.data.readers.coco_json import (
@@ -18,7 +19,9 @@ from van_dense.data.readers.coco_json import (
     read_coco_json,
 )
 from van_dense.data.readers.coco_records import (
+    KEYPOINTS,
     LEAVES,
+    MASKS,
     NUM_KEYPOINTS,
     ORPHANS,
     OUTSIDE_TOLERANCE,
@@ -74,7 +77,11 @@ def check_coco(part: CocoPart, quarantine: Quarantine) -> PartReport:
         crowds=part.crowds,
     )
     check_images(report, data, records.image_records, part.images)
-    _AnnotationCheck(records).run(report)
+    check = _AnnotationCheck(records, GeometryCheck(records.masks, records.num_keypoints))
+    check.run(report)
+    check.conclude(report)
+    if part.masks is None and not part.poses:
+        _note_readers(report, check.broken)
     if part.masks and not records.masks:
         what = "no annotation has a segmentation, and the model of the config learns masks"
         report.note("error", what, "draw masks, or train a model of boxes")
@@ -82,6 +89,15 @@ def check_coco(part: CocoPart, quarantine: Quarantine) -> PartReport:
     if part.poses:
         _check_poses(report, data, info, part.poses)
     return report
+
+
+def _note_readers(report: PartReport, broken: Counter[str]) -> None:
+    """Say which models the errors do not concern, where no config says what is read."""
+    masks, joints = (sum(broken[reason] for reason in reasons) for reasons in (MASKS, KEYPOINTS))
+    if masks or joints:
+        what = f"{masks} of the broken annotations are so for masks alone, {joints} for poses alone"
+        fix = "check with --config what a model reads: one of boxes reads these records"
+        report.note("info", what, fix)
 
 
 def _info(report: PartReport, part: CocoPart, data: CocoDict) -> DatasetInfo:
@@ -127,6 +143,8 @@ class _AnnotationCheck:
     """Judges annotations one by one, and counts them."""
 
     records: CocoRecords
+    geometry: GeometryCheck
+    broken: Counter[str] = field(default_factory=Counter)  #: left out, by reason
     _first_with_id: dict[Any, int] = field(default_factory=dict)
     _first_alike: dict[Any, int] = field(default_factory=dict)
 
@@ -136,7 +154,6 @@ class _AnnotationCheck:
         records = self.records
         annotations: list[Record] = records.data["annotations"]
         uses = Counter(parse_id(record.get("id")) for record in annotations)
-        num_orphans = 0
         for index, record in enumerate(annotations):
             if records.is_left_out(index):
                 continue
@@ -145,14 +162,14 @@ class _AnnotationCheck:
                 report.note(severity, what, fix, where=where)
             found = records.read(index)
             if isinstance(found, Broken):
-                if found.reason == ORPHANS:
-                    num_orphans += 1
-                    continue
-                key = parse_id(record.get("id"))
-                place: dict[str, Any] = {"annotation_id": key}
-                if uses[key] > 1 or not is_id(record.get("id")):
-                    place = {"record": f"annotations[{index}]"}
-                report.note("error", found.what, found.fix, where=where, **place)
+                self.broken[found.reason] += 1
+                self._compare(record)
+                if found.reason != ORPHANS:
+                    key = parse_id(record.get("id"))
+                    place: dict[str, Any] = {"annotation_id": key}
+                    if uses[key] > 1 or not is_id(record.get("id")):
+                        place = {"record": f"annotations[{index}]"}
+                    report.note("error", found.what, found.fix, where=where, **place)
                 continue
             for severity, what, fix in self._judge(record, found):
                 report.note(severity, what, fix, where=where)
@@ -162,8 +179,18 @@ class _AnnotationCheck:
                 report.counts[records.info.category_ids[found.label]] += 1
                 with_objects.add(found.image)
         report.num_empty = sum(i not in with_objects for i in range(len(report.images)))
-        if num_orphans:
-            what = f"{num_orphans} annotations are of images whose records are broken"
+
+    def _compare(self, record: Record) -> Iterable[tuple[str, str]]:
+        """Compare box, mask and joints of a record, sound or not."""
+        position = self.records.image_records.position.get(parse_id(record.get("image_id")))
+        size = (0, 0) if position is None else self.records.sizes[position]
+        return list(self.geometry.judge(record, size))
+
+    def conclude(self, report: PartReport) -> None:
+        """Report what concerns the whole file, after all annotations."""
+        records = self.records
+        if orphans := self.broken[ORPHANS]:
+            what = f"{orphans} annotations are of images whose records are broken"
             report.note("warning", what, "correct the records of these images")
         for kind, change in records.changes.items():
             if kind in (LEAVES, NUM_KEYPOINTS):
@@ -172,12 +199,27 @@ class _AnnotationCheck:
             report.note("warning", what, "correct the file, or leave it so", where=change.where)
         if (suspicious := records.suspicious_crowds()) is not None:
             report.note("warning", suspicious, "look at some of them with --draw")
+        for what, fix in self.geometry.causes():
+            report.note("error", what, fix)
+        if (remark := self.geometry.remark()) is not None:
+            report.note("info", *remark)
+        if crowds := records.crowds.total():
+            names, ids = records.info.class_names, records.info.category_ids
+            rows = [
+                f"  {ids[label]:>10}  {names[label]}  {count} of {records.counts[label]}"
+                for label, count in sorted(records.crowds.items())
+                if count
+            ]
+            title = f"crowd regions (iscrowd 1), {crowds} of {records.counts.total()}"
+            report.tables.append("\n".join([title, *rows]))
 
     def _judge(self, record: Record, found: InstanceRecord) -> Iterator[Finding]:
         size = self.records.sizes[found.image]
         yield from _judge_box(record.get("bbox"), size)
         if found.keypoints is not None:
             yield from _judge_keypoints(record, found.keypoints, size)
+        for what, fix in self._compare(record):
+            yield "warning", what, fix
 
     def _judge_identity(self, index: int, record: Record) -> Iterator[Finding]:
         key = parse_id(record.get("id"))

@@ -162,10 +162,10 @@ class CocoRecords:
         if self.masks:
             segmentation, problem = usable_segmentation(annotation.get("segmentation"), size)
             if segmentation is None:
-                return Broken("have no usable segmentation", problem or "", _CORRECT_MASK)
+                return Broken(MASKS[0], problem or "", _CORRECT_MASK)
             if misses_box(segmentation, box, size):
                 what = f"the mask lies off its box {annotation.get('bbox')!r:.80}"
-                return Broken("have a mask that lies off its box", what, _CORRECT_MASK)
+                return Broken(MASKS[1], what, _CORRECT_MASK)
             if problem is not None:
                 self._change("broken polygons are left out of annotations", index, problem)
         crowd = parse_crowd(annotation.get("iscrowd"))
@@ -237,7 +237,7 @@ class CocoRecords:
         if x2 <= x1 or y2 <= y1:
             what = f"the box {value!r:.80} has no positive size"
             return Broken("have a box of no size", what, _CORRECT_BOX)
-        if x2 <= 1 and y2 <= 1 and x1 >= 0 and y1 >= 0:
+        if x2 <= 2 and y2 <= 2 and 0 <= min(x1, y1) and max(x1, y1, x2 - x1, y2 - y1) <= 1:
             what = f"the box {value!r:.80} lies within the first pixel, as shares of 1 would"
             return Broken("have a box within the first pixel", what, "write it in pixels")
         height, width = size
@@ -344,6 +344,8 @@ class CocoRecords:
         )
 
 
+MASKS = "have no usable segmentation", "have a mask that lies off its box"
+KEYPOINTS = ("have broken keypoints",)
 ORPHANS = "are of images that are left out"
 NUM_KEYPOINTS = "num_keypoints contradict the keypoints, and are counted anew"
 LEAVES = "boxes leave their image, and are clipped"
@@ -366,4 +368,4 @@ def _broken_keypoints(value: Any, num_keypoints: int) -> Broken:
     count = len(value) if isinstance(value, list) else 0
     what = f"the keypoints are not {num_keypoints} times x, y and visibility 0, 1 or 2"
     what += f" ({count} values)" if count != 3 * num_keypoints else ""
-    return Broken("have broken keypoints", what, "correct the list")
+    return Broken(KEYPOINTS[0], what, "correct the list")
