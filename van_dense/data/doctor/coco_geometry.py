@@ -12,8 +12,9 @@ from typing import Any
 from pycocotools import mask as mask_utils
 
 from van_dense.core.structures import Size
-from van_dense.data.readers.coco_geometry import segmentation_box
+from van_dense.data.readers.coco_geometry import box_iou, segmentation_box
 from van_dense.data.readers.coco_json import Record
+from van_dense.data.readers.coco_records import DIFFER
 from van_dense.data.readers.coco_values import box_around, parse_box, sound_keypoints
 from van_dense.data.readers.segmentation import to_rle, usable_segmentation
 from van_dense.data.readers.table import BoxXYXY
@@ -21,7 +22,6 @@ from van_dense.data.readers.table import BoxXYXY
 Values = tuple[float, float, float, float]  # the four numbers of "bbox" as they stand there
 Message = tuple[str, str]  # what, and what to do about it
 
-_AGREE = 0.5  # IoU of box and mask that needs no word
 _FITS = 0.7  # IoU after a correction that explains the difference
 _HALF = 0.5  # share of the records that makes it a matter of the file
 _FEW = 0.1  # share of boxes beyond their image that is no rounding
@@ -42,7 +42,7 @@ _BOXES: dict[str, Callable[[Values, Size], BoxXYXY]] = {
         lambda b, size: _scaled(_of_centre(*b), size)
     ),
     "the boxes are shares of 1 by two corners, not pixels": lambda b, size: _scaled(b, size),
-    "x and y of the boxes are exchanged": (
+    "x and y are exchanged in the boxes, or else in what they hold": (
         lambda b, size: (b[1], b[0], b[1] + b[3], b[0] + b[2])
     ),
     "the boxes hold y1, x1, y2, x2, as in TensorFlow": (
@@ -60,16 +60,6 @@ def _of_centre(x: float, y: float, width: float, height: float) -> BoxXYXY:
 def _scaled(box: Values, size: Size) -> BoxXYXY:
     height, width = size
     return box[0] * width, box[1] * height, box[2] * width, box[3] * height
-
-
-def _iou(first: BoxXYXY, second: BoxXYXY) -> float:
-    width = min(first[2], second[2]) - max(first[0], second[0])
-    height = min(first[3], second[3]) - max(first[1], second[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    shared = width * height
-    areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (first, second)]
-    return shared / (sum(areas) - shared)
 
 
 @dataclass
@@ -106,7 +96,7 @@ class GeometryCheck:
         shown = joints if mask is None else mask
         if shown is not None:
             self._num_compared += 1
-            agrees = _iou(box, shown) >= _AGREE if mask else _holds(box, shown)
+            agrees = box_iou(box, shown) >= DIFFER if mask else _holds(box, shown)
             if not agrees:
                 self._explain(values, box, shown, size, by_mask=mask is not None)
                 yield from self._differs(values, box, shown, by_mask=mask is not None)
@@ -124,10 +114,10 @@ class GeometryCheck:
     ) -> Iterator[Message]:
         """A word on one record, where both are read and the reader does not leave it out."""
         around = [round(side, 1) for side in shown]
-        if by_mask and self.masks and 0 < (iou := _iou(box, shown)):
+        if by_mask and self.masks and 0 < (iou := box_iou(box, shown)):
             what = f"the box {[*values]} and the mask, within the corners {around}, differ"
             yield f"{what} (IoU {iou:.2f})", "correct one of the two"
-        elif not by_mask and _iou(box, shown) == 0:
+        elif not by_mask and box_iou(box, shown) == 0:
             what = f"the box {[*values]} holds no joint; these lie within the corners {around}"
             yield what, "correct one of the two"
 
@@ -164,11 +154,10 @@ class GeometryCheck:
         """Count the first cause that makes box and mask, or joints, agree."""
 
         def agree(one: BoxXYXY, other: BoxXYXY) -> bool:
-            return _iou(one, other) >= _FITS if by_mask else _holds(one, other)
+            return box_iou(one, other) >= _FITS if by_mask else _holds(one, other)
 
         name = "polygons" if by_mask else "joints"
         shares = f"the {name} are shares of 1, not pixels"
-        exchanged = f"x and y of the {name} are exchanged"
         if max(shown) <= 1 and agree(box, _scaled(shown, size)):
             self._causes[shares] += 1
             return
@@ -176,10 +165,7 @@ class GeometryCheck:
             if agree(read(values, size), shown):
                 self._causes[cause] += 1
                 return
-        x1, y1, x2, y2 = shown
-        if agree(box, (y1, x1, y2, x2)):
-            self._causes[exchanged] += 1
-        elif by_mask and (factor := _factor(box, shown)) is not None:
+        if by_mask and (factor := _factor(box, shown)) is not None:
             self._causes["scale"] += 1
             self._factors.append(factor)
 
@@ -226,7 +212,7 @@ class GeometryCheck:
 
 def _holds(box: BoxXYXY, joints: BoxXYXY) -> bool:
     """Whether the box around joints lies mostly in a box, and is no speck in it."""
-    shared = _iou(box, joints)
+    shared = box_iou(box, joints)
     if shared == 0:
         return False
     inner = (
@@ -245,4 +231,4 @@ def _factor(box: BoxXYXY, shown: BoxXYXY) -> float | None:
         return None
     factor = (shown[2] - shown[0]) / (box[2] - box[0])
     x1, y1, x2, y2 = (side / factor for side in shown)
-    return factor if _iou(box, (x1, y1, x2, y2)) >= _FITS else None
+    return factor if box_iou(box, (x1, y1, x2, y2)) >= _FITS else None

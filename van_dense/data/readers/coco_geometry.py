@@ -12,6 +12,7 @@ from van_dense.data.readers.table import BoxXYXY
 
 # In COCO, the area of a mask is at most 0.993 times that of its box with a pixel on each side, and
 # never below 1 % of its box but for a few thin objects, whose masks say so.
+_PIXEL = 1.0  # by which rounded boxes may be too small
 _SLACK = 1.1
 _LEAST = 0.01
 _AGREES = 2.0  # factor between the area that is stated and that of the mask
@@ -63,10 +64,9 @@ def segmentation_box(value: Any, size: Size) -> BoxXYXY | None:
     if isinstance(usable, dict):
         x, y, width, height = mask_utils.toBbox(usable).tolist()
         return (x, y, x + width, y + height) if width > 0 and height > 0 else None
-    else:
-        xs = [x for polygon in usable for x in polygon[0::2]]
-        ys = [y for polygon in usable for y in polygon[1::2]]
-        x, y, width, height = min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
+    xs = [x for polygon in usable for x in polygon[0::2]]
+    ys = [y for polygon in usable for y in polygon[1::2]]
+    x, y, width, height = min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
     return (x, y, x + width, y + height) if width > 0 and height > 0 else None
 
 
@@ -92,19 +92,35 @@ def stated_box(
     return box, None
 
 
-def misses_box(usable: Segmentation, box: BoxXYXY, size: Size) -> bool:
-    """Whether a usable segmentation has no part inside its box (x1, y1, x2, y2)."""
+def mask_iou(usable: Segmentation, box: BoxXYXY, size: Size) -> float:
+    """IoU of a box (x1, y1, x2, y2) and that around a usable segmentation.
+
+    1 where two points of its first polygon lie in the box: all do in sound files, and comparing
+    all points of a million would take longer than reading them.
+    """
     x1, y1, x2, y2 = box
     if not isinstance(usable, dict):
-        for polygon in usable:  # most have their first point there
-            if x1 <= polygon[0] <= x2 and y1 <= polygon[1] <= y2:
-                return False
+        polygon = usable[0]
+        half = len(polygon) // 4 * 2
+        if (
+            x1 - _PIXEL <= polygon[0] <= x2 + _PIXEL
+            and y1 - _PIXEL <= polygon[1] <= y2 + _PIXEL
+            and x1 - _PIXEL <= polygon[half] <= x2 + _PIXEL
+            and y1 - _PIXEL <= polygon[half + 1] <= y2 + _PIXEL
+        ):
+            return 1.0
     around = segmentation_box(usable, size)
-    if around is None:
-        return True
-    width = min(x2, around[2]) - max(x1, around[0])
-    height = min(y2, around[3]) - max(y1, around[1])
-    return width <= 0 or height <= 0
+    return 0.0 if around is None else box_iou(box, around)
+
+
+def box_iou(first: BoxXYXY, second: BoxXYXY) -> float:
+    """IoU of two boxes (x1, y1, x2, y2)."""
+    width = min(first[2], second[2]) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    areas = [(x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in (first, second)]
+    return width * height / (sum(areas) - width * height)
 
 
 def _usable(value: Any, size: Size) -> Segmentation | None:
