@@ -194,7 +194,7 @@ def test_views_are_the_extremes_of_training_and_the_test() -> None:
     sides = "data.transforms.short_sides=[480, 640, 800]"
     assert names(setting("maskrcnn_van_b2", sides)) == [
         ("train 480", True, False),
-        ("train 800", True, True),
+        ("train, test 800", True, True),
     ]
     found = setting("maskrcnn_van_b2", sides, "data.transforms.test_short_side=600")
     assert names(found)[-1] == ("test 600", False, True)

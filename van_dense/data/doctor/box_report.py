@@ -159,28 +159,24 @@ class BoxStatistics:
         own = self.table.ratios
         is_long = self.unreached & ~is_small & ~is_large
         is_long &= (own < ratios.min()) | (own > ratios.max())
-        low, high = _whole(sides.min()), _whole(sides.max())
-        parts = {
-            f"smaller than the smallest anchor of {low} px": int(is_small.sum()),
-            f"larger than the largest of {high} px": int(is_large.sum()),
-            f"of height / width outside {ratios.min():.2g}..{ratios.max():.2g}": int(is_long.sum()),
+        between = self.unreached & ~is_small & ~is_large & ~is_long
+        names = {
+            f"smaller than the smallest anchor of {sides.min():.0f} px": is_small,
+            f"larger than the largest of {sides.max():.0f} px": is_large,
+            f"of height / width outside {ratios.min():.2g}..{ratios.max():.2g}": is_long,
+            "between sizes or positions of the anchors": between,
         }
-        rest = int(self.unreached.sum()) - sum(parts.values())
+        counts = {name: int(rows.sum()) for name, rows in names.items()}
         fixes = (
-            "lower model.anchor_sizes, or raise data.transforms.short_sides",
+            "raise data.transforms.short_sides, or lower model.anchor_sizes",
             "raise model.anchor_sizes",
             "no key changes the ratios of anchors; atss and gfl projects learn such boxes",
+            "raise data.transforms.short_sides; anchors of less than four strides leave gaps",
         )
-        counts = list(parts.values())
-        fix = fixes[int(np.argmax(counts))] if max(counts) > 0 else fixes[0]
-        found = [f"{count} {name}" for name, count in parts.items() if count]
-        return found + ([f"{rest} between anchors"] if rest else []), fix
+        fix = fixes[int(np.argmax(list(counts.values())))]
+        return [f"{count} {name}" for name, count in counts.items() if count], fix
 
 
 def _quantiles(values: np.ndarray, digits: int) -> str:
     found: Sequence[float] = np.quantile(values, (0.05, 0.5, 0.95)).tolist()
     return "".join(f"{v:>{w}.{digits}f}" for v, w in zip(found, _WIDTHS, strict=True))
-
-
-def _whole(value: float) -> str:
-    return f"{value:.0f}"

@@ -17,14 +17,12 @@ def box_setting(config: schema.DetectionConfig) -> BoxSetting:
     t = config.data.transforms
     test = partial(fit_size, short_side=t.test_short_side, max_long_side=t.max_long_side)
     views = _training_views(t)
-    if t.large_scale_jitter is None and t.test_short_side in (
-        min(t.short_sides),
-        max(t.short_sides),
-    ):
-        name = f"train {t.test_short_side}"
-        views = [replace(v, is_test=v.name == name) for v in views]
-    else:
+    twin = next((view for view in views if view.name == f"train {t.test_short_side}"), None)
+    if twin is None:
         views.append(View(f"test {t.test_short_side}", test, is_test=True))
+    else:
+        both = replace(twin, name=f"train, test {t.test_short_side}", is_test=True)
+        views[views.index(twin)] = both
     remark = ""
     if t.crop is not None:
         remark = "random crops of training show some objects larger than this"
@@ -75,8 +73,8 @@ def _rule(model: schema.AnyDetector) -> AnchorRule | None:
     return None
 
 
-# With an RPN such a box has no anchor at all. In RetinaNet its best one still learns it, and a tenth
-# of COCO's boxes is like that.
+# With an RPN such a box has no anchor at all. In RetinaNet its best one still learns it, and that
+# is so for a tenth of COCO's boxes.
 _MANY, _MANY_WITH_ONE = 0.05, 0.2  # fractions of boxes
 
 
