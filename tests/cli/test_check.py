@@ -173,6 +173,20 @@ def test_samples_are_drawn_and_unreadable_ones_reported(tmp_path: Path) -> None:
     assert [file.name for file in (out / "train").iterdir()] == ["000_cat_0_10.png.png"]
 
 
+def test_sizes_of_boxes_are_told_and_drawn(tmp_path: Path, coco: tuple[Path, Path]) -> None:
+    images, file = coco
+    project = TOOL.parents[1] / "projects" / "retinanet_van_b0.yaml"
+    parts = [f"data.{p}.{k}={v}" for p in ("train", "val") for k, v in
+             (("images", images), ("annotations", file))]  # fmt: skip
+    out = tmp_path / "pictures"
+    result = call("--config", project, *parts, "--quiet", "--draw", 1, "--output", out)
+    assert "boxes      1 after the transform" in result.stdout, result.stderr
+    for part in ("train", "val"):
+        assert f"{part}: sizes of boxes in {out / f'boxes_{part}.png'}" in result.stdout
+        with Image.open(out / f"boxes_{part}.png") as picture:
+            assert picture.size == (1500, 900)
+
+
 def test_cub_is_checked_in_its_own_layout(tmp_path: Path) -> None:
     result = call("--cub", tmp_path)
     assert result.returncode == 1
