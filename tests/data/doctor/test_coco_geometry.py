@@ -70,9 +70,9 @@ def test_joints_tell_boxes_of_another_convention_as_well() -> None:
 @pytest.mark.parametrize(
     ("write", "cause"),
     [
-        (lambda x, y, w, h: [x + 120, y + 100, x + w + 60, y + h + 60], "two corners"),
+        (lambda x, y, w, h: [x, y, x + w, y + h], "two corners"),
         (lambda x, y, w, h: shares(x, y, w, h), "shares of 1, not pixels"),
-        (lambda x, y, w, h: [x + 120, y + 110, w * 2, h * 2], "their centre"),
+        (lambda x, y, w, h: [298 - w / 2, y + h / 2, w, h], "their centre"),
     ],
 )
 def test_boxes_alone_tell_what_is_most_likely(write: Any, cause: str) -> None:
