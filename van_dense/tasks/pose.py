@@ -17,6 +17,7 @@ from van_dense.data.readers.coco_json import Skeleton, coco_person, with_sigmas
 from van_dense.data.readers.detections import read_detections
 from van_dense.data.readers.persons import PersonImages, Persons
 from van_dense.data.readers.quarantine import Quarantine
+from van_dense.data.readers.skeleton_file import spell
 from van_dense.data.transforms.extra import with_extra
 from van_dense.data.transforms.pose import PoseTest, PoseTrain
 from van_dense.evaluation.ground_truth import coco_ground_truth
@@ -167,9 +168,11 @@ def _skeleton(config: PoseConfig) -> Skeleton | None:
 
 def _check_keypoints(found: DatasetInfo, expected: DatasetInfo, path: str) -> None:
     """The transforms swap and cut by the names of the config, so the file must agree with them."""
-    if found.keypoint_names != expected.keypoint_names:
-        there = f"the annotations have the keypoints {list(found.keypoint_names)}"
-        here = f"the config expects {list(expected.keypoint_names)}"
-        raise ValueError(
-            f"{path}: {there}, but {here}; describe those of the file in data.skeleton"
-        )
+    there, here = found.keypoint_names, expected.keypoint_names
+    if not there:
+        fix = "name those of its annotations, in their order, in data.skeleton.keypoints"
+        raise ValueError(f"{path}: no category names keypoints; {fix}")
+    if there != here:
+        line = f"data.skeleton={{keypoints: {spell(there)}}}"
+        both = f"has the keypoints {list(there)}, the config expects {list(here)}"
+        raise ValueError(f"{path}: the file {both}; describe those of the file: {line}")

@@ -15,9 +15,11 @@ from van_dense.data.readers.coco_json import (
     Skeleton,
     dataset_info,
     read_coco_json,
+    skeleton_notes,
 )
 from van_dense.data.readers.quarantine import Quarantine, QuarantinedPart
 from van_dense.data.readers.segmentation import usable_segmentation
+from van_dense.data.readers.skeleton_file import spell
 from van_dense.data.readers.table import ImageRecord, clip_box
 
 Finding = tuple[Severity, str, str]  # severity, what, fix
@@ -56,6 +58,9 @@ def check_coco(part: CocoPart, quarantine: Quarantine) -> PartReport:
     _AnnotationCheck(info, sizes, masks).run(report, records, left_out)
     report.note_unused()
     if part.poses:
+        for note in skeleton_notes(part.annotations, data, part.skeleton):
+            what, _, fix = note.removeprefix(f"{part.annotations}: ").rpartition("; ")
+            report.note("warning", what, fix)
         _check_poses(report, data, info, part.poses)
     return report
 
@@ -194,7 +199,8 @@ def _check_poses(
         return
     if info.keypoint_names != expected:
         what = f"its keypoints are {list(info.keypoint_names)}, the model expects {list(expected)}"
-        report.note("error", what, "describe those of the file in data.skeleton")
+        line = f"data.skeleton={{keypoints: {spell(info.keypoint_names)}}}"
+        report.note("error", what, f"describe those of the file: {line}")
     posed = sum(any((r.get("keypoints") or [])[2::3]) for r in data["annotations"])
     what = f"{posed} of {len(data['annotations'])} annotations have a labelled keypoint"
     fix = "none needed; training takes these" if posed else "are these the keypoint annotations?"

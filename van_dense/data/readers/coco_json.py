@@ -12,6 +12,7 @@ from typing import Any
 
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.data.io.json_file import read_json
+from van_dense.data.readers.skeleton_file import check_order, read_bones
 
 logger = logging.getLogger(__name__)
 
@@ -174,7 +175,8 @@ def dataset_info(
 ) -> DatasetInfo:
     """Classes by ascending category id; keypoints where a category names some.
 
-    Categories that name different keypoints are a ValueError.
+    Categories that name different keypoints are a ValueError, as are keypoints that are not those
+    of ``skeleton`` one by one. Bones that cannot be are left out: see ``skeleton_notes``.
 
     Args:
         path: Annotation file, for messages.
@@ -183,19 +185,43 @@ def dataset_info(
         skeleton: Keypoints of the annotations, instead of what the file says about them.
     """
     categories = sorted(data["categories"], key=lambda record: record["id"])
-    posed = [record for record in categories if record.get("keypoints")]
-    keypoints = tuple(posed[0]["keypoints"]) if posed else ()
+    posed = posed_categories(data)
     for record in posed:
-        if tuple(record["keypoints"]) != keypoints:
+        if skeleton is not None:
+            check_order(str(path), record["name"], record["keypoints"], skeleton.keypoints)
+        elif record["keypoints"] != posed[0]["keypoints"]:
             what = f"the categories {posed[0]['name']!r} and {record['name']!r} name different"
-            raise ValueError(f"{path}: {what} keypoints; one data set has one list of keypoints")
-    if skeleton is None and keypoints:
-        bones = _skeleton(path, posed[0])
+            fix = "one data set has one list of keypoints; keep the categories of one list"
+            lists = f"{posed[0]['keypoints']} and {record['keypoints']}"
+            raise ValueError(f"{path}: {what} keypoints, {lists}; {fix}")
+    if skeleton is None and posed:
+        keypoints = tuple(posed[0]["keypoints"])
+        bones, _ = read_bones(keypoints, posed[0].get("skeleton"))
         known = COCO_SKELETON if keypoints == COCO_SKELETON.keypoints else Skeleton(keypoints)
         skeleton = replace(known, bones=bones or known.bones)
     names = tuple(record["name"] for record in categories)
     ids = tuple(record["id"] for record in categories)
     return DatasetInfo(name, names, ids, **({} if skeleton is None else _fields(skeleton)))
+
+
+def posed_categories(data: CocoDict) -> list[Record]:
+    """Categories that name keypoints, by ascending id."""
+    posed = [record for record in data["categories"] if record.get("keypoints")]
+    return sorted(posed, key=lambda record: record["id"])
+
+
+def skeleton_notes(path: str | Path, data: CocoDict, skeleton: Skeleton | None) -> list[str]:
+    """What ``dataset_info`` changes or leaves out of the bones of a file, a sentence for each.
+
+    Where ``skeleton`` stands in for the file, its bones are not read.
+    """
+    notes = []
+    for record in posed_categories(data) if skeleton is None else ():
+        _, problem = read_bones(record["keypoints"], record.get("skeleton"))
+        if problem is not None:
+            fix = "data.skeleton.bones can name the right ones"
+            notes.append(f"{path}: category {record['name']!r}: {problem}; {fix}")
+    return notes
 
 
 def with_sigmas(info: DatasetInfo) -> DatasetInfo:
@@ -218,7 +244,10 @@ def _mean_sigmas(name: str, count: int) -> tuple[float, ...]:
 
 def _fields(skeleton: Skeleton) -> dict[str, Any]:
     """The part of a ``DatasetInfo`` that a skeleton describes."""
-    pairs = skeleton.flip_pairs
+    pairs, names = skeleton.flip_pairs, skeleton.keypoints
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        what = f"the keypoints {twice} are named twice in {list(names)}"
+        raise ValueError(f"{what}; give each its own name, in the file or in data.skeleton")
     return {
         "keypoint_names": skeleton.keypoints,
         "flip_pairs": flip_pairs(skeleton.keypoints) if pairs is None else pairs,
@@ -227,17 +256,6 @@ def _fields(skeleton: Skeleton) -> dict[str, Any]:
         "upper_body": skeleton.upper_body,
         "head": skeleton.head,
     }
-
-
-def _skeleton(path: str | Path, category: Record) -> tuple[tuple[str, str], ...]:
-    """Bones as pairs of names; the file counts keypoints from 1."""
-    names, bones = category["keypoints"], category.get("skeleton") or []
-    for bone in bones:
-        ends = bone if isinstance(bone, list) and len(bone) == 2 else [None]
-        if not all(type(end) is int and 1 <= end <= len(names) for end in ends):
-            what = f"the bone {bone!r} is no pair of keypoint numbers from 1 to {len(names)}"
-            raise ValueError(f"{path}: category {category['name']!r}: {what}")
-    return tuple((names[a - 1], names[b - 1]) for a, b in bones)
 
 
 def flip_pairs(names: tuple[str, ...]) -> tuple[tuple[str, str], ...] | None:
