@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from van_dense.config import Config
+from van_dense.data.crowding import DetectionLimits
 from van_dense.data.doctor.doctor import Part
 from van_dense.data.readers.quarantine import Quarantine
 from van_dense.tasks import task_of
@@ -22,6 +23,11 @@ def parts_of(config: Config) -> tuple[list[Part], Quarantine | None]:
     task, path = task_of(config), config.data.quarantine
     task.prepare_data(config)
     return task.check_parts(config), Quarantine.load(path) if path else None
+
+
+def limits_of(config: Config) -> DetectionLimits:
+    """How many objects of an image an evaluation of the config counts, and its model gives."""
+    return task_of(config).detection_limits(config)
 
 
 @dataclass(frozen=True)

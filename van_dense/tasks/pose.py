@@ -10,6 +10,7 @@ from van_dense.backbones.build import sync_norms
 from van_dense.config.pose import PoseConfig
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Batch, Prediction, Size
+from van_dense.data.crowding import DetectionLimits
 from van_dense.data.dataset import DenseDataset, Transform
 from van_dense.data.doctor.doctor import CocoPart, Part
 from van_dense.data.readers.coco import CocoDataset
@@ -125,12 +126,17 @@ class Pose(Task[PoseConfig]):
         why = "its model cuts instances out at full resolution anyway"
         return f"{why}; tile the detector of its boxes"
 
+    def detection_limits(self, config: PoseConfig) -> DetectionLimits:
+        """That of AP; the model gives a pose for each box."""
+        return DetectionLimits(config.eval.max_detections)
+
     def evaluator_factory(
         self, dataset: DenseDataset, config: PoseConfig
     ) -> Callable[[], PoseEvaluator]:
         """Evaluators that share the ground truth."""
-        truth = coco_ground_truth(dataset)
-        return partial(PoseEvaluator, truth, dataset.info, backend=config.eval.backend)
+        shared = (coco_ground_truth(dataset), dataset.info)
+        backend, limit = config.eval.backend, config.eval.max_detections
+        return partial(PoseEvaluator, *shared, backend=backend, max_detections=limit)
 
     def default_metric(self, config: PoseConfig) -> str:
         """AP over OKS thresholds."""

@@ -55,7 +55,7 @@ def check_coco(part: CocoPart, quarantine: Quarantine) -> PartReport:
     sizes = check_images(report, data, part.images, left_out, repeated=repeated)
     records: list[Record] = data["annotations"]
     masks = not part.poses and any(record.get("segmentation") for record in records)
-    _AnnotationCheck(info, sizes, masks).run(report, records, left_out)
+    _AnnotationCheck(info, sizes, masks, bool(part.poses)).run(report, records, left_out)
     report.note_unused()
     if part.poses:
         for note in skeleton_notes(part.annotations, data, part.skeleton):
@@ -103,6 +103,7 @@ class _AnnotationCheck:
     info: DatasetInfo
     sizes: dict[Any, Size]
     masks: bool
+    poses: bool
     _first_with_id: dict[Any, int] = field(default_factory=dict)
     _first_alike: dict[Any, int] = field(default_factory=dict)
 
@@ -126,6 +127,8 @@ class _AnnotationCheck:
                 report.num_crowds += 1
             else:
                 report.counts[record["category_id"]] += 1
+                if not self.poses or any(record.get("keypoints", [])[2::3]):
+                    report.objects[image_id, record["category_id"]] += 1
                 with_objects.add(image_id)
         report.num_empty = sum(image.id not in with_objects for image in report.images)
 

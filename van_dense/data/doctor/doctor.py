@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from van_dense.core.structures import Size, size_of
+from van_dense.data.crowding import DetectionLimits
 from van_dense.data.dataset import ReadError
 from van_dense.data.doctor.classes import ClassPart, check_classes
 from van_dense.data.doctor.coco import CocoPart, check_coco
@@ -62,6 +63,7 @@ def check_dataset(
     parts: Sequence[Part],
     *,
     quarantine: Quarantine | None = None,
+    limits: DetectionLimits | None = None,
     threads: int = 4,
     progress: Progress | None = None,
 ) -> Report:
@@ -70,11 +72,15 @@ def check_dataset(
     Args:
         parts: Training part first: a picture that a later part holds as well is a problem of it.
         quarantine: Records that are known to be bad; they are left out.
+        limits: What an evaluation counts and a model gives, for all parts but "train".
         threads: Images decoded at the same time; Pillow frees the interpreter meanwhile.
         progress: Wraps the inspections of images, given their number, to show how far they are.
     """
     known = quarantine or Quarantine()
     reports = [_RECORD_CHECKS[type(part)](part, known) for part in parts]
+    for report in reports:
+        if limits is not None and report.name != "train":
+            report.note_limits(limits)
     owners: dict[str, tuple[PartReport, ImageRecord]] = {}
     with ThreadPoolExecutor(threads) as pool:
         positions = [(report, index) for report in reports for index in range(len(report.images))]

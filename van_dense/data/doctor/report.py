@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from van_dense.core.structures import Size
+from van_dense.data.crowding import DetectionLimits
 from van_dense.data.messages import shorten
 from van_dense.data.readers.quarantine import Id, Quarantine, QuarantinedPart, part_key
 from van_dense.data.readers.table import ImageRecord
@@ -45,6 +46,8 @@ class PartReport:
     categories: dict[int, str] = field(default_factory=dict)  #: names by id; empty if unreadable
     counts: Counter[int] = field(default_factory=Counter)  #: instances of each id without crowds
     labels: dict[Id, int] = field(default_factory=dict)  #: class of each image id, of folders
+    #: instances without crowds by image id and category id; of poses, those with a joint
+    objects: Counter[tuple[Id, int]] = field(default_factory=Counter)
     num_crowds: int = 0  #: number of crowd regions
     num_empty: int = 0  #: number of images without an instance that is no crowd
 
@@ -78,6 +81,13 @@ class PartReport:
             what = f"{self.num_empty} of {len(self.images)} images show no object"
             fix = "none needed; data.drop_empty decides whether training uses them"
             self.note("info", what, fix)
+
+    def note_limits(self, limits: DetectionLimits) -> None:
+        """Warn of images with more objects than are counted, or than a model can give."""
+        counts = {(image, self.categories[c]): n for (image, c), n in self.objects.items()}
+        for note in limits.notes(counts):
+            what, _, fix = note.rpartition("; ")
+            self.note("warning", what, fix)
 
     def read_more(self, index: int) -> Any:
         """Read what else belongs to an image; safe in several threads at the same time."""

@@ -63,7 +63,7 @@ def read_bones(names: Sequence[str], value: Any) -> tuple[Bones, str | None]:
 
     Args:
         names: K keypoints of the category.
-        value: Its "skeleton", which may be anything.
+        value: Entry "skeleton" of the category, which may be anything.
     """
     if not value:
         return (), None
