@@ -53,8 +53,8 @@ _LISTS = ("images", "annotations", "categories")
 def read_coco_json(path: str | Path) -> CocoDict:
     """Parse a COCO annotation file; a ValueError with file, key and fix where it is no such file.
 
-    Values inside of annotations are not judged here: one bad record among many is no reason to
-    stop, see ``CocoDataset``.
+    Values inside of images and annotations are not judged here: one bad record among many is no
+    reason to stop, see ``CocoRecords``.
     """
     data = read_coco_lists(path)
     if data["annotations"] and "segments_info" in data["annotations"][0]:
@@ -66,13 +66,11 @@ def read_coco_json(path: str | Path) -> CocoDict:
 def read_coco_lists(path: str | Path) -> CocoDict:
     """Parse a file of images, categories and any kind of annotations, which are objects.
 
-    A ValueError names file, key and fix where there is something else; images and categories are
-    checked, annotations are not looked into.
+    A ValueError names file, key and fix where there is something else; categories are checked,
+    images and annotations are not looked into.
     """
     data = read_json(path, "annotation file")
     _check_structure(path, data)
-    for index, record in enumerate(data["images"]):
-        _check_image(f"{path}: images[{index}]", record)
     for index, record in enumerate(data["categories"]):
         _check_category(f"{path}: categories[{index}]", record)
     ids = [record["id"] for record in data["categories"]]
@@ -104,28 +102,11 @@ def _check_structure(path: str | Path, data: Any) -> None:
             raise ValueError(f"{path}: {key!r} is empty; there is nothing to learn from")
 
 
-def _check_image(where: str, record: Record) -> None:
-    if not isinstance(record.get("id"), int | str):
-        raise ValueError(f"{where}: 'id' must be a number or text, got {record.get('id')!r}")
-    name = record.get("file_name")
-    if not isinstance(name, str) or not name:
-        what = f"'file_name' must be a path below the image folder, got {name!r}"
-        raise ValueError(f"{where}: {what}")
-    for key in ("width", "height"):
-        side = record.get(key)
-        if not isinstance(side, int | float) or not 1 <= side <= MAX_SIDE or side % 1:
-            what = f"{key!r} must be a whole number of pixels, got {side!r}"
-            raise ValueError(f"{where} ({name}): {what}; write the size of the image file there")
-
-
 def _check_category(where: str, record: Record) -> None:
     if type(record.get("id")) is not int:
         raise ValueError(f"{where}: 'id' must be a whole number, got {record.get('id')!r}")
     if not isinstance(record.get("name"), str):
         raise ValueError(f"{where}: 'name' must be text, got {record.get('name')!r}")
-    keypoints = record.get("keypoints", [])
-    if not isinstance(keypoints, list) or not all(isinstance(k, str) for k in keypoints):
-        raise ValueError(f"{where}: 'keypoints' must be a list of names, got {keypoints!r:.80}")
 
 
 @dataclass(frozen=True)
@@ -171,7 +152,12 @@ def coco_person(skeleton: Skeleton | None = None) -> DatasetInfo:
 
 
 def dataset_info(
-    path: str | Path, data: CocoDict, name: str, skeleton: Skeleton | None = None
+    path: str | Path,
+    data: CocoDict,
+    name: str,
+    skeleton: Skeleton | None = None,
+    *,
+    keypoints: bool = True,
 ) -> DatasetInfo:
     """Classes by ascending category id; keypoints where a category names some.
 
@@ -183,10 +169,16 @@ def dataset_info(
         data: Content of the file, as ``read_coco_json`` returns it.
         name: Name of the data set in titles and logs.
         skeleton: Keypoints of the annotations, instead of what the file says about them.
+        keypoints: Whether keypoints are read; nothing is asked of them otherwise.
     """
     categories = sorted(data["categories"], key=lambda record: record["id"])
+    names = tuple(record["name"] for record in categories)
+    ids = tuple(record["id"] for record in categories)
+    if not keypoints:
+        return DatasetInfo(name, names, ids)
     posed = posed_categories(data)
     for record in posed:
+        _check_joints(path, record)
         if skeleton is not None:
             check_order(str(path), record["name"], record["keypoints"], skeleton.keypoints)
         elif record["keypoints"] != posed[0]["keypoints"]:
@@ -195,12 +187,10 @@ def dataset_info(
             lists = f"{posed[0]['keypoints']} and {record['keypoints']}"
             raise ValueError(f"{path}: {what} keypoints, {lists}; {fix}")
     if skeleton is None and posed:
-        keypoints = tuple(posed[0]["keypoints"])
-        bones, _ = read_bones(keypoints, posed[0].get("skeleton"))
-        known = COCO_SKELETON if keypoints == COCO_SKELETON.keypoints else Skeleton(keypoints)
+        joints = tuple(posed[0]["keypoints"])
+        bones, _ = read_bones(joints, posed[0].get("skeleton"))
+        known = COCO_SKELETON if joints == COCO_SKELETON.keypoints else Skeleton(joints)
         skeleton = replace(known, bones=bones or known.bones)
-    names = tuple(record["name"] for record in categories)
-    ids = tuple(record["id"] for record in categories)
     return DatasetInfo(name, names, ids, **({} if skeleton is None else _fields(skeleton)))
 
 
@@ -256,6 +246,13 @@ def _fields(skeleton: Skeleton) -> dict[str, Any]:
         "upper_body": skeleton.upper_body,
         "head": skeleton.head,
     }
+
+
+def _check_joints(path: str | Path, category: Record) -> None:
+    keypoints = category["keypoints"]
+    if not isinstance(keypoints, list) or not all(isinstance(k, str) for k in keypoints):
+        what = f"'keypoints' must be a list of names, got {keypoints!r:.80}"
+        raise ValueError(f"{path}: category {category['name']!r}: {what}")
 
 
 def flip_pairs(names: tuple[str, ...]) -> tuple[tuple[str, str], ...] | None:
