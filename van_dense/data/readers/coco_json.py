@@ -186,12 +186,24 @@ def dataset_info(
             fix = "one data set has one list of keypoints; keep the categories of one list"
             lists = f"{posed[0]['keypoints']} and {record['keypoints']}"
             raise ValueError(f"{path}: {what} keypoints, {lists}; {fix}")
-    if skeleton is None and posed:
+    if skeleton is not None:
+        _check_counts(path, data, skeleton)
+    elif posed:
         joints = tuple(posed[0]["keypoints"])
         bones, _ = read_bones(joints, posed[0].get("skeleton"))
         known = COCO_SKELETON if joints == COCO_SKELETON.keypoints else Skeleton(joints)
         skeleton = replace(known, bones=bones or known.bones)
     return DatasetInfo(name, names, ids, **({} if skeleton is None else _fields(skeleton)))
+
+
+def _check_counts(path: str | Path, data: CocoDict, skeleton: Skeleton) -> None:
+    """ValueError where all annotations agree about another number of joints than the names."""
+    lists = (a.get("keypoints") for a in data["annotations"])
+    counts = {len(points) / 3 for points in lists if isinstance(points, list) and points}
+    if len(counts) == 1 and (count := counts.pop()) != len(skeleton.keypoints) and count % 1 == 0:
+        names = f"data.skeleton names {len(skeleton.keypoints)}: {list(skeleton.keypoints)}"
+        fix = "name as many, in the order of the annotations, in data.skeleton.keypoints"
+        raise ValueError(f"{path}: its annotations have {count:g} joints, {names}; {fix}")
 
 
 def posed_categories(data: CocoDict) -> list[Record]:
