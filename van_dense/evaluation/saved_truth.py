@@ -12,6 +12,7 @@ from van_dense.core.dataset_info import DatasetInfo
 from van_dense.data.crowding import DetectionLimits
 from van_dense.data.messages import CHECK
 from van_dense.data.readers import coco_json
+from van_dense.data.readers.coco_images import Broken
 from van_dense.data.readers.coco_json import CocoDict, Skeleton, read_coco_json
 from van_dense.data.readers.coco_records import CocoRecords
 from van_dense.data.readers.quarantine import Quarantine
@@ -69,9 +70,25 @@ def read_truth(annotations: str, kind: Kind, data: Mapping[str, Any]) -> SavedTr
         raise ValueError(f"{annotations}: no annotation has a 'segmentation'; {fix}")
     bones = coco_json.skeleton_notes(annotations, content, skeleton) if poses else []
     warnings = [f"{annotations}: {what}" for what in records.warnings()] + bones
-    remarks = [note for note in records.notes(annotations) if note not in warnings]
     gone = records.image_records.quarantined_ids | records.image_records.broken_ids
+    remarks = [note for note in records.notes(annotations) if note not in warnings]
+    warnings += [f"{annotations}: {what}" for what in _first_broken(records)]
     return SavedTruth(truth, coco_json.with_sigmas(info), frozenset(gone), warnings, remarks)
+
+
+def _first_broken(records: CocoRecords) -> list[str]:
+    """The first record of each reason for which some are left out; counters are spoilt."""
+    first: dict[str, str] = {}
+    for index, broken in records.image_records.broken:
+        first.setdefault(f"images {broken.reason}", f"images[{index}]: {broken.what}")
+    wanted = set(records.dropped) - first.keys()
+    for index, entry in enumerate(records.data["annotations"]):
+        if not wanted - first.keys():
+            break
+        if not records.is_left_out(index) and isinstance(found := records.read(index), Broken):
+            what = f"annotations[{index}] (id {entry.get('id')!r:.40}): {found.what}"
+            first.setdefault(f"annotations {found.reason}", what)
+    return [f"left out: {what}" for what in first.values()]
 
 
 def _crowds(data: Mapping[str, Any]) -> Any:
