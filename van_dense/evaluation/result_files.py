@@ -22,7 +22,8 @@ from van_dense.evaluation.ground_truth import Kind, rle_to_json
 from van_dense.evaluation.result_shapes import records_of, renamed
 from van_dense.evaluation.results import FIELD_OF_KIND, CocoResult
 
-_MANY = 0.5  # share of boxes that must be odd for a word about the convention
+# Shares of the boxes that must be odd for a word about their convention.
+_SOME, _MANY, _ALMOST_ALL = 0.2, 0.5, 0.95
 _HINTS = {
     "image_id": "results and annotations must be of the same split",
     "category_id": "results need category ids of the file, not 0-based labels",
@@ -230,17 +231,18 @@ def _odd_boxes(records: list[CocoResult], kind: Kind, reader: _Reader) -> list[s
     """Say that most boxes look like another convention than x, y, width, height in pixels."""
     if kind != "bbox" or not records:
         return []
-    corners = fractions = known = 0
+    corners = leaving = fractions = known = 0
     for record in records:
         height, width = reader.sizes[record["image_id"]]
         x, y, w, h = record["bbox"]
-        known += bool(height and width)
         fractions += max(w, h) > 0 and max(x, y, w, h) <= 1 < max(height, width)
-        leaves = x + w > width + 1 or y + h > height + 1
-        corners += bool(height and width) and leaves and x < w <= width + 1 and y < h <= height + 1
+        if height and width:
+            known += 1
+            leaving += x + w > width + 1 or y + h > height + 1
+            corners += x < w <= width + 1 and y < h <= height + 1
     notes = []
-    if corners > _MANY * known:
-        what = f"{corners} of {len(records)} boxes leave their image, and would not as two corners"
+    if leaving > _SOME * known and corners > _ALMOST_ALL * known:
+        what = f"{leaving} of {len(records)} boxes leave their image, and would not as two corners"
         notes.append(f"{what}; a box is x, y, width, height")
     if fractions > _MANY * len(records):
         what = f"{fractions} of {len(records)} boxes lie within 0..1"

@@ -12,6 +12,7 @@ from typing import Any
 
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.data.io.json_file import read_json
+from van_dense.data.readers.pose_lists import name_pose_list
 from van_dense.data.readers.skeleton_file import check_order, read_bones
 
 logger = logging.getLogger(__name__)
@@ -84,7 +85,8 @@ def _check_structure(path: str | Path, data: Any) -> None:
     problem = f"{path}: no COCO annotation file"
     expected = f"expected an object with the lists {', '.join(_LISTS)}"
     if isinstance(data, list):
-        hint = "a list is a results file of predictions; give the ground truth instead"
+        hint = name_pose_list(data)
+        hint = hint or "a list is a results file of predictions; give the ground truth instead"
         raise ValueError(f"{problem}: {expected}; {hint}")
     if not isinstance(data, dict):
         raise ValueError(f"{problem}: {expected}, got {type(data).__name__}")
