@@ -14,6 +14,7 @@ from helpers.person_folder import JOINTS, SEEN, person, write_persons
 from van_dense.data.readers.coco import CocoDataset
 from van_dense.data.readers.coco_json import Skeleton
 from van_dense.evaluation.coco import CocoEvaluator
+from van_dense.evaluation.ground_truth import annotation_rle, rle_to_json
 from van_dense.evaluation.pose import PoseEvaluator
 from van_dense.evaluation.saved import score
 from van_dense.evaluation.saved_truth import read_truth
@@ -51,7 +52,7 @@ def test_it_is_what_a_run_evaluates_with(tmp_path: Path, changes: dict[str, Any]
     evaluator = CocoEvaluator(run.coco_dict(), run.info, (kind,), backend="faster")
     results = [{**annotation(i), "image_id": i, "score": 0.5} for i in (1, 2, 3)]
     for record in results:
-        record["segmentation"] = truth.coco["annotations"][0]["segmentation"]
+        record["segmentation"] = rle_to_json(annotation_rle(annotation(1), (12, 20)))
     evaluator.results = results
     (tmp_path / "found.json").write_text(json.dumps(results))
     files = str(tmp_path / "found.json"), str(file)
