@@ -18,14 +18,20 @@ from van_dense.data.readers.coco_json import (
     read_coco_json,
     skeleton_notes,
 )
-from van_dense.data.readers.coco_records import ORPHANS, CocoRecords, Crowds
+from van_dense.data.readers.coco_records import (
+    LEAVES,
+    NUM_KEYPOINTS,
+    ORPHANS,
+    OUTSIDE_TOLERANCE,
+    CocoRecords,
+    Crowds,
+)
 from van_dense.data.readers.coco_values import is_id, parse_box, parse_id
 from van_dense.data.readers.quarantine import Quarantine
 from van_dense.data.readers.skeleton_file import spell
 from van_dense.data.readers.table import ImageRecord, InstanceRecord
 
 Finding = tuple[Severity, str, str]  # severity, what, fix
-OUTSIDE_TOLERANCE = 1.0  # pixels; COCO's own boxes leave their images by rounding
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,11 @@ class CocoPart:
     masks: bool | None = None  #: whether a model learns masks; None checks what the file has
     keypoints: bool | None = None  #: whether keypoints are read; None checks what the file has
     crowds: Crowds = "regions"  #: what ``iscrowd: 1`` means
+
+    @property
+    def source(self) -> str:
+        """File that keys the quarantine."""
+        return self.annotations
 
 
 def check_coco(part: CocoPart, quarantine: Quarantine) -> PartReport:
@@ -165,6 +176,8 @@ class _AnnotationCheck:
             what = f"{num_orphans} annotations are of images whose records are broken"
             report.note("warning", what, "correct the records of these images")
         for kind, change in records.changes.items():
+            if kind in (LEAVES, NUM_KEYPOINTS):
+                continue  # each of them has its own line
             what = f"{change.count} {kind}; the first: {change.example}"
             report.note("warning", what, "correct the file, or leave it so", where=change.where)
         if (suspicious := records.suspicious_crowds()) is not None:

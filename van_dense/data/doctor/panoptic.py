@@ -5,7 +5,7 @@ an id twice, a kind of stuff twice, areas and boxes of masks from before the PNG
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,11 @@ class PanopticPart:
     images: str  #: folder of the images
     annotations: str  #: JSON file, which keys the quarantine
     masks: str  #: folder of the PNGs
+
+    @property
+    def source(self) -> str:
+        """File that keys the quarantine."""
+        return self.annotations
 
 
 @dataclass(frozen=True)
@@ -208,7 +213,7 @@ def check_panoptic(part: PanopticPart, quarantine: Quarantine) -> PanopticReport
     check_images(report, data, found, part.images)
     names = {record["id"]: record["file_name"] for record in found.usable}
     absent = found.quarantined_ids | found.broken_ids
-    _RecordCheck(report, part, names).run(data["annotations"], absent)
+    _RecordCheck(report, part, names).run(data["annotations"], absent, left_out.records)
     return report
 
 
@@ -224,12 +229,12 @@ class _RecordCheck:
     _annotated: set[Id] = field(default_factory=set)
     _image_of_stem: dict[str, Id] = field(default_factory=dict)
 
-    def run(self, records: list[Record], absent: set[Any]) -> None:
+    def run(self, records: list[Record], absent: set[Any], quarantined: Collection[str]) -> None:
         """Report every problem of annotations, but for those of images that are left out."""
         self._image_of_stem = {Path(name).stem: i for i, name in self.names.items()}
         for index, record in enumerate(records):
             where, stated = f"annotations[{index}]", image_id_of(record)
-            if stated in absent:
+            if stated in absent or where in quarantined:
                 self._unused.add(str(record.get("file_name")))
                 continue
             try:
@@ -345,4 +350,5 @@ class _RecordCheck:
             self.report.note("warning", what, fix, file=self.part.masks)
 
     def _error(self, where: str, what: str, fix: str, image_id: Id | None = None) -> None:
-        self.report.note("error", what, fix, where=where, image_id=image_id)
+        record = where if image_id is None else None  # an annotation of no image
+        self.report.note("error", what, fix, where=where, image_id=image_id, record=record)

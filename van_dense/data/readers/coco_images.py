@@ -29,8 +29,8 @@ class ImageRecords:
 
     Attributes:
         usable: Usable records with whole sizes; 0 is an unknown one.
-        sizes: Their (height, width).
-        indices: Their positions in the file.
+        sizes: (height, width) of each usable record.
+        indices: Position of each usable record in the file.
         position: Position of each image id in ``usable``.
         broken: Position in the file and fault of each broken record.
         broken_ids: Ids of which there are broken records alone.
@@ -68,8 +68,9 @@ class ImageRecords:
             return
         self.position[key] = len(self.usable)
         height, width = size or (0, 0)
-        if (record.get("height"), record.get("width")) != (height, width):
-            record = {**record, "height": height, "width": width}
+        stated = record.get("height"), record.get("width")
+        if stated != (height, width) or type(record["id"]) is float:
+            record = {**record, "height": height, "width": width, "id": key}
         self.usable.append(record)
         self.sizes.append((height, width))
         self.indices.append(index)

@@ -63,8 +63,9 @@ class PanopticDataset:
         left_out = (quarantine or Quarantine()).of(annotations)
         file = read_panoptic_json(annotations, name=name, left_out=left_out)
         require_folders(images, masks)
-        if num_left_out := len(left_out.images | left_out.records):
-            logger.info("%s: quarantine leaves out %d images", annotations, num_left_out)
+        if left_out:
+            count = len(left_out.images | left_out.records)
+            logger.info("%s: quarantine leaves out %d images and records", annotations, count)
         if not (kept := file.images):
             raise ValueError(f"{annotations}: the quarantine leaves no image; {CHECK}")
         self.info = file.info

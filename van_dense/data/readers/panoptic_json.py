@@ -109,15 +109,15 @@ def read_panoptic_json(
     Args:
         path: The file, such as panoptic_val2017.json.
         name: Name of the data set in titles and logs.
-        left_out: Images in quarantine, of which nothing is asked.
+        left_out: Images and records in quarantine, that nothing is asked of.
 
     Raises:
         ValueError: With the file, the record and the fix, for a file of another kind, ids that
             repeat or do not exist, values out of range, and images and annotations that have no
             counterpart.
     """
-    data = read_coco_lists(path)
-    found = ImageRecords(data["images"], left_out or QuarantinedPart(), files=True, sizes=True)
+    data, left_out = read_coco_lists(path), left_out or QuarantinedPart()
+    found = ImageRecords(data["images"], left_out, files=True, sizes=True)
     if found.broken:
         index, broken = found.broken[0]
         record = data["images"][index]
@@ -125,7 +125,7 @@ def read_panoptic_json(
         raise ValueError(f"{path}: {where}: {broken.what}; {broken.fix}; {CHECK}")
     images = {record["id"]: record for record in found.usable}
     absent = found.quarantined_ids
-    annotations = _annotations_by_image(path, data["annotations"], images, absent)
+    annotations = _annotations_by_image(path, data["annotations"], images, absent, left_out)
     info = panoptic_info(path, data, name)
     known = frozenset(info.category_ids)
     entries = []
@@ -186,15 +186,17 @@ def _annotations_by_image(
     path: str | Path,
     annotations: list[Record],
     images: Mapping[int | str, Record],
-    left_out: Collection[int | str],
+    absent: Collection[int | str],
+    left_out: QuarantinedPart,
 ) -> dict[int | str, Record]:
     """Annotation of each image, or a ValueError where there is not exactly one."""
     by_image: dict[int | str, Record] = {}
     png_of: dict[str, int | str] = {}
     for index, record in enumerate(annotations):
-        if image_id_of(record) in left_out:
+        where = f"annotations[{index}]"
+        if image_id_of(record) in absent or where in left_out.records:
             continue
-        image_id, png = check_annotation(f"{path}: annotations[{index}]", record)
+        image_id, png = check_annotation(f"{path}: {where}", record)
         if image_id in by_image:
             what = f"image {image_id!r} has two annotations, {by_image[image_id]['file_name']}"
             raise ValueError(f"{path}: {what} and {png}; join them in one PNG")
