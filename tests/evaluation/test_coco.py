@@ -158,6 +158,20 @@ def test_ap_counts_as_many_detections_of_an_image_and_class_as_it_is_told(kind, 
         assert of_cats["AR100"] == pytest.approx(101 / 250)
 
 
+def test_pycocotools_itself_knows_no_limit_but_100():
+    truth, results = crowded(30, "bbox")
+    coco = COCO()
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.dataset = truth
+        coco.createIndex()
+        evaluation = COCOeval(coco, coco.loadRes(results), "bbox")
+        evaluation.params.maxDets = [1, 10, 300]
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    assert evaluation.stats[0] == -1 and evaluation.stats[1] == pytest.approx(1)  # AP and AP50
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("kind", KINDS)

@@ -52,11 +52,12 @@ def read_truth(annotations: str, kind: Kind, data: Mapping[str, Any]) -> SavedTr
     if poses and not info.keypoint_names:
         what = "no category names keypoints; add them to its 'keypoints', or give --data FILE with"
         raise ValueError(f"{annotations}: {what} data: {{skeleton: {{keypoints: [...]}}}}")
-    quarantine = data.get("quarantine")
+    known = data.get("quarantine")
+    quarantine = Quarantine.load(known) if known else Quarantine()
     records = CocoRecords(
         content,
         info,
-        (Quarantine.load(quarantine) if quarantine else Quarantine()).of(annotations),
+        quarantine.of(annotations),
         masks=kind == "segm",
         keypoints=poses,
         crowds=_crowds(data),
@@ -73,6 +74,8 @@ def read_truth(annotations: str, kind: Kind, data: Mapping[str, Any]) -> SavedTr
     gone = records.image_records.quarantined_ids | records.image_records.broken_ids
     remarks = [note for note in records.notes(annotations) if note not in warnings]
     warnings += [f"{annotations}: {what}" for what in _first_broken(records)]
+    if (unused := quarantine.unused_problem([annotations])) is not None:
+        warnings.append(f"{known}: {unused}")
     return SavedTruth(truth, coco_json.with_sigmas(info), frozenset(gone), warnings, remarks)
 
 
