@@ -20,7 +20,7 @@ def causes(annotations: list[dict[str, Any]], num_keypoints: int = 0) -> list[st
     check = GeometryCheck(masks=True, num_keypoints=num_keypoints)
     for annotation in annotations:
         list(check.judge(annotation, SIZE))
-    return [what for what, fix in check.causes() if fix]
+    return [what for severity, what, _ in check.causes() if severity == "error"]
 
 
 def shares(x: float, y: float, w: float, h: float) -> list[float]:
@@ -78,6 +78,18 @@ def test_joints_tell_boxes_of_another_convention_as_well() -> None:
 def test_boxes_alone_tell_what_is_most_likely(write: Any, cause: str) -> None:
     (found,) = causes([{"bbox": write(*b)} for b in BOXES])
     assert cause in found
+
+
+def test_polygons_that_are_not_read_are_no_fault_of_the_boxes() -> None:
+    def judged(boxes: list[Any], masks: list[Any]) -> list[str]:
+        check = GeometryCheck(masks=False, num_keypoints=0)
+        for box, mask in zip(boxes, masks, strict=True):
+            list(check.judge({"bbox": list(box), "segmentation": mask}, SIZE))
+        return [severity for severity, _, _ in check.causes()]
+
+    assert judged(BOXES, [polygon(*shares(*b)) for b in BOXES]) == []
+    corners = [(x, y, x + w, y + h) for x, y, w, h in BOXES]
+    assert judged(corners, [polygon(*b) for b in BOXES]) == ["warning"]
 
 
 def test_sound_files_and_single_slips_have_no_cause() -> None:

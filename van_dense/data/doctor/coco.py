@@ -17,6 +17,7 @@ from van_dense.data.readers.coco_json import (
     Skeleton,
     dataset_info,
     read_coco_json,
+    skeleton_notes,
 )
 from van_dense.data.readers.coco_records import (
     KEYPOINTS,
@@ -31,6 +32,7 @@ from van_dense.data.readers.coco_records import (
 )
 from van_dense.data.readers.coco_values import is_id, parse_box, parse_id
 from van_dense.data.readers.quarantine import Quarantine
+from van_dense.data.readers.skeleton_file import spell
 from van_dense.data.readers.table import ImageRecord, InstanceRecord
 
 Finding = tuple[Severity, str, str]  # severity, what, fix
@@ -78,7 +80,8 @@ def check_coco(part: CocoPart, quarantine: Quarantine) -> PartReport:
         crowds=part.crowds,
     )
     check_images(report, data, records.image_records, part.images)
-    check = _AnnotationCheck(records, GeometryCheck(records.masks, records.num_keypoints))
+    geometry = GeometryCheck(records.masks, records.num_keypoints)
+    check = _AnnotationCheck(records, bool(part.poses), geometry)
     check.run(report)
     check.conclude(report)
     if part.masks is None and not part.poses:
@@ -88,6 +91,9 @@ def check_coco(part: CocoPart, quarantine: Quarantine) -> PartReport:
         report.note("error", what, "draw masks, or train a model of boxes")
     report.note_unused()
     if part.poses:
+        for note in skeleton_notes(part.annotations, data, part.skeleton):
+            what, _, fix = note.removeprefix(f"{part.annotations}: ").rpartition("; ")
+            report.note("warning", what, fix)
         _check_poses(report, data, info, part.poses)
     return report
 
@@ -144,6 +150,7 @@ class _AnnotationCheck:
     """Judges annotations one by one, and counts them."""
 
     records: CocoRecords
+    poses: bool  #: whether objects without a labelled joint are nothing to find
     geometry: GeometryCheck
     broken: Counter[str] = field(default_factory=Counter)  #: left out, by reason
     _first_with_id: dict[Any, int] = field(default_factory=dict)
@@ -177,7 +184,11 @@ class _AnnotationCheck:
             if found.crowd:
                 report.num_crowds += 1
             else:
-                report.counts[records.info.category_ids[found.label]] += 1
+                category_id = records.info.category_ids[found.label]
+                report.counts[category_id] += 1
+                if not self.poses or any((found.keypoints or [])[2::3]):
+                    image_id = records.images[found.image]["id"]
+                    report.objects[image_id, category_id] += 1
                 with_objects.add(found.image)
         report.num_empty = sum(i not in with_objects for i in range(len(report.images)))
 
@@ -200,8 +211,8 @@ class _AnnotationCheck:
             report.note("warning", what, "correct the file, or leave it so", where=change.where)
         if (suspicious := records.suspicious_crowds()) is not None:
             report.note("warning", suspicious, "look at some of them with --draw")
-        for what, fix in self.geometry.causes():
-            report.note("error", what, fix)
+        for severity, what, fix in self.geometry.causes():
+            report.note(severity, what, fix)
         if (remark := self.geometry.remark()) is not None:
             report.note("info", *remark)
         if crowds := records.crowds.total():
@@ -262,7 +273,8 @@ def _check_poses(
         return
     if info.keypoint_names != expected:
         what = f"its keypoints are {list(info.keypoint_names)}, the model expects {list(expected)}"
-        report.note("error", what, "describe those of the file in data.skeleton")
+        line = f"data.skeleton={{keypoints: {spell(info.keypoint_names)}}}"
+        report.note("error", what, f"describe those of the file: {line}")
     posed = sum(_has_joint(r.get("keypoints")) for r in data["annotations"])
     what = f"{posed} of {len(data['annotations'])} annotations have a labelled keypoint"
     fix = "none needed; training takes these" if posed else "are these the keypoint annotations?"

@@ -12,6 +12,7 @@ from typing import Any
 from pycocotools import mask as mask_utils
 
 from van_dense.core.structures import Size
+from van_dense.data.doctor.report import Severity
 from van_dense.data.readers.coco_geometry import box_iou, segmentation_box
 from van_dense.data.readers.coco_json import Record
 from van_dense.data.readers.coco_records import DIFFER
@@ -169,21 +170,28 @@ class GeometryCheck:
             self._causes["scale"] += 1
             self._factors.append(factor)
 
-    def causes(self) -> Iterator[Message]:
-        """What whole files are wrong by, after all annotations; most records must agree."""
+    def causes(self) -> Iterator[tuple[Severity, str, str]]:
+        """What whole files are wrong by, after all annotations; most records must agree.
+
+        Where masks are not read, those that contradict the boxes are a warning, and only where the
+        boxes may be at fault.
+        """
+        severity: Severity = "error" if self.masks or self.num_keypoints else "warning"
         for cause, count in self._causes.most_common(3):
             if count < max(2, _HALF * self._num_compared) and count < self._num_compared:
+                continue
+            if severity == "warning" and cause not in _BOXES:
                 continue
             fix = _FIX_BOXES if cause in _BOXES else _FIX_MASKS
             if cause == "scale":
                 factor = sorted(self._factors)[len(self._factors) // 2]
                 cause = f"the polygons are {factor:.2g} times as large as the boxes"
                 fix = "one of them belongs to images of another size; export again"
-            yield f"{count} of {self._num_compared} records: {cause}", fix
+            yield severity, f"{count} of {self._num_compared} records: {cause}", fix
         if not self._causes:
             yield from self._causes_of_boxes()
 
-    def _causes_of_boxes(self) -> Iterator[Message]:
+    def _causes_of_boxes(self) -> Iterator[tuple[Severity, str, str]]:
         """What boxes alone tell of their convention."""
         many, beyond = 0.9 * self._num_boxes, self._beyond
         if self._as_shares and self._as_shares >= _HALF * self._num_boxes:
@@ -199,7 +207,7 @@ class GeometryCheck:
         else:
             return
         what = f"{count} of {self._num_boxes} records: most likely, {cause}"
-        yield f"{what}; {beyond} leave their image as they stand", _FIX_BOXES
+        yield "error", f"{what}; {beyond} leave their image as they stand", _FIX_BOXES
 
     def remark(self) -> Message | None:
         """Where the areas of masks are those of boxes, which is worth knowing."""

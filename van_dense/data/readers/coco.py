@@ -11,7 +11,13 @@ from pathlib import Path
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.data.io.json_file import paused_garbage_collection
 from van_dense.data.messages import CHECK
-from van_dense.data.readers.coco_json import CocoDict, Skeleton, dataset_info, read_coco_json
+from van_dense.data.readers.coco_json import (
+    CocoDict,
+    Skeleton,
+    dataset_info,
+    read_coco_json,
+    skeleton_notes,
+)
 from van_dense.data.readers.coco_records import CocoRecords, Crowds
 from van_dense.data.readers.quarantine import Quarantine
 from van_dense.data.readers.table import ImageRecord, TableDataset
@@ -71,8 +77,10 @@ class CocoDataset(TableDataset):
         ]
         instances = (instance for _, instance in found.usable())
         super().__init__(info, files, instances, masks=found.masks, drop_empty=drop_empty)
-        self.notes += found.notes(annotations)
         warnings = [f"{annotations}: {what}" for what in found.warnings()]
+        bones = skeleton_notes(annotations, data, skeleton) if keypoints else []
+        warnings += bones
+        self.notes += found.notes(annotations) + bones
         for note in self.notes:
             logger.log(logging.WARNING if note in warnings else logging.INFO, "%s", note)
         if len(self) == 0:

@@ -8,9 +8,10 @@ from typing import Any
 from torch import Tensor
 
 from van_dense.backbones.layouts import State
-from van_dense.config.detection import DetectionConfig
+from van_dense.config.detection import CascadeMaskRCNN, DetectionConfig, MaskRCNN, SparseRCNN
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Batch, Prediction, Size
+from van_dense.data.crowding import DetectionLimits
 from van_dense.data.dataset import DenseDataset, FirstImages, Transform
 from van_dense.data.doctor.boxes import BoxSetting
 from van_dense.data.doctor.doctor import CocoPart, Part, YoloPart
@@ -125,12 +126,25 @@ class Detection(Task[DetectionConfig]):
         settings, ids = config.model.model_dump(), info.category_ids
         return load_detector(model, state, settings=settings, category_ids=ids)
 
+    def detection_limits(self, config: DetectionConfig) -> DetectionLimits:
+        """That of AP, and that of the model."""
+        model, key = config.model, "model"
+        if isinstance(model, MaskRCNN | CascadeMaskRCNN):
+            given, key = model.box_head.max_detections, f"{key}.box_head"
+        elif isinstance(model, SparseRCNN):
+            given = model.max_detections
+        else:
+            given, key = model.head.max_detections, f"{key}.head"
+        counted, key = config.eval.max_detections, f"{key}.max_detections"
+        return DetectionLimits(counted, given=given, given_key=key)
+
     def evaluator_factory(
         self, dataset: DenseDataset, config: DetectionConfig
     ) -> Callable[[], CocoEvaluator]:
         """COCO evaluators that share the ground truth."""
         shared = (coco_ground_truth(dataset), dataset.info, metric_types(config))
-        return partial(CocoEvaluator, *shared, backend=config.eval.backend)
+        backend, limit = config.eval.backend, config.eval.max_detections
+        return partial(CocoEvaluator, *shared, backend=backend, max_detections=limit)
 
     def measured(self, config: DetectionConfig) -> Sequence[str]:
         """Metrics of boxes, and of masks where the model gives some."""
