@@ -100,7 +100,7 @@ SITUATIONS = [
     ),
     _lost("a box of no width", _files(bbox=[2, 3, 0, 5]), BOXES, "has no positive size"),
     _lost(
-        "a box that holds NaN",
+        "a box with NaN among its numbers",
         _files(bbox=[2, float("nan"), 4, 5]),
         BOXES,
         "not four finite numbers",
