@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import batched_nms, clip_boxes_to_image
+from torchvision.ops import clip_boxes_to_image, nms
 
 from van_dense.core.structures import RLE, Batch, Instances, Prediction, Size, encode_masks
 
@@ -33,8 +33,34 @@ class DetectionFilter:
         boxes = clip_boxes_to_image(boxes, size)
         solid = ((boxes[:, 2:] - boxes[:, :2]) > 0).all(dim=1)
         boxes, scores, labels = boxes[solid], scores[solid], labels[solid]
-        kept = batched_nms(boxes, scores, labels, self.nms_iou)[: self.max_detections]
+        kept = suppress(boxes, scores, labels, iou=self.nms_iou, size=size)[: self.max_detections]
         return Instances(boxes=boxes[kept], labels=labels[kept], scores=scores[kept])
+
+
+def suppress(boxes: Tensor, scores: Tensor, groups: Tensor, *, iou: float, size: Size) -> Tensor:
+    """Positions of the boxes that stay, best first: NMS within each group, in double precision.
+
+    As torchvision's ``batched_nms``, one NMS over boxes that are moved apart by an offset for each
+    group. In float32, as there, the offset takes digits from the boxes, so that the number of the
+    class, the size of the image and what else was found decide on pairs near the threshold. Here
+    the groups are numbered among those present, offsets are whole multiples of the longer side, and
+    all is float64: sums below 2^24, as of 2000 classes at 8192 pixels, are exact wherever
+    float32 coordinates are multiples of 2^-29, as all from 1/64 pixel on, and wrong by less than
+    2^-29 pixels elsewhere. With exact sums every difference, area and overlap is that of the boxes
+    themselves, in float64. Boxes of neighbouring groups touch at most, which is no overlap.
+
+    On CUDA torchvision compares with the threshold in float32.
+
+    Args:
+        boxes: float (R, 4), xyxy pixels, within the image.
+        scores: float (R,); of equal ones the first stays.
+        groups: int64 (R,), the class or the level of each box.
+        iou: Boxes with a better one of their group above this IoU go.
+        size: (height, width) of the image.
+    """
+    present = groups.unique(return_inverse=True)[1]
+    apart = boxes.double() + max(size) * present.double()[:, None]
+    return nms(apart, scores.double(), iou)
 
 
 def scale_boxes(boxes: Tensor, size: Size, *, target: Size) -> Tensor:
