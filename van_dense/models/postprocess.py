@@ -64,7 +64,10 @@ def suppress(boxes: Tensor, scores: Tensor, groups: Tensor, *, iou: float, size:
 
 
 def scale_boxes(boxes: Tensor, size: Size, *, target: Size) -> Tensor:
-    """Scale boxes from an image of ``size`` to the same image at ``target`` size."""
+    """Scale boxes alone from an image of ``size`` to the same image at ``target`` size.
+
+    Instances have ``moved``, which takes keypoints along.
+    """
     factor_y, factor_x = target[0] / size[0], target[1] / size[1]
     return boxes * boxes.new_tensor([factor_x, factor_y, factor_x, factor_y])
 
@@ -124,6 +127,12 @@ def resize_masks(masks: Tensor, size: Size) -> list[RLE]:
     return rles
 
 
+def in_original_pixels(instances: Instances, batch: Batch, index: int) -> Instances:
+    """Instances of one image of a batch, without masks, from its pixels to the original's."""
+    size, original = batch.sizes[index], batch.orig_sizes[index]
+    return instances.moved(scale=(original[0] / size[0], original[1] / size[1]))
+
+
 def to_predictions(
     batch: Batch,
     detections: Sequence[Instances],
@@ -131,26 +140,27 @@ def to_predictions(
     *,
     mask_threshold: float | None = None,
 ) -> list[Prediction]:
-    """Bring detections of a batch to original-image pixels and to the CPU.
+    """Bring detections of a batch to original-image pixels and to the CPU, keypoints too.
 
     Args:
         batch: Images with sizes, original sizes and ids.
-        detections: Boxes, scores and labels of each image, in pixels of ``batch.sizes``; a box that
-            is not finite is a ValueError with the image id.
+        detections: Boxes, scores, labels and perhaps keypoints of each image, in pixels of
+            ``batch.sizes``; a box that is not finite is a ValueError with the image id. Masks of
+            whole images are left out.
         mask_probabilities: float (N, M, M) inside the boxes of each image, or None for boxes only.
         mask_threshold: Lowest probability of a pixel of a pasted mask; None where there are none.
     """
     predictions = []
     for i, found in enumerate(detections):
         original = batch.orig_sizes[i]
-        boxes = scale_boxes(found.boxes, batch.sizes[i], target=original).cpu()
-        check_finite([boxes], batch.image_ids[i : i + 1])
-        masks = None
+        instances = in_original_pixels(replace(found, masks=None), batch, i).to("cpu")
+        check_finite([instances.boxes], batch.image_ids[i : i + 1])
         if mask_probabilities is not None:
             assert mask_threshold is not None
             probabilities = mask_probabilities[i].float()
+            boxes = instances.boxes
             masks = paste_masks(probabilities, boxes, size=original, threshold=mask_threshold)
-        instances = replace(found.to("cpu"), boxes=boxes, masks=masks)
+            instances = replace(instances, masks=masks)
         predictions.append(Prediction(batch.image_ids[i], original, instances=instances))
     return predictions
 
