@@ -1,13 +1,18 @@
 """What ``van-dense check`` needs of a config: the parts to check, and pictures of samples."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from van_dense.config import Config
+from van_dense.config.detection_data import LabelmeData, VocData
+from van_dense.data.doctor.annotated_images import labelme_parts, voc_parts
 from van_dense.data.doctor.doctor import Part
 from van_dense.data.readers.quarantine import Quarantine
+from van_dense.data.readers.voc import find_parts
 from van_dense.tasks import task_of
 from van_dense.tasks.base import Split
+from van_dense.tasks.detection.files import rules_of
 from van_dense.visualize.augmented import save_augmented
 
 _DRAWS = 3  # of the augmentation of a training sample; evaluation draws nothing
@@ -22,6 +27,19 @@ def parts_of(config: Config) -> tuple[list[Part], Quarantine | None]:
     task, path = task_of(config), config.data.quarantine
     task.prepare_data(config)
     return task.check_parts(config), Quarantine.load(path) if path else None
+
+
+def voc_folder(root: str) -> list[Part]:
+    """The parts of a folder of Pascal VOC, read as a config without further settings reads them."""
+    data = VocData(root=root)
+    return [*voc_parts(root, find_parts(root), rules_of(data), data.first_pixel)]
+
+
+def labelme_folders(folders: Sequence[str]) -> list[Part]:
+    """Folders of labelme, read with masks and as a config without further settings reads them."""
+    data = LabelmeData(train=folders[0], val=folders[-1])
+    settings = {"join_groups": data.join_groups, "masks": True}
+    return [*labelme_parts(folders, rules_of(data), data.numbers, **settings)]
 
 
 @dataclass(frozen=True)
