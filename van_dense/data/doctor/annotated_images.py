@@ -18,7 +18,7 @@ from van_dense.data.readers.annotated_images import (
 )
 from van_dense.data.readers.labelme import Numbers, read_labelme
 from van_dense.data.readers.quarantine import Quarantine
-from van_dense.data.readers.voc import FirstPixel, read_voc
+from van_dense.data.readers.voc import FirstPixel, read_voc, source_of
 
 _NONE_NEEDED = "none needed"
 
@@ -33,6 +33,11 @@ class VocPart:
     rules: Rules
     first_pixel: FirstPixel
 
+    @property
+    def source(self) -> str:
+        """List or folder that keys the quarantine, which need not exist."""
+        return source_of(self.root, self.split)
+
 
 @dataclass(frozen=True)
 class LabelmePart:
@@ -45,10 +50,15 @@ class LabelmePart:
     join_groups: bool
     masks: bool
 
+    @property
+    def source(self) -> str:
+        """Folder that keys the quarantine, which need not exist."""
+        return self.folder
+
 
 def check_voc(part: VocPart, quarantine: Quarantine) -> PartReport:
     """Check every XML file of a part; of images only the header is read."""
-    report = PartReport(part.split, str(Path(part.root) / part.split))
+    report = PartReport(Path(part.source).stem, part.source)
     try:
         parts, info = read_voc(
             part.root,
@@ -97,11 +107,11 @@ def _check(
     masks: bool,
     rules: Rules,
 ) -> None:
-    report.source = part.source
+    report.source, report.others = part.source, part.files
     report.categories = dict(zip(info.category_ids, info.class_names, strict=True))
     usable: Counter[str] = Counter()
     quiet: dict[str, list[str]] = defaultdict(list)
-    verdicts = judge(part, info, quarantine.of(part.source), masks=masks and has_masks(part))
+    verdicts = judge(part, info, part.left_out(quarantine), masks=masks and has_masks(part))
     for verdict in verdicts:
         if verdict.record is not None:
             report.images.append(verdict.record)

@@ -89,6 +89,15 @@ class AnnotatedPart:
     notes: list[str] = field(default_factory=list)  #: conventions that were taken, in sentences
     warnings: list[str] = field(default_factory=list)  #: what may be meant otherwise, in sentences
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Annotation files, whose content the ids of objects depend on."""
+        return tuple(sorted({image.file for image in self.images}))
+
+    def left_out(self, quarantine: Quarantine | None) -> QuarantinedPart:
+        """What the quarantine leaves out."""
+        return (quarantine or Quarantine()).of(self.source, *self.files)
+
 
 class Verdict(NamedTuple):
     """What becomes of an image (``object`` is None) or of one of its objects."""
@@ -240,7 +249,7 @@ class AnnotatedDataset(TableDataset):
         drop_empty: bool,
         masks: bool,
     ) -> None:
-        known = (quarantine or Quarantine()).of(part.source)
+        known = part.left_out(quarantine)
         records: list[ImageRecord] = []
         instances: list[InstanceRecord] = []
         counts: dict[str, Counter[str]] = {s: Counter() for s in ("error", "warning", "info")}
@@ -308,7 +317,7 @@ def class_names(
 
 def names_of(part: AnnotatedPart, quarantine: Quarantine | None = None) -> set[str]:
     """Names of all objects that have a box and are not in quarantine."""
-    known = (quarantine or Quarantine()).of(part.source)
+    known = part.left_out(quarantine)
     return {
         one.name
         for image in part.images

@@ -132,8 +132,8 @@ def _read_part(folder: Path, rules: Rules, numbers: Numbers, *, join_groups: boo
     bare = [path for path in index.paths if str(folder / path) not in described]
     if bare:
         what = f"{len(bare)} images have no JSON file, and are left out: {shorten(bare)}"
-        part.notes.append(what)
-    part.warnings = alike_names(names_of(part), "data.labelme")
+        part.warnings.append(f"{what}; annotate them, or move them away")
+    part.warnings += alike_names(names_of(part), "data.labelme")
     return part
 
 

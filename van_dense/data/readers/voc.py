@@ -7,7 +7,7 @@ A part is a list, or a folder with XML files beside their images, as Roboflow an
 Corners of VOC count pixels from 1, both included, so (xmin, ymin, xmax, ymax) is the box
 (xmin - 1, ymin - 1, xmax, ymax), as Detectron2 reads it (``data/datasets/pascal_voc.py``). Other
 programs write corners from 0 (labelme2voc, CVAT and Label Studio with fractions); a corner below 1
-anywhere shows it, and they are taken as they stand.
+anywhere, or fractions in most boxes, show it, and they are taken as they stand.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def read_voc(
         ]
         part = AnnotatedPart(one.source, images, [*one.notes, why])
         part.images += one.missing
-        part.warnings = alike_names(names_of(part), "data.voc")
+        part.warnings = [*one.warnings, *alike_names(names_of(part), "data.voc")]
         parts.append(part)
     others = parts[1:] if strict else []
     names = class_names(rules, parts[0], others, quarantine, section="data.voc")
@@ -153,13 +153,22 @@ class _Split:
     ids: list[str]
     missing: list[AnnotatedImage]  # named by the list, without an XML file
     notes: list[str]
+    warnings: list[str]
+
+
+def source_of(root: str | Path, split: str) -> str:
+    """List or folder of a part; a folder where neither exists."""
+    root = Path(root)
+    for file in (root / _LISTS / f"{split}.txt", root / split, root / f"{split}.txt"):
+        if file.is_file():
+            return str(file)
+    return str(root / split)
 
 
 def _find_split(root: Path, split: str) -> _Split:
-    for file in (root / _LISTS / f"{split}.txt", root / split, root / f"{split}.txt"):
-        if file.is_file():
-            return _from_list(root, file)
-    folder = root / split
+    folder = Path(source_of(root, split))
+    if folder.is_file():
+        return _from_list(root, folder)
     if folder.is_dir():
         inner = folder / "Annotations"
         start = inner if inner.is_dir() else folder
@@ -168,8 +177,8 @@ def _find_split(root: Path, split: str) -> _Split:
             raise ValueError(f"{folder}: no XML file in this folder{way_in(folder)}")
         ids = [str(PurePosixPath(file).with_suffix("")) for file in files]
         paths = [str(start / file) for file in files]
-        notes = [] if start == inner else _unannotated(folder, set(ids))
-        return _Split(str(folder), paths, ids, [], notes)
+        bare = [] if start == inner else _unannotated(folder, set(ids))
+        return _Split(str(folder), paths, ids, [], [], bare)
     known = find_parts(root)
     there = f"there are {', '.join(known)}" if known != ["."] else 'give "." for the folder itself'
     raise ValueError(
@@ -184,7 +193,8 @@ def _unannotated(folder: Path, ids: set[str]) -> list[str]:
     bare = [stem for stem in stems if stem.lower() not in lower]
     if not bare:
         return []
-    return [f"{len(bare)} images have no XML file of their name, and are left out: {shorten(bare)}"]
+    what = f"{len(bare)} images have no XML file of their name, and are left out: {shorten(bare)}"
+    return [f"{what}; annotate them, or move them away"]
 
 
 def _from_list(root: Path, file: Path) -> _Split:
@@ -223,32 +233,37 @@ def _from_list(root: Path, file: Path) -> _Split:
     if not found:
         what = f"{file}: names no XML file below {start}"
         raise ValueError(f"{what}; expected one name in each line{way_in(root)}")
-    notes = [f"{twice} lines repeat an image, which is read once"] if twice else []
+    notes = []
+    warnings = [f"{twice} lines repeat an image, which is read once"] if twice else []
     if used := {f"lines marked {mark}": n for mark, n in marks.items() if n}:
         what = f"{file.name} is the list of one class ({list_counts(used)})"
         notes.append(f"{what}; its marks are not used, and all images and classes are read")
-    return _Split(str(file), list(found.values()), list(found), missing, notes)
+    return _Split(str(file), list(found.values()), list(found), missing, notes, warnings)
 
 
 def _first_pixel(
     given: FirstPixel, lists: Sequence[_Split], parsed: Sequence[Sequence[VocFile]]
 ) -> tuple[int, str]:
     """Number of the first pixel, and a sentence about it."""
-    below = [
-        (file, one)
+    boxes = [
+        (file, one.corners)
         for split, files in zip(lists, parsed, strict=True)
         for file, content in zip(split.files, files, strict=True)
         for one in content.objects
-        if one.corners is not None and min(one.corners[:2]) < 1
+        if one.corners is not None
     ]
+    below = [(file, corners) for file, corners in boxes if min(corners[:2]) < 1]
+    fractions = [corners for _, corners in boxes if any(value % 1 for value in corners)]
     one_based = "corners count pixels from 1, as VOC's own: the box is (xmin - 1, ymin - 1, xmax, "
     one_based += "ymax)"
-    if given == "auto" and not below:
-        fix = "data.voc.first_pixel=0 takes them as they stand"
-        return 1, f"{one_based}, since no corner lies below 1; {fix}"
     if given == "auto":
-        corner = min(below[0][1].corners[:2]) if below[0][1].corners else 0
-        why = f"{len(below)} boxes begin below 1, such as at {corner:g} in {below[0][0]}"
+        if not below and 2 * len(fractions) <= len(boxes):
+            fix = "data.voc.first_pixel=0 takes them as they stand"
+            return 1, f"{one_based}, since no corner lies below 1; {fix}"
+        why = f"{len(fractions)} of {len(boxes)} boxes have fractions, which no pixel number has"
+        if below:
+            file, corners = below[0]
+            why = f"{len(below)} boxes begin below 1, such as at {min(corners[:2]):g} in {file}"
         fix = "data.voc.first_pixel=1 reads them as VOC's own, from 1"
         return 0, f"corners count from 0 and are taken as they stand, since {why}; {fix}"
     if given == 1:
