@@ -10,7 +10,7 @@ import csv
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import TextIOBase
 from pathlib import Path
@@ -154,8 +154,20 @@ def _checked_numbers(
     return scores, xywh
 
 
-def load_results(path: str | Path, ground_truth: CocoDict, kind: Kind) -> list[CocoResult]:
-    """Read COCO results JSON, or ValueError at the first record that the annotations contradict."""
+def load_results(
+    path: str | Path,
+    ground_truth: CocoDict,
+    kind: Kind,
+    ids: Mapping[Any, int | str] | None = None,
+) -> list[CocoResult]:
+    """Read COCO results JSON, or ValueError at the first record that the annotations contradict.
+
+    Args:
+        path: List of results.
+        ground_truth: COCO annotations of the same images.
+        kind: What the results hold.
+        ids: Image ids of the annotations by those of the file, where they differ.
+    """
     try:
         data = json.loads(Path(path).read_bytes())
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -164,6 +176,10 @@ def load_results(path: str | Path, ground_truth: CocoDict, kind: Kind) -> list[C
         hint = "; is it the annotation file?" if "annotations" in data else ""
         what = f"it holds a {type(data).__name__} instead of a list of records"
         raise ValueError(f"{path} is no COCO results file: {what}{hint}")
+    if ids:
+        for record in data:
+            if isinstance(record, dict) and isinstance(record.get("image_id"), int | str):
+                record["image_id"] = ids.get(record["image_id"], record["image_id"])
     sizes = {image["id"]: [image["height"], image["width"]] for image in ground_truth["images"]}
     category_ids = {category["id"] for category in ground_truth["categories"]}
     for index, record in enumerate(data):

@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import PureWindowsPath
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from van_dense.config import Config
 from van_dense.data.dataset import DenseDataset, notes_of
@@ -61,15 +61,15 @@ def score_by_config(predictions: str, config: Config, kind: Kind | None) -> Scor
     return Scores(evaluator.compute(), evaluator.per_class(), summary)
 
 
-def ids_by_name(dataset: DenseDataset, predictions: str) -> dict[Any, int | str]:
+def ids_by_name(dataset: DenseDataset, predictions: str) -> dict[str, int | str]:
     """Image ids of the data set by what a results file calls them; empty where both agree.
 
     ``van-dense predict`` writes paths where nobody told it ids: then the names of the files decide,
     if they are different ones.
     """
     data = read_json(predictions, "results file")
-    named = {record.get("image_id") for record in data if isinstance(record, dict)}
-    named = {name for name in named if isinstance(name, str)}
+    records = [record for record in data if isinstance(record, dict)]
+    named = {name for record in records if isinstance(name := record.get("image_id"), str)}
     known = {dataset.image_id(index) for index in range(len(dataset))}
     reader = unwrapped(dataset, HasPaths)
     if named <= known or not isinstance(reader, HasPaths):
