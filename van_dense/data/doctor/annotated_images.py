@@ -32,6 +32,7 @@ class VocPart:
     splits: tuple[str, ...]
     rules: Rules
     first_pixel: FirstPixel
+    needs_masks: bool = False  # whether a model is to learn masks, which VOC's files lack
 
     @property
     def source(self) -> str:
@@ -49,6 +50,7 @@ class LabelmePart:
     numbers: Numbers
     join_groups: bool
     masks: bool
+    needs_masks: bool = False  # whether a model is to learn masks
 
     @property
     def source(self) -> str:
@@ -74,6 +76,10 @@ def check_voc(part: VocPart, quarantine: Quarantine) -> PartReport:
         return report
     found = parts[part.splits.index(part.split)]
     _check(report, found, info, quarantine, masks=False, rules=part.rules)
+    if part.needs_masks:
+        what, fix = "the model learns masks, and XML files of VOC have boxes", "retinanet project"
+        fix = f"use a {fix}, or convert the masks of SegmentationObject to COCO JSON"
+        report.note("error", what, fix)
     return report
 
 
@@ -95,6 +101,9 @@ def check_labelme(part: LabelmePart, quarantine: Quarantine) -> PartReport:
         return report
     found = parts[part.folders.index(part.folder)]
     _check(report, found, info, quarantine, masks=part.masks, rules=part.rules)
+    if part.needs_masks and not has_masks(found):
+        what = "the model learns masks, and all shapes are rectangles"
+        report.note("error", what, "draw polygons, or use a retinanet project")
     return report
 
 
@@ -153,15 +162,27 @@ def _note(
 
 
 def voc_parts(
-    root: str, splits: Sequence[str], rules: Rules, first_pixel: FirstPixel
+    root: str,
+    splits: Sequence[str],
+    rules: Rules,
+    first_pixel: FirstPixel,
+    *,
+    needs_masks: bool = False,
 ) -> list[VocPart]:
     """All parts of a VOC folder, which share the training part's classes."""
-    return [VocPart(root, split, tuple(splits), rules, first_pixel) for split in splits]
+    shared = (tuple(splits), rules, first_pixel, needs_masks)
+    return [VocPart(root, split, *shared) for split in splits]
 
 
 def labelme_parts(
-    folders: Sequence[str], rules: Rules, numbers: Numbers, *, join_groups: bool, masks: bool
+    folders: Sequence[str],
+    rules: Rules,
+    numbers: Numbers,
+    *,
+    join_groups: bool,
+    masks: bool,
+    needs_masks: bool = False,
 ) -> list[LabelmePart]:
     """All parts of a data set of labelme, which share the training part's classes."""
-    shared = (tuple(folders), rules, numbers, join_groups, masks)
+    shared = (tuple(folders), rules, numbers, join_groups, masks, needs_masks)
     return [LabelmePart(folder, *shared) for folder in folders]

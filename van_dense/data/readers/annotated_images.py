@@ -27,6 +27,7 @@ from van_dense.data.readers.table import (
     InstanceRecord,
     TableDataset,
     clip_box,
+    size_problem,
 )
 
 logger = logging.getLogger(__name__)
@@ -141,35 +142,33 @@ def judge(
 
 
 def with_sizes(images: Sequence[AnnotatedImage]) -> Iterator[tuple[AnnotatedImage, Size]]:
-    """Images with their (height, width).
+    """Images with the (height, width) of their files, (0, 0) where one is unreadable.
 
-    It is the stated one, even where the file has another, which reading the image will say; or
-    that of the file where none is stated, or where the two numbers were written the wrong way
-    round: some box shows it, and none speaks against it. (0, 0) is that of an unreadable file.
+    Where a file states another one, a finding says so: an error, or a warning where the two numbers
+    were written the wrong way round: some box of the part shows it, and none speaks against it.
     """
     with ThreadPoolExecutor(_HEADER_THREADS) as pool:
         real = list(pool.map(_size_or_zero, (image.path for image in images)))
-    turned = {
-        position
-        for position, (image, size) in enumerate(zip(images, real, strict=True))
+    turned = [
+        (image.stated, size, [one.box for one in image.objects if one.box])
+        for image, size in zip(images, real, strict=True)
         if size != image.stated and size[0] > 0 and size == image.stated[::-1]
-    }
-    boxes = {
-        position: [one.box for one in images[position].objects if one.box] for position in turned
-    }
-    fits_real = all(_fit(boxes[position], real[position]) for position in turned)
-    shown = any(not _fit(boxes[position], images[position].stated) for position in turned)
-    for position, (image, size) in enumerate(zip(images, real, strict=True)):
-        if position in turned and fits_real and shown:
+    ]
+    is_slip = all(_fit(boxes, size) for _, size, boxes in turned)
+    is_slip &= any(not _fit(boxes, stated) for stated, _, boxes in turned)
+    for image, size in zip(images, real, strict=True):
+        if image.stated in ((0, 0), size) or size == (0, 0):
+            yield image, size
+            continue
+        what = size_problem(size, image.stated) or ""
+        kind, fix = "images of another size than their file says", "annotate the image anew"
+        finding = Finding("error", kind, what, fix)
+        if is_slip and size == image.stated[::-1]:
             kind = "files that state width and height the wrong way round"
             what = f"it states {image.stated[1]}x{image.stated[0]} (width x height), its image is "
             what += f"{size[1]}x{size[0]}, and so are the boxes; the size of the image is taken"
-            found = Finding("warning", kind, what, "exchange width and height in it")
-            yield replace(image, findings=(*image.findings, found)), size
-        elif image.stated == (0, 0) or size == (0, 0):
-            yield image, size
-        else:
-            yield image, image.stated
+            finding = Finding("warning", kind, what, "exchange width and height in it")
+        yield replace(image, findings=(*image.findings, finding)), size
 
 
 def _size_or_zero(path: str | None) -> Size:
@@ -265,7 +264,8 @@ class AnnotatedDataset(TableDataset):
         self._take_notes(part, counts)
         if len(self) == 0:
             what = f"no image remains of {len(part.images)}"
-            what += f" (left out: {list_counts(counts['error'])})" if counts["error"] else ""
+            lost = counts["error"] + counts["info"]
+            what += f" (left out: {list_counts(lost)})" if lost else " that shows an object"
             raise ValueError(f"{part.source}: {what}; {CHECK}")
 
     def _take_notes(self, part: AnnotatedPart, counts: Mapping[str, Counter[str]]) -> None:
@@ -305,8 +305,6 @@ def class_names(
     if rules.classes is not None:
         return rules.classes
     names = names_of(train, quarantine)
-    if not names:
-        raise ValueError(f"{train.source}: no object has a name and a box; {CHECK}")
     for part in others:
         if unknown := sorted(names_of(part, quarantine) - names):
             what = f"classes that the training part lacks: {', '.join(unknown)}"

@@ -60,13 +60,14 @@ def check_parts(data: DetectionData, *, masks: bool) -> list[Part]:
     if data.format == "voc":
         assert data.voc is not None  # the schema demands it
         splits = (data.voc.train, data.voc.val)
-        return [*voc_parts(data.voc.root, splits, rules_of(data.voc), data.voc.first_pixel)]
+        rules, first_pixel = rules_of(data.voc), data.voc.first_pixel
+        return [*voc_parts(data.voc.root, splits, rules, first_pixel, needs_masks=masks)]
     if data.format == "labelme":
         assert data.labelme is not None  # as above
         folders = (data.labelme.train, data.labelme.val)
         rules, numbers = rules_of(data.labelme), data.labelme.numbers
-        groups = data.labelme.join_groups
-        return [*labelme_parts(folders, rules, numbers, join_groups=groups, masks=masks)]
+        settings = {"join_groups": data.labelme.join_groups, "masks": masks, "needs_masks": masks}
+        return [*labelme_parts(folders, rules, numbers, **settings)]
     assert data.train is not None and data.val is not None  # as above
     return [
         CocoPart(name, part.images, part.annotations)
