@@ -77,11 +77,13 @@ def ids_by_name(dataset: DenseDataset, predictions: str) -> dict[str, int | str]
     found: dict[str, int | str] = {}
     for index in range(len(reader)):
         found[PureWindowsPath(reader.path(index)).name] = reader.image_id(index)
-    ids = {name: found.get(PureWindowsPath(name).name, name) for name in named - known}
-    if len(set(ids.values())) < len(ids) or len(found) < len(reader):
+    ids = {
+        name: found[file] for name in named - known if (file := PureWindowsPath(name).name) in found
+    }
+    if not ids or len(set(ids.values())) < len(ids) or len(found) < len(reader):
         return {}  # two files of one name: load_results says that the id is unknown
     logger.warning(
-        "%s: %d image ids are none of the data set, and are taken for paths: %r is image %r",
+        "%s: %d image ids are no ids of the data set, but paths of its images: %r is image %r",
         *(predictions, len(ids), *next(iter(ids.items()))),
     )
     return ids

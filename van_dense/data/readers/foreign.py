@@ -159,9 +159,9 @@ def _file(path: Path) -> Foreign | None:
     if suffix in (".ndjson", ".jsonl", ".manifest") or suffix == ".json":
         if suffix == ".json" and path.stat().st_size <= _MOST_BYTES:
             return name_of_json(json.loads(path.read_bytes()))
-        return name_of_json(json.loads(head.splitlines()[0]))
+        return name_of_json(json.loads(head.partition("\n")[0]))
     if suffix == ".csv":
-        return _name_of_csv(head.splitlines()[0].lower() if head else "")
+        return _name_of_csv(head.partition("\n")[0].lower())
     return _name_of_text(head) if suffix == ".txt" else None
 
 
@@ -198,7 +198,7 @@ def _name_of_text(head: str) -> Foreign | None:
         return DOTA
     if len(words) in (15, 16) and not _is_number(words[0]) and all(map(_is_number, words[1:15])):
         return KITTI
-    cells = head.splitlines()[0].split(",")
+    cells = head.strip().partition("\n")[0].split(",")
     return MOT if len(cells) in (9, 10) and all(map(_is_number, cells)) else None
 
 
