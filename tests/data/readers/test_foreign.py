@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from van_dense.data.readers.coco_json import read_coco_json
 from van_dense.data.readers.foreign import recognise, way_in
+from van_dense.data.readers.yolo import YoloDataset
 
 DOTA = "1 2 3 4 5 6 7 8 plane 0"
 KITTI = "Car 0.00 0 -1.58 587.01 173.33 614.12 200.12 1.65 1.67 3.64 -0.65 1.71 46.70 -1.59"
@@ -98,3 +100,15 @@ def test_of_anything_else_nothing_is_said(tmp_path: Path, name: str, text: str) 
     (tmp_path / name).write_text(text)
     assert way_in(tmp_path / name) == "" and way_in(tmp_path) == ""
     assert way_in(tmp_path / "none") == ""
+
+
+def test_readers_name_what_they_are_given_instead(tmp_path: Path) -> None:
+    for name, text in (("a.csv", "ImageID,LabelName"), ("a.json", '{"_via_img_metadata": {}}')):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(ValueError, match=r"; it looks like (Open Images|VGG Image)"):
+            read_coco_json(tmp_path / name)
+    voc = tmp_path / "voc"
+    (voc / "Annotations").mkdir(parents=True)
+    (voc / "JPEGImages").mkdir()
+    with pytest.raises(ValueError, match=r"data\.yaml: .*; it looks like Pascal VOC: set data\.fo"):
+        YoloDataset(voc, "train", name="x", drop_empty=False)

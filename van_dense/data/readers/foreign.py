@@ -220,7 +220,7 @@ def _folder(path: Path) -> Foreign | None:
         return VOC
     if "segmentationclass" in names or {"images", "masks"} <= names:
         return MASKS
-    if {"data.yaml", "data.yml", "obj.data", "classes.txt", "obj.names"} & names:
+    if {"obj.data", "classes.txt", "obj.names"} & names:
         return YOLO
     seen: dict[str, Path] = {}
     for number, file in enumerate(path.rglob("*")):
