@@ -8,6 +8,14 @@ from pathlib import Path
 
 import pytest
 from helpers.panoptic_folder import panoptic_data, write_panoptic
+from helpers.voc_folder import (
+    labelme_data,
+    shape,
+    voc_object,
+    voc_xml,
+    write_labelme,
+    write_voc,
+)
 from PIL import Image
 
 TOOL = Path(__file__).parents[2] / "tools" / "check_data.py"
@@ -84,6 +92,18 @@ def test_a_sound_yolo_folder_gives_zero(tmp_path: Path) -> None:
     result = call("--yolo", tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "0 errors" in result.stdout
+
+
+def test_parts_of_a_voc_folder_and_folders_of_labelme_are_found(tmp_path: Path) -> None:
+    write_voc(tmp_path / "voc", {"a": voc_xml(voc_object(), voc_object("dog", (9, 2, 14, 9)))})
+    result = call("--voc", tmp_path / "voc")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.count("  images     1, of them 0 without an object") == 2
+    for seed, part in enumerate(("shots", "more")):
+        write_labelme(tmp_path / part, {"a": labelme_data(shape())}, seed)
+    result = call("--labelme", tmp_path / "shots", tmp_path / "more")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.endswith("\n0 errors, 0 warnings, 1 notes\n")  # both are called a.png
 
 
 @pytest.fixture
@@ -211,6 +231,7 @@ def test_cub_is_checked_in_its_own_layout(tmp_path: Path) -> None:
         (["--yolo", "a", "--draw", "3"], "--draw N takes"),
         (["--config", "b", "--draw", "0"], "--draw N takes"),
         (["--yolo", "missing"], "data.yaml"),
+        (["--voc", "a", "--labelme", "b"], "give --config"),
         (["--config", "missing.yaml"], "missing.yaml: no such file"),
     ],
 )

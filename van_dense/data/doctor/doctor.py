@@ -18,6 +18,12 @@ import numpy as np
 from van_dense.core.structures import Size, size_of
 from van_dense.data.crowding import DetectionLimits
 from van_dense.data.dataset import ReadError
+from van_dense.data.doctor.annotated_images import (
+    LabelmePart,
+    VocPart,
+    check_labelme,
+    check_voc,
+)
 from van_dense.data.doctor.classes import ClassPart, check_classes
 from van_dense.data.doctor.coco import CocoPart, check_coco
 from van_dense.data.doctor.image_list import equal_rows
@@ -33,18 +39,22 @@ from van_dense.data.readers.table import size_problem
 __all__ = [
     "ClassPart",
     "CocoPart",
+    "LabelmePart",
     "MaskPart",
     "PanopticPart",
     "Quarantine",
     "Report",
+    "VocPart",
     "YoloPart",
     "check_dataset",
 ]
 
-Part = CocoPart | YoloPart | MaskPart | ClassPart | PanopticPart
+Part = CocoPart | YoloPart | VocPart | LabelmePart | MaskPart | ClassPart | PanopticPart
 _RECORD_CHECKS: dict[type, Callable[[Any, Quarantine], PartReport]] = {
     CocoPart: check_coco,
     YoloPart: check_yolo,
+    VocPart: check_voc,
+    LabelmePart: check_labelme,
     ClassPart: check_classes,
     MaskPart: check_masks,
     PanopticPart: check_panoptic,
