@@ -5,7 +5,7 @@ What ``read_image`` does with each kind is in ``KINDS``; the data doctor counts 
 
 import io
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ _BITS, _PHOTOMETRIC, _SAMPLES, _EXTRA, _FORMAT, _DEPTH = 258, 262, 277, 338, 339
 _SUBFILE, _REDUCED_OR_MASK = 254, 5  # TIFF 6.0, page 36: bit 0 a reduced copy, bit 2 a mask
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _FLOAT = 3  # of the tag SampleFormat
+_LOOKED_AT = 8  # images, before training begins
 _TWELVE_BITS, _DEEP = 4096, "I"
 _GREY = "repeated to three channels"
 #: By kind: whether it is worth a warning, what the images are, and what is done about it.
@@ -61,6 +62,16 @@ class StoredKinds:
         for kind, (is_warning, what, fix) in KINDS.items():
             if files := self._files[kind]:
                 yield is_warning, f"{len(files)} images are {what}, such as {files[0]}", fix
+
+
+def notes_of_some(count: int, path_of: Callable[[int], str]) -> list[str]:
+    """What is worth a warning about the storage of some images, evenly over a data set."""
+    found = StoredKinds()
+    some = sorted({round(k * (count - 1) / (_LOOKED_AT - 1)) for k in range(_LOOKED_AT)})
+    for index in some:
+        found.add(path_of(index), stored_as(path_of(index)))
+    seen = f"of {len(some)} images looked at, "
+    return [f"{seen}{what}; {fix}" for is_warning, what, fix in found.notes() if is_warning]
 
 
 def stored_as(path: str | Path) -> tuple[str, ...]:

@@ -1,0 +1,173 @@
+"""What only several masks of a folder tell: palettes that contradict each other, foreign ids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from van_dense.core.structures import IGNORE_LABEL
+from van_dense.data.dataset import ReadError
+from van_dense.data.io.label_map import LabelMap, pack_colors, suggest_lines
+from van_dense.data.io.masks import StoredLabels, read_saliency, read_stored
+from van_dense.data.messages import CHECK, Fault, shorten
+
+_LOOKED_AT = 8  # masks that are read before training begins
+_TRAIN_IDS = range(19)
+# The 19 classes among the ids of Cityscapes, in the order of their trainId
+# (github.com/mcordts/cityscapesScripts, helpers/labels.py).
+_LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+_TRAIN_LINES = '["0..18 -> 0..18", "255 -> ignore"]'
+
+
+class Palettes:
+    """Palettes of the files of one folder, and a file with the indices in use of each."""
+
+    def __init__(self) -> None:
+        self._seen: dict[bytes, tuple[str, set[int]]] = {}
+
+    def problem(self, path: str, palette: bytes, used: Callable[[], set[int]]) -> Fault | None:
+        """Remember a palette, and say how it contradicts an earlier one in the indices in use.
+
+        ``used`` is asked only where palettes differ; a file that contradicts is not remembered.
+        """
+        if len(self._seen) == 1 and palette in self._seen:
+            return None
+        indices = used()
+        for other, (file, others) in self._seen.items():
+            if other != palette and (what := _contradiction(palette, indices, other, others)):
+                colour = _spell(palette, min(indices - {0}, default=0))
+                fix = "the colours tell, not the indices: read them with lines such as"
+                return Fault(f"{what} in {file}", f'{fix} "{colour} -> 1" in data.label_map')
+        _, known = self._seen.setdefault(palette, (path, set()))
+        known |= indices
+        return None
+
+
+def _contradiction(palette: bytes, used: set[int], other: bytes, others: set[int]) -> str | None:
+    """One index with two colours, or one colour with two indices, in words."""
+    for index in sorted(used & others):
+        here, there = _spell(palette, index), _spell(other, index)
+        if here != there:
+            return f"index {index} of the palette is {here} here, and {there}"
+    index_of = {_spell(other, index): index for index in others}
+    for index in sorted(used):
+        here = _spell(palette, index)
+        if index_of.get(here, index) != index and _spell(other, index) != here:
+            return f"{here} is index {index} of the palette here, and {index_of[here]}"
+    return None
+
+
+def _spell(palette: bytes, index: int) -> str:
+    return f"#{palette[3 * index : 3 * index + 3].hex() or '000000'}"
+
+
+def read_among(path: str, labels: LabelMap, palettes: Palettes) -> StoredLabels:
+    """Read a label map; a palette that contradicts that of an earlier file is a ReadError."""
+    stored = read_stored(path, color=labels.is_color)
+    if stored.palette is not None:
+        fault = palettes.problem(path, stored.palette, lambda: values_of(stored.values))
+        if fault is not None:
+            raise ReadError(f"{path}: {fault}")
+    return stored
+
+
+def values_of(raw: np.ndarray) -> set[int]:
+    """Values that occur in uint8 or uint16 (H, W)."""
+    return set(np.flatnonzero(np.bincount(raw.reshape(-1))).tolist())
+
+
+def foreign_ids(labels: LabelMap, values: Iterable[int], masks: Sequence[str]) -> Fault | None:
+    """Cityscapes' trainIds read as labelIds, or the other way round, by file names or values."""
+    if labels.is_color:
+        return None
+    found, is_train, is_ids = set(values), _is_map(labels, _TRAIN_IDS), _is_map(labels, _LABEL_IDS)
+    named_train = bool(masks) and all("labeltrainids" in mask.lower() for mask in masks)
+    named_ids = bool(masks) and all("labelids" in mask.lower() for mask in masks)
+    if is_ids and (named_train or (255 in found and found <= {*_TRAIN_IDS, 255})):
+        what = (
+            "the masks hold trainIds of Cityscapes (0..18, 255), and data.label_map names labelIds"
+        )
+        return Fault(what, f"write data.label_map={_TRAIN_LINES}, or give the files *_labelIds.png")
+    beyond = found - {*_TRAIN_IDS, 255}
+    if is_train and (named_ids or (beyond and max(beyond) < 34)):
+        what = "the masks hold labelIds of Cityscapes (0..33), and data.label_map names trainIds"
+        fix = "take data.label_map of configs/_data/cityscapes.yaml, or the *_labelTrainIds.png"
+        return Fault(what, fix)
+    return None
+
+
+def _is_map(labels: LabelMap, ids: Sequence[int]) -> bool:
+    return labels.num_classes == len(ids) and labels.raw_of_class == tuple(ids)
+
+
+def nothing_named(labels: LabelMap, values: Iterable[int]) -> Fault | None:
+    """Masks of a folder that hold no pixel of any class."""
+    found = set(values)
+    if not found or any(labels.label_of.get(v, 0) != IGNORE_LABEL for v in found):
+        return None
+    listed = shorten([str(v) for v in sorted(found)], 8)
+    lines = ", ".join(f'"{line}"' for line in suggest_lines(found, is_color=labels.is_color))
+    what = (
+        f"no pixel of any mask has a class: data.label_map ignores all values, which are {listed}"
+    )
+    return Fault(what, f"name the classes that they mean, such as data.label_map=[{lines}]")
+
+
+def look_at(
+    count: int, path_of: Callable[[int], str], labels: LabelMap | None, palettes: Palettes
+) -> list[str]:
+    """Read some masks evenly over a folder, before training does; more while no class is found.
+
+    Returns:
+        A note where some of them cannot be read.
+
+    Raises:
+        ValueError: Where none can be read, or what they hold together contradicts the label map.
+    """
+    some = sorted({round(k * (count - 1) / (_LOOKED_AT - 1)) for k in range(_LOOKED_AT)})
+    unread: list[str] = []
+    values: set[int] = set()
+    for index in some:
+        try:
+            values |= _values(path_of(index), labels, palettes)
+        except ReadError as error:
+            unread.append(str(error))
+    if len(unread) == len(some):
+        several = f"; so are all {len(some)} masks looked at, {CHECK}" if len(some) > 1 else ""
+        raise ValueError(f"{unread[0]}{several}")
+    if labels is not None:
+        names = [path_of(index) for index in some]
+        _require(foreign_ids(labels, values, names), names[0])
+        _require(_nothing_anywhere(count, path_of, labels, values), names[0])
+    note = f"{len(unread)} of {len(some)} masks looked at cannot be read, such as"
+    return [f"{note} {unread[0]}"] if unread else []
+
+
+def _nothing_anywhere(
+    count: int, path_of: Callable[[int], str], labels: LabelMap, values: set[int]
+) -> Fault | None:
+    """``nothing_named`` over all masks, which reads on only until a class is found."""
+    found, index = set(values), 0
+    while (fault := nothing_named(labels, found)) is not None and index < count:
+        try:
+            found |= _values(path_of(index), labels, Palettes())
+        except ReadError:
+            return None  # it may hold one; reading it tells
+        index += 1
+    return fault
+
+
+def _values(path: str, labels: LabelMap | None, palettes: Palettes) -> set[int]:
+    if labels is None:
+        read_saliency(path)
+        return set()
+    values = read_among(path, labels, palettes).values
+    if not labels.is_color:
+        return values_of(values)
+    return set(np.unique(pack_colors(values)).tolist())
+
+
+def _require(fault: Fault | None, path: str) -> None:
+    if fault is not None:
+        raise ValueError(f"{path}: {fault}")
