@@ -34,6 +34,11 @@ class CocoPart:
     poses: tuple[str, ...] = ()  #: keypoint names of a pose model; masks are then not checked
     skeleton: Skeleton | None = None  #: keypoints, instead of what the file says of them
 
+    @property
+    def source(self) -> str:
+        """File that keys the quarantine."""
+        return self.annotations
+
 
 def check_coco(part: CocoPart, quarantine: Quarantine) -> PartReport:
     """Check every record of an annotation file, without opening images."""
@@ -70,11 +75,13 @@ def check_images(
     sizes: dict[Any, Size] = {}
     first_with_name: dict[str, int] = {}
     for index, record in enumerate(data["images"]):
-        where = f"images[{index}] (id {record['id']!r}, {record['file_name']})"
-        if record["id"] in left_out.images:
+        place = f"images[{index}]"
+        where = f"{place} (id {record['id']!r}, {record['file_name']})"
+        if record["id"] in left_out.images or place in left_out.records:
             continue
         if record["id"] in sizes:
-            report.note("error", "an earlier image has the same id", repeated, where=where)
+            what = "an earlier image has the same id"
+            report.note("error", what, repeated, where=where, record=place)
             continue
         sizes[record["id"]] = record_size(record)
         first = first_with_name.setdefault(record["file_name"], index)

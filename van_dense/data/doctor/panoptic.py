@@ -43,6 +43,11 @@ class PanopticPart:
     annotations: str  #: JSON file, which keys the quarantine
     masks: str  #: folder of the PNGs
 
+    @property
+    def source(self) -> str:
+        """File that keys the quarantine."""
+        return self.annotations
+
 
 @dataclass(frozen=True)
 class MapContent:
@@ -229,7 +234,7 @@ class _RecordCheck:
         self._image_of_stem = {Path(name).stem: i for i, name in self.names.items()}
         for index, record in enumerate(records):
             where, stated = f"annotations[{index}]", image_id_of(record)
-            if stated in left_out.images:
+            if stated in left_out.images or where in left_out.records:
                 self._unused.add(str(record.get("file_name")))
                 continue
             try:
@@ -345,4 +350,5 @@ class _RecordCheck:
             self.report.note("warning", what, fix, file=self.part.masks)
 
     def _error(self, where: str, what: str, fix: str, image_id: Id | None = None) -> None:
-        self.report.note("error", what, fix, where=where, image_id=image_id)
+        record = where if image_id is None else None  # an annotation of no image
+        self.report.note("error", what, fix, where=where, image_id=image_id, record=record)

@@ -16,6 +16,11 @@ class YoloPart:
     root: str
     split: str
 
+    @property
+    def source(self) -> str:
+        """Path that keys the quarantine, which need not exist."""
+        return str(Path(self.root) / self.split)
+
 
 def yolo_parts(root: str) -> list[YoloPart]:
     """Those of train, val and test that ``data.yaml`` names, or its ValueError."""
@@ -25,7 +30,7 @@ def yolo_parts(root: str) -> list[YoloPart]:
 
 def check_yolo(part: YoloPart, quarantine: Quarantine) -> PartReport:
     """Check every line of the label files; of images only the header is read."""
-    report = PartReport(part.split, str(Path(part.root) / part.split))
+    report = PartReport(part.split, part.source)
     try:
         layout = YoloLayout.read(part.root)
         files = layout.images(part.split)
@@ -33,7 +38,8 @@ def check_yolo(part: YoloPart, quarantine: Quarantine) -> PartReport:
         report.note_unreadable(error)
         return report
     report.categories = dict(enumerate(layout.names))
-    lines = layout.read_labels(files, quarantine.of(report.source))
+    report.others = tuple(str(layout.label_file(file)) for file in files)
+    lines = layout.read_labels(files, quarantine.of(report.source, *report.others))
     has_masks = any(line.is_polygon for found in lines.values() for line in found)
     for file, found in lines.items():
         size = size_or_zero(file)

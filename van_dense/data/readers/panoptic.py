@@ -59,11 +59,12 @@ class PanopticDataset:
         quarantine: Quarantine | None = None,
     ) -> None:
         self._file = str(annotations)
-        left_out = (quarantine or Quarantine()).of(annotations).images
+        left_out = (quarantine or Quarantine()).of(annotations)
         file = read_panoptic_json(annotations, name=name, left_out=left_out)
         require_folders(images, masks)
         if left_out:
-            logger.info("%s: quarantine leaves out %d images", annotations, len(left_out))
+            count = len(left_out.images | left_out.records)
+            logger.info("%s: quarantine leaves out %d images and records", annotations, count)
         if not (kept := file.images):
             raise ValueError(f"{annotations}: the quarantine leaves no image; {CHECK}")
         self.info = file.info

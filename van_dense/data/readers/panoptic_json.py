@@ -3,7 +3,7 @@
 Source of the format: https://cocodataset.org/#format-data, "Panoptic Segmentation".
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -20,6 +20,7 @@ from van_dense.data.readers.coco_json import (
     read_coco_lists,
     split_categories,
 )
+from van_dense.data.readers.quarantine import QuarantinedPart
 
 # Category id and name of the stuff in panoptic_{train,val}2017.json, behind the 80 things.
 _STUFF = (
@@ -97,7 +98,7 @@ def coco_panoptic_info() -> DatasetInfo:
 
 @paused_garbage_collection()
 def read_panoptic_json(
-    path: str | Path, *, name: str, left_out: Collection[int | str] = ()
+    path: str | Path, *, name: str, left_out: QuarantinedPart | None = None
 ) -> PanopticFile:
     """Parse a panoptic annotation file; the PNGs are not opened.
 
@@ -107,17 +108,17 @@ def read_panoptic_json(
     Args:
         path: The file, such as panoptic_val2017.json.
         name: Name of the data set in titles and logs.
-        left_out: Ids of images, such as those in quarantine, that nothing is asked of.
+        left_out: Images and records in quarantine, that nothing is asked of.
 
     Raises:
         ValueError: With the file, the record and the fix, for a file of another kind, ids that
             repeat or do not exist, values out of range, and images and annotations that have no
             counterpart.
     """
-    data = read_coco_lists(path)
+    data, left_out = read_coco_lists(path), left_out or QuarantinedPart()
     images: dict[int | str, Record] = {}
-    for record in data["images"]:
-        if record["id"] in left_out:
+    for index, record in enumerate(data["images"]):
+        if record["id"] in left_out.images or f"images[{index}]" in left_out.records:
             continue
         if images.setdefault(record["id"], record) is not record:
             both = f"{images[record['id']]['file_name']} and {record['file_name']}"
@@ -183,15 +184,16 @@ def _annotations_by_image(
     path: str | Path,
     annotations: list[Record],
     images: Mapping[int | str, Record],
-    left_out: Collection[int | str],
+    left_out: QuarantinedPart,
 ) -> dict[int | str, Record]:
     """Annotation of each image, or a ValueError where there is not exactly one."""
     by_image: dict[int | str, Record] = {}
     png_of: dict[str, int | str] = {}
     for index, record in enumerate(annotations):
-        if image_id_of(record) in left_out:
+        where = f"annotations[{index}]"
+        if image_id_of(record) in left_out.images or where in left_out.records:
             continue
-        image_id, png = check_annotation(f"{path}: annotations[{index}]", record)
+        image_id, png = check_annotation(f"{path}: {where}", record)
         if image_id in by_image:
             what = f"image {image_id!r} has two annotations, {by_image[image_id]['file_name']}"
             raise ValueError(f"{path}: {what} and {png}; join them in one PNG")

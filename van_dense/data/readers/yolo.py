@@ -71,7 +71,9 @@ class YoloDataset(TableDataset):
         layout = YoloLayout.read(root)
         info = DatasetInfo(name, layout.names, tuple(range(len(layout.names))))
         files = layout.images(split)
-        kept = layout.read_labels(files, (quarantine or Quarantine()).of(Path(root) / split))
+        labels = map(layout.label_file, files)
+        left_out = (quarantine or Quarantine()).of(Path(root) / split, *labels)
+        kept = layout.read_labels(files, left_out)
         with ThreadPoolExecutor(_HEADER_THREADS) as pool:
             sizes = list(pool.map(size_or_zero, kept))
         records = [
