@@ -1,13 +1,12 @@
 """Mask files: every usual kind is read by value, what is ambiguous is refused with a reason."""
 
-import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from helpers.png_bits import png_of_bits
 from PIL import Image
 
 from van_dense.data.dataset import ReadError
@@ -28,25 +27,6 @@ def palette_image(values: np.ndarray = LABELS, colors: list[int] = PALETTE) -> I
     image = Image.fromarray(values)
     image.putpalette(colors)
     return image
-
-
-def write_png_of_2_bits(path: Path, values: np.ndarray) -> None:
-    """Grey with 2 bits a pixel, which Pillow reads but does not write."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    height, width = values.shape
-    padded = np.zeros((height, -(-width // 4) * 4), np.uint8)
-    padded[:, :width] = values
-    rows = (padded.reshape(height, -1, 4) << np.array([6, 4, 2, 0], np.uint8)).sum(-1)
-    data = b"".join(b"\0" + row.astype(np.uint8).tobytes() for row in rows)
-    header = struct.pack(">IIBBBBB", width, height, 2, 0, 0, 0, 0)
-    signature = b"\x89PNG\r\n\x1a\n"
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
-    path.write_bytes(signature + body)
 
 
 # -------------------------------------------------------------------------------- label maps
@@ -82,7 +62,7 @@ def test_one_bit_is_0_and_1(tmp_path: Path) -> None:
 
 
 def test_grey_of_few_bits_is_not_spread_over_255(tmp_path: Path) -> None:
-    write_png_of_2_bits(tmp_path / "a.png", LABELS)
+    png_of_bits(tmp_path / "a.png", LABELS, 2)
     assert np.array(Image.open(tmp_path / "a.png")).max() == 255  # what Pillow makes of it
     np.testing.assert_array_equal(read_labels(tmp_path / "a.png"), LABELS)
 
@@ -127,7 +107,7 @@ def half_transparent() -> Image.Image:
         ("a.png", palette_image().convert("RGB"), r"3 pixels.*row 0, column 0: \(10, 20, 30\)"),
         ("b.png", half_transparent(), "transparent in places"),
         ("a.tif", Image.new("CMYK", (3, 2)), "kind CMYK"),
-        ("b.tif", Image.new("F", (3, 2)), "kind F"),
+        ("b.tif", Image.new("F", (3, 2), 0.5), "no whole numbers"),
         ("c.tif", Image.new("I", (3, 2), -1), r"outside 0\.\.65535"),
     ],
 )
@@ -199,7 +179,7 @@ GREY = np.array([[0, 128, 255], [255, 7, 0]], dtype=np.uint8)
         ("flags16.png", Image.fromarray((LABELS // 3).astype(np.uint16)), LABELS // 3 * 255),
         ("bytes16.png", Image.fromarray(GREY.astype(np.uint16)), GREY),
         ("black.png", Image.fromarray(GREY * 0), GREY * 0),
-        ("soft.png", Image.fromarray(LABELS), LABELS),
+        ("soft.png", Image.fromarray(LABELS * np.uint8(50)), LABELS * 50),
     ],
 )
 def test_saliency_masks_become_grey_up_to_255(

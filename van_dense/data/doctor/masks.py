@@ -12,7 +12,6 @@ from van_dense.data.io.image import orientation_tag
 from van_dense.data.io.known_labels import start_lines
 from van_dense.data.io.label_map import LabelMap, count_values, spell_value
 from van_dense.data.io.masks import full_ade20k, read_labels, read_saliency, read_stored
-from van_dense.data.io.stored import StoredKinds, stored_as
 from van_dense.data.messages import Fault, shorten
 from van_dense.data.readers.image_mask import Pairs, mask_size_problem
 from van_dense.data.readers.mask_folder import Palettes, foreign_ids, nothing_named
@@ -50,7 +49,7 @@ class MaskPart:
 class MaskContent:
     """What one mask holds: why it cannot be read, or its size and the pixels of each value.
 
-    Beside them its palette and its orientation tag, and how its image is stored.
+    Beside them its palette and its orientation tag.
     """
 
     problem: str | None
@@ -58,7 +57,6 @@ class MaskContent:
     counts: dict[int, int] = field(default_factory=dict)
     palette: bytes | None = None
     orientation: int = 1
-    stored: tuple[str, ...] = ()
 
 
 @dataclass
@@ -72,14 +70,12 @@ class MaskReport(PartReport):
     num_masks: Counter[int] = field(default_factory=Counter)  #: masks with each value
     _uncovered: dict[int, list[Id]] = field(default_factory=lambda: defaultdict(list))
     _num_soft: int = 0
-    _palettes: list[tuple[bytes, set[int], int]] = field(default_factory=list)
+    _palettes: dict[tuple[bytes, frozenset[int]], list[int]] = field(default_factory=dict)
     _turned: list[str] = field(default_factory=list)
-    _stored: StoredKinds = field(default_factory=StoredKinds)
 
     def read_more(self, index: int) -> MaskContent:
         """Read the mask of an image; safe in several threads at the same time."""
         path, palette = self.masks[index], None
-        stored = stored_as(self.images[index].path)
         try:
             if self.part.is_saliency:
                 values = read_saliency(path)
@@ -87,15 +83,14 @@ class MaskReport(PartReport):
                 labels = read_stored(path, color=self.is_color)
                 values, palette = labels.values, labels.palette
         except ReadError as error:
-            return MaskContent(str(error).removeprefix(f"{path}: "), stored=stored)
+            return MaskContent(str(error).removeprefix(f"{path}: "))
         counts = count_values(values)
         tag = orientation_tag(path)
-        return MaskContent(None, size_of(values), counts, palette, tag, stored)
+        return MaskContent(None, size_of(values), counts, palette, tag)
 
     def add(self, index: int, size: Size | None, more: MaskContent) -> None:
         """Judge a mask beside its image, whose size is None where it is broken, and count it."""
         image, mask = self.images[index], self.masks[index]
-        self._stored.add(image.path, more.stored)
         fault = None if more.problem is None else Fault(more.problem, _REPAIR)
         if fault is None and size is not None:
             fault = mask_size_problem(more.size, size)
@@ -105,7 +100,8 @@ class MaskReport(PartReport):
         self.num_pixels.update(more.counts)
         self.num_masks.update(more.counts.keys())
         if more.palette is not None:
-            self._palettes.append((more.palette, set(more.counts), index))
+            key = more.palette, frozenset(more.counts)
+            self._palettes.setdefault(key, []).append(index)
         if more.orientation != 1:
             self._turned.append(mask)
         judge = self._judge_saliency if self.part.is_saliency else self._judge_labels
@@ -144,7 +140,7 @@ class MaskReport(PartReport):
     def conclude(self) -> None:
         """Note what is known only after all masks were added."""
         masks = self.part.masks
-        self._note_stored()
+        self._note_turned()
         self._note_palettes()
         faults: list[Fault | None] = []
         if self.part.label_map is not None:
@@ -195,24 +191,23 @@ class MaskReport(PartReport):
 
     def _note_palettes(self) -> None:
         """Note the masks whose palettes contradict those of most others."""
-        number = Counter(palette for palette, *_ in self._palettes)
-        ordered = sorted(self._palettes, key=lambda found: -number[found[0]])
+        number: Counter[bytes] = Counter()
+        for (palette, _), indices in self._palettes.items():
+            number[palette] += len(indices)
         seen = Palettes()
         bad = []
-        for palette, used, index in ordered:
-            fault = seen.problem(self.masks[index], palette, lambda used=used: used)  # type: ignore[misc]
-            if fault is not None:
-                bad.append((index, fault))
+        for palette, used in sorted(self._palettes, key=lambda found: -number[found[0]]):
+            indices = self._palettes[palette, used]
+            if fault := seen.problem(self.masks[indices[0]], palette, used):
+                bad += [(index, fault) for index in indices]
         if bad:
             first, fault = bad[0]
             what = f"{len(bad)} masks have a palette of their own, such as {self.masks[first]}: "
             ids = tuple(self.images[index].id for index, _ in bad)
             self.note("error", what + fault.what, fault.fix, file=self.part.masks, image_ids=ids)
 
-    def _note_stored(self) -> None:
-        """Note how images are stored, and masks that have an orientation tag."""
-        for is_warning, what, fix in self._stored.notes():
-            self.note("warning" if is_warning else "info", what, fix)
+    def _note_turned(self) -> None:
+        """Note masks that have an orientation tag."""
         if self._turned:
             what = f"{len(self._turned)} masks have an orientation tag, such as {self._turned[0]}"
             fix = "they are read as stored, whatever the tag says; --draw shows whether they fit"
@@ -242,7 +237,7 @@ class MaskReport(PartReport):
 
     def _start(self) -> str:
         """The line with a label map to start from."""
-        palettes = {palette for palette, *_ in self._palettes}
+        palettes = {palette for palette, _ in self._palettes}
         suggested, known = start_lines(
             self.num_pixels,
             is_color=self.is_color,

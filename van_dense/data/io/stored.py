@@ -4,7 +4,7 @@ What ``read_image`` does with each kind is in ``KINDS``; the data doctor counts 
 """
 
 import io
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -47,21 +47,23 @@ KINDS = {
 
 
 class StoredKinds:
-    """Files by the kind of their storage."""
+    """How many files are of each kind of storage, and the first of them."""
 
     def __init__(self) -> None:
-        self._files: dict[str, list[str]] = defaultdict(list)
+        self._counts: Counter[str] = Counter()
+        self._first: dict[str, str] = {}
 
     def add(self, path: str, kinds: Sequence[str]) -> None:
         """Count a file of the kinds that ``stored_as`` gave."""
+        self._counts.update(kinds)
         for kind in kinds:
-            self._files[kind].append(path)
+            self._first.setdefault(kind, path)
 
     def notes(self) -> Iterator[tuple[bool, str, str]]:
         """Of each kind: whether it is worth a warning, how many and which files, and the fix."""
         for kind, (is_warning, what, fix) in KINDS.items():
-            if files := self._files[kind]:
-                yield is_warning, f"{len(files)} images are {what}, such as {files[0]}", fix
+            if count := self._counts[kind]:
+                yield is_warning, f"{count} images are {what}, such as {self._first[kind]}", fix
 
 
 def notes_of_some(count: int, path_of: Callable[[int], str]) -> list[str]:

@@ -16,7 +16,7 @@ from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Sample, Size, size_of
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.label_map import LabelMap
-from van_dense.data.io.masks import apply_map, read_saliency
+from van_dense.data.io.masks import read_saliency
 from van_dense.data.io.sources import image_files
 from van_dense.data.io.stored import notes_of_some
 from van_dense.data.messages import CHECK, Fault
@@ -88,7 +88,7 @@ class ImageMaskDataset(ImageFiles):
         path = self.mask_path(index)
         if self.labels is None:
             return read_saliency(path)
-        return apply_map(path, read_among(path, self.labels, self._palettes).values, self.labels)
+        return read_among(path, self.labels, self._palettes)
 
     def mask_path(self, index: int) -> str:
         """File of the mask of an image."""

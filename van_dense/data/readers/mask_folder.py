@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import numpy as np
 
 from van_dense.core.structures import IGNORE_LABEL
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.label_map import LabelMap, pack_colors, suggest_lines
-from van_dense.data.io.masks import StoredLabels, read_saliency, read_stored
+from van_dense.data.io.masks import StoredLabels, apply_map, read_saliency, read_stored
 from van_dense.data.messages import CHECK, Fault, shorten
 
 _LOOKED_AT = 8  # masks that are read before training begins
@@ -26,27 +26,30 @@ class Palettes:
     def __init__(self) -> None:
         self._seen: dict[bytes, tuple[str, set[int]]] = {}
 
-    def problem(self, path: str, palette: bytes, used: Callable[[], set[int]]) -> Fault | None:
-        """Remember a palette, and say how it contradicts an earlier one in the indices in use.
-
-        ``used`` is asked only where palettes differ; a file that contradicts is not remembered.
-        """
-        if len(self._seen) == 1 and palette in self._seen:
+    def contradiction(self, path: str, stored: StoredLabels) -> Fault | None:
+        """``problem`` of a file, whose values are counted only where palettes differ."""
+        palette = stored.palette
+        if palette is None or (len(self._seen) == 1 and palette in self._seen):
             return None
-        indices = used()
+        return self.problem(path, palette, values_of(stored.values))
+
+    def problem(self, path: str, palette: bytes, indices: Collection[int]) -> Fault | None:
+        """Say how a palette contradicts an earlier one in the indices in use, or remember it."""
         for other, (file, others) in self._seen.items():
             if other != palette and (what := _contradiction(palette, indices, other, others)):
-                colour = _spell(palette, min(indices - {0}, default=0))
+                colour = _spell(palette, min(set(indices) - {0}, default=0))
                 fix = "the colours tell, not the indices: read them with lines such as"
                 return Fault(f"{what} in {file}", f'{fix} "{colour} -> 1" in data.label_map')
         _, known = self._seen.setdefault(palette, (path, set()))
-        known |= indices
+        known.update(indices)
         return None
 
 
-def _contradiction(palette: bytes, used: set[int], other: bytes, others: set[int]) -> str | None:
+def _contradiction(
+    palette: bytes, used: Collection[int], other: bytes, others: set[int]
+) -> str | None:
     """One index with two colours, or one colour with two indices, in words."""
-    for index in sorted(used & others):
+    for index in sorted(others.intersection(used)):
         here, there = _spell(palette, index), _spell(other, index)
         if here != there:
             return f"index {index} of the palette is {here} here, and {there}"
@@ -62,18 +65,18 @@ def _spell(palette: bytes, index: int) -> str:
     return f"#{palette[3 * index : 3 * index + 3].hex() or '000000'}"
 
 
-def read_among(path: str, labels: LabelMap, palettes: Palettes) -> StoredLabels:
-    """Read a label map; a palette that contradicts that of an earlier file is a ReadError."""
+def read_among(path: str, labels: LabelMap, palettes: Palettes) -> np.ndarray:
+    """Read the classes of a label map; a palette that contradicts an earlier one is a ReadError."""
     stored = read_stored(path, color=labels.is_color)
-    if stored.palette is not None:
-        fault = palettes.problem(path, stored.palette, lambda: values_of(stored.values))
-        if fault is not None:
-            raise ReadError(f"{path}: {fault}")
-    return stored
+    if (fault := palettes.contradiction(path, stored)) is not None:
+        raise ReadError(f"{path}: {fault}")
+    return apply_map(path, stored.values, labels)
 
 
 def values_of(raw: np.ndarray) -> set[int]:
-    """Values that occur in uint8 or uint16 (H, W)."""
+    """Values that occur in uint8 or uint16 (H, W), or colours of uint8 (H, W, 3)."""
+    if raw.ndim == 3:
+        return set(np.unique(pack_colors(raw)).tolist())
     return set(np.flatnonzero(np.bincount(raw.reshape(-1))).tolist())
 
 
@@ -126,20 +129,26 @@ def look_at(
         ValueError: Where none can be read, or what they hold together contradicts the label map.
     """
     some = sorted({round(k * (count - 1) / (_LOOKED_AT - 1)) for k in range(_LOOKED_AT)})
+    names = [path_of(index) for index in some]
     unread: list[str] = []
     values: set[int] = set()
-    for index in some:
+    for path in names:
         try:
-            values |= _values(path_of(index), labels, palettes)
+            if labels is None:
+                read_saliency(path)
+                continue
+            stored = read_stored(path, color=labels.is_color)
+            _require(palettes.contradiction(path, stored), path)
+            values |= values_of(stored.values)
+            apply_map(path, stored.values, labels)
         except ReadError as error:
             unread.append(str(error))
+    if labels is not None:
+        _require(foreign_ids(labels, values, names), names[0])
+        _require(_nothing_anywhere(count, path_of, labels, values), names[0])
     if len(unread) == len(some):
         several = f"; so are all {len(some)} masks looked at, {CHECK}" if len(some) > 1 else ""
         raise ValueError(f"{unread[0]}{several}")
-    if labels is not None:
-        names = [path_of(index) for index in some]
-        _require(foreign_ids(labels, values, names), names[0])
-        _require(_nothing_anywhere(count, path_of, labels, values), names[0])
     note = f"{len(unread)} of {len(some)} masks looked at cannot be read, such as"
     return [f"{note} {unread[0]}"] if unread else []
 
@@ -151,23 +160,14 @@ def _nothing_anywhere(
     found, index = set(values), 0
     while (fault := nothing_named(labels, found)) is not None and index < count:
         try:
-            found |= _values(path_of(index), labels, Palettes())
+            found |= values_of(read_stored(path_of(index), color=labels.is_color).values)
         except ReadError:
             return None  # it may hold one; reading it tells
         index += 1
     return fault
 
 
-def _values(path: str, labels: LabelMap | None, palettes: Palettes) -> set[int]:
-    if labels is None:
-        read_saliency(path)
-        return set()
-    values = read_among(path, labels, palettes).values
-    if not labels.is_color:
-        return values_of(values)
-    return set(np.unique(pack_colors(values)).tolist())
-
-
 def _require(fault: Fault | None, path: str) -> None:
+    """Raise what several files say together; no ReadError, which is one file's."""
     if fault is not None:
         raise ValueError(f"{path}: {fault}")
