@@ -20,7 +20,7 @@ from van_dense.data.dataset import ReadError
 from van_dense.data.doctor.classes import ClassPart, check_classes
 from van_dense.data.doctor.coco import CocoPart, check_coco
 from van_dense.data.doctor.image_list import equal_rows
-from van_dense.data.doctor.masks import MaskPart, check_masks
+from van_dense.data.doctor.masks import MaskPart, check_masks, check_palettes
 from van_dense.data.doctor.panoptic import PanopticPart, check_panoptic
 from van_dense.data.doctor.report import PartReport, Report
 from van_dense.data.doctor.yolo import YoloPart, check_yolo
@@ -103,6 +103,7 @@ def check_dataset(
     _check_twins(reports, digests)
     for report in reports:
         report.conclude()
+    check_palettes(reports)
     _check_names(reports)
     _check_categories(reports)
     return Report(reports, known)

@@ -1,7 +1,7 @@
 """The data doctor's check of pairs of images and masks, and a count of the values found."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,11 +10,11 @@ from van_dense.data.dataset import ReadError
 from van_dense.data.doctor.report import PartReport
 from van_dense.data.io.image import orientation_tag
 from van_dense.data.io.known_labels import start_lines
-from van_dense.data.io.label_map import LabelMap, count_values, spell_value
+from van_dense.data.io.label_map import LabelMap, count_values, spell_value, suggest_lines
 from van_dense.data.io.masks import full_ade20k, read_labels, read_saliency, read_stored
 from van_dense.data.messages import Fault, shorten
 from van_dense.data.readers.image_mask import Pairs, mask_size_problem
-from van_dense.data.readers.mask_folder import Palettes, foreign_ids, nothing_named
+from van_dense.data.readers.mask_folder import Palettes, color_of, foreign_ids, nothing_named
 from van_dense.data.readers.quarantine import Id, Quarantine
 from van_dense.data.readers.table import ImageRecord
 
@@ -71,6 +71,7 @@ class MaskReport(PartReport):
     _uncovered: dict[int, list[Id]] = field(default_factory=lambda: defaultdict(list))
     _num_soft: int = 0
     _palettes: dict[tuple[bytes, frozenset[int]], list[int]] = field(default_factory=dict)
+    _contradict: bool = False
     _turned: list[str] = field(default_factory=list)
 
     def read_more(self, index: int) -> MaskContent:
@@ -141,7 +142,6 @@ class MaskReport(PartReport):
         """Note what is known only after all masks were added."""
         masks = self.part.masks
         self._note_turned()
-        self._note_palettes()
         faults: list[Fault | None] = []
         if self.part.label_map is not None:
             names = [Path(mask).name for mask in self.masks]
@@ -189,18 +189,18 @@ class MaskReport(PartReport):
             file = self.part.masks
             self.note("error", f"{what}, such as {some}", fix, file=file, image_ids=images)
 
-    def _note_palettes(self) -> None:
-        """Note the masks whose palettes contradict those of most others."""
+    def note_palettes(self, seen: Palettes) -> None:
+        """Note the masks whose palettes contradict those seen before, or most others here."""
         number: Counter[bytes] = Counter()
         for (palette, _), indices in self._palettes.items():
             number[palette] += len(indices)
-        seen = Palettes()
         bad = []
         for palette, used in sorted(self._palettes, key=lambda found: -number[found[0]]):
             indices = self._palettes[palette, used]
             if fault := seen.problem(self.masks[indices[0]], palette, used):
                 bad += [(index, fault) for index in indices]
         if bad:
+            self._contradict = True
             first, fault = bad[0]
             what = f"{len(bad)} masks have a palette of their own, such as {self.masks[first]}: "
             ids = tuple(self.images[index].id for index, _ in bad)
@@ -238,12 +238,16 @@ class MaskReport(PartReport):
     def _start(self) -> str:
         """The line with a label map to start from."""
         palettes = {palette for palette, _ in self._palettes}
-        suggested, known = start_lines(
-            self.num_pixels,
-            is_color=self.is_color,
-            files=[Path(mask).name for mask in self.masks],
-            palette=palettes.pop() if len(palettes) == 1 else None,
-        )
+        if self._contradict:
+            colors = {color_of(palette, i) for palette, used in self._palettes for i in used}
+            suggested, known = suggest_lines(colors, is_color=True), ""
+        else:
+            suggested, known = start_lines(
+                self.num_pixels,
+                is_color=self.is_color,
+                files=[Path(mask).name for mask in self.masks],
+                palette=palettes.pop() if len(palettes) == 1 else None,
+            )
         listed = ", ".join(f'"{line}"' for line in suggested)
         of = f" (of {known})" if known else ""
         if not known and set(self.num_pixels) == set(range(12)):
@@ -298,6 +302,14 @@ def check_masks(part: MaskPart, quarantine: Quarantine) -> MaskReport:
         if report.is_color:
             _note_full_ade20k(report)
     return report
+
+
+def check_palettes(reports: Sequence[PartReport]) -> None:
+    """Note masks whose palettes contradict each other, in a part and between parts."""
+    seen = Palettes()
+    for report in reports:
+        if isinstance(report, MaskReport):
+            report.note_palettes(seen)
 
 
 def _has_colors(mask: str) -> bool:

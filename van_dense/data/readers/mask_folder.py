@@ -8,7 +8,7 @@ import numpy as np
 
 from van_dense.core.structures import IGNORE_LABEL
 from van_dense.data.dataset import ReadError
-from van_dense.data.io.label_map import LabelMap, pack_colors, suggest_lines
+from van_dense.data.io.label_map import LabelMap, pack_colors, spell_value, suggest_lines
 from van_dense.data.io.masks import StoredLabels, apply_map, read_saliency, read_stored
 from van_dense.data.messages import CHECK, Fault, shorten
 
@@ -61,8 +61,13 @@ def _contradiction(
     return None
 
 
+def color_of(palette: bytes, index: int) -> int:
+    """65536 R + 256 G + B of an index of a palette, black beyond its end."""
+    return int.from_bytes(palette[3 * index : 3 * index + 3], "big")
+
+
 def _spell(palette: bytes, index: int) -> str:
-    return f"#{palette[3 * index : 3 * index + 3].hex() or '000000'}"
+    return spell_value(color_of(palette, index), True)
 
 
 def read_among(path: str, labels: LabelMap, palettes: Palettes) -> np.ndarray:
