@@ -76,6 +76,8 @@ def test_white_stored_as_0_is_shown_as_viewers_do(tmp_path: Path, dtype: type) -
     path, most = tmp_path / "a.tif", np.iinfo(dtype).max
     Image.fromarray(np.array([[0, most]], dtype)).save(path)
     set_tag(path, PHOTOMETRIC, MIN_IS_WHITE)
+    inverted = np.array(Image.open(path))[0].tolist() == [most, 0]
+    assert inverted == (dtype == np.uint8)  # what Pillow makes of it
     assert read_image(path)[0, :, 0].tolist() == [255, 0]
     assert "white" in stored_as(path)
 
