@@ -111,6 +111,20 @@ def test_pgm_files_of_another_largest_value_are_their_numbers(tmp_path: Path, mo
     assert read_labels(tmp_path / "a.pgm").tobytes() == values
 
 
+def test_pgm_files_of_12_bits_are_their_numbers(tmp_path: Path) -> None:
+    values = np.array([[0, 1, 7, 4095]])
+    (tmp_path / "a.pgm").write_bytes(b"P5 4 1 4095\n" + values.astype(">u2").tobytes())
+    np.testing.assert_array_equal(read_labels(tmp_path / "a.pgm"), values)
+
+
+def test_negative_numbers_of_8_bits_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(LABELS).save(tmp_path / "a.tif", tiffinfo={339: 2})
+    np.testing.assert_array_equal(read_labels(tmp_path / "a.tif"), LABELS)
+    Image.fromarray(LABELS - np.uint8(1)).save(tmp_path / "a.tif", tiffinfo={339: 2})
+    with pytest.raises(ReadError, match="negative numbers"):
+        read_labels(tmp_path / "a.tif")
+
+
 def test_whole_floating_point_numbers_are_labels(tmp_path: Path) -> None:
     Image.fromarray(LABELS.astype(np.float32)).save(tmp_path / "a.tif")
     np.testing.assert_array_equal(read_labels(tmp_path / "a.tif"), LABELS)

@@ -17,7 +17,7 @@ from van_dense.core.dataset_info import Color
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.image import decode
 from van_dense.data.io.label_map import LabelMap
-from van_dense.data.io.stored import has_alpha, is_min_white, num_bands
+from van_dense.data.io.stored import has_alpha, is_min_white, is_signed, num_bands
 
 _LOSSLESS = ("PNG", "BMP", "DIB", "TIFF", "GIF", "PPM", "TGA")
 _LOSSY = ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF", "HEIF")
@@ -78,7 +78,8 @@ def read_stored(path: str | Path, *, color: bool = False) -> StoredLabels:
     if image.mode == "1":
         return StoredLabels(np.array(image).astype(np.uint8))
     if image.mode.startswith("I"):
-        return StoredLabels(_unsigned_16(path, image))
+        deep = _unsigned_16(path, image)
+        return StoredLabels(_as_counted(path, deep) if image.format == "PPM" else deep)
     if image.mode == "F":
         return StoredLabels(_whole_numbers(path, image))
     bits = stored_bits(path, image)
@@ -190,6 +191,9 @@ def _require_one_map(path: str | Path, image: Image.Image) -> None:
         what += " where tifffile and GDAL do not, so that it is not known which are meant"
         fix = "save it as PNG, or as TIFF with photometric=minisblack (tifffile's of booleans is"
         raise ReadError(f"{path}: {what}; {fix} miniswhite)")
+    if is_signed(image) and image.mode == "L" and np.asarray(image).max() > 127:
+        what = "the file holds negative numbers, of which no class is known"
+        raise ReadError(f"{path}: {what}; save it as PNG, such as with 255 in their place")
     bands, read = num_bands(image), len(image.getbands())
     if bands > read:
         what = f"the mask has {bands} bands, and only {read} would be read"
@@ -270,10 +274,11 @@ def _whole_numbers(path: str | Path, image: Image.Image) -> np.ndarray:
 
 
 def _as_counted(path: str | Path, grey: np.ndarray) -> np.ndarray:
-    """Undo how Pillow spreads a PGM or PPM of another largest value over 0..255."""
+    """Undo how Pillow spreads a PGM or PPM of another largest value over 0..255 or 0..65535."""
     header = b" ".join(line.split(b"#")[0] for line in Path(path).read_bytes()[:512].split(b"\n"))
     most = int(header.split(maxsplit=4)[3].split()[0])
-    return ((grey.astype(np.uint32) * min(most, 255) + 127) // 255).astype(np.uint8)
+    full = np.iinfo(grey.dtype).max
+    return ((grey.astype(np.int64) * most + full // 2) // full).astype(grey.dtype)
 
 
 def _unsigned_16(path: str | Path, image: Image.Image) -> np.ndarray:

@@ -14,7 +14,7 @@ from PIL import Image, TiffImagePlugin
 _BITS, _PHOTOMETRIC, _SAMPLES, _EXTRA, _FORMAT, _DEPTH = 258, 262, 277, 338, 339, 32997
 _SUBFILE, _REDUCED_OR_MASK = 254, 5  # TIFF 6.0, page 36: bit 0 a reduced copy, bit 2 a mask
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_FLOAT = 3  # of the tag SampleFormat
+_SIGNED, _FLOAT = 2, 3  # of the tag SampleFormat
 _LOOKED_AT = 8  # images, before training begins
 _TWELVE_BITS, _DEEP = 4096, "I"
 _GREY = "repeated to three channels"
@@ -97,7 +97,7 @@ def _kinds(image: Image.Image) -> Iterator[str]:
         yield "bands"
     if is_min_white(image):
         yield "white"
-    if has_alpha(image):
+    if has_alpha(image) and mode != _DEEP:
         yield "A"
     elif mode in KINDS:
         yield mode
@@ -125,6 +125,13 @@ def is_min_white(image: Image.Image) -> bool:
         photometric = image.tag_v2.get(_PHOTOMETRIC, 0)  # type: ignore[attr-defined]
         return bool(photometric == 0)
     return image.format == "PPM" and image.mode == "1"
+
+
+def is_signed(image: Image.Image) -> bool:
+    """Whether a TIFF holds signed numbers, which Pillow reads as unsigned where they have 8 bits."""
+    if image.format != "TIFF":
+        return False
+    return _SIGNED in image.tag_v2.get(_FORMAT, (1,))  # type: ignore[attr-defined]
 
 
 def num_bands(image: Image.Image) -> int:
