@@ -62,17 +62,21 @@ def _title(axes: Axes, text: str) -> None:
 
 
 def _plot_points(axes: Axes, statistics: BoxStatistics) -> None:
-    seen = statistics.own[-1]
+    seen = statistics.largest
     step = -(-len(seen.boxes) // _MAX_POINTS)
     width, height = (seen.boxes[::step, 2:] - seen.boxes[::step, :2]).T
     missed = np.zeros(len(width), dtype=bool)
     if statistics.unreached is not None:
         missed = statistics.unreached[::step]
-    style: dict[str, Any] = {"s": 7, "linewidths": 0, "alpha": 0.35, "rasterized": True}
-    axes.scatter(width[~missed], height[~missed], color="C0", label="boxes", **style)
+    style: dict[str, Any] = {"linewidths": 0, "rasterized": True}
+    axes.scatter(
+        width[~missed], height[~missed], color="C0", s=8, alpha=0.4, label="boxes", **style
+    )
     if missed.any():
         label = f"reached by no anchor, {statistics.unreached.mean():.1%}"  # type: ignore[union-attr]
-        axes.scatter(width[missed], height[missed], color=_MISSED, label=label, **style)
+        axes.scatter(
+            width[missed], height[missed], color=_MISSED, s=14, alpha=0.8, label=label, **style
+        )
     anchors = _anchor_sides(statistics)
     if len(anchors[0]):
         axes.scatter(*anchors, marker="+", color=_ANCHOR, s=70, label="anchors")
@@ -80,6 +84,8 @@ def _plot_points(axes: Axes, statistics: BoxStatistics) -> None:
     line = np.geomspace(low, high, 50)
     for limit in LIMITS:
         axes.plot(line, limit**2 / line, color="0.6", linewidth=0.8, linestyle=":")
+        if low < limit < high:
+            axes.text(limit, limit, f"{limit} px", color="0.4", fontsize=9)
     axes.set(xscale="log", yscale="log", xlabel="width, px", ylabel="height, px")
     axes.set_xlim(low * 0.9, high * 1.1)
     axes.set_ylim(low * 0.9, high * 1.1)
@@ -103,6 +109,8 @@ def _plot_sides(axes: Axes, statistics: BoxStatistics) -> None:
     for side in np.unique(np.round(np.sqrt(width * height))):
         axes.axvline(side, color=_ANCHOR, linewidth=0.8, alpha=0.7)
     axes.set(xscale="log", xlabel="square root of the area, px", ylabel="boxes")
+    axes.set_xlim(bins[0], bins[-1])
+    axes.set_ylim(top=axes.get_ylim()[1] * 1.3)  # room for the legend
     _plain_ticks(axes, "x")
     _title(axes, "sizes, with those of the anchors")
     axes.legend(fontsize=10, loc="upper left")

@@ -10,8 +10,9 @@ from van_dense.data.doctor.boxes import LIMITS, BoxSetting, BoxTable, Seen, see
 from van_dense.data.doctor.report import PartReport
 
 MAX_ROWS = 100  # classes of a table
-MANY = 0.05  # fraction of boxes that is worth a warning
-FEW_BOXES = 20  # of a part; fractions of fewer mean nothing
+MANY = 0.05  # fraction of tiny boxes that is worth a warning
+MOST = 0.5  # fraction of the boxes of a class that is
+FEW_BOXES = 20  # of a part or class; fractions of fewer mean nothing
 _WIDTHS = (6, 7, 6)  # of 5 %, median, 95 %
 
 
@@ -25,15 +26,20 @@ class BoxStatistics:
 
     @cached_property
     def seen(self) -> list[Seen]:
-        """The boxes in each view, the ones of the test first."""
-        views = sorted(self.setting.views, key=lambda view: view.is_train)
-        kept = [view for view in views if self.is_train or not view.is_train]
+        """The boxes in each view, those of the test first; of validation images in these alone."""
+        views = sorted(self.setting.views, key=lambda view: not view.is_test)
+        kept = [view for view in views if self.is_train or view.is_test]
         return [see(self.table, view, self.setting.rule) for view in kept]
 
     @cached_property
     def own(self) -> list[Seen]:
         """The boxes in the views that this part is for."""
-        return [seen for seen in self.seen if seen.view.is_train == self.is_train]
+        return [s for s in self.seen if (s.view.is_train if self.is_train else s.view.is_test)]
+
+    @property
+    def largest(self) -> Seen:
+        """The one of its own views in which boxes are largest."""
+        return max(self.own, key=lambda seen: float(np.median(seen.sides)))
 
     @cached_property
     def unreached(self) -> np.ndarray | None:
@@ -59,7 +65,7 @@ class BoxStatistics:
             f"  boxes      {len(self.table.boxes)} after the transform, without crowds; objects of "
             f"an image: {np.median(counts):g} in the middle, at most {counts.max()}"
         )
-        if self.setting.remark:
+        if self.setting.remark and self.is_train:
             yield f"             {self.setting.remark}"
         if self.setting.rule is not None:
             yield f"  reached    {self.setting.rule.meaning}"
@@ -104,30 +110,42 @@ class BoxStatistics:
 
     def _small(self) -> Iterator[tuple[str, str]]:
         """Boxes below the smallest limit in all of their own views."""
-        largest = max(self.own, key=lambda seen: float(np.median(seen.sides)))
-        share = float(np.mean(largest.sides < LIMITS[0]))
-        if share > MANY:
-            what = f"{share:.1%} of the boxes are smaller than {LIMITS[0]} px (square root of the"
-            what += f" area) after the transform, {largest.view.name}"
-            side = "short_sides" if self.is_train else "test_short_side"
-            fix = f"raise data.transforms.{side} and max_long_side, or cut the images into tiles:"
-            yield what, f"{fix} a cell of the finest map is 4 or 8 px"
+        largest = self.largest
+        if (share := self._share(largest.sides < LIMITS[0], MANY)) is None:
+            return
+        what = f"{share} are smaller than {LIMITS[0]} px (square root of the area) after the"
+        side = "short_sides" if self.is_train else "test_short_side"
+        fix = f"raise data.transforms.{side} and max_long_side, or cut the images into tiles:"
+        fix += " a cell of the finest map is 4 or 8 px"
+        yield f"{what} transform, {largest.view.name}", fix
 
     def _beyond_anchors(self) -> Iterator[tuple[str, str]]:
         """Boxes that no anchor reaches in any of their own views."""
         rule = self.setting.rule
         if rule is None or self.unreached is None or not self.is_train:
             return
-        share = float(np.mean(self.unreached))
-        if share <= MANY:
+        if (share := self._share(self.unreached, rule.many)) is None:
             return
-        what = f"{share:.1%} of the boxes are reached by no anchor of the config at any training"
-        what += f" size ({rule.meaning})"
+        what = f"{share} are reached by no anchor of the config at any training size"
         if rule.iou is None:
-            yield what, "raise data.transforms.short_sides; a box below the stride has no anchor"
+            fix = "raise data.transforms.short_sides: a box between the positions has no anchor"
+            yield f"{what} ({rule.meaning})", fix
             return
         causes, fix = self._causes()
-        yield f"{what}: {', '.join(causes)}", fix
+        yield f"{what} ({rule.meaning}): {', '.join(causes)}", fix
+
+    def _share(self, rows: np.ndarray, many: float) -> str | None:
+        """Say which fraction of the boxes some are, and of a class; None if they are not many."""
+        counts = np.bincount(self.table.labels)
+        found = np.bincount(self.table.labels[rows], minlength=len(counts))
+        shares = np.divide(found, counts, out=np.zeros(len(counts)), where=counts >= FEW_BOXES)
+        worst, share = int(shares.argmax()), float(np.mean(rows))
+        if share <= many and shares[worst] <= MOST:
+            return None
+        text = f"{share:.1%} of the boxes"
+        if shares[worst] > 2 * share:
+            text += f" ({shares[worst]:.1%} of {self.table.class_names[worst]!r})"
+        return text
 
     def _causes(self) -> tuple[list[str], str]:
         """How many boxes are beyond the anchors in which way, and what to do about most."""
@@ -135,35 +153,30 @@ class BoxStatistics:
         shapes = np.concatenate([level.shapes for level in self.setting.rule.levels])
         width, height = (shapes[:, 2:] - shapes[:, :2]).T
         sides, ratios = np.sqrt(width * height), height / width
-        largest = max(self.own, key=lambda seen: float(np.median(seen.sides)))
         smallest = min(self.own, key=lambda seen: float(np.median(seen.sides)))
-        is_small = self.unreached & (largest.sides < sides.min())
+        is_small = self.unreached & (self.largest.sides < sides.min())
         is_large = self.unreached & ~is_small & (smallest.sides > sides.max())
         own = self.table.ratios
         is_long = self.unreached & ~is_small & ~is_large
         is_long &= (own < ratios.min()) | (own > ratios.max())
-        low, high = _whole(sides.min()), _whole(sides.max())
-        parts = {
-            f"smaller than the smallest anchor of {low} px": int(is_small.sum()),
-            f"larger than the largest of {high} px": int(is_large.sum()),
-            f"of height / width outside {ratios.min():.2g}..{ratios.max():.2g}": int(is_long.sum()),
+        between = self.unreached & ~is_small & ~is_large & ~is_long
+        names = {
+            f"smaller than the smallest anchor of {sides.min():.0f} px": is_small,
+            f"larger than the largest of {sides.max():.0f} px": is_large,
+            f"of height / width outside {ratios.min():.2g}..{ratios.max():.2g}": is_long,
+            "between sizes or positions of the anchors": between,
         }
-        rest = int(self.unreached.sum()) - sum(parts.values())
+        counts = {name: int(rows.sum()) for name, rows in names.items()}
         fixes = (
-            "lower model.anchor_sizes, or raise data.transforms.short_sides",
+            "raise data.transforms.short_sides, or lower model.anchor_sizes",
             "raise model.anchor_sizes",
             "no key changes the ratios of anchors; atss and gfl projects learn such boxes",
+            "raise data.transforms.short_sides; anchors of less than four strides leave gaps",
         )
-        counts = list(parts.values())
-        fix = fixes[int(np.argmax(counts))] if max(counts) > 0 else fixes[0]
-        found = [f"{count} {name}" for name, count in parts.items() if count]
-        return found + ([f"{rest} between anchors"] if rest else []), fix
+        fix = fixes[int(np.argmax(list(counts.values())))]
+        return [f"{count} {name}" for name, count in counts.items() if count], fix
 
 
 def _quantiles(values: np.ndarray, digits: int) -> str:
     found: Sequence[float] = np.quantile(values, (0.05, 0.5, 0.95)).tolist()
     return "".join(f"{v:>{w}.{digits}f}" for v, w in zip(found, _WIDTHS, strict=True))
-
-
-def _whole(value: float) -> str:
-    return f"{value:.0f}"

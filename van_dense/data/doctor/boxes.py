@@ -80,7 +80,8 @@ class View:
 
     name: str  #: such as "train 480"
     resized: Callable[[Size], Size]  #: (height, width) of a stored image -> of the resized one
-    is_train: bool
+    is_train: bool = False  #: whether training images get this size
+    is_test: bool = False  #: whether images get this size in evaluation
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ class AnchorRule:
     #: centre lies in the box, of whatever IoU.
     iou: float | None
     meaning: str  #: such as "IoU 0.3 with an anchor (model.rpn.min_positive_iou)"
+    many: float  #: fraction of boxes without such an anchor that is worth a warning
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class BoxSetting:
 
     views: Sequence[View]
     rule: AnchorRule | None = None  #: None for detectors without anchors
-    remark: str = ""  #: what the views leave out
+    remark: str = ""  #: what the views of training leave out
 
 
 @dataclass(frozen=True)
