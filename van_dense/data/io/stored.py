@@ -128,7 +128,7 @@ def is_min_white(image: Image.Image) -> bool:
 
 
 def is_signed(image: Image.Image) -> bool:
-    """Whether a TIFF holds signed numbers, which Pillow reads as unsigned where they have 8 bits."""
+    """Whether a TIFF holds signed numbers, which Pillow reads as unsigned if they have 8 bits."""
     if image.format != "TIFF":
         return False
     return _SIGNED in image.tag_v2.get(_FORMAT, (1,))  # type: ignore[attr-defined]
