@@ -54,7 +54,7 @@ def test_problems_are_printed_quarantined_and_make_the_exit_code_one(
     assert result.returncode == 1, result.stderr
     lines = result.stdout.splitlines()
     assert lines[0].startswith(f"error: {file}: annotations[1] (id 2): the box [1, 1, 0, 5]")
-    assert "1 errors, 0 warnings, 1 notes" in lines
+    assert "1 errors, 1 warnings, 1 notes" in lines  # there is no area
     assert any("cat" in line and line.endswith("1") for line in lines)
     assert f"data.quarantine={out}" in lines[-1]
     (part,) = json.loads(out.read_text())["parts"]
@@ -177,6 +177,20 @@ def test_samples_are_drawn_and_unreadable_ones_reported(tmp_path: Path) -> None:
         f"val: 1 pictures in {out / 'val'}",
     ]
     assert [file.name for file in (out / "train").iterdir()] == ["000_cat_0_10.png.png"]
+
+
+def test_sizes_of_boxes_are_told_and_drawn(tmp_path: Path, coco: tuple[Path, Path]) -> None:
+    images, file = coco
+    project = TOOL.parents[1] / "projects" / "retinanet_van_b0.yaml"
+    parts = [f"data.{p}.{k}={v}" for p in ("train", "val") for k, v in
+             (("images", images), ("annotations", file))]  # fmt: skip
+    out = tmp_path / "pictures"
+    result = call("--config", project, *parts, "--quiet", "--draw", 1, "--output", out)
+    assert "boxes      1 after the transform" in result.stdout, result.stderr
+    for part in ("train", "val"):
+        assert f"{part}: sizes of boxes in {out / f'boxes_{part}.png'}" in result.stdout
+        with Image.open(out / f"boxes_{part}.png") as picture:
+            assert picture.size == (1500, 900)
 
 
 def test_cub_is_checked_in_its_own_layout(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from van_dense.cli.parser import new_parser
 
 if TYPE_CHECKING:
     from van_dense.config import Config
+    from van_dense.data.crowding import DetectionLimits
     from van_dense.data.doctor.doctor import Part, Quarantine
 
 
@@ -37,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from van_dense.data.doctor.doctor import check_dataset, show_progress
 
     progress = None if args.quiet else show_progress
-    report = check_dataset(parts, quarantine=known, threads=args.threads, progress=progress)
+    settings = {"limits": _limits(config), "threads": args.threads, "progress": progress}
+    report = check_dataset(parts, quarantine=known, **settings)
     boxes = {}
     if config is not None:
         from van_dense.runs.data_doctor import measure_boxes
@@ -55,6 +57,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         drawn = draw_samples(config, boxes, Path(args.output), args.draw)
         print(drawn.text)
     return 1 if report.num_errors or (drawn is not None and drawn.has_failed) else 0
+
+
+def _limits(config: Config | None) -> DetectionLimits:
+    """What is counted and given of each image, without a config what AP counts by default."""
+    from van_dense.config.detection import DetectionEval
+    from van_dense.data.crowding import DetectionLimits
+    from van_dense.runs.data_doctor import limits_of
+
+    return DetectionLimits(DetectionEval().max_detections) if config is None else limits_of(config)
 
 
 def build_parser() -> argparse.ArgumentParser:

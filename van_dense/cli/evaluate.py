@@ -63,6 +63,12 @@ def build_parser() -> argparse.ArgumentParser:
     saved.add_argument("--masks", metavar="DIR", help=pngs)
     saved.add_argument("--type", choices=TYPES, help="what to measure")
     saved.add_argument("--backend", help="faster (default), or pycocotools: same numbers")
+    limit = "detections of an image and class that AP counts (default 100, keypoints 20)"
+    saved.add_argument("--max-detections", type=int, metavar="N", help=limit)
+    bad = "quarantine list of van-dense check: bad images and annotations to leave out"
+    saved.add_argument("--quarantine", metavar="FILE", help=bad)
+    crowds = "what iscrowd 1 means: regions of many objects (default), or objects as any other"
+    saved.add_argument("--crowds", choices=("regions", "objects"), help=crowds)
     saved.add_argument("--boundary", action="store_true", help="panoptic: boundary PQ as well")
     saved.add_argument("--label-map", nargs="+", metavar="LINE", help="such as '1..9 -> 0..8'")
     saved.add_argument("--prediction-pattern", help="names of maps, such as {key}_labels.png")
@@ -87,8 +93,15 @@ def check_combination(parser: argparse.ArgumentParser, given: argparse.Namespace
         parser.error("--boundary belongs to --type panoptic; a run has eval.boundary=true")
     if given.masks and given.type != PANOPTIC:
         parser.error("--masks belongs to --type panoptic; masks of other types are --annotations")
-    if given.data and (given.config or given.type in ("bbox", "segm", PANOPTIC)):
-        parser.error("--data belongs to a run, or to --type keypoints, semantic or saliency")
+    if given.data and (given.config or given.type == PANOPTIC):
+        parser.error("--data belongs to a run, or to saved predictions but panoptic ones")
+    for name in ("max_detections", "quarantine", "crowds"):
+        if getattr(given, name) is not None and given.type not in COCO_TYPES:
+            key = {"max_detections": "eval"}.get(name, "data") + f".{name}=..."
+            option = f"--{name.replace('_', '-')}"
+            parser.error(f"{option} belongs to --type {', '.join(COCO_TYPES)}; a run has {key}")
+    if given.max_detections is not None and given.max_detections < 1:
+        parser.error("--max-detections takes a number from 1 on")
     if given.label_map and given.type == "saliency":
         parser.error("--label-map belongs to --type semantic; saliency masks are white on black")
 
@@ -149,7 +162,11 @@ def evaluate_saved(arguments: argparse.Namespace) -> Path:
     path = Path(arguments.output or Path(found).absolute().with_name(f"metrics_{kind}.json"))
     backend = arguments.backend or DetectionEval().backend
     settings = {"backend": backend, "masks": arguments.masks, "boundary": arguments.boundary}
+    settings["max_detections"] = arguments.max_detections
     scores = score(found, truth, kind=kind, data=data, folder=path.parent, **settings)
+    for word, sentences in (("warning", scores.warnings), ("note", scores.remarks)):
+        for sentence in sentences:
+            print(f"{word}: {sentence}")
     print(scores.summary)
     save_metrics(path, scores.metrics, scores.per_class)
     return path

@@ -28,6 +28,7 @@ class PoseEvaluator:
         ground_truth: COCO annotations, for example from ``coco_ground_truth``.
         info: Category ids, names of the joints, OKS sigmas and joints of the head.
         backend: Library that computes AP and AR; both give the same numbers.
+        max_detections: Poses of an image and class that AP and AR count; None as COCO: 20.
 
     Raises:
         ValueError: When the annotations lack a category, or hold another number of joints.
@@ -35,11 +36,21 @@ class PoseEvaluator:
 
     types: tuple[Kind, ...] = ("keypoints",)
 
-    def __init__(self, ground_truth: CocoDict, info: DatasetInfo, *, backend: Backend) -> None:
+    def __init__(
+        self,
+        ground_truth: CocoDict,
+        info: DatasetInfo,
+        *,
+        backend: Backend,
+        max_detections: int | None = None,
+    ) -> None:
         check_joints(ground_truth["annotations"], info, "annotation")
         self.ground_truth, self.info = ground_truth, info
         self.backend: Backend = backend
-        self._coco = CocoEvaluator(ground_truth, info, self.types, backend=backend)
+        self.max_detections = max_detections
+        self._coco = CocoEvaluator(
+            ground_truth, info, self.types, backend=backend, max_detections=max_detections
+        )
         self._pck: PckScores | None = None
 
     def update(self, predictions: Sequence[Prediction]) -> None:

@@ -21,7 +21,9 @@ from van_dense.data.io.outputs import require_folder
 from van_dense.data.io.prefetch import WAITING_BYTES, prefetch_map
 from van_dense.data.io.sources import ImageSource, is_video
 from van_dense.data.loader import resolve_workers
+from van_dense.data.readers.coco_images import ImageRecords
 from van_dense.data.readers.coco_json import read_coco_lists
+from van_dense.data.readers.quarantine import QuarantinedPart
 from van_dense.engine.progress import Track, untracked
 from van_dense.evaluation.results import PANOPTIC, Outcome, ResultFiles
 from van_dense.inference.loaded import Loaded, Precision, proposals_from
@@ -44,7 +46,8 @@ def read_ids(annotations: str | None, files: Iterable[Path]) -> dict[str, int | 
         ValueError: For another file, or when two of its images, or two files, have one name.
     """
     ids: dict[str, int | str] = {}
-    for record in read_coco_lists(annotations)["images"] if annotations else ():
+    records = read_coco_lists(annotations)["images"] if annotations else []
+    for record in ImageRecords(records, QuarantinedPart(), files=True, sizes=False).usable:
         name = Path(record["file_name"]).name
         if name in ids:
             raise ValueError(

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from van_dense.core.structures import Size, size_of
+from van_dense.data.crowding import DetectionLimits
 from van_dense.data.dataset import ReadError
 from van_dense.data.doctor.classes import ClassPart, check_classes
 from van_dense.data.doctor.coco import CocoPart, check_coco
@@ -71,6 +72,7 @@ def check_dataset(
     parts: Sequence[Part],
     *,
     quarantine: Quarantine | None = None,
+    limits: DetectionLimits | None = None,
     threads: int = 4,
     progress: Progress | None = None,
 ) -> Report:
@@ -79,6 +81,7 @@ def check_dataset(
     Args:
         parts: Training part first: a picture that a later part holds as well is a problem of it.
         quarantine: Records that are known to be bad; they are left out.
+        limits: What an evaluation counts and a model gives, for all parts but "train".
         threads: Images decoded at the same time; Pillow frees the interpreter meanwhile.
         progress: Wraps the inspections of images, given their number, to show how far they are.
     """
@@ -87,6 +90,9 @@ def check_dataset(
     if what := known.unused_problem(report.source for report in reports):
         fix = "check without data.quarantine, and write a list for these files"
         reports[0].note("warning", what, fix, file=known.path)
+    for report in reports:
+        if limits is not None and report.name != "train":
+            report.note_limits(limits)
     positions = ((report, index) for report in reports for index in range(len(report.images)))
     total = sum(len(report.images) for report in reports)
     # A bounded number waits: a million futures take gigabytes.

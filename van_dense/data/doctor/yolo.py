@@ -52,6 +52,7 @@ def check_yolo(part: YoloPart, quarantine: Quarantine) -> PartReport:
             if problem is None:
                 usable += 1
                 report.counts[line.label] += 1
+                report.objects[layout.image_id(file), line.label] += 1
                 continue
             what, fix = f"it has {problem}", "correct the line, or remove it"
             where, labels = f"line {line.id.rpartition(':')[2]}", str(layout.label_file(file))

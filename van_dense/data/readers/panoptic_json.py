@@ -3,7 +3,7 @@
 Source of the format: https://cocodataset.org/#format-data, "Panoptic Segmentation".
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -12,7 +12,8 @@ from van_dense.core.dataset_info import Color, DatasetInfo
 from van_dense.core.segments import LARGEST_ID
 from van_dense.core.structures import IGNORE_LABEL, Segment, Size
 from van_dense.data.io.json_file import paused_garbage_collection
-from van_dense.data.messages import shorten
+from van_dense.data.messages import CHECK, shorten
+from van_dense.data.readers.coco_images import ImageRecords
 from van_dense.data.readers.coco_json import (
     CocoDict,
     Record,
@@ -116,14 +117,15 @@ def read_panoptic_json(
             counterpart.
     """
     data, left_out = read_coco_lists(path), left_out or QuarantinedPart()
-    images: dict[int | str, Record] = {}
-    for index, record in enumerate(data["images"]):
-        if record["id"] in left_out.images or f"images[{index}]" in left_out.records:
-            continue
-        if images.setdefault(record["id"], record) is not record:
-            both = f"{images[record['id']]['file_name']} and {record['file_name']}"
-            raise ValueError(f"{path}: image id {record['id']!r} is of {both}; give each its own")
-    annotations = _annotations_by_image(path, data["annotations"], images, left_out)
+    found = ImageRecords(data["images"], left_out, files=True, sizes=True)
+    if found.broken:
+        index, broken = found.broken[0]
+        record = data["images"][index]
+        where = f"images[{index}] (id {record.get('id')!r:.40}, {record.get('file_name')!s:.80})"
+        raise ValueError(f"{path}: {where}: {broken.what}; {broken.fix}; {CHECK}")
+    images = {record["id"]: record for record in found.usable}
+    absent = found.quarantined_ids
+    annotations = _annotations_by_image(path, data["annotations"], images, absent, left_out)
     info = panoptic_info(path, data, name)
     known = frozenset(info.category_ids)
     entries = []
@@ -184,6 +186,7 @@ def _annotations_by_image(
     path: str | Path,
     annotations: list[Record],
     images: Mapping[int | str, Record],
+    absent: Collection[int | str],
     left_out: QuarantinedPart,
 ) -> dict[int | str, Record]:
     """Annotation of each image, or a ValueError where there is not exactly one."""
@@ -191,7 +194,7 @@ def _annotations_by_image(
     png_of: dict[str, int | str] = {}
     for index, record in enumerate(annotations):
         where = f"annotations[{index}]"
-        if image_id_of(record) in left_out.images or where in left_out.records:
+        if image_id_of(record) in absent or where in left_out.records:
             continue
         image_id, png = check_annotation(f"{path}: {where}", record)
         if image_id in by_image:

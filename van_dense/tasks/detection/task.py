@@ -8,9 +8,10 @@ from typing import Any
 from torch import Tensor
 
 from van_dense.backbones.layouts import State
-from van_dense.config.detection import DetectionConfig
+from van_dense.config.detection import CascadeMaskRCNN, DetectionConfig, MaskRCNN, SparseRCNN
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Batch, Prediction, Size
+from van_dense.data.crowding import DetectionLimits
 from van_dense.data.dataset import DenseDataset, FirstImages, Transform
 from van_dense.data.doctor.boxes import BoxSetting
 from van_dense.data.doctor.doctor import CocoPart, Part, YoloPart
@@ -72,7 +73,9 @@ class Detection(Task[DetectionConfig]):
         else:
             part = data.train if split == "train" else data.val
             assert part is not None  # the schema demands it
-            dataset = CocoDataset(part.images, part.annotations, **options)
+            dataset = CocoDataset(
+                part.images, part.annotations, keypoints=False, crowds=data.crowds, **options
+            )
         if wants_masks and not dataset.has_masks:
             part_has = f"the {split} part of {data.name!r} has boxes only"
             fix = "use a retinanet project, or annotations with segmentation"
@@ -89,8 +92,9 @@ class Detection(Task[DetectionConfig]):
         if data.format == "yolo":
             return [YoloPart(str(data.yolo_root), split) for split in ("train", "val")]
         assert data.train is not None and data.val is not None  # the schema demands them
+        reads: dict[str, Any] = {"masks": "segm" in metric_types(config), "keypoints": False}
         return [
-            CocoPart(name, part.images, part.annotations)
+            CocoPart(name, part.images, part.annotations, crowds=data.crowds, **reads)
             for name, part in (("train", data.train), ("val", data.val))
         ]
 
@@ -122,12 +126,25 @@ class Detection(Task[DetectionConfig]):
         settings, ids = config.model.model_dump(), info.category_ids
         return load_detector(model, state, settings=settings, category_ids=ids)
 
+    def detection_limits(self, config: DetectionConfig) -> DetectionLimits:
+        """That of AP, and that of the model."""
+        model, key = config.model, "model"
+        if isinstance(model, MaskRCNN | CascadeMaskRCNN):
+            given, key = model.box_head.max_detections, f"{key}.box_head"
+        elif isinstance(model, SparseRCNN):
+            given = model.max_detections
+        else:
+            given, key = model.head.max_detections, f"{key}.head"
+        counted, key = config.eval.max_detections, f"{key}.max_detections"
+        return DetectionLimits(counted, given=given, given_key=key)
+
     def evaluator_factory(
         self, dataset: DenseDataset, config: DetectionConfig
     ) -> Callable[[], CocoEvaluator]:
         """COCO evaluators that share the ground truth."""
         shared = (coco_ground_truth(dataset), dataset.info, metric_types(config))
-        return partial(CocoEvaluator, *shared, backend=config.eval.backend)
+        backend, limit = config.eval.backend, config.eval.max_detections
+        return partial(CocoEvaluator, *shared, backend=backend, max_detections=limit)
 
     def measured(self, config: DetectionConfig) -> Sequence[str]:
         """Metrics of boxes, and of masks where the model gives some."""
