@@ -141,7 +141,13 @@ def test_without_a_label_map_one_is_suggested(pairs: tuple[Path, Path]) -> None:
 
 
 def test_saliency_masks_are_told_apart_by_grey(pairs: tuple[Path, Path]) -> None:
-    result = call("--images", pairs[0], "--masks", pairs[1], "--saliency")
+    how = ("--images", pairs[0], "--masks", pairs[1], "--saliency")
+    result = call(*how)
+    assert result.returncode == 1, result.stderr
+    assert "the values 0, 3 look like ids of classes" in result.stdout
+    for mask in pairs[1].iterdir():
+        Image.open(mask).point(lambda value: value * 60).save(mask)
+    result = call(*how)
     assert result.returncode == 0, result.stderr
     assert "2 masks are not binary" in result.stdout
 
