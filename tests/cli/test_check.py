@@ -8,6 +8,14 @@ from pathlib import Path
 
 import pytest
 from helpers.panoptic_folder import panoptic_data, write_panoptic
+from helpers.voc_folder import (
+    labelme_data,
+    shape,
+    voc_object,
+    voc_xml,
+    write_labelme,
+    write_voc,
+)
 from PIL import Image
 
 TOOL = Path(__file__).parents[2] / "tools" / "check_data.py"
@@ -86,6 +94,18 @@ def test_a_sound_yolo_folder_gives_zero(tmp_path: Path) -> None:
     assert "0 errors" in result.stdout
 
 
+def test_parts_of_a_voc_folder_and_folders_of_labelme_are_found(tmp_path: Path) -> None:
+    write_voc(tmp_path / "voc", {"a": voc_xml(voc_object(), voc_object("dog", (9, 2, 14, 9)))})
+    result = call("--voc", tmp_path / "voc")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.count("  images     1, of them 0 without an object") == 2
+    for seed, part in enumerate(("shots", "more")):
+        write_labelme(tmp_path / part, {"a": labelme_data(shape())}, seed)
+    result = call("--labelme", tmp_path / "shots", tmp_path / "more")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.endswith("\n0 errors, 0 warnings, 1 notes\n")  # both are called a.png
+
+
 @pytest.fixture
 def pairs(tmp_path: Path) -> tuple[Path, Path]:
     """Two images; half of each mask has the value 3, the rest 0 or 1."""
@@ -121,7 +141,13 @@ def test_without_a_label_map_one_is_suggested(pairs: tuple[Path, Path]) -> None:
 
 
 def test_saliency_masks_are_told_apart_by_grey(pairs: tuple[Path, Path]) -> None:
-    result = call("--images", pairs[0], "--masks", pairs[1], "--saliency")
+    how = ("--images", pairs[0], "--masks", pairs[1], "--saliency")
+    result = call(*how)
+    assert result.returncode == 1, result.stderr
+    assert "the values 0, 3 look like ids of classes" in result.stdout
+    for mask in pairs[1].iterdir():
+        Image.open(mask).point(lambda value: value * 60).save(mask)
+    result = call(*how)
     assert result.returncode == 0, result.stderr
     assert "2 masks are not binary" in result.stdout
 
@@ -211,6 +237,7 @@ def test_cub_is_checked_in_its_own_layout(tmp_path: Path) -> None:
         (["--yolo", "a", "--draw", "3"], "--draw N takes"),
         (["--config", "b", "--draw", "0"], "--draw N takes"),
         (["--yolo", "missing"], "data.yaml"),
+        (["--voc", "a", "--labelme", "b"], "give --config"),
         (["--config", "missing.yaml"], "missing.yaml: no such file"),
     ],
 )

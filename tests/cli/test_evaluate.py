@@ -71,7 +71,14 @@ def test_a_missing_file_is_named(files, tmp_path, capsys, missing):
     [
         ([], "give either a run folder, or --predictions, or --config"),
         (["run", "--predictions", "r.json"], "give either a run folder"),
-        (["--config", "p.yaml", "--predictions", "r.json"], "give either a run folder"),
+        (
+            [*"--config p.yaml --predictions r.json --annotations a.json".split()],
+            "give either a run folder",
+        ),
+        (
+            [*"--config p.yaml --predictions maps --type semantic".split()],
+            "--predictions with --config takes one of --type bbox, segm, keypoints",
+        ),
         (["--config", "p.yaml", "--data", "d.yaml"], "--data belongs to a run"),
         (
             [*"--predictions r --annotations a --type saliency --max-detections 9".split()],

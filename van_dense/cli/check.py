@@ -4,6 +4,8 @@ van-dense check --config maskrcnn_van_b0 --draw 8
 van-dense check --images photos --annotations instances.json --quarantine bad.json
 van-dense check --images photos --panoptic panoptic_val.json
 van-dense check --yolo my_data
+van-dense check --voc VOCdevkit/VOC2012
+van-dense check --labelme shots/train shots/val
 van-dense check --images photos --masks maps --label-map "1..3 -> 0..2" "0 -> ignore"
 van-dense check --classes birds/train birds/val
 van-dense check --cub CUB_200_2011
@@ -93,6 +95,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     meaning.add_argument("--saliency", action="store_true", help="the masks are white on black")
     parser.add_argument("--yolo", help="folder that holds data.yaml")
+    parser.add_argument("--voc", metavar="DIR", help="folder of Pascal VOC: XML files and images")
+    labelme = "folders of labelme's JSON files, training first"
+    parser.add_argument("--labelme", nargs="+", metavar="DIR", help=labelme)
     parser.add_argument("--classes", nargs="+", metavar="DIR", help="class folders, training first")
     parser.add_argument("--cub", help="folder that holds images.txt of CUB-200-2011")
     parser.add_argument("--quarantine", help="write the bad records to this file")
@@ -113,10 +118,11 @@ def _check_combination(parser: argparse.ArgumentParser, args: argparse.Namespace
     """Exit with 2 where arguments do not fit together."""
     masks = None if args.panoptic else args.masks
     truths = [truth for truth in (args.annotations, args.panoptic, masks) if truth]
-    chosen = args.config, args.images or truths, args.yolo, args.classes, args.cub
+    formats = (args.yolo, args.voc, args.labelme, args.classes, args.cub)
+    chosen = args.config, args.images or truths, *formats
     if sum(map(bool, chosen)) != 1 or len(truths) != bool(args.images):
         either = "or --images with one of --annotations, --panoptic and --masks"
-        parser.error(f"give --config, --yolo, --classes, --cub, {either}")
+        parser.error(f"give --config, --yolo, --voc, --labelme, --classes, --cub, {either}")
     if (args.label_map or args.saliency) and not masks:
         parser.error("--label-map and --saliency say how to read --masks DIR")
     if args.draw is not None and (args.draw < 1 or not args.config):
@@ -136,6 +142,10 @@ def _parts(args: argparse.Namespace) -> list[Part]:
         return [*cub_parts(args.cub)]
     if args.classes:
         return [*folder_parts({root: root for root in args.classes})]
+    if args.voc or args.labelme:
+        from van_dense.runs.per_image_folders import labelme_folders, voc_folder
+
+        return voc_folder(args.voc) if args.voc else labelme_folders(args.labelme)
     if args.yolo:
         return [*yolo_parts(args.yolo)]
     if args.annotations:

@@ -4,6 +4,7 @@ van-dense eval runs/maskrcnn_van_b2 [--checkpoint best] [key.path=value ...]
 van-dense eval runs/saliency_van_b1 --data ecssd
 van-dense eval --config classify_van_b2_in1k model.backbone.weights=van_b2_in1k
 van-dense eval --predictions results.json --annotations gt.json --type bbox|segm|keypoints
+van-dense eval --predictions results.json --config PROJECT [--type bbox] [key.path=value ...]
 van-dense eval --predictions maps/ --annotations masks/ --type semantic --data ade20k
 van-dense eval --predictions predictions.json --annotations panoptic_val.json --type panoptic
     [--masks pngs/] [--boundary]
@@ -52,9 +53,9 @@ def build_parser() -> argparse.ArgumentParser:
     model.add_argument("run", nargs="?", metavar="RUN", help="run folder or checkpoint file")
     model.add_argument("overrides", nargs="*", metavar="key.path=value", help="change its config")
     model.add_argument("--checkpoint", default="best", help="best (default), last, or a file")
-    model.add_argument(
-        "--config", metavar="PROJECT", help="project of a classifier: evaluate its weights"
-    )
+    project = "project of a classifier, whose weights are evaluated; with --predictions: project "
+    project += "or config.yaml of a run, whose validation part, in any format, is the truth"
+    model.add_argument("--config", metavar="PROJECT", help=project)
     saved = parser.add_argument_group("saved predictions")
     results = "COCO results: a list of records, or a panoptic JSON beside its PNGs; folder of maps"
     saved.add_argument("--predictions", help=results)
@@ -82,10 +83,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 def check_combination(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
     """Exit with 2 where arguments do not fit together."""
-    if sum(map(bool, (given.run, given.config, given.predictions))) != 1:
+    by_config = bool(given.config and given.predictions and not given.annotations)
+    if sum(map(bool, (given.run, given.config, given.predictions))) != 1 and not by_config:
         parser.error("give either a run folder, or --predictions, or --config")
-    if given.predictions and not (given.annotations and given.type):
-        parser.error("--predictions needs --annotations and --type")
+    if by_config and given.type and given.type not in COCO_TYPES:
+        parser.error(f"--predictions with --config takes one of --type {', '.join(COCO_TYPES)}")
+    if given.predictions and not (given.annotations and given.type) and not by_config:
+        parser.error("--predictions needs --annotations and --type, or --config")
     for_maps = given.label_map or given.prediction_pattern or given.mask_pattern
     if for_maps and given.type not in MAP_TYPES:
         parser.error("--label-map and the patterns belong to --type semantic or saliency")
@@ -148,8 +152,30 @@ def fragments(arguments: argparse.Namespace) -> list[Path]:
     return [presets.find(name, presets.DATA) for name in arguments.data]
 
 
+def evaluate_by_config(arguments: argparse.Namespace) -> Path:
+    """Compare COCO results with the validation part of a config."""
+    overrides = list(arguments.overrides)
+    if arguments.backend:
+        overrides.append(f"eval.backend={arguments.backend}")
+    config = load_config(arguments.config, overrides)
+    if missing := missing_data(config):
+        raise ConfigError(missing)
+    from van_dense.evaluation.table import save_metrics
+    from van_dense.runs.saved import score_by_config
+
+    found, kind = arguments.predictions, arguments.type
+    scores = score_by_config(found, config, kind)
+    print(scores.summary)
+    name = f"metrics_{kind}.json" if kind else "metrics.json"
+    path = Path(arguments.output or Path(found).absolute().with_name(name))
+    save_metrics(path, scores.metrics, scores.per_class)
+    return path
+
+
 def evaluate_saved(arguments: argparse.Namespace) -> Path:
     """Compare COCO results, a folder of maps, or panoptic PNGs with annotations."""
+    if arguments.config:
+        return evaluate_by_config(arguments)
     from van_dense.config.detection import DetectionEval
     from van_dense.evaluation.saved import score
     from van_dense.evaluation.table import save_metrics

@@ -101,6 +101,13 @@ class CocoEvaluator:
             self._predicted.add(prediction.image_id)
             self.results += to_results(prediction, self.info)
 
+    def take(self, results: Sequence[CocoResult], types: Sequence[Kind]) -> None:
+        """Measure saved results by some of the types; images without one count as empty."""
+        self._scores = None
+        self.types = tuple(types)
+        self.results = list(results)
+        self._predicted = set(self._sizes)
+
     def compute(self) -> dict[str, float]:
         """Flat metrics "bbox/AP", "segm/AP50", ...; no prediction at all gives 0."""
         return {

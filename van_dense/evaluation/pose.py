@@ -14,7 +14,7 @@ from van_dense.data.readers.coco_json import CocoDict
 from van_dense.evaluation.coco import KEYPOINT_METRICS, Backend, CocoEvaluator
 from van_dense.evaluation.ground_truth import Kind
 from van_dense.evaluation.pck import PCK, PCKH, PckScores, evaluate_pck
-from van_dense.evaluation.results import as_poses
+from van_dense.evaluation.results import CocoResult, as_poses
 from van_dense.evaluation.table import PerClass
 
 # The last one is measured where the data set names joints of the head.
@@ -60,6 +60,12 @@ class PoseEvaluator:
         self._coco.update(predictions)
         self._coco.results[num_before:] = as_poses(self._coco.results[num_before:])
         check_joints(self._coco.results[num_before:], self.info, "prediction")
+
+    def take(self, results: Sequence[CocoResult], types: Sequence[Kind]) -> None:
+        """Measure saved poses; images without one count as empty."""
+        self._pck = None
+        self._coco.take(results, types)
+        check_joints(results, self.info, "record")
 
     def compute(self) -> dict[str, float]:
         """AP, AR and PCK, by the names of ``METRICS``."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.data.io.json_file import read_json
+from van_dense.data.readers.foreign import COCO, PANOPTIC, RESULTS, name_of_json, way_in
 from van_dense.data.readers.pose_lists import name_pose_list
 from van_dense.data.readers.skeleton_file import check_order, read_bones
 
@@ -70,7 +71,10 @@ def read_coco_lists(path: str | Path) -> CocoDict:
     A ValueError names file, key and fix where there is something else; categories are checked,
     images and annotations are not looked into.
     """
-    data = read_json(path, "annotation file")
+    try:
+        data = read_json(path, "annotation file")
+    except ValueError as error:
+        raise ValueError(f"{error}{way_in(path)}") from None
     _check_structure(path, data)
     for index, record in enumerate(data["categories"]):
         _check_category(f"{path}: categories[{index}]", record)
@@ -84,6 +88,9 @@ def read_coco_lists(path: str | Path) -> CocoDict:
 def _check_structure(path: str | Path, data: Any) -> None:
     problem = f"{path}: no COCO annotation file"
     expected = f"expected an object with the lists {', '.join(_LISTS)}"
+    foreign = name_of_json(data)
+    if foreign not in (None, COCO, PANOPTIC, RESULTS):
+        raise ValueError(f"{problem}: {expected}; {foreign}")
     if isinstance(data, list):
         hint = name_pose_list(data)
         hint = hint or "a list is a results file of predictions; give the ground truth instead"

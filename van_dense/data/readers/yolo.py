@@ -24,6 +24,7 @@ from van_dense.core.structures import Size
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.image import SUFFIXES, image_size
 from van_dense.data.messages import CHECK, list_counts
+from van_dense.data.readers.foreign import way_in
 from van_dense.data.readers.quarantine import Quarantine, QuarantinedPart
 from van_dense.data.readers.segmentation import MIN_POINTS
 from van_dense.data.readers.table import (
@@ -108,7 +109,7 @@ class YoloLayout:
             entries = yaml.safe_load(file.read_bytes())
         except OSError as error:
             what = f"cannot be read ({error.strerror}); give the folder that holds data.yaml"
-            raise ValueError(f"{file}: {what}") from None
+            raise ValueError(f"{file}: {what}{way_in(root)}") from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ValueError(f"{file}: not valid YAML: {error}") from None
         if not isinstance(entries, dict) or "names" not in entries:
