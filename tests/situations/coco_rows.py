@@ -170,7 +170,7 @@ SITUATIONS = [
         exit_code=1,
         objects=3,
     ),
-    _lost("a polygon of two points", _files(segmentation=[[1, 2, 3, 4]]), MASKS, "2 points"),
+    _lost("a COCO polygon of two points", _files(segmentation=[[1, 2, 3, 4]]), MASKS, "2 points"),
     _lost(
         "run lengths shorter than their mask",
         _files(segmentation={**RUNS, "counts": [27, 5]}),
