@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -79,7 +78,7 @@ class DetectionData(Data):
     name: str = "coco"
     train: CocoSplit | None = None  # COCO: training part
     val: CocoSplit | None = None  # COCO: validation part
-    yolo_root: str | None = None  # YOLO: folder that holds data.yaml
+    yolo_root: str | None = None  # YOLO: folder that holds data.yaml or obj.data, or such a file
     drop_empty: bool = True  # training leaves out images without any box, as mmdet does
     transforms: DetectionTransforms = DetectionTransforms()
     group_by_aspect: bool = True
@@ -95,6 +94,6 @@ class DetectionData(Data):
     def files(self) -> dict[str, str]:
         """Images and annotation files of both parts, or the YOLO folder."""
         if self.format == "yolo":
-            return {"data.yolo_root": str(Path(self.yolo_root or "") / "data.yaml")}
+            return {"data.yolo_root": self.yolo_root or ""}
         assert self.train is not None and self.val is not None  # the validator demands it
         return self.part_files(train=self.train, val=self.val)

@@ -85,7 +85,8 @@ class Detection(Task[DetectionConfig]):
         """COCO or YOLO files."""
         data = config.data
         if data.format == "yolo":
-            return [YoloPart(str(data.yolo_root), split) for split in ("train", "val")]
+            masks = "segm" in metric_types(config)
+            return [YoloPart(str(data.yolo_root), split, masks) for split in ("train", "val")]
         assert data.train is not None and data.val is not None  # the schema demands them
         return [
             CocoPart(name, part.images, part.annotations)
