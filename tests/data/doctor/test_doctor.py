@@ -353,7 +353,7 @@ def test_broken_lines_and_images_of_a_yolo_folder_are_found_and_quarantined(
     assert part.images == {"images/b.png"}
     assert part.annotations == {"images/a.png:2", "images/a.png:3"}
     dataset = YoloDataset(tmp_path, "train", quarantine=quarantine, name="yolo", drop_empty=False)
-    assert len(dataset) == 3 and not caplog.text
+    assert len(dataset) == 3 and "lines with" not in caplog.text
     assert check_dataset([YoloPart(str(tmp_path), "train")], quarantine=quarantine).num_errors == 0
 
 

@@ -5,6 +5,7 @@ truncated files with a grey area and CMYK in wrong colours, both without a word.
 """
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from van_dense.core.structures import Size
 from van_dense.data.dataset import ReadError
+from van_dense.data.io.header import plain_size
 from van_dense.data.io.suffixes import MISSING
 
 _ORIENTATION_TAG = 0x0112
@@ -108,6 +110,9 @@ def _decode(path: str | Path, factor: int) -> tuple[Image.Image, Size]:
 
 def image_size(path: str | Path) -> Size:
     """(height, width) that ``read_image`` returns, or its ReadError, from the header alone."""
+    size = plain_size(os.fspath(path))
+    if size is not None and size[0] * size[1] <= _MOST_PIXELS:
+        return size
     image, orientation = _open(path, None)
     with image:
         width, height = image.size

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from van_dense.data.readers.yolo_lines import LabelLine, is_cut, line_problem, r
 logger = logging.getLogger(__name__)
 
 _HEADER_THREADS = 8
+_HEADERS = 64  # files that a thread takes at a time
 
 
 class YoloDataset(TableDataset):
@@ -122,8 +123,7 @@ class YoloRecords:
                 self.lines.append([one for one in lines if one.id not in left_out.annotations])
                 self.label_files.append(labels)
                 kept.append((str(file), image_id))
-        with ThreadPoolExecutor(_HEADER_THREADS) as pool:
-            sizes = list(pool.map(size_or_zero, (path for path, _ in kept)))
+        sizes = read_sizes([path for path, _ in kept])
         self.images = [ImageRecord(*one, size) for one, size in zip(kept, sizes, strict=True)]
         every = [line for lines in self.lines for line in lines]
         self.has_masks = masks and any(line.is_polygon for line in every)
@@ -180,6 +180,17 @@ def unusual_lines(lines: list[LabelLine]) -> Iterator[tuple[LabelLine, str]]:
             yield line, "lines with the name of a class in place of its number"
         if is_cut(line):
             yield line, "lines with a box that reaches beyond its image, where it is cut"
+
+
+def read_sizes(paths: Sequence[str]) -> list[Size]:
+    """(height, width) of images, (0, 0) where a header cannot be read; in threads for slow disks.
+
+    Each thread takes many files at a time: handing one over takes as long as reading its header.
+    """
+    parts = [paths[start : start + _HEADERS] for start in range(0, len(paths), _HEADERS)]
+    with ThreadPoolExecutor(_HEADER_THREADS) as pool:
+        found = pool.map(lambda part: [size_or_zero(path) for path in part], parts)
+        return [size for sizes in found for size in sizes]
 
 
 def size_or_zero(file: str) -> Size:

@@ -13,6 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from van_dense.core.structures import Size
 from van_dense.data.io.names import read_text
@@ -32,8 +33,7 @@ class Meaning:
     keypoints: tuple[int, int] | None = None  #: number of joints, and of numbers of each
 
 
-@dataclass(frozen=True)
-class LabelLine:
+class LabelLine(NamedTuple):
     """One line of a label file: its id ``image:line``, and its fields or what is wrong."""
 
     id: str
@@ -162,9 +162,10 @@ def _are_visibilities(values: Sequence[float]) -> bool:
 
 
 def _range_problem(numbers: Sequence[float]) -> str | None:
-    if all(-TOLERANCE <= v <= 1 + TOLERANCE for v in numbers):  # NaN is not
+    is_finite = math.isfinite(sum(numbers))
+    if is_finite and min(numbers) >= -TOLERANCE and max(numbers) <= 1 + TOLERANCE:
         return None
-    if all(math.isfinite(v) for v in numbers) and max(numbers) >= _PIXELS:
+    if is_finite and max(numbers) >= _PIXELS:
         return "coordinates outside 0..1: pixels, where fractions of the image's sides belong"
     return "coordinates outside 0..1"
 
@@ -195,5 +196,7 @@ def _is_flat(numbers: Sequence[float]) -> bool:
 
 def is_cut(line: LabelLine) -> bool:
     """Whether a box reaches beyond its image by more than rounding explains."""
+    if not line.is_box:
+        return False  # points lie inside
     x1, y1, x2, y2 = line.box((1, 1))
     return min(x1, y1) < -TOLERANCE or max(x2, y2) > 1 + TOLERANCE
