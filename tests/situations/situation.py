@@ -6,14 +6,16 @@ The rows of docs/situations.md. Every module of this folder that ends in ``_rows
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from van_dense.cli.main import main
 from van_dense.config import load_config
-from van_dense.data.dataset import DenseDataset, notes_of
+from van_dense.core.structures import Sample
+from van_dense.data.dataset import DenseDataset, ReadError, notes_of
 from van_dense.evaluation.table import load_metrics
 from van_dense.runs.data_doctor import parts_of
 from van_dense.tasks import task_of
@@ -106,9 +108,9 @@ def training_part(command: tuple[str, ...]) -> DenseDataset | str:
 
 
 def describe(dataset: DenseDataset) -> str:
-    """Images and what they show: "3 images, 7 objects"."""
-    images = f"{len(dataset)} images"
-    samples = [dataset.raw(index) for index in range(len(dataset))]
+    """Images that can be read and what they show: "3 images, 7 objects"."""
+    samples = list(_readable(dataset))
+    images = f"{len(samples)} images"
     if any(sample.segments is not None for sample in samples):
         return f"{images}, {sum(len(sample.segments or ()) for sample in samples)} segments"
     if any(sample.boxes is not None for sample in samples):
@@ -121,6 +123,12 @@ def describe(dataset: DenseDataset) -> str:
         values = sorted({int(value) for one in maps for value in set(one.reshape(-1).tolist())})
         return f"{images}, labels {' '.join(map(str, values))}"
     return f"{images}, {len({sample.label for sample in samples})} classes"
+
+
+def _readable(dataset: DenseDataset) -> Iterator[Sample]:
+    for index in range(len(dataset)):
+        with contextlib.suppress(ReadError):  # training goes on without the image, with a warning
+            yield dataset.raw(index)
 
 
 def metrics_of(folder: Path) -> dict[str, float]:

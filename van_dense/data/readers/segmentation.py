@@ -102,7 +102,7 @@ def to_rle(segmentation: Segmentation, size: Size) -> RLE:
 def to_rles(segmentations: Sequence[Segmentation], size: Size) -> list[RLE]:
     """Compress usable segmentations; those of one polygon in one call, in half of the time."""
     rles = [None if _is_one_polygon(one) else to_rle(one, size) for one in segmentations]
-    plain = [one[0] for one in segmentations if _is_one_polygon(one)]
+    plain = [next(iter(one)) for one in segmentations if _is_one_polygon(one)]
     drawn = iter(mask_utils.frPyObjects(plain, *size) if plain else [])
     return [next(drawn) if rle is None else rle for rle in rles]
 
