@@ -38,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     progress = None if args.quiet else show_progress
     report = check_dataset(parts, quarantine=known, threads=args.threads, progress=progress)
-    print(report.text())
+    for line in report.lines():
+        print(line)
     if args.quarantine:
         report.quarantine().save(args.quarantine)
         print(f"quarantine list: {args.quarantine}; train with data.quarantine={args.quarantine}")

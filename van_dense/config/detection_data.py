@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from van_dense.config.schema import (
     CocoSplit,
+    Crowds,
     Data,
     Positive,
     PositiveFloat,
@@ -80,6 +81,7 @@ class DetectionData(Data):
     val: CocoSplit | None = None  # COCO: validation part
     yolo_root: str | None = None  # YOLO: folder that holds data.yaml or obj.data, or such a file
     drop_empty: bool = True  # training leaves out images without any box, as mmdet does
+    crowds: Crowds = "regions"  # COCO: what iscrowd 1 means; objects = exporters' run lengths
     transforms: DetectionTransforms = DetectionTransforms()
     group_by_aspect: bool = True
 

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from van_dense.config.schema import (
     Backbone,
     CocoSplit,
+    Crowds,
     Data,
     Eval,
     Positive,
@@ -61,6 +62,7 @@ class PoseData(Data):
     detections: str | None = None  # COCO results to take boxes of ``val`` from; none = annotated
     min_detection_score: Unit = 0.0  # detections below are left out; papers cut nothing
     skeleton: Skeleton | None = None  # none = as the annotation file says
+    crowds: Crowds = "regions"  # what iscrowd 1 means; objects = exporters' run lengths
     transforms: PoseTransforms = PoseTransforms()
 
     def files(self) -> dict[str, str]:

@@ -17,11 +17,14 @@ import numpy as np
 from van_dense.core.optional import require
 from van_dense.core.structures import Instances
 from van_dense.data.dataset import ReadError
+from van_dense.data.io.names import spellings
 from van_dense.data.io.outputs import require_folder
 from van_dense.data.io.prefetch import WAITING_BYTES, prefetch_map
 from van_dense.data.io.sources import ImageSource, is_video
 from van_dense.data.loader import resolve_workers
+from van_dense.data.readers.coco_images import ImageRecords
 from van_dense.data.readers.coco_json import read_coco_lists
+from van_dense.data.readers.quarantine import QuarantinedPart
 from van_dense.engine.progress import Track, untracked
 from van_dense.evaluation.results import PANOPTIC, Outcome, ResultFiles
 from van_dense.inference.loaded import Loaded, Precision, proposals_from
@@ -44,8 +47,12 @@ def read_ids(annotations: str | None, files: Iterable[Path]) -> dict[str, int | 
         ValueError: For another file, or when two of its images, or two files, have one name.
     """
     ids: dict[str, int | str] = {}
-    for record in read_coco_lists(annotations)["images"] if annotations else ():
-        name = Path(record["file_name"]).name
+    files = list(files)
+    given = {path.name for path in files}
+    records = read_coco_lists(annotations)["images"] if annotations else []
+    for record in ImageRecords(records, QuarantinedPart(), files=True, sizes=False).usable:
+        forms = [form.rpartition("/")[2] for form in spellings(record["file_name"])]
+        name = next((form for form in forms if form in given), forms[0])
         if name in ids:
             raise ValueError(
                 f"{annotations}: two images are called {name}, and ids are found by name; leave "

@@ -37,7 +37,9 @@ class Things:
     @staticmethod
     def of_coco(images: str, annotations: str) -> Things:
         """Read a COCO annotation file; a ValueError if it cannot be read or has no masks."""
-        dataset = CocoDataset(images, annotations, name="instances", drop_empty=False)
+        dataset = CocoDataset(
+            images, annotations, name="instances", drop_empty=False, keypoints=False
+        )
         return Things._with_masks(dataset, annotations, has_ids=True)
 
     @staticmethod

@@ -19,6 +19,7 @@ from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Batch, Prediction, Size
 from van_dense.data.dataset import DenseDataset, Transform
 from van_dense.data.doctor.doctor import Part
+from van_dense.data.readers.quarantine import Quarantine
 from van_dense.data.sample.sample_data import write_sample_data
 from van_dense.evaluation.evaluator import Evaluator
 from van_dense.evaluation.oracle.metrics import OracleReport
@@ -78,6 +79,18 @@ class Task(ABC, Generic[C]):
         Raises:
             ValueError: When the transforms do not fit.
         """
+
+    def quarantine_notes(self, config: C) -> list[str]:
+        """What is wrong with the quarantine list of a config; empty where it belongs to its files.
+
+        Raises:
+            ValueError: When the list cannot be read.
+        """
+        if (path := config.data.quarantine) is None:
+            return []
+        sources = [part.source for part in self.check_parts(config)]
+        problem = Quarantine.load(path).unused_problem(sources)
+        return [] if problem is None else [f"{path}: {problem}"]
 
     @abstractmethod
     def largest_input(self, config: C) -> Size:

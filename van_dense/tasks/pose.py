@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -59,6 +60,7 @@ class Pose(Task[PoseConfig]):
             # The first images must be the same ones where both parts are one file.
             drop_empty=split == "train" or data.max_images is not None,
             masks=False,
+            crowds=data.crowds,
             skeleton=_skeleton(config),
         )
         _check_keypoints(images.info, self.dataset_info(config), part.annotations)
@@ -88,9 +90,13 @@ class Pose(Task[PoseConfig]):
     def check_parts(self, config: PoseConfig) -> list[Part]:
         """COCO files with poses."""
         self.build_transform(config, train=True)
-        names = self.dataset_info(config).keypoint_names
+        described: dict[str, Any] = {
+            "poses": self.dataset_info(config).keypoint_names,
+            "skeleton": _skeleton(config),
+            "crowds": config.data.crowds,
+        }
         return [
-            CocoPart(name, part.images, part.annotations, poses=names, skeleton=_skeleton(config))
+            CocoPart(name, part.images, part.annotations, **described)
             for name, part in (("train", config.data.train), ("val", config.data.val))
         ]
 

@@ -13,10 +13,10 @@ from PIL import Image
 from van_dense.core.structures import Size
 from van_dense.data.doctor.report import PartReport
 from van_dense.data.messages import shorten
-from van_dense.data.readers.class_folder import Listing, class_names
+from van_dense.data.readers.class_folder import Listing, class_names, folder_record
 from van_dense.data.readers.class_words import spoken_names
 from van_dense.data.readers.cub import Cub200
-from van_dense.data.readers.quarantine import Quarantine
+from van_dense.data.readers.quarantine import Quarantine, StaleQuarantine
 from van_dense.data.readers.table import ImageRecord
 
 FEW_IMAGES = 5  # with fewer, one image is more than a fifth of its class
@@ -46,6 +46,11 @@ class ClassPart:
     classes: tuple[str, ...] | None = None  #: folders in the order of labels; None takes all
     layout: Literal["folder", "cub"] = "folder"  #: "cub" for CUB
 
+    @property
+    def source(self) -> str:
+        """Folder that keys the quarantine."""
+        return str(Path(self.root) / "images") if self.layout == "cub" else self.root
+
 
 @dataclass
 class ClassReport(PartReport):
@@ -68,7 +73,7 @@ class ClassReport(PartReport):
         if size is None:
             return
         path = self.images[index].path
-        self.counts[self.labels[self.images[index].id]] += 1
+        self.counts[self.labels[index]] += 1
         if min(size) < SMALL_SIDE:
             self._small.append(path)
         if more in _MODES:
@@ -141,9 +146,12 @@ def cub_parts(root: str) -> list[ClassPart]:
 def check_classes(part: ClassPart, quarantine: Quarantine) -> ClassReport:
     """List the images of a part, without opening any; ``ClassReport.add`` judges them."""
     is_cub = part.layout == "cub"
-    report = ClassReport(part.name, str(Path(part.root) / "images") if is_cub else part.root)
+    others = (str(Path(part.root) / "images.txt"),) if is_cub else ()
+    report = ClassReport(part.name, part.source, others)
     try:
         (_add_cub if is_cub else _add_folder)(report, part, quarantine)
+    except StaleQuarantine:
+        raise
     except ValueError as error:
         report.note_unreadable(error)
     return report
@@ -155,23 +163,25 @@ def _add_cub(report: ClassReport, part: ClassPart, quarantine: Quarantine) -> No
     report.categories = dict(enumerate(dataset.info.class_names))
     for index in range(len(dataset)):
         report.images.append(ImageRecord(dataset.path(index), dataset.image_id(index), (0, 0)))
-        report.labels[dataset.image_id(index)] = dataset.label(index)
+        report.labels.append(dataset.label(index))
 
 
 def _add_folder(report: ClassReport, part: ClassPart, quarantine: Quarantine) -> None:
     listing = Listing.find(part.root, part.classes)
-    left_out = quarantine.of(part.root).images
+    left_out = quarantine.of(part.root)
     report.categories = dict(enumerate(spoken_names(listing.names)))
     for path, label in zip(listing.paths, listing.labels, strict=True):
-        if path not in left_out:
+        if path not in left_out.images:
             report.images.append(ImageRecord(os.path.join(part.root, path), path, (0, 0)))
-            report.labels[path] = label
+            report.labels.append(label)
     for folder in listing.unknown:
+        if (record := folder_record(folder)) in left_out.records:
+            continue
         what = f"none of the {len(listing.names)} classes, which are {shorten(listing.names)}"
-        fix = "rename or remove it, or list it in data.classes"
-        report.note("error", what, fix, file=os.path.join(part.root, folder))
+        fix = "rename or remove it, list it in data.classes, or leave it out with --quarantine"
+        report.note("error", what, fix, file=os.path.join(part.root, folder), record=record)
     for name in listing.beside:
-        if name not in left_out:
+        if name not in left_out.images:
             what, fix = "it lies in no class folder", "move it into one, or use --quarantine"
             report.note("error", what, fix, file=os.path.join(part.root, name), image_id=name)
     if listing.left_out is not None:

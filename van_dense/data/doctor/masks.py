@@ -33,6 +33,11 @@ class MaskPart:
     class_names: tuple[str, ...] = ()  #: names of the classes 0..C-1; empty shows their numbers
     is_saliency: bool = False  #: whether masks are grey, white = salient
 
+    @property
+    def source(self) -> str:
+        """Folder that keys the quarantine."""
+        return self.images
+
 
 @dataclass(frozen=True)
 class MaskContent:
@@ -178,7 +183,7 @@ class MaskReport(PartReport):
 
 def check_masks(part: MaskPart, quarantine: Quarantine) -> MaskReport:
     """Find the pairs of a part, without opening files; ``MaskReport.add`` judges the masks."""
-    report = MaskReport(part.name, part.images, part=part)
+    report = MaskReport(part.name, part.source, (part.masks,), part=part)
     try:
         patterns = {"image_pattern": part.image_pattern, "mask_pattern": part.mask_pattern}
         pairs = Pairs(part.images, part.masks, **patterns)
@@ -187,7 +192,7 @@ def check_masks(part: MaskPart, quarantine: Quarantine) -> MaskReport:
         return report
     for words in pairs.left_out:
         report.note("info", words.partition(": ")[2], "none needed", file=words.partition(": ")[0])
-    left_out = quarantine.of(part.images).images
+    left_out = quarantine.of(part.source, part.masks).images
     fix = "give every image one mask, correct the patterns, or leave it out with --quarantine"
     for key, what in pairs.problems:
         if key not in left_out:

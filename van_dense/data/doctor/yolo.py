@@ -1,12 +1,12 @@
 """The data doctor's check of the label files of a YOLO folder."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
+from van_dense.data.doctor.image_list import ImageList
 from van_dense.data.doctor.report import PartReport, Severity
 from van_dense.data.readers.quarantine import Quarantine
 from van_dense.data.readers.yolo import YoloRecords, unusual_lines
-from van_dense.data.readers.yolo_layout import YoloLayout
+from van_dense.data.readers.yolo_layout import YoloLayout, part_source
 from van_dense.data.readers.yolo_lines import LabelLine
 
 _BOX_AMONG_POLYGONS = "a box where other lines have polygons"
@@ -21,6 +21,11 @@ class YoloPart:
     #: Whether masks are read; None where nobody knows, and lines without are then a warning.
     masks: bool | None = None
 
+    @property
+    def source(self) -> str:
+        """Path that keys the quarantine, which need not exist."""
+        return part_source(self.root, self.split)
+
 
 def yolo_parts(root: str) -> list[YoloPart]:
     """Those of train, val and test that the data file names, or its ValueError."""
@@ -30,16 +35,16 @@ def yolo_parts(root: str) -> list[YoloPart]:
 
 def check_yolo(part: YoloPart, quarantine: Quarantine) -> PartReport:
     """Check every line of the label files; of images only the header is read."""
-    report = PartReport(part.split, str(Path(part.root) / part.split))
+    report = PartReport(part.split, part.source)
     try:
-        report.source = str(YoloLayout.read(part.root).source(part.split))
         masks = part.masks is not False
         records = YoloRecords(part.root, part.split, masks=masks, quarantine=quarantine)
     except ValueError as error:
         report.note_unreadable(error)
         return report
     report.categories = dict(records.layout.meaning.names)
-    report.images = records.images
+    report.images = ImageList(records.images)
+    report.others = tuple(map(str, records.labels.files))
     for remark in records.remarks:
         report.note(remark.severity, remark.what, remark.fix, file=remark.file)
     for image, lines in enumerate(records.lines):

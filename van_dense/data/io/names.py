@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -51,6 +51,17 @@ def find_below(root: str | Path, name: str) -> str:
         return path  # no question to a slow disk
     paths = [os.path.join(root, form) for form in spellings(name)]
     return next((one for one in paths if os.path.exists(one)), path)
+
+
+def find_all_below(root: str | Path, names: Sequence[str]) -> tuple[list[str], str | None]:
+    """Paths of files below a folder as ``find_below`` finds each; names that differ in words."""
+    paths = [find_below(root, name) for name in names]
+    pairs = zip(names, paths, strict=True)
+    odd = [(name, path) for name, path in pairs if path != os.path.join(root, name)]
+    if not odd:
+        return paths, None
+    what = f"{len(odd)} file names are spelled otherwise than the files"
+    return paths, f"{what}: {odd[0][0]} is {os.path.relpath(odd[0][1], root)}"
 
 
 def plain_stem(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from van_dense.data.io.walk import Found, is_left_out, walk
 from van_dense.data.messages import CHECK, shorten
 from van_dense.data.readers.class_words import spoken_names
 from van_dense.data.readers.image_files import ImageFiles
-from van_dense.data.readers.quarantine import Quarantine
+from van_dense.data.readers.quarantine import Quarantine, QuarantinedPart
 
 logger = logging.getLogger(__name__)
 
@@ -85,10 +85,10 @@ class ClassFolder(LabelledImages):
         quarantine: Quarantine | None = None,
     ) -> None:
         listing = Listing.find(root, classes)
-        left_out = (quarantine or Quarantine()).of(root).images
+        left_out = (quarantine or Quarantine()).of(root)
         listing.require_sound(left_out)
         pairs = zip(listing.paths, listing.labels, strict=True)
-        kept = [(path, label) for path, label in pairs if path not in left_out]
+        kept = [(path, label) for path, label in pairs if path not in left_out.images]
         if not kept:
             raise ValueError(f"{root}: no image remains of {len(listing.paths)}; {CHECK}")
         names = spoken_names(listing.names)
@@ -142,17 +142,22 @@ class Listing:
             raise ValueError(f"{root}: {what}{'; ' if left_out else ''}{left_out or ''}")
         return Listing(root, names, whole.files, labels, unknown, beside, left_out)
 
-    def require_sound(self, left_out: Container[int | str]) -> None:
-        """Raise a ValueError for unknown folders, and images without a class unless left out."""
-        if self.unknown:
-            what = f"{len(self.unknown)} folders are none of the {len(self.names)} classes"
-            names = f"{shorten(self.unknown)}; the classes are {shorten(self.names)}"
+    def require_sound(self, left_out: QuarantinedPart) -> None:
+        """Raise a ValueError for unknown folders and images without a class, unless left out."""
+        if unknown := [n for n in self.unknown if folder_record(n) not in left_out.records]:
+            what = f"{len(unknown)} folders are none of the {len(self.names)} classes"
+            names = f"{shorten(unknown)}; the classes are {shorten(self.names)}"
             fix = "Training and validation need the same folders; or list them in data.classes"
             raise ValueError(f"{self.root}: {what}: {names}. {fix}")
-        if beside := [name for name in self.beside if name not in left_out]:
+        if beside := [name for name in self.beside if name not in left_out.images]:
             what = f"{len(beside)} images lie beside the class folders: {shorten(beside)}"
             fix = "move them into one, or leave them out with van-dense check --quarantine"
             raise ValueError(f"{self.root}: {what}; {fix}")
+
+
+def folder_record(name: str) -> str:
+    """Place of a whole folder in a quarantine list."""
+    return f"{name}/"
 
 
 def class_names(root: str | Path) -> tuple[str, ...]:

@@ -53,7 +53,7 @@ class ImageMaskDataset(ImageFiles):
         mask_pattern: str,
         quarantine: Quarantine | None = None,
     ) -> None:
-        left_out = (quarantine or Quarantine()).of(images).images
+        left_out = (quarantine or Quarantine()).of(images, masks).images
         pairs = Pairs(images, masks, image_pattern=image_pattern, mask_pattern=mask_pattern)
         pairs.require_complete(left_out)
         keys = [key for key in pairs.complete if key not in left_out]

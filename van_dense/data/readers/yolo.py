@@ -23,7 +23,7 @@ from van_dense.data.readers.quarantine import Quarantine
 from van_dense.data.readers.table import ImageRecord, InstanceRecord, TableDataset, clip_box
 from van_dense.data.readers.yolo_dialect import judge_dialect
 from van_dense.data.readers.yolo_labels import LabelFiles
-from van_dense.data.readers.yolo_layout import YoloLayout
+from van_dense.data.readers.yolo_layout import YoloLayout, part_source
 from van_dense.data.readers.yolo_lines import LabelLine, is_cut, line_problem, read_lines
 
 logger = logging.getLogger(__name__)
@@ -110,9 +110,9 @@ class YoloRecords:
         self, root: str | Path, split: str, *, masks: bool, quarantine: Quarantine
     ) -> None:
         self.layout = YoloLayout.read(root)
-        left_out = quarantine.of(self.layout.source(split))
         files, self.remarks = self.layout.images(split)
         self.labels = LabelFiles(self.layout, split, files)
+        left_out = quarantine.of(part_source(root, split), *self.labels.files)
         self.remarks += self.labels.remarks
         self.label_files: list[Path] = []  #: of each image
         self.lines: list[list[LabelLine]] = []

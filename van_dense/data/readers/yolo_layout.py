@@ -49,10 +49,6 @@ class YoloLayout:
         names = _class_names(file, entries)
         return YoloLayout(file, Meaning(names, _keypoints(file, entries)), entries)
 
-    def source(self, split: str) -> Path:
-        """Path that stands for a part in quarantine lists and reports."""
-        return self.file.parent / split
-
     def value(self, split: str) -> Any:
         """What the data file says of a part; "val" may be called "valid" there."""
         keys = (split, *_OTHER_KEYS.get(split, ()))
@@ -123,6 +119,12 @@ class YoloLayout:
         root = self.file.parent.absolute()
         image = image.absolute()
         return (image.relative_to(root) if image.is_relative_to(root) else image).as_posix()
+
+
+def part_source(root: str | Path, split: str) -> str:
+    """Path that stands for a part in quarantine lists and reports, which need not exist."""
+    folder = Path(root)
+    return str((folder.parent if folder.is_file() else folder) / split)
 
 
 def _data_file(root: Path) -> Path:

@@ -70,7 +70,9 @@ class Detection(Task[DetectionConfig]):
         else:
             part = data.train if split == "train" else data.val
             assert part is not None  # the schema demands it
-            dataset = CocoDataset(part.images, part.annotations, **options)
+            dataset = CocoDataset(
+                part.images, part.annotations, keypoints=False, crowds=data.crowds, **options
+            )
         if wants_masks and not dataset.has_masks:
             part_has = f"the {split} part of {data.name!r} has boxes only"
             fix = "use a retinanet project, or annotations with segmentation"
@@ -88,8 +90,9 @@ class Detection(Task[DetectionConfig]):
             masks = "segm" in metric_types(config)
             return [YoloPart(str(data.yolo_root), split, masks) for split in ("train", "val")]
         assert data.train is not None and data.val is not None  # the schema demands them
+        reads: dict[str, Any] = {"masks": "segm" in metric_types(config), "keypoints": False}
         return [
-            CocoPart(name, part.images, part.annotations)
+            CocoPart(name, part.images, part.annotations, crowds=data.crowds, **reads)
             for name, part in (("train", data.train), ("val", data.val))
         ]
 

@@ -1,0 +1,75 @@
+"""What box, mask and area of one COCO annotation say about each other."""
+
+from typing import Any
+
+from pycocotools import mask as mask_utils
+
+from van_dense.core.structures import Size
+from van_dense.data.readers.coco_json import Record
+from van_dense.data.readers.coco_values import parse_number
+from van_dense.data.readers.segmentation import Segmentation, to_rle, usable_segmentation
+from van_dense.data.readers.table import BoxXYXY
+
+# In COCO, the area of a mask is at most 0.993 times that of its box with a pixel on each side, and
+# never below 1 % of its box but for a few thin objects, whose masks say so.
+_SLACK = 1.1
+_LEAST = 0.01
+_AGREES = 2.0  # factor between the area that is stated and that of the mask
+
+
+def area_is_possible(annotation: Record, box: BoxXYXY, size: Size) -> bool:
+    """Whether the ``area`` of an annotation can be that of an object in its box (in pixels).
+
+    Exporters write 0, 1, -1, null, text, or the area of the image, by which COCO's evaluation puts
+    objects into the wrong sizes, and OKS, which divides by it, rejects the best pose. Doubtful ones
+    are compared with the mask; text is impossible, as no evaluator reads it.
+    """
+    area: Any = annotation.get("area")
+    if type(area) not in (int, float) or not 0 < area < float("inf"):
+        return False
+    width, height = box[2] - box[0], box[3] - box[1]
+    if _LEAST * width * height <= area <= _SLACK * (width + 2) * (height + 2):
+        if area != 1 or width * height < 4:
+            return True
+    shown = mask_area(annotation.get("segmentation"), size)
+    return shown is not None and shown / _AGREES <= area <= shown * _AGREES
+
+
+def derive_area(annotation: Record, box: BoxXYXY, size: Size) -> float:
+    """Pixels of the mask, or else of the box, where ``area`` is impossible; text is read.
+
+    Poses are no exception: COCO's area of a person is that of its mask, and no fixed share of its
+    box, such as 0.53, which other code bases take, holds for hands or animals.
+    """
+    stated = annotation.get("area")
+    if type(stated) is str and (number := parse_number(stated)) is not None:
+        if area_is_possible({**annotation, "area": number}, box, size):
+            return number
+    shown = mask_area(annotation.get("segmentation"), size)
+    return shown or (box[2] - box[0]) * (box[3] - box[1])
+
+
+def mask_area(value: Any, size: Size) -> float | None:
+    """Pixels of a segmentation, which is parsed JSON; None where it is none, or shows nothing."""
+    usable = _usable(value, size) if size[0] else None
+    return None if usable is None else float(mask_utils.area(to_rle(usable, size))) or None
+
+
+def segmentation_box(value: Any, size: Size) -> BoxXYXY | None:
+    """Box around a segmentation, which is parsed JSON; None where it is none, or has no size."""
+    usable = _usable(value, size)
+    if usable is None:
+        return None
+    if isinstance(usable, dict):
+        x, y, width, height = mask_utils.toBbox(usable).tolist()
+    else:
+        xs = [x for polygon in usable for x in polygon[0::2]]
+        ys = [y for polygon in usable for y in polygon[1::2]]
+        x, y, width, height = min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
+    return (x, y, x + width, y + height) if width > 0 and height > 0 else None
+
+
+def _usable(value: Any, size: Size) -> Segmentation | None:
+    if not value or (size == (0, 0) and not isinstance(value, list)):
+        return None
+    return usable_segmentation(value, size)[0]
