@@ -1,16 +1,18 @@
-"""Class folders, and folders of images and masks."""
+"""Class folders, folders of images and masks, and file names of other systems."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from helpers.coco_folder import write_image
+from helpers.coco_folder import annotation, coco_data, write_coco, write_image
 from PIL import Image
 from situations.situation import Situation
 
-TITLE = "Class folders, and folders of images and masks"
+TITLE = "Folders, and file names of other systems"
 
 CLASSES = ("check", "--config", "classify_van_b0_in1k", "--quiet", "data.num_classes=null")
 CLASSES = (*CLASSES, "data.train=train", "data.val=val")
@@ -56,6 +58,21 @@ def _masks(change: Callable[[Path], object] = lambda root: None) -> Callable[[Pa
     return make
 
 
+def _coco(file_name: str, place: str, **changes: Any) -> Callable[[Path], None]:
+    """A COCO file of three images in both parts, one of them called by another name."""
+
+    def make(root: Path) -> None:
+        for part, seed in (("train", 1), ("val", 2)):
+            data = coco_data([annotation(1), annotation(2, 2)]) | changes
+            images, file = write_coco(root / part, data, seed=seed)
+            (images / place).parent.mkdir(exist_ok=True)
+            (images / "2.png").rename(images / place)
+            data["images"][1]["file_name"] = file_name
+            file.write_text(json.dumps(data))
+
+    return make
+
+
 def _mask(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     values = np.zeros((12, 20), np.uint8)
@@ -67,6 +84,19 @@ def _link(path: Path, target: Path) -> None:
     path.symlink_to(target, target_is_directory=True)
 
 
+BOXES = (
+    "check",
+    "--config",
+    "retinanet_van_b0",
+    "--quiet",
+    *(f"data.{part}.images={part}/images" for part in ("train", "val")),
+    *(f"data.{part}.annotations={part}/annotations.json" for part in ("train", "val")),
+)
+_ROOT = [
+    {"id": 0, "name": "pets", "supercategory": "none"},
+    {"id": 2, "name": "dog", "supercategory": "pets"},
+    {"id": 5, "name": "cat", "supercategory": "pets"},
+]
 _OTHER_SUFFIXES = (".JPG", ".jfif", ".jpe", ".webp", ".jp2", ".avif", ".ppm", ".tif", ".bmp")
 
 SITUATIONS = [
@@ -226,5 +256,44 @@ SITUATIONS = [
         (*MASKS[:8], 'data.image_pattern="{key}.jpg"', *MASKS[9:]),
         "2 images, labels 0 1",
         ("left out: 1 images not named as {key}.jpg says, such as extra.png",),
+    ),
+    Situation(
+        "a COCO file with backslashes in file names",
+        _coco("sub\\2.png", "sub/2.png"),
+        BOXES,
+        "2 images, 2 objects",
+        ("1 file names are spelled otherwise than the files: sub\\2.png is sub/2.png",),
+        objects=2,
+    ),
+    Situation(
+        "a COCO file with %20 in file names",
+        _coco("my%20cat.png", "my cat.png"),
+        BOXES,
+        "2 images, 2 objects",
+        ("1 file names are spelled otherwise than the files: my%20cat.png is my cat.png",),
+        objects=2,
+    ),
+    Situation(
+        "a COCO file with %20 in file names, which the files have as well",
+        _coco("my%20cat.png", "my%20cat.png"),
+        BOXES,
+        "2 images, 2 objects",
+        objects=2,
+    ),
+    Situation(
+        "a COCO file with accents that a Mac took apart in the names of files",
+        _coco("caf\u00e9.png", "cafe\u0301.png"),
+        BOXES,
+        "2 images, 2 objects",
+        ("1 file names are spelled otherwise than the files",),
+        objects=2,
+    ),
+    Situation(
+        "an empty root category, as Roboflow writes it",
+        _coco("2.png", "2.png", categories=_ROOT),
+        BOXES,
+        "2 images, 2 objects",
+        ("the category 'pets' (id 0) stands above all others", "it is no class to learn"),
+        objects=2,
     ),
 ]
