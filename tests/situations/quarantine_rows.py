@@ -105,7 +105,7 @@ OLD = {"annotations/instances_default.json": {"images": [3], "annotations": [2]}
 
 YOLO = ("check", "--config", "retinanet_van_b0", "--quiet", "data.format=yolo", "data.yolo_root=.")
 CLASSES = ("check", "--config", "classify_van_b0_in1k", "--quiet", "data.train=train")
-CLASSES = (*CLASSES, "data.val=val")
+CLASSES = (*CLASSES, "data.val=val", "data.num_classes=2")
 SALIENCY = ("check", "--config", "saliency_van_b1", "--quiet")
 SALIENCY = (
     *SALIENCY,
@@ -114,8 +114,8 @@ SALIENCY = (
         for part in ("train", "val")
         for key in ("images", "masks")
     ),
-    "data.image_pattern={key}.png",
-    "data.mask_pattern={key}.png",
+    'data.image_pattern="{key}.png"',
+    'data.mask_pattern="{key}.png"',
 )
 PANOPTIC = ("check", "--config", "panopticfpn_van_b2", "--quiet")
 PANOPTIC = (
@@ -204,26 +204,201 @@ def _remove(name: str) -> Files:
 
 
 def _panoptic(change: Callable[[dict[str, Any]], None]) -> Files:
-    """The images of the helper in both parts; a change of the JSON of the training part."""
+    """Two images with four segments each in two parts; a change of the training part's JSON."""
 
     def make(root: Path) -> None:
         for part, seed in (("train", 1), ("val", 2)):
             data = panoptic_data()
-            folder = root / part
-            _, file, masks = write_panoptic(folder, data)
-            for image in (folder / "images").iterdir():  # not the pictures of the other part
-                write_image(image, *_size(image), seed * 10 + len(image.name))
+            _, _, masks = write_panoptic(root / part, data, seed=seed)
             if part == "train":
                 change(data)
-            file.write_text(json.dumps(data))
-            file.rename(folder / "panoptic.json")
-            masks.rename(folder / "panoptic")
+            (root / part / "panoptic.json").write_text(json.dumps(data))
+            masks.rename(root / part / "panoptic")
 
     return make
 
 
-def _size(path: Path) -> tuple[int, int]:
-    from PIL import Image
+def _repeat_panoptic(data: dict[str, Any]) -> None:
+    data["images"].append(dict(data["images"][0]))
 
-    with Image.open(path) as image:
-        return image.size
+
+def _lose_image_id(data: dict[str, Any]) -> None:
+    data["annotations"].append({"file_name": "3.png", "segments_info": []})
+
+
+SITUATIONS = [
+    Situation(
+        "two exports of CVAT, both called annotations/instances_default.json, a fault in one",
+        _exports(),
+        BOXES,
+        "2 images, 2 objects",
+        ("shows nothing inside its 20x12 image",),
+        exit_code=1,
+        objects=3,
+        quarantined="2 images, 2 objects",
+    ),
+    Situation(
+        "the list of two exports of equal names: the sound one keeps all records",
+        _exports(_quarantine(*BOXES), bad="val"),
+        (*BOXES, LIST),
+        "3 images, 3 objects",
+        objects=3,
+    ),
+    Situation(
+        "an annotation file whose records moved after its list was written",
+        _exports(_quarantine(*BOXES), _touch(f"train/{EXPORT}")),
+        (*BOXES, LIST),
+        "nothing",
+        ("has changed since the list was written", "write it anew: van-dense check"),
+        exit_code=1,
+        objects=3,
+    ),
+    Situation(
+        "a list of an older van_dense, keyed by the end of a path",
+        _exports(_write("bad.json", OLD)),
+        (*BOXES, LIST),
+        "nothing",
+        ("a list of an older van_dense", "write it anew: van-dense check"),
+        exit_code=2,
+    ),
+    Situation(
+        "a list of other files than those of the config",
+        _exports(_quarantine(*BOXES), _move("train", "moved/train"), _move("val", "moved/val")),
+        (*_check("retinanet_van_b0", where="moved/"), LIST),
+        "2 images, 2 objects",
+        ("the list leaves nothing out here, its parts are others",),
+        exit_code=1,
+        objects=3,
+    ),
+    Situation(
+        "list and data moved together",
+        _exports(
+            _quarantine(*BOXES),
+            *(_move(name, f"moved/{name}") for name in ("train", "val", "bad.json")),
+        ),
+        (*_check("retinanet_van_b0", where="moved/"), "data.quarantine=moved/bad.json"),
+        "2 images, 2 objects",
+    ),
+    Situation(
+        "a list in another folder than the data",
+        _exports(_quarantine(*BOXES, to="lists/of/bad.json")),
+        (*BOXES, "data.quarantine=lists/of/bad.json"),
+        "2 images, 2 objects",
+    ),
+    Situation(
+        "a list that is no JSON",
+        _exports(lambda root: (root / "bad.json").write_text("images: [3]") and None),
+        (*BOXES, LIST),
+        "nothing",
+        ("quarantine bad.json: not JSON",),
+        exit_code=2,
+    ),
+    Situation(
+        "a list that is not there",
+        _exports(),
+        (*BOXES, LIST),
+        "nothing",
+        ("quarantine bad.json: cannot be read",),
+        exit_code=2,
+    ),
+    Situation(
+        "an image id that two records of a COCO file have",
+        _exports(_repeat_image, bad="none"),
+        BOXES,
+        "3 images, 3 objects",
+        ("an earlier image has the same id",),
+        exit_code=1,
+        quarantined="3 images, 3 objects",
+    ),
+    Situation(
+        "an image id that two records of a panoptic file have",
+        _panoptic(_repeat_panoptic),
+        PANOPTIC,
+        "nothing",
+        ("an earlier image has the same id",),
+        exit_code=1,
+        objects=8,
+        quarantined="2 images, 8 segments",
+    ),
+    Situation(
+        "a panoptic annotation of no image",
+        _panoptic(_lose_image_id),
+        PANOPTIC,
+        "nothing",
+        ("'image_id' must be a number or text, got None",),
+        exit_code=1,
+        objects=8,
+        quarantined="2 images, 8 segments",
+    ),
+    Situation(
+        "a YOLO line of a class that does not exist",
+        _yolo(),
+        YOLO,
+        "2 images, 2 objects",
+        ("a class that does not exist",),
+        exit_code=1,
+        objects=3,
+        quarantined="2 images, 2 objects",
+    ),
+    Situation(
+        "a YOLO label file that was edited after its list was written",
+        _yolo(_quarantine(*YOLO), _append("labels/train/train_0.txt", "0 .2 .2 .1 .1\n")),
+        (*YOLO, LIST),
+        "nothing",
+        ("has changed since the list was written",),
+        exit_code=1,
+        objects=4,
+    ),
+    Situation(
+        "a class folder that validation has and training has not",
+        _classes(_add_image("train/cat/1.png")),
+        (*CLASSES, "data.classes=[ant, bee]"),
+        "nothing",
+        ("none of the 2 classes, which are ant, bee",),
+        exit_code=1,
+        objects=3,
+        quarantined="12 images, 2 classes",
+    ),
+    Situation(
+        "an image beside the class folders",
+        _classes(_add_image("train/stray.png")),
+        CLASSES,
+        "nothing",
+        ("it lies in no class folder",),
+        exit_code=1,
+        quarantined="12 images, 2 classes",
+    ),
+    Situation(
+        "an image added to a class folder after its list was written",
+        _classes(
+            _add_image("train/ant/bad.png", b"GIF"),
+            _quarantine(*CLASSES),
+            _add_image("train/ant/new.png"),
+        ),
+        (*CLASSES, LIST),
+        "nothing",
+        ("has changed since the list was written",),
+        exit_code=1,
+    ),
+    Situation(
+        "an image without its mask",
+        _pairs(_remove("train/masks/train_1.png")),
+        SALIENCY,
+        "nothing",
+        ("has no mask",),
+        exit_code=1,
+        quarantined="2 images, labels 0 255",
+    ),
+    Situation(
+        "a mask that was added after its list was written",
+        _pairs(
+            _move("train/masks/train_1.png", "later.png"),
+            _quarantine(*SALIENCY),
+            _move("later.png", "train/masks/train_1.png"),
+        ),
+        (*SALIENCY, LIST),
+        "nothing",
+        ("has changed since the list was written",),
+        exit_code=1,
+    ),
+]

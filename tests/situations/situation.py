@@ -100,8 +100,8 @@ def training_part(command: tuple[str, ...]) -> DenseDataset | str:
     project = command[command.index("--config") + 1]
     overrides = [word for word in command[1:] if "=" in word and not word.startswith("--")]
     config = load_config(project, overrides)
-    parts_of(config)
     try:
+        parts_of(config)
         return task_of(config).build_dataset(config, "train")
     except ValueError as error:
         return str(error)

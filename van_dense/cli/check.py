@@ -38,6 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     progress = None if args.quiet else show_progress
     report = check_dataset(parts, quarantine=known, threads=args.threads, progress=progress)
+    boxes = {}
+    if config is not None:
+        from van_dense.runs.data_doctor import measure_boxes
+
+        boxes = measure_boxes(config, report)
     for line in report.lines():
         print(line)
     if args.quarantine:
@@ -47,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.draw and config is not None:  # --draw comes with --config
         from van_dense.runs.data_doctor import draw_samples
 
-        drawn = draw_samples(config, Path(args.output), args.draw)
+        drawn = draw_samples(config, boxes, Path(args.output), args.draw)
         print(drawn.text)
     return 1 if report.num_errors or (drawn is not None and drawn.has_failed) else 0
 
@@ -81,7 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--cub", help="folder that holds images.txt of CUB-200-2011")
     parser.add_argument("--quarantine", help="write the bad records to this file")
     what = "draw N samples of each part of --config before and after its transforms (three draws "
-    what += "in training, no mixup, cutmix)"
+    what += "in training, no mixup, cutmix), and the sizes of boxes"
     parser.add_argument("--draw", type=int, metavar="N", help=what)
     parser.add_argument("--output", default="runs/samples", help="folder of the pictures of --draw")
     threads = parser.add_argument("--threads", type=int, choices=range(1, 65), metavar="N")

@@ -18,6 +18,7 @@ from van_dense.config import Config
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Batch, Prediction, Size
 from van_dense.data.dataset import DenseDataset, Transform
+from van_dense.data.doctor.boxes import BoxSetting
 from van_dense.data.doctor.doctor import Part
 from van_dense.data.readers.quarantine import Quarantine
 from van_dense.data.sample.sample_data import write_sample_data
@@ -91,6 +92,10 @@ class Task(ABC, Generic[C]):
         sources = [part.source for part in self.check_parts(config)]
         problem = Quarantine.load(path).unused_problem(sources)
         return [] if problem is None else [f"{path}: {problem}"]
+
+    def box_setting(self, config: C) -> BoxSetting | None:
+        """What becomes of the sizes of boxes, for the data doctor; None where nothing depends."""
+        return None
 
     @abstractmethod
     def largest_input(self, config: C) -> Size:

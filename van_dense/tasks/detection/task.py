@@ -12,6 +12,7 @@ from van_dense.config.detection import DetectionConfig
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Batch, Prediction, Size
 from van_dense.data.dataset import DenseDataset, FirstImages, Transform
+from van_dense.data.doctor.boxes import BoxSetting
 from van_dense.data.doctor.doctor import CocoPart, Part, YoloPart
 from van_dense.data.readers.coco import CocoDataset
 from van_dense.data.readers.coco_json import coco_info
@@ -27,6 +28,7 @@ from van_dense.models.detection.anchors import without_crowd
 from van_dense.models.postprocess import resize_masks, to_predictions
 from van_dense.tasks.base import Split, Task
 from van_dense.tasks.detection import transforms
+from van_dense.tasks.detection.box_setting import box_setting
 from van_dense.tasks.detection.one_stage import build_atss, build_gfl, build_retinanet
 from van_dense.tasks.detection.sparse import sparse_rcnn
 from van_dense.tasks.detection.two_stage import cascade_mask_rcnn, mask_rcnn
@@ -95,6 +97,10 @@ class Detection(Task[DetectionConfig]):
             CocoPart(name, part.images, part.annotations, crowds=data.crowds, **reads)
             for name, part in (("train", data.train), ("val", data.val))
         ]
+
+    def box_setting(self, config: DetectionConfig) -> BoxSetting:
+        """Sizes of test and training, and the anchors."""
+        return box_setting(config)
 
     def largest_input(self, config: DetectionConfig) -> Size:
         """(height, width) of the largest padded training image."""
