@@ -194,7 +194,7 @@ SITUATIONS = [
         objects=2,
     ),
     Situation(
-        "an image beside the class folders",
+        "an image in no class folder",
         _classes(lambda root: write_image(root / "x.png", 40, 36, 300)),
         CLASSES,
         "nothing",

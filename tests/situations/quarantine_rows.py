@@ -10,7 +10,7 @@ from typing import Any
 
 from helpers.coco_folder import annotation, coco_data, write_coco, write_image
 from helpers.panoptic_folder import panoptic_data, write_panoptic
-from situations.situation import run
+from situations.situation import Situation, run
 
 TITLE = "Quarantine lists"
 
