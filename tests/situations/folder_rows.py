@@ -190,7 +190,7 @@ SITUATIONS = [
         _classes(lambda root: _link(root / "ant/more", root / "ant")),
         CLASSES,
         "10 images, 2 classes",
-        ("1 linked folder that are read already or lead nowhere (ant/more)",),
+        ("1 linked folder read already or leading nowhere (ant/more)",),
         objects=2,
     ),
     Situation(

@@ -269,7 +269,7 @@ _LAYOUTS = [
         _then(_TWO, lambda root: (root / "images/train/again").symlink_to(root / "images")),
         BOXES,
         "2 images, 2 objects",
-        ("1 linked folder that are read already or lead nowhere (again)",),
+        ("1 linked folder read already or leading nowhere (again)",),
         objects=2,
     ),
     _refused(

@@ -9,10 +9,11 @@ import pytest
 import yaml
 from helpers.coco_folder import write_image
 
-from van_dense.data.dataset import ReadError
+from van_dense.data.dataset import FirstImages, ReadError
 from van_dense.data.readers.quarantine import Quarantine, QuarantinedPart, part_key
 from van_dense.data.readers.yolo import YoloDataset
 from van_dense.data.readers.yolo_labels import label_folder
+from van_dense.evaluation.ground_truth import coco_ground_truth, from_samples
 
 BOX = "0 0.5 0.5 0.5 0.5"
 POLYGON = "1 0.1 0.25 0.5 0.25 0.5 0.75"
@@ -208,3 +209,21 @@ def test_images_without_any_label_file_are_refused_with_the_place_looked_at(
 ) -> None:
     with pytest.raises(ValueError, match=r"none of 1 images.*labels.train.a\.txt"):
         YoloDataset(write_yolo(tmp_path, {"a": None}), "train", name="yolo", drop_empty=False)
+
+
+@pytest.mark.parametrize("masks", [True, False])
+def test_the_ground_truth_of_records_is_that_of_samples(tmp_path: Path, masks: bool) -> None:
+    root = write_yolo(tmp_path, {"a": f"{POLYGON}\n{POLYGON}", "b": "", "c": POLYGON})
+    (root / "images" / "train" / "c.png").write_bytes(b"")
+    dataset = YoloDataset(root, "train", name="yolo", drop_empty=False, masks=masks)
+    part = FirstImages(dataset, 3)
+    truth = coco_ground_truth(part)
+    assert truth == from_samples(part)
+    assert len(truth["images"]) == 2 and len(truth["annotations"]) == 2
+
+
+def test_names_with_gaps_are_category_ids(tmp_path: Path) -> None:
+    root = write_yolo(tmp_path, {"a": "7 0.5 0.5 0.5 0.5"}, names={2: "cat", 7: "dog"})
+    dataset = YoloDataset(root, "train", name="yolo", drop_empty=False)
+    assert dataset.info.category_ids == (2, 7) and dataset.raw(0).labels.tolist() == [1]
+    assert coco_ground_truth(dataset)["annotations"][0]["category_id"] == 7

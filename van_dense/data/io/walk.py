@@ -65,7 +65,7 @@ class Found:
             parts.append(f"{number} of other kinds ({', '.join(kinds)}{dots})")
         if self.links:
             number = _count(len(self.links), "linked folder")
-            parts.append(f"{number} that are read already or lead nowhere ({self.links[0]})")
+            parts.append(f"{number} read already or leading nowhere ({self.links[0]})")
         if self.closed:
             parts.append(
                 f"{_count(len(self.closed), 'folder')} that cannot be opened ({self.closed[0]})"
