@@ -126,8 +126,9 @@ def describe(dataset: DenseDataset) -> str:
 
 
 def _readable(dataset: DenseDataset) -> Iterator[Sample]:
+    """Samples of the images that can be read; training leaves out the others with a line each."""
     for index in range(len(dataset)):
-        with contextlib.suppress(ReadError):  # training goes on without the image, with a warning
+        with contextlib.suppress(ReadError):
             yield dataset.raw(index)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from van_dense.config import Config
+from van_dense.data.crowding import DetectionLimits
 from van_dense.data.doctor.box_report import BoxStatistics
 from van_dense.data.doctor.boxes import BoxTable
 from van_dense.data.doctor.doctor import Part, Report
@@ -29,6 +30,11 @@ def parts_of(config: Config) -> tuple[list[Part], Quarantine | None]:
     task, path = task_of(config), config.data.quarantine
     task.prepare_data(config)
     return task.check_parts(config), Quarantine.load(path) if path else None
+
+
+def limits_of(config: Config) -> DetectionLimits:
+    """How many objects of an image an evaluation of the config counts, and its model gives."""
+    return task_of(config).detection_limits(config)
 
 
 def measure_boxes(config: Config, report: Report) -> dict[Split, BoxStatistics]:

@@ -17,6 +17,7 @@ from van_dense.backbones.weights import LoadReport
 from van_dense.config import Config
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Batch, Prediction, Size
+from van_dense.data.crowding import DetectionLimits, object_counts
 from van_dense.data.dataset import DenseDataset, Transform
 from van_dense.data.doctor.boxes import BoxSetting
 from van_dense.data.doctor.doctor import Part
@@ -160,6 +161,14 @@ class Task(ABC, Generic[C]):
         return {"classes": info.class_names}
 
     # ------------------------------------------------------------------------------ evaluation
+
+    def detection_limits(self, config: C) -> DetectionLimits:
+        """How many objects of an image are counted and given; by default nothing is limited."""
+        return DetectionLimits(counted=None)
+
+    def limit_notes(self, config: C, dataset: DenseDataset) -> list[str]:
+        """What these limits leave out of a data set, to be said before a number is printed."""
+        return self.detection_limits(config).notes(object_counts(dataset))
 
     @abstractmethod
     def evaluator_factory(self, dataset: DenseDataset, config: C) -> Callable[[], Evaluator]:

@@ -136,7 +136,7 @@ def test_a_picture_twice_says_whether_the_classes_disagree(tmp_path: Path) -> No
 
 def test_how_images_are_stored_is_noted(tmp_path: Path) -> None:
     root = write(tmp_path, {"ant": 5, "bee": 5})
-    colours = {"L": 1, "CMYK": (1, 2, 3, 4), "RGBA": (1, 2, 3, 4), "P": 1, "I;16": 300}
+    colours = {"L": 1, "CMYK": (1, 2, 3, 4), "RGBA": (1, 2, 3, 0), "P": 1, "I;16": 300}
     for number, (mode, colour) in enumerate(colours.items()):
         suffix = "tif" if mode in ("CMYK", "I;16") else "png"
         Image.new(mode, (40, 40 + number), colour).save(root / "ant" / f"x{number}.{suffix}")

@@ -14,7 +14,7 @@ from helpers.person_folder import JOINTS, person, write_persons
 from PIL import Image
 
 from van_dense.data.doctor.doctor import CocoPart, Report, YoloPart, check_dataset
-from van_dense.data.doctor.report import Problem
+from van_dense.data.doctor.report import PartReport, Problem
 from van_dense.data.readers.coco import CocoDataset
 from van_dense.data.readers.coco_json import Skeleton
 from van_dense.data.readers.quarantine import Quarantine, part_key
@@ -405,10 +405,69 @@ def test_masks_of_poses_are_not_looked_at_and_a_skeleton_may_be_given(tmp_path: 
     assert check_poses(tmp_path, [broken]).num_errors == 0
     other = Skeleton(("nose", "hand"))
     report = check_poses(tmp_path, [person(1)], skeleton=other)
-    assert "not 2 times x, y" in found(report, "error")[0].what
+    assert "3 keypoints and 2" in found(report, "error")[0].what
 
 
 def test_other_joints_than_the_model_expects_are_an_error(tmp_path: Path) -> None:
     images, file = write_persons(tmp_path, [person(1)])
     report = check_dataset([CocoPart("train", str(images), str(file), poses=("a", "b"))])
     assert "the model expects ['a', 'b']" in found(report, "error")[0].what
+
+
+# ------------------------------------------------------------------------- lists and many images
+
+
+def test_a_stale_list_is_an_error_and_everything_is_judged_again(tmp_path: Path) -> None:
+    images, file = spoilt(tmp_path)
+    part = CocoPart("train", str(images), str(file))
+    check_dataset([part]).quarantine().save(tmp_path / "bad.json")
+    data = json.loads(file.read_text())
+    del data["annotations"][5]  # the file is repaired in part, and ids could have moved
+    file.write_text(json.dumps(data))
+    known = Quarantine.load(tmp_path / "bad.json")
+    with pytest.raises(ValueError, match="has changed since the list was written"):
+        CocoDataset(images, file, quarantine=known, name="coco", drop_empty=False)
+    report = check_dataset([part], quarantine=known)
+    stale = found(report, "error")[-2]
+    assert stale.file == str(tmp_path / "bad.json") and "write it anew" in stale.fix
+    assert report.quarantine() == check_dataset([part]).quarantine()
+
+
+def test_a_list_of_other_files_is_a_warning(tmp_path: Path) -> None:
+    images, file = spoilt(tmp_path / "a")
+    first = check_dataset([CocoPart("train", str(images), str(file))])
+    first.quarantine().save(tmp_path / "q.json")
+    other, sound = write_coco(tmp_path / "b", coco_data([annotation(1)]), seed=3)
+    known = Quarantine.load(tmp_path / "q.json")
+    report = check_dataset([CocoPart("train", str(other), str(sound))], quarantine=known)
+    (problem,) = found(report, "warning")
+    assert "its parts are others" in problem.what and problem.file == str(tmp_path / "q.json")
+
+
+def test_a_part_without_images_has_no_table(tmp_path: Path) -> None:
+    _, file = write_coco(tmp_path, coco_data([annotation(1)]))
+    report = check_dataset([CocoPart("train", str(tmp_path / "no"), str(file))])
+    assert "images     0" not in report.text() and "1 errors" in report.text()
+
+
+def test_images_are_taken_as_they_are_needed(tmp_path: Path) -> None:
+    images, file = write_coco(tmp_path, coco_data([annotation(1)], num_images=80))
+    begun: list[int] = []
+
+    def watch(inspections: Any, total: int) -> Any:
+        for number, inspection in enumerate(inspections):
+            begun.append(reads[0] - number)
+            yield inspection
+
+    reads = [0]
+    original = PartReport.read_more
+
+    def count(report: PartReport, index: int) -> None:
+        reads[0] += 1
+        original(report, index)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PartReport, "read_more", count)
+        part = CocoPart("train", str(images), str(file))
+        check_dataset([part], threads=2, progress=watch)
+    assert len(begun) == 80 and max(begun) <= 2 * 4 + 2

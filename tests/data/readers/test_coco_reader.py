@@ -222,10 +222,6 @@ IMAGE = {"id": 1, "file_name": "1.png", "width": 20, "height": 12}
         (changed(categories=[{"id": 1}]), "'name' must be text"),
         (changed(categories=[{"id": 1, "name": "a"}] * 2), r"ids \[1\] appear twice"),
         (changed(categories=[{"id": 1, "name": "a", "keypoints": [1]}]), "list of names"),
-        (
-            changed(categories=[{"id": 1, "name": "a", "keypoints": ["x"], "skeleton": [[1, 2]]}]),
-            "no pair of keypoint numbers",
-        ),
     ],
 )
 def test_foreign_json_is_refused_with_file_key_and_fix(

@@ -1,4 +1,4 @@
-"""The quarantine list: bound to its files, read as written; others are refused with a fix."""
+"""The quarantine list: bound to its files, read as written; anything else is refused with a fix."""
 
 import json
 import shutil

@@ -2,13 +2,10 @@
 
 import os
 import statistics
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
-
-from PIL import Image
 
 from van_dense.core.structures import Size
 from van_dense.data.doctor.report import PartReport
@@ -23,18 +20,6 @@ FEW_IMAGES = 5  # with fewer, one image is more than a fifth of its class
 SMALL_SIDE = 32  # pixels; the stride of a backbone, so that such an image is one position
 MAX_ROWS = 100  # of the summary
 _PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}
-# What ``read_image`` does with Pillow's modes that are not RGB.
-_MODES = {
-    "1": ("black and white", "repeated to three channels"),
-    "L": ("grey", "repeated to three channels"),
-    "I": ("grey with 16 bits", "repeated to three channels of 8 bits"),
-    "I;16": ("grey with 16 bits", "repeated to three channels of 8 bits"),
-    "P": ("of a palette", "looked up"),
-    "CMYK": ("CMYK", "converted to RGB without a colour profile"),
-    "RGBA": ("transparent", "laid over white"),
-    "LA": ("transparent", "laid over white"),
-    "PA": ("transparent", "laid over white"),
-}
 
 
 @dataclass(frozen=True)
@@ -57,27 +42,15 @@ class ClassReport(PartReport):
     """Findings about one part; ``categories`` and ``counts`` go by label, and count images."""
 
     _small: list[str] = field(default_factory=list)
-    _stored: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
-    def read_more(self, index: int) -> str:
-        """Pillow's mode of the stored image; "RGBA" for any RGB with transparency, "" if broken."""
-        try:
-            with Image.open(self.images[index].path) as image:
-                is_rgba = image.mode == "RGB" and "transparency" in image.info
-                return "RGBA" if is_rgba else image.mode
-        except Exception:  # decoders meet hostile bytes; ``read_image`` tells what is wrong
-            return ""
-
-    def add(self, index: int, size: Size | None, more: str) -> None:
-        """Count an image of (height, width), None if broken, stored in a mode of Pillow."""
+    def add(self, index: int, size: Size | None, more: None) -> None:
+        """Count an image of (height, width), None if broken."""
         if size is None:
             return
         path = self.images[index].path
         self.counts[self.labels[index]] += 1
         if min(size) < SMALL_SIDE:
             self._small.append(path)
-        if more in _MODES:
-            self._stored[more].append(path)
 
     def conclude(self) -> None:
         """Note what is known only after all images were added."""
@@ -104,10 +77,6 @@ class ClassReport(PartReport):
             what = f"{len(self._small)} images have a side of less than {SMALL_SIDE} px"
             fix = "check whether they are thumbnails; they are enlarged"
             self.note("warning", f"{what}: {shorten(self._small)}", fix)
-        for mode, paths in self._stored.items():
-            kind, how = _MODES[mode]
-            what = f"{len(paths)} images are {kind}, such as {paths[0]}"
-            self.note("info", what, f"none needed; they are {how}")
 
     def summary(self) -> str:
         """Number of images, and of those of each class, the smallest classes first."""

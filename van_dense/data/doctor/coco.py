@@ -19,14 +19,22 @@ from van_dense.data.readers.coco_json import (
     empty_root,
     read_coco_json,
     root_words,
+    skeleton_notes,
 )
-from van_dense.data.readers.coco_records import ORPHANS, CocoRecords, Crowds
+from van_dense.data.readers.coco_records import (
+    LEAVES,
+    NUM_KEYPOINTS,
+    ORPHANS,
+    OUTSIDE_TOLERANCE,
+    CocoRecords,
+    Crowds,
+)
 from van_dense.data.readers.coco_values import is_id, parse_box, parse_id
 from van_dense.data.readers.quarantine import Quarantine
+from van_dense.data.readers.skeleton_file import spell
 from van_dense.data.readers.table import ImageRecord, InstanceRecord
 
 Finding = tuple[Severity, str, str]  # severity, what, fix
-OUTSIDE_TOLERANCE = 1.0  # pixels; COCO's own boxes leave their images by rounding
 
 
 @dataclass(frozen=True)
@@ -73,12 +81,15 @@ def check_coco(part: CocoPart, quarantine: Quarantine) -> PartReport:
         crowds=part.crowds,
     )
     check_images(report, data, records.image_records, part.images)
-    _AnnotationCheck(records).run(report)
+    _AnnotationCheck(records, bool(part.poses)).run(report)
     if part.masks and not records.masks:
         what = "no annotation has a segmentation, and the model of the config learns masks"
         report.note("error", what, "draw masks, or train a model of boxes")
     report.note_unused()
     if part.poses:
+        for note in skeleton_notes(part.annotations, data, part.skeleton):
+            what, _, fix = note.removeprefix(f"{part.annotations}: ").rpartition("; ")
+            report.note("warning", what, fix)
         _check_poses(report, data, info, part.poses)
     return report
 
@@ -129,6 +140,7 @@ class _AnnotationCheck:
     """Judges annotations one by one, and counts them."""
 
     records: CocoRecords
+    poses: bool  #: whether objects without a labelled joint are nothing to find
     _first_with_id: dict[Any, int] = field(default_factory=dict)
     _first_alike: dict[Any, int] = field(default_factory=dict)
 
@@ -161,13 +173,19 @@ class _AnnotationCheck:
             if found.crowd:
                 report.num_crowds += 1
             else:
-                report.counts[records.info.category_ids[found.label]] += 1
+                category_id = records.info.category_ids[found.label]
+                report.counts[category_id] += 1
+                if not self.poses or any((found.keypoints or [])[2::3]):
+                    image_id = records.images[found.image]["id"]
+                    report.objects[image_id, category_id] += 1
                 with_objects.add(found.image)
         report.num_empty = sum(i not in with_objects for i in range(len(report.images)))
         if num_orphans:
             what = f"{num_orphans} annotations are of images whose records are broken"
             report.note("warning", what, "correct the records of these images")
         for kind, change in records.changes.items():
+            if kind in (LEAVES, NUM_KEYPOINTS):
+                continue  # each of them has its own line
             what = f"{change.count} {kind}; the first: {change.example}"
             report.note("warning", what, "correct the file, or leave it so", where=change.where)
         if (suspicious := records.suspicious_crowds()) is not None:
@@ -219,7 +237,8 @@ def _check_poses(
         return
     if info.keypoint_names != expected:
         what = f"its keypoints are {list(info.keypoint_names)}, the model expects {list(expected)}"
-        report.note("error", what, "describe those of the file in data.skeleton")
+        line = f"data.skeleton={{keypoints: {spell(info.keypoint_names)}}}"
+        report.note("error", what, f"describe those of the file: {line}")
     posed = sum(_has_joint(r.get("keypoints")) for r in data["annotations"])
     what = f"{posed} of {len(data['annotations'])} annotations have a labelled keypoint"
     fix = "none needed; training takes these" if posed else "are these the keypoint annotations?"

@@ -16,34 +16,46 @@ from typing import Any
 import numpy as np
 
 from van_dense.core.structures import Size, size_of
+from van_dense.data.crowding import DetectionLimits
 from van_dense.data.dataset import ReadError
+from van_dense.data.doctor.annotated_images import (
+    LabelmePart,
+    VocPart,
+    check_labelme,
+    check_voc,
+)
 from van_dense.data.doctor.classes import ClassPart, check_classes
 from van_dense.data.doctor.coco import CocoPart, check_coco
 from van_dense.data.doctor.image_list import equal_rows
-from van_dense.data.doctor.masks import MaskPart, check_masks
+from van_dense.data.doctor.masks import MaskPart, check_masks, check_palettes
 from van_dense.data.doctor.panoptic import PanopticPart, check_panoptic
 from van_dense.data.doctor.report import PartReport, Report
 from van_dense.data.doctor.yolo import YoloPart, check_yolo
 from van_dense.data.io.image import read_image
 from van_dense.data.io.prefetch import prefetch_map
+from van_dense.data.io.stored import StoredKinds, stored_as
 from van_dense.data.readers.quarantine import Quarantine, StaleQuarantine, fingerprint
 from van_dense.data.readers.table import size_problem
 
 __all__ = [
     "ClassPart",
     "CocoPart",
+    "LabelmePart",
     "MaskPart",
     "PanopticPart",
     "Quarantine",
     "Report",
+    "VocPart",
     "YoloPart",
     "check_dataset",
 ]
 
-Part = CocoPart | YoloPart | MaskPart | ClassPart | PanopticPart
+Part = CocoPart | YoloPart | VocPart | LabelmePart | MaskPart | ClassPart | PanopticPart
 _RECORD_CHECKS: dict[type, Callable[[Any, Quarantine], PartReport]] = {
     CocoPart: check_coco,
     YoloPart: check_yolo,
+    VocPart: check_voc,
+    LabelmePart: check_labelme,
     ClassPart: check_classes,
     MaskPart: check_masks,
     PanopticPart: check_panoptic,
@@ -60,6 +72,7 @@ class Inspection:
     problem: str | None  #: what is wrong with the image file, or None
     digest: bytes = b""  #: hash of the image file, empty where it cannot be read
     size: Size | None = None  #: (height, width) of the image, or None where it cannot be read
+    stored: tuple[str, ...] = ()  #: how the image is stored where that is not 8-bit RGB
 
 
 Progress = Callable[[Iterable[Inspection], int], Iterable[Inspection]]
@@ -69,6 +82,7 @@ def check_dataset(
     parts: Sequence[Part],
     *,
     quarantine: Quarantine | None = None,
+    limits: DetectionLimits | None = None,
     threads: int = 4,
     progress: Progress | None = None,
 ) -> Report:
@@ -77,6 +91,7 @@ def check_dataset(
     Args:
         parts: Training part first: a picture that a later part holds as well is a problem of it.
         quarantine: Records that are known to be bad; they are left out.
+        limits: What an evaluation counts and a model gives, for all parts but "train".
         threads: Images decoded at the same time; Pillow frees the interpreter meanwhile.
         progress: Wraps the inspections of images, given their number, to show how far they are.
     """
@@ -85,6 +100,9 @@ def check_dataset(
     if what := known.unused_problem(report.source for report in reports):
         fix = "check without data.quarantine, and write a list for these files"
         reports[0].note("warning", what, fix, file=known.path)
+    for report in reports:
+        if limits is not None and report.name != "train":
+            report.note_limits(limits)
     positions = ((report, index) for report in reports for index in range(len(report.images)))
     total = sum(len(report.images) for report in reports)
     # A bounded number waits: a million futures take gigabytes.
@@ -101,6 +119,7 @@ def check_dataset(
     _check_twins(reports, digests)
     for report in reports:
         report.conclude()
+    check_palettes(reports)
     _check_names(reports)
     _check_categories(reports)
     return Report(reports, known)
@@ -126,19 +145,23 @@ def _inspect(report: PartReport, index: int) -> Inspection:
         return Inspection(more, str(error).removeprefix(f"{image.path}: "))
     digest = hashlib.blake2b(Path(image.path).read_bytes(), digest_size=_DIGEST).digest()
     problem = None if image.size == (0, 0) else size_problem(size, image.size)
-    return Inspection(more, problem, digest, size)
+    return Inspection(more, problem, digest, size, stored_as(image.path))
 
 
 def _check_images(report: PartReport, found: Iterator[Inspection], digests: np.ndarray) -> None:
-    """Report broken files of one part, and fill in their ``digests``."""
+    """Report broken files and unusual storage of one part, and fill in their ``digests``."""
+    kinds = StoredKinds()
     for index, image in enumerate(report.images):
         inspection = next(found)
         where = f"image {index}, id {image.id!r}"
         if (what := inspection.problem) is not None:
             report.note("error", what, _RESTORE, file=image.path, where=where, image_id=image.id)
         report.add(index, inspection.size, inspection.more)
+        kinds.add(image.path, inspection.stored)
         if inspection.digest:
             digests[index] = np.frombuffer(inspection.digest, dtype=np.uint8)
+    for is_warning, what, fix in kinds.notes():
+        report.note("warning" if is_warning else "info", what, fix)
 
 
 def _check_twins(reports: Sequence[PartReport], digests: np.ndarray) -> None:

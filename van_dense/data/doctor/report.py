@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from van_dense.core.structures import Size
+from van_dense.data.crowding import DetectionLimits
 from van_dense.data.doctor.image_list import ImageList
 from van_dense.data.messages import shorten
 from van_dense.data.readers.quarantine import Id, Quarantine, QuarantinedPart, part_key
@@ -50,6 +51,8 @@ class PartReport:
     categories: dict[int, str] = field(default_factory=dict)  #: names by id; empty if unreadable
     counts: Counter[int] = field(default_factory=Counter)  #: instances of each id without crowds
     labels: array[int] = field(default_factory=lambda: array("l"))  #: classes of images in folders
+    #: instances without crowds by image id and category id; of poses, those with a joint
+    objects: Counter[tuple[Id, int]] = field(default_factory=Counter)
     num_crowds: int = 0  #: number of crowd regions
     num_empty: int = 0  #: number of images without an instance that is no crowd
     tables: list[str] = field(default_factory=list)  #: what else is printed below the summary
@@ -84,6 +87,13 @@ class PartReport:
             what = f"{self.num_empty} of {len(self.images)} images show no object"
             fix = "none needed; data.drop_empty decides whether training uses them"
             self.note("info", what, fix)
+
+    def note_limits(self, limits: DetectionLimits) -> None:
+        """Warn of images with more objects than are counted, or than a model can give."""
+        counts = {(image, self.categories[c]): n for (image, c), n in self.objects.items()}
+        for note in limits.notes(counts):
+            what, _, fix = note.rpartition("; ")
+            self.note("warning", what, fix)
 
     def read_more(self, index: int) -> Any:
         """Read what else belongs to an image; safe in several threads at the same time."""

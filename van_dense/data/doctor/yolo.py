@@ -58,6 +58,7 @@ def check_yolo(part: YoloPart, quarantine: Quarantine) -> PartReport:
             if problem is None:
                 usable.append(line)
                 report.counts[line.label] += 1
+                report.objects[records.images[image].id, line.label] += 1
             else:
                 _note(report, "error", records, image, line, f"it has {problem}")
         report.num_empty += not usable

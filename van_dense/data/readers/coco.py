@@ -18,6 +18,7 @@ from van_dense.data.readers.coco_json import (
     empty_root,
     read_coco_json,
     root_words,
+    skeleton_notes,
 )
 from van_dense.data.readers.coco_records import CocoRecords, Crowds
 from van_dense.data.readers.quarantine import Quarantine
@@ -79,12 +80,14 @@ class CocoDataset(TableDataset):
         ]
         instances = (instance for _, instance in found.usable())
         super().__init__(info, files, instances, masks=found.masks, drop_empty=drop_empty)
-        self.notes += found.notes(annotations)
+        warnings = [f"{annotations}: {what}" for what in found.warnings()]
+        bones = skeleton_notes(annotations, data, skeleton) if keypoints else []
+        warnings += bones
+        self.notes += found.notes(annotations) + bones
         if (root := empty_root(data)) is not None:
             self.notes.append(f"{annotations}: {root_words(root)}")
         if spelling is not None:
             self.notes.append(f"{annotations}: {spelling}")
-        warnings = [f"{annotations}: {what}" for what in found.warnings()]
         for note in self.notes:
             logger.log(logging.WARNING if note in warnings else logging.INFO, "%s", note)
         if len(self) == 0:

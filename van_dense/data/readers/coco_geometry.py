@@ -6,7 +6,7 @@ from pycocotools import mask as mask_utils
 
 from van_dense.core.structures import Size
 from van_dense.data.readers.coco_json import Record
-from van_dense.data.readers.coco_values import parse_number
+from van_dense.data.readers.coco_values import box_around, parse_box, parse_number
 from van_dense.data.readers.segmentation import Segmentation, to_rle, usable_segmentation
 from van_dense.data.readers.table import BoxXYXY
 
@@ -62,11 +62,49 @@ def segmentation_box(value: Any, size: Size) -> BoxXYXY | None:
         return None
     if isinstance(usable, dict):
         x, y, width, height = mask_utils.toBbox(usable).tolist()
+        return (x, y, x + width, y + height) if width > 0 and height > 0 else None
     else:
         xs = [x for polygon in usable for x in polygon[0::2]]
         ys = [y for polygon in usable for y in polygon[1::2]]
         x, y, width, height = min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
     return (x, y, x + width, y + height) if width > 0 and height > 0 else None
+
+
+def stated_box(
+    annotation: Record, size: Size, joints: list[float] | None
+) -> tuple[BoxXYXY | None, str | None]:
+    """Box (x1, y1, x2, y2) of an annotation, and how it was found if it is not written there.
+
+    A missing one is that of its segmentation, or else of the joints, where these are sound.
+    """
+    value = annotation.get("bbox")
+    box = parse_box(value)
+    if box is not None and box != (0, 0, 0, 0):
+        return box, None
+    if box is None and isinstance(value, list) and value:
+        return parse_box([parse_number(v) for v in value]), "boxes are written as text"
+    if box is None and value not in (None, [], {}, ""):
+        return None, None
+    if (around := segmentation_box(annotation.get("segmentation"), size)) is not None:
+        return around, "boxes are missing, and are those of the mask"
+    if joints is not None and (around := box_around(joints)) is not None:
+        return around, "boxes are missing, and are those around the labelled joints"
+    return box, None
+
+
+def misses_box(usable: Segmentation, box: BoxXYXY, size: Size) -> bool:
+    """Whether a usable segmentation has no part inside its box (x1, y1, x2, y2)."""
+    x1, y1, x2, y2 = box
+    if not isinstance(usable, dict):
+        for polygon in usable:  # most have their first point there
+            if x1 <= polygon[0] <= x2 and y1 <= polygon[1] <= y2:
+                return False
+    around = segmentation_box(usable, size)
+    if around is None:
+        return True
+    width = min(x2, around[2]) - max(x1, around[0])
+    height = min(y2, around[3]) - max(y1, around[1])
+    return width <= 0 or height <= 0
 
 
 def _usable(value: Any, size: Size) -> Segmentation | None:

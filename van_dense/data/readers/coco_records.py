@@ -13,16 +13,19 @@ from typing import Any, Literal
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Size
 from van_dense.data.messages import CHECK, list_counts
-from van_dense.data.readers.coco_geometry import area_is_possible, derive_area, segmentation_box
+from van_dense.data.readers.coco_geometry import (
+    area_is_possible,
+    derive_area,
+    misses_box,
+    stated_box,
+)
 from van_dense.data.readers.coco_images import Broken, ImageRecords
 from van_dense.data.readers.coco_json import CocoDict, Record
 from van_dense.data.readers.coco_values import (
-    box_around,
     is_id,
-    parse_box,
+    num_labelled,
     parse_crowd,
     parse_id,
-    parse_number,
     shift_keypoints,
     sound_keypoints,
 )
@@ -33,6 +36,8 @@ from van_dense.data.readers.table import BoxXYXY, InstanceRecord, clip_box
 Crowds = Literal["regions", "objects"]
 
 MANY_CROWDS = 0.1  # share of an own file that needs a word; COCO has 1.2 %, one class 10 %
+OUTSIDE_TOLERANCE = 1.0  # pixels; COCO's own boxes leave their images by rounding
+_CORRECT_MASK = "draw the object again, or remove the annotation"
 _CORRECT_BOX = "correct the box (x, y, width, height in pixels), or remove the annotation"
 
 
@@ -66,8 +71,8 @@ class CocoRecords:
         dropped: Number of records left out, by reason, beside those in quarantine.
         left_out: Number of images and annotations in quarantine.
         changes: What was read otherwise than it is written, by kind.
-        crowds: Number of crowd regions of each category id, also where they are read as objects.
-        counts: Number of all objects read of each category id, with crowds.
+        crowds: Number of crowd regions of each label, also where they are read as objects.
+        counts: Number of all annotations read of each label, with crowds.
         masks: Whether masks are read.
     """
 
@@ -85,7 +90,7 @@ class CocoRecords:
         self.data, self.info = data, info
         self.masks = masks and any(a.get("segmentation") for a in data["annotations"])
         self.num_keypoints = len(info.keypoint_names) if keypoints else 0
-        self._part = part
+        self._part, self._labels = part, info.label_of
         self._crowds_are_objects = crowds == "objects"
         self.image_records = ImageRecords(
             data["images"], part, files=files, sizes=files or self.masks
@@ -109,8 +114,10 @@ class CocoRecords:
         Each call counts anew; the counters are complete when it ends.
         """
         self._reset()
+        part = self._part
+        in_quarantine = bool(part.images or part.annotations or part.records)
         for index, annotation in enumerate(self.data["annotations"]):
-            if self.is_left_out(index):
+            if in_quarantine and self.is_left_out(index):
                 continue
             found = self.read(index)
             if isinstance(found, Broken):
@@ -147,55 +154,52 @@ class CocoRecords:
             joints = sound_keypoints(annotation.get("keypoints"), self.num_keypoints)
             if joints is None:
                 return _broken_keypoints(annotation["keypoints"], self.num_keypoints)
-        box = self._box_of(annotation, index, size, joints)
-        if isinstance(box, Broken):
-            return box
-        clipped = clip_box(box, size) if size[0] else box
-        assert clipped is not None  # _box_of has looked
+        boxes = self._boxes_of(annotation, index, size, joints)
+        if isinstance(boxes, Broken):
+            return boxes
+        box, clipped = boxes
         segmentation: Segmentation | None = None
         if self.masks:
             segmentation, problem = usable_segmentation(annotation.get("segmentation"), size)
             if segmentation is None:
-                fix = "draw the object again, or remove the annotation"
-                return Broken("have no usable segmentation", problem or "", fix)
+                return Broken("have no usable segmentation", problem or "", _CORRECT_MASK)
+            if misses_box(segmentation, box, size):
+                what = f"the mask lies off its box {annotation.get('bbox')!r:.80}"
+                return Broken("have a mask that lies off its box", what, _CORRECT_MASK)
             if problem is not None:
                 self._change("broken polygons are left out of annotations", index, problem)
         crowd = parse_crowd(annotation.get("iscrowd"))
         if crowd is None:
             what = f"'iscrowd' must be 0 or 1, got {annotation['iscrowd']!r:.80}"
             return Broken("have an unknown iscrowd", what, "write 0 for one object")
-        self._count(annotation, index, label, crowd)
+        self.counts[label] += 1
+        self.crowds[label] += crowd
+        if type(annotation.get("iscrowd")) is str:
+            self._change("iscrowd is text, and read as 0 or 1", index, key="iscrowd")
         if not area_is_possible(annotation, box, size):
             self._change(AREAS, index, key="area")
-        points = None
-        if joints is not None:
-            points = shift_keypoints(joints)
+        points = None if joints is None else self._points_of(annotation, index, joints)
         crowd = crowd and not self._crowds_are_objects
         return InstanceRecord(image, clipped, label, crowd, segmentation, points)
 
-    def _count(self, annotation: Record, index: int, label: int, crowd: bool) -> None:
-        category = self.info.category_ids[label]
-        self.counts[category] += 1
-        self.crowds[category] += crowd
-        stated = annotation.get("iscrowd")
-        if type(stated) is str:
-            self._change("iscrowd is text, and read as 0 or 1", index, key="iscrowd")
-        if not self.num_keypoints:
-            return
+    def _points_of(self, annotation: Record, index: int, joints: list[float]) -> list[float]:
         if not annotation.get("keypoints"):
             kind = "objects have no list of keypoints, so no labelled joint"
             self._change(kind, index, key="keypoints")
+        stated = annotation.get("num_keypoints")
+        if stated is not None and stated != num_labelled(joints):
+            self._change(NUM_KEYPOINTS, index, key="num_keypoints")
+        return shift_keypoints(joints)
 
     def _image_of(self, annotation: Record, index: int) -> int | Broken:
         stated = annotation.get("image_id")
-        found = self.image_records.position.get(parse_id(stated))
+        position = self.image_records.position
+        found = position.get(stated if type(stated) is int else parse_id(stated))
         if found is not None:
             return found
         if parse_id(stated) in self.image_records.broken_ids:
             what = f"the record of image {stated!r:.80} is broken"
-            return Broken(
-                "are of images that are left out", what, "correct the record of the image"
-            )
+            return Broken(ORPHANS, what, "correct the record of the image")
         other = self.image_records.position.get(_other_type(stated))
         if other is None:
             what = f"the image id {stated!r:.80} does not exist"
@@ -206,10 +210,10 @@ class CocoRecords:
 
     def _label_of(self, annotation: Record, index: int) -> int | Broken:
         stated = annotation.get("category_id")
-        found = self.info.label_of.get(parse_id(stated))
+        found = self._labels.get(stated if type(stated) is int else parse_id(stated))
         if found is not None:
             return found
-        other = self.info.label_of.get(_other_type(stated))
+        other = self._labels.get(_other_type(stated))
         if other is None:
             known = f"{self.info.category_ids[0]}..{self.info.category_ids[-1]}"
             what = f"the category id {stated!r:.80} does not exist"
@@ -218,23 +222,32 @@ class CocoRecords:
         self._change("ids of categories are text here and numbers there", index, key="category_id")
         return other
 
-    def _box_of(
+    def _boxes_of(
         self, annotation: Record, index: int, size: Size, joints: list[float] | None
-    ) -> BoxXYXY | Broken:
-        box, change = _stated_box(annotation, size, joints)
+    ) -> tuple[BoxXYXY, BoxXYXY] | Broken:
+        """Box of an annotation, and what of it lies inside its image."""
         value = annotation.get("bbox")
+        box, change = stated_box(annotation, size, joints)
         if box is None:
             what = f"the box is not four finite numbers: {value!r:.80}"
             return Broken("have no box of four numbers", what, _CORRECT_BOX)
-        if box[2] <= box[0] or box[3] <= box[1]:
-            what = f"the box {value!r:.80} has no positive size"
-            return Broken("have a box of no size", what, _CORRECT_BOX)
-        if size[0] and clip_box(box, size) is None:
-            what = f"the box {value!r:.80} shows nothing inside its {size[1]}x{size[0]} image"
-            return Broken("have a box outside of their image", what, _CORRECT_BOX)
         if change is not None:
             self._change(change, index, key="bbox")
-        return box
+        x1, y1, x2, y2 = box
+        if x2 <= x1 or y2 <= y1:
+            what = f"the box {value!r:.80} has no positive size"
+            return Broken("have a box of no size", what, _CORRECT_BOX)
+        if x2 <= 1 and y2 <= 1 and x1 >= 0 and y1 >= 0:
+            what = f"the box {value!r:.80} lies within the first pixel, as shares of 1 would"
+            return Broken("have a box within the first pixel", what, "write it in pixels")
+        height, width = size
+        clipped = box if height == 0 else clip_box(box, size)
+        if clipped is None:
+            what = f"the box {value!r:.80} shows nothing inside its {width}x{height} image"
+            return Broken("have a box outside of their image", what, _CORRECT_BOX)
+        if height and max(-x1, -y1, x2 - width, y2 - height) > OUTSIDE_TOLERANCE:
+            self._change(LEAVES, index, key="bbox")
+        return box, clipped
 
     def _change(self, kind: str, index: int, problem: str = "", *, key: str = "") -> None:
         """Count what is read otherwise than it is written: a problem, or the value of a key."""
@@ -268,11 +281,10 @@ class CocoRecords:
             if self.num_keypoints:
                 joints = sound_keypoints(annotation.get("keypoints"), self.num_keypoints)
                 assert joints is not None  # the instance is usable
-                labelled = sum(v > 0 for v in joints[2::3])
-                changed |= {"keypoints": joints, "num_keypoints": labelled}
+                changed |= {"keypoints": joints, "num_keypoints": num_labelled(joints)}
             if isinstance(instance.segmentation, list):  # broken polygons are gone
                 changed["segmentation"] = instance.segmentation
-            box, change = _stated_box(annotation, size, joints)
+            box, change = stated_box(annotation, size, joints)
             assert box is not None
             if change is not None:
                 x1, y1, x2, y2 = box
@@ -320,7 +332,7 @@ class CocoRecords:
         crowds, total = self.crowds.total(), self.counts.total()
         if crowds <= MANY_CROWDS * total:
             return None
-        names = dict(zip(self.info.category_ids, self.info.class_names, strict=True))
+        names = self.info.class_names
         by_class = ", ".join(
             f"{count} of {self.counts[key]} {names[key]}"
             for key, count in self.crowds.most_common(5)
@@ -333,6 +345,8 @@ class CocoRecords:
 
 
 ORPHANS = "are of images that are left out"
+NUM_KEYPOINTS = "num_keypoints contradict the keypoints, and are counted anew"
+LEAVES = "boxes leave their image, and are clipped"
 AREAS = "areas cannot be right, and are those of the mask or else of the box"
 EXPORTERS = (
     "exporters that write run lengths for crowds alone, as COCO does, mark objects with holes or "
@@ -346,28 +360,6 @@ def _other_type(value: Any) -> Any:
         stripped = value.strip()
         return int(stripped) if stripped.isascii() and stripped.isdigit() else None
     return str(value) if type(value) is int else None
-
-
-def _stated_box(
-    annotation: Record, size: Size, joints: list[float] | None
-) -> tuple[BoxXYXY | None, str | None]:
-    """Box (x1, y1, x2, y2) of an annotation, and how it was found if it is not written there.
-
-    A missing one is that of its segmentation, or else of the joints, where these are sound.
-    """
-    value = annotation.get("bbox")
-    box = parse_box(value)
-    if box is not None and box != (0, 0, 0, 0):
-        return box, None
-    if box is None and isinstance(value, list) and value:
-        return parse_box([parse_number(v) for v in value]), "boxes are written as text"
-    if box is None and value not in (None, [], {}, ""):
-        return None, None
-    if (around := segmentation_box(annotation.get("segmentation"), size)) is not None:
-        return around, "boxes are missing, and are those of the mask"
-    if joints is not None and (around := box_around(joints)) is not None:
-        return around, "boxes are missing, and are those around the labelled joints"
-    return box, None
 
 
 def _broken_keypoints(value: Any, num_keypoints: int) -> Broken:

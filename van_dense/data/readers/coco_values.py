@@ -10,6 +10,8 @@ from typing import Any
 
 from van_dense.data.readers.table import BoxXYXY
 
+_NUMBER = frozenset((int, float))
+_HUGE = 1e30  # beyond it are no pixels, and integers that are no floats
 _YES_NO = {
     **dict.fromkeys(("", "0", "0.0", "false", "no", "none", "null"), False),
     **dict.fromkeys(("1", "1.0", "true", "yes"), True),
@@ -53,15 +55,24 @@ def are_numbers(value: Any, count: int) -> bool:
 
 def parse_box(value: Any) -> BoxXYXY | None:
     """Read a COCO box (x, y, width, height) as xyxy; None when it is not four finite numbers."""
-    if not are_numbers(value, 4):
+    if type(value) is not list or len(value) != 4:
         return None
     x, y, width, height = value
-    return x, y, x + width, y + height
+    if not (  # written out, since COCO has a million boxes
+        type(x) in _NUMBER and type(y) in _NUMBER
+        and type(width) in _NUMBER and type(height) in _NUMBER
+    ):  # fmt: skip
+        return None
+    x2, y2 = x + width, y + height
+    is_finite = -_HUGE < x < _HUGE and -_HUGE < y < _HUGE and -_HUGE < x2 < _HUGE
+    return (x, y, x2, y2) if is_finite and -_HUGE < y2 < _HUGE else None
 
 
 def parse_crowd(value: Any) -> bool | None:
     """Read ``iscrowd``: 0, 1, truth values, and words for them; nothing is 0, others are None."""
-    if type(value) in (int, float, bool) and value in (0, 1):
+    if type(value) is int and 0 <= value <= 1:
+        return value == 1
+    if type(value) in (float, bool) and value in (0, 1):
         return bool(value)
     if type(value) is str:
         return _YES_NO.get(value.strip().casefold())
@@ -114,3 +125,8 @@ def box_around(points: Sequence[float]) -> BoxXYXY | None:
     if not xs or max(xs) <= min(xs) or max(ys) <= min(ys):
         return None
     return min(xs), min(ys), max(xs), max(ys)
+
+
+def num_labelled(points: Sequence[float]) -> int:
+    """Number of labelled joints of sound keypoints."""
+    return sum(v > 0 for v in points[2::3])

@@ -16,10 +16,12 @@ from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Sample, Size, size_of
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.label_map import LabelMap
-from van_dense.data.io.masks import read_classes, read_saliency
+from van_dense.data.io.masks import read_saliency
+from van_dense.data.io.stored import notes_of_some
 from van_dense.data.io.walk import walk
 from van_dense.data.messages import CHECK, Fault
 from van_dense.data.readers.image_files import ImageFiles, pack
+from van_dense.data.readers.mask_folder import Palettes, look_at, read_among
 from van_dense.data.readers.quarantine import Quarantine
 
 _SHOWN = 3  # file names in a message
@@ -39,7 +41,8 @@ class ImageMaskDataset(ImageFiles):
 
     Raises:
         ValueError: When a folder is missing or holds no such file, when an image lacks its mask or
-            a mask its image, or when two files have one key.
+            a mask its image, when two files have one key, or when what some masks hold together
+            contradicts ``labels``.
     """
 
     def __init__(
@@ -64,6 +67,9 @@ class ImageMaskDataset(ImageFiles):
         self.labels = labels
         self._mask_root = str(masks)
         self._masks = pack([pairs.masks[key] for key in keys])
+        self._palettes = Palettes()
+        self.notes += look_at(len(self), self.mask_path, labels, self._palettes)
+        self.notes += notes_of_some(len(self), self.path)
 
     def _annotate(self, sample: Sample, index: int) -> None:
         truth = self.truth(index)
@@ -77,12 +83,13 @@ class ImageMaskDataset(ImageFiles):
     def truth(self, index: int) -> np.ndarray:
         """Ground truth alone: labels uint8 (H, W) with 255 = ignore, or saliency 0..255.
 
-        A broken mask, or a value that the label map does not name, is a ReadError.
+        A broken mask, a palette that contradicts that of another one, or a value that the label
+        map does not name, is a ReadError.
         """
         path = self.mask_path(index)
         if self.labels is None:
             return read_saliency(path)
-        return read_classes(path, self.labels)
+        return read_among(path, self.labels, self._palettes)
 
     def mask_path(self, index: int) -> str:
         """File of the mask of an image."""

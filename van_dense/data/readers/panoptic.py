@@ -7,6 +7,7 @@ each segment and whether it is a crowd; which pixels it has, the PNG alone says.
 import logging
 import os
 from array import array
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
@@ -121,6 +122,14 @@ class PanopticDataset:
         rows = slice(self._ends[index], self._ends[index + 1])
         columns = self._segment_ids[rows], self._labels[rows], self._crowd[rows]
         return to_segments(zip(*(column.tolist() for column in columns), strict=True))
+
+    def object_counts(self) -> Counter[tuple[int | str, str]]:
+        """Things that are no crowd, by image id and class name."""
+        owner = np.repeat(np.arange(len(self)), np.diff(self._ends))
+        is_thing = np.array(self.info.thing_flags, dtype=bool)[self._labels]
+        kept = is_thing & ~self._crowd
+        pairs = zip(owner[kept].tolist(), self._labels[kept].tolist(), strict=True)
+        return Counter((self._ids[i], self.info.class_names[label]) for i, label in pairs)
 
     def truth(self, index: int) -> tuple[np.ndarray, list[Segment]]:
         """Segment ids int32 (H, W) of the stored pixels, 0 = void, and what they stand for.

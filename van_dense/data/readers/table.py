@@ -155,6 +155,19 @@ class TableDataset:
         points = None if self._keypoints is None else torch.from_numpy(self._keypoints[rows])
         return Instances(boxes, labels, crowd=crowd, keypoints=points)
 
+    def object_counts(self) -> dict[tuple[int | str, str], int]:
+        """Objects that are no crowd, by image id and class name; of poses, those with a joint."""
+        owner = np.repeat(np.arange(len(self._paths)), np.diff(self._starts))
+        counted = ~self._crowd[self._rows]
+        if self._keypoints is not None:
+            counted &= (self._keypoints[self._rows, :, 2] > 0).any(axis=1)
+        pairs = owner * self.info.num_classes + self._labels[self._rows]
+        keys, counts = np.unique(pairs[counted], return_counts=True)
+        images, labels = np.divmod(keys, self.info.num_classes)
+        names = self.info.class_names
+        columns = images.tolist(), labels.tolist(), counts.tolist()
+        return {(self._ids[i], names[label]): n for i, label, n in zip(*columns, strict=True)}
+
     def masks(self, index: int) -> np.ndarray:
         """Masks uint8 {0, 1} (N, H, W) of an image, which is not read, in its stated size.
 

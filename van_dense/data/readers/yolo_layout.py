@@ -18,6 +18,7 @@ from van_dense.data.io.names import read_text, spellings
 from van_dense.data.io.suffixes import list_suffixes
 from van_dense.data.io.walk import is_left_out, walk
 from van_dense.data.messages import Remark, shorten
+from van_dense.data.readers.foreign import way_in
 from van_dense.data.readers.yolo_lines import Meaning
 
 _YAML = (".yaml", ".yml")
@@ -41,7 +42,7 @@ class YoloLayout:
             text = read_text(file)
         except OSError as error:
             what = f"cannot be read ({error.strerror}); give the folder that holds data.yaml"
-            raise ValueError(f"{file}: {what}") from None
+            raise ValueError(f"{file}: {what}{way_in(root)}") from None
         if file.suffix.lower() == _DARKNET:
             entries = _darknet_entries(file, text)
         else:
