@@ -108,7 +108,7 @@ def training_part(command: tuple[str, ...]) -> DenseDataset | str:
 
 
 def describe(dataset: DenseDataset) -> str:
-    """Images and what they show: "3 images, 7 objects"."""
+    """Images that can be read and what they show: "3 images, 7 objects"."""
     samples = list(_readable(dataset))
     images = f"{len(samples)} images"
     if any(sample.segments is not None for sample in samples):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -115,7 +114,7 @@ class DetectionData(Data):
     name: str = "coco"
     train: CocoSplit | None = None  # COCO: training part
     val: CocoSplit | None = None  # COCO: validation part
-    yolo_root: str | None = None  # YOLO: folder that holds data.yaml
+    yolo_root: str | None = None  # YOLO: folder that holds data.yaml or obj.data, or such a file
     voc: VocData | None = None  # Pascal VOC: folder and parts
     labelme: LabelmeData | None = None  # labelme: folders of both parts
     drop_empty: bool = True  # training leaves out images without any box, as mmdet does
@@ -142,6 +141,6 @@ class DetectionData(Data):
         if self.format == "labelme" and self.labelme is not None:
             return {f"data.labelme.{key}": getattr(self.labelme, key) for key in ("train", "val")}
         if self.format == "yolo":
-            return {"data.yolo_root": str(Path(self.yolo_root or "") / "data.yaml")}
+            return {"data.yolo_root": self.yolo_root or ""}
         assert self.train is not None and self.val is not None  # the validator demands it
         return self.part_files(train=self.train, val=self.val)

@@ -24,6 +24,7 @@ import numpy as np
 from van_dense.core.optional import require
 from van_dense.core.structures import Instances
 from van_dense.data.dataset import ReadError
+from van_dense.data.io.names import spellings
 from van_dense.data.io.outputs import require_folder
 from van_dense.data.io.prefetch import WAITING_BYTES, prefetch_map
 from van_dense.data.io.sources import ImageSource, is_video
@@ -56,9 +57,12 @@ def read_ids(annotations: str | None, files: Iterable[Path]) -> dict[str, int | 
         ValueError: For another file, or when two of its images, or two files, have one name.
     """
     ids: dict[str, int | str] = {}
+    files = list(files)
+    given = {path.name for path in files}
     records = read_coco_lists(annotations)["images"] if annotations else []
     for record in ImageRecords(records, QuarantinedPart(), files=True, sizes=False).usable:
-        name = Path(record["file_name"]).name
+        forms = [form.rpartition("/")[2] for form in spellings(record["file_name"])]
+        name = next((form for form in forms if form in given), forms[0])
         if name in ids:
             raise ValueError(
                 f"{annotations}: two images are called {name}, and ids are found by name; leave "

@@ -162,7 +162,7 @@ def test_other_files_are_counted(tmp_path: Path) -> None:
     root = write(tmp_path, {"ant": 5, "bee": 5})
     (root / "ant" / "urls.txt").write_text("")
     (note,) = check(root).problems
-    assert note.severity == "info" and "1 files are no images by their suffix" in note.what
+    assert note.severity == "info" and "left out: 1 file of other kinds (.txt)" in note.what
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,8 @@ class BoxTable:
             positions, reader = reader.positions[positions], reader.dataset
         if not isinstance(reader, HasInstances):
             return None
+        known = [min(reader.size(position)) > 0 for position in positions.tolist()]
+        positions = positions[np.array(known, dtype=bool)]  # the others have broken files
         boxes, labels, images = [np.zeros((0, 4), np.float32)], [np.zeros(0, np.int64)], []
         for index, position in enumerate(positions.tolist()):
             found = reader.instances(position)

@@ -153,6 +153,5 @@ def _add_folder(report: ClassReport, part: ClassPart, quarantine: Quarantine) ->
         if name not in left_out.images:
             what, fix = "it lies in no class folder", "move it into one, or use --quarantine"
             report.note("error", what, fix, file=os.path.join(part.root, name), image_id=name)
-    if listing.num_others:
-        what = f"{listing.num_others} files are no images by their suffix"
-        report.note("info", what, "none needed; nobody reads them")
+    if listing.left_out is not None:
+        report.note("info", listing.left_out, "none needed if nobody is to read them")

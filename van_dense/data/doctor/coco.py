@@ -10,13 +10,16 @@ from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Size
 from van_dense.data.doctor.coco_geometry import GeometryCheck
 from van_dense.data.doctor.report import PartReport, Severity
+from van_dense.data.io.names import find_all_below
 from van_dense.data.readers.coco_images import Broken, ImageRecords
 from van_dense.data.readers.coco_json import (
     CocoDict,
     Record,
     Skeleton,
     dataset_info,
+    empty_root,
     read_coco_json,
+    root_words,
     skeleton_notes,
 )
 from van_dense.data.readers.coco_records import (
@@ -69,6 +72,8 @@ def check_coco(part: CocoPart, quarantine: Quarantine) -> PartReport:
     except ValueError as error:
         report.note_unreadable(error)
         return report
+    if (root := empty_root(data)) is not None:
+        report.note("info", root_words(root), "none needed", where="categories")
     report.categories = dict(zip(info.category_ids, info.class_names, strict=True))
     left_out = quarantine.of(part.annotations)
     records = CocoRecords(
@@ -130,14 +135,17 @@ def check_images(report: PartReport, data: CocoDict, found: ImageRecords, folder
         where = f"images[{index}] (id {record.get('id')!r:.40}, {record.get('file_name')!s:.80})"
         report.note("error", broken.what, broken.fix, where=where, record=f"images[{index}]")
     first_with_name: dict[str, int] = {}
-    for index, record, size in zip(found.indices, found.usable, found.sizes, strict=True):
+    paths, spelling = find_all_below(folder, [record["file_name"] for record in found.usable])
+    if spelling is not None:
+        report.note("info", spelling, "none needed", where="images")
+    rows = zip(found.indices, found.usable, found.sizes, paths, strict=True)
+    for index, record, size, path in rows:
         first = first_with_name.setdefault(record["file_name"], index)
         if first != index:
             where = f"images[{index}] (id {record['id']!r}, {record['file_name']})"
             what = f"images[{first}] names the same file"
             fix = "join the two records; the picture counts twice"
             report.note("error", what, fix, where=where, record=f"images[{index}]")
-        path = str(Path(folder) / record["file_name"])
         report.images.append(ImageRecord(path, record["id"], size))
     if report.images and not any(Path(image.path).exists() for image in report.images):
         what = f"none of the {len(report.images)} images is there, such as {report.images[0].path}"

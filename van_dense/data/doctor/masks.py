@@ -285,6 +285,8 @@ def check_masks(part: MaskPart, quarantine: Quarantine) -> MaskReport:
     except ValueError as error:
         report.note_unreadable(error)
         return report
+    for words in pairs.left_out:
+        report.note("info", words.partition(": ")[2], "none needed", file=words.partition(": ")[0])
     left_out = quarantine.of(part.source, part.masks).images
     fix = "give every image one mask, correct the patterns, or leave it out with --quarantine"
     for key, what in pairs.problems:

@@ -17,7 +17,7 @@ from van_dense.data.dataset import ReadError
 from van_dense.data.doctor.coco import Finding, check_images
 from van_dense.data.doctor.report import PartReport
 from van_dense.data.io.panoptic import read_ids
-from van_dense.data.io.sources import image_files
+from van_dense.data.io.walk import walk
 from van_dense.data.messages import Fault, shorten
 from van_dense.data.readers.coco_images import ImageRecords
 from van_dense.data.readers.coco_json import Record, read_coco_lists
@@ -343,7 +343,7 @@ class _RecordCheck:
             self.report.note("error", what, fix, file=self.part.masks)
             maps.clear()
             return
-        unnamed = sorted(set(image_files(self.part.masks)[0]) - self._pngs.keys() - self._unused)
+        unnamed = sorted(set(walk(self.part.masks).files) - self._pngs.keys() - self._unused)
         if unnamed:
             what = f"{len(unnamed)} PNGs are in no annotation: {shorten(unnamed)}"
             fix = "add their records, or remove them; nobody reads them"

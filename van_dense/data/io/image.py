@@ -7,16 +7,19 @@ truncated files with a grey area and CMYK in wrong colours, both without a word.
 import base64
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from van_dense.core.structures import Size
 from van_dense.data.dataset import ReadError
+from van_dense.data.io.header import plain_size
 from van_dense.data.io.stored import describe_tiff, has_alpha, is_min_white, num_pages
+from van_dense.data.io.suffixes import MISSING
 
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 _HOLDS_IMAGE = ".json"  # labelme's files may hold their image, as base64 text
 _ORIENTATION_TAG = 0x0112
 # EXIF 2.32, section 4.6.4: what undoes each value of the orientation tag.
@@ -30,6 +33,7 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = (5, 6, 7, 8)
+_WIDTH_TAG, _HEIGHT_TAG = 0x0100, 0x0101  # of TIFF 6.0, as stored
 # Pillow refuses 179 million pixels as a likely bomb, where tiles have just begun to be useful.
 # 2**31 hold whole aerial mosaics and take 6 GiB as RGB, twice while they are converted; beyond that
 # an ordinary machine has no memory left, bomb or not, and scans need a reader of regions.
@@ -82,6 +86,7 @@ def from_pillow(image: Image.Image) -> np.ndarray:
 
     Pixels without a fixed range are a ValueError; a broken file raises what its decoder does.
     """
+    image.load()  # which turns a TIFF, and takes its tag away
     rgb, turn = _to_rgb(image), _UPRIGHT.get(_orientation(image))
     return np.array(rgb if turn is None else rgb.transpose(turn))
 
@@ -140,10 +145,16 @@ def orientation_tag(path: str | Path) -> int:
 
 def image_size(path: str | Path) -> Size:
     """(height, width) that ``read_image`` returns, or its ReadError, from the header alone."""
+    size = plain_size(os.fspath(path))
+    if size is not None and size[0] * size[1] <= _MOST_PIXELS:
+        return size
     inside = Path(path).suffix.lower() == _HOLDS_IMAGE
     image, orientation = _open(path, _read_bytes(path) if inside else None)
     with image:
         width, height = image.size
+        # Pillow turns TIFFs itself: since 11 it says their turned size, before that the stored one.
+        if isinstance(image, TiffImageFile):
+            width, height = image.tag_v2[_WIDTH_TAG], image.tag_v2[_HEIGHT_TAG]
     return (width, height) if orientation in _SIDEWAYS else (height, width)
 
 
@@ -180,6 +191,8 @@ def _open(path: str | Path, data: bytes | None) -> tuple[Image.Image, int]:
     except UnidentifiedImageError:
         start = Path(path).read_bytes()[:8] if data is None else data[:8]
         what = f"not an image in a format that Pillow reads (it starts with {start!r})"
+        if (package := MISSING.get(Path(path).suffix.lower())) is not None:
+            what += f"; install {package}"
         if (tiff := describe_tiff(start, path if data is None else data)) is not None:
             what = f"a TIFF of {tiff}, which has no fixed meaning as a picture or as labels"
             what += "; save 1 or 3 bands of 8 or 16 bits, such as with gdal_translate -b 1 -ot Byte"

@@ -5,17 +5,19 @@ every annotation as a dictionary, and fails on the first bad record with a bare 
 """
 
 import logging
-import os
 from pathlib import Path
 
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.data.io.json_file import paused_garbage_collection
+from van_dense.data.io.names import find_all_below
 from van_dense.data.messages import CHECK
 from van_dense.data.readers.coco_json import (
     CocoDict,
     Skeleton,
     dataset_info,
+    empty_root,
     read_coco_json,
+    root_words,
     skeleton_notes,
 )
 from van_dense.data.readers.coco_records import CocoRecords, Crowds
@@ -71,9 +73,10 @@ class CocoDataset(TableDataset):
         found = self._judge(data, info)
         if not found.images:
             raise ValueError(f"{annotations}: {_no_image(found)}; {CHECK}")
+        paths, spelling = find_all_below(images, [record["file_name"] for record in found.images])
         files = [
-            ImageRecord(os.path.join(images, record["file_name"]), record["id"], size)
-            for record, size in zip(found.images, found.sizes, strict=True)
+            ImageRecord(path, record["id"], size)
+            for path, record, size in zip(paths, found.images, found.sizes, strict=True)
         ]
         instances = (instance for _, instance in found.usable())
         super().__init__(info, files, instances, masks=found.masks, drop_empty=drop_empty)
@@ -81,6 +84,10 @@ class CocoDataset(TableDataset):
         bones = skeleton_notes(annotations, data, skeleton) if keypoints else []
         warnings += bones
         self.notes += found.notes(annotations) + bones
+        if (root := empty_root(data)) is not None:
+            self.notes.append(f"{annotations}: {root_words(root)}")
+        if spelling is not None:
+            self.notes.append(f"{annotations}: {spelling}")
         for note in self.notes:
             logger.log(logging.WARNING if note in warnings else logging.INFO, "%s", note)
         if len(self) == 0:

@@ -168,7 +168,7 @@ def dataset_info(
     *,
     keypoints: bool = True,
 ) -> DatasetInfo:
-    """Classes by ascending category id; keypoints where a category names some.
+    """Classes by ascending category id, without ``empty_root``; keypoints where one names some.
 
     Categories that name different keypoints are a ValueError, as are keypoints that are not those
     of ``skeleton`` one by one. Bones that cannot be are left out: see ``skeleton_notes``.
@@ -180,7 +180,9 @@ def dataset_info(
         skeleton: Keypoints of the annotations, instead of what the file says about them.
         keypoints: Whether keypoints are read; nothing is asked of them otherwise.
     """
-    categories = sorted(data["categories"], key=lambda record: record["id"])
+    root = empty_root(data)
+    classes = [record for record in data["categories"] if record is not root]
+    categories = sorted(classes, key=lambda record: record["id"])
     names = tuple(record["name"] for record in categories)
     ids = tuple(record["id"] for record in categories)
     if not keypoints:
@@ -203,6 +205,27 @@ def dataset_info(
         known = COCO_SKELETON if joints == COCO_SKELETON.keypoints else Skeleton(joints)
         skeleton = replace(known, bones=bones or known.bones)
     return DatasetInfo(name, names, ids, **({} if skeleton is None else _fields(skeleton)))
+
+
+def empty_root(data: CocoDict) -> Record | None:
+    """The category that Roboflow writes above all classes, number 0, or None.
+
+    It is the super-category of all others, has none itself, and no annotation is one of it.
+    """
+    for record in data["categories"]:
+        name, above = record["name"], record.get("supercategory")
+        others = [other for other in data["categories"] if other is not record]
+        is_root = record["id"] == 0 and others and above in (None, "", "none", "root", name)
+        if is_root and all(other.get("supercategory") == name for other in others):
+            used = any(a.get("category_id") in (0, "0") for a in data["annotations"])
+            return None if used else record
+    return None
+
+
+def root_words(root: Record) -> str:
+    """What is to be said of an empty root category."""
+    what = f"the category {root['name']!r} (id {root['id']}) stands above all others and has no "
+    return f"{what}instance, as Roboflow writes it; it is no class to learn"
 
 
 def _check_counts(path: str | Path, data: CocoDict, skeleton: Skeleton) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Collection
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from urllib.parse import unquote
 
-from van_dense.data.io.sources import image_files
+from van_dense.data.io.walk import walk
 
 _IMAGE_FOLDERS = {"jpegimages", "images", "image", "imgs", "img"}
 
@@ -22,7 +21,7 @@ class ImageIndex:
 
     def __init__(self, root: str | Path) -> None:
         self._root = Path(root)
-        self.paths, _ = image_files(root)
+        self.paths = walk(root).files
         self._by_stem: dict[str, list[PurePosixPath]] = defaultdict(list)
         for path in map(PurePosixPath, self.paths):
             self._by_stem[path.stem.lower()].append(path)
@@ -55,14 +54,7 @@ class ImageIndex:
 
 def files_below(root: str | Path, suffixes: Collection[str]) -> list[str]:
     """Files of some suffixes in all depths, sorted paths relative to ``root``; hidden ones not."""
-    found = []
-    for inner, folders, names in os.walk(root, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        prefix = PurePosixPath(Path(os.path.relpath(inner, root)).as_posix())
-        for name in names:
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes:
-                found.append(str(prefix / name))
-    return sorted(found)
+    return walk(root, suffixes=suffixes).files
 
 
 def stated_name(value: str) -> str:

@@ -17,8 +17,8 @@ from van_dense.core.structures import Sample, Size, size_of
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.label_map import LabelMap
 from van_dense.data.io.masks import read_saliency
-from van_dense.data.io.sources import image_files
 from van_dense.data.io.stored import notes_of_some
+from van_dense.data.io.walk import walk
 from van_dense.data.messages import CHECK, Fault
 from van_dense.data.readers.image_files import ImageFiles, pack
 from van_dense.data.readers.mask_folder import Palettes, look_at, read_among
@@ -63,6 +63,7 @@ class ImageMaskDataset(ImageFiles):
         if not keys:
             raise ValueError(f"{images}: no image remains of {len(pairs.images)}; {CHECK}")
         super().__init__(info, images, [pairs.images[key] for key in keys], keys)
+        self.notes += pairs.left_out
         self.labels = labels
         self._mask_root = str(masks)
         self._masks = pack([pairs.masks[key] for key in keys])
@@ -119,6 +120,7 @@ class Pairs:
     ) -> None:
         self.folders = str(images), str(masks)
         self.problems: list[tuple[str, str]] = []  #: key and reason of each file without partner
+        self.left_out: list[str] = []  #: what is not read in a folder, and why, in words
         self.images = self._list(images, image_pattern)  #: file of each key, below its folder
         self.masks = self._list(masks, mask_pattern)  #: file of each key, below its folder
         for key in sorted(self.images.keys() - self.masks.keys()):
@@ -143,32 +145,45 @@ class Pairs:
             raise ValueError(f"{folders} {what}. {fix} van-dense check --quarantine")
 
     def _list(self, folder: str | Path, pattern: str) -> dict[str, str]:
-        found, twice = files_by_key(folder, pattern)
+        found, twice, left_out = files_by_key(folder, pattern)
         self.problems += twice
+        self.left_out += left_out
         return found
 
 
-def files_by_key(folder: str | Path, pattern: str) -> tuple[dict[str, str], list[tuple[str, str]]]:
-    """Files of a pattern by key, below their folder; keys that two files have, with the reason.
+def files_by_key(
+    folder: str | Path, pattern: str
+) -> tuple[dict[str, str], list[tuple[str, str]], list[str]]:
+    """Files of a pattern by key, below their folder.
 
-    A folder that is missing, or holds no file of the pattern, is a ValueError.
+    Also the keys that two files have, with the reason, and what is not read, with the counts. A
+    folder that is missing, or holds no file of the pattern, is a ValueError.
     """
     if not Path(folder).is_dir():
         raise ValueError(f"{folder}: no such folder")
     expression = _expression(pattern)
     found: dict[str, str] = {}
     twice: list[tuple[str, str]] = []
-    for file in image_files(folder)[0]:
+    listing = walk(folder)
+    others = []
+    for file in listing.files:
         if (match := expression.fullmatch(file)) is None:
+            others.append(file)
             continue
         key = match["key"]
         if key in found:
             text = f"{found[key]} and {file} in {folder} both have the key {key!r}"
             twice.append((key, text))
         found[key] = file
+    words = listing.left_out()
+    left_out = [] if words is None else [f"{folder}: {words}"]
+    if others:
+        what = f"left out: {len(others)} images not named as {pattern} says, such as {others[0]}"
+        left_out.append(f"{folder}: {what}")
     if not found:
-        raise ValueError(f"{folder}: no image file is named as the pattern {pattern!r} says")
-    return found, twice
+        what = f"no image file is named as the pattern {pattern!r} says"
+        raise ValueError("; ".join([f"{folder}: {what}", *left_out]))
+    return found, twice, left_out
 
 
 def key_of(file: str, pattern: str) -> str | None:

@@ -18,6 +18,7 @@ from van_dense.core.structures import Sample, Segment, Size, size_of
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.image import read_image
 from van_dense.data.io.json_file import paused_garbage_collection
+from van_dense.data.io.names import find_all_below
 from van_dense.data.io.panoptic import read_ids
 from van_dense.data.messages import CHECK, Fault
 from van_dense.data.readers.image_files import pack
@@ -69,9 +70,11 @@ class PanopticDataset:
         if not (kept := file.images):
             raise ValueError(f"{annotations}: the quarantine leaves no image; {CHECK}")
         self.info = file.info
-        self._image_root, self._mask_root = str(images), str(masks)
+        self._mask_root = str(masks)
         self._ids = [image.id for image in kept]
-        self._images = pack([image.file_name for image in kept])
+        paths, spelling = find_all_below(images, [image.file_name for image in kept])
+        self.notes = [] if spelling is None else [f"{annotations}: {spelling}"]  # see ``HasNotes``
+        self._images = pack(paths)
         self._masks = pack([image.png for image in kept])
         self._sizes = np.array([image.size for image in kept], dtype=np.int32)
         self._pack_segments(kept)
@@ -104,7 +107,7 @@ class PanopticDataset:
 
     def path(self, index: int) -> str:
         """File of an image."""
-        return os.path.join(self._image_root, os.fsdecode(self._images[index]))
+        return os.fsdecode(self._images[index])
 
     def mask_name(self, index: int) -> str:
         """PNG of an image as the JSON names it, below the folder of the PNGs."""

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from van_dense.data.io.sources import image_files
+from van_dense.data.io.walk import walk
 
 Id = int | str
 
@@ -146,7 +146,7 @@ def fingerprint(*paths: str | Path) -> str:
 
 def _add_content(digest: hashlib.blake2b, path: str | Path) -> None:
     if os.path.isdir(path):
-        names = "\n".join(image_files(path)[0])
+        names = "\n".join(walk(path).files)
         digest.update(names.encode("utf-8", "surrogateescape"))
         return
     try:

@@ -59,7 +59,7 @@ def read_part(data: DetectionData, split: Split, *, masks: bool, **options: Any)
 def check_parts(data: DetectionData, *, masks: bool) -> list[Part]:
     """What the data doctor checks of both parts."""
     if data.format == "yolo":
-        return [YoloPart(str(data.yolo_root), split) for split in ("train", "val")]
+        return [YoloPart(str(data.yolo_root), split, masks) for split in ("train", "val")]
     if data.format == "voc":
         assert data.voc is not None  # the schema demands it
         splits = (data.voc.train, data.voc.val)
