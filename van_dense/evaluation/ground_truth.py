@@ -79,7 +79,10 @@ def _from_records(dataset: DenseDataset) -> CocoDict:
         return from_samples(dataset)
     position = {table.image_id(index): index for index in range(len(table))}
     indices = [position[dataset.image_id(index)] for index in range(len(dataset))]
-    return from_truths(indices, table.truth, dataset.info)
+    ground_truth = from_truths(indices, table.truth, dataset.info)
+    for image in ground_truth["images"]:  # saved results may name images by their files
+        image["file_name"] = table.path(position[image["id"]])
+    return ground_truth
 
 
 def from_samples(dataset: DenseDataset) -> CocoDict:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
 from van_dense.core.structures import Size
@@ -138,7 +138,8 @@ class _Reader:
             if number in known and str(number) == stated:
                 self._counts[_WORDS[key].format("text instead of numbers")] += 1
                 return number
-            if (found := by_name.get(stated)) is not None:
+            file = PureWindowsPath(stated).name if key == "image_id" else stated
+            if (found := by_name.get(stated, by_name.get(file))) is not None:
                 self._counts[_WORDS[key].format("name instead of id")] += 1
                 return found
         elif type(stated) is int and str(stated) in known:
