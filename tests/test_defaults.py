@@ -18,8 +18,12 @@ BELOW = ("backbones", "models", "data", "evaluation")  # packages whose parts ta
 # Parameters that have the name of a setting and a default, and why.
 ALLOWED = {
     "van_dense.data.readers.coco.CocoDataset.masks": "whether to read them, no folder",
+    "van_dense.data.readers.coco.CocoDataset.crowds": "as the format says, without a config",
+    "van_dense.data.doctor.coco.CocoPart.crowds": "as the format says, without a config",
     "van_dense.data.readers.yolo.YoloDataset.masks": "whether to read them, no folder",
     "van_dense.evaluation.coco.CocoEvaluator.types": "kinds of COCO results, no tasks",
+    "van_dense.evaluation.coco.CocoEvaluator.max_detections": "None: as COCO for each kind",
+    "van_dense.evaluation.pose.PoseEvaluator.max_detections": "None: as COCO",
     "van_dense.models.postprocess.to_predictions.mask_threshold": "None: there are no masks",
     "van_dense.backbones.weights.LoadReport.head": "a list of names, no part of a network",
     "van_dense.models.detection.anchors.Anchors.scales": "of the anchors of a level, not of images",

@@ -7,6 +7,7 @@ evaluation  label maps beside NumPy masks, saliency maps beside PySODMetrics
 panoptic    panoptic quality of 5,000 generated images beside plain programs on one core
 draw        masks and maps on a 4K photo beside whole masks in NumPy
 predict     share of the time in which the model is at work on a folder
+yolo        setting up the validation of 5,000 images beside decoding them
 tools/benchmark.py [section ...] --config FILE [key.path=value ...] --output FILE   (none = all)
 """
 
@@ -22,7 +23,7 @@ from typing import Any
 from van_dense.config import Config, ConfigError, load_config  # no torch
 from van_dense.config.files import missing_data
 
-SECTIONS = ("loader", "trainer", "backbone", "evaluation", "panoptic", "draw", "predict")
+SECTIONS = ("loader", "trainer", "backbone", "evaluation", "panoptic", "draw", "predict", "yolo")
 ALONE = {*SECTIONS[3:]}  # without any config
 
 
@@ -32,7 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("words", nargs="*", metavar="section | key.path=value")
-    parser.add_argument("--config", help="project file; the last four sections need none")
+    parser.add_argument("--config", help="project file; the last five sections need none")
     parser.add_argument("--trainer-config", help="another one for the trainer, without overrides")
     parser.add_argument("--sample", action="store_true", help="generated data, small images")
     parser.add_argument("--output", required=True, help="JSON file to write")
@@ -72,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from benchmarks.harness.panoptic import measure_panoptic
     from benchmarks.harness.predict import measure_predict
     from benchmarks.harness.trainer import measure_trainer
+    from benchmarks.harness.yolo import measure_yolo
 
     rounds, precision = arguments.repeats, arguments.precision
     measures: dict[str, Callable[[], dict[str, Any]]] = {
@@ -88,6 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "panoptic": lambda: measure_panoptic(rounds=rounds),
         "draw": lambda: measure_draw(rounds=rounds),
         "predict": lambda: measure_predict(rounds=rounds),
+        "yolo": lambda: measure_yolo(rounds=rounds),
     }
     result: dict[str, Any] = {"machine": describe_machine(), "command": shareable_command(argv)}
     try:

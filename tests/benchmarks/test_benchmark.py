@@ -16,7 +16,7 @@ from helpers.defaults import build_backbone
 from PIL import Image
 from torch import Tensor, nn
 
-from benchmarks.harness import draw, evaluation, loader, panoptic, predict, trainer
+from benchmarks.harness import draw, evaluation, loader, panoptic, predict, trainer, yolo
 from benchmarks.harness import measure as benchmark
 from benchmarks.harness.backbone import largest_difference, measure_backbone
 from benchmarks.harness.clock import compare, peak_bytes, time_in_turn
@@ -79,7 +79,14 @@ def small_panoptic(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(panoptic, "SIZE", (48, 64))
 
 
-@pytest.mark.usefixtures("small_maps", "small_folder", "small_panoptic")
+@pytest.fixture
+def small_yolo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the section "yolo" generate few and small images."""
+    monkeypatch.setattr(yolo, "IMAGES", 4)
+    monkeypatch.setattr(yolo, "SIZE", (48, 64))
+
+
+@pytest.mark.usefixtures("small_maps", "small_folder", "small_panoptic", "small_yolo")
 def test_one_run_measures_everything_and_writes_it(arguments, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(panoptic, "_peaks", lambda files, counts: {})  # below, and it takes long
     output = tmp_path / "results" / "x.json"
@@ -126,6 +133,14 @@ def test_evaluation_is_measured_without_a_config(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("small_yolo")
+def test_the_setup_of_a_yolo_folder_is_measured_without_a_config(tmp_path):
+    output = tmp_path / "x.json"
+    assert benchmark.main(["yolo", "--repeats", "1", "--output", str(output)]) == 0
+    result = json.loads(output.read_text())["yolo"]
+    assert result["boxes"]["speedup"]["median"] > 0 and result["polygons"]["seconds"]
+
+
 @pytest.mark.usefixtures("small_panoptic")
 def test_panoptic_quality_is_measured_without_a_config(tmp_path):
     output = tmp_path / "x.json"

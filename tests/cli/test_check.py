@@ -8,6 +8,14 @@ from pathlib import Path
 
 import pytest
 from helpers.panoptic_folder import panoptic_data, write_panoptic
+from helpers.voc_folder import (
+    labelme_data,
+    shape,
+    voc_object,
+    voc_xml,
+    write_labelme,
+    write_voc,
+)
 from PIL import Image
 
 TOOL = Path(__file__).parents[2] / "tools" / "check_data.py"
@@ -54,11 +62,12 @@ def test_problems_are_printed_quarantined_and_make_the_exit_code_one(
     assert result.returncode == 1, result.stderr
     lines = result.stdout.splitlines()
     assert lines[0].startswith(f"error: {file}: annotations[1] (id 2): the box [1, 1, 0, 5]")
-    assert "1 errors, 0 warnings, 1 notes" in lines
+    assert "1 errors, 1 warnings, 1 notes" in lines  # there is no area
     assert any("cat" in line and line.endswith("1") for line in lines)
     assert f"data.quarantine={out}" in lines[-1]
-    (part,) = json.loads(out.read_text()).values()
-    assert part == {"images": [], "annotations": [2]}
+    (part,) = json.loads(out.read_text())["parts"]
+    assert part.pop("fingerprint")
+    assert part == {"source": "train.json", "images": [], "annotations": [2], "records": []}
 
 
 def test_panoptic_maps_lie_beside_their_json_unless_told_otherwise(tmp_path: Path) -> None:
@@ -85,6 +94,18 @@ def test_a_sound_yolo_folder_gives_zero(tmp_path: Path) -> None:
     assert "0 errors" in result.stdout
 
 
+def test_parts_of_a_voc_folder_and_folders_of_labelme_are_found(tmp_path: Path) -> None:
+    write_voc(tmp_path / "voc", {"a": voc_xml(voc_object(), voc_object("dog", (9, 2, 14, 9)))})
+    result = call("--voc", tmp_path / "voc")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.count("  images     1, of them 0 without an object") == 2
+    for seed, part in enumerate(("shots", "more")):
+        write_labelme(tmp_path / part, {"a": labelme_data(shape())}, seed)
+    result = call("--labelme", tmp_path / "shots", tmp_path / "more")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.endswith("\n0 errors, 0 warnings, 1 notes\n")  # both are called a.png
+
+
 @pytest.fixture
 def pairs(tmp_path: Path) -> tuple[Path, Path]:
     """Two images; half of each mask has the value 3, the rest 0 or 1."""
@@ -108,9 +129,8 @@ def test_values_of_masks_are_counted_and_those_without_a_line_make_the_exit_code
     assert result.returncode == 1, result.stderr
     assert result.stdout.startswith(f"error: {masks}: the value 3 is not in data.label_map")
     assert '"3 -> ignore"' in result.stdout and "50.000%" in result.stdout
-    assert json.loads(out.read_text()) == {
-        f"{tmp_path.name}/photos": {"images": ["0", "1"], "annotations": []}
-    }
+    (part,) = json.loads(out.read_text())["parts"]
+    assert part["source"] == "photos" and part["images"] == ["0", "1"]
 
 
 def test_without_a_label_map_one_is_suggested(pairs: tuple[Path, Path]) -> None:
@@ -121,7 +141,13 @@ def test_without_a_label_map_one_is_suggested(pairs: tuple[Path, Path]) -> None:
 
 
 def test_saliency_masks_are_told_apart_by_grey(pairs: tuple[Path, Path]) -> None:
-    result = call("--images", pairs[0], "--masks", pairs[1], "--saliency")
+    how = ("--images", pairs[0], "--masks", pairs[1], "--saliency")
+    result = call(*how)
+    assert result.returncode == 1, result.stderr
+    assert "the values 0, 3 look like ids of classes" in result.stdout
+    for mask in pairs[1].iterdir():
+        Image.open(mask).point(lambda value: value * 60).save(mask)
+    result = call(*how)
     assert result.returncode == 0, result.stderr
     assert "2 masks are not binary" in result.stdout
 
@@ -173,6 +199,20 @@ def test_samples_are_drawn_and_unreadable_ones_reported(tmp_path: Path) -> None:
     assert [file.name for file in (out / "train").iterdir()] == ["000_cat_0_10.png.png"]
 
 
+def test_sizes_of_boxes_are_told_and_drawn(tmp_path: Path, coco: tuple[Path, Path]) -> None:
+    images, file = coco
+    project = TOOL.parents[1] / "projects" / "retinanet_van_b0.yaml"
+    parts = [f"data.{p}.{k}={v}" for p in ("train", "val") for k, v in
+             (("images", images), ("annotations", file))]  # fmt: skip
+    out = tmp_path / "pictures"
+    result = call("--config", project, *parts, "--quiet", "--draw", 1, "--output", out)
+    assert "boxes      1 after the transform" in result.stdout, result.stderr
+    for part in ("train", "val"):
+        assert f"{part}: sizes of boxes in {out / f'boxes_{part}.png'}" in result.stdout
+        with Image.open(out / f"boxes_{part}.png") as picture:
+            assert picture.size == (1500, 900)
+
+
 def test_cub_is_checked_in_its_own_layout(tmp_path: Path) -> None:
     result = call("--cub", tmp_path)
     assert result.returncode == 1
@@ -197,6 +237,7 @@ def test_cub_is_checked_in_its_own_layout(tmp_path: Path) -> None:
         (["--yolo", "a", "--draw", "3"], "--draw N takes"),
         (["--config", "b", "--draw", "0"], "--draw N takes"),
         (["--yolo", "missing"], "data.yaml"),
+        (["--voc", "a", "--labelme", "b"], "give --config"),
         (["--config", "missing.yaml"], "missing.yaml: no such file"),
     ],
 )

@@ -71,11 +71,28 @@ def test_a_missing_file_is_named(files, tmp_path, capsys, missing):
     [
         ([], "give either a run folder, or --predictions, or --config"),
         (["run", "--predictions", "r.json"], "give either a run folder"),
-        (["--config", "p.yaml", "--predictions", "r.json"], "give either a run folder"),
+        (
+            [*"--config p.yaml --predictions r.json --annotations a.json".split()],
+            "give either a run folder",
+        ),
+        (
+            [*"--config p.yaml --predictions maps --type semantic".split()],
+            "--predictions with --config takes one of --type bbox, segm, keypoints",
+        ),
         (["--config", "p.yaml", "--data", "d.yaml"], "--data belongs to a run"),
         (
-            [*"--predictions r.json --annotations a.json --type bbox --data d.yaml".split()],
-            "--data belongs to a run, or to --type keypoints",
+            [*"--predictions r --annotations a --type saliency --max-detections 9".split()],
+            "--max-detections belongs to --type bbox, segm, keypoints; a run has eval.max_",
+        ),
+        (
+            [*"--predictions r --annotations a --type bbox --max-detections 0".split()],
+            "--max-detections takes a number from 1 on",
+        ),
+        (["run", "--quarantine", "bad.json"], "a run has data.quarantine"),
+        (["run", "--crowds", "objects"], "a run has data.crowds"),
+        (
+            [*"--predictions r.json --annotations a.json --type panoptic --data d.yaml".split()],
+            "saved predictions but panoptic ones",
         ),
         (["--predictions", "r.json", "--type", "bbox"], "needs --annotations and --type"),
         (["--predictions", "r.json", "--annotations", "a.json"], "needs --annotations and --type"),

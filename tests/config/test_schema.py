@@ -59,6 +59,18 @@ def test_yolo_data_need_only_their_folder() -> None:
     assert DetectionData(format="yolo", yolo_root="x").train is None
 
 
+def test_voc_and_labelme_need_their_folders() -> None:
+    with pytest.raises(ValidationError, match=r"data\.voc\.root"):
+        DetectionData(format="voc")
+    with pytest.raises(ValidationError, match=r"data\.labelme\.train and data\.labelme\.val"):
+        DetectionData(format="labelme")
+    voc = DetectionData.model_validate({"format": "voc", "voc": {"root": "x"}})
+    assert voc.files() == {"data.voc.root": "x"}
+    folders = {"train": "a", "val": "b"}
+    labelme = DetectionData.model_validate({"format": "labelme", "labelme": folders})
+    assert labelme.files() == {"data.labelme.train": "a", "data.labelme.val": "b"}
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"drop_path": 1.0}, {"drop_path": -0.1}, {"freeze_stages": 5}, {"norm_mode": "group"}],

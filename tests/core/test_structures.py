@@ -1,3 +1,6 @@
+import ast
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -133,3 +136,39 @@ def test_a_batch_moves_and_keeps_everything():
     batch = collate([make_sample()])
     moved = batch.to("cpu")
     assert isinstance(moved, Batch) and moved.sizes == batch.sizes and len(moved) == 1
+
+
+# ------------------------------------------------------------------------------------- frames
+
+
+def test_boxes_and_keypoints_move_together():
+    found = Instances(
+        torch.tensor([[1.0, 2, 3, 4]]),
+        torch.tensor([0]),
+        scores=torch.tensor([0.5]),
+        keypoints=torch.tensor([[[1.5, 2.5, 0.25]]]),
+    )
+    moved = found.moved(scale=(2.0, 10.0), shift=(100.0, 0.5))
+    assert moved.boxes.tolist() == [[10.5, 104, 30.5, 108]]
+    assert moved.keypoints is not None and moved.keypoints.tolist() == [[[15.5, 105, 0.25]]]
+    assert torch.equal(found.moved().boxes, found.boxes) and moved.scores is found.scores
+
+
+def test_masks_are_pixels_and_cannot_move():
+    with pytest.raises(ValueError, match="give them in the new pixels"):
+        make_instances().moved(shift=(1.0, 1.0))
+
+
+def test_no_module_moves_the_boxes_of_instances_and_leaves_their_keypoints_behind():
+    """``Instances.moved`` changes pixels; elsewhere boxes are clipped at most."""
+    package = Path(__file__).resolve().parents[2] / "van_dense"
+    found = []
+    for path in sorted(package.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not (isinstance(node, ast.Call) and ast.unparse(node.func) == "replace"):
+                continue
+            changed = {word.arg: ast.unparse(word.value) for word in node.keywords}
+            is_clipped = changed.get("boxes", "").startswith("clip_boxes_to_image(")
+            if "boxes" in changed and "keypoints" not in changed and not is_clipped:
+                found.append(f"{path.relative_to(package)}:{node.lineno}: {ast.unparse(node)}")
+    assert not found

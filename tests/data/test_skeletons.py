@@ -1,10 +1,17 @@
 """Skeletons: COCO's own are known, others are described by name."""
 
+import re
 from dataclasses import replace
 
 import pytest
 
-from van_dense.data.readers.coco_json import COCO_SIGMAS, Skeleton, coco_person, dataset_info
+from van_dense.data.readers.coco_json import (
+    COCO_SIGMAS,
+    Skeleton,
+    coco_person,
+    dataset_info,
+    skeleton_notes,
+)
 
 PAWS = ("left_paw", "right_paw", "tail")
 
@@ -43,7 +50,7 @@ def test_a_described_skeleton_stands_in_for_the_file():
     skeleton = Skeleton(
         ("a", "b"), flip_pairs=(("a", "b"),), sigmas=(0.1, 0.2), bones=(("a", "b"),), head=("a",)
     )
-    info = dataset_info("f.json", file_with(["x", "y"], skeleton=[[1, 2]]), "mine", skeleton)
+    info = dataset_info("f.json", file_with(["A", "b "], skeleton=[[1, 2]]), "mine", skeleton)
     assert (info.keypoint_names, info.sigmas) == (("a", "b"), (0.1, 0.2))
     assert (info.flip_order(), info.skeleton, info.head) == ([1, 0], (("a", "b"),), ("a",))
     assert info.class_names == ("cat",)  # classes are the file's
@@ -63,3 +70,69 @@ def test_an_unknown_joint_is_named(field):
     value = ("tongue",) if field in ("upper_body", "head") else (("tail", "tongue"),)
     with pytest.raises(ValueError, match="'tongue'"):
         coco_person(replace(Skeleton(PAWS), **{field: value}))
+
+
+@pytest.mark.parametrize(
+    ("named", "difference"),
+    [
+        (("tail", "left_paw", "right_paw"), "the same names in another order"),
+        (("right_paw", "left_paw", "tail"), "left and right are exchanged"),
+        (("hoof", "horn", "tail"), "other names, such as 'left_paw'"),
+        (("left_paw", "right_paw"), "3 keypoints and 2"),
+        (("l_paw", "r_paw", "tail"), "other names"),
+    ],
+)
+def test_a_skeleton_that_contradicts_the_file_is_refused_with_both_orders(named, difference):
+    with pytest.raises(ValueError, match=difference) as refused:
+        dataset_info("f.json", file_with(list(PAWS)), "cats", Skeleton(named))
+    message = str(refused.value)
+    assert message.startswith("f.json: category 'cat'")
+    assert str(list(PAWS)) in message and str(list(named)) in message
+    assert "write data.skeleton.keypoints=[left_paw, right_paw, tail]" in message
+
+
+def test_every_category_with_keypoints_is_compared_and_one_without_is_none():
+    data = file_with(list(PAWS))
+    data["categories"].append({"id": 7, "name": "bowl"})
+    assert dataset_info("f.json", data, "cats", Skeleton(PAWS)).class_names == ("cat", "bowl")
+    data["categories"].append({"id": 9, "name": "dog", "keypoints": list(reversed(PAWS))})
+    with pytest.raises(ValueError, match="category 'dog'"):
+        dataset_info("f.json", data, "cats", Skeleton(PAWS))
+    with pytest.raises(ValueError, match=r"'cat' and 'dog' name different keypoints, .*'tail', "):
+        dataset_info("f.json", data, "cats")
+
+
+def test_case_and_blanks_of_names_do_not_count():
+    written = ["Left Paw", "Right-Paw", "TAIL"]
+    assert dataset_info("f", file_with(written), "cats", Skeleton(PAWS)).keypoint_names == PAWS
+
+
+def test_a_joint_named_twice_is_refused():
+    with pytest.raises(ValueError, match=r"\['paw'\] are named twice"):
+        dataset_info("f.json", file_with(["paw", "paw"]), "cats")
+
+
+@pytest.mark.parametrize(
+    ("written", "bones", "word"),
+    [
+        ([[1, 3], [2, 3]], (("left_paw", "tail"), ("right_paw", "tail")), None),
+        ([[0, 2], [1, 2]], (("left_paw", "tail"), ("right_paw", "tail")), "from 0"),
+        ([["tail", "left_paw"]], (("tail", "left_paw"),), None),
+        ([[1, 4], [2, 3]], (("right_paw", "tail"),), r"1 of 2 bones .* from 1 to 3.*\[1, 4\]"),
+        ([[0, 3]], (), r"1 of 1 bones"),
+        ([[1, 2.5], [1], 7, [1, True], [None, [1]]], (), "5 of 5 bones"),
+        ("none", (), "'skeleton' is no list of bones"),
+        (None, (), None),
+    ],
+)
+def test_bones_that_cannot_be_are_named_and_block_nothing(written, bones, word):
+    data = file_with(list(PAWS), skeleton=written)
+    assert dataset_info("f.json", data, "cats").skeleton == bones
+    notes = skeleton_notes("f.json", data, None)
+    if word is None:
+        assert notes == []
+    else:
+        (note,) = notes
+        assert note.startswith("f.json: category 'cat': ") and "data.skeleton.bones" in note
+        assert re.search(word, note)
+    assert skeleton_notes("f.json", data, Skeleton(PAWS)) == []  # bones of the file are not read

@@ -110,6 +110,68 @@ def reference(ground_truth: dict, results: list[dict], kind: str) -> list[float]
     return evaluation.stats.tolist()
 
 
+def crowded(num: int, kind: str) -> tuple[dict, list[dict]]:
+    """An image with so many objects of a class, all found, and one with one that is found."""
+    truth, results = [], []
+    for number in range(num + 1):
+        x, y = 12 * (number % 20), 12 * (number // 20)
+        shape = {
+            "image_id": 1 if number < num else 2,
+            "category_id": 2,
+            "bbox": [x, y, 10, 10],
+            "segmentation": rle_of([x, y, 10, 10]),
+            "keypoints": [value for k in range(17) for value in (x + k % 4, y + k // 4, 2)],
+        }
+        truth.append({"id": number + 1, "area": 100, "iscrowd": 0, "num_keypoints": 17, **shape})
+        results.append({**shape, "score": 0.9 - number / 1e4})
+    images = [{"id": i, "height": 200, "width": 300} for i in (1, 2)]
+    return {"images": images, "annotations": truth, "categories": CATEGORIES}, results
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("kind", "usual"), [("bbox", 100), ("segm", 100), ("keypoints", 20)])
+def test_ap_counts_as_many_detections_of_an_image_and_class_as_it_is_told(kind, usual, backend):
+    truth, results = crowded(249, kind)
+
+    def measured(limit):
+        scores = evaluate_results(truth, results, kind, backend=backend, max_detections=limit)
+        return scores.metrics, scores.per_class["cat"]
+
+    def found(
+        limit,
+    ):  # 101 points of recall, of which those up to the highest recall have precision 1
+        return math.floor(100 * (limit + 1) / 250 + 1) / 101
+
+    assert measured(None) == measured(usual)
+    assert measured(None)[0]["AP"] == pytest.approx(found(usual))
+    for limit in (7, 150, 249, 300):
+        metrics, of_cats = measured(limit)
+        assert metrics["AP"] == of_cats["AP"] == pytest.approx(found(min(limit, 249)))
+        assert metrics["AP50"] == metrics["AP"]
+        if kind == "keypoints":
+            assert metrics["AR"] == of_cats["AR"] == pytest.approx((min(limit, 249) + 1) / 250)
+            continue
+        assert metrics["APs"] == metrics["AP"] and math.isnan(metrics["APl"])
+        assert metrics["ARs"] == pytest.approx((min(limit, 249) + 1) / 250)
+        recalls = [metrics[name] for name in ("AR1", "AR10", "AR100")]
+        assert recalls == pytest.approx([2 / 250, 11 / 250, 101 / 250])  # whatever the limit
+        assert of_cats["AR100"] == pytest.approx(101 / 250)
+
+
+def test_pycocotools_itself_knows_no_limit_but_100():
+    truth, results = crowded(30, "bbox")
+    coco = COCO()
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.dataset = truth
+        coco.createIndex()
+        evaluation = COCOeval(coco, coco.loadRes(results), "bbox")
+        evaluation.params.maxDets = [1, 10, 300]
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    assert evaluation.stats[0] == -1 and evaluation.stats[1] == pytest.approx(1)  # AP and AP50
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("kind", KINDS)
@@ -372,9 +434,10 @@ def test_an_unknown_backend_is_refused():
 
 @pytest.mark.parametrize("value", [1.5, -0.5, math.nan])
 def test_a_value_outside_0_to_1_is_refused(monkeypatch, value):
-    def summarize(self):
-        self.stats = np.full(12, value)
+    def accumulate(self):
+        shape = (10, 101, 2, 4, 3)
+        self.eval = {"precision": np.full(shape, value), "recall": np.zeros((10, 2, 4, 3))}
 
-    monkeypatch.setattr(COCOeval, "summarize", summarize)
+    monkeypatch.setattr(COCOeval, "accumulate", accumulate)
     with pytest.raises(ValueError, match=r"bbox/AP is .*, which is outside 0\.\.1"):
         evaluate_results(one_image(), [], "bbox", backend="pycocotools")

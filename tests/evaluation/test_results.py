@@ -11,7 +11,8 @@ import torch
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Instances, Prediction, encode_masks
 from van_dense.evaluation.coco import CocoEvaluator, evaluate_results
-from van_dense.evaluation.results import load_results, save_results, to_results
+from van_dense.evaluation.result_files import load_results
+from van_dense.evaluation.results import save_results, to_results
 
 INFO = DatasetInfo("shapes", ("cat", "dog"), (3, 8))
 TRUTH = {
@@ -121,82 +122,8 @@ def test_a_saved_file_evaluates_to_the_same_numbers(tmp_path: Path):
     path = tmp_path / "eval" / "predictions.json"
     save_results(path, [r for p in predictions for r in to_results(p, INFO)])
     metrics = evaluate_results(
-        truth, load_results(path, truth, "bbox"), "bbox", backend="faster"
+        truth, load_results(path, truth, "bbox").records, "bbox", backend="faster"
     ).metrics
     assert 0.1 < metrics["AP"] < 0.9
     computed = list(evaluator.compute().values())
     assert list(metrics.values()) == pytest.approx(computed, abs=1e-6, nan_ok=True)
-
-
-# ------------------------------------------------------------------------------- foreign files
-
-RECORD = {"image_id": 1, "category_id": 3, "score": 0.5}
-BOX = RECORD | {"bbox": [0, 0, 2, 2]}
-MASK = RECORD | {"segmentation": {"size": [4, 6], "counts": "5220;"}}
-
-
-def load(tmp_path: Path, content: object, kind: str = "bbox") -> list:
-    path = tmp_path / "results.json"
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
-    return load_results(path, TRUTH, kind)
-
-
-def test_sound_records_of_each_type_are_read(tmp_path: Path):
-    assert load(tmp_path, [BOX]) == [BOX]
-    assert load(tmp_path, [MASK], "segm") == [MASK]
-    assert load(tmp_path, [RECORD | {"keypoints": [1, 2, 0.5]}], "keypoints")
-    assert load(tmp_path, []) == []
-
-
-@pytest.mark.parametrize(
-    ("record", "kind", "message"),
-    [
-        (RECORD, "bbox", r"lacks \['bbox'\]; --type bbox needs them"),
-        (BOX, "segm", r"lacks \['segmentation'\]"),
-        ({"bbox": [0, 0, 2, 2]}, "bbox", r"lacks \['image_id', 'category_id', 'score'\]"),
-        ([1, 2], "bbox", "is a list, expected an object"),
-        (
-            BOX | {"image_id": 2},
-            "bbox",
-            "image_id 2 is not in the annotation file, whose ids are 1",
-        ),
-        (BOX | {"image_id": "1"}, "bbox", "image_id '1' is not in the annotation file"),
-        (BOX | {"image_id": [1]}, "bbox", r"image_id \[1\] is not in"),
-        (BOX | {"category_id": 0}, "bbox", "category_id 0 is not .* ids are 3, 8.*0-based labels"),
-        (BOX | {"score": None}, "bbox", "score is None, expected a finite number"),
-        (BOX | {"score": math.nan}, "bbox", "score is nan"),
-        (BOX | {"bbox": [0, 0, 2]}, "bbox", r"bbox is \[0, 0, 2\], expected x, y, width"),
-        (BOX | {"bbox": [5, 5, -2, 2]}, "bbox", "expected x, y, width >= 0, height >= 0"),
-        (BOX | {"bbox": "0 0 2 2"}, "bbox", "expected x, y, width"),
-        (RECORD | {"keypoints": [1, 2]}, "keypoints", "3 K numbers"),
-        (RECORD | {"segmentation": [[0, 0, 2, 0, 2, 2]]}, "segm", "must be compressed RLE"),
-        (
-            RECORD | {"segmentation": {"size": [4, 6], "counts": [3, 2, 19]}},
-            "segm",
-            "must be compressed RLE",
-        ),
-        (
-            RECORD | {"segmentation": {"size": [6, 4], "counts": "5220;"}},
-            "segm",
-            r"size \[6, 4\], its image \[4, 6\]",
-        ),
-        (
-            RECORD | {"segmentation": {"size": [4, 6], "counts": "5220;o"}},
-            "segm",
-            "no RLE text",
-        ),
-    ],
-)
-def test_a_wrong_record_is_named_with_file_index_and_reason(tmp_path, record, kind, message):
-    sound = MASK if kind == "segm" else BOX | {"keypoints": [1, 2, 1]}
-    with pytest.raises(
-        ValueError, match=rf"results\.json, record 1 \(counted from 0\): .*{message}"
-    ):
-        load(tmp_path, [sound, record], kind)
-
-
-def test_a_file_of_another_kind_is_refused(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"holds a dict instead of a list.*the annotation file"):
-        load(tmp_path, TRUTH)
-    with pytest.raises(ValueError, match=r"results\.json is not JSON"):
-        load(tmp_path, '[{"image_id": 1')

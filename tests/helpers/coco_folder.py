@@ -20,7 +20,15 @@ def write_image(path: Path, width: int, height: int, seed: int = 0, **options: A
 
 
 def annotation(number: int, image_id: Any = 1, **changes: Any) -> dict[str, Any]:
-    """A sound annotation of category 5; ``changes`` replace keys, None removes one."""
+    """A sound annotation of category 5; ``changes`` replace keys, None removes one.
+
+    Area and polygon follow another box.
+    """
+    box = changes.get("bbox")
+    if isinstance(box, list) and len(box) == 4 and all(isinstance(v, int | float) for v in box):
+        x, y, w, h = box
+        corners = [x, y, x + w, y, x + w, y + h, x, y + h]
+        changes = {"segmentation": [corners], "area": w * h, **changes}
     record = {
         "id": number,
         "image_id": image_id,

@@ -21,7 +21,7 @@ from van_dense.core.structures import Instances, Prediction
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.masks import read_labels
 from van_dense.data.io.sources import ImageSource, find_sources, read_source
-from van_dense.data.io.video import VideoWriter, read_frames
+from van_dense.data.io.video import Frame, VideoWriter, read_frames, read_timed_frames
 from van_dense.data.readers.panoptic import PanopticDataset
 from van_dense.evaluation.panoptic_files import evaluate_panoptic_files
 from van_dense.inference.files import FilePrediction, free_folder, read_ids
@@ -85,6 +85,7 @@ def test_images_and_videos_become_a_folder_that_mirrors_their_own(folder, tmp_pa
         "pictures/inner/a.png",
         "predictions.json",
         "videos/clip/clip.mp4",
+        "videos/clip/frames.csv",
         "videos/clip/predictions.json",
     ]
     assert (job.images, job.videos, job.frames, job.instances) == (2, 1, 6, 8)
@@ -108,6 +109,21 @@ def test_frames_are_numbered_from_0_and_the_annotated_video_shows_all_of_them(fo
     frames = list(read_frames(tmp_path / "out/videos/clip/clip.mp4"))
     assert len(frames) == 6
     assert frames[0][500, 700].max() < 60 and frames[5][500, 700].min() > 190
+
+
+def test_frames_at_uneven_times_are_shown_at_these_times_and_listed_with_them(tmp_path):
+    times = [Fraction(ms, 1000) for ms in (0, 33, 71, 230, 3000, 4500)]
+    with VideoWriter(tmp_path / "phone.mp4", Fraction(30)) as writer:
+        for number, time in enumerate(times):
+            writer.write(np.full((40, 50, 3), 20 if number < 4 else 230, np.uint8), time)
+    FilePrediction(stream, tmp_path / "out").run({tmp_path / "phone.mp4": "phone"})
+    folder = tmp_path / "out/videos/phone"
+    frames = list(read_timed_frames(folder / "phone.mp4"))
+    assert [frame.time for frame in frames] == pytest.approx(times, abs=1e-4)
+    assert frames[3].pixels[500, 700].max() < 60 and frames[4].pixels[500, 700].min() > 190
+    rows = list(csv.DictReader((folder / "frames.csv").open()))
+    assert [int(row["frame"]) for row in rows] == list(range(6))
+    assert [float(row["seconds"]) for row in rows] == pytest.approx(times, abs=1e-4)
 
 
 def test_label_maps_become_masks_of_images_and_of_frames(folder, tmp_path):
@@ -183,13 +199,16 @@ def test_without_a_folder_results_go_to_the_next_free_one(tmp_path):
 
 
 def test_a_video_that_breaks_is_kept_up_to_there_and_listed(folder, tmp_path, monkeypatch):
-    def breaking(path: Path) -> Iterator[np.ndarray]:
-        yield from [np.zeros((40, 50, 3), np.uint8)] * 2
+    def breaking(path: Path) -> Iterator[Frame]:
+        for number in range(2):
+            time = Fraction(number, 10)
+            yield Frame(np.zeros((40, 50, 3), np.uint8), time, duration=Fraction(1, 10))
         raise ReadError(f"{path}: broken video after 2 frames")
 
-    monkeypatch.setattr("van_dense.data.io.video.read_frames", breaking)
     job = FilePrediction(stream, tmp_path / "out")
-    job.run({folder / "clip.mp4": "clip"})
+    with monkeypatch.context() as patched:
+        patched.setattr("van_dense.data.io.video.read_timed_frames", breaking)
+        job.run({folder / "clip.mp4": "clip"})
     assert (job.frames, job.unreadable) == (
         2,
         [f"{folder / 'clip.mp4'}: broken video after 2 frames"],

@@ -78,6 +78,31 @@ def test_predictions_are_in_original_pixels_with_masks_as_rle():
     assert mask.sum() == 40 * 60 and mask[20:80, 10:50].all()
 
 
+def test_keypoints_leave_in_original_pixels_with_their_boxes():
+    found = Instances(
+        torch.tensor([[5.0, 10, 25, 40]]),
+        torch.tensor([3]),
+        scores=torch.tensor([0.9]),
+        keypoints=torch.tensor([[[6.5, 20.5, 0.75], [0.0, 0.0, 0.0]]]),
+    )
+    batch = Batch(torch.zeros(1, 3, 64, 64, dtype=torch.uint8), [(50, 60)], [(100, 180)], ["a"])
+    (prediction,) = to_predictions(batch, [found])
+    assert prediction.instances is not None and prediction.instances.keypoints is not None
+    assert prediction.instances.boxes.tolist() == [[15, 20, 75, 80]]
+    assert prediction.instances.keypoints.tolist() == [[[19.5, 41, 0.75], [0, 0, 0]]]
+
+
+def test_masks_in_the_pixels_of_the_network_do_not_leave():
+    found = Instances(
+        torch.tensor([[5.0, 10, 25, 40]]),
+        torch.tensor([3]),
+        scores=torch.tensor([0.9]),
+        masks=torch.ones(1, 50, 60, dtype=torch.uint8),
+    )
+    (prediction,) = to_predictions(make_batch(), [found])
+    assert prediction.instances is not None and prediction.instances.masks is None
+
+
 def test_no_detection_is_a_prediction_too():
     found = Instances.empty()
     prediction = to_predictions(

@@ -49,7 +49,7 @@ def config(project: str, root: Path, *overrides: str) -> Config:
 def test_both_parts_of_every_task_are_drawn(project, tmp_path):
     cfg = config(project, tmp_path / "data")
     parts_of(cfg)  # writes the sample data
-    drawn = draw_samples(cfg, tmp_path / "pictures", 2)
+    drawn = draw_samples(cfg, {}, tmp_path / "pictures", 2)
     assert not drawn.has_failed
     for part in ("train", "val"):
         assert f"{part}: 2 pictures in {tmp_path / 'pictures' / part}" in drawn.text
@@ -65,7 +65,7 @@ def test_a_part_that_cannot_be_read_says_why_and_the_other_is_drawn(tmp_path):
     cfg = config("maskrcnn_van_b0", tmp_path / "data")
     parts_of(cfg)
     Path(cfg.data.val.annotations).write_text("{}")
-    drawn = draw_samples(cfg, tmp_path, 1)
+    drawn = draw_samples(cfg, {}, tmp_path, 1)
     assert drawn.has_failed
     assert drawn.text.splitlines()[0].startswith("train: 1 pictures")
     assert drawn.text.splitlines()[1].startswith("val: no pictures: ")

@@ -6,14 +6,16 @@ The rows of docs/situations.md. Every module of this folder that ends in ``_rows
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from van_dense.cli.main import main
 from van_dense.config import load_config
-from van_dense.data.dataset import DenseDataset, notes_of
+from van_dense.core.structures import Sample
+from van_dense.data.dataset import DenseDataset, ReadError, notes_of
 from van_dense.evaluation.table import load_metrics
 from van_dense.runs.data_doctor import parts_of
 from van_dense.tasks import task_of
@@ -98,17 +100,17 @@ def training_part(command: tuple[str, ...]) -> DenseDataset | str:
     project = command[command.index("--config") + 1]
     overrides = [word for word in command[1:] if "=" in word and not word.startswith("--")]
     config = load_config(project, overrides)
-    parts_of(config)
     try:
+        parts_of(config)
         return task_of(config).build_dataset(config, "train")
     except ValueError as error:
         return str(error)
 
 
 def describe(dataset: DenseDataset) -> str:
-    """Images and what they show: "3 images, 7 objects"."""
-    images = f"{len(dataset)} images"
-    samples = [dataset.raw(index) for index in range(len(dataset))]
+    """Images that can be read and what they show: "3 images, 7 objects"."""
+    samples = list(_readable(dataset))
+    images = f"{len(samples)} images"
     if any(sample.segments is not None for sample in samples):
         return f"{images}, {sum(len(sample.segments or ()) for sample in samples)} segments"
     if any(sample.boxes is not None for sample in samples):
@@ -121,6 +123,13 @@ def describe(dataset: DenseDataset) -> str:
         values = sorted({int(value) for one in maps for value in set(one.reshape(-1).tolist())})
         return f"{images}, labels {' '.join(map(str, values))}"
     return f"{images}, {len({sample.label for sample in samples})} classes"
+
+
+def _readable(dataset: DenseDataset) -> Iterator[Sample]:
+    """Samples of the images that can be read; training leaves out the others with a line each."""
+    for index in range(len(dataset)):
+        with contextlib.suppress(ReadError):
+            yield dataset.raw(index)
 
 
 def metrics_of(folder: Path) -> dict[str, float]:

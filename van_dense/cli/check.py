@@ -4,6 +4,8 @@ van-dense check --config maskrcnn_van_b0 --draw 8
 van-dense check --images photos --annotations instances.json --quarantine bad.json
 van-dense check --images photos --panoptic panoptic_val.json
 van-dense check --yolo my_data
+van-dense check --voc VOCdevkit/VOC2012
+van-dense check --labelme shots/train shots/val
 van-dense check --images photos --masks maps --label-map "1..3 -> 0..2" "0 -> ignore"
 van-dense check --classes birds/train birds/val
 van-dense check --cub CUB_200_2011
@@ -21,6 +23,7 @@ from van_dense.cli.parser import new_parser
 
 if TYPE_CHECKING:
     from van_dense.config import Config
+    from van_dense.data.crowding import DetectionLimits
     from van_dense.data.doctor.doctor import Part, Quarantine
 
 
@@ -37,8 +40,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     from van_dense.data.doctor.doctor import check_dataset, show_progress
 
     progress = None if args.quiet else show_progress
-    report = check_dataset(parts, quarantine=known, threads=args.threads, progress=progress)
-    print(report.text())
+    settings = {"limits": _limits(config), "threads": args.threads, "progress": progress}
+    report = check_dataset(parts, quarantine=known, **settings)
+    boxes = {}
+    if config is not None:
+        from van_dense.runs.data_doctor import measure_boxes
+
+        boxes = measure_boxes(config, report)
+    for line in report.lines():
+        print(line)
     if args.quarantine:
         report.quarantine().save(args.quarantine)
         print(f"quarantine list: {args.quarantine}; train with data.quarantine={args.quarantine}")
@@ -46,9 +56,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.draw and config is not None:  # --draw comes with --config
         from van_dense.runs.data_doctor import draw_samples
 
-        drawn = draw_samples(config, Path(args.output), args.draw)
+        drawn = draw_samples(config, boxes, Path(args.output), args.draw)
         print(drawn.text)
     return 1 if report.num_errors or (drawn is not None and drawn.has_failed) else 0
+
+
+def _limits(config: Config | None) -> DetectionLimits:
+    """What is counted and given of each image, without a config what AP counts by default."""
+    from van_dense.config.detection import DetectionEval
+    from van_dense.data.crowding import DetectionLimits
+    from van_dense.runs.data_doctor import limits_of
+
+    return DetectionLimits(DetectionEval().max_detections) if config is None else limits_of(config)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -76,11 +95,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     meaning.add_argument("--saliency", action="store_true", help="the masks are white on black")
     parser.add_argument("--yolo", help="folder that holds data.yaml")
+    parser.add_argument("--voc", metavar="DIR", help="folder of Pascal VOC: XML files and images")
+    labelme = "folders of labelme's JSON files, training first"
+    parser.add_argument("--labelme", nargs="+", metavar="DIR", help=labelme)
     parser.add_argument("--classes", nargs="+", metavar="DIR", help="class folders, training first")
     parser.add_argument("--cub", help="folder that holds images.txt of CUB-200-2011")
     parser.add_argument("--quarantine", help="write the bad records to this file")
     what = "draw N samples of each part of --config before and after its transforms (three draws "
-    what += "in training, no mixup, cutmix)"
+    what += "in training, no mixup, cutmix), and the sizes of boxes"
     parser.add_argument("--draw", type=int, metavar="N", help=what)
     parser.add_argument("--output", default="runs/samples", help="folder of the pictures of --draw")
     threads = parser.add_argument("--threads", type=int, choices=range(1, 65), metavar="N")
@@ -96,10 +118,11 @@ def _check_combination(parser: argparse.ArgumentParser, args: argparse.Namespace
     """Exit with 2 where arguments do not fit together."""
     masks = None if args.panoptic else args.masks
     truths = [truth for truth in (args.annotations, args.panoptic, masks) if truth]
-    chosen = args.config, args.images or truths, args.yolo, args.classes, args.cub
+    formats = (args.yolo, args.voc, args.labelme, args.classes, args.cub)
+    chosen = args.config, args.images or truths, *formats
     if sum(map(bool, chosen)) != 1 or len(truths) != bool(args.images):
         either = "or --images with one of --annotations, --panoptic and --masks"
-        parser.error(f"give --config, --yolo, --classes, --cub, {either}")
+        parser.error(f"give --config, --yolo, --voc, --labelme, --classes, --cub, {either}")
     if (args.label_map or args.saliency) and not masks:
         parser.error("--label-map and --saliency say how to read --masks DIR")
     if args.draw is not None and (args.draw < 1 or not args.config):
@@ -119,6 +142,10 @@ def _parts(args: argparse.Namespace) -> list[Part]:
         return [*cub_parts(args.cub)]
     if args.classes:
         return [*folder_parts({root: root for root in args.classes})]
+    if args.voc or args.labelme:
+        from van_dense.runs.per_image_folders import labelme_folders, voc_folder
+
+        return voc_folder(args.voc) if args.voc else labelme_folders(args.labelme)
     if args.yolo:
         return [*yolo_parts(args.yolo)]
     if args.annotations:

@@ -4,6 +4,7 @@ van-dense eval runs/maskrcnn_van_b2 [--checkpoint best] [key.path=value ...]
 van-dense eval runs/saliency_van_b1 --data ecssd
 van-dense eval --config classify_van_b2_in1k model.backbone.weights=van_b2_in1k
 van-dense eval --predictions results.json --annotations gt.json --type bbox|segm|keypoints
+van-dense eval --predictions results.json --config PROJECT [--type bbox] [key.path=value ...]
 van-dense eval --predictions maps/ --annotations masks/ --type semantic --data ade20k
 van-dense eval --predictions predictions.json --annotations panoptic_val.json --type panoptic
     [--masks pngs/] [--boundary]
@@ -52,9 +53,9 @@ def build_parser() -> argparse.ArgumentParser:
     model.add_argument("run", nargs="?", metavar="RUN", help="run folder or checkpoint file")
     model.add_argument("overrides", nargs="*", metavar="key.path=value", help="change its config")
     model.add_argument("--checkpoint", default="best", help="best (default), last, or a file")
-    model.add_argument(
-        "--config", metavar="PROJECT", help="project of a classifier: evaluate its weights"
-    )
+    project = "project of a classifier, whose weights are evaluated; with --predictions: project "
+    project += "or config.yaml of a run, whose validation part, in any format, is the truth"
+    model.add_argument("--config", metavar="PROJECT", help=project)
     saved = parser.add_argument_group("saved predictions")
     results = "COCO results: a list of records, or a panoptic JSON beside its PNGs; folder of maps"
     saved.add_argument("--predictions", help=results)
@@ -63,6 +64,12 @@ def build_parser() -> argparse.ArgumentParser:
     saved.add_argument("--masks", metavar="DIR", help=pngs)
     saved.add_argument("--type", choices=TYPES, help="what to measure")
     saved.add_argument("--backend", help="faster (default), or pycocotools: same numbers")
+    limit = "detections of an image and class that AP counts (default 100, keypoints 20)"
+    saved.add_argument("--max-detections", type=int, metavar="N", help=limit)
+    bad = "quarantine list of van-dense check: bad images and annotations to leave out"
+    saved.add_argument("--quarantine", metavar="FILE", help=bad)
+    crowds = "what iscrowd 1 means: regions of many objects (default), or objects as any other"
+    saved.add_argument("--crowds", choices=("regions", "objects"), help=crowds)
     saved.add_argument("--boundary", action="store_true", help="panoptic: boundary PQ as well")
     saved.add_argument("--label-map", nargs="+", metavar="LINE", help="such as '1..9 -> 0..8'")
     saved.add_argument("--prediction-pattern", help="names of maps, such as {key}_labels.png")
@@ -76,10 +83,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 def check_combination(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
     """Exit with 2 where arguments do not fit together."""
-    if sum(map(bool, (given.run, given.config, given.predictions))) != 1:
+    by_config = bool(given.config and given.predictions and not given.annotations)
+    if sum(map(bool, (given.run, given.config, given.predictions))) != 1 and not by_config:
         parser.error("give either a run folder, or --predictions, or --config")
-    if given.predictions and not (given.annotations and given.type):
-        parser.error("--predictions needs --annotations and --type")
+    if by_config and given.type and given.type not in COCO_TYPES:
+        parser.error(f"--predictions with --config takes one of --type {', '.join(COCO_TYPES)}")
+    if given.predictions and not (given.annotations and given.type) and not by_config:
+        parser.error("--predictions needs --annotations and --type, or --config")
     for_maps = given.label_map or given.prediction_pattern or given.mask_pattern
     if for_maps and given.type not in MAP_TYPES:
         parser.error("--label-map and the patterns belong to --type semantic or saliency")
@@ -87,8 +97,15 @@ def check_combination(parser: argparse.ArgumentParser, given: argparse.Namespace
         parser.error("--boundary belongs to --type panoptic; a run has eval.boundary=true")
     if given.masks and given.type != PANOPTIC:
         parser.error("--masks belongs to --type panoptic; masks of other types are --annotations")
-    if given.data and (given.config or given.type in ("bbox", "segm", PANOPTIC)):
-        parser.error("--data belongs to a run, or to --type keypoints, semantic or saliency")
+    if given.data and (given.config or given.type == PANOPTIC):
+        parser.error("--data belongs to a run, or to saved predictions but panoptic ones")
+    for name in ("max_detections", "quarantine", "crowds"):
+        if getattr(given, name) is not None and given.type not in COCO_TYPES:
+            key = {"max_detections": "eval"}.get(name, "data") + f".{name}=..."
+            option = f"--{name.replace('_', '-')}"
+            parser.error(f"{option} belongs to --type {', '.join(COCO_TYPES)}; a run has {key}")
+    if given.max_detections is not None and given.max_detections < 1:
+        parser.error("--max-detections takes a number from 1 on")
     if given.label_map and given.type == "saliency":
         parser.error("--label-map belongs to --type semantic; saliency masks are white on black")
 
@@ -135,8 +152,30 @@ def fragments(arguments: argparse.Namespace) -> list[Path]:
     return [presets.find(name, presets.DATA) for name in arguments.data]
 
 
+def evaluate_by_config(arguments: argparse.Namespace) -> Path:
+    """Compare COCO results with the validation part of a config."""
+    overrides = list(arguments.overrides)
+    if arguments.backend:
+        overrides.append(f"eval.backend={arguments.backend}")
+    config = load_config(arguments.config, overrides)
+    if missing := missing_data(config):
+        raise ConfigError(missing)
+    from van_dense.evaluation.table import save_metrics
+    from van_dense.runs.saved import score_by_config
+
+    found, kind = arguments.predictions, arguments.type
+    scores = score_by_config(found, config, kind)
+    print(scores.summary)
+    name = f"metrics_{kind}.json" if kind else "metrics.json"
+    path = Path(arguments.output or Path(found).absolute().with_name(name))
+    save_metrics(path, scores.metrics, scores.per_class)
+    return path
+
+
 def evaluate_saved(arguments: argparse.Namespace) -> Path:
     """Compare COCO results, a folder of maps, or panoptic PNGs with annotations."""
+    if arguments.config:
+        return evaluate_by_config(arguments)
     from van_dense.config.detection import DetectionEval
     from van_dense.evaluation.saved import score
     from van_dense.evaluation.table import save_metrics
@@ -149,7 +188,11 @@ def evaluate_saved(arguments: argparse.Namespace) -> Path:
     path = Path(arguments.output or Path(found).absolute().with_name(f"metrics_{kind}.json"))
     backend = arguments.backend or DetectionEval().backend
     settings = {"backend": backend, "masks": arguments.masks, "boundary": arguments.boundary}
+    settings["max_detections"] = arguments.max_detections
     scores = score(found, truth, kind=kind, data=data, folder=path.parent, **settings)
+    for word, sentences in (("warning", scores.warnings), ("note", scores.remarks)):
+        for sentence in sentences:
+            print(f"{word}: {sentence}")
     print(scores.summary)
     save_metrics(path, scores.metrics, scores.per_class)
     return path

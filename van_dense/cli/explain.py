@@ -36,8 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write the pages; 1 when a file could not be read, 2 when something is wrong."""
     arguments = _parse(argv)
     wait_passively()
-    from van_dense.data.io.image import SUFFIXES
     from van_dense.data.io.sources import find_sources
+    from van_dense.data.io.suffixes import SUFFIXES
     from van_dense.engine.interrupt import STOPPED, StopSignal
     from van_dense.engine.progress import progress
     from van_dense.explain.pages import load_networks, save_pages

@@ -7,7 +7,8 @@ A source is an image, a video, a folder (everything in all depths) or a pattern 
 run alone takes each image for one person. The output folder gets pictures/ and predictions.json
 (COCO results), predictions_panoptic.json with the PNGs of predictions_panoptic/ (panoptic maps),
 predictions.csv (classes) or masks/ (label maps, saliency); for a video videos/NAME/ with the
-annotated video and the same results, by frame number. 1 tells of unreadable files.
+annotated video and the same results, by frame number; its frames.csv has the second at which each
+frame is shown, which uneven frame rates keep. 1 tells of unreadable files.
 """
 
 from __future__ import annotations

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from van_dense.config.schema import (
     CocoSplit,
+    Crowds,
     Data,
     Positive,
     PositiveFloat,
@@ -72,15 +72,53 @@ class DetectionTransforms(Transforms):
         return self
 
 
+class PerImageFiles(Section):
+    """What formats with one annotation file for each image have in common."""
+
+    # Names of all classes, in order; none = those of the training part, sorted. Others are left
+    # out, and counted.
+    classes: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    # Names of the files to names of classes, such as {rbc: RBC}.
+    rename: dict[str, str] = Field(default_factory=dict)
+    # Objects marked as difficult: "ignore" leaves them out of training, and counts them neither as
+    # found nor as missed, as VOC's evaluation and mmdet do; "use" takes them as all others.
+    difficult: Literal["ignore", "use"] = "ignore"
+
+
+class VocData(PerImageFiles):
+    """Pascal VOC: XML files; a part is a list of ImageSets/Main, or a folder."""
+
+    root: str  # folder that holds Annotations, JPEGImages and ImageSets
+    train: str = "train"  # training part
+    val: str = "val"  # validation part
+    # Number of the first pixel: VOC itself counts from 1. "auto": 0 if any corner lies below 1.
+    first_pixel: Literal["auto", 0, 1] = "auto"
+
+
+class LabelmeData(PerImageFiles):
+    """Files of labelme, AnyLabeling or X-AnyLabeling: one JSON file for each image."""
+
+    train: str  # folder of the training part
+    val: str  # folder of the validation part
+    # What a number behind a label counts (person-1, person-2): "objects" of one class, or
+    # "classes". Such labels are an error until this is set.
+    numbers: Literal["objects", "classes"] | None = None
+    join_groups: bool = True  # shapes of one label and one group_id are one object
+
+
 class DetectionData(Data):
     """Where boxes and masks come from, and how images reach the model."""
 
-    format: Literal["coco", "yolo"] = "coco"  # COCO JSON, or a YOLO folder with data.yaml
+    # COCO JSON, a YOLO folder with data.yaml, Pascal VOC XML, or labelme JSON.
+    format: Literal["coco", "yolo", "voc", "labelme"] = "coco"
     name: str = "coco"
     train: CocoSplit | None = None  # COCO: training part
     val: CocoSplit | None = None  # COCO: validation part
-    yolo_root: str | None = None  # YOLO: folder that holds data.yaml
+    yolo_root: str | None = None  # YOLO: folder that holds data.yaml or obj.data, or such a file
+    voc: VocData | None = None  # Pascal VOC: folder and parts
+    labelme: LabelmeData | None = None  # labelme: folders of both parts
     drop_empty: bool = True  # training leaves out images without any box, as mmdet does
+    crowds: Crowds = "regions"  # COCO: what iscrowd 1 means; objects = exporters' run lengths
     transforms: DetectionTransforms = DetectionTransforms()
     group_by_aspect: bool = True
 
@@ -90,11 +128,19 @@ class DetectionData(Data):
             raise ValueError("format: coco needs data.train and data.val (images and annotations)")
         if self.format == "yolo" and self.yolo_root is None:
             raise ValueError("format: yolo needs data.yolo_root, the folder that holds data.yaml")
+        if self.format == "voc" and self.voc is None:
+            raise ValueError("format: voc needs data.voc.root, the folder that holds Annotations")
+        if self.format == "labelme" and self.labelme is None:
+            raise ValueError("format: labelme needs data.labelme.train and data.labelme.val")
         return self
 
     def files(self) -> dict[str, str]:
-        """Images and annotation files of both parts, or the YOLO folder."""
+        """Images and annotation files of both parts, or the folders of other formats."""
+        if self.format == "voc" and self.voc is not None:
+            return {"data.voc.root": self.voc.root}
+        if self.format == "labelme" and self.labelme is not None:
+            return {f"data.labelme.{key}": getattr(self.labelme, key) for key in ("train", "val")}
         if self.format == "yolo":
-            return {"data.yolo_root": str(Path(self.yolo_root or "") / "data.yaml")}
+            return {"data.yolo_root": self.yolo_root or ""}
         assert self.train is not None and self.val is not None  # the validator demands it
         return self.part_files(train=self.train, val=self.val)

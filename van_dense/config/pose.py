@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from van_dense.config.schema import (
     Backbone,
     CocoSplit,
+    Crowds,
     Data,
     Eval,
     Positive,
@@ -61,6 +62,7 @@ class PoseData(Data):
     detections: str | None = None  # COCO results to take boxes of ``val`` from; none = annotated
     min_detection_score: Unit = 0.0  # detections below are left out; papers cut nothing
     skeleton: Skeleton | None = None  # none = as the annotation file says
+    crowds: Crowds = "regions"  # what iscrowd 1 means; objects = exporters' run lengths
     transforms: PoseTransforms = PoseTransforms()
 
     def files(self) -> dict[str, str]:
@@ -94,6 +96,7 @@ class PoseEval(Eval):
     nms: Literal["hard", "soft", "none"] = "hard"  # of persons with almost the same pose
     nms_oks: Annotated[float, Field(gt=0.0, le=1.0)] = 0.9  # hard: those more alike go
     backend: Literal["faster", "pycocotools"] = "faster"  # same numbers, the first is faster
+    max_detections: Positive = 20  # poses of an image and class that AP counts; COCO's
     picture_score: Unit = 0.3  # persons below are not drawn
 
     @property

@@ -75,6 +75,10 @@ class Transforms(Section):
     extra: tuple[Annotated[dict[str, Any], AfterValidator(_named)], ...] = ()
 
 
+# What iscrowd 1 of COCO files means: a region of many objects, or one object.
+Crowds = Literal["regions", "objects"]
+
+
 class CocoSplit(Section):
     """One part of a COCO data set."""
 

@@ -96,12 +96,16 @@ class Sample:
 class Instances:
     """N instances of one image: ground truth and results share this type.
 
+    Boxes, masks and keypoints are in the pixels of one image; ``moved`` brings boxes and keypoints
+    to those of another together.
+
     Attributes:
         boxes: float32 (N, 4) in (x1, y1, x2, y2) pixels, x1 <= x2 and y1 <= y2.
         labels: int64 (N,), 0-based class of each instance.
         scores: float32 (N,) in [0, 1]; None for ground truth.
         masks: uint8 {0, 1} (N, H, W), or a list of N RLE, or None.
-        keypoints: float32 (N, K, 3): x, y in pixels and visibility or score, or None.
+        keypoints: float32 (N, K, 3): x, y in pixels (a pixel's centre is at 0.5) and visibility
+            or score, or None.
         crowd: bool (N,), or None for "no crowd".
 
     Lengths, shapes and dtypes that disagree are a ValueError.
@@ -170,6 +174,30 @@ class Instances:
             if isinstance(value := getattr(self, f.name), Tensor):
                 moved[f.name] = value.to(device, non_blocking=non_blocking)
         return replace(self, **moved)
+
+    def moved(
+        self, *, scale: tuple[float, float] = (1.0, 1.0), shift: tuple[float, float] = (0.0, 0.0)
+    ) -> Instances:
+        """The same instances in the pixels of another image: scaled, then shifted.
+
+        Boxes and keypoints go together, so that neither stays behind; whatever changes pixels uses
+        this. Masks are pixels themselves: with some it is a ValueError.
+
+        Args:
+            scale: Factors on (y, x).
+            shift: Pixels that are added to (y, x).
+        """
+        if self.masks is not None:
+            raise ValueError(
+                "masks cannot be moved; leave them out and give them in the new pixels"
+            )
+        (scale_y, scale_x), (down, right) = scale, shift
+        factors = self.boxes.new_tensor([scale_x, scale_y, scale_x, scale_y])
+        boxes = self.boxes * factors + self.boxes.new_tensor([right, down, right, down])
+        if (points := self.keypoints) is not None:
+            points = points * points.new_tensor([scale_x, scale_y, 1.0])
+            points = points + points.new_tensor([right, down, 0.0])
+        return replace(self, boxes=boxes, keypoints=points)
 
     def pin_memory(self) -> Instances:
         """Pin the masks, by far the largest tensors."""

@@ -92,22 +92,22 @@ class Subset:
     def __init__(self, dataset: DenseDataset, indices: Sequence[int]) -> None:
         self.info = dataset.info
         self.dataset = dataset
-        self._indices = np.array(indices, dtype=np.int64)
+        self.positions = np.array(indices, dtype=np.int64)  #: of the images in ``dataset``
 
     def __len__(self) -> int:
-        return len(self._indices)
+        return len(self.positions)
 
     def raw(self, index: int) -> Sample:
         """Read one image; see ``DenseDataset``."""
-        return self.dataset.raw(int(self._indices[index]))
+        return self.dataset.raw(int(self.positions[index]))
 
     def size(self, index: int) -> Size:
         """(height, width) of an image; see ``DenseDataset``."""
-        return self.dataset.size(int(self._indices[index]))
+        return self.dataset.size(int(self.positions[index]))
 
     def image_id(self, index: int) -> int | str:
         """Id of an image; see ``DenseDataset``."""
-        return self.dataset.image_id(int(self._indices[index]))
+        return self.dataset.image_id(int(self.positions[index]))
 
 
 class FirstImages(Subset):

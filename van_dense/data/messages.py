@@ -1,7 +1,7 @@
 """Phrases that the messages of several readers share."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 CHECK = "run van-dense check to list them, and to quarantine what is broken"
 
@@ -14,6 +14,21 @@ class Fault(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.what}; {self.fix}"
+
+
+class Remark(NamedTuple):
+    """A finding about a whole file or folder; as text the part behind ``severity``.
+
+    An "error" keeps the reader from reading the part; it says everything else, and goes on.
+    """
+
+    severity: Literal["error", "warning", "info"]
+    file: str
+    what: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.what}; {self.fix}"
 
 
 def shorten(names: Sequence[str], count: int = 3) -> str:

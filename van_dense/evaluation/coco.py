@@ -37,6 +37,10 @@ METRICS_OF_KIND: dict[Kind, tuple[str, ...]] = {
     "segm": DETECTION_METRICS,
     "keypoints": KEYPOINT_METRICS,
 }
+# Detections of an image and class that COCO counts.
+USUAL_LIMIT: dict[Kind, int] = {"bbox": 100, "segm": 100, "keypoints": 20}
+_RECALL_LIMITS = {"AR1": 1, "AR10": 10, "AR100": 100}  # of boxes and masks
+_SIZES = {"s": "small", "m": "medium", "l": "large"}
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class CocoEvaluator:
         info: Category id of each label, and the OKS sigmas of keypoints.
         types: Kinds of results to measure; predictions must hold what these need.
         backend: Library that computes the metrics; both give the same numbers.
+        max_detections: Detections of an image and class that count, the best ones; None as COCO:
+            100, of keypoints 20.
 
     Raises:
         ValueError: When the annotations lack a category of the data set.
@@ -67,6 +73,7 @@ class CocoEvaluator:
         types: Sequence[Kind] = ("bbox", "segm"),
         *,
         backend: Backend,
+        max_detections: int | None = None,
     ) -> None:
         known = {category["id"] for category in ground_truth["categories"]}
         named = zip(info.class_names, info.category_ids, info.thing_flags, strict=True)
@@ -79,6 +86,7 @@ class CocoEvaluator:
         self.ground_truth, self.info = ground_truth, info
         self.types = tuple(types)
         self.backend: Backend = backend
+        self.max_detections = max_detections
         self.results: list[CocoResult] = []
         images = ground_truth["images"]
         self._sizes = {image["id"]: (image["height"], image["width"]) for image in images}
@@ -92,6 +100,13 @@ class CocoEvaluator:
             self._check(prediction)
             self._predicted.add(prediction.image_id)
             self.results += to_results(prediction, self.info)
+
+    def take(self, results: Sequence[CocoResult], types: Sequence[Kind]) -> None:
+        """Measure saved results by some of the types; images without one count as empty."""
+        self._scores = None
+        self.types = tuple(types)
+        self.results = list(results)
+        self._predicted = set(self._sizes)
 
     def compute(self) -> dict[str, float]:
         """Flat metrics "bbox/AP", "segm/AP50", ...; no prediction at all gives 0."""
@@ -127,7 +142,8 @@ class CocoEvaluator:
             part = f"{missing} of {len(self._sizes)}"
             logger.warning("%s images have no prediction; they count as without results", part)
         truth, results = self.ground_truth, self.results
-        settings: Any = {"backend": self.backend, "sigmas": self.info.sigmas}
+        settings: Any = {"backend": self.backend, "max_detections": self.max_detections}
+        settings["sigmas"] = self.info.sigmas
         self._scores = {k: evaluate_results(truth, results, k, **settings) for k in self.types}
         return self._scores
 
@@ -139,6 +155,7 @@ def evaluate_results(
     *,
     backend: Backend,
     sigmas: Sequence[float] = (),
+    max_detections: int | None = None,
 ) -> CocoScores:
     """Compute the COCO metrics of result records, which are left unchanged.
 
@@ -151,6 +168,8 @@ def evaluate_results(
         kind: Field of the records to measure.
         backend: Library that computes the metrics; both give the same numbers.
         sigmas: OKS constants of the K keypoints; empty means the 17 of COCO.
+        max_detections: Detections of an image and class that count, the best ones; None as COCO:
+            100, of keypoints 20. AR1, AR10 and AR100 stay what they are.
 
     Raises:
         ValueError: When an annotation cannot be evaluated, or a metric is outside 0..1.
@@ -175,13 +194,14 @@ def evaluate_results(
         evaluation.params.catIds = sorted(category["id"] for category in categories)
         if kind == "keypoints":
             _set_sigmas(evaluation.params, truth, sigmas)
+        limit = max_detections or USUAL_LIMIT[kind]
+        others = [] if kind == "keypoints" else list(_RECALL_LIMITS.values())
+        evaluation.params.maxDets = sorted({limit, *others})
         evaluation.evaluate()
         evaluation.accumulate()
-        evaluation.summarize()
-    names = METRICS_OF_KIND[kind]
-    values = zip(names, evaluation.stats[: len(names)], strict=True)
-    metrics = {name: _checked(value, f"{kind}/{name}") for name, value in values}
-    return CocoScores(metrics, _per_class(evaluation, categories, kind))
+    table = _Table(evaluation, kind, limit)
+    metrics = {m: _checked(table.mean(m), f"{kind}/{m}") for m in METRICS_OF_KIND[kind]}
+    return CocoScores(metrics, _per_class(table, categories))
 
 
 def _renumbered_images(ground_truth: CocoDict) -> dict[int | str, dict[str, Any]]:
@@ -267,25 +287,53 @@ def _set_sigmas(params: Any, truth: Sequence[dict[str, Any]], sigmas: Sequence[f
         raise ValueError(f"annotations have {both}; give one sigma for each keypoint")
 
 
-def _per_class(
-    evaluation: Any, categories: Sequence[dict[str, Any]], kind: Kind
-) -> dict[str, dict[str, float]]:
-    """Metrics of each class over all sizes, at the largest number of detections."""
+class _Table:
+    """What a backend accumulated: precision (T, R, C, A, M) and recall (T, C, A, M).
+
+    T IoU thresholds, R levels of recall, C classes, A size classes, M limits on the number of
+    detections. Their own ``summarize`` knows no limits but COCO's: with another one pycocotools
+    gives AP -1.
+    """
+
+    def __init__(self, evaluation: Any, kind: Kind, limit: int) -> None:
+        self.kind, self._limit, self._params = kind, limit, evaluation.params
+        self._precision = np.asarray(evaluation.eval["precision"])
+        self._recall = np.asarray(evaluation.eval["recall"])[:, None]
+
+    def values(self, metric: str) -> np.ndarray:
+        """Values (T, R, C) that a metric is the mean of; -1 where there is nothing to measure."""
+        limit = self._limit if self.kind == "keypoints" else _RECALL_LIMITS.get(metric, self._limit)
+        kept = self._recall if metric.startswith("AR") else self._precision
+        size = _SIZES.get(metric[2:], "all")
+        kept = kept[..., self._params.areaRngLbl.index(size), self._params.maxDets.index(limit)]
+        return kept[{"50": [0], "75": [5]}.get(metric[2:], slice(None))]
+
+    def mean(self, metric: str) -> float:
+        """A metric over all classes, -1 where there is nothing to measure."""
+        values = self.values(metric)
+        known = values[values != -1]
+        return float(np.mean(known)) if len(known) else -1.0
+
+    @property
+    def category_ids(self) -> list[int]:
+        """Ids of the C classes."""
+        return list(self._params.catIds)
+
+
+def _per_class(table: _Table, categories: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Metrics of each class over all sizes."""
     name_of = {category["id"]: category.get("name", str(category["id"])) for category in categories}
     if len(set(name_of.values())) < len(name_of):
         name_of = {id_: f"{name} (id {id_})" for id_, name in name_of.items()}
-    precision = np.asarray(evaluation.eval["precision"])[:, :, :, 0, -1]  # IoU, recall, class
-    recall = np.asarray(evaluation.eval["recall"])[:, :, 0, -1]  # IoU, class
-    recall_name = "AR" if kind == "keypoints" else "AR100"
-    table: dict[str, dict[str, float]] = {}
-    for k, category_id in enumerate(evaluation.params.catIds):
-        name, average = name_of[category_id], precision[:, :, k]
-        values = {"AP": average, "AP50": average[0], recall_name: recall[:, k]}
-        table[name] = {
-            metric: _checked(np.mean(value), f"{kind}/{metric} of {name}")
-            for metric, value in values.items()
+    metrics = ("AP", "AP50", "AR" if table.kind == "keypoints" else "AR100")
+    values = {metric: table.values(metric) for metric in metrics}
+    return {
+        name_of[category_id]: {
+            metric: _checked(np.mean(v[..., k]), f"{table.kind}/{metric} of {name_of[category_id]}")
+            for metric, v in values.items()
         }
-    return table
+        for k, category_id in enumerate(table.category_ids)
+    }
 
 
 def _checked(value: float, name: str) -> float:

@@ -15,6 +15,7 @@ from van_dense.core.structures import RLE, Instances, Prediction, Size
 from van_dense.data.dataset import DenseDataset, ReadError
 from van_dense.data.readers.coco_json import CocoDict
 from van_dense.data.readers.segmentation import to_rle, usable_segmentation
+from van_dense.data.readers.table import TableDataset
 
 logger = logging.getLogger(__name__)
 
@@ -48,12 +49,13 @@ def coco_ground_truth(dataset: DenseDataset) -> CocoDict:
     """Ground truth of the images of a data set, as a COCO annotation dictionary.
 
     A data set with a method ``coco_dict``, or around one that has it, gives its own annotations,
-    unchanged, or ValueError when they lack some of its images; for any other data set they are
-    built from its raw samples, which decodes every image once.
+    unchanged, or ValueError when they lack some of its images. They are built from the records of
+    other readers of instances, without decoding an image, and from the raw samples of any other
+    data set, which decodes every image once.
     """
     reader = unwrapped(dataset, HasCocoDict)
     if not isinstance(reader, HasCocoDict):
-        return _from_samples(dataset)
+        return _from_records(dataset)
     image_ids = {dataset.image_id(index) for index in range(len(dataset))}
     ground_truth = restrict(reader.coco_dict(), image_ids)
     unknown = image_ids - {image["id"] for image in ground_truth["images"]}
@@ -71,7 +73,21 @@ def restrict(ground_truth: CocoDict, image_ids: Collection[int | str]) -> CocoDi
     return {**ground_truth, "images": images, "annotations": annotations}
 
 
-def _from_samples(dataset: DenseDataset) -> CocoDict:
+def _from_records(dataset: DenseDataset) -> CocoDict:
+    table = unwrapped(dataset, TableDataset)
+    if not isinstance(table, TableDataset):
+        return from_samples(dataset)
+    position = {table.image_id(index): index for index in range(len(table))}
+    indices = [position[dataset.image_id(index)] for index in range(len(dataset))]
+    ground_truth = from_truths(indices, table.truth, dataset.info)
+    for image in ground_truth["images"]:  # saved results may name images by their files
+        image["file_name"] = table.path(position[image["id"]])
+    return ground_truth
+
+
+def from_samples(dataset: DenseDataset) -> CocoDict:
+    """Ground truth from the samples of a data set, each read and decoded once."""
+
     def read(index: int) -> Prediction:
         return Prediction.from_sample(dataset.raw(index))
 
@@ -96,10 +112,12 @@ def from_truths(
         height, width = truth.size
         images.append({"id": truth.image_id, "height": height, "width": width})
         annotations += _annotations(truth, info.category_ids)
+    for number, entry in enumerate(annotations, 1):
+        entry["id"] = number
     categories = zip(info.category_ids, info.class_names, strict=True)
     return {
         "images": images,
-        "annotations": [{**entry, "id": number} for number, entry in enumerate(annotations, 1)],
+        "annotations": annotations,
         "categories": [{"id": id_, "name": name} for id_, name in categories],
     }
 
@@ -108,25 +126,31 @@ def _annotations(truth: Prediction, category_ids: tuple[int, ...]) -> list[dict[
     from pycocotools import mask as mask_utils
 
     instances = truth.instances
-    if instances is None:
+    if instances is None or len(instances) == 0:
         return []
-    entries = []
-    objects = zip(instances.boxes.tolist(), instances.labels.tolist(), strict=True)
-    for i, ((x1, y1, x2, y2), label) in enumerate(objects):
-        entry: dict[str, Any] = {
+    count = len(instances)
+    crowd = [0] * count if instances.crowd is None else instances.crowd.int().tolist()
+    objects = zip(instances.boxes.tolist(), instances.labels.tolist(), crowd, strict=True)
+    entries: list[dict[str, Any]] = [
+        {
             "image_id": truth.image_id,
             "category_id": category_ids[label],
             "bbox": [x1, y1, x2 - x1, y2 - y1],
             "area": (x2 - x1) * (y2 - y1),
-            "iscrowd": 0 if instances.crowd is None else int(instances.crowd[i]),
+            "iscrowd": is_crowd,
         }
-        if instances.masks is not None:
-            rle: RLE = instances.masks[i]  # type: ignore[assignment]  # they are encoded
-            entry |= {"segmentation": rle_to_json(rle), "area": float(mask_utils.area(rle))}
-        if instances.keypoints is not None:
-            entry["keypoints"] = keypoints_to_json(instances)[i]
-            entry["num_keypoints"] = int((instances.keypoints[i, :, 2] > 0).sum())
-        entries.append(entry)
+        for (x1, y1, x2, y2), label, is_crowd in objects
+    ]
+    if instances.masks is not None:
+        rles: list[RLE] = list(instances.masks)  # they are encoded
+        areas = mask_utils.area(rles).tolist()
+        for entry, rle, area in zip(entries, rles, areas, strict=True):
+            entry |= {"segmentation": rle_to_json(rle), "area": float(area)}
+    if instances.keypoints is not None:
+        seen = (instances.keypoints[:, :, 2] > 0).sum(dim=1).tolist()
+        points = keypoints_to_json(instances)
+        for entry, keypoints, number in zip(entries, points, seen, strict=True):
+            entry |= {"keypoints": keypoints, "num_keypoints": number}
     return entries
 
 

@@ -14,9 +14,8 @@ import numpy as np
 
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Prediction, Size
-from van_dense.data.io.image import decode
 from van_dense.data.io.label_map import LabelMap
-from van_dense.data.io.masks import read_classes, read_saliency
+from van_dense.data.io.masks import read_classes, read_grey, read_saliency
 from van_dense.data.readers.image_mask import Pairs
 from van_dense.evaluation.evaluator import Evaluator, naming_files
 from van_dense.evaluation.saliency import SaliencyEvaluator
@@ -98,7 +97,7 @@ def evaluate_saliency_maps(files: Files) -> SaliencyEvaluator:
     evaluator = SaliencyEvaluator(truth, list(files))
     resized, brightest = 0, 0
     for key, paths in files.items():
-        grey = _read_map(paths[0])
+        grey = read_grey(paths[0])
         brightest = max(brightest, int(grey.max()))
         size = _size(truth(key))
         if grey.shape != size:
@@ -118,12 +117,6 @@ def evaluate_saliency_maps(files: Files) -> SaliencyEvaluator:
 def _update(evaluator: Evaluator, prediction: Prediction, paths: tuple[Path, Path]) -> None:
     with naming_files(*paths):
         evaluator.update([prediction])
-
-
-def _read_map(path: Path) -> np.ndarray:
-    """Predicted map as uint8 (H, W). 8-bit grey counts as stored: 0 and 1 are no flags here."""
-    image = decode(path)
-    return np.array(image) if image.mode == "L" else read_saliency(path)
 
 
 def _resize(grey: np.ndarray, size: Size, paths: tuple[Path, Path]) -> np.ndarray:

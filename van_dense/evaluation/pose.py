@@ -14,7 +14,7 @@ from van_dense.data.readers.coco_json import CocoDict
 from van_dense.evaluation.coco import KEYPOINT_METRICS, Backend, CocoEvaluator
 from van_dense.evaluation.ground_truth import Kind
 from van_dense.evaluation.pck import PCK, PCKH, PckScores, evaluate_pck
-from van_dense.evaluation.results import as_poses
+from van_dense.evaluation.results import CocoResult, as_poses
 from van_dense.evaluation.table import PerClass
 
 # The last one is measured where the data set names joints of the head.
@@ -28,6 +28,7 @@ class PoseEvaluator:
         ground_truth: COCO annotations, for example from ``coco_ground_truth``.
         info: Category ids, names of the joints, OKS sigmas and joints of the head.
         backend: Library that computes AP and AR; both give the same numbers.
+        max_detections: Poses of an image and class that AP and AR count; None as COCO: 20.
 
     Raises:
         ValueError: When the annotations lack a category, or hold another number of joints.
@@ -35,11 +36,21 @@ class PoseEvaluator:
 
     types: tuple[Kind, ...] = ("keypoints",)
 
-    def __init__(self, ground_truth: CocoDict, info: DatasetInfo, *, backend: Backend) -> None:
+    def __init__(
+        self,
+        ground_truth: CocoDict,
+        info: DatasetInfo,
+        *,
+        backend: Backend,
+        max_detections: int | None = None,
+    ) -> None:
         check_joints(ground_truth["annotations"], info, "annotation")
         self.ground_truth, self.info = ground_truth, info
         self.backend: Backend = backend
-        self._coco = CocoEvaluator(ground_truth, info, self.types, backend=backend)
+        self.max_detections = max_detections
+        self._coco = CocoEvaluator(
+            ground_truth, info, self.types, backend=backend, max_detections=max_detections
+        )
         self._pck: PckScores | None = None
 
     def update(self, predictions: Sequence[Prediction]) -> None:
@@ -49,6 +60,12 @@ class PoseEvaluator:
         self._coco.update(predictions)
         self._coco.results[num_before:] = as_poses(self._coco.results[num_before:])
         check_joints(self._coco.results[num_before:], self.info, "prediction")
+
+    def take(self, results: Sequence[CocoResult], types: Sequence[Kind]) -> None:
+        """Measure saved poses; images without one count as empty."""
+        self._pck = None
+        self._coco.take(results, types)
+        check_joints(results, self.info, "record")
 
     def compute(self) -> dict[str, float]:
         """AP, AR and PCK, by the names of ``METRICS``."""

@@ -1,4 +1,4 @@
-"""Results on the disk: predictions become COCO records at this border, are written, read, checked.
+"""Results on the disk: predictions become COCO records at this border, and are written.
 
 Source of the format: https://cocodataset.org/#format-results. Boxes of records are ``[x, y, width,
 height]`` in pixels of the original image, classes are category ids of the annotation file.
@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
-import math
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import TextIOBase
 from pathlib import Path
@@ -22,12 +20,7 @@ from torchvision.ops import box_convert
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Instances, Prediction, encode_masks
 from van_dense.data.io.panoptic import write_ids
-from van_dense.data.readers.coco_json import CocoDict
 from van_dense.evaluation.ground_truth import Kind, keypoints_to_json, rle_to_json
-
-# Six bits a character from "0" on; the sixth bit ("P" and later) says that more follow. pycocotools
-# reads beyond the end of anything else.
-RLE_TEXT = re.compile(r"(?:[0-o]*[0-O])?")
 
 PANOPTIC = "_panoptic"  # ends the names of a panoptic JSON and of the folder of its PNGs
 FIELD_OF_KIND: dict[Kind, str] = {k: k for k in ("bbox", "keypoints")} | {"segm": "segmentation"}
@@ -152,78 +145,6 @@ def _checked_numbers(
         form = "finite xyxy with x1 <= x2 and y1 <= y2"
         raise ValueError(f"{where}: {int(broken.sum())} boxes are not {form}, first {first}")
     return scores, xywh
-
-
-def load_results(path: str | Path, ground_truth: CocoDict, kind: Kind) -> list[CocoResult]:
-    """Read COCO results JSON, or ValueError at the first record that the annotations contradict."""
-    try:
-        data = json.loads(Path(path).read_bytes())
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from None
-    if not isinstance(data, list):
-        hint = "; is it the annotation file?" if "annotations" in data else ""
-        what = f"it holds a {type(data).__name__} instead of a list of records"
-        raise ValueError(f"{path} is no COCO results file: {what}{hint}")
-    sizes = {image["id"]: [image["height"], image["width"]] for image in ground_truth["images"]}
-    category_ids = {category["id"] for category in ground_truth["categories"]}
-    for index, record in enumerate(data):
-        try:
-            _check_record(record, sizes, category_ids, kind)
-        except ValueError as error:
-            raise ValueError(f"{path}, record {index} (counted from 0): {error}") from None
-    return data
-
-
-def _check_record(
-    record: Any, sizes: dict[int | str, list[int]], category_ids: set[Any], kind: Kind
-) -> None:
-    if not isinstance(record, dict):
-        raise ValueError(f"is a {type(record).__name__}, expected an object")
-    field = FIELD_OF_KIND[kind]
-    missing = [key for key in ("image_id", "category_id", "score", field) if key not in record]
-    if missing:
-        raise ValueError(f"lacks {missing}; --type {kind} needs them, it has {sorted(record)}")
-    for key, ids, hint in (
-        ("image_id", sizes, "results and annotations must be of the same split"),
-        ("category_id", category_ids, "results need category ids of the file, not 0-based labels"),
-    ):
-        if not (isinstance(record[key], int | str) and record[key] in ids):
-            absent = f"is not in the annotation file, whose ids are {_first(ids)}"
-            raise ValueError(f"{key} {record[key]!r} {absent}; {hint}")
-    if not _are_numbers([record["score"]], count=1):
-        raise ValueError(f"score is {record['score']!r}, expected a finite number")
-    value = record[field]
-    if kind == "bbox" and not (_are_numbers(value, count=4) and min(value[2:]) >= 0):
-        raise ValueError(f"bbox is {value!r}, expected x, y, width >= 0, height >= 0 in pixels")
-    if kind == "keypoints" and not (_are_numbers(value) and len(value) % 3 == 0):
-        raise ValueError("keypoints must be 3 K numbers: x, y and score of each keypoint")
-    if kind == "segm":
-        _check_rle(value, sizes[record["image_id"]])
-
-
-def _check_rle(rle: Any, size: list[int]) -> None:
-    if not (isinstance(rle, dict) and isinstance(rle.get("counts"), str) and "size" in rle):
-        form = "compressed RLE, {'size': [height, width], 'counts': text}"
-        fix = "polygons become RLE by pycocotools.mask.frPyObjects and merge"
-        raise ValueError(f"segmentation must be {form}; {fix}")
-    if rle["size"] != size:
-        sizes = f"size {rle['size']}, its image {size} (height, width)"
-        raise ValueError(f"segmentation has {sizes}; masks are given in original-image pixels")
-    if not RLE_TEXT.fullmatch(rle["counts"]):
-        raise ValueError("the counts of the segmentation are no RLE text as pycocotools writes it")
-
-
-def _are_numbers(values: Any, count: int | None = None) -> bool:
-    return (
-        isinstance(values, list)
-        and len(values) == (count or len(values))
-        and all(isinstance(value, int | float) and math.isfinite(value) for value in values)
-    )
-
-
-def _first(ids: Iterable[Any]) -> str:
-    ordered = sorted(ids, key=lambda value: (isinstance(value, str), value))
-    return ", ".join(map(repr, ordered[:5])) + (", ..." if len(ordered) > 5 else "")
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,11 @@
 """Score predictions that any program saved: COCO results, a folder of maps, panoptic PNGs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from van_dense.core.dataset_info import DatasetInfo
-from van_dense.data.readers import coco_json
-from van_dense.data.readers.coco_json import CocoDict, Skeleton, read_coco_json
-from van_dense.evaluation.coco import Backend, evaluate_results
+from van_dense.evaluation.coco import USUAL_LIMIT, Backend, evaluate_results
 from van_dense.evaluation.evaluator import Evaluator
 from van_dense.evaluation.ground_truth import Kind
 from van_dense.evaluation.map_files import evaluate_label_maps, evaluate_saliency_maps, find_files
@@ -16,7 +13,14 @@ from van_dense.evaluation.panoptic import PanopticEvaluator
 from van_dense.evaluation.panoptic_files import evaluate_panoptic_files
 from van_dense.evaluation.pck import evaluate_pck
 from van_dense.evaluation.pose import check_joints
-from van_dense.evaluation.results import CocoResult, load_results
+from van_dense.evaluation.result_files import load_results
+from van_dense.evaluation.results import CocoResult
+from van_dense.evaluation.saved_truth import (
+    SavedTruth,
+    boxes_without_mask,
+    limit_notes,
+    read_truth,
+)
 from van_dense.evaluation.table import PerClass
 
 MapKind = Literal["semantic", "saliency"]
@@ -29,6 +33,8 @@ class Scores:
     metrics: dict[str, float]
     per_class: PerClass
     summary: str
+    warnings: Sequence[str] = ()  # what was left out or read otherwise than it is written
+    remarks: Sequence[str] = ()  # what is as the format has it, and worth knowing
 
 
 def score(
@@ -41,6 +47,7 @@ def score(
     backend: Backend,
     masks: str | None = None,
     boundary: bool = False,
+    max_detections: int | None = None,
 ) -> Scores:
     """Compare saved predictions with their annotations, or ValueError when they do not fit.
 
@@ -49,11 +56,14 @@ def score(
         annotations: Path of a COCO annotation file, or folder of masks.
         kind: Metrics to compute.
         data: Section ``data`` of a config, of which label maps need ``label_map`` and take
-            ``classes`` and the patterns of file names, and keypoints take ``skeleton``.
+            ``classes`` and the patterns of file names, keypoints take ``skeleton``, and all COCO
+            files ``quarantine`` and ``crowds``.
         folder: Folder for what the evaluation of maps writes beside its metrics.
         backend: Library that computes COCO metrics; both give the same numbers.
         masks: Folder of the PNGs of a panoptic annotation file; None is the one of its name.
         boundary: Whether to compute boundary PQ beside PQ.
+        max_detections: Detections of an image and class that AP counts; None as COCO: 100, of
+            keypoints 20.
     """
     if kind == "panoptic":
         evaluator = evaluate_panoptic_files(
@@ -62,16 +72,17 @@ def score(
         return _score_panoptic(evaluator, folder)
     if kind == "semantic" or kind == "saliency":
         return _score_maps(predictions, annotations, kind, data, folder=folder)
-    truth = read_coco_json(annotations)
-    info = None
+    truth = read_truth(annotations, kind, data)
+    names = truth.info.keypoint_names
+    found = load_results(predictions, truth.coco, kind, left_out=truth.left_out, keypoints=names)
     if kind == "keypoints":
-        name, skeleton = Path(annotations).stem, skeleton_of(data)
-        info = coco_json.with_sigmas(coco_json.dataset_info(annotations, truth, name, skeleton))
-    results = load_results(predictions, truth, kind)
-    if info is not None:
-        check_joints(truth["annotations"], info, f"{annotations}: annotation")
-        check_joints(results, info, f"{predictions}: record")
-    return _score_results(truth, results, kind, info, backend=backend)
+        check_joints(found.records, truth.info, f"{predictions}: record")
+    limits = limit_notes(truth.coco, found.records, kind, max_detections or USUAL_LIMIT[kind])
+    scores = _score_results(truth, found.records, kind, backend, max_detections)
+    warnings = [*truth.warnings, *found.notes, *limits]
+    if kind == "bbox":
+        warnings += boxes_without_mask(annotations, truth.coco, found.records)
+    return replace(scores, warnings=warnings, remarks=truth.remarks)
 
 
 def _score_panoptic(evaluator: PanopticEvaluator, folder: Path) -> Scores:
@@ -82,41 +93,24 @@ def _score_panoptic(evaluator: PanopticEvaluator, folder: Path) -> Scores:
 
 
 def _score_results(
-    truth: CocoDict,
+    truth: SavedTruth,
     results: Sequence[CocoResult],
     kind: Kind,
-    poses: DatasetInfo | None,
-    *,
     backend: Backend,
+    max_detections: int | None,
 ) -> Scores:
-    """COCO metrics, and PCK of ``poses``."""
-    sigmas = () if poses is None else poses.sigmas
-    scores = evaluate_results(truth, results, kind, backend=backend, sigmas=sigmas)
+    """COCO metrics, and PCK of poses."""
+    settings: Any = {"backend": backend, "sigmas": truth.info.sigmas}
+    scores = evaluate_results(truth.coco, results, kind, max_detections=max_detections, **settings)
     metrics = {f"{kind}/{name}": value for name, value in scores.metrics.items()}
     per_class: dict[str, dict[str, dict[str, float]]] = {kind: scores.per_class}
-    if poses is not None:
-        joints = evaluate_pck(truth, results, poses)
+    if kind == "keypoints":
+        joints = evaluate_pck(truth.coco, results, truth.info)
         metrics |= {f"pck/{name}": value for name, value in joints.metrics.items()}
         per_class |= {"pck": joints.per_joint}
     num_images = len({record["image_id"] for record in results})
-    summary = f"{len(results)} results in {num_images} of {len(truth['images'])} images"
+    summary = f"{len(results)} results in {num_images} of {len(truth.coco['images'])} images"
     return Scores(metrics, per_class, f"{summary}; images without results count as empty")
-
-
-def skeleton_of(section: Mapping[str, Any]) -> Skeleton | None:
-    """Take ``skeleton`` from section ``data`` of a config, or ValueError for anything else."""
-    values = section.get("skeleton")
-    if values is None:
-        return None
-    known = [field.name for field in fields(Skeleton)]
-    if not (isinstance(values, Mapping) and "keypoints" in values and values.keys() <= set(known)):
-        form = f"keypoints, and nothing but {known}"
-        raise ValueError(f"data.skeleton must have {form}, got {values}")
-    return Skeleton(**{name: _frozen(value) for name, value in values.items()})
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def _score_maps(

@@ -3,29 +3,42 @@
 A folder of results: pictures/ with the names and subfolders of the images; predictions.json (COCO
 results), predictions_panoptic.json and predictions_panoptic/ (COCO's panoptic form),
 predictions.csv (classes) or masks/ (label maps and saliency); videos/<name>/ with the annotated
-video and its own results, whose image ids are the numbers of the frames, from 0 on.
+video and its own results, whose image ids are the numbers of the frames, from 0 on. Frames keep the
+times at which the video shows them, which frames.csv lists by their numbers.
 """
 
+from __future__ import annotations
+
+import csv
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from van_dense.core.optional import require
 from van_dense.core.structures import Instances
 from van_dense.data.dataset import ReadError
+from van_dense.data.io.names import spellings
 from van_dense.data.io.outputs import require_folder
 from van_dense.data.io.prefetch import WAITING_BYTES, prefetch_map
 from van_dense.data.io.sources import ImageSource, is_video
 from van_dense.data.loader import resolve_workers
+from van_dense.data.readers.coco_images import ImageRecords
 from van_dense.data.readers.coco_json import read_coco_lists
+from van_dense.data.readers.quarantine import QuarantinedPart
 from van_dense.engine.progress import Track, untracked
 from van_dense.evaluation.results import PANOPTIC, Outcome, ResultFiles
 from van_dense.inference.loaded import Loaded, Precision, proposals_from
 from van_dense.inference.result import Result
+
+if TYPE_CHECKING:
+    from van_dense.data.io.video import Frame  # needs the extra "video"
 
 # Results that may wait to be drawn, if they are small: a model gives those of a batch at once.
 _WAITING = 32
@@ -44,8 +57,12 @@ def read_ids(annotations: str | None, files: Iterable[Path]) -> dict[str, int | 
         ValueError: For another file, or when two of its images, or two files, have one name.
     """
     ids: dict[str, int | str] = {}
-    for record in read_coco_lists(annotations)["images"] if annotations else ():
-        name = Path(record["file_name"]).name
+    files = list(files)
+    given = {path.name for path in files}
+    records = read_coco_lists(annotations)["images"] if annotations else []
+    for record in ImageRecords(records, QuarantinedPart(), files=True, sizes=False).usable:
+        forms = [form.rpartition("/")[2] for form in spellings(record["file_name"])]
+        name = next((form for form in forms if form in given), forms[0])
         if name in ids:
             raise ValueError(
                 f"{annotations}: two images are called {name}, and ids are found by name; leave "
@@ -250,31 +267,44 @@ class FilePrediction:
         prefetched = prefetch_map(
             lambda _: next(decoded, None), itertools.count(), threads=1, prefetch=waiting
         )
-        frames = itertools.takewhile(lambda frame: frame is not None, prefetched)
-        numbered = enumerate(self._running(frames))  # type: ignore[arg-type]  # None is the end
+        shown: deque[tuple[Fraction, Fraction]] = deque()  # times of frames that wait for a result
+
+        def frames() -> Iterator[np.ndarray]:
+            for frame in itertools.takewhile(lambda frame: frame is not None, prefetched):
+                assert frame is not None
+                shown.append((frame.time, frame.duration))
+                yield frame.pixels
+
+        numbered = enumerate(self._running(frames()))
         draw = partial(self._draw_frame, folder)
         drawn = prefetch_map(draw, numbered, threads=threads, prefetch=waiting)
         with (
             VideoWriter(folder / f"{path.stem}.mp4", about.rate) as writer,
             ResultFiles(folder / "predictions") as kept,
+            (folder / "frames.csv").open("w", newline="", encoding="utf-8") as times,
         ):
+            table = csv.writer(times)
+            table.writerow(["frame", "seconds"])
 
-            def encode(frame: tuple[np.ndarray, _Drawn]) -> _Drawn:
-                writer.write(frame[0])
-                return frame[1]
+            def encode(numbered: tuple[int, tuple[np.ndarray, _Drawn]]) -> _Drawn:
+                number, (picture, drawn) = numbered
+                time, duration = shown.popleft()
+                writer.write(picture, time, duration)
+                table.writerow([number, round(float(time), 6)])
+                return drawn
 
-            encoded = prefetch_map(encode, drawn, threads=1, prefetch=1)
+            encoded = prefetch_map(encode, enumerate(drawn), threads=1, prefetch=1)
             for outcome in self.track(encoded, total=about.num_frames or None, what=path.name):
                 self.frames += 1
                 self._keep(outcome, kept)
         self.videos += 1
 
-    def _whole_frames(self, path: Path) -> Iterator[np.ndarray]:
+    def _whole_frames(self, path: Path) -> Iterator[Frame]:
         """Frames until the end, or until the file breaks: what came before is kept."""
-        from van_dense.data.io.video import read_frames
+        from van_dense.data.io.video import read_timed_frames
 
         try:
-            yield from read_frames(path)
+            yield from read_timed_frames(path)
         except ReadError as error:
             self.unreadable.append(str(error))
 

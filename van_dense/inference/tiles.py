@@ -176,8 +176,8 @@ def _view(window: Box, prediction: Prediction, size: Size) -> View:
     masks = found.masks
     if isinstance(masks, list):
         masks = [place_mask(rle, size, top=top, left=left) for rle in masks]
-    shift = found.boxes.new_tensor([left, top, left, top])
-    return View(window, replace(found, boxes=found.boxes + shift, masks=masks))
+    moved = replace(found, masks=None).moved(shift=(top, left))
+    return View(window, replace(moved, masks=masks))
 
 
 def _panoptic_windows(

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import batched_nms, clip_boxes_to_image
+from torchvision.ops import clip_boxes_to_image, nms
 
 from van_dense.core.structures import RLE, Batch, Instances, Prediction, Size, encode_masks
 
@@ -33,12 +33,41 @@ class DetectionFilter:
         boxes = clip_boxes_to_image(boxes, size)
         solid = ((boxes[:, 2:] - boxes[:, :2]) > 0).all(dim=1)
         boxes, scores, labels = boxes[solid], scores[solid], labels[solid]
-        kept = batched_nms(boxes, scores, labels, self.nms_iou)[: self.max_detections]
+        kept = suppress(boxes, scores, labels, iou=self.nms_iou, size=size)[: self.max_detections]
         return Instances(boxes=boxes[kept], labels=labels[kept], scores=scores[kept])
 
 
+def suppress(boxes: Tensor, scores: Tensor, groups: Tensor, *, iou: float, size: Size) -> Tensor:
+    """Positions of the boxes that stay, best first: NMS within each group, in double precision.
+
+    As torchvision's ``batched_nms``, one NMS over boxes that are moved apart by an offset for each
+    group. In float32, as there, the offset takes digits from the boxes, so that the number of the
+    class, the size of the image and what else was found decide on pairs near the threshold. Here
+    the groups are numbered among those present, offsets are whole multiples of the longer side, and
+    all is float64: sums below 2^24, as of 2000 classes at 8192 pixels, are exact wherever
+    float32 coordinates are multiples of 2^-29, as all from 1/64 pixel on, and wrong by less than
+    2^-29 pixels elsewhere. With exact sums every difference, area and overlap is that of the boxes
+    themselves, in float64. Boxes of neighbouring groups touch at most, which is no overlap.
+
+    On CUDA torchvision compares with the threshold in float32.
+
+    Args:
+        boxes: float (R, 4), xyxy pixels, within the image.
+        scores: float (R,); of equal ones the first stays.
+        groups: int64 (R,), the class or the level of each box.
+        iou: Boxes with a better one of their group above this IoU go.
+        size: (height, width) of the image.
+    """
+    present = groups.unique(return_inverse=True)[1]
+    apart = boxes.double() + max(size) * present.double()[:, None]
+    return nms(apart, scores.double(), iou)
+
+
 def scale_boxes(boxes: Tensor, size: Size, *, target: Size) -> Tensor:
-    """Scale boxes from an image of ``size`` to the same image at ``target`` size."""
+    """Scale boxes alone from an image of ``size`` to the same image at ``target`` size.
+
+    Instances have ``moved``, which takes keypoints along.
+    """
     factor_y, factor_x = target[0] / size[0], target[1] / size[1]
     return boxes * boxes.new_tensor([factor_x, factor_y, factor_x, factor_y])
 
@@ -98,6 +127,12 @@ def resize_masks(masks: Tensor, size: Size) -> list[RLE]:
     return rles
 
 
+def in_original_pixels(instances: Instances, batch: Batch, index: int) -> Instances:
+    """Instances of one image of a batch, without masks, from its pixels to the original's."""
+    size, original = batch.sizes[index], batch.orig_sizes[index]
+    return instances.moved(scale=(original[0] / size[0], original[1] / size[1]))
+
+
 def to_predictions(
     batch: Batch,
     detections: Sequence[Instances],
@@ -105,26 +140,27 @@ def to_predictions(
     *,
     mask_threshold: float | None = None,
 ) -> list[Prediction]:
-    """Bring detections of a batch to original-image pixels and to the CPU.
+    """Bring detections of a batch to original-image pixels and to the CPU, keypoints too.
 
     Args:
         batch: Images with sizes, original sizes and ids.
-        detections: Boxes, scores and labels of each image, in pixels of ``batch.sizes``; a box that
-            is not finite is a ValueError with the image id.
+        detections: Boxes, scores, labels and perhaps keypoints of each image, in pixels of
+            ``batch.sizes``; a box that is not finite is a ValueError with the image id. Masks of
+            whole images are left out.
         mask_probabilities: float (N, M, M) inside the boxes of each image, or None for boxes only.
         mask_threshold: Lowest probability of a pixel of a pasted mask; None where there are none.
     """
     predictions = []
     for i, found in enumerate(detections):
         original = batch.orig_sizes[i]
-        boxes = scale_boxes(found.boxes, batch.sizes[i], target=original).cpu()
-        check_finite([boxes], batch.image_ids[i : i + 1])
-        masks = None
+        instances = in_original_pixels(replace(found, masks=None), batch, i).to("cpu")
+        check_finite([instances.boxes], batch.image_ids[i : i + 1])
         if mask_probabilities is not None:
             assert mask_threshold is not None
             probabilities = mask_probabilities[i].float()
+            boxes = instances.boxes
             masks = paste_masks(probabilities, boxes, size=original, threshold=mask_threshold)
-        instances = replace(found.to("cpu"), boxes=boxes, masks=masks)
+            instances = replace(instances, masks=masks)
         predictions.append(Prediction(batch.image_ids[i], original, instances=instances))
     return predictions
 

@@ -1,5 +1,6 @@
 """Evaluate a model on the validation part and write what a user looks at afterwards."""
 
+import logging
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,6 +18,8 @@ from van_dense.models.dense_model import DenseModel
 from van_dense.tasks import task_of
 from van_dense.visualize.sheet import choose_samples, save_comparisons
 
+log = logging.getLogger(__name__)
+
 
 class Evaluation:
     """Evaluates any number of models on one data set, whose images all processes share."""
@@ -25,6 +28,9 @@ class Evaluation:
         self._task = task_of(config)
         self._config, self._dataset, self._accelerator = config, dataset, accelerator
         self._transform = self._task.build_transform(config, train=False)
+        if accelerator.is_main_process:
+            for note in self._task.limit_notes(config, dataset):
+                log.warning("%s", note)
         self.make_evaluator: Callable[[], Evaluator] = self._task.evaluator_factory(dataset, config)
 
     def run(

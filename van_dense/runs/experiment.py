@@ -124,6 +124,8 @@ def _left_out(experiment: Experiment) -> dict[str, str]:
     """A line for each part of whose files something is left out, changed or unknown."""
     parts = {"train": experiment.train_set, "val": experiment.val_set}
     found = {f"read of {name}": notes_of(dataset) for name, dataset in parts.items()}
+    found["limits of val"] = experiment.task.limit_notes(experiment.config, experiment.val_set)
+    found["quarantine"] = experiment.task.quarantine_notes(experiment.config)
     return {name: ("\n" + " " * 20).join(notes) for name, notes in found.items() if notes}
 
 

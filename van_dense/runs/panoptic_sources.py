@@ -37,7 +37,9 @@ class Things:
     @staticmethod
     def of_coco(images: str, annotations: str) -> Things:
         """Read a COCO annotation file; a ValueError if it cannot be read or has no masks."""
-        dataset = CocoDataset(images, annotations, name="instances", drop_empty=False)
+        dataset = CocoDataset(
+            images, annotations, name="instances", drop_empty=False, keypoints=False
+        )
         return Things._with_masks(dataset, annotations, has_ids=True)
 
     @staticmethod
@@ -115,7 +117,7 @@ class Sources:
         images = self._images()
         if self.maps is None:
             return list(images.values()), []
-        found, twice = files_by_key(self.maps.folder, self.maps.pattern)
+        found, twice, _ = files_by_key(self.maps.folder, self.maps.pattern)
         _require_none([reason for _, reason in twice])
         entries, incomplete = [], []
         for key, entry in images.items():
@@ -131,7 +133,7 @@ class Sources:
     def _images(self) -> dict[str, Entry]:
         """Images by key, in the order of the instances or else of their names."""
         if self.things is None:
-            found, twice = files_by_key(self.images, self.image_pattern)
+            found, twice, _ = files_by_key(self.images, self.image_pattern)
             _require_none([reason for _, reason in twice])
             ordered = enumerate(found.items(), 1)
             return {key: Entry(file, number, None, None) for number, (key, file) in ordered}

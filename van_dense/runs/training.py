@@ -111,6 +111,8 @@ def check_pipeline(experiment: Experiment, evaluation: Evaluation) -> None:
     )
     for note in notes_of(experiment.val_set):  # the oracle knows nothing of what is not read
         log.info("validation part: %s", note)
+    for note in task.quarantine_notes(config):
+        log.warning("quarantine: %s", note)
     if not report.ok:
         raise ValueError(f"{report}\n(eval.oracle_images=0 skips this check)")
     log.info("%s", report)

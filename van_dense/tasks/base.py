@@ -18,8 +18,11 @@ from van_dense.backbones.weights import LoadReport
 from van_dense.config import Config
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Batch, Prediction, Size
+from van_dense.data.crowding import DetectionLimits, object_counts
 from van_dense.data.dataset import DenseDataset, Transform
+from van_dense.data.doctor.boxes import BoxSetting
 from van_dense.data.doctor.doctor import Part
+from van_dense.data.readers.quarantine import Quarantine
 from van_dense.data.sample.sample_data import write_sample_data
 from van_dense.evaluation.evaluator import Evaluator
 from van_dense.evaluation.oracle.metrics import OracleReport
@@ -80,6 +83,22 @@ class Task(ABC, Generic[C]):
         Raises:
             ValueError: When the transforms do not fit.
         """
+
+    def quarantine_notes(self, config: C) -> list[str]:
+        """What is wrong with the quarantine list of a config; empty where it belongs to its files.
+
+        Raises:
+            ValueError: When the list cannot be read.
+        """
+        if (path := config.data.quarantine) is None:
+            return []
+        sources = [part.source for part in self.check_parts(config)]
+        problem = Quarantine.load(path).unused_problem(sources)
+        return [] if problem is None else [f"{path}: {problem}"]
+
+    def box_setting(self, config: C) -> BoxSetting | None:
+        """What becomes of the sizes of boxes, for the data doctor; None where nothing depends."""
+        return None
 
     @abstractmethod
     def largest_input(self, config: C) -> Size:
@@ -165,6 +184,14 @@ class Task(ABC, Generic[C]):
         return {"classes": info.class_names}
 
     # ------------------------------------------------------------------------------ evaluation
+
+    def detection_limits(self, config: C) -> DetectionLimits:
+        """How many objects of an image are counted and given; by default nothing is limited."""
+        return DetectionLimits(counted=None)
+
+    def limit_notes(self, config: C, dataset: DenseDataset) -> list[str]:
+        """What these limits leave out of a data set, to be said before a number is printed."""
+        return self.detection_limits(config).notes(object_counts(dataset))
 
     @abstractmethod
     def evaluator_factory(self, dataset: DenseDataset, config: C) -> Callable[[], Evaluator]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -10,6 +11,7 @@ from van_dense.backbones.build import sync_norms
 from van_dense.config.pose import PoseConfig
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Batch, Prediction, Size
+from van_dense.data.crowding import DetectionLimits
 from van_dense.data.dataset import DenseDataset, Transform
 from van_dense.data.doctor.doctor import CocoPart, Part
 from van_dense.data.readers.coco import CocoDataset
@@ -17,6 +19,7 @@ from van_dense.data.readers.coco_json import Skeleton, coco_person, with_sigmas
 from van_dense.data.readers.detections import read_detections
 from van_dense.data.readers.persons import PersonImages, Persons
 from van_dense.data.readers.quarantine import Quarantine
+from van_dense.data.readers.skeleton_file import spell
 from van_dense.data.transforms.extra import with_extra
 from van_dense.data.transforms.pose import PoseTest, PoseTrain
 from van_dense.evaluation.ground_truth import coco_ground_truth
@@ -59,6 +62,7 @@ class Pose(Task[PoseConfig]):
             # The first images must be the same ones where both parts are one file.
             drop_empty=split == "train" or data.max_images is not None,
             masks=False,
+            crowds=data.crowds,
             skeleton=_skeleton(config),
         )
         _check_keypoints(images.info, self.dataset_info(config), part.annotations)
@@ -88,9 +92,13 @@ class Pose(Task[PoseConfig]):
     def check_parts(self, config: PoseConfig) -> list[Part]:
         """COCO files with poses."""
         self.build_transform(config, train=True)
-        names = self.dataset_info(config).keypoint_names
+        described: dict[str, Any] = {
+            "poses": self.dataset_info(config).keypoint_names,
+            "skeleton": _skeleton(config),
+            "crowds": config.data.crowds,
+        }
         return [
-            CocoPart(name, part.images, part.annotations, poses=names, skeleton=_skeleton(config))
+            CocoPart(name, part.images, part.annotations, **described)
             for name, part in (("train", config.data.train), ("val", config.data.val))
         ]
 
@@ -124,12 +132,17 @@ class Pose(Task[PoseConfig]):
         why = "its model cuts instances out at full resolution anyway"
         return f"{why}; tile the detector of its boxes"
 
+    def detection_limits(self, config: PoseConfig) -> DetectionLimits:
+        """That of AP; the model gives a pose for each box."""
+        return DetectionLimits(config.eval.max_detections)
+
     def evaluator_factory(
         self, dataset: DenseDataset, config: PoseConfig
     ) -> Callable[[], PoseEvaluator]:
         """Evaluators that share the ground truth."""
-        truth = coco_ground_truth(dataset)
-        return partial(PoseEvaluator, truth, dataset.info, backend=config.eval.backend)
+        shared = (coco_ground_truth(dataset), dataset.info)
+        backend, limit = config.eval.backend, config.eval.max_detections
+        return partial(PoseEvaluator, *shared, backend=backend, max_detections=limit)
 
     def default_metric(self, config: PoseConfig) -> str:
         """AP over OKS thresholds."""
@@ -167,9 +180,11 @@ def _skeleton(config: PoseConfig) -> Skeleton | None:
 
 def _check_keypoints(found: DatasetInfo, expected: DatasetInfo, path: str) -> None:
     """The transforms swap and cut by the names of the config, so the file must agree with them."""
-    if found.keypoint_names != expected.keypoint_names:
-        there = f"the annotations have the keypoints {list(found.keypoint_names)}"
-        here = f"the config expects {list(expected.keypoint_names)}"
-        raise ValueError(
-            f"{path}: {there}, but {here}; describe those of the file in data.skeleton"
-        )
+    there, here = found.keypoint_names, expected.keypoint_names
+    if not there:
+        fix = "name those of its annotations, in their order, in data.skeleton.keypoints"
+        raise ValueError(f"{path}: no category names keypoints; {fix}")
+    if there != here:
+        line = f"data.skeleton={{keypoints: {spell(there)}}}"
+        both = f"has the keypoints {list(there)}, the config expects {list(here)}"
+        raise ValueError(f"{path}: the file {both}; describe those of the file: {line}")

@@ -1,18 +1,19 @@
 """Mask files: every usual kind is read by value, what is ambiguous is refused with a reason."""
 
-import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from helpers.png_bits import png_of_bits
+from helpers.tiff_tags import set_tag
 from PIL import Image
 
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.label_map import LabelMap
 from van_dense.data.io.masks import (
+    read_grey,
     read_labels,
     read_saliency,
     to_grey,
@@ -28,25 +29,6 @@ def palette_image(values: np.ndarray = LABELS, colors: list[int] = PALETTE) -> I
     image = Image.fromarray(values)
     image.putpalette(colors)
     return image
-
-
-def write_png_of_2_bits(path: Path, values: np.ndarray) -> None:
-    """Grey with 2 bits a pixel, which Pillow reads but does not write."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    height, width = values.shape
-    padded = np.zeros((height, -(-width // 4) * 4), np.uint8)
-    padded[:, :width] = values
-    rows = (padded.reshape(height, -1, 4) << np.array([6, 4, 2, 0], np.uint8)).sum(-1)
-    data = b"".join(b"\0" + row.astype(np.uint8).tobytes() for row in rows)
-    header = struct.pack(">IIBBBBB", width, height, 2, 0, 0, 0, 0)
-    signature = b"\x89PNG\r\n\x1a\n"
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
-    path.write_bytes(signature + body)
 
 
 # -------------------------------------------------------------------------------- label maps
@@ -82,7 +64,7 @@ def test_one_bit_is_0_and_1(tmp_path: Path) -> None:
 
 
 def test_grey_of_few_bits_is_not_spread_over_255(tmp_path: Path) -> None:
-    write_png_of_2_bits(tmp_path / "a.png", LABELS)
+    png_of_bits(tmp_path / "a.png", LABELS, 2)
     assert np.array(Image.open(tmp_path / "a.png")).max() == 255  # what Pillow makes of it
     np.testing.assert_array_equal(read_labels(tmp_path / "a.png"), LABELS)
 
@@ -98,11 +80,101 @@ def test_a_transparent_palette_entry_does_not_change_its_index(tmp_path: Path) -
     np.testing.assert_array_equal(read_labels(tmp_path / "a.png"), LABELS)
 
 
-def test_the_orientation_tag_of_a_mask_is_not_obeyed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_the_orientation_tag_of_a_mask_is_not_obeyed(
+    tmp_path: Path, suffix: str, orientation: int, compression: str | None
+) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.fromarray(LABELS).save(tmp_path / "a.png", exif=exif)
-    np.testing.assert_array_equal(read_labels(tmp_path / "a.png"), LABELS)
+    exif[0x0112] = orientation
+    path = tmp_path / f"a.{suffix}"
+    options = {} if suffix == "png" else {"compression": compression}
+    for image in (Image.fromarray(LABELS), palette_image(), Image.fromarray(LABELS.astype("u2"))):
+        image.save(path, exif=exif, **options)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(read_labels(path), LABELS)
+    Image.fromarray(LABELS // 2 * np.uint8(255)).save(path, exif=exif, **options)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(read_saliency(path), LABELS // 2 * 255)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_greys_of_every_depth_are_their_numbers(tmp_path: Path, bits: int) -> None:
+    values = np.arange(min(2**bits, 200), dtype=np.uint8)[None]
+    png_of_bits(tmp_path / "a.png", values, bits)
+    np.testing.assert_array_equal(read_labels(tmp_path / "a.png"), values)
+
+
+@pytest.mark.parametrize("most", [3, 15, 200, 255])
+def test_pgm_files_of_another_largest_value_are_their_numbers(tmp_path: Path, most: int) -> None:
+    values = bytes(range(most + 1))
+    (tmp_path / "a.pgm").write_bytes(b"P5\n# labels\n%d 1\n%d\n" % (most + 1, most) + values)
+    assert read_labels(tmp_path / "a.pgm").tobytes() == values
+
+
+def test_pgm_files_of_12_bits_are_their_numbers(tmp_path: Path) -> None:
+    values = np.array([[0, 1, 7, 4095]])
+    (tmp_path / "a.pgm").write_bytes(b"P5 4 1 4095\n" + values.astype(">u2").tobytes())
+    np.testing.assert_array_equal(read_labels(tmp_path / "a.pgm"), values)
+
+
+def test_negative_numbers_of_8_bits_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(LABELS).save(tmp_path / "a.tif", tiffinfo={339: 2})
+    np.testing.assert_array_equal(read_labels(tmp_path / "a.tif"), LABELS)
+    Image.fromarray(LABELS - np.uint8(1)).save(tmp_path / "a.tif", tiffinfo={339: 2})
+    with pytest.raises(ReadError, match="negative numbers"):
+        read_labels(tmp_path / "a.tif")
+
+
+def test_whole_floating_point_numbers_are_labels(tmp_path: Path) -> None:
+    Image.fromarray(LABELS.astype(np.float32)).save(tmp_path / "a.tif")
+    np.testing.assert_array_equal(read_labels(tmp_path / "a.tif"), LABELS)
+    Image.fromarray(np.full((2, 3), np.nan, np.float32)).save(tmp_path / "a.tif")
+    with pytest.raises(ReadError, match="no whole numbers"):
+        read_labels(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("read", [read_labels, read_saliency])
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.uint16])
+def test_white_stored_as_0_has_no_certain_values(
+    tmp_path: Path, read: Callable[[Path], np.ndarray], dtype: type
+) -> None:
+    Image.fromarray((LABELS > 1).astype(dtype)).save(tmp_path / "a.tif")
+    set_tag(tmp_path / "a.tif", 262, 0)
+    with pytest.raises(ReadError, match=r"stores white as 0 \(MinIsWhite\).*minisblack"):
+        read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("read", [read_labels, read_saliency])
+@pytest.mark.parametrize("suffix", ["tif", "gif", "png", "webp"])
+def test_of_several_pages_none_is_taken(
+    tmp_path: Path, read: Callable[[Path], np.ndarray], suffix: str
+) -> None:
+    pages = [Image.fromarray(LABELS == k) for k in range(3)]
+    first, *others = [page.convert("L") for page in pages]
+    first.save(tmp_path / f"a.{suffix}", save_all=True, append_images=others)
+    with pytest.raises(ReadError, match="holds 3 pages or frames"):
+        read(tmp_path / f"a.{suffix}")
+
+
+def test_a_second_band_is_not_dropped(tmp_path: Path) -> None:
+    Image.merge("LA", [Image.fromarray(LABELS)] * 2).save(tmp_path / "a.tif")
+    set_tag(tmp_path / "a.tif", 338, 0)
+    with pytest.raises(ReadError, match="the mask has 2 bands, and only 1 would be read"):
+        read_labels(tmp_path / "a.tif")
+
+
+def test_a_gif_of_greys_that_were_numbered_anew_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(LABELS).save(tmp_path / "a.gif")
+    with pytest.raises(ReadError, match=r"the grey \d has index \d; export label maps as PNG"):
+        Image.fromarray(LABELS * np.uint8(2)).save(tmp_path / "b.gif")
+        read_labels(tmp_path / "b.gif")
+
+
+def test_masks_of_the_full_ade20k_say_the_way_in(tmp_path: Path) -> None:
+    colors = np.dstack([LABELS * 10, LABELS + 3, LABELS])
+    Image.fromarray(colors.astype(np.uint8)).save(tmp_path / "ADE_train_00000001_seg.png")
+    with pytest.raises(ReadError, match=r"full ADE20K .* R // 10 \* 256 \+ G as a 16-bit grey"):
+        read_labels(tmp_path / "ADE_train_00000001_seg.png")
 
 
 def test_colors_are_read_from_rgb_files_and_through_palettes(tmp_path: Path) -> None:
@@ -127,7 +199,7 @@ def half_transparent() -> Image.Image:
         ("a.png", palette_image().convert("RGB"), r"3 pixels.*row 0, column 0: \(10, 20, 30\)"),
         ("b.png", half_transparent(), "transparent in places"),
         ("a.tif", Image.new("CMYK", (3, 2)), "kind CMYK"),
-        ("b.tif", Image.new("F", (3, 2)), "kind F"),
+        ("b.tif", Image.new("F", (3, 2), 0.5), "no whole numbers"),
         ("c.tif", Image.new("I", (3, 2), -1), r"outside 0\.\.65535"),
     ],
 )
@@ -199,7 +271,7 @@ GREY = np.array([[0, 128, 255], [255, 7, 0]], dtype=np.uint8)
         ("flags16.png", Image.fromarray((LABELS // 3).astype(np.uint16)), LABELS // 3 * 255),
         ("bytes16.png", Image.fromarray(GREY.astype(np.uint16)), GREY),
         ("black.png", Image.fromarray(GREY * 0), GREY * 0),
-        ("soft.png", Image.fromarray(LABELS), LABELS),
+        ("soft.png", Image.fromarray(LABELS * np.uint8(50)), LABELS * 50),
     ],
 )
 def test_saliency_masks_become_grey_up_to_255(
@@ -209,6 +281,26 @@ def test_saliency_masks_become_grey_up_to_255(
     grey = read_saliency(tmp_path / name)
     np.testing.assert_array_equal(grey, expected)
     assert grey.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[1, 2], [0, 1, 2], [0, 38], [1, 2, 3], [0, 127], [0, 1, 255], [2, 2, 255]],
+)
+def test_ids_in_place_of_greys_are_refused(tmp_path: Path, values: list[int]) -> None:
+    pixels = np.repeat(np.array([values], np.uint8), [9] * (len(values) - 1) + [3], axis=1)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    with pytest.raises(ReadError, match=r"look like ids of classes.*255"):
+        read_saliency(tmp_path / "a.png")
+    assert read_grey(tmp_path / "a.png").tolist() == pixels.tolist()  # as a prediction
+
+
+@pytest.mark.parametrize(
+    "values", [[0, 255], [0, 128], [0, 254, 255], [0, 1, 90, 255], [3, 255, 255]]
+)
+def test_greys_of_outlines_are_no_ids(tmp_path: Path, values: list[int]) -> None:
+    Image.fromarray(np.array([values], np.uint8)).save(tmp_path / "a.png")
+    assert read_saliency(tmp_path / "a.png").tolist() == [values]
 
 
 def test_jpeg_masks_keep_their_noise(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from van_dense.data.dataset import ReadError
-from van_dense.data.io.image import SUFFIXES, read_image
+from van_dense.data.io.image import read_image
 from van_dense.data.io.sources import (
     OutputNames,
     find_files,
@@ -19,6 +19,7 @@ from van_dense.data.io.sources import (
     source_bytes,
     source_name,
 )
+from van_dense.data.io.suffixes import SUFFIXES
 
 
 def sources_of(given) -> list:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from van_dense.data.dataset import ReadError
-from van_dense.data.io.video import VideoWriter, read_frames, video_info
+from van_dense.data.io.video import VideoWriter, read_frames, read_timed_frames, video_info
 
 RATE = Fraction(30000, 1001)
 RED, GREEN = (200, 40, 30), (20, 180, 60)
@@ -192,3 +192,142 @@ def test_an_avi_whose_header_counts_repeated_frames_is_complete_until_it_is_cut(
     path.write_bytes(data[: data.index(b"movi") + (data.index(b"idx1") - data.index(b"movi")) // 2])
     with pytest.raises(ReadError, match=rf"clip.avi: .*ends after \d+ of {1 + 19 * step}"):
         list(read_frames(path))
+
+
+# ------------------------------------------------------------------------------------- times
+
+UNEVEN = [Fraction(ms, 1000) for ms in (0, 40, 80, 1000, 1200, 3000, 3012, 3055, 5000)]
+
+
+def write_times(path: Path, times: list[Fraction], *, tick: Fraction, **options: str) -> Path:
+    """Frames at some times, as a phone or a screen recorder writes them."""
+    codec = {".avi": "mpeg4", ".wmv": "wmv2", ".webm": "libvpx", ".mpg": "mpeg2video"}
+    with av.open(str(path), "w") as container:
+        name = codec.get(path.suffix, "libx264")
+        stream = container.add_stream(name, rate=25, width=84, height=62, options=options)
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = tick
+        for number, time in enumerate(times):
+            picture = av.VideoFrame.from_ndarray(frame(number), format="rgb24")
+            picture.pts, picture.time_base = round(time / tick), tick
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    return path
+
+
+def stored_times(path: Path) -> list[Fraction]:
+    with av.open(str(path)) as container:
+        return [f.pts * f.time_base for f in container.decode(video=0)]
+
+
+def copy(source: Path, target: Path) -> Path:
+    with VideoWriter(target, video_info(source).rate) as writer:
+        for one in read_timed_frames(source):
+            writer.write(one.pixels, one.time, one.duration)
+    return target
+
+
+@pytest.mark.parametrize(
+    ("name", "tick"),
+    [
+        ("clip.mp4", Fraction(1, 90000)),
+        ("clip.mov", Fraction(1, 600)),
+        ("clip.mkv", Fraction(1, 1000)),
+        ("clip.webm", Fraction(1, 1000)),
+        ("clip.avi", Fraction(1, 1000)),
+        ("clip.wmv", Fraction(1, 1000)),
+    ],
+)
+def test_frames_at_uneven_times_keep_them(name, tick, tmp_path):
+    path = write_times(tmp_path / name, UNEVEN, tick=tick)
+    times = [one.time for one in read_timed_frames(path)]
+    assert times == pytest.approx(UNEVEN, abs=float(tick))
+    assert stored_times(copy(path, tmp_path / "out.mp4")) == pytest.approx(times, abs=1e-5)
+
+
+def test_the_header_of_what_is_written_holds_the_whole_time(tmp_path):
+    """Players stop where it says."""
+    path = write_times(tmp_path / "clip.mkv", UNEVEN, tick=Fraction(1, 1000))
+    with av.open(str(copy(path, tmp_path / "out.mp4"))) as container:
+        assert container.duration == pytest.approx(5.04e6, abs=100)
+
+
+def test_the_last_frame_stays_as_long_as_it_did(tmp_path):
+    with VideoWriter(tmp_path / "slides.mp4", Fraction(1, 4)) as writer:
+        writer.write(frame(0), Fraction(0))
+        writer.write(frame(1), Fraction(3), duration=Fraction(7))
+    (_, last) = read_timed_frames(copy(tmp_path / "slides.mp4", tmp_path / "out.mp4"))
+    assert (last.time, last.duration) == (3, 7)
+
+
+def test_a_video_that_begins_late_does_so_again_and_a_stream_begins_at_0(tmp_path):
+    late = [Fraction(1, 2) + time for time in UNEVEN]
+    path = write_times(tmp_path / "clip.mp4", late, tick=Fraction(1, 90000))
+    assert [one.time for one in read_timed_frames(path)] == late
+    assert stored_times(copy(path, tmp_path / "out.mp4")) == late
+    even = [Fraction(number, 25) for number in range(6)]
+    with av.open(str(write_times(tmp_path / "clip.mpg", even, tick=Fraction(1, 25)))) as container:
+        assert container.start_time > 0
+    assert [one.time for one in read_timed_frames(tmp_path / "clip.mpg")] == even
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".webm"])
+def test_a_constant_rate_stays_that_rate_though_the_file_counts_milliseconds(suffix, tmp_path):
+    path = tmp_path / f"clip{suffix}"
+    codec = {".avi": "mpeg4", ".webm": "libvpx"}.get(suffix, "libx264")
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=RATE, width=84, height=62)
+        stream.pix_fmt = "yuv420p"
+        for number in range(40):
+            picture = av.VideoFrame.from_ndarray(frame(number), format="rgb24")
+            picture.pts, picture.time_base = number, 1 / RATE
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    assert [one.time for one in read_timed_frames(path)] == [n / RATE for n in range(40)]
+    about = video_info(copy(path, tmp_path / "out.mp4"))
+    assert (about.rate, about.num_frames) == (RATE, 40)
+
+
+class Stamps:
+    """Decoded frames with stamps that no encoder would write, in milliseconds."""
+
+    def __init__(self, monkeypatch, path: Path) -> None:
+        self.monkeypatch, self.path = monkeypatch, path
+
+    def read(self, *stamps: int | None) -> list[float]:
+        def decode(_: object):
+            for stamp in stamps:
+                picture = av.VideoFrame.from_ndarray(frame(0), format="rgb24")
+                picture.pts, picture.time_base = stamp, Fraction(1, 1000)
+                yield picture
+
+        self.monkeypatch.setattr("van_dense.data.io.video._Video.decode", decode)
+        return [float(one.time) for one in read_timed_frames(self.path)]
+
+
+@pytest.fixture
+def stamps(tmp_path, monkeypatch) -> Stamps:
+    times = [Fraction(number, 25) for number in range(3)]
+    path = write_times(tmp_path / "clip.mp4", times, tick=Fraction(1, 25))
+    return Stamps(monkeypatch, path)
+
+
+def test_frames_without_a_time_follow_by_one_interval(stamps):
+    assert stamps.read(None, None, None) == [0, 0.04, 0.08]
+    assert stamps.read(0, None, 300, None) == [0, 0.04, 0.3, 0.34]
+
+
+def test_times_below_0_begin_at_0(stamps):
+    assert stamps.read(-80, -40, 500) == [0, 0.04, 0.58]
+
+
+def test_a_frame_that_comes_late_is_shown_at_once_and_the_next_in_time(stamps):
+    assert stamps.read(0, 100, 100, 60, 300) == pytest.approx([0, 0.1, 0.1, 0.1, 0.3], abs=1e-4)
+    times = stamps.read(0, 100, 100, 60, 300)
+    assert times == sorted(set(times))
+
+
+def test_a_clock_that_was_set_anew_goes_on(stamps):
+    day = 24 * 3600 * 1000
+    assert stamps.read(5000, 5040, 0, 40, 500) == pytest.approx([5, 5.04, 5.08, 5.12, 5.58])
+    assert stamps.read(0, 40, day, day + 500) == pytest.approx([0, 0.04, 0.08, 0.58])

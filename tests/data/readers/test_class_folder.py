@@ -78,9 +78,12 @@ def test_hidden_files_are_passed_over_and_other_files_counted(
     for name in ("README.md", "ant/list.txt"):
         (tmp_path / name).write_text("none of ours")
     caplog.set_level(logging.INFO)
-    assert ids(ClassFolder(tmp_path, name="images")) == ["ant/a.png"]
-    (record,) = caplog.records
-    assert "passed over 2 files" in record.message
+    dataset = ClassFolder(tmp_path, name="images")
+    assert ids(dataset) == ["ant/a.png"]
+    (note,) = dataset.notes
+    assert note in caplog.text
+    assert "left out: 2 hidden files (.DS_Store), 1 image in hidden or system folders" in note
+    assert "2 files of other kinds (.md, .txt)" in note
 
 
 def test_validation_takes_the_labels_of_training(
@@ -134,7 +137,12 @@ def test_a_reader_travels_to_loader_processes(tmp_path: Path) -> None:
     ("files", "classes", "message"),
     [
         pytest.param(["a.png"], None, "holds no folders; it needs one for each class", id="flat"),
-        pytest.param(["ant/a.txt"], None, r"no image in its 1 class folders \(\.bmp", id="text"),
+        pytest.param(
+            ["ant/a.txt"],
+            None,
+            r"no image in its 1 class folders \(\.jpg.*1 file of other kinds",
+            id="text",
+        ),
         pytest.param(
             ["ant/a.png", "bee/a.png", "cow/a.png", "dog/a.png", "elk/a.png"],
             ["ant"],

@@ -231,8 +231,8 @@ def test_values_without_a_line_are_an_error_with_the_file_and_the_line_to_add(
     images, masks = write_pairs(tmp_path, ["a.png"], [])
     write_mask(masks / "a.png", np.where(MASK == 1, 255, MASK).astype(np.uint8))
     message = f"{masks / 'a.png'}: data.label_map has no line for the values 255 (60 pixels)"
-    with pytest.raises(ReadError, match=re.escape(message) + '.*"255 -> ignore"'):
-        semantic(images, masks).raw(0)
+    with pytest.raises(ValueError, match=re.escape(message) + '.*"255 -> ignore"'):
+        semantic(images, masks)  # of the only mask before training
 
 
 def test_broken_masks_and_images_are_errors_when_they_are_read(tmp_path: Path) -> None:
@@ -240,6 +240,7 @@ def test_broken_masks_and_images_are_errors_when_they_are_read(tmp_path: Path) -
     (masks / "a.png").write_bytes(b"")
     (images / "b.png").write_bytes(b"")
     dataset = semantic(images, masks)
+    assert "1 of 2 masks looked at cannot be read" in dataset.notes[0]
     for index, file in enumerate((masks / "a.png", images / "b.png")):
         with pytest.raises(ReadError, match=re.escape(str(file))):
             dataset.raw(index)

@@ -9,9 +9,11 @@ import pytest
 import yaml
 from helpers.coco_folder import write_image
 
-from van_dense.data.dataset import ReadError
+from van_dense.data.dataset import FirstImages, ReadError
 from van_dense.data.readers.quarantine import Quarantine, QuarantinedPart, part_key
-from van_dense.data.readers.yolo import YoloDataset, YoloLayout
+from van_dense.data.readers.yolo import YoloDataset
+from van_dense.data.readers.yolo_labels import label_folder
+from van_dense.evaluation.ground_truth import coco_ground_truth, from_samples
 
 BOX = "0 0.5 0.5 0.5 0.5"
 POLYGON = "1 0.1 0.25 0.5 0.25 0.5 0.75"
@@ -89,11 +91,10 @@ def test_usual_spellings_of_data_yaml_are_understood(
     assert [dataset.image_id(i) for i in range(2)] == ["images/train/a.png", "images/train/b.png"]
 
 
-def test_labels_lie_beside_the_last_folder_named_images(tmp_path: Path) -> None:
-    layout = YoloLayout(tmp_path / "data.yaml", (), {})
-    assert layout.label_file(Path("images/x/images/a.b.jpg")) == Path("images/x/labels/a.b.txt")
-    assert layout.label_file(Path("train/images/a.jpg")) == Path("train/labels/a.txt")
-    assert layout.label_file(Path("photos/a.jpg")) == Path("photos/a.txt")
+def test_labels_lie_beside_the_last_folder_named_images() -> None:
+    assert label_folder(Path("images/x/images")) == Path("images/x/labels")
+    assert label_folder(Path("train/images/a")) == Path("train/labels/a")
+    assert label_folder(Path("photos")) == Path("photos")
 
 
 @pytest.mark.parametrize(
@@ -101,8 +102,8 @@ def test_labels_lie_beside_the_last_folder_named_images(tmp_path: Path) -> None:
     [
         ("0 0.5 0.5 0.5", "neither 4 numbers"),
         ("0", "neither 4 numbers"),
-        ("0 0.1 0.1 0.2 0.2 0.3", "neither 4 numbers"),
-        ("cat 0.5 0.5 0.5 0.5", "not a number"),
+        ("0 0.1 0.1 0.2 0.2 0.3", "a box and a confidence"),
+        ("cow 0.5 0.5 0.5 0.5", "not a number (no class is called 'cow')"),
         ("0 0.5 0.5 0.5 nan", "outside 0..1"),
         ("0 100 60 30 20", "outside 0..1"),
         ("0 -0.5 0.5 0.5 0.5", "outside 0..1"),
@@ -144,7 +145,7 @@ def test_binary_label_files_are_counted_as_broken(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     root = write_yolo(tmp_path, {"a": BOX, "b": ""})
-    (root / "labels" / "train" / "b.txt").write_bytes(b"\xff\xfe\x00\x80")
+    (root / "labels" / "train" / "b.txt").write_bytes(b"\x80\x00\xfe")
     assert len(YoloDataset(root, "train", name="yolo", drop_empty=False).raw(1).boxes) == 0
     assert "1 lines with an unreadable file" in caplog.text
 
@@ -172,13 +173,15 @@ def test_the_quarantine_is_honoured(tmp_path: Path) -> None:
     [
         ({"names": None}, "'names' must be a list"),
         ({"names": []}, "'names' must be a list"),
-        ({"names": {1: "cat", 2: "dog"}}, "numbered 0..1"),
+        ({"names": {"a": "cat", "b": "dog"}}, "numbered by whole numbers"),
+        ({"names": {-1: "cat"}}, "numbered by whole numbers"),
+        ({"names": ["cat", ""]}, "the class 1 has no name"),
         ({"nc": 3}, "'nc' is 3, but there are 2 names"),
         ({"train": None}, "'train' must be a path"),
         ({"train": 7}, "'train' must be a path"),
         ({"train": "elsewhere"}, "'elsewhere' does not exist; tried"),
         ({"train": "labels"}, "no image under"),
-        ({"kpt_shape": [17, 3]}, "pose labels are not read"),
+        ({"kpt_shape": 17}, "'kpt_shape' must be"),
     ],
 )
 def test_a_wrong_data_yaml_is_refused_with_key_and_fix(
@@ -193,7 +196,9 @@ def test_a_wrong_data_yaml_is_refused_with_key_and_fix(
 @pytest.mark.parametrize("content", [b"", b"- 1", b"a: [", b"\xff\xfe\x80"])
 def test_what_is_no_data_yaml_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "data.yaml").write_bytes(content)
-    with pytest.raises(ValueError, match=r"data\.yaml: (not valid YAML|'names' is missing)"):
+    with pytest.raises(
+        ValueError, match=r"data\.yaml: (not valid YAML|'names' is missing|not text in)"
+    ):
         YoloDataset(tmp_path, "train", name="yolo", drop_empty=False)
     with pytest.raises(ValueError, match=r"data\.yaml: cannot be read.*folder that holds"):
         YoloDataset(tmp_path / "none", "train", name="yolo", drop_empty=False)
@@ -204,3 +209,21 @@ def test_images_without_any_label_file_are_refused_with_the_place_looked_at(
 ) -> None:
     with pytest.raises(ValueError, match=r"none of 1 images.*labels.train.a\.txt"):
         YoloDataset(write_yolo(tmp_path, {"a": None}), "train", name="yolo", drop_empty=False)
+
+
+@pytest.mark.parametrize("masks", [True, False])
+def test_the_ground_truth_of_records_is_that_of_samples(tmp_path: Path, masks: bool) -> None:
+    root = write_yolo(tmp_path, {"a": f"{POLYGON}\n{POLYGON}", "b": "", "c": POLYGON})
+    (root / "images" / "train" / "c.png").write_bytes(b"")
+    dataset = YoloDataset(root, "train", name="yolo", drop_empty=False, masks=masks)
+    part = FirstImages(dataset, 3)
+    truth = coco_ground_truth(part)
+    assert truth == from_samples(part)
+    assert len(truth["images"]) == 2 and len(truth["annotations"]) == 2
+
+
+def test_names_with_gaps_are_category_ids(tmp_path: Path) -> None:
+    root = write_yolo(tmp_path, {"a": "7 0.5 0.5 0.5 0.5"}, names={2: "cat", 7: "dog"})
+    dataset = YoloDataset(root, "train", name="yolo", drop_empty=False)
+    assert dataset.info.category_ids == (2, 7) and dataset.raw(0).labels.tolist() == [1]
+    assert coco_ground_truth(dataset)["annotations"][0]["category_id"] == 7

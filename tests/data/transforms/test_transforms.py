@@ -2,18 +2,21 @@
 
 import importlib
 from dataclasses import replace
+from functools import partial
 from types import ModuleType
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from helpers.boxed_sample import box_of, boxed_sample
 from PIL import Image
 
-from van_dense.core.structures import Sample, Size
+from van_dense.core.structures import Instances, Sample, Size
 from van_dense.data.transforms.detection import (
     DetectionTest,
     DetectionTrain,
+    crop,
     fit_size,
     flip_horizontally,
     nearest,
@@ -268,3 +271,14 @@ def test_a_box_outside_by_a_rounding_error_passes_where_albumentations_raises(
         albumentations.Compose([albumentations.NoOp()], bbox_params=params)(
             image=sample.image, bboxes=sample.boxes[:1], labels=[0]
         )
+
+
+def test_proposals_follow_a_resize_and_nothing_else_moves_the_image_below_them():
+    proposals = Instances(torch.tensor([[2.0, 4, 10, 20]]), torch.tensor([0]))
+    sample = replace(boxed_sample((40, 60), 1, sides=(4, 9), seed=0), proposals=proposals)
+    resized = resize(sample, (80, 30))
+    assert resized.proposals is not None
+    assert resized.proposals.boxes.tolist() == [[1, 8, 5, 40]]
+    for change in (partial(crop, size=(20, 20), top=3, left=2), flip_horizontally):
+        with pytest.raises(ValueError, match="proposals would stay where they are"):
+            change(sample)

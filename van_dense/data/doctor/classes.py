@@ -2,39 +2,24 @@
 
 import os
 import statistics
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from PIL import Image
-
 from van_dense.core.structures import Size
 from van_dense.data.doctor.report import PartReport
 from van_dense.data.messages import shorten
-from van_dense.data.readers.class_folder import Listing, class_names
+from van_dense.data.readers.class_folder import Listing, class_names, folder_record
 from van_dense.data.readers.class_words import spoken_names
 from van_dense.data.readers.cub import Cub200
-from van_dense.data.readers.quarantine import Quarantine
+from van_dense.data.readers.quarantine import Quarantine, StaleQuarantine
 from van_dense.data.readers.table import ImageRecord
 
 FEW_IMAGES = 5  # with fewer, one image is more than a fifth of its class
 SMALL_SIDE = 32  # pixels; the stride of a backbone, so that such an image is one position
 MAX_ROWS = 100  # of the summary
 _PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}
-# What ``read_image`` does with Pillow's modes that are not RGB.
-_MODES = {
-    "1": ("black and white", "repeated to three channels"),
-    "L": ("grey", "repeated to three channels"),
-    "I": ("grey with 16 bits", "repeated to three channels of 8 bits"),
-    "I;16": ("grey with 16 bits", "repeated to three channels of 8 bits"),
-    "P": ("of a palette", "looked up"),
-    "CMYK": ("CMYK", "converted to RGB without a colour profile"),
-    "RGBA": ("transparent", "laid over white"),
-    "LA": ("transparent", "laid over white"),
-    "PA": ("transparent", "laid over white"),
-}
 
 
 @dataclass(frozen=True)
@@ -46,33 +31,26 @@ class ClassPart:
     classes: tuple[str, ...] | None = None  #: folders in the order of labels; None takes all
     layout: Literal["folder", "cub"] = "folder"  #: "cub" for CUB
 
+    @property
+    def source(self) -> str:
+        """Folder that keys the quarantine."""
+        return str(Path(self.root) / "images") if self.layout == "cub" else self.root
+
 
 @dataclass
 class ClassReport(PartReport):
     """Findings about one part; ``categories`` and ``counts`` go by label, and count images."""
 
     _small: list[str] = field(default_factory=list)
-    _stored: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
-    def read_more(self, index: int) -> str:
-        """Pillow's mode of the stored image; "RGBA" for any RGB with transparency, "" if broken."""
-        try:
-            with Image.open(self.images[index].path) as image:
-                is_rgba = image.mode == "RGB" and "transparency" in image.info
-                return "RGBA" if is_rgba else image.mode
-        except Exception:  # decoders meet hostile bytes; ``read_image`` tells what is wrong
-            return ""
-
-    def add(self, index: int, size: Size | None, more: str) -> None:
-        """Count an image of (height, width), None if broken, stored in a mode of Pillow."""
+    def add(self, index: int, size: Size | None, more: None) -> None:
+        """Count an image of (height, width), None if broken."""
         if size is None:
             return
         path = self.images[index].path
-        self.counts[self.labels[self.images[index].id]] += 1
+        self.counts[self.labels[index]] += 1
         if min(size) < SMALL_SIDE:
             self._small.append(path)
-        if more in _MODES:
-            self._stored[more].append(path)
 
     def conclude(self) -> None:
         """Note what is known only after all images were added."""
@@ -99,10 +77,6 @@ class ClassReport(PartReport):
             what = f"{len(self._small)} images have a side of less than {SMALL_SIDE} px"
             fix = "check whether they are thumbnails; they are enlarged"
             self.note("warning", f"{what}: {shorten(self._small)}", fix)
-        for mode, paths in self._stored.items():
-            kind, how = _MODES[mode]
-            what = f"{len(paths)} images are {kind}, such as {paths[0]}"
-            self.note("info", what, f"none needed; they are {how}")
 
     def summary(self) -> str:
         """Number of images, and of those of each class, the smallest classes first."""
@@ -141,9 +115,12 @@ def cub_parts(root: str) -> list[ClassPart]:
 def check_classes(part: ClassPart, quarantine: Quarantine) -> ClassReport:
     """List the images of a part, without opening any; ``ClassReport.add`` judges them."""
     is_cub = part.layout == "cub"
-    report = ClassReport(part.name, str(Path(part.root) / "images") if is_cub else part.root)
+    others = (str(Path(part.root) / "images.txt"),) if is_cub else ()
+    report = ClassReport(part.name, part.source, others)
     try:
         (_add_cub if is_cub else _add_folder)(report, part, quarantine)
+    except StaleQuarantine:
+        raise
     except ValueError as error:
         report.note_unreadable(error)
     return report
@@ -155,25 +132,26 @@ def _add_cub(report: ClassReport, part: ClassPart, quarantine: Quarantine) -> No
     report.categories = dict(enumerate(dataset.info.class_names))
     for index in range(len(dataset)):
         report.images.append(ImageRecord(dataset.path(index), dataset.image_id(index), (0, 0)))
-        report.labels[dataset.image_id(index)] = dataset.label(index)
+        report.labels.append(dataset.label(index))
 
 
 def _add_folder(report: ClassReport, part: ClassPart, quarantine: Quarantine) -> None:
     listing = Listing.find(part.root, part.classes)
-    left_out = quarantine.of(part.root).images
+    left_out = quarantine.of(part.root)
     report.categories = dict(enumerate(spoken_names(listing.names)))
     for path, label in zip(listing.paths, listing.labels, strict=True):
-        if path not in left_out:
+        if path not in left_out.images:
             report.images.append(ImageRecord(os.path.join(part.root, path), path, (0, 0)))
-            report.labels[path] = label
+            report.labels.append(label)
     for folder in listing.unknown:
+        if (record := folder_record(folder)) in left_out.records:
+            continue
         what = f"none of the {len(listing.names)} classes, which are {shorten(listing.names)}"
-        fix = "rename or remove it, or list it in data.classes"
-        report.note("error", what, fix, file=os.path.join(part.root, folder))
+        fix = "rename or remove it, list it in data.classes, or leave it out with --quarantine"
+        report.note("error", what, fix, file=os.path.join(part.root, folder), record=record)
     for name in listing.beside:
-        if name not in left_out:
+        if name not in left_out.images:
             what, fix = "it lies in no class folder", "move it into one, or use --quarantine"
             report.note("error", what, fix, file=os.path.join(part.root, name), image_id=name)
-    if listing.num_others:
-        what = f"{listing.num_others} files are no images by their suffix"
-        report.note("info", what, "none needed; nobody reads them")
+    if listing.left_out is not None:
+        report.note("info", listing.left_out, "none needed if nobody is to read them")

@@ -1,27 +1,44 @@
 """The data doctor's check of the records of a COCO annotation file."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Size
+from van_dense.data.doctor.coco_geometry import GeometryCheck
 from van_dense.data.doctor.report import PartReport, Severity
-from van_dense.data.readers.coco import parse_box, parse_id, parse_keypoints, record_size
+from van_dense.data.io.names import find_all_below
+from van_dense.data.readers.coco_images import Broken, ImageRecords
 from van_dense.data.readers.coco_json import (
     CocoDict,
     Record,
     Skeleton,
     dataset_info,
+    empty_root,
     read_coco_json,
+    root_words,
+    skeleton_notes,
 )
-from van_dense.data.readers.quarantine import Quarantine, QuarantinedPart
-from van_dense.data.readers.segmentation import usable_segmentation
-from van_dense.data.readers.table import ImageRecord, clip_box
+from van_dense.data.readers.coco_records import (
+    KEYPOINTS,
+    LEAVES,
+    MASKS,
+    MASKS_DIFFER,
+    NUM_KEYPOINTS,
+    ORPHANS,
+    OUTSIDE_TOLERANCE,
+    CocoRecords,
+    Crowds,
+)
+from van_dense.data.readers.coco_values import is_id, parse_box, parse_id
+from van_dense.data.readers.quarantine import Quarantine
+from van_dense.data.readers.skeleton_file import spell
+from van_dense.data.readers.table import ImageRecord, InstanceRecord
 
 Finding = tuple[Severity, str, str]  # severity, what, fix
-OUTSIDE_TOLERANCE = 1.0  # pixels; COCO's own boxes leave their images by rounding
 
 
 @dataclass(frozen=True)
@@ -33,6 +50,14 @@ class CocoPart:
     annotations: str  #: JSON file
     poses: tuple[str, ...] = ()  #: keypoint names of a pose model; masks are then not checked
     skeleton: Skeleton | None = None  #: keypoints, instead of what the file says of them
+    masks: bool | None = None  #: whether a model learns masks; None checks what the file has
+    keypoints: bool | None = None  #: whether keypoints are read; None checks what the file has
+    crowds: Crowds = "regions"  #: what ``iscrowd: 1`` means
+
+    @property
+    def source(self) -> str:
+        """File that keys the quarantine."""
+        return self.annotations
 
 
 def check_coco(part: CocoPart, quarantine: Quarantine) -> PartReport:
@@ -40,115 +65,185 @@ def check_coco(part: CocoPart, quarantine: Quarantine) -> PartReport:
     report = PartReport(part.name, part.annotations)
     try:
         data = read_coco_json(part.annotations)
-        info = dataset_info(part.annotations, data, part.name, part.skeleton)
+        info = _info(report, part, data)
         if not Path(part.images).is_dir():
             what = "no such folder; give the folder that holds the images"
             raise ValueError(f"{part.images}: {what}")
     except ValueError as error:
         report.note_unreadable(error)
         return report
+    if (root := empty_root(data)) is not None:
+        report.note("info", root_words(root), "none needed", where="categories")
     report.categories = dict(zip(info.category_ids, info.class_names, strict=True))
     left_out = quarantine.of(part.annotations)
-    repeated = "give each image its own id; the reader keeps the first"
-    sizes = check_images(report, data, part.images, left_out, repeated=repeated)
-    records: list[Record] = data["annotations"]
-    masks = not part.poses and any(record.get("segmentation") for record in records)
-    _AnnotationCheck(info, sizes, masks).run(report, records, left_out)
+    records = CocoRecords(
+        data,
+        info,
+        left_out,
+        masks=part.masks is not False and not part.poses,
+        keypoints=bool(info.keypoint_names),
+        crowds=part.crowds,
+    )
+    check_images(report, data, records.image_records, part.images)
+    geometry = GeometryCheck(records.masks, records.num_keypoints)
+    check = _AnnotationCheck(records, bool(part.poses), geometry)
+    check.run(report)
+    check.conclude(report)
+    if part.masks is None and not part.poses:
+        _note_readers(report, check.broken)
+    if part.masks and not records.masks:
+        what = "no annotation has a segmentation, and the model of the config learns masks"
+        report.note("error", what, "draw masks, or train a model of boxes")
     report.note_unused()
     if part.poses:
+        for note in skeleton_notes(part.annotations, data, part.skeleton):
+            what, _, fix = note.removeprefix(f"{part.annotations}: ").rpartition("; ")
+            report.note("warning", what, fix)
         _check_poses(report, data, info, part.poses)
     return report
 
 
-def check_images(
-    report: PartReport, data: CocoDict, folder: str, left_out: QuarantinedPart, *, repeated: str
-) -> dict[Any, Size]:
-    """Report ids and file names that repeat; returns the (height, width) of each image id.
+def _note_readers(report: PartReport, broken: Counter[str]) -> None:
+    """Say which models the errors do not concern, where no config says what is read."""
+    masks, joints = (sum(broken[reason] for reason in reasons) for reasons in (MASKS, KEYPOINTS))
+    if masks or joints:
+        what = f"{masks} of the broken annotations are so for masks alone, {joints} for poses alone"
+        fix = "check with --config what a model reads: one of boxes reads these records"
+        report.note("info", what, fix)
 
-    ``repeated`` says what to do about ids that repeat.
-    """
-    sizes: dict[Any, Size] = {}
+
+def _info(report: PartReport, part: CocoPart, data: CocoDict) -> DatasetInfo:
+    """Classes, and keypoints where they are read; their faults are the file's for poses alone."""
+    described: Any = (part.annotations, data, part.name, part.skeleton)
+    if part.poses or part.keypoints:
+        return dataset_info(*described)
+    if part.keypoints is None:
+        try:
+            return dataset_info(*described)
+        except ValueError as error:
+            _, _, what = str(error).partition(": ")
+            fix = "needed by poses alone; boxes and masks are read without"
+            report.note("error", what, fix, where="categories")
+    return dataset_info(*described, keypoints=False)
+
+
+def check_images(report: PartReport, data: CocoDict, found: ImageRecords, folder: str) -> None:
+    """Report broken image records and file names that repeat; sound ones go into the report."""
+    records = data["images"]
+    for index, broken in found.broken:
+        record = records[index]
+        where = f"images[{index}] (id {record.get('id')!r:.40}, {record.get('file_name')!s:.80})"
+        report.note("error", broken.what, broken.fix, where=where, record=f"images[{index}]")
     first_with_name: dict[str, int] = {}
-    for index, record in enumerate(data["images"]):
-        where = f"images[{index}] (id {record['id']!r}, {record['file_name']})"
-        if record["id"] in left_out.images:
-            continue
-        if record["id"] in sizes:
-            report.note("error", "an earlier image has the same id", repeated, where=where)
-            continue
-        sizes[record["id"]] = record_size(record)
+    paths, spelling = find_all_below(folder, [record["file_name"] for record in found.usable])
+    if spelling is not None:
+        report.note("info", spelling, "none needed", where="images")
+    rows = zip(found.indices, found.usable, found.sizes, paths, strict=True)
+    for index, record, size, path in rows:
         first = first_with_name.setdefault(record["file_name"], index)
         if first != index:
+            where = f"images[{index}] (id {record['id']!r}, {record['file_name']})"
             what = f"images[{first}] names the same file"
             fix = "join the two records; the picture counts twice"
-            report.note("error", what, fix, where=where)
-        path = str(Path(folder) / record["file_name"])
-        report.images.append(ImageRecord(path, record["id"], sizes[record["id"]]))
+            report.note("error", what, fix, where=where, record=f"images[{index}]")
+        report.images.append(ImageRecord(path, record["id"], size))
     if report.images and not any(Path(image.path).exists() for image in report.images):
         what = f"none of the {len(report.images)} images is there, such as {report.images[0].path}"
         report.note("error", what, "give the folder that the file names start from", file=folder)
         report.images.clear()
-    return sizes
 
 
 @dataclass
 class _AnnotationCheck:
     """Judges annotations one by one, and counts them."""
 
-    info: DatasetInfo
-    sizes: dict[Any, Size]
-    masks: bool
+    records: CocoRecords
+    poses: bool  #: whether objects without a labelled joint are nothing to find
+    geometry: GeometryCheck
+    broken: Counter[str] = field(default_factory=Counter)  #: left out, by reason
     _first_with_id: dict[Any, int] = field(default_factory=dict)
     _first_alike: dict[Any, int] = field(default_factory=dict)
 
-    def run(self, report: PartReport, records: list[Record], left_out: QuarantinedPart) -> None:
+    def run(self, report: PartReport) -> None:
         """Report every problem of annotations that are not in quarantine."""
-        with_objects = set()
-        for index, record in enumerate(records):
-            annotation_id, image_id = parse_id(record.get("id")), parse_id(record.get("image_id"))
-            if annotation_id in left_out.annotations or image_id in left_out.images:
+        with_objects: set[int] = set()
+        records = self.records
+        annotations: list[Record] = records.data["annotations"]
+        uses = Counter(parse_id(record.get("id")) for record in annotations)
+        for index, record in enumerate(annotations):
+            if records.is_left_out(index):
                 continue
-            where = f"annotations[{index}] (id {record.get('id')!r})"
-            usable = True
-            for severity, what, fix in self._judge(index, record):
-                usable &= severity != "error"
-                has_id = severity == "error" and isinstance(record.get("id"), int | str)
-                quarantined = annotation_id if has_id else None
-                report.note(severity, what, fix, where=where, annotation_id=quarantined)
-            if not usable:
+            where = f"annotations[{index}] (id {record.get('id')!r:.40})"
+            for severity, what, fix in self._judge_identity(index, record):
+                report.note(severity, what, fix, where=where)
+            found = records.read(index)
+            if isinstance(found, Broken):
+                self.broken[found.reason] += 1
+                self._compare(record)
+                if found.reason != ORPHANS:
+                    key = parse_id(record.get("id"))
+                    place: dict[str, Any] = {"annotation_id": key}
+                    if uses[key] > 1 or not is_id(record.get("id")):
+                        place = {"record": f"annotations[{index}]"}
+                    report.note("error", found.what, found.fix, where=where, **place)
                 continue
-            if record.get("iscrowd") in (1, "1"):
+            for severity, what, fix in self._judge(record, found):
+                report.note(severity, what, fix, where=where)
+            if found.crowd:
                 report.num_crowds += 1
             else:
-                report.counts[record["category_id"]] += 1
-                with_objects.add(image_id)
-        report.num_empty = sum(image.id not in with_objects for image in report.images)
+                category_id = records.info.category_ids[found.label]
+                report.counts[category_id] += 1
+                if not self.poses or any((found.keypoints or [])[2::3]):
+                    image_id = records.images[found.image]["id"]
+                    report.objects[image_id, category_id] += 1
+                with_objects.add(found.image)
+        report.num_empty = sum(i not in with_objects for i in range(len(report.images)))
 
-    def _judge(self, index: int, record: Record) -> Iterator[Finding]:
-        yield from self._judge_identity(index, record)
-        size = self.sizes.get(parse_id(record.get("image_id")))
-        if size is None:
-            what = f"the image id {record.get('image_id')!r} does not exist"
-            yield "error", what, "add the image, or remove the annotation"
-            return
-        if parse_id(record.get("category_id")) not in self.info.label_of:
-            what = f"the category id {record.get('category_id')!r} does not exist"
-            known = f"{self.info.category_ids[0]}..{self.info.category_ids[-1]}"
-            yield "error", what, f"add the category or correct the id (known: {known})"
+    def _compare(self, record: Record) -> Iterable[tuple[str, str]]:
+        """Compare box, mask and joints of a record, sound or not."""
+        position = self.records.image_records.position.get(parse_id(record.get("image_id")))
+        size = (0, 0) if position is None else self.records.sizes[position]
+        return list(self.geometry.judge(record, size))
+
+    def conclude(self, report: PartReport) -> None:
+        """Report what concerns the whole file, after all annotations."""
+        records = self.records
+        if orphans := self.broken[ORPHANS]:
+            what = f"{orphans} annotations are of images whose records are broken"
+            report.note("warning", what, "correct the records of these images")
+        for kind, change in records.changes.items():
+            if kind in (LEAVES, MASKS_DIFFER, NUM_KEYPOINTS):
+                continue  # each of them has its own line
+            what = f"{change.count} {kind}; the first: {change.example}"
+            report.note("warning", what, "correct the file, or leave it so", where=change.where)
+        if (suspicious := records.suspicious_crowds()) is not None:
+            report.note("warning", suspicious, "look at some of them with --draw")
+        for severity, what, fix in self.geometry.causes():
+            report.note(severity, what, fix)
+        if (remark := self.geometry.remark()) is not None:
+            report.note("info", *remark)
+        if crowds := records.crowds.total():
+            names, ids = records.info.class_names, records.info.category_ids
+            rows = [
+                f"  {ids[label]:>10}  {names[label]}  {count} of {records.counts[label]}"
+                for label, count in sorted(records.crowds.items())
+                if count
+            ]
+            title = f"crowd regions (iscrowd 1), {crowds} of {records.counts.total()}"
+            report.tables.append("\n".join([title, *rows]))
+
+    def _judge(self, record: Record, found: InstanceRecord) -> Iterator[Finding]:
+        size = self.records.sizes[found.image]
         yield from _judge_box(record.get("bbox"), size)
-        if self.masks:
-            usable, problem = usable_segmentation(record.get("segmentation"), size)
-            if usable is None:
-                yield "error", problem or "", "draw the object again, or remove the annotation"
-            elif problem is not None:
-                yield "warning", f"{problem}; it is left out", "remove the polygon"
-        num_keypoints = len(self.info.keypoint_names)
-        if num_keypoints and "keypoints" in record:
-            yield from _judge_keypoints(record, size, num_keypoints)
+        if found.keypoints is not None:
+            yield from _judge_keypoints(record, found.keypoints, size)
+        for what, fix in self._compare(record):
+            yield "warning", what, fix
 
     def _judge_identity(self, index: int, record: Record) -> Iterator[Finding]:
         key = parse_id(record.get("id"))
-        if not isinstance(record.get("id"), int | str):
+        if not is_id(record.get("id")):
             yield "warning", "it has no id of its own", "number the annotations from 1"
         elif (first := self._first_with_id.setdefault(key, index)) != index:
             what = f"annotations[{first}] has the same id"
@@ -159,15 +254,7 @@ class _AnnotationCheck:
             yield "warning", what, "remove one; the object counts twice"
 
 
-def _judge_keypoints(record: Record, size: Size, num_keypoints: int) -> Iterator[Finding]:
-    points = parse_keypoints(record["keypoints"], num_keypoints)
-    if points is None:
-        values = record["keypoints"]
-        count = len(values) if isinstance(values, list) else 0
-        what = f"the keypoints are not {num_keypoints} times x, y and visibility 0, 1 or 2"
-        what += f" ({count} values)" if count != 3 * num_keypoints else ""
-        yield "error", what, "correct the list"
-        return
+def _judge_keypoints(record: Record, points: Sequence[float], size: Size) -> Iterator[Finding]:
     labelled = [points[i : i + 2] for i in range(0, len(points), 3) if points[i + 2] > 0]
     height, width = size
     far = [
@@ -194,25 +281,24 @@ def _check_poses(
         return
     if info.keypoint_names != expected:
         what = f"its keypoints are {list(info.keypoint_names)}, the model expects {list(expected)}"
-        report.note("error", what, "describe those of the file in data.skeleton")
-    posed = sum(any((r.get("keypoints") or [])[2::3]) for r in data["annotations"])
+        line = f"data.skeleton={{keypoints: {spell(info.keypoint_names)}}}"
+        report.note("error", what, f"describe those of the file: {line}")
+    posed = sum(_has_joint(r.get("keypoints")) for r in data["annotations"])
     what = f"{posed} of {len(data['annotations'])} annotations have a labelled keypoint"
     fix = "none needed; training takes these" if posed else "are these the keypoint annotations?"
     report.note("info" if posed else "error", what, fix)
 
 
 def _judge_box(value: Any, size: Size) -> Iterator[Finding]:
-    fix = "correct the box (x, y, width, height in pixels), or remove the annotation"
     box = parse_box(value)
     if box is None:
-        yield "error", f"the box is not four finite numbers: {value!r:.80}", fix
-        return
+        return  # it was derived
     x1, y1, x2, y2 = box
     height, width = size
-    if x2 <= x1 or y2 <= y1:
-        yield "error", f"the box {value} has no positive size", fix
-    elif clip_box(box, size) is None:
-        yield "error", f"the box {value} shows nothing inside its {width}x{height} image", fix
-    elif max(-x1, -y1, x2 - width, y2 - height) > OUTSIDE_TOLERANCE:
+    if max(-x1, -y1, x2 - width, y2 - height) > OUTSIDE_TOLERANCE:
         what = f"the box {value} leaves its {width}x{height} image, and is clipped"
         yield "warning", what, "check that it is x, y, width, height, not two corners"
+
+
+def _has_joint(value: Any) -> bool:
+    return isinstance(value, list) and any(v in (1, 2) for v in value[2::3])

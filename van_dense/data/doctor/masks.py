@@ -1,22 +1,28 @@
 """The data doctor's check of pairs of images and masks, and a count of the values found."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from van_dense.core.structures import IGNORE_LABEL, Size, size_of
 from van_dense.data.dataset import ReadError
 from van_dense.data.doctor.report import PartReport
+from van_dense.data.io.image import orientation_tag
+from van_dense.data.io.known_labels import start_lines
 from van_dense.data.io.label_map import LabelMap, count_values, spell_value, suggest_lines
-from van_dense.data.io.masks import read_labels, read_saliency
+from van_dense.data.io.masks import full_ade20k, read_labels, read_saliency, read_stored
 from van_dense.data.messages import Fault, shorten
 from van_dense.data.readers.image_mask import Pairs, mask_size_problem
+from van_dense.data.readers.mask_folder import Palettes, color_of, foreign_ids, nothing_named
 from van_dense.data.readers.quarantine import Id, Quarantine
 from van_dense.data.readers.table import ImageRecord
 
 MAX_ROWS = 256  # of the summary, and values of a sensible label map; soft edges make thousands
 SOFT_FRACTION = 0.05  # of grey pixels; the smooth outline of a binary mask has fewer
+MAX_UNCOVERED = 20  # values without a line that get an error each; soft edges make thousands
+_SALIENT = 128  # above it a pixel counts as salient
+_FEW_GREYS = 3  # of a mask; soft edges have many
 _REPAIR = "correct the mask, or leave the image out with --quarantine"
 
 
@@ -33,14 +39,24 @@ class MaskPart:
     class_names: tuple[str, ...] = ()  #: names of the classes 0..C-1; empty shows their numbers
     is_saliency: bool = False  #: whether masks are grey, white = salient
 
+    @property
+    def source(self) -> str:
+        """Folder that keys the quarantine."""
+        return self.images
+
 
 @dataclass(frozen=True)
 class MaskContent:
-    """What one mask holds: why it cannot be read, or its size and the pixels of each value."""
+    """What one mask holds: why it cannot be read, or its size and the pixels of each value.
+
+    Beside them its palette and its orientation tag.
+    """
 
     problem: str | None
     size: Size = (0, 0)
     counts: dict[int, int] = field(default_factory=dict)
+    palette: bytes | None = None
+    orientation: int = 1
 
 
 @dataclass
@@ -54,16 +70,24 @@ class MaskReport(PartReport):
     num_masks: Counter[int] = field(default_factory=Counter)  #: masks with each value
     _uncovered: dict[int, list[Id]] = field(default_factory=lambda: defaultdict(list))
     _num_soft: int = 0
+    _palettes: dict[tuple[bytes, frozenset[int]], list[int]] = field(default_factory=dict)
+    _contradict: bool = False
+    _turned: list[str] = field(default_factory=list)
 
     def read_more(self, index: int) -> MaskContent:
         """Read the mask of an image; safe in several threads at the same time."""
-        path = self.masks[index]
+        path, palette = self.masks[index], None
         try:
-            is_grey = self.part.is_saliency
-            values = read_saliency(path) if is_grey else read_labels(path, color=self.is_color)
+            if self.part.is_saliency:
+                values = read_saliency(path)
+            else:
+                labels = read_stored(path, color=self.is_color)
+                values, palette = labels.values, labels.palette
         except ReadError as error:
             return MaskContent(str(error).removeprefix(f"{path}: "))
-        return MaskContent(None, size_of(values), count_values(values))
+        counts = count_values(values)
+        tag = orientation_tag(path)
+        return MaskContent(None, size_of(values), counts, palette, tag)
 
     def add(self, index: int, size: Size | None, more: MaskContent) -> None:
         """Judge a mask beside its image, whose size is None where it is broken, and count it."""
@@ -76,6 +100,11 @@ class MaskReport(PartReport):
             return
         self.num_pixels.update(more.counts)
         self.num_masks.update(more.counts.keys())
+        if more.palette is not None:
+            key = more.palette, frozenset(more.counts)
+            self._palettes.setdefault(key, []).append(index)
+        if more.orientation != 1:
+            self._turned.append(mask)
         judge = self._judge_saliency if self.part.is_saliency else self._judge_labels
         for what, fix in judge(more, image.id):
             self.note("warning", what, fix, file=mask)
@@ -85,11 +114,18 @@ class MaskReport(PartReport):
             if set(mask.counts) == {value}:
                 what = f"the mask is {name} everywhere: nothing is {nothing}"
                 yield what, "check that it is the right file"
+        brightest = max(mask.counts)
+        if 0 < brightest <= _SALIENT:
+            what = f"nothing is salient: no pixel is above {_SALIENT}, the brightest is {brightest}"
+            yield what, "check that white = 255 marks what is salient"
         fraction = _num_grey(mask.counts) / sum(mask.counts.values())
         self._num_soft += fraction > 0
         if fraction > SOFT_FRACTION:
             what = f"{fraction:.1%} of the pixels are grey, neither 0 nor 255"
             fix = "none needed if the truth is soft; a binary mask should be saved as such, white"
+            greys = sorted(value for value in mask.counts if 0 < value < 255)
+            if len(greys) <= _FEW_GREYS:
+                what += f", and have the values {greys} only: ids or colours made grey, perhaps"
             yield what, f"{fix} = 255"
 
     def _judge_labels(self, mask: MaskContent, image_id: Id) -> Iterator[tuple[str, str]]:
@@ -105,13 +141,15 @@ class MaskReport(PartReport):
     def conclude(self) -> None:
         """Note what is known only after all masks were added."""
         masks = self.part.masks
-        for value, ids in sorted(self._uncovered.items()):
-            text = spell_value(value, self.is_color)
-            found = f"{self.num_pixels[value]} pixels of {len(ids)} images"
-            some = ", ".join(map(str, ids[:3]))
-            what = f"the value {text} is not in data.label_map: {found}, such as {some}"
-            fix = f'add "{text} -> ignore" or the class that it means, or quarantine the images'
-            self.note("error", what, fix, file=masks, image_ids=tuple(ids))
+        self._note_turned()
+        faults: list[Fault | None] = []
+        if self.part.label_map is not None:
+            names = [Path(mask).name for mask in self.masks]
+            faults.append(foreign_ids(self.part.label_map, self.num_pixels, names))
+            faults.append(nothing_named(self.part.label_map, self.num_pixels))
+        for fault in filter(None, faults):
+            self.note("error", *fault, file=masks)
+        self._note_uncovered()
         if not self.part.is_saliency and len(self.num_pixels) > MAX_ROWS:
             num_values = len(self.num_pixels)
             what = f"the masks hold {num_values} values, more than the {MAX_ROWS} of 8 bits"
@@ -129,6 +167,51 @@ class MaskReport(PartReport):
             if names:
                 what = f"{len(names)} of {len(classes)} classes have no pixel: {shorten(names, 5)}"
                 self.note("info", what, "annotate some, or remove the classes", file=masks)
+
+    def _note_uncovered(self) -> None:
+        """Note the values that have no line: the commonest one by one, the others together."""
+        by_pixels = sorted(self._uncovered, key=lambda value: -self.num_pixels[value])
+        for value in sorted(by_pixels[:MAX_UNCOVERED]):
+            ids = self._uncovered[value]
+            text = spell_value(value, self.is_color)
+            found = f"{self.num_pixels[value]} pixels of {len(ids)} images"
+            some = ", ".join(map(str, ids[:3]))
+            what = f"the value {text} is not in data.label_map: {found}, such as {some}"
+            fix = f'add "{text} -> ignore" or the class that it means, or quarantine the images'
+            self.note("error", what, fix, file=self.part.masks, image_ids=tuple(ids))
+        if others := by_pixels[MAX_UNCOVERED:]:
+            images = tuple({image: None for value in others for image in self._uncovered[value]})
+            some = ", ".join(map(str, images[:3]))
+            what = f"{len(others)} more values are not in data.label_map: {len(images)} images"
+            fix = (
+                "export the masks without smooth edges and without compression, or quarantine them"
+            )
+            file = self.part.masks
+            self.note("error", f"{what}, such as {some}", fix, file=file, image_ids=images)
+
+    def note_palettes(self, seen: Palettes) -> None:
+        """Note the masks whose palettes contradict those seen before, or most others here."""
+        number: Counter[bytes] = Counter()
+        for (palette, _), indices in self._palettes.items():
+            number[palette] += len(indices)
+        bad = []
+        for palette, used in sorted(self._palettes, key=lambda found: -number[found[0]]):
+            indices = self._palettes[palette, used]
+            if fault := seen.problem(self.masks[indices[0]], palette, used):
+                bad += [(index, fault) for index in indices]
+        if bad:
+            self._contradict = True
+            first, fault = bad[0]
+            what = f"{len(bad)} masks have a palette of their own, such as {self.masks[first]}: "
+            ids = tuple(self.images[index].id for index, _ in bad)
+            self.note("error", what + fault.what, fault.fix, file=self.part.masks, image_ids=ids)
+
+    def _note_turned(self) -> None:
+        """Note masks that have an orientation tag."""
+        if self._turned:
+            what = f"{len(self._turned)} masks have an orientation tag, such as {self._turned[0]}"
+            fix = "they are read as stored, whatever the tag says; --draw shows whether they fit"
+            self.note("warning", what, fix, file=self.part.masks)
 
     def _class_name(self, label: int) -> str:
         return " ".join([str(label), *self.part.class_names[label : label + 1]])
@@ -149,10 +232,27 @@ class MaskReport(PartReport):
         if len(rows) > MAX_ROWS:
             lines.append(f"  and {len(rows) - MAX_ROWS} more values")
         elif self.part.label_map is None and not self.part.is_saliency and rows:
-            suggested = suggest_lines(self.num_pixels, is_color=self.is_color)
-            listed = ", ".join(f'"{line}"' for line in suggested)
-            lines.append(f"  a label map to start from: [{listed}]")
+            lines.append(self._start())
         return "\n".join(lines)
+
+    def _start(self) -> str:
+        """The line with a label map to start from."""
+        palettes = {palette for palette, _ in self._palettes}
+        if self._contradict:
+            colors = {color_of(palette, i) for palette, used in self._palettes for i in used}
+            suggested, known = suggest_lines(colors, is_color=True), ""
+        else:
+            suggested, known = start_lines(
+                self.num_pixels,
+                is_color=self.is_color,
+                files=[Path(mask).name for mask in self.masks],
+                palette=palettes.pop() if len(palettes) == 1 else None,
+            )
+        listed = ", ".join(f'"{line}"' for line in suggested)
+        of = f" (of {known})" if known else ""
+        if not known and set(self.num_pixels) == set(range(12)):
+            of = ' (in CamVid of SegNet 11 is void: "0..10 -> 0..10", "11 -> ignore")'
+        return f"  a label map to start from{of}: [{listed}]"
 
     def _values(self) -> list[tuple[str, int, int, str]]:
         """Spelling, pixels, masks and meaning of each value; the greys of saliency are one row."""
@@ -178,14 +278,16 @@ class MaskReport(PartReport):
 
 def check_masks(part: MaskPart, quarantine: Quarantine) -> MaskReport:
     """Find the pairs of a part, without opening files; ``MaskReport.add`` judges the masks."""
-    report = MaskReport(part.name, part.images, part=part)
+    report = MaskReport(part.name, part.source, (part.masks,), part=part)
     try:
         patterns = {"image_pattern": part.image_pattern, "mask_pattern": part.mask_pattern}
         pairs = Pairs(part.images, part.masks, **patterns)
     except ValueError as error:
         report.note_unreadable(error)
         return report
-    left_out = quarantine.of(part.images).images
+    for words in pairs.left_out:
+        report.note("info", words.partition(": ")[2], "none needed", file=words.partition(": ")[0])
+    left_out = quarantine.of(part.source, part.masks).images
     fix = "give every image one mask, correct the patterns, or leave it out with --quarantine"
     for key, what in pairs.problems:
         if key not in left_out:
@@ -199,7 +301,17 @@ def check_masks(part: MaskPart, quarantine: Quarantine) -> MaskReport:
         report.is_color = part.label_map.is_color
     elif report.masks and not part.is_saliency:
         report.is_color = _has_colors(report.masks[0])
+        if report.is_color:
+            _note_full_ade20k(report)
     return report
+
+
+def check_palettes(reports: Sequence[PartReport]) -> None:
+    """Note masks whose palettes contradict each other, in a part and between parts."""
+    seen = Palettes()
+    for report in reports:
+        if isinstance(report, MaskReport):
+            report.note_palettes(seen)
 
 
 def _has_colors(mask: str) -> bool:
@@ -213,6 +325,13 @@ def _has_colors(mask: str) -> bool:
         return True
 
     return not is_readable(False) and is_readable(True)
+
+
+def _note_full_ade20k(report: MaskReport) -> None:
+    way_in = full_ade20k(report.masks[0], read_labels(report.masks[0], color=True))
+    if way_in is not None:
+        what, fix = way_in.split(": ", 1)
+        report.note("error", what, fix, file=report.part.masks)
 
 
 def _num_grey(counts: Mapping[int, int]) -> int:

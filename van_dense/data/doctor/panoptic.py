@@ -5,7 +5,7 @@ an id twice, a kind of stuff twice, areas and boxes of masks from before the PNG
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ from van_dense.data.dataset import ReadError
 from van_dense.data.doctor.coco import Finding, check_images
 from van_dense.data.doctor.report import PartReport
 from van_dense.data.io.panoptic import read_ids
-from van_dense.data.io.sources import image_files
+from van_dense.data.io.walk import walk
 from van_dense.data.messages import Fault, shorten
+from van_dense.data.readers.coco_images import ImageRecords
 from van_dense.data.readers.coco_json import Record, read_coco_lists
 from van_dense.data.readers.image_mask import mask_size_problem
 from van_dense.data.readers.panoptic import REPAIR, ids_problem, require_folders
@@ -29,7 +30,7 @@ from van_dense.data.readers.panoptic_json import (
     panoptic_info,
     read_segments,
 )
-from van_dense.data.readers.quarantine import Id, Quarantine, QuarantinedPart
+from van_dense.data.readers.quarantine import Id, Quarantine
 
 BOX_TOLERANCE = 1  # pixels; some tools count to the last pixel, and others round
 
@@ -42,6 +43,11 @@ class PanopticPart:
     images: str  #: folder of the images
     annotations: str  #: JSON file, which keys the quarantine
     masks: str  #: folder of the PNGs
+
+    @property
+    def source(self) -> str:
+        """File that keys the quarantine."""
+        return self.annotations
 
 
 @dataclass(frozen=True)
@@ -203,12 +209,11 @@ def check_panoptic(part: PanopticPart, quarantine: Quarantine) -> PanopticReport
     report.info = info
     report.categories = dict(zip(info.category_ids, info.class_names, strict=True))
     left_out = quarantine.of(part.annotations)
-    repeated = "give each image its own id"
-    sizes = check_images(report, data, part.images, left_out, repeated=repeated)
-    names = {
-        record["id"]: record["file_name"] for record in data["images"] if record["id"] in sizes
-    }
-    _RecordCheck(report, part, names).run(data["annotations"], left_out)
+    found = ImageRecords(data["images"], left_out, files=True, sizes=True)
+    check_images(report, data, found, part.images)
+    names = {record["id"]: record["file_name"] for record in found.usable}
+    absent = found.quarantined_ids | found.broken_ids
+    _RecordCheck(report, part, names).run(data["annotations"], absent, left_out.records)
     return report
 
 
@@ -224,12 +229,12 @@ class _RecordCheck:
     _annotated: set[Id] = field(default_factory=set)
     _image_of_stem: dict[str, Id] = field(default_factory=dict)
 
-    def run(self, records: list[Record], left_out: QuarantinedPart) -> None:
-        """Report every problem of images that are not in quarantine."""
+    def run(self, records: list[Record], absent: set[Any], quarantined: Collection[str]) -> None:
+        """Report every problem of annotations, but for those of images that are left out."""
         self._image_of_stem = {Path(name).stem: i for i, name in self.names.items()}
         for index, record in enumerate(records):
             where, stated = f"annotations[{index}]", image_id_of(record)
-            if stated in left_out.images:
+            if stated in absent or where in quarantined:
                 self._unused.add(str(record.get("file_name")))
                 continue
             try:
@@ -338,11 +343,12 @@ class _RecordCheck:
             self.report.note("error", what, fix, file=self.part.masks)
             maps.clear()
             return
-        unnamed = sorted(set(image_files(self.part.masks)[0]) - self._pngs.keys() - self._unused)
+        unnamed = sorted(set(walk(self.part.masks).files) - self._pngs.keys() - self._unused)
         if unnamed:
             what = f"{len(unnamed)} PNGs are in no annotation: {shorten(unnamed)}"
             fix = "add their records, or remove them; nobody reads them"
             self.report.note("warning", what, fix, file=self.part.masks)
 
     def _error(self, where: str, what: str, fix: str, image_id: Id | None = None) -> None:
-        self.report.note("error", what, fix, where=where, image_id=image_id)
+        record = where if image_id is None else None  # an annotation of no image
+        self.report.note("error", what, fix, where=where, image_id=image_id, record=record)

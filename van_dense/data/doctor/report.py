@@ -1,21 +1,25 @@
 """What the data doctor reports: problems of records, a summary of each part, a quarantine list."""
 
+from __future__ import annotations
+
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from van_dense.core.structures import Size
+from van_dense.data.crowding import DetectionLimits
+from van_dense.data.doctor.image_list import ImageList
 from van_dense.data.messages import shorten
 from van_dense.data.readers.quarantine import Id, Quarantine, QuarantinedPart, part_key
-from van_dense.data.readers.table import ImageRecord
 
 Severity = Literal["error", "warning", "info"]
 
 _NOTHING_ELSE = "correct it and check again; nothing else was checked in this part"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Problem:
     """One finding."""
 
@@ -40,13 +44,18 @@ class PartReport:
 
     name: str  #: "train", "val", or a path
     source: str  #: annotation file or folder, which keys the quarantine
+    others: tuple[str, ...] = ()  #: what else the ids depend on, as of ``Quarantine.of``
+    fingerprint: str = ""  #: of source and others when the check began
     problems: list[Problem] = field(default_factory=list)  #: findings in the order they were made
-    images: list[ImageRecord] = field(default_factory=list)  #: image files to decode
+    images: ImageList = field(default_factory=ImageList)  #: image files to decode
     categories: dict[int, str] = field(default_factory=dict)  #: names by id; empty if unreadable
     counts: Counter[int] = field(default_factory=Counter)  #: instances of each id without crowds
-    labels: dict[Id, int] = field(default_factory=dict)  #: class of each image id, of folders
+    labels: array[int] = field(default_factory=lambda: array("l"))  #: classes of images in folders
+    #: instances without crowds by image id and category id; of poses, those with a joint
+    objects: Counter[tuple[Id, int]] = field(default_factory=Counter)
     num_crowds: int = 0  #: number of crowd regions
     num_empty: int = 0  #: number of images without an instance that is no crowd
+    tables: list[str] = field(default_factory=list)  #: what else is printed below the summary
 
     def note(
         self,
@@ -78,6 +87,13 @@ class PartReport:
             what = f"{self.num_empty} of {len(self.images)} images show no object"
             fix = "none needed; data.drop_empty decides whether training uses them"
             self.note("info", what, fix)
+
+    def note_limits(self, limits: DetectionLimits) -> None:
+        """Warn of images with more objects than are counted, or than a model can give."""
+        counts = {(image, self.categories[c]): n for (image, c), n in self.objects.items()}
+        for note in limits.notes(counts):
+            what, _, fix = note.rpartition("; ")
+            self.note("warning", what, fix)
 
     def read_more(self, index: int) -> Any:
         """Read what else belongs to an image; safe in several threads at the same time."""
@@ -121,23 +137,38 @@ class Report:
         """Number of errors."""
         return sum(problem.severity == "error" for problem in self.problems)
 
+    def lines(self) -> Iterator[str]:
+        """A line for each problem, tables of parts with images, and how much was found."""
+        found: Counter[Severity] = Counter()
+        for part in self.parts:
+            for problem in part.problems:
+                found[problem.severity] += 1
+                yield str(problem)
+        for part in self.parts:
+            if len(part.images) > 0:
+                yield from (f"\n{table}" for table in (part.summary(), *part.tables))
+        yield f"\n{found['error']} errors, {found['warning']} warnings, {found['info']} notes"
+
     def text(self) -> str:
-        """One line for each problem, the summary of each part, and how much was found."""
-        found = Counter(problem.severity for problem in self.problems)
-        summaries = [f"\n{part.summary()}" for part in self.parts]
-        total = f"\n{found['error']} errors, {found['warning']} warnings, {found['info']} notes"
-        return "\n".join([*map(str, self.problems), *summaries, total])
+        """All ``lines``."""
+        return "\n".join(self.lines())
 
     def quarantine(self) -> Quarantine:
-        """The known list, with the images and annotations that have an error."""
+        """The known list, with the images, annotations and records that have an error."""
         merged = dict(self.known.parts)
         for part in self.parts:
+            key = self.known.key_of(part.source) or part_key(part.source)
+            known = merged.get(key, QuarantinedPart())
+            if known.fingerprint != part.fingerprint:  # the list is older than the files
+                known = QuarantinedPart()
             errors = [problem for problem in part.problems if problem.severity == "error"]
-            known = merged.get(part_key(part.source), QuarantinedPart())
             annotations = {p.annotation_id for p in errors if p.annotation_id is not None}
             whole = [p.image_id for p in errors if p.annotation_id is None]
             images = {i for i in whole if i is not None}.union(*(p.image_ids for p in errors))
-            merged[part_key(part.source)] = QuarantinedPart(
-                known.images | images, known.annotations | annotations
+            merged[key] = QuarantinedPart(
+                known.images | images,
+                known.annotations | annotations,
+                known.records | {p.record for p in errors if p.record is not None},
+                part.fingerprint,
             )
-        return Quarantine({key: part for key, part in merged.items() if part != QuarantinedPart()})
+        return Quarantine({key: part for key, part in merged.items() if part})

@@ -1,68 +1,81 @@
 """The data doctor's check of the label files of a YOLO folder."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from van_dense.data.doctor.report import PartReport
+from van_dense.data.doctor.image_list import ImageList
+from van_dense.data.doctor.report import PartReport, Severity
 from van_dense.data.readers.quarantine import Quarantine
-from van_dense.data.readers.table import ImageRecord
-from van_dense.data.readers.yolo import YoloLayout, line_problem, size_or_zero
+from van_dense.data.readers.yolo import YoloRecords, unusual_lines
+from van_dense.data.readers.yolo_layout import YoloLayout, part_source
+from van_dense.data.readers.yolo_lines import LabelLine
+
+_BOX_AMONG_POLYGONS = "a box where other lines have polygons"
 
 
 @dataclass(frozen=True)
 class YoloPart:
     """One split of a YOLO folder."""
 
-    root: str
+    root: str  #: folder that holds the data file, or that file
     split: str
+    #: Whether masks are read; None where nobody knows, and lines without are then a warning.
+    masks: bool | None = None
+
+    @property
+    def source(self) -> str:
+        """Path that keys the quarantine, which need not exist."""
+        return part_source(self.root, self.split)
 
 
 def yolo_parts(root: str) -> list[YoloPart]:
-    """Those of train, val and test that ``data.yaml`` names, or its ValueError."""
-    entries = YoloLayout.read(root).entries
-    return [YoloPart(root, split) for split in ("train", "val", "test") if entries.get(split)]
+    """Those of train, val and test that the data file names, or its ValueError."""
+    layout = YoloLayout.read(root)
+    return [YoloPart(root, split) for split in ("train", "val", "test") if layout.value(split)]
 
 
 def check_yolo(part: YoloPart, quarantine: Quarantine) -> PartReport:
     """Check every line of the label files; of images only the header is read."""
-    report = PartReport(part.split, str(Path(part.root) / part.split))
+    report = PartReport(part.split, part.source)
     try:
-        layout = YoloLayout.read(part.root)
-        files = layout.images(part.split)
+        masks = part.masks is not False
+        records = YoloRecords(part.root, part.split, masks=masks, quarantine=quarantine)
     except ValueError as error:
         report.note_unreadable(error)
         return report
-    report.categories = dict(enumerate(layout.names))
-    lines = layout.read_labels(files, quarantine.of(report.source))
-    has_masks = any(line.is_polygon for found in lines.values() for line in found)
-    for file, found in lines.items():
-        size = size_or_zero(file)
-        report.images.append(ImageRecord(str(file), layout.image_id(file), size))
-        if size == (0, 0):
-            continue  # the image itself is reported when it is decoded
-        usable = 0
-        for line in found:
-            problem = line_problem(line, size, len(layout.names), has_masks=has_masks)
+    report.categories = dict(records.layout.meaning.names)
+    report.images = ImageList(records.images)
+    report.others = tuple(map(str, records.labels.files))
+    for remark in records.remarks:
+        report.note(remark.severity, remark.what, remark.fix, file=remark.file)
+    for image, lines in enumerate(records.lines):
+        usable: list[LabelLine] = []
+        for line in lines:
+            problem = records.problem(image, line)
+            if part.masks is None and problem == _BOX_AMONG_POLYGONS:
+                what = f"it has {problem}; training of masks leaves it out"
+                _note(report, "warning", records, image, line, what)
+                problem = None
             if problem is None:
-                usable += 1
+                usable.append(line)
                 report.counts[line.label] += 1
-                continue
-            what, fix = f"it has {problem}", "correct the line, or remove it"
-            where, labels = f"line {line.id.rpartition(':')[2]}", str(layout.label_file(file))
-            report.note("error", what, fix, file=labels, where=where, annotation_id=line.id)
-        report.num_empty += usable == 0
-    _check_label_files(report, {layout.label_file(file) for file in files})
+                report.objects[records.images[image].id, line.label] += 1
+            else:
+                _note(report, "error", records, image, line, f"it has {problem}")
+        report.num_empty += not usable
+        for line, what in unusual_lines(usable):
+            _note(report, "warning", records, image, line, what.removeprefix("lines with "))
     report.note_unused()
     return report
 
 
-def _check_label_files(report: PartReport, expected: set[Path]) -> None:
-    """Report images without a label file, and label files without an image."""
-    missing = sorted(file for file in expected if not file.is_file())
-    if missing:
-        what = f"{len(missing)} images have no label file, such as {missing[0]}"
-        report.note("info", what, "none needed if they show no object")
-    found = {file for folder in {f.parent for f in expected} for file in folder.glob("*.txt")}
-    for orphan in sorted(found - expected):
-        what = "no image belongs to it"
-        report.note("warning", what, "add the image, or delete it", file=str(orphan))
+def _note(
+    report: PartReport,
+    severity: Severity,
+    records: YoloRecords,
+    image: int,
+    line: LabelLine,
+    what: str,
+) -> None:
+    where, file = f"line {line.id.rpartition(':')[2]}", str(records.label_files[image])
+    bad = {"annotation_id": line.id} if severity == "error" else {}
+    report.note(severity, what, "correct the line, or remove it", file=file, where=where, **bad)

@@ -4,16 +4,23 @@ Pillow decodes everything: OpenCV takes the same time (1.6 ms for a JPEG of 640x
 truncated files with a grey area and CMYK in wrong colours, both without a word.
 """
 
+import base64
 import io
+import json
+import os
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from van_dense.core.structures import Size
 from van_dense.data.dataset import ReadError
+from van_dense.data.io.header import plain_size
+from van_dense.data.io.stored import describe_tiff, has_alpha, is_min_white, num_pages
+from van_dense.data.io.suffixes import MISSING
 
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+_HOLDS_IMAGE = ".json"  # labelme's files may hold their image, as base64 text
 _ORIENTATION_TAG = 0x0112
 # EXIF 2.32, section 4.6.4: what undoes each value of the orientation tag.
 _UPRIGHT = {
@@ -26,6 +33,7 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = (5, 6, 7, 8)
+_WIDTH_TAG, _HEIGHT_TAG = 0x0100, 0x0101  # of TIFF 6.0, as stored
 # Pillow refuses 179 million pixels as a likely bomb, where tiles have just begun to be useful.
 # 2**31 hold whole aerial mosaics and take 6 GiB as RGB, twice while they are converted; beyond that
 # an ordinary machine has no memory left, bomb or not, and scans need a reader of regions.
@@ -40,7 +48,8 @@ def read_image(path: str | Path) -> np.ndarray:
 
     Greyscale is repeated, palettes are looked up, CMYK is converted, transparency is laid over
     white, 16-bit values are divided by 257 (so that brightness stays comparable between images),
-    and of an animation the first frame is taken.
+    and of an animation the first frame is taken. A last band that is half transparent nearly
+    everywhere is no alpha but data, such as near-infrared, and an error.
     """
     return read_reduced(path, 1)[0]
 
@@ -64,6 +73,8 @@ def read_reduced(path: str | Path, factor: int) -> tuple[np.ndarray, Size, int]:
     image, stored = _decode(path, factor)
     try:
         pixels = from_pillow(image)
+    except ValueError as error:  # of a kind that has no certain meaning
+        raise ReadError(f"{path}: {error}") from error
     except Exception as error:  # as in _decode: conversions meet the same bytes
         raise _broken(path, error) from error
     size = stored if _orientation(image) in _SIDEWAYS else stored[::-1]
@@ -75,24 +86,31 @@ def from_pillow(image: Image.Image) -> np.ndarray:
 
     Pixels without a fixed range are a ValueError; a broken file raises what its decoder does.
     """
+    image.load()  # which turns a TIFF, and takes its tag away
     rgb, turn = _to_rgb(image), _UPRIGHT.get(_orientation(image))
     return np.array(rgb if turn is None else rgb.transpose(turn))
 
 
 def decode(path: str | Path) -> Image.Image:
-    """Decode a file in its own mode and orientation, or raise a ReadError with path and reason."""
-    return _decode(path, 1)[0]
+    """Decode a file of one page in its own mode, as it is stored, whatever its orientation tag.
+
+    Several pages or frames, and a broken file, are a ReadError with path and reason.
+    """
+    return _decode(path, 1, as_stored=True)[0]
 
 
-def _decode(path: str | Path, factor: int) -> tuple[Image.Image, Size]:
+def _decode(path: str | Path, factor: int, *, as_stored: bool = False) -> tuple[Image.Image, Size]:
     """The image, and its stored (width, height)."""
     data = _read_bytes(path)
     image, orientation = _open(path, data)
     _require_jpeg_end(path, data)
     stored = image.size
+    pages = 1
     try:
         if image.format == "PNG":  # its checksums find flipped bits, but loading skips them
             Image.open(io.BytesIO(data)).verify()
+        if as_stored:
+            pages = num_pages(image)
         # Pillow divides by the sides asked for, so none may become 0.
         if 1 < factor <= min(stored) and orientation not in _UPRIGHT:
             image.draft(None, (stored[0] // factor, stored[1] // factor))  # of JPEGs alone
@@ -100,24 +118,59 @@ def _decode(path: str | Path, factor: int) -> tuple[Image.Image, Size]:
     # Decoders meet hostile bytes with OSError, SyntaxError, struct.error, IndexError and more.
     except Exception as error:
         raise _broken(path, error) from error
+    if pages > 1:
+        what = f"the file holds {pages} pages or frames, and only the first would be read"
+        fix = "save the one that holds the labels, or all of them as one map, as PNG"
+        raise ReadError(f"{path}: {what}; {fix}")
+    if as_stored and image.format == "TIFF" and orientation in _UPRIGHT:
+        image = _turned_back(image, orientation)
     return image, stored
+
+
+def _turned_back(image: Image.Image, orientation: int) -> Image.Image:
+    """Undo how Pillow turns a TIFF of an orientation tag on loading; format and tags stay."""
+    turned = image.transpose(_UPRIGHT[{6: 8, 8: 6}.get(orientation, orientation)])
+    turned.format, turned.tag_v2 = image.format, image.tag_v2  # type: ignore[attr-defined]
+    return turned
+
+
+def orientation_tag(path: str | Path) -> int:
+    """Orientation of a file by its EXIF or TIFF tag, 1 to 8; 1 where it has none or is broken."""
+    try:
+        with Image.open(path) as image:
+            return _orientation(image)
+    except Exception:  # as in _decode; reading the pixels tells what is wrong
+        return 1
 
 
 def image_size(path: str | Path) -> Size:
     """(height, width) that ``read_image`` returns, or its ReadError, from the header alone."""
-    image, orientation = _open(path, None)
+    size = plain_size(os.fspath(path))
+    if size is not None and size[0] * size[1] <= _MOST_PIXELS:
+        return size
+    inside = Path(path).suffix.lower() == _HOLDS_IMAGE
+    image, orientation = _open(path, _read_bytes(path) if inside else None)
     with image:
         width, height = image.size
+        # Pillow turns TIFFs itself: since 11 it says their turned size, before that the stored one.
+        if isinstance(image, TiffImageFile):
+            width, height = image.tag_v2[_WIDTH_TAG], image.tag_v2[_HEIGHT_TAG]
     return (width, height) if orientation in _SIDEWAYS else (height, width)
 
 
 def _read_bytes(path: str | Path) -> bytes:
     try:
-        return Path(path).read_bytes()
+        data = Path(path).read_bytes()
     except FileNotFoundError:
         raise ReadError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:  # ValueError: a path with a null character
         raise ReadError(f"{path!s}: cannot be opened: {reason_of(error)}") from error
+    if Path(path).suffix.lower() != _HOLDS_IMAGE:
+        return data
+    try:
+        return base64.b64decode(json.loads(data)["imageData"])
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ReadError(f"{path}: holds no image as labelme writes it: {error}") from error
 
 
 def _open(path: str | Path, data: bytes | None) -> tuple[Image.Image, int]:
@@ -138,6 +191,11 @@ def _open(path: str | Path, data: bytes | None) -> tuple[Image.Image, int]:
     except UnidentifiedImageError:
         start = Path(path).read_bytes()[:8] if data is None else data[:8]
         what = f"not an image in a format that Pillow reads (it starts with {start!r})"
+        if (package := MISSING.get(Path(path).suffix.lower())) is not None:
+            what += f"; install {package}"
+        if (tiff := describe_tiff(start, path if data is None else data)) is not None:
+            what = f"a TIFF of {tiff}, which has no fixed meaning as a picture or as labels"
+            what += "; save 1 or 3 bands of 8 or 16 bits, such as with gdal_translate -b 1 -ot Byte"
         raise ReadError(f"{path}: {what}") from None
     except Exception as error:  # as in _decode: headers can be hostile as well
         raise _broken(path, error) from error
@@ -169,14 +227,36 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
             raise ValueError("integer grey values outside 0..65535; save it with 8 or 16 bits")
+        if is_min_white(image):  # Pillow inverts 8 bits and fewer, but not 16
+            values = 65535 - values
         return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         raise ValueError("floating point grey values have no fixed range; save 8 or 16 bits")
-    if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
+    if has_alpha(image):
         rgba = image.convert("RGBA")
+        _require_alpha(image, rgba)
         white = Image.new("RGBA", rgba.size, "white")
         return Image.alpha_composite(white, rgba).convert("RGB")
     return image.convert("RGB")
+
+
+def _require_alpha(image: Image.Image, rgba: Image.Image) -> None:
+    """Find data such as near-infrared in the place of alpha, which is all or nothing nearly always.
+
+    GDAL and tifffile write a fourth band as "unassociated alpha" unless they are told otherwise.
+    """
+    if "transparency" in image.info:
+        return
+    counts = rgba.getchannel("A").histogram()
+    visible, between = sum(counts[1:]), sum(counts[1:255])
+    if 2 * between > visible or (visible == 0 and image.format == "TIFF"):
+        band = {2: "second", 4: "fourth"}[len(image.getbands())]
+        share = f"{between / visible:.0%}" if visible else "none"
+        what = f"the {band} band is no alpha: {share} of the pixels that it shows are half shown"
+        if not visible:
+            what = f"the {band} band is no alpha: it is 0 everywhere"
+        fix = "save the image without it, such as with gdal_translate -b 1 -b 2 -b 3"
+        raise ValueError(f"{what}; near-infrared, perhaps; {fix}")
 
 
 def _broken(path: str | Path, error: Exception) -> ReadError:

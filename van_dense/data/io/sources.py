@@ -4,7 +4,9 @@ Legend: a *source* is one image: a path, a uint8 (H, W, 3) RGB array, or a Pillo
 """
 
 import glob
+import logging
 import os
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -12,7 +14,12 @@ import numpy as np
 from PIL import Image
 
 from van_dense.data.dataset import ReadError
-from van_dense.data.io.image import SUFFIXES, from_pillow, image_size, read_image, reason_of
+from van_dense.data.io.image import from_pillow, image_size, read_image, reason_of
+from van_dense.data.io.suffixes import SUFFIXES, list_suffixes
+from van_dense.data.io.walk import is_left_out, walk
+from van_dense.data.messages import list_counts
+
+logger = logging.getLogger(__name__)
 
 ImageSource = Path | np.ndarray | Image.Image
 ImageLike = str | Path | np.ndarray | Image.Image
@@ -78,35 +85,47 @@ def find_files(source: str | Path, suffixes: Collection[str] = SUFFIXES) -> list
             ValueError when they hold none.
     """
     path = Path(source)
+    left_out: str | None = None
     if path.is_dir():
-        matches: Iterable[Path] = path.rglob("*")
+        listing = walk(path, suffixes=suffixes)
+        left_out, found = listing.left_out(), [path / file for file in listing.files]
     elif is_pattern(path):
-        matches = map(Path, glob.glob(str(path), recursive=True))
+        found, left_out = _matches(path, suffixes)
     else:
         return [path]
-    found = [file for file in matches if file.suffix.lower() in suffixes and file.is_file()]
     if not found:
         what = "folder" if path.is_dir() else "pattern"
-        known = ", ".join(sorted(suffixes))
-        raise ValueError(f"{source}: nothing to read in this {what} ({known})")
+        what = f"nothing to read in this {what} ({list_suffixes()})"
+        raise ValueError(f"{source}: {what}{'; ' if left_out else ''}{left_out or ''}")
+    if left_out is not None:
+        logger.warning("%s: %s", source, left_out)
     return sorted(found)
 
 
-def image_files(root: str | Path, folder: str = "") -> tuple[list[str], int]:
-    """Image files below a folder of ``root``, hidden ones left out; links are followed.
+def _matches(pattern: Path, suffixes: Collection[str]) -> tuple[list[Path], str | None]:
+    """Files of a pattern, each once, and what was left out in words."""
+    root = root_of(pattern)
+    named = [part for part in pattern.parts if is_left_out(part)]  # "." and what the user asks for
+    found: dict[str, Path] = {}
+    others: Counter[str] = Counter()
+    for file in sorted(map(Path, glob.glob(str(pattern), recursive=True)), key=_by_depth):
+        if file.suffix.lower() not in suffixes or not file.is_file():
+            others["files of other kinds"] += file.is_file()
+        elif any(is_left_out(part) and part not in named for part in _below(file, root)):
+            others["files in hidden or system folders"] += 1
+        else:  # links to folders may lead to one folder in many ways
+            found.setdefault(os.path.join(os.path.realpath(file.parent), file.name), file)
+    words = list_counts({what: count for what, count in others.items() if count})
+    return list(found.values()), f"left out: {words}" if words else None
 
-    Returns sorted paths relative to ``root``, with "/", and the number of files of other kinds.
-    """
-    paths: list[str] = []
-    num_others = 0
-    for inner, folders, names in os.walk(os.path.join(root, folder), followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        shown = [name for name in names if not name.startswith(".")]
-        images = [name for name in shown if os.path.splitext(name)[1].lower() in SUFFIXES]
-        num_others += len(shown) - len(images)
-        prefix = os.path.relpath(inner, root).replace(os.sep, "/")
-        paths += images if prefix == "." else [f"{prefix}/{name}" for name in images]
-    return sorted(paths), num_others
+
+def _by_depth(path: Path) -> tuple[int, Path]:
+    return len(path.parts), path
+
+
+def _below(file: Path, root: Path) -> tuple[str, ...]:
+    path = _absolute(file)
+    return path.relative_to(root).parts if path.is_relative_to(root) else path.parts[-1:]
 
 
 def is_video(path: Path) -> bool:

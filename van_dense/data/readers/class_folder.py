@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +13,12 @@ import numpy as np
 
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Sample
-from van_dense.data.io.image import SUFFIXES
-from van_dense.data.io.sources import image_files
+from van_dense.data.io.suffixes import SUFFIXES, list_suffixes
+from van_dense.data.io.walk import Found, is_left_out, walk
 from van_dense.data.messages import CHECK, shorten
 from van_dense.data.readers.class_words import spoken_names
 from van_dense.data.readers.image_files import ImageFiles
-from van_dense.data.readers.quarantine import Quarantine
+from van_dense.data.readers.quarantine import Quarantine, QuarantinedPart
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class LabelledImages(ImageFiles):
 class ClassFolder(LabelledImages):
     """Folders of images, class by class, in the order of their paths.
 
-    Hidden files are passed over; files that are no images by their suffix are counted in the log.
+    What is no image by its suffix, and what is hidden (``walk``), is counted in ``notes``.
     Folders named after WordNet ids, as those of ImageNet, get the names that timm knows for them.
 
     Args:
@@ -85,17 +85,18 @@ class ClassFolder(LabelledImages):
         quarantine: Quarantine | None = None,
     ) -> None:
         listing = Listing.find(root, classes)
-        left_out = (quarantine or Quarantine()).of(root).images
+        left_out = (quarantine or Quarantine()).of(root)
         listing.require_sound(left_out)
-        if listing.num_others:
-            logger.info("%s: passed over %d files without image suffix", root, listing.num_others)
         pairs = zip(listing.paths, listing.labels, strict=True)
-        kept = [(path, label) for path, label in pairs if path not in left_out]
+        kept = [(path, label) for path, label in pairs if path not in left_out.images]
         if not kept:
             raise ValueError(f"{root}: no image remains of {len(listing.paths)}; {CHECK}")
         names = spoken_names(listing.names)
         info = DatasetInfo(name, names, category_ids=tuple(range(len(names))))
         super().__init__(info, root, [path for path, _ in kept], [label for _, label in kept])
+        if (words := listing.left_out) is not None:
+            self.notes.append(f"{root}: {words}")
+            logger.info("%s", self.notes[-1])
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class Listing:
     labels: list[int]  #: 0-based class of each image
     unknown: list[str]  #: folders that are none of the classes
     beside: list[str]  #: images in ``root`` itself, of no class
-    num_others: int  #: number of files that are no images by their suffix
+    left_out: str | None  #: what is not read and why, in words
 
     @staticmethod
     def find(root: str | Path, classes: Sequence[str] | None = None) -> Listing:
@@ -122,40 +123,51 @@ class Listing:
         repeated = [name for name, count in Counter(names).items() if count > 1]
         if repeated:
             raise ValueError(f"{root}: classes repeat: {shorten(repeated)}; name each folder once")
-        files = [e.name for e in os.scandir(root) if e.is_file() and not e.name.startswith(".")]
-        beside = sorted(name for name in files if os.path.splitext(name)[1].lower() in SUFFIXES)
-        others = len(files) - len(beside)
-        paths: list[str] = []
+        whole = Found()
+        files = [e.name for e in os.scandir(root) if e.is_file()]
+        whole.hidden = sorted(name for name in files if is_left_out(name))
+        shown = [(name, os.path.splitext(name)[1].lower()) for name in files]
+        shown = [(name, suffix) for name, suffix in shown if not is_left_out(name)]
+        beside = sorted(name for name, suffix in shown if suffix in SUFFIXES)
+        whole.others.update(suffix for _, suffix in shown if suffix not in SUFFIXES)
         labels: list[int] = []
         for label, name in enumerate(names):
-            found, num_others = image_files(root, name)
-            paths += found
-            labels += [label] * len(found)
-            others += num_others
+            found = walk(root, name)
+            labels += [label] * len(found.files)
+            whole.add(found)
         unknown = sorted(set(folders) - set(names))
-        if not paths and not unknown:
-            suffixes = ", ".join(sorted(SUFFIXES))
-            raise ValueError(f"{root}: no image in its {len(folders)} class folders ({suffixes})")
-        return Listing(root, names, paths, labels, unknown, beside, others)
+        left_out = whole.left_out()
+        if not whole.files and not unknown:
+            what = f"no image in its {len(folders)} class folders ({list_suffixes()})"
+            raise ValueError(f"{root}: {what}{'; ' if left_out else ''}{left_out or ''}")
+        return Listing(root, names, whole.files, labels, unknown, beside, left_out)
 
-    def require_sound(self, left_out: Container[int | str]) -> None:
-        """Raise a ValueError for unknown folders, and images without a class unless left out."""
-        if self.unknown:
-            what = f"{len(self.unknown)} folders are none of the {len(self.names)} classes"
-            names = f"{shorten(self.unknown)}; the classes are {shorten(self.names)}"
+    def require_sound(self, left_out: QuarantinedPart) -> None:
+        """Raise a ValueError for unknown folders and images without a class, unless left out."""
+        if unknown := [n for n in self.unknown if folder_record(n) not in left_out.records]:
+            what = f"{len(unknown)} folders are none of the {len(self.names)} classes"
+            names = f"{shorten(unknown)}; the classes are {shorten(self.names)}"
             fix = "Training and validation need the same folders; or list them in data.classes"
             raise ValueError(f"{self.root}: {what}: {names}. {fix}")
-        if beside := [name for name in self.beside if name not in left_out]:
+        if beside := [name for name in self.beside if name not in left_out.images]:
             what = f"{len(beside)} images lie beside the class folders: {shorten(beside)}"
             fix = "move them into one, or leave them out with van-dense check --quarantine"
             raise ValueError(f"{self.root}: {what}; {fix}")
 
 
+def folder_record(name: str) -> str:
+    """Place of a whole folder in a quarantine list."""
+    return f"{name}/"
+
+
 def class_names(root: str | Path) -> tuple[str, ...]:
-    """Names of the class folders, sorted, hidden ones left out; a ValueError if there is none."""
+    """Names of the class folders, sorted; a ValueError if there is none.
+
+    Hidden folders and those of operating systems are left out.
+    """
     if not Path(root).is_dir():
         raise ValueError(f"{root}: no such folder; give the one that holds a folder for each class")
-    names = [e.name for e in os.scandir(root) if e.is_dir() and not e.name.startswith(".")]
+    names = [e.name for e in os.scandir(root) if e.is_dir() and not is_left_out(e.name)]
     if not names:
         raise ValueError(f"{root}: holds no folders; it needs one for each class")
     return tuple(sorted(names))

@@ -12,6 +12,9 @@ from typing import Any
 
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.data.io.json_file import read_json
+from van_dense.data.readers.foreign import COCO, PANOPTIC, RESULTS, name_of_json, way_in
+from van_dense.data.readers.pose_lists import name_pose_list
+from van_dense.data.readers.skeleton_file import check_order, read_bones
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +55,8 @@ _LISTS = ("images", "annotations", "categories")
 def read_coco_json(path: str | Path) -> CocoDict:
     """Parse a COCO annotation file; a ValueError with file, key and fix where it is no such file.
 
-    Values inside of annotations are not judged here: one bad record among many is no reason to
-    stop, see ``CocoDataset``.
+    Values inside of images and annotations are not judged here: one bad record among many is no
+    reason to stop, see ``CocoRecords``.
     """
     data = read_coco_lists(path)
     if data["annotations"] and "segments_info" in data["annotations"][0]:
@@ -65,13 +68,14 @@ def read_coco_json(path: str | Path) -> CocoDict:
 def read_coco_lists(path: str | Path) -> CocoDict:
     """Parse a file of images, categories and any kind of annotations, which are objects.
 
-    A ValueError names file, key and fix where there is something else; images and categories are
-    checked, annotations are not looked into.
+    A ValueError names file, key and fix where there is something else; categories are checked,
+    images and annotations are not looked into.
     """
-    data = read_json(path, "annotation file")
+    try:
+        data = read_json(path, "annotation file")
+    except ValueError as error:
+        raise ValueError(f"{error}{way_in(path)}") from None
     _check_structure(path, data)
-    for index, record in enumerate(data["images"]):
-        _check_image(f"{path}: images[{index}]", record)
     for index, record in enumerate(data["categories"]):
         _check_category(f"{path}: categories[{index}]", record)
     ids = [record["id"] for record in data["categories"]]
@@ -84,8 +88,12 @@ def read_coco_lists(path: str | Path) -> CocoDict:
 def _check_structure(path: str | Path, data: Any) -> None:
     problem = f"{path}: no COCO annotation file"
     expected = f"expected an object with the lists {', '.join(_LISTS)}"
+    foreign = name_of_json(data)
+    if foreign not in (None, COCO, PANOPTIC, RESULTS):
+        raise ValueError(f"{problem}: {expected}; {foreign}")
     if isinstance(data, list):
-        hint = "a list is a results file of predictions; give the ground truth instead"
+        hint = name_pose_list(data)
+        hint = hint or "a list is a results file of predictions; give the ground truth instead"
         raise ValueError(f"{problem}: {expected}; {hint}")
     if not isinstance(data, dict):
         raise ValueError(f"{problem}: {expected}, got {type(data).__name__}")
@@ -103,28 +111,11 @@ def _check_structure(path: str | Path, data: Any) -> None:
             raise ValueError(f"{path}: {key!r} is empty; there is nothing to learn from")
 
 
-def _check_image(where: str, record: Record) -> None:
-    if not isinstance(record.get("id"), int | str):
-        raise ValueError(f"{where}: 'id' must be a number or text, got {record.get('id')!r}")
-    name = record.get("file_name")
-    if not isinstance(name, str) or not name:
-        what = f"'file_name' must be a path below the image folder, got {name!r}"
-        raise ValueError(f"{where}: {what}")
-    for key in ("width", "height"):
-        side = record.get(key)
-        if not isinstance(side, int | float) or not 1 <= side <= MAX_SIDE or side % 1:
-            what = f"{key!r} must be a whole number of pixels, got {side!r}"
-            raise ValueError(f"{where} ({name}): {what}; write the size of the image file there")
-
-
 def _check_category(where: str, record: Record) -> None:
     if type(record.get("id")) is not int:
         raise ValueError(f"{where}: 'id' must be a whole number, got {record.get('id')!r}")
     if not isinstance(record.get("name"), str):
         raise ValueError(f"{where}: 'name' must be text, got {record.get('name')!r}")
-    keypoints = record.get("keypoints", [])
-    if not isinstance(keypoints, list) or not all(isinstance(k, str) for k in keypoints):
-        raise ValueError(f"{where}: 'keypoints' must be a list of names, got {keypoints!r:.80}")
 
 
 @dataclass(frozen=True)
@@ -170,32 +161,101 @@ def coco_person(skeleton: Skeleton | None = None) -> DatasetInfo:
 
 
 def dataset_info(
-    path: str | Path, data: CocoDict, name: str, skeleton: Skeleton | None = None
+    path: str | Path,
+    data: CocoDict,
+    name: str,
+    skeleton: Skeleton | None = None,
+    *,
+    keypoints: bool = True,
 ) -> DatasetInfo:
-    """Classes by ascending category id; keypoints where a category names some.
+    """Classes by ascending category id, without ``empty_root``; keypoints where one names some.
 
-    Categories that name different keypoints are a ValueError.
+    Categories that name different keypoints are a ValueError, as are keypoints that are not those
+    of ``skeleton`` one by one. Bones that cannot be are left out: see ``skeleton_notes``.
 
     Args:
         path: Annotation file, for messages.
         data: Content of the file, as ``read_coco_json`` returns it.
         name: Name of the data set in titles and logs.
         skeleton: Keypoints of the annotations, instead of what the file says about them.
+        keypoints: Whether keypoints are read; nothing is asked of them otherwise.
     """
-    categories = sorted(data["categories"], key=lambda record: record["id"])
-    posed = [record for record in categories if record.get("keypoints")]
-    keypoints = tuple(posed[0]["keypoints"]) if posed else ()
-    for record in posed:
-        if tuple(record["keypoints"]) != keypoints:
-            what = f"the categories {posed[0]['name']!r} and {record['name']!r} name different"
-            raise ValueError(f"{path}: {what} keypoints; one data set has one list of keypoints")
-    if skeleton is None and keypoints:
-        bones = _skeleton(path, posed[0])
-        known = COCO_SKELETON if keypoints == COCO_SKELETON.keypoints else Skeleton(keypoints)
-        skeleton = replace(known, bones=bones or known.bones)
+    root = empty_root(data)
+    classes = [record for record in data["categories"] if record is not root]
+    categories = sorted(classes, key=lambda record: record["id"])
     names = tuple(record["name"] for record in categories)
     ids = tuple(record["id"] for record in categories)
+    if not keypoints:
+        return DatasetInfo(name, names, ids)
+    posed = posed_categories(data)
+    for record in posed:
+        _check_joints(path, record)
+        if skeleton is not None:
+            check_order(str(path), record["name"], record["keypoints"], skeleton.keypoints)
+        elif record["keypoints"] != posed[0]["keypoints"]:
+            what = f"the categories {posed[0]['name']!r} and {record['name']!r} name different"
+            fix = "one data set has one list of keypoints; keep the categories of one list"
+            lists = f"{posed[0]['keypoints']} and {record['keypoints']}"
+            raise ValueError(f"{path}: {what} keypoints, {lists}; {fix}")
+    if skeleton is not None:
+        _check_counts(path, data, skeleton)
+    elif posed:
+        joints = tuple(posed[0]["keypoints"])
+        bones, _ = read_bones(joints, posed[0].get("skeleton"))
+        known = COCO_SKELETON if joints == COCO_SKELETON.keypoints else Skeleton(joints)
+        skeleton = replace(known, bones=bones or known.bones)
     return DatasetInfo(name, names, ids, **({} if skeleton is None else _fields(skeleton)))
+
+
+def empty_root(data: CocoDict) -> Record | None:
+    """The category that Roboflow writes above all classes, number 0, or None.
+
+    It is the super-category of all others, has none itself, and no annotation is one of it.
+    """
+    for record in data["categories"]:
+        name, above = record["name"], record.get("supercategory")
+        others = [other for other in data["categories"] if other is not record]
+        is_root = record["id"] == 0 and others and above in (None, "", "none", "root", name)
+        if is_root and all(other.get("supercategory") == name for other in others):
+            used = any(a.get("category_id") in (0, "0") for a in data["annotations"])
+            return None if used else record
+    return None
+
+
+def root_words(root: Record) -> str:
+    """What is to be said of an empty root category."""
+    what = f"the category {root['name']!r} (id {root['id']}) stands above all others and has no "
+    return f"{what}instance, as Roboflow writes it; it is no class to learn"
+
+
+def _check_counts(path: str | Path, data: CocoDict, skeleton: Skeleton) -> None:
+    """ValueError where all annotations agree about another number of joints than the names."""
+    lists = (a.get("keypoints") for a in data["annotations"])
+    counts = {len(points) / 3 for points in lists if isinstance(points, list) and points}
+    if len(counts) == 1 and (count := counts.pop()) != len(skeleton.keypoints) and count % 1 == 0:
+        names = f"data.skeleton names {len(skeleton.keypoints)}: {list(skeleton.keypoints)}"
+        fix = "name as many, in the order of the annotations, in data.skeleton.keypoints"
+        raise ValueError(f"{path}: its annotations have {count:g} joints, {names}; {fix}")
+
+
+def posed_categories(data: CocoDict) -> list[Record]:
+    """Categories that name keypoints, by ascending id."""
+    posed = [record for record in data["categories"] if record.get("keypoints")]
+    return sorted(posed, key=lambda record: record["id"])
+
+
+def skeleton_notes(path: str | Path, data: CocoDict, skeleton: Skeleton | None) -> list[str]:
+    """What ``dataset_info`` changes or leaves out of the bones of a file, a sentence for each.
+
+    Where ``skeleton`` stands in for the file, its bones are not read.
+    """
+    notes = []
+    for record in posed_categories(data) if skeleton is None else ():
+        _, problem = read_bones(record["keypoints"], record.get("skeleton"))
+        if problem is not None:
+            fix = "data.skeleton.bones can name the right ones"
+            notes.append(f"{path}: category {record['name']!r}: {problem}; {fix}")
+    return notes
 
 
 def with_sigmas(info: DatasetInfo) -> DatasetInfo:
@@ -218,7 +278,10 @@ def _mean_sigmas(name: str, count: int) -> tuple[float, ...]:
 
 def _fields(skeleton: Skeleton) -> dict[str, Any]:
     """The part of a ``DatasetInfo`` that a skeleton describes."""
-    pairs = skeleton.flip_pairs
+    pairs, names = skeleton.flip_pairs, skeleton.keypoints
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        what = f"the keypoints {twice} are named twice in {list(names)}"
+        raise ValueError(f"{what}; give each its own name, in the file or in data.skeleton")
     return {
         "keypoint_names": skeleton.keypoints,
         "flip_pairs": flip_pairs(skeleton.keypoints) if pairs is None else pairs,
@@ -229,15 +292,11 @@ def _fields(skeleton: Skeleton) -> dict[str, Any]:
     }
 
 
-def _skeleton(path: str | Path, category: Record) -> tuple[tuple[str, str], ...]:
-    """Bones as pairs of names; the file counts keypoints from 1."""
-    names, bones = category["keypoints"], category.get("skeleton") or []
-    for bone in bones:
-        ends = bone if isinstance(bone, list) and len(bone) == 2 else [None]
-        if not all(type(end) is int and 1 <= end <= len(names) for end in ends):
-            what = f"the bone {bone!r} is no pair of keypoint numbers from 1 to {len(names)}"
-            raise ValueError(f"{path}: category {category['name']!r}: {what}")
-    return tuple((names[a - 1], names[b - 1]) for a, b in bones)
+def _check_joints(path: str | Path, category: Record) -> None:
+    keypoints = category["keypoints"]
+    if not isinstance(keypoints, list) or not all(isinstance(k, str) for k in keypoints):
+        what = f"'keypoints' must be a list of names, got {keypoints!r:.80}"
+        raise ValueError(f"{path}: category {category['name']!r}: {what}")
 
 
 def flip_pairs(names: tuple[str, ...]) -> tuple[tuple[str, str], ...] | None:

@@ -44,8 +44,8 @@ class Cub200(LabelledImages):
         class_of = _numbers(root / "image_class_labels.txt", files, classes, "in classes.txt")
         is_train = _numbers(splits, files, (0, 1), "1 (training) or 0 (test)")
         part = [key for key in files if is_train[key] == (split == "train")]
-        left_out = (quarantine or Quarantine()).of(root / "images").images
-        ids = [key for key in part if key not in left_out]
+        bad = (quarantine or Quarantine()).of(root / "images", root / "images.txt")
+        ids = [key for key in part if key not in bad.images]
         if not ids:
             what = f"no image remains of {len(part)} of the {split} part"
             raise ValueError(f"{splits}: {what}; {CHECK}")

@@ -15,7 +15,7 @@ from van_dense.core.structures import Instances
 from van_dense.data.dataset import DenseDataset
 from van_dense.data.io.json_file import read_json
 from van_dense.data.messages import list_counts
-from van_dense.data.readers.coco import parse_box, parse_id
+from van_dense.data.readers.coco_values import parse_box, parse_id
 
 logger = logging.getLogger(__name__)
 

@@ -16,10 +16,12 @@ from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Sample, Size, size_of
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.label_map import LabelMap
-from van_dense.data.io.masks import read_classes, read_saliency
-from van_dense.data.io.sources import image_files
+from van_dense.data.io.masks import read_saliency
+from van_dense.data.io.stored import notes_of_some
+from van_dense.data.io.walk import walk
 from van_dense.data.messages import CHECK, Fault
 from van_dense.data.readers.image_files import ImageFiles, pack
+from van_dense.data.readers.mask_folder import Palettes, look_at, read_among
 from van_dense.data.readers.quarantine import Quarantine
 
 _SHOWN = 3  # file names in a message
@@ -39,7 +41,8 @@ class ImageMaskDataset(ImageFiles):
 
     Raises:
         ValueError: When a folder is missing or holds no such file, when an image lacks its mask or
-            a mask its image, or when two files have one key.
+            a mask its image, when two files have one key, or when what some masks hold together
+            contradicts ``labels``.
     """
 
     def __init__(
@@ -53,16 +56,20 @@ class ImageMaskDataset(ImageFiles):
         mask_pattern: str,
         quarantine: Quarantine | None = None,
     ) -> None:
-        left_out = (quarantine or Quarantine()).of(images).images
+        left_out = (quarantine or Quarantine()).of(images, masks).images
         pairs = Pairs(images, masks, image_pattern=image_pattern, mask_pattern=mask_pattern)
         pairs.require_complete(left_out)
         keys = [key for key in pairs.complete if key not in left_out]
         if not keys:
             raise ValueError(f"{images}: no image remains of {len(pairs.images)}; {CHECK}")
         super().__init__(info, images, [pairs.images[key] for key in keys], keys)
+        self.notes += pairs.left_out
         self.labels = labels
         self._mask_root = str(masks)
         self._masks = pack([pairs.masks[key] for key in keys])
+        self._palettes = Palettes()
+        self.notes += look_at(len(self), self.mask_path, labels, self._palettes)
+        self.notes += notes_of_some(len(self), self.path)
 
     def _annotate(self, sample: Sample, index: int) -> None:
         truth = self.truth(index)
@@ -76,12 +83,13 @@ class ImageMaskDataset(ImageFiles):
     def truth(self, index: int) -> np.ndarray:
         """Ground truth alone: labels uint8 (H, W) with 255 = ignore, or saliency 0..255.
 
-        A broken mask, or a value that the label map does not name, is a ReadError.
+        A broken mask, a palette that contradicts that of another one, or a value that the label
+        map does not name, is a ReadError.
         """
         path = self.mask_path(index)
         if self.labels is None:
             return read_saliency(path)
-        return read_classes(path, self.labels)
+        return read_among(path, self.labels, self._palettes)
 
     def mask_path(self, index: int) -> str:
         """File of the mask of an image."""
@@ -112,6 +120,7 @@ class Pairs:
     ) -> None:
         self.folders = str(images), str(masks)
         self.problems: list[tuple[str, str]] = []  #: key and reason of each file without partner
+        self.left_out: list[str] = []  #: what is not read in a folder, and why, in words
         self.images = self._list(images, image_pattern)  #: file of each key, below its folder
         self.masks = self._list(masks, mask_pattern)  #: file of each key, below its folder
         for key in sorted(self.images.keys() - self.masks.keys()):
@@ -136,32 +145,45 @@ class Pairs:
             raise ValueError(f"{folders} {what}. {fix} van-dense check --quarantine")
 
     def _list(self, folder: str | Path, pattern: str) -> dict[str, str]:
-        found, twice = files_by_key(folder, pattern)
+        found, twice, left_out = files_by_key(folder, pattern)
         self.problems += twice
+        self.left_out += left_out
         return found
 
 
-def files_by_key(folder: str | Path, pattern: str) -> tuple[dict[str, str], list[tuple[str, str]]]:
-    """Files of a pattern by key, below their folder; keys that two files have, with the reason.
+def files_by_key(
+    folder: str | Path, pattern: str
+) -> tuple[dict[str, str], list[tuple[str, str]], list[str]]:
+    """Files of a pattern by key, below their folder.
 
-    A folder that is missing, or holds no file of the pattern, is a ValueError.
+    Also the keys that two files have, with the reason, and what is not read, with the counts. A
+    folder that is missing, or holds no file of the pattern, is a ValueError.
     """
     if not Path(folder).is_dir():
         raise ValueError(f"{folder}: no such folder")
     expression = _expression(pattern)
     found: dict[str, str] = {}
     twice: list[tuple[str, str]] = []
-    for file in image_files(folder)[0]:
+    listing = walk(folder)
+    others = []
+    for file in listing.files:
         if (match := expression.fullmatch(file)) is None:
+            others.append(file)
             continue
         key = match["key"]
         if key in found:
             text = f"{found[key]} and {file} in {folder} both have the key {key!r}"
             twice.append((key, text))
         found[key] = file
+    words = listing.left_out()
+    left_out = [] if words is None else [f"{folder}: {words}"]
+    if others:
+        what = f"left out: {len(others)} images not named as {pattern} says, such as {others[0]}"
+        left_out.append(f"{folder}: {what}")
     if not found:
-        raise ValueError(f"{folder}: no image file is named as the pattern {pattern!r} says")
-    return found, twice
+        what = f"no image file is named as the pattern {pattern!r} says"
+        raise ValueError("; ".join([f"{folder}: {what}", *left_out]))
+    return found, twice, left_out
 
 
 def key_of(file: str, pattern: str) -> str | None:

@@ -7,6 +7,7 @@ each segment and whether it is a crowd; which pixels it has, the PNG alone says.
 import logging
 import os
 from array import array
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from van_dense.core.structures import Sample, Segment, Size, size_of
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.image import read_image
 from van_dense.data.io.json_file import paused_garbage_collection
+from van_dense.data.io.names import find_all_below
 from van_dense.data.io.panoptic import read_ids
 from van_dense.data.messages import CHECK, Fault
 from van_dense.data.readers.image_files import pack
@@ -59,17 +61,20 @@ class PanopticDataset:
         quarantine: Quarantine | None = None,
     ) -> None:
         self._file = str(annotations)
-        left_out = (quarantine or Quarantine()).of(annotations).images
+        left_out = (quarantine or Quarantine()).of(annotations)
         file = read_panoptic_json(annotations, name=name, left_out=left_out)
         require_folders(images, masks)
         if left_out:
-            logger.info("%s: quarantine leaves out %d images", annotations, len(left_out))
+            count = len(left_out.images | left_out.records)
+            logger.info("%s: quarantine leaves out %d images and records", annotations, count)
         if not (kept := file.images):
             raise ValueError(f"{annotations}: the quarantine leaves no image; {CHECK}")
         self.info = file.info
-        self._image_root, self._mask_root = str(images), str(masks)
+        self._mask_root = str(masks)
         self._ids = [image.id for image in kept]
-        self._images = pack([image.file_name for image in kept])
+        paths, spelling = find_all_below(images, [image.file_name for image in kept])
+        self.notes = [] if spelling is None else [f"{annotations}: {spelling}"]  # see ``HasNotes``
+        self._images = pack(paths)
         self._masks = pack([image.png for image in kept])
         self._sizes = np.array([image.size for image in kept], dtype=np.int32)
         self._pack_segments(kept)
@@ -102,7 +107,7 @@ class PanopticDataset:
 
     def path(self, index: int) -> str:
         """File of an image."""
-        return os.path.join(self._image_root, os.fsdecode(self._images[index]))
+        return os.fsdecode(self._images[index])
 
     def mask_name(self, index: int) -> str:
         """PNG of an image as the JSON names it, below the folder of the PNGs."""
@@ -117,6 +122,14 @@ class PanopticDataset:
         rows = slice(self._ends[index], self._ends[index + 1])
         columns = self._segment_ids[rows], self._labels[rows], self._crowd[rows]
         return to_segments(zip(*(column.tolist() for column in columns), strict=True))
+
+    def object_counts(self) -> Counter[tuple[int | str, str]]:
+        """Things that are no crowd, by image id and class name."""
+        owner = np.repeat(np.arange(len(self)), np.diff(self._ends))
+        is_thing = np.array(self.info.thing_flags, dtype=bool)[self._labels]
+        kept = is_thing & ~self._crowd
+        pairs = zip(owner[kept].tolist(), self._labels[kept].tolist(), strict=True)
+        return Counter((self._ids[i], self.info.class_names[label]) for i, label in pairs)
 
     def truth(self, index: int) -> tuple[np.ndarray, list[Segment]]:
         """Segment ids int32 (H, W) of the stored pixels, 0 = void, and what they stand for.

@@ -12,7 +12,8 @@ from van_dense.core.dataset_info import Color, DatasetInfo
 from van_dense.core.segments import LARGEST_ID
 from van_dense.core.structures import IGNORE_LABEL, Segment, Size
 from van_dense.data.io.json_file import paused_garbage_collection
-from van_dense.data.messages import shorten
+from van_dense.data.messages import CHECK, shorten
+from van_dense.data.readers.coco_images import ImageRecords
 from van_dense.data.readers.coco_json import (
     CocoDict,
     Record,
@@ -20,6 +21,7 @@ from van_dense.data.readers.coco_json import (
     read_coco_lists,
     split_categories,
 )
+from van_dense.data.readers.quarantine import QuarantinedPart
 
 # Category id and name of the stuff in panoptic_{train,val}2017.json, behind the 80 things.
 _STUFF = (
@@ -97,7 +99,7 @@ def coco_panoptic_info() -> DatasetInfo:
 
 @paused_garbage_collection()
 def read_panoptic_json(
-    path: str | Path, *, name: str, left_out: Collection[int | str] = ()
+    path: str | Path, *, name: str, left_out: QuarantinedPart | None = None
 ) -> PanopticFile:
     """Parse a panoptic annotation file; the PNGs are not opened.
 
@@ -107,22 +109,23 @@ def read_panoptic_json(
     Args:
         path: The file, such as panoptic_val2017.json.
         name: Name of the data set in titles and logs.
-        left_out: Ids of images, such as those in quarantine, that nothing is asked of.
+        left_out: Images and records in quarantine, that nothing is asked of.
 
     Raises:
         ValueError: With the file, the record and the fix, for a file of another kind, ids that
             repeat or do not exist, values out of range, and images and annotations that have no
             counterpart.
     """
-    data = read_coco_lists(path)
-    images: dict[int | str, Record] = {}
-    for record in data["images"]:
-        if record["id"] in left_out:
-            continue
-        if images.setdefault(record["id"], record) is not record:
-            both = f"{images[record['id']]['file_name']} and {record['file_name']}"
-            raise ValueError(f"{path}: image id {record['id']!r} is of {both}; give each its own")
-    annotations = _annotations_by_image(path, data["annotations"], images, left_out)
+    data, left_out = read_coco_lists(path), left_out or QuarantinedPart()
+    found = ImageRecords(data["images"], left_out, files=True, sizes=True)
+    if found.broken:
+        index, broken = found.broken[0]
+        record = data["images"][index]
+        where = f"images[{index}] (id {record.get('id')!r:.40}, {record.get('file_name')!s:.80})"
+        raise ValueError(f"{path}: {where}: {broken.what}; {broken.fix}; {CHECK}")
+    images = {record["id"]: record for record in found.usable}
+    absent = found.quarantined_ids
+    annotations = _annotations_by_image(path, data["annotations"], images, absent, left_out)
     info = panoptic_info(path, data, name)
     known = frozenset(info.category_ids)
     entries = []
@@ -183,15 +186,17 @@ def _annotations_by_image(
     path: str | Path,
     annotations: list[Record],
     images: Mapping[int | str, Record],
-    left_out: Collection[int | str],
+    absent: Collection[int | str],
+    left_out: QuarantinedPart,
 ) -> dict[int | str, Record]:
     """Annotation of each image, or a ValueError where there is not exactly one."""
     by_image: dict[int | str, Record] = {}
     png_of: dict[str, int | str] = {}
     for index, record in enumerate(annotations):
-        if image_id_of(record) in left_out:
+        where = f"annotations[{index}]"
+        if image_id_of(record) in absent or where in left_out.records:
             continue
-        image_id, png = check_annotation(f"{path}: annotations[{index}]", record)
+        image_id, png = check_annotation(f"{path}: {where}", record)
         if image_id in by_image:
             what = f"image {image_id!r} has two annotations, {by_image[image_id]['file_name']}"
             raise ValueError(f"{path}: {what} and {png}; join them in one PNG")

@@ -70,7 +70,7 @@ class Persons(Subset):
 
     def raw(self, index: int) -> Sample:
         """Read the image of one instance, with that instance alone; see ``DenseDataset``."""
-        image_index = int(self._indices[index])
+        image_index = int(self.positions[index])
         one = self.dataset.instances(image_index)[torch.from_numpy(self._positions[[index]])]
         boxes = one.boxes.numpy()
         image, factor = self.dataset.image(image_index, self._factor(boxes[0]))
@@ -123,7 +123,7 @@ class PersonImages(Subset):
         """Boxes, labels and scores to predict poses for, without reading the image."""
         if self._detections is not None:
             return self._detections.get(self.image_id(index), _NOTHING)
-        annotated = self.dataset.instances(int(self._indices[index]))
+        annotated = self.dataset.instances(int(self.positions[index]))
         annotated = annotated[_learnable(annotated)]
         return Instances(annotated.boxes, annotated.labels, torch.ones(len(annotated)))
 

@@ -7,16 +7,16 @@ process, as Python's reference counts write to each object that is touched.
 import itertools
 from array import array
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from van_dense.core.dataset_info import DatasetInfo
-from van_dense.core.structures import RLE, Instances, Sample, Size, size_of
+from van_dense.core.structures import RLE, Instances, Prediction, Sample, Size, size_of
 from van_dense.data.dataset import ReadError
-from van_dense.data.io.image import read_reduced
-from van_dense.data.readers.segmentation import Segmentation, decode_into, to_rle
+from van_dense.data.io.image import image_size, read_reduced
+from van_dense.data.readers.segmentation import Segmentation, decode_into, to_rle, to_rles
 
 BoxXYXY = tuple[float, float, float, float]
 
@@ -155,6 +155,19 @@ class TableDataset:
         points = None if self._keypoints is None else torch.from_numpy(self._keypoints[rows])
         return Instances(boxes, labels, crowd=crowd, keypoints=points)
 
+    def object_counts(self) -> dict[tuple[int | str, str], int]:
+        """Objects that are no crowd, by image id and class name; of poses, those with a joint."""
+        owner = np.repeat(np.arange(len(self._paths)), np.diff(self._starts))
+        counted = ~self._crowd[self._rows]
+        if self._keypoints is not None:
+            counted &= (self._keypoints[self._rows, :, 2] > 0).any(axis=1)
+        pairs = owner * self.info.num_classes + self._labels[self._rows]
+        keys, counts = np.unique(pairs[counted], return_counts=True)
+        images, labels = np.divmod(keys, self.info.num_classes)
+        names = self.info.class_names
+        columns = images.tolist(), labels.tolist(), counts.tolist()
+        return {(self._ids[i], names[label]): n for i, label, n in zip(*columns, strict=True)}
+
     def masks(self, index: int) -> np.ndarray:
         """Masks uint8 {0, 1} (N, H, W) of an image, which is not read, in its stated size.
 
@@ -163,6 +176,20 @@ class TableDataset:
         if not self.has_masks:
             raise ValueError(f"{self.path(index)}: its data set has boxes and no masks")
         return self._masks(self._rows_of(index), self.size(index))
+
+    def truth(self, index: int) -> Prediction:
+        """Ground truth of an image, which is not read, with masks as RLE.
+
+        It is a ReadError where the size of the image is not known, since its header is broken.
+        """
+        size, instances = self.size(index), self.instances(index)
+        if size == (0, 0):
+            size = image_size(self.path(index))
+        if self.has_masks:
+            rows = self._rows_of(index).tolist()
+            masks = to_rles([self._rles.get(row) or self._polygons(row) for row in rows], size)
+            instances = replace(instances, masks=masks)
+        return Prediction(self.image_id(index), size, instances)
 
     def raw(self, index: int) -> Sample:
         """Read one image and its annotation; see ``DenseDataset``."""

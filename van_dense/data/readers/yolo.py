@@ -1,53 +1,45 @@
 """Reader of YOLO folders: ``data.yaml``, images, a text file of boxes or polygons for each.
 
-A line is ``class cx cy width height`` or ``class x1 y1 x2 y2 x3 y3 ...``, in units of the width and
-height of the image. The label file of ``images/a.jpg`` is ``labels/a.txt``; an image without one,
-or with an empty one, shows no object.
+The label file of ``images/a.jpg`` is ``labels/a.txt``; an image without one, or with an empty one,
+shows no object. What a line is, is told by ``yolo_lines.py``; where files lie by
+``yolo_layout.py`` and ``yolo_labels.py``.
 Source of the format: https://docs.ultralytics.com/datasets/segment/.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Size
 from van_dense.data.dataset import ReadError
-from van_dense.data.io.image import SUFFIXES, image_size
-from van_dense.data.messages import CHECK, list_counts
-from van_dense.data.readers.quarantine import Quarantine, QuarantinedPart
-from van_dense.data.readers.segmentation import MIN_POINTS
-from van_dense.data.readers.table import (
-    BoxXYXY,
-    ImageRecord,
-    InstanceRecord,
-    TableDataset,
-    clip_box,
-)
+from van_dense.data.io.image import image_size
+from van_dense.data.messages import CHECK, Remark, list_counts
+from van_dense.data.readers.quarantine import Quarantine
+from van_dense.data.readers.table import ImageRecord, InstanceRecord, TableDataset, clip_box
+from van_dense.data.readers.yolo_dialect import judge_dialect
+from van_dense.data.readers.yolo_labels import LabelFiles
+from van_dense.data.readers.yolo_layout import YoloLayout, part_source
+from van_dense.data.readers.yolo_lines import LabelLine, is_cut, line_problem, read_lines
 
 logger = logging.getLogger(__name__)
 
-TOLERANCE = 0.01  # coordinates may leave 0..1 by this much; beyond it they are no fractions
 _HEADER_THREADS = 8
+_HEADERS = 64  # files that a thread takes at a time
 
 
 class YoloDataset(TableDataset):
-    """A ``DenseDataset`` from a YOLO folder; category ids are 0..C-1, image ids relative paths.
+    """A ``DenseDataset`` from a YOLO folder; category ids are the file's, image ids relative paths.
 
     Broken lines are left out with one warning that counts them.
 
     Args:
-        root: Folder that holds ``data.yaml``.
-        split: Key of ``data.yaml``: train, val or test.
+        root: Folder that holds ``data.yaml`` or Darknet's ``obj.data``, or such a file.
+        split: Key of the data file: train, val or test.
         name: Name of the data set in titles and logs.
         quarantine: Bad images and lines to leave out.
         drop_empty: Leave out images without a box.
@@ -55,7 +47,8 @@ class YoloDataset(TableDataset):
             there is no polygon at all. False takes the boxes around polygons.
 
     Raises:
-        ValueError: For a missing or foreign ``data.yaml``, and when no image or no label is found.
+        ValueError: For a missing or foreign data file, when no image or no label is found, and when
+            the lines are of another convention or none of them can be read.
     """
 
     def __init__(
@@ -68,225 +61,139 @@ class YoloDataset(TableDataset):
         drop_empty: bool,
         masks: bool = True,
     ) -> None:
-        layout = YoloLayout.read(root)
-        info = DatasetInfo(name, layout.names, tuple(range(len(layout.names))))
-        files = layout.images(split)
-        kept = layout.read_labels(files, (quarantine or Quarantine()).of(Path(root) / split))
-        with ThreadPoolExecutor(_HEADER_THREADS) as pool:
-            sizes = list(pool.map(size_or_zero, kept))
-        records = [
-            ImageRecord(str(file), layout.image_id(file), size)
-            for file, size in zip(kept, sizes, strict=True)
-        ]
-        dropped: Counter[str] = Counter()
-        lines = [(position, line) for position, file in enumerate(kept) for line in kept[file]]
-        has_masks = masks and any(line.is_polygon for _, line in lines)
-        instances = _instances(lines, records, info, has_masks, dropped)
-        super().__init__(info, records, instances, masks=has_masks, drop_empty=drop_empty)
-        if dropped:
-            self.notes.append(f"{root}, {split}: left out: {list_counts(dropped)}; {CHECK}")
-            logger.warning("%s", self.notes[-1])
+        records = YoloRecords(root, split, masks=masks, quarantine=quarantine or Quarantine())
+        if errors := [remark for remark in records.remarks if remark.severity == "error"]:
+            raise ValueError(str(errors[0]))
+        super().__init__(
+            records.info(name),
+            records.images,
+            records.usable(),
+            masks=records.has_masks,
+            drop_empty=drop_empty,
+        )
+        where = f"{records.layout.file}, {split}"
+        if records.dropped and not records.num_used:
+            left = list_counts(records.dropped)
+            raise ValueError(f"{where}: no line of the label files can be read: {left}; {CHECK}")
+        self.notes += [f"{remark.file}: {remark.what}" for remark in records.remarks]
+        changed = records.dropped, records.changed
+        for what, counts in zip(("left out", "to be known"), changed, strict=True):
+            if counts:
+                self.notes.append(f"{where}: {what}: {list_counts(counts)}; {CHECK}")
+                logger.warning("%s", self.notes[-1])
+        for remark in records.remarks:
+            level = logging.WARNING if remark.severity == "warning" else logging.INFO
+            logger.log(level, "%s", remark)
         if len(self) == 0:
-            raise ValueError(f"{root}, {split}: no image remains of {len(files)}; {CHECK}")
+            raise ValueError(f"{where}: no image remains of {len(records.images)}; {CHECK}")
 
 
-@dataclass(frozen=True)
-class YoloLayout:
-    """Files of a YOLO folder, and the names of its classes."""
+class YoloRecords:
+    """Images and lines of a part, as the reader takes them and the data doctor judges them.
 
-    file: Path
-    names: tuple[str, ...]
-    entries: dict[str, Any]
+    Attributes:
+        layout: The data file.
+        labels: The label files.
+        remarks: Findings about the part as a whole; errors keep the reader from reading it.
+        images: Records of the images, without those in quarantine; size (0, 0) if unreadable.
+        lines: Lines of each image, without those in quarantine.
+        has_masks: Whether the lines are read as masks.
+        dropped: Number of lines that ``usable`` left out, by what is wrong.
+        changed: Number of lines that it read otherwise than they stand there, by what is unusual.
+        num_used: Number of lines that it gave.
 
-    @staticmethod
-    def read(root: str | Path) -> YoloLayout:
-        """Parse ``data.yaml``; errors are a ValueError with file, key and fix."""
-        file = Path(root) / "data.yaml"
-        try:
-            entries = yaml.safe_load(file.read_bytes())
-        except OSError as error:
-            what = f"cannot be read ({error.strerror}); give the folder that holds data.yaml"
-            raise ValueError(f"{file}: {what}") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"{file}: not valid YAML: {error}") from None
-        if not isinstance(entries, dict) or "names" not in entries:
-            raise ValueError(f"{file}: 'names' is missing; list the names of the classes there")
-        if "kpt_shape" in entries:
-            what = "YOLO pose labels are not read; convert them to COCO JSON"
-            raise ValueError(f"{file}: 'kpt_shape': {what}")
-        return YoloLayout(file, _class_names(file, entries), entries)
+    Raises:
+        ValueError: For a missing or foreign data file, and when no image or no label is found.
+    """
 
-    def images(self, split: str) -> list[Path]:
-        """Image files of a split, sorted; an entry is a folder, a text file of paths, or several.
+    def __init__(
+        self, root: str | Path, split: str, *, masks: bool, quarantine: Quarantine
+    ) -> None:
+        self.layout = YoloLayout.read(root)
+        files, self.remarks = self.layout.images(split)
+        self.labels = LabelFiles(self.layout, split, files)
+        left_out = quarantine.of(part_source(root, split), *self.labels.files)
+        self.remarks += self.labels.remarks
+        self.label_files: list[Path] = []  #: of each image
+        self.lines: list[list[LabelLine]] = []
+        kept = []
+        for file, labels in zip(files, self.labels.files, strict=True):
+            if (image_id := self.layout.image_id(file)) not in left_out.images:
+                lines = read_lines(labels, image_id, self.layout.meaning)
+                self.lines.append([one for one in lines if one.id not in left_out.annotations])
+                self.label_files.append(labels)
+                kept.append((str(file), image_id))
+        sizes = read_sizes([path for path, _ in kept])
+        self.images = [ImageRecord(*one, size) for one, size in zip(kept, sizes, strict=True)]
+        every = [line for lines in self.lines for line in lines]
+        self.has_masks = masks and any(line.is_polygon for line in every)
+        where = f"{self.layout.file}: {split!r}"
+        self.remarks += judge_dialect(where, every, self.layout.meaning)
+        if self.layout.meaning.keypoints is not None:
+            what = "kpt_shape: the lines are poses; their boxes are read, and no joints"
+            fix = "convert them to COCO JSON to learn joints"
+            self.remarks.append(Remark("warning", where, what, fix))
+        self.dropped: Counter[str] = Counter()
+        self.changed: Counter[str] = Counter()
+        self.num_used = 0
 
-        A split that is missing or holds no image is a ValueError with the places searched.
-        """
-        value = self.entries.get(split)
-        values: list[Any] = value if isinstance(value, list) else [value]
-        if not value or not all(isinstance(v, str) for v in values):
-            raise ValueError(f"{self.file}: {split!r} must be a path or several, got {value!r}")
-        found = sorted({file for v in values for file in self._files_of(v)})
-        if not found:
-            known = ", ".join(sorted(SUFFIXES))
-            what = f"no image under {value}; known suffixes: {known}"
-            raise ValueError(f"{self.file}: {split!r}: {what}")
-        if not any(self.label_file(file).is_file() for file in found):
-            what = f"none of {len(found)} images has a label file"
-            fix = f"the one of {found[0]} should be {self.label_file(found[0])}"
-            raise ValueError(f"{self.file}: {split!r}: {what}; {fix}")
-        return found
+    def info(self, name: str) -> DatasetInfo:
+        """The classes, whose category ids are the numbers of the data file."""
+        names = self.layout.meaning.names
+        return DatasetInfo(name, tuple(names.values()), tuple(names))
 
-    def _files_of(self, value: str) -> list[Path]:
-        root = self.file.parent
-        base = root / str(self.entries.get("path") or "")
-        # Roboflow writes ../train/images for a folder beside data.yaml.
-        paths = [base / value, root / value, root / value.removeprefix("../")]
-        path = next((path for path in paths if path.exists()), None)
-        if path is None:
-            tried = ", ".join(dict.fromkeys(map(str, paths)))
-            raise ValueError(f"{self.file}: {value!r} does not exist; tried {tried}")
-        if path.is_dir():
-            return [file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES]
-        lines = path.read_text(encoding="utf-8").split("\n")
-        return [path.parent / line.strip() for line in lines if line.strip()]
-
-    def label_file(self, image: Path) -> Path:
-        """Label file of an image: the last folder named images becomes labels."""
-        parts = list(image.parts)
-        if "images" in parts[:-1]:
-            last = len(parts) - 2 - parts[-2::-1].index("images")
-            parts[last] = "labels"
-        return Path(*parts).with_suffix(".txt")
-
-    def read_labels(
-        self, files: Sequence[Path], left_out: QuarantinedPart
-    ) -> dict[Path, list[LabelLine]]:
-        """Lines of the label file of each image, without what is in quarantine."""
-        return {
-            file: [
-                line
-                for line in read_lines(self.label_file(file), image_id)
-                if line.id not in left_out.annotations
-            ]
-            for file in files
-            if (image_id := self.image_id(file)) not in left_out.images
-        }
-
-    def image_id(self, image: Path) -> str:
-        """Path of an image relative to the folder of ``data.yaml`` where it lies inside."""
-        root = self.file.parent.absolute()
-        image = image.absolute()
-        return (image.relative_to(root) if image.is_relative_to(root) else image).as_posix()
-
-
-def _class_names(file: Path, entries: dict[str, Any]) -> tuple[str, ...]:
-    names = entries["names"]
-    if isinstance(names, dict):
-        if sorted(names, key=str) != sorted(range(len(names)), key=str):
-            raise ValueError(f"{file}: 'names' must be numbered 0..{len(names) - 1}, got {names}")
-        names = [names[label] for label in range(len(names))]
-    if not isinstance(names, list) or not names:
-        raise ValueError(f"{file}: 'names' must be a list or a mapping from 0, got {names!r}")
-    if "nc" in entries and entries["nc"] != len(names):
-        raise ValueError(f"{file}: 'nc' is {entries['nc']}, but there are {len(names)} names")
-    return tuple(str(name) for name in names)
-
-
-@dataclass(frozen=True)
-class LabelLine:
-    """One line of a label file: its id ``image:line``, and its fields or what is wrong."""
-
-    id: str
-    label: int = -1
-    numbers: tuple[float, ...] = ()  # fractions of the sides: 4 of a box, 6 or more of a polygon
-    problem: str | None = None
-
-    @property
-    def is_polygon(self) -> bool:
-        """Whether the line describes a polygon."""
-        return len(self.numbers) >= 2 * MIN_POINTS
-
-    def box(self, size: Size) -> BoxXYXY:
-        """xyxy box in pixels, not clipped."""
-        if self.is_polygon:
-            xs, ys = self.numbers[0::2], self.numbers[1::2]
-            x1, y1, x2, y2 = min(xs), min(ys), max(xs), max(ys)
-        else:
-            cx, cy, w, h = self.numbers
-            x1, y1, x2, y2 = cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2
-        height, width = size
-        return x1 * width, y1 * height, x2 * width, y2 * height
-
-    def polygons(self, size: Size) -> list[list[float]]:
-        """The polygon in pixels."""
-        height, width = size
-        return [[v * (height if i % 2 else width) for i, v in enumerate(self.numbers)]]
-
-
-def read_lines(file: Path, image_id: str) -> list[LabelLine]:
-    """Parse a label file; no file means no object."""
-    try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return []
-    except (OSError, UnicodeDecodeError) as error:
-        return [LabelLine(f"{image_id}:0", problem=f"an unreadable file ({error})")]
-    return [
-        _parse_line(f"{image_id}:{number}", line.split())
-        for number, line in enumerate(text.splitlines(), 1)
-        if line.strip()
-    ]
-
-
-def _parse_line(line_id: str, words: list[str]) -> LabelLine:
-    try:
-        label, *numbers = (float(word) for word in words)
-    except ValueError:
-        return LabelLine(line_id, problem="something that is not a number")
-    if len(numbers) != 4 and (len(numbers) < 2 * MIN_POINTS or len(numbers) % 2):
-        return LabelLine(line_id, problem="neither 4 numbers of a box nor pairs of a polygon")
-    if not all(math.isfinite(v) and -TOLERANCE <= v <= 1 + TOLERANCE for v in numbers):
-        return LabelLine(line_id, problem="coordinates outside 0..1")
-    if not label.is_integer():
-        return LabelLine(line_id, problem="a class that is not a whole number")
-    return LabelLine(line_id, int(label), tuple(numbers))
-
-
-def line_problem(line: LabelLine, size: Size, num_classes: int, *, has_masks: bool) -> str | None:
-    """Say what a line of an image of known size has that is wrong, or None."""
-    if line.problem is not None:
-        return line.problem
-    if not 0 <= line.label < num_classes:
-        return f"a class that does not exist (0..{num_classes - 1} do)"
-    if clip_box(line.box(size), size) is None:
-        return "no box of positive size inside the image"
-    if has_masks and not line.is_polygon:
-        return "a box where other lines have polygons"
-    return None
-
-
-def _instances(
-    lines: list[tuple[int, LabelLine]],
-    images: list[ImageRecord],
-    info: DatasetInfo,
-    has_masks: bool,
-    dropped: Counter[str],
-) -> Iterator[InstanceRecord]:
-    for image, line in lines:
-        size = images[image].size
+    def problem(self, image: int, line: LabelLine) -> str | None:
+        """What is wrong with a line of an image, or None; any line of a broken image is sound."""
+        size = self.images[image].size
         if size == (0, 0):
-            continue  # reading the image will say what is wrong with it
-        problem = line_problem(line, size, info.num_classes, has_masks=has_masks)
-        if problem is not None:
-            dropped[f"lines with {problem}"] += 1
-            continue
-        box = clip_box(line.box(size), size)
-        assert box is not None  # otherwise there is a problem
-        polygons = line.polygons(size) if has_masks else None
-        yield InstanceRecord(image, box, line.label, segmentation=polygons)
+            return line.problem  # reading the image will say what is wrong with it
+        return line_problem(line, size, self.layout.meaning, has_masks=self.has_masks)
+
+    def usable(self) -> Iterator[InstanceRecord]:
+        """Instances of the sound lines, while the others are counted."""
+        labels = {number: label for label, number in enumerate(self.layout.meaning.names)}
+        for image, lines in enumerate(self.lines):
+            size = self.images[image].size
+            sound: list[LabelLine] = []
+            for line in lines:
+                if (problem := self.problem(image, line)) is not None:
+                    self.dropped[f"lines with {problem}"] += 1
+                    continue
+                sound.append(line)
+                if size != (0, 0):
+                    box = clip_box(line.box(size), size)
+                    assert box is not None  # otherwise there is a problem
+                    polygons = line.polygons(size) if self.has_masks else None
+                    yield InstanceRecord(image, box, labels[line.label], segmentation=polygons)
+            self.num_used += len(sound)
+            self.changed.update(what for _, what in unusual_lines(sound))
 
 
-def size_or_zero(file: Path) -> Size:
+def unusual_lines(lines: list[LabelLine]) -> Iterator[tuple[LabelLine, str]]:
+    """Sound lines of an image with what is to be known about them."""
+    seen: set[tuple[int, tuple[float, ...]]] = set()
+    for line in lines:
+        if (key := (line.label, line.numbers)) in seen:
+            yield line, "lines with the same object as another line"
+        seen.add(key)
+        if line.by_name:
+            yield line, "lines with the name of a class in place of its number"
+        if is_cut(line):
+            yield line, "lines with a box that reaches beyond its image, where it is cut"
+
+
+def read_sizes(paths: Sequence[str]) -> list[Size]:
+    """(height, width) of images, (0, 0) where a header cannot be read; in threads for slow disks.
+
+    Each thread takes many files at a time: handing one over takes as long as reading its header.
+    """
+    parts = [paths[start : start + _HEADERS] for start in range(0, len(paths), _HEADERS)]
+    with ThreadPoolExecutor(_HEADER_THREADS) as pool:
+        found = pool.map(lambda part: [size_or_zero(path) for path in part], parts)
+        return [size for sizes in found for size in sizes]
+
+
+def size_or_zero(file: str) -> Size:
     """(height, width) of an image, (0, 0) where its header cannot be read."""
     try:
         return image_size(file)

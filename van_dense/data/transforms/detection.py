@@ -19,6 +19,7 @@ import numpy as np
 from van_dense.core.structures import Sample, Size
 from van_dense.data.dataset import Transform
 from van_dense.data.transforms.extra import albumentations
+from van_dense.data.transforms.warp import refuse_proposals
 
 
 @dataclass(frozen=True)
@@ -118,12 +119,14 @@ def resize(sample: Sample, size: Size) -> Sample:
 
 
 def scale_points(sample: Sample, scale_y: float, scale_x: float) -> None:
-    """Scale boxes and keypoints of a fresh sample, where it has some."""
+    """Scale boxes, keypoints and proposals of a fresh sample, where it has some."""
     if sample.boxes is not None:
         scale = np.array([scale_x, scale_y, scale_x, scale_y])
         sample.boxes = (sample.boxes * scale).astype(np.float32)
     if sample.keypoints is not None:
         sample.keypoints = (sample.keypoints * [scale_x, scale_y, 1.0]).astype(np.float32)
+    if sample.proposals is not None:
+        sample.proposals = sample.proposals.moved(scale=(scale_y, scale_x))
 
 
 def with_maps(sample: Sample, change: Callable[[np.ndarray], np.ndarray]) -> Sample:
@@ -162,6 +165,7 @@ def crop_points(sample: Sample, size: Size, *, top: int, left: int) -> np.ndarra
 
     Returns the positions int64 (M,) of the instances that remain.
     """
+    refuse_proposals(sample)
     height, width = size
     if sample.boxes is None:
         return np.zeros(0, dtype=np.int64)
@@ -253,6 +257,7 @@ def flip_horizontally(sample: Sample, flip_order: Sequence[int] | None = None) -
     ``flip_order``, as of ``DatasetInfo``, says which position each keypoint comes from; keypoints
     without it are a ValueError.
     """
+    refuse_proposals(sample)
     width = sample.size[1]
     flipped = replace(sample, image=cv2.flip(sample.image, 1))
     if sample.boxes is not None:

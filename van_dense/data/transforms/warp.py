@@ -184,6 +184,13 @@ def _inside(points: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     return np.all((points >= 0) & (points <= size[::-1]), axis=1)
 
 
+def refuse_proposals(sample: Sample) -> None:
+    """ValueError for a sample with boxes to predict poses for, which follow a resize alone."""
+    if sample.proposals is not None:
+        what = "proposals would stay where they are while the image is cut, mirrored or warped"
+        raise ValueError(f"{sample.path}: {what}; use a transform that resizes, or none")
+
+
 def warp_sample(
     sample: Sample, image: np.ndarray, warp: Warp, flip_order: Sequence[int] | None
 ) -> Sample:
@@ -194,6 +201,7 @@ def warp_sample(
     bounds of its mask or, without one, of its turned self. Keypoints outside become unlabelled;
     a mirrored sample with keypoints needs ``flip_order``, as ``flip_horizontally`` does.
     """
+    refuse_proposals(sample)
     moved = replace(sample, image=image)
     if sample.semantic is not None:
         moved.semantic = warp.warp(sample.semantic, IGNORE_LABEL)

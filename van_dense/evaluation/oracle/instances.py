@@ -8,6 +8,7 @@ pixels and the evaluator, and has to reach what the annotations themselves score
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -94,7 +95,7 @@ def check_keypoints(
         batch = collate([transform(sample, np.random.default_rng(0))], size_divisor)
         arrived += [_without_unlabelled(prediction) for prediction in to_prediction(batch)]
     truth = restrict(evaluator.ground_truth, tried)
-    checked = PoseEvaluator(truth, evaluator.info, backend=evaluator.backend)
+    checked = PoseEvaluator(truth, evaluator.info, **_settings(evaluator))
     report, missed = _compare(checked, _ceiling(checked), arrived, num_images=len(tried))
     return replace(report, diagnosis=_misplaced_joints(checked)) if missed else report
 
@@ -158,16 +159,21 @@ def _for_images(evaluator: CocoEvaluator, image_ids: Collection[int | str]) -> C
         return {**annotation, "bbox": [*low.tolist(), *(high - low).tolist()]}
 
     truth = {**truth, "annotations": list(map(cut, truth["annotations"]))}
-    return CocoEvaluator(truth, evaluator.info, evaluator.types, backend=evaluator.backend)
+    return CocoEvaluator(truth, evaluator.info, evaluator.types, **_settings(evaluator))
+
+
+def _settings(evaluator: CocoEvaluator | PoseEvaluator) -> dict[str, Any]:
+    return {"backend": evaluator.backend, "max_detections": evaluator.max_detections}
 
 
 def _ceiling(evaluator: CocoEvaluator | PoseEvaluator) -> dict[str, float]:
-    """What the annotations score as predictions: 1, or less in images with over 100 objects."""
+    """What the annotations score as predictions: 1, or less where AP does not count all."""
     truth, sigmas = evaluator.ground_truth, evaluator.info.sigmas
     ceiling: dict[str, float] = {}
     for kind in evaluator.types:
         perfect = as_results(truth, kind)
-        scores = evaluate_results(truth, perfect, kind, backend=evaluator.backend, sigmas=sigmas)
+        settings = _settings(evaluator)
+        scores = evaluate_results(truth, perfect, kind, sigmas=sigmas, **settings)
         ceiling |= {f"{kind}/{name}": value for name, value in scores.metrics.items()}
     return {name: value for name, value in ceiling.items() if name in REQUIRED}
 

@@ -13,21 +13,19 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
-from detectron2.modeling.roi_heads import FastRCNNOutputLayers
-from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
 from detectron2.structures import Boxes, ImageList
 from detectron2.structures import Instances as DetectronInstances
 from torch import Tensor, nn
 from torchvision.ops import clip_boxes_to_image
 
 from van_dense.core.structures import Size
-from van_dense.integrations.detectron2.parts import Losses, SeededROIHeads, Targets
+from van_dense.integrations.detectron2.parts import BoxLayers, Losses, SeededROIHeads, Targets
 from van_dense.models.detection.cascade_stage import likeliest_class
 
 Predictions = tuple[Tensor, Tensor]  # class logits (R, C + 1) and deltas (R, C * 4)
 
 
-class DecodedBoxLayers(FastRCNNOutputLayers):
+class DecodedBoxLayers(BoxLayers):
     """Detectron2's classifier and box regression, trained on the decoded boxes by their GIoU."""
 
     def box_reg_loss(
@@ -136,15 +134,9 @@ class CascadeHeads(nn.Module):
             ]
         predictions, predictor = last.classify(features, proposals), last.box_predictor
         scores.append(predictor.predict_probs(predictions, proposals))
-        found, _ = fast_rcnn_inference(
-            predictor.predict_boxes(predictions, proposals),
-            [torch.stack(stages).mean(dim=0) for stages in zip(*scores, strict=True)],
-            [proposal.image_size for proposal in proposals],
-            predictor.test_score_thresh,
-            predictor.test_nms_thresh,
-            predictor.test_topk_per_image,
-        )
-        return cast("list[DetectronInstances]", found)
+        averaged = [torch.stack(stages).mean(dim=0) for stages in zip(*scores, strict=True)]
+        boxes = predictor.predict_boxes(predictions, proposals)
+        return cast(BoxLayers, predictor).detections(boxes, averaged, proposals)
 
     def _masks(
         self, features: dict[str, Tensor], found: list[DetectronInstances]

@@ -10,7 +10,7 @@ Legend: B images, A anchors, R sampled regions; boxes xyxy pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import torch
@@ -18,7 +18,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone, GeneralizedRCNN, RetinaNet, StandardROIHeads
 from detectron2.modeling.anchor_generator import BufferList, DefaultAnchorGenerator
 from detectron2.modeling.proposal_generator import RPN
-from detectron2.modeling.proposal_generator.proposal_utils import find_top_rpn_proposals
+from detectron2.modeling.roi_heads import FastRCNNOutputLayers
 from detectron2.structures import Boxes, ImageList
 from detectron2.structures import Instances as DetectronInstances
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from van_dense.core.structures import Instances, Size
 from van_dense.models.detection.anchors import Anchors, BoxMatcher, match_anchors
 from van_dense.models.detection.roi_heads import crop_masks, sample_regions
+from van_dense.models.detection.rpn import ProposalFilter, best_of_levels
 from van_dense.models.detection.sampling import Sampler
 from van_dense.models.losses import synced_count
 from van_dense.models.postprocess import DetectionFilter
@@ -137,18 +138,49 @@ class SeededRPN(RPN):
         """Proposals of each image; non-finite ones are left out, not raised on.
 
         Detectron2 raises while it trains; our trainer reports losses that are not finite with
-        their step and images.
+        their step and images. It also suppresses in float32, see ``suppress``.
         """
-        return find_top_rpn_proposals(
-            self._decode_proposals(anchors, pred_anchor_deltas),
-            pred_objectness_logits,
-            image_sizes,
-            self.nms_thresh,
-            self.pre_nms_topk[self.training],
-            self.post_nms_topk[self.training],
-            self.min_box_size,
-            False,
-        )
+        decoded = self._decode_proposals(anchors, pred_anchor_deltas)
+        most = self.pre_nms_topk[self.training]
+        filter = ProposalFilter(most, self.post_nms_topk[self.training], self.nms_thresh)
+        best = [scores.topk(min(most, scores.shape[1]), dim=1) for scores in pred_objectness_logits]
+        found = []
+        for image, size in enumerate(image_sizes):
+            chosen = [
+                level[image, top.indices[image]] for level, top in zip(decoded, best, strict=True)
+            ]
+            scores = [top.values[image] for top in best]
+            boxes, logits = best_of_levels(chosen, scores, size, filter)
+            fields = {"proposal_boxes": Boxes(boxes), "objectness_logits": logits}
+            found.append(DetectronInstances(size, **fields))
+        return found
+
+
+class BoxLayers(FastRCNNOutputLayers):
+    """Detectron2's classifier and box regression with our threshold and suppression."""
+
+    def inference(
+        self, predictions: tuple[Tensor, Tensor], proposals: list[DetectronInstances]
+    ) -> tuple[list[DetectronInstances], list[Tensor]]:
+        """Detections of each image, and no positions, which nobody here reads."""
+        boxes = self.predict_boxes(predictions, proposals)
+        return self.detections(boxes, self.predict_probs(predictions, proposals), proposals), []
+
+    def detections(
+        self,
+        boxes: Sequence[Tensor],
+        scores: Sequence[Tensor],
+        proposals: list[DetectronInstances],
+    ) -> list[DetectronInstances]:
+        """Detections of boxes (P, C * 4) and scores (P, C + 1) of each image."""
+        limits = self.test_score_thresh, self.test_nms_thresh, self.test_topk_per_image
+        filter, found = DetectionFilter(*limits), []
+        for own, probabilities, proposal in zip(boxes, scores, proposals, strict=True):
+            size, by_class = proposal.image_size, own.unflatten(1, (-1, 4))
+            found.append(
+                _detected(filter.per_class(by_class, probabilities[:, :-1], size=size), size)
+            )
+        return found
 
 
 class SeededROIHeads(StandardROIHeads):
@@ -245,8 +277,12 @@ class SeededRetinaNet(RetinaNet):
         )
         boxes, labels = decoded.pred_boxes.tensor, decoded.pred_classes
         found = self.filter.labelled(boxes, decoded.scores, labels=labels, size=image_size)
-        fields = {"scores": found.scores, "pred_classes": found.labels}
-        return DetectronInstances(image_size, pred_boxes=Boxes(found.boxes), **fields)
+        return _detected(found, image_size)
+
+
+def _detected(found: Instances, size: Size) -> DetectronInstances:
+    fields = {"scores": found.scores, "pred_classes": found.labels}
+    return DetectronInstances(size, pred_boxes=Boxes(found.boxes), **fields)
 
 
 class PaddedRCNN(GeneralizedRCNN):

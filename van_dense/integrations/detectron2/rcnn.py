@@ -12,7 +12,6 @@ from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.proposal_generator import StandardRPNHead
 from detectron2.modeling.roi_heads import (
     FastRCNNConvFCHead,
-    FastRCNNOutputLayers,
     MaskRCNNConvUpsampleHead,
 )
 from detectron2.structures import Boxes
@@ -23,7 +22,12 @@ from van_dense.integrations.detectron2.cascade import (
     CascadeStageHeads,
     DecodedBoxLayers,
 )
-from van_dense.integrations.detectron2.parts import SeededROIHeads, SeededRPN, anchor_generator
+from van_dense.integrations.detectron2.parts import (
+    BoxLayers,
+    SeededROIHeads,
+    SeededRPN,
+    anchor_generator,
+)
 from van_dense.models.conv import ConvBN
 from van_dense.models.detection.cascade import ROI_ALIGN, CascadeMaskRCNN
 from van_dense.models.detection.cascade_stage import CascadeBox, CascadeStage
@@ -76,7 +80,7 @@ def _roi_heads(model: MaskRCNN, channels: int) -> SeededROIHeads:
         box_head=FastRCNNConvFCHead(
             _pooled(channels, BOX_POOL), conv_dims=[], fc_dims=[hidden, hidden]
         ),
-        box_predictor=FastRCNNOutputLayers(ShapeSpec(channels=hidden), **_outputs(box, box.filter)),
+        box_predictor=BoxLayers(ShapeSpec(channels=hidden), **_outputs(box, box.filter)),
         mask_head=_mask_head(model.mask, channels, loss_weight=1.0),
     )
 

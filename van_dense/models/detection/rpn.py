@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.detection.rpn import RPNHead
-from torchvision.ops import batched_nms, clip_boxes_to_image
+from torchvision.ops import clip_boxes_to_image
 
 from van_dense.core.structures import Batch, Instances, Size
 from van_dense.models.detection.anchors import Anchors, BoxCoder, BoxMatcher, match_anchors
 from van_dense.models.detection.sampling import Sampler
 from van_dense.models.losses import smooth_l1_sum, synced_count
+from van_dense.models.postprocess import suppress
 
 
 @dataclass(frozen=True)
@@ -125,16 +126,26 @@ class RPN(nn.Module):
     def _proposals_of(
         self, output: RPNOutput, image: int, size: Size, filter: ProposalFilter
     ) -> Tensor:
-        boxes, scores, levels = [], [], []
-        parts = zip(output.objectness, output.deltas, output.anchors, strict=True)
-        for level, (objectness, deltas, anchors) in enumerate(parts):
+        boxes, scores = [], []
+        for level in zip(output.objectness, output.deltas, output.anchors, strict=True):
+            objectness, deltas, anchors = level
             top, index = objectness[image].topk(min(filter.pre_nms, objectness.shape[1]))
             boxes.append(self.coder.decode_single(deltas[image, index], anchors[index]))
             scores.append(top)
-            levels.append(torch.full_like(index, level))
-        all_boxes = clip_boxes_to_image(torch.cat(boxes), size)
-        all_scores, all_levels = torch.cat(scores), torch.cat(levels)
-        solid = ((all_boxes[:, 2:] - all_boxes[:, :2]) > 0).all(dim=1) & all_scores.isfinite()
-        all_boxes, all_scores, all_levels = all_boxes[solid], all_scores[solid], all_levels[solid]
-        kept = batched_nms(all_boxes, all_scores, all_levels, filter.nms_iou)
-        return all_boxes[kept[: filter.post_nms]]
+        return best_of_levels(boxes, scores, size, filter)[0]
+
+
+def best_of_levels(
+    boxes: Sequence[Tensor], scores: Sequence[Tensor], size: Size, filter: ProposalFilter
+) -> tuple[Tensor, Tensor]:
+    """Proposals (P, 4) and their scores (P,), best first, of boxes (K, 4) of each level.
+
+    Boxes are clipped to the image; those without area or of a score that is not finite go, and
+    each level is suppressed alone.
+    """
+    clipped, joined = clip_boxes_to_image(torch.cat(list(boxes)), size), torch.cat(list(scores))
+    levels = torch.cat([torch.full_like(own, level).long() for level, own in enumerate(scores)])
+    solid = ((clipped[:, 2:] - clipped[:, :2]) > 0).all(dim=1) & joined.isfinite()
+    clipped, joined, levels = clipped[solid], joined[solid], levels[solid]
+    kept = suppress(clipped, joined, levels, iou=filter.nms_iou, size=size)[: filter.post_nms]
+    return clipped[kept], joined[kept]

@@ -25,7 +25,7 @@ from van_dense.models.class_rows import Rows, rows_of
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.pose.heatmap import Codec
 from van_dense.models.pose.pose_nms import oks_nms
-from van_dense.models.postprocess import check_finite, scale_boxes
+from van_dense.models.postprocess import check_finite, in_original_pixels
 
 CHUNK = 64  # crops in one pass of predict, whatever the number of images and instances
 
@@ -144,7 +144,7 @@ class TopDownPose(DenseModel):
         predictions = []
         for i, found in enumerate(proposals):
             instances = self._instances(found, keypoints[owners == i], regions[owners == i])
-            predictions.append(_in_original_pixels(batch, i, instances))
+            predictions.append(_prediction(batch, i, instances))
         return predictions
 
     def _keypoints(self, batch: Batch, regions: np.ndarray, owners: np.ndarray) -> np.ndarray:
@@ -220,13 +220,10 @@ def _whole_image(size: Size) -> Instances:
     return Instances(box, torch.zeros(1, dtype=torch.int64), scores=torch.ones(1))
 
 
-def _in_original_pixels(batch: Batch, index: int, instances: Instances) -> Prediction:
-    size, original = batch.sizes[index], batch.orig_sizes[index]
-    assert instances.keypoints is not None
-    scale = torch.tensor([original[1] / size[1], original[0] / size[0], 1.0])
-    boxes = clip_boxes_to_image(scale_boxes(instances.boxes, size, target=original), original)
-    scaled = replace(instances, boxes=boxes, keypoints=instances.keypoints * scale)
-    return Prediction(batch.image_ids[index], original, instances=scaled)
+def _prediction(batch: Batch, index: int, instances: Instances) -> Prediction:
+    original, found = batch.orig_sizes[index], in_original_pixels(instances, batch, index)
+    clipped = replace(found, boxes=clip_boxes_to_image(found.boxes, original))
+    return Prediction(batch.image_ids[index], original, instances=clipped)
 
 
 def _keypoints_of_crops(batch: Batch, num_keypoints: int) -> Tensor:

@@ -8,15 +8,15 @@ from typing import Any
 from torch import Tensor
 
 from van_dense.backbones.layouts import State
-from van_dense.config.detection import DetectionConfig
+from van_dense.config.detection import CascadeMaskRCNN, DetectionConfig, MaskRCNN, SparseRCNN
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Batch, Prediction, Size
+from van_dense.data.crowding import DetectionLimits
 from van_dense.data.dataset import DenseDataset, FirstImages, Transform
-from van_dense.data.doctor.doctor import CocoPart, Part, YoloPart
-from van_dense.data.readers.coco import CocoDataset
+from van_dense.data.doctor.boxes import BoxSetting
+from van_dense.data.doctor.doctor import Part
 from van_dense.data.readers.coco_json import coco_info
 from van_dense.data.readers.quarantine import Quarantine
-from van_dense.data.readers.yolo import YoloDataset
 from van_dense.evaluation.coco import METRICS_OF_KIND, CocoEvaluator
 from van_dense.evaluation.ground_truth import Kind, coco_ground_truth
 from van_dense.evaluation.oracle.instances import check_instances
@@ -26,7 +26,8 @@ from van_dense.models.dense_model import DenseModel
 from van_dense.models.detection.anchors import without_crowd
 from van_dense.models.postprocess import resize_masks, to_predictions
 from van_dense.tasks.base import Split, Task
-from van_dense.tasks.detection import transforms
+from van_dense.tasks.detection import files, transforms
+from van_dense.tasks.detection.box_setting import box_setting
 from van_dense.tasks.detection.one_stage import build_atss, build_gfl, build_retinanet
 from van_dense.tasks.detection.sparse import sparse_rcnn
 from van_dense.tasks.detection.two_stage import cascade_mask_rcnn, mask_rcnn
@@ -63,17 +64,12 @@ class Detection(Task[DetectionConfig]):
             "drop_empty": data.drop_empty and (split == "train" or data.max_images is not None),
             "masks": wants_masks,  # decoding them is half of the reading time
         }
-        dataset: CocoDataset | YoloDataset
-        if data.format == "yolo":
-            assert data.yolo_root is not None  # the schema demands it
-            dataset = YoloDataset(data.yolo_root, split, **options)
-        else:
-            part = data.train if split == "train" else data.val
-            assert part is not None  # the schema demands it
-            dataset = CocoDataset(part.images, part.annotations, **options)
+        dataset = files.read_part(data, split, **options)
         if wants_masks and not dataset.has_masks:
             part_has = f"the {split} part of {data.name!r} has boxes only"
             fix = "use a retinanet project, or annotations with segmentation"
+            if data.format == "voc":
+                fix += "; the masks of SegmentationObject are not read: convert them to COCO JSON"
             raise ValueError(f"{config.model.kind} learns masks, but {part_has}; {fix}")
         return dataset if data.max_images is None else FirstImages(dataset, data.max_images)
 
@@ -82,15 +78,12 @@ class Detection(Task[DetectionConfig]):
         return transforms.build_transform(config.data.transforms, train=train)
 
     def check_parts(self, config: DetectionConfig) -> list[Part]:
-        """COCO or YOLO files."""
-        data = config.data
-        if data.format == "yolo":
-            return [YoloPart(str(data.yolo_root), split) for split in ("train", "val")]
-        assert data.train is not None and data.val is not None  # the schema demands them
-        return [
-            CocoPart(name, part.images, part.annotations)
-            for name, part in (("train", data.train), ("val", data.val))
-        ]
+        """Files of the format, read as training and evaluation read them."""
+        return files.check_parts(config.data, masks="segm" in metric_types(config))
+
+    def box_setting(self, config: DetectionConfig) -> BoxSetting:
+        """Sizes of test and training, and the anchors."""
+        return box_setting(config)
 
     def largest_input(self, config: DetectionConfig) -> Size:
         """(height, width) of the largest padded training image."""
@@ -116,12 +109,25 @@ class Detection(Task[DetectionConfig]):
         settings, ids = config.model.model_dump(), info.category_ids
         return load_detector(model, state, settings=settings, category_ids=ids)
 
+    def detection_limits(self, config: DetectionConfig) -> DetectionLimits:
+        """That of AP, and that of the model."""
+        model, key = config.model, "model"
+        if isinstance(model, MaskRCNN | CascadeMaskRCNN):
+            given, key = model.box_head.max_detections, f"{key}.box_head"
+        elif isinstance(model, SparseRCNN):
+            given = model.max_detections
+        else:
+            given, key = model.head.max_detections, f"{key}.head"
+        counted, key = config.eval.max_detections, f"{key}.max_detections"
+        return DetectionLimits(counted, given=given, given_key=key)
+
     def evaluator_factory(
         self, dataset: DenseDataset, config: DetectionConfig
     ) -> Callable[[], CocoEvaluator]:
         """COCO evaluators that share the ground truth."""
         shared = (coco_ground_truth(dataset), dataset.info, metric_types(config))
-        return partial(CocoEvaluator, *shared, backend=config.eval.backend)
+        backend, limit = config.eval.backend, config.eval.max_detections
+        return partial(CocoEvaluator, *shared, backend=backend, max_detections=limit)
 
     def measured(self, config: DetectionConfig) -> Sequence[str]:
         """Metrics of boxes, and of masks where the model gives some."""

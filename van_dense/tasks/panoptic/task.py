@@ -10,9 +10,10 @@ import numpy as np
 
 from van_dense.backbones.layouts import State
 from van_dense.backbones.weights import load_pretrained
-from van_dense.config.panoptic import EvalType, PanopticConfig, PanopticSplit
+from van_dense.config.panoptic import EvalType, PanopticConfig, PanopticFPN, PanopticSplit
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Batch, Prediction, Size
+from van_dense.data.crowding import DetectionLimits
 from van_dense.data.dataset import DenseDataset, FirstImages, Transform
 from van_dense.data.doctor.doctor import PanopticPart, Part
 from van_dense.data.readers.panoptic import PanopticDataset
@@ -123,6 +124,15 @@ class Panoptic(Task[PanopticConfig]):
 
     # ------------------------------------------------------------------------------ evaluation
 
+    def detection_limits(self, config: PanopticConfig) -> DetectionLimits:
+        """That of AP, and that of the queries, or of the detector inside."""
+        counted = config.eval.max_detections if "instance" in config.eval.types else None
+        if isinstance(config.model, PanopticFPN):
+            given, key = config.model.box_head.max_detections, "model.box_head.max_detections"
+        else:
+            given, key = config.model.queries, "model.queries"
+        return DetectionLimits(counted, given=given, given_key=key)
+
     def evaluator_factory(
         self, dataset: DenseDataset, config: PanopticConfig
     ) -> Callable[[], Evaluator]:
@@ -135,9 +145,8 @@ class Panoptic(Task[PanopticConfig]):
         if "instance" in config.eval.types:
             truth = instances_of(ids, maps, info, config.data.val.instances)
             kinds: tuple[Kind, ...] = ("bbox", "segm")
-            makers["instance"] = partial(
-                CocoEvaluator, truth, info, kinds, backend=config.eval.backend
-            )
+            settings = config.eval.model_dump(include={"backend", "max_detections"})
+            makers["instance"] = partial(CocoEvaluator, truth, info, kinds, **settings)
         if "semantic" in config.eval.types:
             makers["semantic"] = partial(SemanticEvaluator, labels_of(maps), ids, info)
         return lambda: SeveralEvaluators([makers[kind]() for kind in config.eval.types])

@@ -1,5 +1,6 @@
 """Panoptic ground truth as each evaluator wants it: maps with segments, labels, or instances."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -10,10 +11,14 @@ from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.segments import label_map, thing_instances
 from van_dense.core.structures import Prediction, encode_masks, size_of
 from van_dense.data.dataset import DenseDataset, FirstImages
-from van_dense.data.readers.coco_json import CocoDict, read_coco_json
+from van_dense.data.readers.coco_json import CocoDict, dataset_info, read_coco_json
+from van_dense.data.readers.coco_records import CocoRecords
 from van_dense.data.readers.panoptic import PanopticDataset
+from van_dense.data.readers.quarantine import QuarantinedPart
 from van_dense.evaluation.ground_truth import from_truths, restrict
 from van_dense.evaluation.panoptic import Truth
+
+logger = logging.getLogger(__name__)
 
 TruthOf = Callable[[int | str], Truth]  # by image id
 
@@ -51,7 +56,7 @@ def instances_of(
         ValueError: When the file cannot be read, or lacks one of the images.
     """
     if annotations is not None:
-        truth = restrict(read_coco_json(annotations), set(ids))
+        truth = restrict(_cleaned(annotations), set(ids))
         if missing := set(ids) - {image["id"] for image in truth["images"]}:
             raise ValueError(
                 f"{annotations}: lacks {len(missing)} images of the panoptic annotations, such as "
@@ -68,3 +73,22 @@ def instances_of(
         return Prediction(image_id, size_of(panoptic), instances=encoded)
 
     return from_truths(ids, read, info)
+
+
+def _cleaned(annotations: str) -> CocoDict:
+    """The instances of a file as they are evaluated, with a word about what is left out."""
+    data = read_coco_json(annotations)
+    info = dataset_info(annotations, data, "instances", keypoints=False)
+    records = CocoRecords(
+        data,
+        info,
+        QuarantinedPart(),
+        masks=True,
+        keypoints=False,
+        crowds="regions",
+        files=False,
+    )
+    truth = records.cleaned()
+    for what in records.warnings():
+        logger.warning("%s: %s", annotations, what)
+    return truth

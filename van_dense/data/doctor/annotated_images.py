@@ -1,0 +1,188 @@
+"""The data doctor's check of formats with one annotation file for each image: VOC, labelme."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.data.doctor.report import PartReport
+from van_dense.data.readers.annotated_images import (
+    AnnotatedPart,
+    Rules,
+    Verdict,
+    has_masks,
+    judge,
+)
+from van_dense.data.readers.labelme import Numbers, read_labelme
+from van_dense.data.readers.quarantine import Quarantine
+from van_dense.data.readers.voc import FirstPixel, read_voc, source_of
+
+_NONE_NEEDED = "none needed"
+
+
+@dataclass(frozen=True)
+class VocPart:
+    """One part of a VOC folder; see ``VocDataset``."""
+
+    root: str
+    split: str
+    splits: tuple[str, ...]
+    rules: Rules
+    first_pixel: FirstPixel
+    needs_masks: bool = False  # whether a model is to learn masks, which VOC's files lack
+
+    @property
+    def source(self) -> str:
+        """List or folder that keys the quarantine, which need not exist."""
+        return source_of(self.root, self.split)
+
+
+@dataclass(frozen=True)
+class LabelmePart:
+    """One folder of labelme's files; see ``LabelmeDataset``."""
+
+    folder: str
+    folders: tuple[str, ...]  # of all parts, the training part first
+    rules: Rules
+    numbers: Numbers
+    join_groups: bool
+    masks: bool
+    needs_masks: bool = False  # whether a model is to learn masks
+
+    @property
+    def source(self) -> str:
+        """Folder that keys the quarantine, which need not exist."""
+        return self.folder
+
+
+def check_voc(part: VocPart, quarantine: Quarantine) -> PartReport:
+    """Check every XML file of a part; of images only the header is read."""
+    report = PartReport(Path(part.source).stem, part.source)
+    try:
+        parts, info = read_voc(
+            part.root,
+            part.splits,
+            name="",
+            rules=part.rules,
+            first_pixel=part.first_pixel,
+            quarantine=quarantine,
+            strict=False,
+        )
+    except ValueError as error:
+        report.note_unreadable(error)
+        return report
+    found = parts[part.splits.index(part.split)]
+    _check(report, found, info, quarantine, masks=False, rules=part.rules)
+    if part.needs_masks:
+        what, fix = "the model learns masks, and XML files of VOC have boxes", "retinanet project"
+        fix = f"use a {fix}, or convert the masks of SegmentationObject to COCO JSON"
+        report.note("error", what, fix)
+    return report
+
+
+def check_labelme(part: LabelmePart, quarantine: Quarantine) -> PartReport:
+    """Check every file of a folder; of images only the header is read."""
+    report = PartReport(part.folder, part.folder)
+    try:
+        parts, info = read_labelme(
+            part.folders,
+            name="",
+            rules=part.rules,
+            numbers=part.numbers,
+            join_groups=part.join_groups,
+            quarantine=quarantine,
+            strict=False,
+        )
+    except ValueError as error:
+        report.note_unreadable(error)
+        return report
+    found = parts[part.folders.index(part.folder)]
+    _check(report, found, info, quarantine, masks=part.masks, rules=part.rules)
+    if part.needs_masks and not has_masks(found):
+        what = "the model learns masks, and all shapes are rectangles"
+        report.note("error", what, "draw polygons, or use a retinanet project")
+    return report
+
+
+def _check(
+    report: PartReport,
+    part: AnnotatedPart,
+    info: DatasetInfo,
+    quarantine: Quarantine,
+    *,
+    masks: bool,
+    rules: Rules,
+) -> None:
+    report.source, report.others = part.source, part.files
+    report.categories = dict(zip(info.category_ids, info.class_names, strict=True))
+    usable: Counter[str] = Counter()
+    quiet: dict[str, list[str]] = defaultdict(list)
+    verdicts = judge(part, info, part.left_out(quarantine), masks=masks and has_masks(part))
+    for verdict in verdicts:
+        if verdict.record is not None:
+            report.images.append(verdict.record)
+        if verdict.instance is not None:
+            if verdict.instance.crowd:
+                report.num_crowds += 1
+            else:
+                report.counts[info.category_ids[verdict.instance.label]] += 1
+                usable[verdict.image.id] += 1
+        _note(report, verdict, quiet, unknown_is_error=rules.classes is None)
+    report.num_empty = sum(usable[str(image.id)] == 0 for image in report.images)
+    for kind, where in quiet.items():
+        report.note("info", f"{len(where)} {kind}, such as in {where[0]}", _NONE_NEEDED)
+    for severity, sentences in (("info", part.notes), ("warning", part.warnings)):
+        for sentence in sentences:
+            what, _, fix = sentence.partition("; ")
+            report.note(severity, what, fix or _NONE_NEEDED)  # type: ignore[arg-type]
+    report.note_unused()
+
+
+def _note(
+    report: PartReport, verdict: Verdict, quiet: dict[str, list[str]], *, unknown_is_error: bool
+) -> None:
+    """Report what is wrong; what is only to be known is collected by kind."""
+    image, one = verdict.image, verdict.object
+    for finding in verdict.findings:
+        severity, fix = finding.severity, finding.fix
+        if unknown_is_error and finding.kind.startswith("objects of other classes"):
+            severity = "error"  # the training part names all classes, and lacks this one
+            fix = "name all classes in the config (classes), or rename this one (rename)"
+        if severity == "info":
+            quiet[finding.kind].append(image.file)
+            continue
+        where = "" if one is None else f"object {one.id.rpartition(':')[2]} ({one.name or '?'})"
+        ids: dict[str, str] = {}
+        if severity == "error":
+            ids = {"image_id": image.id} if one is None else {"annotation_id": one.id}
+        report.note(severity, finding.what, fix, file=image.file, where=where, **ids)
+
+
+def voc_parts(
+    root: str,
+    splits: Sequence[str],
+    rules: Rules,
+    first_pixel: FirstPixel,
+    *,
+    needs_masks: bool = False,
+) -> list[VocPart]:
+    """All parts of a VOC folder, which share the training part's classes."""
+    shared = (tuple(splits), rules, first_pixel, needs_masks)
+    return [VocPart(root, split, *shared) for split in splits]
+
+
+def labelme_parts(
+    folders: Sequence[str],
+    rules: Rules,
+    numbers: Numbers,
+    *,
+    join_groups: bool,
+    masks: bool,
+    needs_masks: bool = False,
+) -> list[LabelmePart]:
+    """All parts of a data set of labelme, which share the training part's classes."""
+    shared = (tuple(folders), rules, numbers, join_groups, masks, needs_masks)
+    return [LabelmePart(folder, *shared) for folder in folders]

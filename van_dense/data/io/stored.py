@@ -1,0 +1,191 @@
+"""How an image file stores its pixels, where that is more or less than 8-bit RGB.
+
+What ``read_image`` does with each kind is in ``KINDS``; the data doctor counts them.
+"""
+
+import io
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, TiffImagePlugin
+
+_BITS, _PHOTOMETRIC, _SAMPLES, _EXTRA, _FORMAT, _DEPTH = 258, 262, 277, 338, 339, 32997
+_SUBFILE, _REDUCED_OR_MASK = 254, 5  # TIFF 6.0, page 36: bit 0 a reduced copy, bit 2 a mask
+_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_SIGNED, _FLOAT = 2, 3  # of the tag SampleFormat
+_LOOKED_AT = 8  # images, before training begins
+_TWELVE_BITS, _DEEP = 4096, "I"
+_GREY = "repeated to three channels"
+#: By kind: whether it is worth a warning, what the images are, and what is done about it.
+KINDS = {
+    "1": (False, "black and white", f"none needed; they are {_GREY}"),
+    "L": (False, "grey", f"none needed; they are {_GREY}"),
+    "I": (False, "grey with 16 bits", f"none needed; they are {_GREY} of 8 bits"),
+    "deep": (False, "of 16 bits a channel", "none needed; they become 8 bits"),
+    "P": (False, "of a palette", "none needed; they are looked up"),
+    "CMYK": (False, "CMYK", "none needed; they are converted to RGB without a colour profile"),
+    "A": (False, "transparent", "none needed; they are laid over white"),
+    "white": (False, "stored with 0 as white", "none needed; they are inverted, as viewers do"),
+    "bands": (
+        False,
+        "of more bands than are read",
+        "none needed; red, green and blue, or grey, are read, and the others are left out",
+    ),
+    "pages": (
+        True,
+        "of several pages or frames",
+        "the first one is read; save each as a file, or channels stored as pages as one RGB image",
+    ),
+    "dim": (
+        True,
+        "of 16 bits and never go beyond 4095, as those of 10 or 12 bits",
+        "at most 16 of 256 grey levels remain; multiply them by 16 (12 bits), or save 8 bits",
+    ),
+}
+
+
+class StoredKinds:
+    """How many files are of each kind of storage, and the first of them."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._first: dict[str, str] = {}
+
+    def add(self, path: str, kinds: Sequence[str]) -> None:
+        """Count a file of the kinds that ``stored_as`` gave."""
+        self._counts.update(kinds)
+        for kind in kinds:
+            self._first.setdefault(kind, path)
+
+    def notes(self) -> Iterator[tuple[bool, str, str]]:
+        """Of each kind: whether it is worth a warning, how many and which files, and the fix."""
+        for kind, (is_warning, what, fix) in KINDS.items():
+            if count := self._counts[kind]:
+                yield is_warning, f"{count} images are {what}, such as {self._first[kind]}", fix
+
+
+def notes_of_some(count: int, path_of: Callable[[int], str]) -> list[str]:
+    """What is worth a warning about the storage of some images, evenly over a data set."""
+    found = StoredKinds()
+    some = sorted({round(k * (count - 1) / (_LOOKED_AT - 1)) for k in range(_LOOKED_AT)})
+    for index in some:
+        found.add(path_of(index), stored_as(path_of(index)))
+    seen = f"of {len(some)} images looked at, "
+    return [f"{seen}{what}; {fix}" for is_warning, what, fix in found.notes() if is_warning]
+
+
+def stored_as(path: str | Path) -> tuple[str, ...]:
+    """Keys of ``KINDS`` that an image file belongs to; none for 8-bit RGB and broken files.
+
+    The header tells, except for 16 bits, whose pixels are decoded.
+    """
+    try:
+        with Image.open(path) as image:
+            return tuple(_kinds(image))
+    except Exception:  # decoders meet hostile bytes; ``read_image`` tells what is wrong
+        return ()
+
+
+def _kinds(image: Image.Image) -> Iterator[str]:
+    mode = image.mode[:1] if image.mode.startswith(_DEEP) else image.mode
+    is_deep = mode == _DEEP or stored_bits(image) == 16
+    if num_pages(image) > 1:
+        yield "pages"
+    if num_bands(image) > len(image.getbands()):
+        yield "bands"
+    if is_min_white(image):
+        yield "white"
+    if has_alpha(image) and mode != _DEEP:
+        yield "A"
+    elif mode in KINDS:
+        yield mode
+    if is_deep and mode != _DEEP:
+        yield "deep"
+    if is_deep and mode in (_DEEP, "RGB") and _is_dim(image):
+        yield "dim"
+
+
+def _is_dim(image: Image.Image) -> bool:
+    """Whether the values of 16 bits end below 4096, though they differ; of RGB Pillow has bytes."""
+    values = np.asarray(image)
+    most = _TWELVE_BITS if image.mode.startswith(_DEEP) else _TWELVE_BITS >> 8
+    return 0 < int(values.max()) < most
+
+
+def has_alpha(image: Image.Image) -> bool:
+    """Whether a band or a colour says what is transparent."""
+    return image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info
+
+
+def is_min_white(image: Image.Image) -> bool:
+    """Whether a TIFF or PBM stores white as 0: Pillow turns all but 16-bit values round."""
+    if image.format == "TIFF":
+        photometric = image.tag_v2.get(_PHOTOMETRIC, 0)  # type: ignore[attr-defined]
+        return bool(photometric == 0)
+    return image.format == "PPM" and image.mode == "1"
+
+
+def is_signed(image: Image.Image) -> bool:
+    """Whether a TIFF holds signed numbers, which Pillow reads as unsigned if they have 8 bits."""
+    if image.format != "TIFF":
+        return False
+    return _SIGNED in image.tag_v2.get(_FORMAT, (1,))  # type: ignore[attr-defined]
+
+
+def num_bands(image: Image.Image) -> int:
+    """Stored channels of a pixel, of which Pillow may drop the last ones."""
+    bands = len(image.getbands())
+    if image.format == "TIFF":
+        return max(bands, int(image.tag_v2.get(_SAMPLES, 1)))  # type: ignore[attr-defined]
+    return bands
+
+
+def stored_bits(image: Image.Image) -> int:
+    """Bits of one channel of a TIFF or PNG whose pixels were not read yet; 8 of other formats."""
+    if image.format == "TIFF":
+        return int(image.tag_v2.get(_BITS, (8,))[0])  # type: ignore[attr-defined]
+    if image.format == "PNG" and (tiles := getattr(image, "tile", None)):
+        return 16 if ";16" in str(tiles[0][3]) else 8
+    return 8
+
+
+def num_pages(image: Image.Image) -> int:
+    """Pages or frames of a file that is open; a TIFF's reduced copies and masks are none."""
+    count = int(getattr(image, "n_frames", 1))
+    if image.format != "TIFF":
+        return count
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    depth = int(tags.get(_DEPTH, 1))  # slices of a volume
+    if count == 1:
+        return depth
+    pages = 1
+    for index in range(1, count):
+        try:
+            image.seek(index)
+            tags = image.tag_v2  # type: ignore[attr-defined]
+            pages += not int(tags.get(_SUBFILE, 0)) & _REDUCED_OR_MASK
+        except Exception:  # of a kind that Pillow does not read, and a page all the same
+            pages += 1
+    image.seek(0)
+    return max(pages, depth)
+
+
+def describe_tiff(start: bytes, file: bytes | str | Path) -> str | None:
+    """What a TIFF holds that Pillow cannot open, such as "5 bands of 8 bits"; None if no TIFF."""
+    if not start.startswith(_TIFF_STARTS):
+        return None
+    try:
+        data = file if isinstance(file, bytes) else Path(file).read_bytes()
+        tags = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if data[2] == 43 else 8])
+        stream = io.BytesIO(data)
+        stream.seek(tags.next)
+        tags.load(stream)
+        bits = tags.get(_BITS, (1,))
+        kind = "floating point" if _FLOAT in tags.get(_FORMAT, (1,)) else "whole numbers"
+        number = tags.get(_SAMPLES, len(bits))
+    except Exception:  # a broken header says nothing
+        return None
+    bands = "1 band" if number == 1 else f"{number} bands"
+    return f"{bands} of {bits[0]} bits ({kind})"

@@ -1,0 +1,376 @@
+"""Judge the records of a COCO file once, for the reader, the data doctor and the evaluation.
+
+Exporters leave out, invent and rename: pycocotools stops at the first such record with a KeyError,
+or computes numbers from it. Here a record is read where its meaning is certain, and otherwise left
+out; both are counted.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import Size
+from van_dense.data.messages import CHECK, list_counts
+from van_dense.data.readers.coco_geometry import (
+    area_is_possible,
+    derive_area,
+    mask_iou,
+    stated_box,
+)
+from van_dense.data.readers.coco_images import Broken, ImageRecords
+from van_dense.data.readers.coco_json import CocoDict, Record
+from van_dense.data.readers.coco_values import (
+    is_id,
+    num_labelled,
+    parse_crowd,
+    parse_id,
+    shift_keypoints,
+    sound_keypoints,
+)
+from van_dense.data.readers.quarantine import QuarantinedPart
+from van_dense.data.readers.segmentation import Segmentation, usable_segmentation
+from van_dense.data.readers.table import BoxXYXY, InstanceRecord, clip_box
+
+Crowds = Literal["regions", "objects"]
+
+MANY_CROWDS = 0.1  # share of an own file that needs a word; COCO has 1.2 %, one class 10 %
+DIFFER = 0.5  # IoU of box and mask below which one of them is wrong
+OUTSIDE_TOLERANCE = 1.0  # pixels; COCO's own boxes leave their images by rounding
+_CORRECT_MASK = "draw the object again, or remove the annotation"
+_CORRECT_BOX = "correct the box (x, y, width, height in pixels), or remove the annotation"
+
+
+@dataclass
+class Change:
+    """What was read otherwise than it is written, in so many records of one kind."""
+
+    count: int
+    where: str  #: the first of them
+    example: str  #: what the first of them holds
+
+
+class CocoRecords:
+    """Decides which records of a COCO file are read, and as what, and counts the others.
+
+    Args:
+        data: Content of the file, as ``read_coco_json`` returns it; it is left unchanged.
+        info: Classes, and keypoints where some are read.
+        part: Bad images and annotations to leave out.
+        masks: Whether to read segmentations; an annotation without a usable one is then broken,
+            unless none of the file has any.
+        keypoints: Whether to read keypoints, those of ``info``.
+        crowds: What ``iscrowd: 1`` means: a region of many objects, or one object.
+        files: Whether images are read, so that a record without name or size is broken. An
+            evaluation of boxes and poses needs the ids alone.
+
+    Attributes:
+        images: Usable image records with whole sizes; 0 is an unknown one.
+        sizes: (height, width) of each usable image.
+        image_records: What became of each image record.
+        dropped: Number of records left out, by reason, beside those in quarantine.
+        left_out: Number of images and annotations in quarantine.
+        changes: What was read otherwise than it is written, by kind.
+        crowds: Number of crowd regions of each label, also where they are read as objects.
+        counts: Number of all annotations read of each label, with crowds.
+        masks: Whether masks are read.
+    """
+
+    def __init__(
+        self,
+        data: CocoDict,
+        info: DatasetInfo,
+        part: QuarantinedPart,
+        *,
+        masks: bool,
+        keypoints: bool,
+        crowds: Crowds,
+        files: bool = True,
+    ) -> None:
+        self.data, self.info = data, info
+        self.masks = masks and any(a.get("segmentation") for a in data["annotations"])
+        self.num_keypoints = len(info.keypoint_names) if keypoints else 0
+        self._part, self._labels = part, info.label_of
+        self._crowds_are_objects = crowds == "objects"
+        self.image_records = ImageRecords(
+            data["images"], part, files=files, sizes=files or self.masks
+        )
+        self.images, self.sizes = self.image_records.usable, self.image_records.sizes
+        self._reset()
+
+    def _reset(self) -> None:
+        self.dropped = self.image_records.dropped()
+        images = self.image_records.num_quarantined
+        self.left_out = Counter({"images": images} if images else {})
+        self.changes: dict[str, Change] = {}
+        self.counts: Counter[int] = Counter()
+        self.crowds: Counter[int] = Counter()
+
+    # ------------------------------------------------------------------------------- annotations
+
+    def usable(self) -> Iterator[tuple[Record, InstanceRecord]]:
+        """Usable annotations beside what was read from them, boxes inside their image.
+
+        Each call counts anew; the counters are complete when it ends.
+        """
+        self._reset()
+        part = self._part
+        in_quarantine = bool(part.images or part.annotations or part.records)
+        for index, annotation in enumerate(self.data["annotations"]):
+            if in_quarantine and self.is_left_out(index):
+                continue
+            found = self.read(index)
+            if isinstance(found, Broken):
+                self.dropped[f"annotations {found.reason}"] += 1
+            else:
+                yield annotation, found
+
+    def is_left_out(self, index: int) -> bool:
+        """Whether an annotation is in quarantine, which is counted, or its image is."""
+        annotation, part = self.data["annotations"][index], self._part
+        if parse_id(annotation.get("id")) in part.annotations or (
+            part.records and f"annotations[{index}]" in part.records
+        ):
+            self.left_out["annotations"] += 1
+            return True
+        return parse_id(annotation.get("image_id")) in self.image_records.quarantined_ids
+
+    def read(self, index: int) -> InstanceRecord | Broken:
+        """Read one annotation and count it, or say what is wrong with it.
+
+        Args:
+            index: Position in the file, counted from 0.
+        """
+        annotation = self.data["annotations"][index]
+        image = self._image_of(annotation, index)
+        if isinstance(image, Broken):
+            return image
+        label = self._label_of(annotation, index)
+        if isinstance(label, Broken):
+            return label
+        size = self.sizes[image]
+        joints: list[float] | None = None
+        if self.num_keypoints:
+            joints = sound_keypoints(annotation.get("keypoints"), self.num_keypoints)
+            if joints is None:
+                return _broken_keypoints(annotation["keypoints"], self.num_keypoints)
+        boxes = self._boxes_of(annotation, index, size, joints)
+        if isinstance(boxes, Broken):
+            return boxes
+        box, clipped = boxes
+        segmentation: Segmentation | None = None
+        if self.masks:
+            segmentation, problem = usable_segmentation(annotation.get("segmentation"), size)
+            if segmentation is None:
+                return Broken(MASKS[0], problem or "", _CORRECT_MASK)
+            iou = mask_iou(segmentation, box, size)
+            if iou == 0:
+                what = f"the mask lies off its box {annotation.get('bbox')!r:.80}"
+                return Broken(MASKS[1], what, _CORRECT_MASK)
+            if iou < DIFFER:
+                self._change(MASKS_DIFFER, index, key="bbox")
+            if problem is not None:
+                self._change("broken polygons are left out of annotations", index, problem)
+        crowd = parse_crowd(annotation.get("iscrowd"))
+        if crowd is None:
+            what = f"'iscrowd' must be 0 or 1, got {annotation['iscrowd']!r:.80}"
+            return Broken("have an unknown iscrowd", what, "write 0 for one object")
+        self.counts[label] += 1
+        self.crowds[label] += crowd
+        if type(annotation.get("iscrowd")) is str:
+            self._change("iscrowd is text, and read as 0 or 1", index, key="iscrowd")
+        if not area_is_possible(annotation, box, size):
+            self._change(AREAS, index, key="area")
+        points = None if joints is None else self._points_of(annotation, index, joints)
+        crowd = crowd and not self._crowds_are_objects
+        return InstanceRecord(image, clipped, label, crowd, segmentation, points)
+
+    def _points_of(self, annotation: Record, index: int, joints: list[float]) -> list[float]:
+        if not annotation.get("keypoints"):
+            kind = "objects have no list of keypoints, so no labelled joint"
+            self._change(kind, index, key="keypoints")
+        stated = annotation.get("num_keypoints")
+        if stated is not None and stated != num_labelled(joints):
+            self._change(NUM_KEYPOINTS, index, key="num_keypoints")
+        return shift_keypoints(joints)
+
+    def _image_of(self, annotation: Record, index: int) -> int | Broken:
+        stated = annotation.get("image_id")
+        position = self.image_records.position
+        found = position.get(stated if type(stated) is int else parse_id(stated))
+        if found is not None:
+            return found
+        if parse_id(stated) in self.image_records.broken_ids:
+            what = f"the record of image {stated!r:.80} is broken"
+            return Broken(ORPHANS, what, "correct the record of the image")
+        other = self.image_records.position.get(_other_type(stated))
+        if other is None:
+            what = f"the image id {stated!r:.80} does not exist"
+            fix = "add the image, or remove the annotation"
+            return Broken("name an image id that does not exist", what, fix)
+        self._change("ids of images are text here and numbers there", index, key="image_id")
+        return other
+
+    def _label_of(self, annotation: Record, index: int) -> int | Broken:
+        stated = annotation.get("category_id")
+        found = self._labels.get(stated if type(stated) is int else parse_id(stated))
+        if found is not None:
+            return found
+        other = self._labels.get(_other_type(stated))
+        if other is None:
+            known = f"{self.info.category_ids[0]}..{self.info.category_ids[-1]}"
+            what = f"the category id {stated!r:.80} does not exist"
+            fix = f"add the category or correct the id (known: {known})"
+            return Broken("name a category id that does not exist", what, fix)
+        self._change("ids of categories are text here and numbers there", index, key="category_id")
+        return other
+
+    def _boxes_of(
+        self, annotation: Record, index: int, size: Size, joints: list[float] | None
+    ) -> tuple[BoxXYXY, BoxXYXY] | Broken:
+        """Box of an annotation, and what of it lies inside its image."""
+        value = annotation.get("bbox")
+        box, change = stated_box(annotation, size, joints)
+        if box is None:
+            what = f"the box is not four finite numbers: {value!r:.80}"
+            return Broken("have no box of four numbers", what, _CORRECT_BOX)
+        if change is not None:
+            self._change(change, index, key="bbox")
+        x1, y1, x2, y2 = box
+        if x2 <= x1 or y2 <= y1:
+            what = f"the box {value!r:.80} has no positive size"
+            return Broken("have a box of no size", what, _CORRECT_BOX)
+        if x2 <= 2 and y2 <= 2 and 0 <= min(x1, y1) and max(x1, y1, x2 - x1, y2 - y1) <= 1:
+            what = f"the box {value!r:.80} lies within the first pixel, as shares of 1 would"
+            return Broken("have a box within the first pixel", what, "write it in pixels")
+        height, width = size
+        clipped = box if height == 0 else clip_box(box, size)
+        if clipped is None:
+            what = f"the box {value!r:.80} shows nothing inside its {width}x{height} image"
+            return Broken("have a box outside of their image", what, _CORRECT_BOX)
+        if height and max(-x1, -y1, x2 - width, y2 - height) > OUTSIDE_TOLERANCE:
+            self._change(LEAVES, index, key="bbox")
+        return box, clipped
+
+    def _change(self, kind: str, index: int, problem: str = "", *, key: str = "") -> None:
+        """Count what is read otherwise than it is written: a problem, or the value of a key."""
+        if kind in self.changes:
+            self.changes[kind].count += 1
+            return
+        annotation = self.data["annotations"][index]
+        where = f"annotations[{index}] (id {annotation.get('id')!r:.40})"
+        example = problem or f"{key} {annotation[key]!r:.60}" if key in annotation else f"no {key}"
+        self.changes[kind] = Change(1, where, problem or example)
+
+    # ------------------------------------------------------------------------------ ground truth
+
+    def cleaned(self) -> CocoDict:
+        """The file as it is evaluated: usable records alone, with every key that evaluators need.
+
+        Sound records stay as they are. Filled in or derived are iscrowd, boxes and areas that are
+        missing or impossible (``derive_area``), keypoints and num_keypoints where those are read,
+        and ids that repeat, are missing or 0, which pycocotools takes for "no match".
+        """
+        kept = []
+        for annotation, instance in self.usable():
+            size = self.sizes[instance.image]
+            changed: Record = {
+                **annotation,
+                "image_id": self.images[instance.image]["id"],
+                "category_id": self.info.category_ids[instance.label],
+                "iscrowd": int(instance.crowd),
+            }
+            joints: list[float] | None = None
+            if self.num_keypoints:
+                joints = sound_keypoints(annotation.get("keypoints"), self.num_keypoints)
+                assert joints is not None  # the instance is usable
+                changed |= {"keypoints": joints, "num_keypoints": num_labelled(joints)}
+            if isinstance(instance.segmentation, list):  # broken polygons are gone
+                changed["segmentation"] = instance.segmentation
+            box, change = stated_box(annotation, size, joints)
+            assert box is not None
+            if change is not None:
+                x1, y1, x2, y2 = box
+                changed["bbox"] = [x1, y1, x2 - x1, y2 - y1]
+            if not area_is_possible(annotation, box, size):
+                changed["area"] = derive_area(annotation, box, size)
+            kept.append(changed)
+        ids = {parse_id(annotation.get("id", 0)) for annotation in kept}
+        sound = len(ids) == len(kept) and 0 not in ids and all(is_id(a["id"]) for a in kept)
+        if not sound:
+            kept = [{**annotation, "id": number} for number, annotation in enumerate(kept, 1)]
+        return {**self.data, "images": self.images, "annotations": kept}
+
+    # ------------------------------------------------------------------------------------- words
+
+    def notes(self, path: object) -> list[str]:
+        """Sentences on what was left out, changed, and read as crowds; after ``usable``."""
+        notes = []
+        if self.left_out:
+            notes.append(f"{path}: quarantine leaves out {list_counts(self.left_out)}")
+        return notes + [f"{path}: {what}" for what in (*self.warnings(), *self.remarks())]
+
+    def warnings(self) -> list[str]:
+        """What needs a look: records left out or changed, and suspiciously many crowds."""
+        found = []
+        if self.dropped:
+            found.append(f"left out: {list_counts(self.dropped)}; {CHECK}")
+        for kind, change in self.changes.items():
+            found.append(f"{change.count} {kind}, such as {change.where}: {change.example}")
+        if not self._crowds_are_objects and (what := self.suspicious_crowds()) is not None:
+            found.append(what)
+        return found
+
+    def remarks(self) -> list[str]:
+        """What is as the format has it, and worth knowing."""
+        crowds = self.crowds.total()
+        if crowds and self._crowds_are_objects:
+            return [f"{crowds} crowd regions (iscrowd 1) are read as objects: data.crowds"]
+        if crowds and self.suspicious_crowds() is None:
+            return [f"{crowds} crowd regions (iscrowd 1) are neither learnt nor counted as objects"]
+        return []
+
+    def suspicious_crowds(self) -> str | None:
+        """Say that objects have most likely become crowds, by class, or None."""
+        crowds, total = self.crowds.total(), self.counts.total()
+        if crowds <= MANY_CROWDS * total:
+            return None
+        names = self.info.class_names
+        by_class = ", ".join(
+            f"{count} of {self.counts[key]} {names[key]}"
+            for key, count in self.crowds.most_common(5)
+            if count
+        )
+        return (
+            f"{crowds} of {total} annotations are crowd regions (iscrowd 1), and neither learnt "
+            f"nor evaluated: {by_class}; {EXPORTERS}; data.crowds=objects reads them as objects"
+        )
+
+
+MASKS = "have no usable segmentation", "have a mask that lies off its box"
+KEYPOINTS = ("have broken keypoints",)
+ORPHANS = "are of images that are left out"
+NUM_KEYPOINTS = "num_keypoints contradict the keypoints, and are counted anew"
+MASKS_DIFFER = "masks and boxes show different places"
+LEAVES = "boxes leave their image, and are clipped"
+AREAS = "areas cannot be right, and are those of the mask or else of the box"
+EXPORTERS = (
+    "exporters that write run lengths for crowds alone, as COCO does, mark objects with holes or "
+    "brush strokes so (Datumaro, CVAT through it, pycococreator)"
+)
+
+
+def _other_type(value: Any) -> Any:
+    """The same id as number instead of text, or as text instead of a number."""
+    if type(value) is str:
+        stripped = value.strip()
+        return int(stripped) if stripped.isascii() and stripped.isdigit() else None
+    return str(value) if type(value) is int else None
+
+
+def _broken_keypoints(value: Any, num_keypoints: int) -> Broken:
+    count = len(value) if isinstance(value, list) else 0
+    what = f"the keypoints are not {num_keypoints} times x, y and visibility 0, 1 or 2"
+    what += f" ({count} values)" if count != 3 * num_keypoints else ""
+    return Broken(KEYPOINTS[0], what, "correct the list")

@@ -1,0 +1,178 @@
+"""What only several masks of a folder tell: palettes that contradict each other, foreign ids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+
+import numpy as np
+
+from van_dense.core.structures import IGNORE_LABEL
+from van_dense.data.dataset import ReadError
+from van_dense.data.io.label_map import LabelMap, pack_colors, spell_value, suggest_lines
+from van_dense.data.io.masks import StoredLabels, apply_map, read_saliency, read_stored
+from van_dense.data.messages import CHECK, Fault, shorten
+
+_LOOKED_AT = 8  # masks that are read before training begins
+_TRAIN_IDS = range(19)
+# The 19 classes among the ids of Cityscapes, in the order of their trainId
+# (github.com/mcordts/cityscapesScripts, helpers/labels.py).
+_LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+_TRAIN_LINES = '["0..18 -> 0..18", "255 -> ignore"]'
+
+
+class Palettes:
+    """Palettes of the files of one folder, and a file with the indices in use of each."""
+
+    def __init__(self) -> None:
+        self._seen: dict[bytes, tuple[str, set[int]]] = {}
+
+    def contradiction(self, path: str, stored: StoredLabels) -> Fault | None:
+        """``problem`` of a file, whose values are counted only where palettes differ."""
+        palette = stored.palette
+        if palette is None or (len(self._seen) == 1 and palette in self._seen):
+            return None
+        return self.problem(path, palette, values_of(stored.values))
+
+    def problem(self, path: str, palette: bytes, indices: Collection[int]) -> Fault | None:
+        """Say how a palette contradicts an earlier one in the indices in use, or remember it."""
+        for other, (file, others) in self._seen.items():
+            if other != palette and (what := _contradiction(palette, indices, other, others)):
+                colour = _spell(palette, min(set(indices) - {0}, default=0))
+                fix = "the colours tell, not the indices: read them with lines such as"
+                return Fault(f"{what} in {file}", f'{fix} "{colour} -> 1" in data.label_map')
+        _, known = self._seen.setdefault(palette, (path, set()))
+        known.update(indices)
+        return None
+
+
+def _contradiction(
+    palette: bytes, used: Collection[int], other: bytes, others: set[int]
+) -> str | None:
+    """One index with two colours, or one colour with two indices, in words."""
+    for index in sorted(others.intersection(used)):
+        here, there = _spell(palette, index), _spell(other, index)
+        if here != there:
+            return f"index {index} of the palette is {here} here, and {there}"
+    index_of = {_spell(other, index): index for index in others}
+    for index in sorted(used):
+        here = _spell(palette, index)
+        if index_of.get(here, index) != index and _spell(other, index) != here:
+            return f"{here} is index {index} of the palette here, and {index_of[here]}"
+    return None
+
+
+def color_of(palette: bytes, index: int) -> int:
+    """65536 R + 256 G + B of an index of a palette, black beyond its end."""
+    return int.from_bytes(palette[3 * index : 3 * index + 3], "big")
+
+
+def _spell(palette: bytes, index: int) -> str:
+    return spell_value(color_of(palette, index), True)
+
+
+def read_among(path: str, labels: LabelMap, palettes: Palettes) -> np.ndarray:
+    """Read the classes of a label map; a palette that contradicts an earlier one is a ReadError."""
+    stored = read_stored(path, color=labels.is_color)
+    if (fault := palettes.contradiction(path, stored)) is not None:
+        raise ReadError(f"{path}: {fault}")
+    return apply_map(path, stored.values, labels)
+
+
+def values_of(raw: np.ndarray) -> set[int]:
+    """Values that occur in uint8 or uint16 (H, W), or colours of uint8 (H, W, 3)."""
+    if raw.ndim == 3:
+        return set(np.unique(pack_colors(raw)).tolist())
+    return set(np.flatnonzero(np.bincount(raw.reshape(-1))).tolist())
+
+
+def foreign_ids(labels: LabelMap, values: Iterable[int], masks: Sequence[str]) -> Fault | None:
+    """Cityscapes' trainIds read as labelIds, or the other way round, by file names or values."""
+    if labels.is_color:
+        return None
+    found, is_train, is_ids = set(values), _is_map(labels, _TRAIN_IDS), _is_map(labels, _LABEL_IDS)
+    named_train = bool(masks) and all("labeltrainids" in mask.lower() for mask in masks)
+    named_ids = bool(masks) and all("labelids" in mask.lower() for mask in masks)
+    if is_ids and (named_train or (255 in found and found <= {*_TRAIN_IDS, 255})):
+        what = (
+            "the masks hold trainIds of Cityscapes (0..18, 255), and data.label_map names labelIds"
+        )
+        return Fault(what, f"write data.label_map={_TRAIN_LINES}, or give the files *_labelIds.png")
+    beyond = found - {*_TRAIN_IDS, 255}
+    if is_train and (named_ids or (beyond and max(beyond) < 34)):
+        what = "the masks hold labelIds of Cityscapes (0..33), and data.label_map names trainIds"
+        fix = "take data.label_map of configs/_data/cityscapes.yaml, or the *_labelTrainIds.png"
+        return Fault(what, fix)
+    return None
+
+
+def _is_map(labels: LabelMap, ids: Sequence[int]) -> bool:
+    return labels.num_classes == len(ids) and labels.raw_of_class == tuple(ids)
+
+
+def nothing_named(labels: LabelMap, values: Iterable[int]) -> Fault | None:
+    """Masks of a folder that hold no pixel of any class."""
+    found = set(values)
+    if not found or any(labels.label_of.get(v, 0) != IGNORE_LABEL for v in found):
+        return None
+    listed = shorten([str(v) for v in sorted(found)], 8)
+    lines = ", ".join(f'"{line}"' for line in suggest_lines(found, is_color=labels.is_color))
+    what = (
+        f"no pixel of any mask has a class: data.label_map ignores all values, which are {listed}"
+    )
+    return Fault(what, f"name the classes that they mean, such as data.label_map=[{lines}]")
+
+
+def look_at(
+    count: int, path_of: Callable[[int], str], labels: LabelMap | None, palettes: Palettes
+) -> list[str]:
+    """Read some masks evenly over a folder, before training does; more while no class is found.
+
+    Returns:
+        A note where some of them cannot be read.
+
+    Raises:
+        ValueError: Where none can be read, or what they hold together contradicts the label map.
+    """
+    some = sorted({round(k * (count - 1) / (_LOOKED_AT - 1)) for k in range(_LOOKED_AT)})
+    names = [path_of(index) for index in some]
+    unread: list[str] = []
+    values: set[int] = set()
+    for path in names:
+        try:
+            if labels is None:
+                read_saliency(path)
+                continue
+            stored = read_stored(path, color=labels.is_color)
+            _require(palettes.contradiction(path, stored), path)
+            values |= values_of(stored.values)
+            apply_map(path, stored.values, labels)
+        except ReadError as error:
+            unread.append(str(error))
+    if labels is not None:
+        _require(foreign_ids(labels, values, names), names[0])
+        _require(_nothing_anywhere(count, path_of, labels, values), names[0])
+    if len(unread) == len(some):
+        several = f"; so are all {len(some)} masks looked at, {CHECK}" if len(some) > 1 else ""
+        raise ValueError(f"{unread[0]}{several}")
+    note = f"{len(unread)} of {len(some)} masks looked at cannot be read, such as"
+    return [f"{note} {unread[0]}"] if unread else []
+
+
+def _nothing_anywhere(
+    count: int, path_of: Callable[[int], str], labels: LabelMap, values: set[int]
+) -> Fault | None:
+    """``nothing_named`` over all masks, which reads on only until a class is found."""
+    found, index = set(values), 0
+    while (fault := nothing_named(labels, found)) is not None and index < count:
+        try:
+            found |= values_of(read_stored(path_of(index), color=labels.is_color).values)
+        except ReadError:
+            return None  # it may hold one; reading it tells
+        index += 1
+    return fault
+
+
+def _require(fault: Fault | None, path: str) -> None:
+    """Raise what several files say together; no ReadError, which is one file's."""
+    if fault is not None:
+        raise ValueError(f"{path}: {fault}")

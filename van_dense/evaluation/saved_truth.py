@@ -1,0 +1,147 @@
+"""Ground truth of saved predictions: an annotation file, cleaned as the reader of a run does it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.data.crowding import DetectionLimits
+from van_dense.data.messages import CHECK
+from van_dense.data.readers import coco_json
+from van_dense.data.readers.coco_images import Broken
+from van_dense.data.readers.coco_json import CocoDict, Skeleton, read_coco_json
+from van_dense.data.readers.coco_records import CocoRecords
+from van_dense.data.readers.quarantine import Quarantine
+from van_dense.evaluation.ground_truth import Kind
+from van_dense.evaluation.results import CocoResult
+
+_FLAG = "--max-detections "
+
+
+@dataclass(frozen=True)
+class SavedTruth:
+    """Annotations to compare results with, and what was left out or changed of them."""
+
+    coco: CocoDict
+    info: DatasetInfo  # with keypoints and sigmas where poses are measured
+    left_out: frozenset[Any]  # ids of images that are in quarantine or broken
+    warnings: Sequence[str]  # what was left out or read otherwise than it is written
+    remarks: Sequence[str]  # what is as the format has it, and worth knowing
+
+
+def read_truth(annotations: str, kind: Kind, data: Mapping[str, Any]) -> SavedTruth:
+    """Read and clean an annotation file; images are not needed, and sizes for masks alone.
+
+    Args:
+        annotations: COCO annotation file.
+        kind: What will be measured; masks and keypoints are judged where they are.
+        data: Section ``data`` of a config, of which ``skeleton``, ``quarantine`` and ``crowds``
+            are read.
+
+    Raises:
+        ValueError: For another file, a skeleton that contradicts it, and where no image remains.
+    """
+    content, poses = read_coco_json(annotations), kind == "keypoints"
+    skeleton = skeleton_of(data) if poses else None
+    name = Path(annotations).stem
+    info = coco_json.dataset_info(annotations, content, name, skeleton, keypoints=poses)
+    if poses and not info.keypoint_names:
+        what = "no category names keypoints; add them to its 'keypoints', or give --data FILE with"
+        raise ValueError(f"{annotations}: {what} data: {{skeleton: {{keypoints: [...]}}}}")
+    known = data.get("quarantine")
+    quarantine = Quarantine.load(known) if known else Quarantine()
+    records = CocoRecords(
+        content,
+        info,
+        quarantine.of(annotations),
+        masks=kind == "segm",
+        keypoints=poses,
+        crowds=_crowds(data),
+        files=False,
+    )
+    truth = records.cleaned()
+    if not truth["images"]:
+        raise ValueError(f"{annotations}: no image remains of {len(content['images'])}; {CHECK}")
+    if kind == "segm" and content["annotations"] and not records.masks:
+        fix = "measure --type bbox, or give annotations with masks"
+        raise ValueError(f"{annotations}: no annotation has a 'segmentation'; {fix}")
+    bones = coco_json.skeleton_notes(annotations, content, skeleton) if poses else []
+    warnings = [f"{annotations}: {what}" for what in records.warnings()] + bones
+    gone = records.image_records.quarantined_ids | records.image_records.broken_ids
+    remarks = [note for note in records.notes(annotations) if note not in warnings]
+    warnings += [f"{annotations}: {what}" for what in _first_broken(records)]
+    if (unused := quarantine.unused_problem([annotations])) is not None:
+        warnings.append(f"{known}: {unused}")
+    return SavedTruth(truth, coco_json.with_sigmas(info), frozenset(gone), warnings, remarks)
+
+
+def _first_broken(records: CocoRecords) -> list[str]:
+    """The first record of each reason for which some are left out; counters are spoilt."""
+    first: dict[str, str] = {}
+    for index, broken in records.image_records.broken:
+        first.setdefault(f"images {broken.reason}", f"images[{index}]: {broken.what}")
+    wanted = set(records.dropped) - first.keys()
+    for index, entry in enumerate(records.data["annotations"]):
+        if not wanted - first.keys():
+            break
+        if not records.is_left_out(index) and isinstance(found := records.read(index), Broken):
+            what = f"annotations[{index}] (id {entry.get('id')!r:.40}): {found.what}"
+            first.setdefault(f"annotations {found.reason}", what)
+    return [f"left out: {what}" for what in first.values()]
+
+
+def _crowds(data: Mapping[str, Any]) -> Any:
+    crowds = data.get("crowds", "regions")
+    if crowds not in ("regions", "objects"):
+        raise ValueError(f"data.crowds must be regions or objects, got {crowds!r}")
+    return crowds
+
+
+def skeleton_of(section: Mapping[str, Any]) -> Skeleton | None:
+    """Take ``skeleton`` from section ``data`` of a config, or ValueError for anything else."""
+    values = section.get("skeleton")
+    if values is None:
+        return None
+    known = [field.name for field in fields(Skeleton)]
+    if not (isinstance(values, Mapping) and "keypoints" in values and values.keys() <= set(known)):
+        form = f"keypoints, and nothing but {known}"
+        raise ValueError(f"data.skeleton must have {form}, got {values}")
+    return Skeleton(**{name: _frozen(value) for name, value in values.items()})
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+def limit_notes(
+    truth: CocoDict, results: Sequence[CocoResult], kind: Kind, limit: int
+) -> list[str]:
+    """What the limit on the detections of an image and class leaves out, of both sides."""
+    names = {category["id"]: str(category["name"]) for category in truth["categories"]}
+    objects = Counter(
+        (entry["image_id"], names[entry["category_id"]])
+        for entry in truth["annotations"]
+        if not entry["iscrowd"] and (kind != "keypoints" or entry["num_keypoints"])
+    )
+    notes = DetectionLimits(limit, _FLAG).notes(objects)
+    found = Counter((record["image_id"], record["category_id"]) for record in results)
+    if beyond := sum(count - limit for count in found.values() if count > limit):
+        what = f"{beyond} of {len(results)} results are beyond the best {limit} of their image and"
+        notes.append(f"{what} class, and do not count; {_FLAG}{max(found.values())} counts all")
+    return notes
+
+
+def boxes_without_mask(
+    annotations: str, truth: CocoDict, results: Sequence[CocoResult]
+) -> list[str]:
+    """Say where a run with masks, which these results are of, knows fewer boxes than are here."""
+    entries = truth["annotations"]
+    bare = sum(not entry.get("segmentation") for entry in entries)
+    if not 0 < bare < len(entries) or not any("segmentation" in record for record in results):
+        return []
+    what = f"{bare} of {len(entries)} annotations have no segmentation"
+    return [f"{annotations}: {what}; a run of a model with masks leaves them out, here they count"]
