@@ -49,7 +49,7 @@ def test_a_torn_last_line_is_left_out_but_a_broken_one_inside_is_an_error(tmp_pa
     path.write_text('{"step": 1}\n{"ste')
     assert read_log(path) == [{"step": 1}]
     path.write_text('{"step": 1}\n{"ste\n{"step": 3}\n')
-    with pytest.raises(ValueError, match="line 2 is not JSON"):
+    with pytest.raises(ValueError, match="line 2: not valid JSON"):
         read_log(path)
 
 

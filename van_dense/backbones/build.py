@@ -22,6 +22,15 @@ from van_dense.backbones.van import VAN
 
 NormMode = Literal["auto", "batch", "sync", "frozen"]
 _STRIDES = (4, 8, 16, 32)  # of c2, c3, c4, c5
+_SET_ELSEWHERE = {  # arguments of timm models that belong to other keys
+    "in_chans": "images are read as RGB, with 3 channels",
+    "num_classes": "the classes of the data set say it",
+    "drop_path_rate": "set model.backbone.drop_path instead",
+    "checkpoint_path": "set model.backbone.weights instead",
+    "features_only": "maps are taken from whole models here",
+    "out_indices": "c2 to c5 are taken here",
+    "global_pool": "classifiers keep timm's own pooling",
+}
 DIVISOR = 32  # deepest stride; sides of images are its multiples for most models
 
 
@@ -272,6 +281,9 @@ def _create_body(
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=5, cutoff=0.4)
         raise ValueError(f"model.backbone.name: timm knows no {name!r}; nearest names: {near}")
+    for option, instead in _SET_ELSEWHERE.items():
+        if option in options:
+            raise ValueError(f"model.backbone.options: remove {option}; {instead}")
     arguments = dict(options)
     if drop_path:
         arguments["drop_path_rate"] = drop_path
@@ -280,6 +292,9 @@ def _create_body(
     try:
         return timm.create_model(name, num_classes=num_classes, **arguments)
     except (TypeError, RuntimeError) as error:  # an option or a weight tag that it lacks
+        if drop_path and "drop_path_rate" in str(error):
+            lacks = f"timm's {name} has no stochastic depth; set it to 0"
+            raise ValueError(f"model.backbone.drop_path: {lacks}") from error
         what = f"timm cannot build {name} with the options {arguments}"
         raise ValueError(f"model.backbone: {what}: {error}") from error
 

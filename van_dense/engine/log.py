@@ -29,6 +29,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column
 
 from van_dense.core.optional import MissingPackage, require
+from van_dense.core.parse import parse_json
 
 log = logging.getLogger(__name__)
 
@@ -58,11 +59,11 @@ def read_log(path: Path) -> list[Entry]:
         if not line:
             continue
         try:
-            entry = json.loads(line)
-        except json.JSONDecodeError as error:
+            entry = parse_json(line, f"{path}, line {number}")
+        except ValueError as error:
             if number == len(lines):
                 break
-            raise ValueError(f"{path}, line {number} is not JSON ({error}); remove it") from error
+            raise ValueError(f"{error}; remove the line") from error
         if "data_share" in entry:  # its name until 0.1
             entry["data_fraction"] = entry.pop("data_share")
         entries.append(entry)
