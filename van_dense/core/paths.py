@@ -7,7 +7,7 @@ _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 
 
 def expand_path(path: str) -> str:
-    """Put the home folder for a leading ``~``, and environment variables for ``$NAME``, ``${NAME}``.
+    """Put the home folder for a leading ``~``, and variables for ``$NAME`` and ``${NAME}``.
 
     A variable that is not set is a ValueError, unless a path of that very name exists.
     """
