@@ -257,3 +257,14 @@ def test_gradients_of_fp16_that_stay_infinite_end_the_run(tmp_path, monkeypatch)
     monkeypatch.setattr("accelerate.optimizer.AcceleratedOptimizer.step_was_skipped", skipped)
     with pytest.raises(NonFiniteLoss, match=r"infinite in 41 steps in a row.*bf16"):
         run(toy_job(tmp_path, steps=60, eval_every=60, save_every=60))
+
+
+def test_batch_norm_of_one_value_says_what_to_set(tmp_path):
+    class OneValue(ToyModel):
+        def scores(self, batch):
+            pooled = self.backbone[0](batch.images.float()).mean(dim=(2, 3), keepdim=True)
+            return self.head(self.backbone[1](pooled).flatten(1))[:, 0]
+
+    job = toy_job(tmp_path / "run", model=OneValue(), micro_batch=1)
+    with pytest.raises(ValueError, match=r"micro-batch of 1.*train\.micro_batch=2.*larger images"):
+        run(job)

@@ -190,27 +190,25 @@ class WholeModel(TimmModel):
         """
         try:
             return self.body(images)
-        except AssertionError as error:
-            size = f"{images.shape[-1]}x{images.shape[-2]}"
-            raise ValueError(
-                f"{type(self.body).__name__} refuses images of {size} ({error}); set "
-                "data.transforms.size to what it takes, or model.backbone.options={img_size: SIDE}"
-            ) from error
+        except (AssertionError, RuntimeError) as error:
+            raise _refused_size(self.body, images, error) from error
 
 
 def _refused_size(body: Any, images: Tensor, error: Exception) -> Exception:
     """What a model says of images that it is not made for; any other error as it is."""
     cfg = getattr(body, "pretrained_cfg", None) or {}
     made_for, size = tuple(cfg.get("input_size", ()))[1:], tuple(images.shape[-2:])
-    if made_for in ((), size) or isinstance(error, torch.OutOfMemoryError):
+    is_of_device = isinstance(error, torch.OutOfMemoryError) or "CUDA" in str(error)
+    is_as_made = made_for == size and not isinstance(error, AssertionError)
+    if not made_for or is_as_made or is_of_device:
         return error
     name, reason = cfg.get("architecture", type(body).__name__), str(error).splitlines()[:1]
     return ValueError(
         f"model.backbone.name: timm's {name} refuses images of {size[1]}x{size[0]} "
         f"({''.join(reason):.200}); it is made for {made_for[1]}x{made_for[0]}. Give it images of "
-        "that size alone, in training and evaluation, or of the one that model.backbone.options="
-        "{img_size: SIDE} sets where it takes this, or choose a backbone for any size, such as "
-        "van_b2, convnext_tiny, resnet50 or swin_tiny_patch4_window7_224"
+        "that size alone, in training and evaluation (data.transforms), or of the one that "
+        "model.backbone.options={img_size: SIDE} sets where it takes this, or choose a backbone "
+        "for any size, such as van_b2, convnext_tiny, resnet50 or swin_tiny_patch4_window7_224"
     )
 
 

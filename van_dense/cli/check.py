@@ -14,11 +14,11 @@ van-dense check --cub CUB_200_2011
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from van_dense.cli.output import command, complain, say
 from van_dense.cli.parser import new_parser
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from van_dense.data.doctor.doctor import Part, Quarantine
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """Print one line for each problem, then a summary; 1 when there are errors, 2 on misuse."""
     parser = build_parser()
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config, parts, known = _of_config(args) if args.config else (None, _parts(args), None)
     except ValueError as error:
-        print(error, file=sys.stderr)
+        complain(error)
         return 2
     from van_dense.data.doctor.doctor import check_dataset, show_progress
 
@@ -48,16 +49,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         boxes = measure_boxes(config, report)
     for line in report.lines():
-        print(line)
+        say(line)
     if args.quarantine:
         report.quarantine().save(args.quarantine)
-        print(f"quarantine list: {args.quarantine}; train with data.quarantine={args.quarantine}")
+        say(f"quarantine list: {args.quarantine}; train with data.quarantine={args.quarantine}")
     drawn = None
     if args.draw and config is not None:  # --draw comes with --config
         from van_dense.runs.data_doctor import draw_samples
 
         drawn = draw_samples(config, boxes, Path(args.output), args.draw)
-        print(drawn.text)
+        say(drawn.text)
     return 1 if report.num_errors or (drawn is not None and drawn.has_failed) else 0
 
 

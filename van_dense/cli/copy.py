@@ -10,13 +10,13 @@ the package, and the copy goes on extending them by name. No file is overwritten
 """
 
 import argparse
-import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from van_dense import __version__
+from van_dense.cli.output import command, complain, say
 from van_dense.cli.parser import new_parser
 from van_dense.cli.show_config import inline
 from van_dense.config import ConfigError, presets
@@ -38,6 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the file; 1 when there is no such project, or a file of this name already."""
     arguments = build_parser().parse_args(argv)
@@ -51,12 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         with output.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        print(f"error: {output} exists; name another file with --output", file=sys.stderr)
+        complain(f"error: {output} exists; name another file with --output")
         return 1
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(f"error: {error}")
         return 1
-    print(f"{output}; use it with: van-dense train --config {output}")
+    say(f"{output}; use it with: van-dense train --config {output}")
     return 0
 
 

@@ -11,10 +11,10 @@ van-dense eval --predictions predictions.json --annotations panoptic_val.json --
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from van_dense.cli.output import command, complain, say
 from van_dense.cli.parser import new_parser, wait_passively
 from van_dense.config import ConfigError, load_config, presets
 from van_dense.config.files import missing_data
@@ -25,6 +25,7 @@ PANOPTIC = "panoptic"
 TYPES = (*COCO_TYPES, *MAP_TYPES, PANOPTIC)
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """Print tables and write JSON; a mistake is printed and exits with 1."""
     parser = build_parser()
@@ -35,14 +36,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         path = evaluate_saved(arguments) if arguments.predictions else evaluate_model(arguments)
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(f"error: {error}")
         return 1
     if path is not None:
         from van_dense.evaluation.table import format_metrics, format_per_class, load_metrics
 
         metrics, per_class = load_metrics(path)
         tables = (format_metrics(metrics), format_per_class(per_class))
-        print(*filter(None, tables), f"metrics: {path}", sep="\n")
+        say(*filter(None, tables), f"metrics: {path}", sep="\n")
     return 0
 
 
@@ -165,7 +166,7 @@ def evaluate_by_config(arguments: argparse.Namespace) -> Path:
 
     found, kind = arguments.predictions, arguments.type
     scores = score_by_config(found, config, kind)
-    print(scores.summary)
+    say(scores.summary)
     name = f"metrics_{kind}.json" if kind else "metrics.json"
     path = Path(arguments.output or Path(found).absolute().with_name(name))
     save_metrics(path, scores.metrics, scores.per_class)
@@ -192,7 +193,7 @@ def evaluate_saved(arguments: argparse.Namespace) -> Path:
     scores = score(found, truth, kind=kind, data=data, folder=path.parent, **settings)
     for word, sentences in (("warning", scores.warnings), ("note", scores.remarks)):
         for sentence in sentences:
-            print(f"{word}: {sentence}")
-    print(scores.summary)
+            say(f"{word}: {sentence}")
+    say(scores.summary)
     save_metrics(path, scores.metrics, scores.per_class)
     return path

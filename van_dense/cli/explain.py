@@ -18,11 +18,11 @@ written once it is full, in place of all pages of an earlier call. 1 tells of un
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from van_dense.cli.output import command, complain, say
 from van_dense.cli.parser import new_parser, wait_passively
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from van_dense.engine.progress import Track
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the pages; 1 when a file could not be read, 2 when something is wrong."""
     arguments = _parse(argv)
@@ -55,9 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         except (ValueError, OSError) as error:
             failures.append(f"error: {error}")
     for message in [f"not explained: {one}" for one in unreadable] + failures:
-        print(message, file=sys.stderr)
+        complain(message)
     if written:
-        print(*written[:1], *written[1:][-1:], sep=" to ")
+        say(*written[:1], *written[1:][-1:], sep=" to ")
     if failures:
         return 2
     return STOPPED if stop.requested else int(bool(unreadable))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from van_dense.core.paths import expand_path
+from van_dense.core.plain_text import printable
 
 
 class _Parser(argparse.ArgumentParser):
@@ -30,6 +31,9 @@ class _Parser(argparse.ArgumentParser):
             if near and not any(option.startswith(word) for option in known):
                 message += f"; {word}: did you mean {near[0]}?"
         super().error(message)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        super()._print_message(printable(message), file)
 
 
 def _expanded(word: str) -> str:

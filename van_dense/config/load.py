@@ -171,7 +171,7 @@ def _parse_override(override: str) -> Yaml:
     if not separator or not all(key.split(".")):
         raise ConfigError(f"override {override!r}: write key.path=value")
     try:
-        value, as_text, comment = parse_yaml(text, COMMAND_LINE)
+        value, as_text, comment = parse_yaml(text, COMMAND_LINE, is_file=False)
         if comment:  # nobody comments a command line: it is the rest of a path such as a #1
             if isinstance(value, dict | list):
                 cut = f"{comment!r} would be a comment; put what holds # into quotes"

@@ -106,9 +106,8 @@ class Backbone(Section):
     """Any timm model with feature maps at strides 4, 8, 16, 32."""
 
     name: str  # timm name: van_b0 .. van_b6, resnet50, swin_tiny_patch4_window7_224, ...
-    weights: PathText | None = (
-        None  # published name (van_b2_in1k), file, run folder, "timm", or none
-    )
+    # Published name (van_b2_in1k), file, run folder, "timm", or none.
+    weights: PathText | None = None
     drop_path: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0  # stochastic depth, last block
     norm_mode: Literal["auto", "batch", "sync", "frozen"] = "auto"  # of the BatchNorm layers
     freeze_stages: Annotated[int, Field(ge=0, le=4)] = 0  # stages without gradient, from the stem

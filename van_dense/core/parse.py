@@ -40,7 +40,7 @@ class Yaml(NamedTuple):
     comment: str  #: what follows the content on its last line and is no part of it
 
 
-def parse_yaml(text: str, source: str) -> Yaml:
+def parse_yaml(text: str, source: str, *, is_file: bool = True) -> Yaml:
     """Read a YAML document of plain data, or ValueError that names the source and what is wrong.
 
     Keys are text. One that stands twice in a mapping is an error, and so is a path that ``#`` cuts.
@@ -48,9 +48,10 @@ def parse_yaml(text: str, source: str) -> Yaml:
     Args:
         text: Content.
         source: Path of the file, or other words for where the text is from.
+        is_file: May it hold comments? Elsewhere the caller decides about ``comment``.
     """
     try:
-        loader = _Loader(text, source)
+        loader = _Loader(text, source, is_file)
         try:
             node = loader.get_single_node()
             if node is None:
@@ -74,7 +75,7 @@ class _Refused(ValueError):
 class _Loader(Reader, Scanner, Parser, Composer, SafeConstructor, BaseResolver):
     """Loader of plain data that counts what aliases stand for before anything is made of it."""
 
-    def __init__(self, text: str, source: str) -> None:
+    def __init__(self, text: str, source: str, is_file: bool) -> None:
         Reader.__init__(self, text)
         Scanner.__init__(self)
         Parser.__init__(self)
@@ -82,7 +83,7 @@ class _Loader(Reader, Scanner, Parser, Composer, SafeConstructor, BaseResolver):
         SafeConstructor.__init__(self)
         BaseResolver.__init__(self)
         self.name = self._source = source  # in the messages of PyYAML
-        self._text = text
+        self._text, self._is_file = text, is_file
         self._depth = 0
         self._costs: dict[int, tuple[int, int]] = {}  # (nodes, depth) of each finished node
 
@@ -103,7 +104,7 @@ class _Loader(Reader, Scanner, Parser, Composer, SafeConstructor, BaseResolver):
             depth = max((cost[1] for cost in costs), default=-1) + 1
             self._costs[id(node)] = nodes, depth
             self._check(nodes, depth)
-            if isinstance(node, yaml.ScalarNode) and node.style is None:
+            if isinstance(node, yaml.ScalarNode) and node.style is None and self._is_file:
                 self._check_comment(node)
         return node
 

@@ -30,6 +30,7 @@ from rich.table import Column
 
 from van_dense.core.optional import MissingPackage, require
 from van_dense.core.parse import parse_json
+from van_dense.core.plain_text import PlainFormatter
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +45,15 @@ def setup_logging(is_main: bool = True) -> None:
     Handlers that exist already (notebooks, tests) are left as they are.
     """
     if _CONSOLE.is_terminal:
-        handler = RichHandler(console=_CONSOLE, show_path=False, log_time_format="%H:%M:%S")
-        logging.basicConfig(handlers=[handler], format="%(message)s")
+        handler: logging.Handler = RichHandler(
+            console=_CONSOLE, show_path=False, log_time_format="%H:%M:%S"
+        )
+        handler.setFormatter(PlainFormatter("%(message)s"))
     else:
-        logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+        handler = logging.StreamHandler()
+        form = "%(asctime)s %(levelname)s %(message)s"
+        handler.setFormatter(PlainFormatter(form, datefmt="%H:%M:%S"))
+    logging.basicConfig(handlers=[handler])
     logging.getLogger("van_dense").setLevel(logging.INFO if is_main else logging.WARNING)
 
 
