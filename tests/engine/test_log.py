@@ -128,3 +128,11 @@ def test_only_the_main_process_is_talkative():
         assert logger.level == logging.INFO
     finally:
         logger.setLevel(before)
+
+
+def test_a_full_disk_names_the_log(tmp_path, monkeypatch):
+    with RunLog(tmp_path, total_steps=2) as log:
+        monkeypatch.setattr(log, "_file", open("/dev/full", "w"))
+        with pytest.raises(OSError, match=r"log\.jsonl cannot be written: No space left"):
+            log.evaluation(1, {"a/b": 0.5})
+    assert read_log(tmp_path / "log.jsonl") == []

@@ -23,6 +23,7 @@ from pathlib import Path
 from van_dense.cli.output import command, complain, say
 from van_dense.cli.parser import new_parser
 from van_dense.config import load_config
+from van_dense.core.writing import writing
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -61,10 +62,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             load_config(args.project, args.overrides)  # a mistake there, before heavy imports
         from van_dense.runs.convert import export_weights, import_weights
 
-        if args.project:
-            say(import_weights(args.input, args.output, args.project, args.overrides))
-        else:
-            say(export_weights(args.input, args.output, args.to))
+        with writing(args.output):
+            if args.project:
+                done = import_weights(args.input, args.output, args.project, args.overrides)
+            else:
+                done = export_weights(args.input, args.output, args.to)
+        say(done)
     except (ValueError, OSError) as error:
         complain(f"error: {error}")
         return 1

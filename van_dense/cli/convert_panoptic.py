@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from van_dense.cli.output import command, complain, say
 from van_dense.cli.parser import new_parser
+from van_dense.core.writing import writing
 
 if TYPE_CHECKING:
     from van_dense.runs.panoptic_sources import Entry, Sources
@@ -76,7 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         rules = Rules(args.overlap, args.min_area, args.skip_incomplete)
         progress = None if args.quiet else _show
         sources = _sources(args)
-        found = convert_panoptic(args.output, args.part, sources, rules, progress=progress)
+        with writing(args.output):
+            found = convert_panoptic(args.output, args.part, sources, rules, progress=progress)
     except (ValueError, OSError) as error:
         complain(f"error: {error}")
         return 1

@@ -22,6 +22,8 @@ from van_dense.cli.show_config import inline
 from van_dense.config import ConfigError, presets
 from van_dense.config.load import RawConfig
 from van_dense.config.migrations import VERSION
+from van_dense.core.writing import writing
+from van_dense.data.io.outputs import require_folder
 
 WIDTH = 44  # columns before the origin of a value; a longer one pushes it to the right
 LONGEST = 88  # a longer value goes over several lines, such as 150 names of classes
@@ -48,9 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name not in presets.project_names():
             raise ConfigError(f"{name}: no such packaged project{presets.hint(Path(name))}")
         text = written(name) if arguments.extends else resolved(name)
+        require_folder(output.parent)
         output.parent.mkdir(parents=True, exist_ok=True)
-        with output.open("x", encoding="utf-8") as file:
+        with output.open("x", encoding="utf-8") as file, writing(output):
             file.write(text)
+            file.flush()
     except FileExistsError:
         complain(f"error: {output} exists; name another file with --output")
         return 1

@@ -19,6 +19,8 @@ from van_dense.cli.parser import new_parser, wait_passively
 from van_dense.config import ConfigError, load_config, presets
 from van_dense.config.files import missing_data
 from van_dense.config.load import COMMAND_LINE, RawConfig, validate
+from van_dense.core.writing import writing
+from van_dense.data.io.outputs import require_folder
 
 COCO_TYPES, MAP_TYPES = ("bbox", "segm", "keypoints"), ("semantic", "saliency")
 PANOPTIC = "panoptic"
@@ -34,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.run, arguments.overrides = None, [arguments.run, *arguments.overrides]
     check_combination(parser, arguments)
     try:
-        path = evaluate_saved(arguments) if arguments.predictions else evaluate_model(arguments)
+        with writing(arguments.output or "the output beside what is evaluated", keep=True):
+            path = evaluate_saved(arguments) if arguments.predictions else evaluate_model(arguments)
     except (ValueError, OSError) as error:
         complain(f"error: {error}")
         return 1
@@ -122,6 +125,8 @@ def evaluate_model(arguments: argparse.Namespace) -> Path | None:
     else:
         config = None
         check_changes(Path(arguments.run) / "config.yaml", fragments(arguments), overrides)
+    if output:
+        require_folder(Path(output))
     from van_dense import api  # only now torch: a mistake above is reported at once
 
     if config is not None:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from van_dense.cli.output import command, complain, say
 from van_dense.cli.parser import new_parser, wait_passively
+from van_dense.core.writing import writing
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -52,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             files = find_sources(arguments.images, SUFFIXES)
             networks = load_networks([arguments.run, *arguments.beside], arguments.device)
             pages = _draw(arguments, networks, list(files), track, unreadable)
-            written = save_pages(pages, arguments.output)
+            with writing(arguments.output):
+                written = save_pages(pages, arguments.output)
         except (ValueError, OSError) as error:
             failures.append(f"error: {error}")
     for message in [f"not explained: {one}" for one in unreadable] + failures:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from van_dense.cli.output import command, complain, say
 from van_dense.cli.parser import new_parser, wait_passively
+from van_dense.core.writing import writing
 
 if TYPE_CHECKING:
     from van_dense.inference.files import Stream
@@ -46,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             job.min_detection_score = arguments.min_detection_score
             job.track = track
             job.should_stop = lambda: stop.requested
-            job.run(files)
+            with writing(job.folder):
+                job.run(files)
         except (ValueError, OSError) as error:
             complain(f"error: {error}")
             return 2

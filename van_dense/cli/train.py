@@ -60,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     wait_passively()
     # Only now torch: a mistake above is reported at once.
     from van_dense.data.dataset import TooManyBadImages
+    from van_dense.data.io.outputs import require_folder
     from van_dense.engine.interrupt import STOPPED
     from van_dense.engine.trainer import NonFiniteLoss
     from van_dense.runs.training import plan_run, train_run
@@ -67,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = Path(arguments.config).stem + ("_sample" if arguments.sample else "")
     run_dir = Path(arguments.output or f"runs/{name}")
     try:
+        require_folder(run_dir)
         if arguments.dry_run:
             say(f"{'run folder:':<20}{run_dir}\n{plan_run(config)}")
             return 0

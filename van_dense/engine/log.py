@@ -18,6 +18,7 @@ import math
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from rich.table import Column
 from van_dense.core.optional import MissingPackage, require
 from van_dense.core.parse import parse_json
 from van_dense.core.plain_text import PlainFormatter
+from van_dense.core.writing import writing
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +108,7 @@ class RunLog:
         if not enabled:
             return
         run_dir.mkdir(parents=True, exist_ok=True)
-        path = run_dir / "log.jsonl"
+        self._path = path = run_dir / "log.jsonl"
         self.evaluations = [e for e in _rewind(path, start_step) if e["kind"] == "eval"]
         self._file = open(path, "a", encoding="utf-8")
         self._tensorboard = _summary_writer(run_dir / "tensorboard", start_step)
@@ -130,9 +132,11 @@ class RunLog:
     def __exit__(self, *_: object) -> None:
         if self._enabled:
             self._bar.stop()
-            if self._tensorboard is not None:
-                self._tensorboard.close()
-            self._file.close()
+            with suppress(OSError):  # of a full disk, which the write before has told
+                if self._tensorboard is not None:
+                    self._tensorboard.close()
+            with suppress(OSError):
+                self._file.close()
 
     def advance(self, step: int) -> None:
         """Move the bar."""
@@ -167,11 +171,13 @@ class RunLog:
         log.info("step %d/%d  evaluation: %s", step, self._total_steps, "  ".join(shown))
 
     def _write(self, entry: Entry, scalars: Mapping[str, float | None]) -> None:
-        self._file.write(json.dumps(entry) + "\n")
-        self._file.flush()
-        for name, value in scalars.items() if self._tensorboard is not None else ():
-            if value is not None:
-                self._tensorboard.add_scalar(f"{entry['kind']}/{name}", value, entry["step"])
+        with writing(self._path, keep=True):
+            self._file.write(json.dumps(entry) + "\n")
+            self._file.flush()
+        with writing(self._path.with_name("tensorboard")):
+            for name, value in scalars.items() if self._tensorboard is not None else ():
+                if value is not None:
+                    self._tensorboard.add_scalar(f"{entry['kind']}/{name}", value, entry["step"])
 
 
 class Window:
