@@ -17,7 +17,7 @@ from timm.layers import convert_sync_batchnorm
 from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from van_dense.backbones.download import IMAGENET, Normalization
+from van_dense.backbones.download import IMAGENET, Normalization, quiet_hub
 from van_dense.backbones.van import VAN
 
 NormMode = Literal["auto", "batch", "sync", "frozen"]
@@ -307,7 +307,8 @@ def _create_body(
     if name.startswith("swin"):
         arguments.setdefault("strict_img_size", False)  # windows are padded, any size works
     try:
-        return timm.create_model(name, num_classes=num_classes, **arguments)
+        with quiet_hub():
+            return timm.create_model(name, num_classes=num_classes, **arguments)
     except (TypeError, RuntimeError) as error:  # an option or a weight tag that it lacks
         if drop_path and "drop_path_rate" in str(error):
             lacks = f"timm's {name} has no stochastic depth; set it to 0"
