@@ -49,6 +49,7 @@ _PLANES_TAG, _SEPARATE = 0x011C, 2
 _MOST_PIXELS = 2**31
 if Image.MAX_IMAGE_PIXELS is not None:  # None: a user has switched it off
     Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, _MOST_PIXELS)
+_LFS = b"version "  # https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
 _JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8\xff", b"\xff\xda", b"\xff\xd9"
 
 
@@ -211,6 +212,8 @@ def _open(path: str | Path, data: bytes | None) -> tuple[Image.Image, int]:
     except UnidentifiedImageError:
         start = Path(path).read_bytes()[:8] if data is None else data[:8]
         what = f"not an image in a format that Pillow reads (it starts with {start!r})"
+        if start == _LFS:
+            what = "not an image, but a pointer of Git LFS to one; run git lfs pull"
         if (package := MISSING.get(Path(path).suffix.lower())) is not None:
             what += f"; install {package}"
         if (tiff := describe_tiff(start, path if data is None else data)) is not None:

@@ -87,6 +87,8 @@ class StoredKinds:
 
 def notes_of_some(count: int, path_of: Callable[[int], str]) -> list[str]:
     """What is worth a warning about the storage of some images, evenly over a data set."""
+    if not count:
+        return []
     found = StoredKinds()
     some = sorted({round(k * (count - 1) / (_LOOKED_AT - 1)) for k in range(_LOOKED_AT)})
     for index in some:
