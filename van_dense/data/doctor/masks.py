@@ -15,6 +15,7 @@ from van_dense.data.io.masks import full_ade20k, read_labels, read_saliency, rea
 from van_dense.data.messages import Fault, shorten
 from van_dense.data.readers.image_mask import Pairs, mask_size_problem
 from van_dense.data.readers.mask_folder import (
+    LOOKED_AT,
     SALIENT,
     Palettes,
     color_of,
@@ -308,9 +309,11 @@ def check_masks(part: MaskPart, quarantine: Quarantine) -> MaskReport:
     if part.label_map is not None:
         report.is_color = part.label_map.is_color
     elif report.masks and not part.is_saliency:
-        report.is_color = _has_colors(report.masks[0])
-        if report.is_color:
-            _note_full_ade20k(report)
+        some = report.masks[:: max(1, len(report.masks) // LOOKED_AT)]  # the first may be black
+        colored = next((mask for mask in some if _has_colors(mask)), None)
+        report.is_color = colored is not None
+        if colored is not None:
+            _note_full_ade20k(report, colored)
     return report
 
 
@@ -335,8 +338,8 @@ def _has_colors(mask: str) -> bool:
     return not is_readable(False) and is_readable(True)
 
 
-def _note_full_ade20k(report: MaskReport) -> None:
-    way_in = full_ade20k(report.masks[0], read_labels(report.masks[0], color=True))
+def _note_full_ade20k(report: MaskReport, mask: str) -> None:
+    way_in = full_ade20k(mask, read_labels(mask, color=True))
     if way_in is not None:
         what, fix = way_in.split(": ", 1)
         report.note("error", what, fix, file=report.part.masks)

@@ -303,7 +303,7 @@ def _grey(path: str | Path, image: Image.Image, fix: str) -> np.ndarray:
     """Grey values of a file with one channel, or with three equal ones."""
     image = _opaque(path, image)
     if image.mode in ("L", "1"):
-        return np.array(image.convert("L"))
+        return np.array(image if image.mode == "L" else image.convert("L"))
     if image.mode != "RGB":
         raise ReadError(f"{path}: a mask of the kind {image.mode} has no clear meaning; {fix}")
     channels = np.asarray(image)

@@ -14,7 +14,7 @@ from van_dense.data.io.masks import StoredLabels, apply_map, read_saliency, read
 from van_dense.data.messages import CHECK, Fault, shorten
 
 SALIENT = 128  # above it a pixel counts as salient
-_LOOKED_AT = 8  # masks that are read before training begins
+LOOKED_AT = 8  # masks that are read before training begins
 _TRAIN_IDS = range(19)
 # The 19 classes among the ids of Cityscapes, in the order of their trainId
 # (github.com/mcordts/cityscapesScripts, helpers/labels.py).
@@ -143,7 +143,7 @@ def look_at(
     Raises:
         ValueError: Where none can be read, or what they hold together contradicts the label map.
     """
-    some = sorted({round(k * (count - 1) / (_LOOKED_AT - 1)) for k in range(_LOOKED_AT)})
+    some = sorted({round(k * (count - 1) / (LOOKED_AT - 1)) for k in range(LOOKED_AT)})
     names = [path_of(index) for index in some]
     unread: list[str] = []
     empty: list[str] = []
