@@ -113,8 +113,8 @@ def test_lists_are_utf_8(root: Path) -> None:
 def test_lists_of_windows_are_read(root: Path) -> None:
     plain = Cub200(root, "train", name="birds")
     file = root / "images.txt"
-    text = file.read_text().replace("/", "\\").replace(" ", "\t")
-    file.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    rows = [row.replace("/", "\\").replace(" ", "\t", 1) for row in file.read_text().splitlines()]
+    file.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(rows).encode())
     dataset = Cub200(root, "train", name="birds")
     assert [dataset.path(i) for i in range(len(dataset))] == [
         plain.path(i) for i in range(len(plain))
@@ -125,7 +125,7 @@ def test_lists_of_windows_are_read(root: Path) -> None:
 def test_one_file_with_two_numbers_is_an_error(root: Path) -> None:
     file = root / "images.txt"
     lines = file.read_text().splitlines()
-    lines[1] = f"{lines[1].split()[0]} {lines[0].split()[1]}"
+    lines[1] = f"{lines[1].split()[0]} {lines[0].split(maxsplit=1)[1]}"
     file.write_text("\n".join(lines))
     with pytest.raises(ValueError, match=r"line 2: .* is already on line 1"):
         Cub200(root, "train", name="birds")
