@@ -5,7 +5,7 @@ the size split of the official numbers needs the ``area`` of each annotation its
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -79,19 +79,28 @@ def _from_records(dataset: DenseDataset) -> CocoDict:
         return from_samples(dataset)
     position = {table.image_id(index): index for index in range(len(table))}
     indices = [position[dataset.image_id(index)] for index in range(len(dataset))]
-    ground_truth = from_truths(indices, table.truth, dataset.info)
-    for image in ground_truth["images"]:  # saved results may name images by their files
-        image["file_name"] = table.path(position[image["id"]])
-    return ground_truth
+    paths = {table.image_id(index): table.path(index) for index in indices}
+    return _with_files(from_truths(indices, table.truth, dataset.info), paths)
 
 
 def from_samples(dataset: DenseDataset) -> CocoDict:
     """Ground truth from the samples of a data set, each read and decoded once."""
 
-    def read(index: int) -> Prediction:
-        return Prediction.from_sample(dataset.raw(index))
+    paths: dict[int | str, str] = {}
 
-    return from_truths(range(len(dataset)), read, dataset.info)
+    def read(index: int) -> Prediction:
+        sample = dataset.raw(index)
+        paths[sample.image_id] = sample.path
+        return Prediction.from_sample(sample)
+
+    return _with_files(from_truths(range(len(dataset)), read, dataset.info), paths)
+
+
+def _with_files(ground_truth: CocoDict, paths: Mapping[int | str, str]) -> CocoDict:
+    """Name the file of each image, by which saved results may call it."""
+    for image in ground_truth["images"]:
+        image["file_name"] = paths[image["id"]]
+    return ground_truth
 
 
 def from_truths(
