@@ -261,6 +261,9 @@ class AnnotatedDataset(TableDataset):
             if verdict.instance is not None:
                 instances.append(verdict.instance)
         super().__init__(info, records, instances, masks=reads_masks, drop_empty=drop_empty)
+        self.left_out = frozenset(image.id for image in part.images) - {r.id for r in records}
+        if what := known.words():
+            self.notes.append(f"{part.source}: {what}")
         self._take_notes(part, counts)
         if len(self) == 0:
             what = f"no image remains of {len(part.images)}"

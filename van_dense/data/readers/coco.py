@@ -80,6 +80,8 @@ class CocoDataset(TableDataset):
         ]
         instances = (instance for _, instance in found.usable())
         super().__init__(info, files, instances, masks=found.masks, drop_empty=drop_empty)
+        records = found.image_records
+        self.left_out = frozenset(records.quarantined_ids | records.broken_ids)
         warnings = [f"{annotations}: {what}" for what in found.warnings()]
         bones = skeleton_notes(annotations, data, skeleton) if keypoints else []
         warnings += bones

@@ -6,7 +6,12 @@ from pycocotools import mask as mask_utils
 
 from van_dense.core.structures import Size
 from van_dense.data.readers.coco_json import Record
-from van_dense.data.readers.coco_values import box_around, parse_box, parse_number
+from van_dense.data.readers.coco_values import (
+    box_around,
+    box_in_other_form,
+    parse_box,
+    parse_number,
+)
 from van_dense.data.readers.segmentation import Segmentation, to_rle, usable_segmentation
 from van_dense.data.readers.table import BoxXYXY
 
@@ -81,8 +86,8 @@ def stated_box(
     box = parse_box(value)
     if box is not None and box != (0, 0, 0, 0):
         return box, None
-    if box is None and isinstance(value, list) and value:
-        return parse_box([parse_number(v) for v in value]), "boxes are written as text"
+    if box is None and (read := box_in_other_form(value)) is not None:
+        return read, "boxes are written as text or in another form, which means one thing"
     if box is None and value not in (None, [], {}, ""):
         return None, None
     if (around := segmentation_box(annotation.get("segmentation"), size)) is not None:
