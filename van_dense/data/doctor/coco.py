@@ -34,6 +34,7 @@ from van_dense.data.readers.coco_records import (
     Crowds,
 )
 from van_dense.data.readers.coco_values import is_id, parse_box, parse_id
+from van_dense.data.readers.missing_images import missing_images
 from van_dense.data.readers.quarantine import Quarantine
 from van_dense.data.readers.skeleton_file import spell
 from van_dense.data.readers.table import ImageRecord, InstanceRecord
@@ -148,8 +149,9 @@ def check_images(report: PartReport, data: CocoDict, found: ImageRecords, folder
             report.note("error", what, fix, where=where, record=f"images[{index}]")
         report.images.append(ImageRecord(path, record["id"], size))
     if report.images and not any(Path(image.path).exists() for image in report.images):
+        absent = missing_images(folder, paths)
         what = f"none of the {len(report.images)} images is there, such as {report.images[0].path}"
-        report.note("error", what, "give the folder that the file names start from", file=folder)
+        report.note("error", what, absent.fix if absent else "", file=folder)
         report.images.clear()
 
 

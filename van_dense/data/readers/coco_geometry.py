@@ -87,7 +87,7 @@ def stated_box(
     if box is not None and box != (0, 0, 0, 0):
         return box, None
     if box is None and (read := box_in_other_form(value)) is not None:
-        return read, "boxes are written as text or in another form, which means one thing"
+        return read, "boxes are written as text or in another form, and are read as what they mean"
     if box is None and value not in (None, [], {}, ""):
         return None, None
     if (around := segmentation_box(annotation.get("segmentation"), size)) is not None:

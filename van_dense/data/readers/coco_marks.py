@@ -12,6 +12,7 @@ from van_dense.data.readers.coco_values import parse_number
 _TURNED = "boxes have a rotation, and are read as upright ones, which show another place"
 _IGNORED = "objects are marked as ignore or difficult, and are read as all others"
 _AT_ZERO = "objects have labelled joints at 0, 0, as missing ones are written; they are learnt"
+_NESTED = "lists of keypoints hold a list for each joint, and are read as what they mean"
 _MARKS = ("ignore", "difficult")
 _LEAST_TURN = 1e-3  # degrees or radians; below it rounding
 
@@ -33,6 +34,9 @@ def unread_marks(annotation: Record, joints: Sequence[float] | None) -> Iterator
         for key in _MARKS:
             if key in place and _is_set(place[key]):
                 yield _IGNORED, f"{key} {place[key]!r:.40}"
+    written = annotation.get("keypoints") if joints is not None else None
+    if written and isinstance(written[0], list):
+        yield _NESTED, f"keypoints {written!r:.40}"
     if joints is not None and any(
         v > 0 and x == 0 and y == 0
         for x, y, v in zip(joints[0::3], joints[1::3], joints[2::3], strict=True)

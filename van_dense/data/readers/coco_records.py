@@ -299,9 +299,7 @@ class CocoRecords:
                 changed |= {"keypoints": joints, "num_keypoints": num_labelled(joints)}
             if isinstance(instance.segmentation, list):  # broken polygons are gone
                 changed["segmentation"] = instance.segmentation
-            elif (
-                isinstance(instance.segmentation, dict) and type(annotation["segmentation"]) is list
-            ):
+            elif isinstance(instance.segmentation, dict) and FORMS in self.changes:
                 changed["segmentation"] = rle_to_json(instance.segmentation)
             box, change = stated_box(annotation, size, joints)
             assert box is not None
@@ -373,7 +371,7 @@ KEYPOINTS = ("have broken keypoints",)
 ORPHANS = "are of images that are left out"
 NUM_KEYPOINTS = "num_keypoints contradict the keypoints, and are counted anew"
 MASKS_DIFFER = "masks and boxes show different places"
-FORMS = "segmentations are written in another form than COCO's, which means one thing"
+FORMS = "segmentations are not in COCO's form, and are read as what they mean"
 LEAVES = "boxes leave their image, and are clipped"
 AREAS = "areas cannot be right, and are those of the mask or else of the box"
 EXPORTERS = (
@@ -393,5 +391,8 @@ def _other_type(value: Any) -> Any:
 def _broken_keypoints(value: Any, num_keypoints: int) -> Broken:
     count = len(value) if isinstance(value, list) else 0
     what = f"the keypoints are not {num_keypoints} times x, y and visibility 0, 1 or 2"
-    what += f" ({count} values)" if count != 3 * num_keypoints else ""
+    if count != 3 * num_keypoints:
+        what += f" ({count} values)"
+    elif odd := [v for v in value[2::3] if v not in (0, 1, 2)]:
+        what += f" (there is {odd[0]!r:.40})"
     return Broken(KEYPOINTS[0], what, "correct the list")

@@ -20,6 +20,7 @@ from van_dense.data.dataset import ReadError
 from van_dense.data.io.image import image_size
 from van_dense.data.messages import CHECK, Remark, list_counts
 from van_dense.data.readers.class_names import alike_classes
+from van_dense.data.readers.missing_images import unreadable_images
 from van_dense.data.readers.quarantine import Quarantine
 from van_dense.data.readers.table import ImageRecord, InstanceRecord, TableDataset, clip_box
 from van_dense.data.readers.yolo_dialect import judge_dialect, mark_tracked
@@ -74,6 +75,9 @@ class YoloDataset(TableDataset):
         )
         where = f"{records.layout.file}, {split}"
         self.left_out = records.quarantined.images
+        if (unreadable := unreadable_images(records.images)) is not None:
+            self.notes.append(f"{where}: {unreadable}")
+            logger.warning("%s", self.notes[-1])
         if what := records.quarantined.words():
             self.notes.append(f"{where}: {what}")
         if records.dropped and not records.num_used:
