@@ -5,6 +5,7 @@ import logging
 from van_dense.config import Config
 from van_dense.data.dataset import notes_of
 from van_dense.data.readers.table import TableDataset
+from van_dense.evaluation.box_convention import odd_convention
 from van_dense.evaluation.coco import USUAL_LIMIT, CocoEvaluator
 from van_dense.evaluation.ground_truth import Kind, unwrapped
 from van_dense.evaluation.pose import PoseEvaluator
@@ -47,6 +48,8 @@ def score_by_config(predictions: str, config: Config, kind: Kind | None) -> Scor
     for one in kinds:
         results, found = load_results(predictions, truth, one, left_out=gone)
         limit = evaluator.max_detections or USUAL_LIMIT[one]
+        if one == "bbox" and (odd := odd_convention(truth, results)) is not None:
+            notes.append(f"{predictions}: {odd}")
         notes += [*found, *limit_notes(truth, results, one, limit, "eval.max_detections=")]
     for note in dict.fromkeys(notes):
         logger.warning("%s", note)
