@@ -117,7 +117,6 @@ SITUATIONS = [
     kept("a box with names of its corners", changed(
         bbox={"xmin": 2, "ymin": 3, "xmax": 6, "ymax": 8}), BOXES, BOX_FORM),
     kept("a box in a list", changed(bbox=[[2, 3, 4, 5]], segmentation=SQUARE), BOXES, BOX_FORM),
-    kept("a box in one text", changed(bbox="[2, 3, 4, 5]"), BOXES, BOX_FORM),
     Situation("run lengths row by row", coco_rows._all(
         segmentation=ROWS, bbox=[2, 3, 4, 5], area=20), MASKS, ALL,
         ("3 of 3 records: the run lengths go row by row",), exit_code=1),

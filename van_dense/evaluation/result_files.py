@@ -16,7 +16,12 @@ from van_dense.core.structures import Size
 from van_dense.data.io.json_file import paused_garbage_collection
 from van_dense.data.readers.coco_json import CocoDict, Record, posed_categories
 from van_dense.data.readers.coco_values import are_numbers, is_id, parse_id, parse_number
-from van_dense.data.readers.segmentation import rle_to_json, to_rle, usable_segmentation
+from van_dense.data.readers.segmentation import (
+    plain_form,
+    rle_to_json,
+    to_rle,
+    usable_segmentation,
+)
 from van_dense.data.readers.skeleton_file import check_order
 from van_dense.evaluation.ground_truth import Kind
 from van_dense.evaluation.result_shapes import records_of, renamed
@@ -170,7 +175,7 @@ class _Reader:
         if isinstance(value, dict) and stated != list(size):
             sizes = f"size {stated}, its image {list(size)} (height, width)"
             raise ValueError(f"segmentation has {sizes}; masks are given in original-image pixels")
-        usable, problem = usable_segmentation(value, size)
+        usable, problem = usable_segmentation(plain_form(value), size)
         if usable is None or problem is not None:
             form = "RLE, {'size': [height, width], 'counts': text}, or polygons"
             raise ValueError(f"segmentation must be {form}: {problem}")

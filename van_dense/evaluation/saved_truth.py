@@ -17,7 +17,7 @@ from van_dense.data.readers.coco_images import Broken, ImageRecords
 from van_dense.data.readers.coco_json import CocoDict, Record, Skeleton, read_coco_json
 from van_dense.data.readers.coco_records import CocoRecords
 from van_dense.data.readers.quarantine import Quarantine, QuarantinedPart
-from van_dense.data.readers.segmentation import usable_segmentation
+from van_dense.data.readers.segmentation import plain_form, usable_segmentation
 from van_dense.evaluation.ground_truth import Kind
 from van_dense.evaluation.results import CocoResult
 
@@ -157,7 +157,7 @@ def limit_notes(
 
 
 def _has_mask(entry: Record, size: Size) -> bool:
-    return usable_segmentation(entry.get("segmentation"), size)[0] is not None
+    return usable_segmentation(plain_form(entry.get("segmentation")), size)[0] is not None
 
 
 def boxes_without_mask(
@@ -169,7 +169,9 @@ def boxes_without_mask(
         return []
     sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
     bare = sum(not _has_mask(entry, sizes[entry["image_id"]]) for entry in entries)
+    missing = sum(not entry.get("segmentation") for entry in entries)
     if not 0 < bare < len(entries):
         return []
-    what = f"{bare} of {len(entries)} annotations have no usable segmentation"
+    kind = "segmentation" if bare == missing else "usable segmentation"
+    what = f"{bare} of {len(entries)} annotations have no {kind}"
     return [f"{annotations}: {what}; a run of a model with masks leaves them out, here they count"]

@@ -290,7 +290,7 @@ def _check_poses(
         what = f"its keypoints are {list(info.keypoint_names)}, the model expects {list(expected)}"
         line = f"data.skeleton={{keypoints: {spell(info.keypoint_names)}}}"
         report.note("error", what, f"describe those of the file: {line}")
-    what = f"{posed} of {total} annotations are read and have a labelled keypoint"
+    what = f"{posed} of {total} annotations have a labelled keypoint"
     fix = "none needed; training takes these" if posed else "are these the keypoint annotations?"
     report.note("info" if posed else "error", what, fix)
 

@@ -19,7 +19,7 @@ from van_dense.data.readers.coco_geometry import box_iou, segmentation_box
 from van_dense.data.readers.coco_json import Record
 from van_dense.data.readers.coco_records import DIFFER
 from van_dense.data.readers.coco_values import box_around, parse_box, sound_keypoints
-from van_dense.data.readers.segmentation import to_rle, usable_segmentation
+from van_dense.data.readers.segmentation import plain_form, to_rle, usable_segmentation
 from van_dense.data.readers.table import BoxXYXY
 
 Values = tuple[float, float, float, float]  # the four numbers of "bbox" as they stand there
@@ -130,7 +130,7 @@ class GeometryCheck:
             yield what, "correct one of the two"
 
     def _judge_pixels(self, annotation: Record, box: BoxXYXY, size: Size) -> Iterator[Message]:
-        usable, _ = usable_segmentation(annotation["segmentation"], size)
+        usable, _ = usable_segmentation(plain_form(annotation["segmentation"]), size)
         if usable is None:
             return
         pixels = float(mask_utils.area(to_rle(usable, size)))
@@ -229,7 +229,7 @@ class GeometryCheck:
 
 def _fits_by_row(value: Any, box: BoxXYXY, size: Size) -> bool:
     """Whether run lengths show what the box does when they are read in rows."""
-    usable, _ = usable_segmentation(value, size)
+    usable, _ = usable_segmentation(plain_form(value), size)
     if not isinstance(usable, dict):
         return False
     runs = run_lengths(usable["counts"])

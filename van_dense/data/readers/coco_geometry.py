@@ -12,7 +12,12 @@ from van_dense.data.readers.coco_values import (
     parse_box,
     parse_number,
 )
-from van_dense.data.readers.segmentation import Segmentation, to_rle, usable_segmentation
+from van_dense.data.readers.segmentation import (
+    Segmentation,
+    plain_form,
+    to_rle,
+    usable_segmentation,
+)
 from van_dense.data.readers.table import BoxXYXY
 
 # In COCO, the area of a mask is at most 0.993 times that of its box with a pixel on each side, and
@@ -131,4 +136,4 @@ def box_iou(first: BoxXYXY, second: BoxXYXY) -> float:
 def _usable(value: Any, size: Size) -> Segmentation | None:
     if not value or (size == (0, 0) and not isinstance(value, list)):
         return None
-    return usable_segmentation(value, size)[0]
+    return usable_segmentation(plain_form(value), size)[0]

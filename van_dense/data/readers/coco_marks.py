@@ -22,7 +22,7 @@ def unread_marks(annotation: Record, joints: Sequence[float] | None) -> Iterator
 
     Args:
         annotation: A usable record.
-        joints: Its sound keypoints, x, y and visibility of each, or None where none are read.
+        joints: Sound keypoints, x, y and visibility of each, or None where none are read.
     """
     attributes = annotation.get("attributes")
     places = (annotation, attributes) if isinstance(attributes, dict) else (annotation,)

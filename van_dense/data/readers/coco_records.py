@@ -168,7 +168,9 @@ class CocoRecords:
         box, clipped = boxes
         segmentation: Segmentation | None = None
         if self.masks:
-            segmentation, problem = usable_segmentation(annotation.get("segmentation"), size)
+            written = annotation.get("segmentation")
+            plain = plain_form(written)
+            segmentation, problem = usable_segmentation(plain, size)
             if segmentation is None:
                 return Broken(MASKS[0], problem or "", _CORRECT_MASK)
             iou = mask_iou(segmentation, box, size)
@@ -179,7 +181,7 @@ class CocoRecords:
                 self._change(MASKS_DIFFER, index, key="bbox")
             if problem is not None:
                 self._change("broken polygons are left out of annotations", index, problem)
-            if plain_form(written := annotation["segmentation"]) is not written:
+            if plain is not written:
                 self._change(FORMS, index, key="segmentation")
         crowd = parse_crowd(annotation.get("iscrowd"))
         if crowd is None:

@@ -73,11 +73,9 @@ def parse_box(value: Any) -> BoxXYXY | None:
 def box_in_other_form(value: Any) -> BoxXYXY | None:
     """Read a box that is no list of numbers but means one thing, as xyxy, or None.
 
-    That are numbers as text, four in one text, in a list of one, or with names: x, y, width and
+    That are numbers as text, a list in a list, or numbers with names: x, y, width and
     height (or w, h), or the corners xmin, ymin, xmax, ymax.
     """
-    if isinstance(value, str):
-        value = value.strip(" []()").replace(",", " ").split()
     if isinstance(value, list):
         if len(value) == 1 and isinstance(value[0], list):
             return parse_box(value[0])

@@ -28,11 +28,9 @@ _MAX_DIGITS = 7  # of five bits: more than any run of an image needs
 def usable_segmentation(value: Any, size: Size) -> tuple[Segmentation | None, str | None]:
     """Take what can be rasterised from an annotation's segmentation, in an image of ``size``.
 
-    ``value`` is parsed JSON: a list of polygons, or RLE with counts as a list or as text, also in
-    the forms of ``plain_form``. Returns the sound polygons, or compressed RLE, or None; and what is
-    wrong in words, or None.
+    ``value`` is parsed JSON: a list of polygons, or RLE with counts as a list or as text. Returns
+    the sound polygons, or compressed RLE, or None; and what is wrong in words, or None.
     """
-    value = plain_form(value)
     if isinstance(value, list):
         problems = [_polygon_problem(polygon) for polygon in value]
         sound = [polygon for polygon, problem in zip(value, problems, strict=True) if not problem]
@@ -44,7 +42,7 @@ def usable_segmentation(value: Any, size: Size) -> tuple[Segmentation | None, st
 
 
 def plain_form(value: Any) -> Any:
-    """A segmentation in COCO's form where it is written in another that means one thing.
+    """A segmentation in COCO's form where a file has another that means one thing.
 
     That is one polygon without the list around it (VIA), points as pairs or as objects of x and y,
     and run lengths in a list of one. Anything else is returned as it is.
