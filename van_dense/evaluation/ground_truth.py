@@ -14,7 +14,7 @@ from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import RLE, Instances, Prediction, Size
 from van_dense.data.dataset import DenseDataset, ReadError
 from van_dense.data.readers.coco_json import CocoDict
-from van_dense.data.readers.segmentation import to_rle, usable_segmentation
+from van_dense.data.readers.segmentation import rle_to_json, to_rle, usable_segmentation
 from van_dense.data.readers.table import TableDataset
 
 logger = logging.getLogger(__name__)
@@ -161,13 +161,6 @@ def _annotations(truth: Prediction, category_ids: tuple[int, ...]) -> list[dict[
         for entry, keypoints, number in zip(entries, points, seen, strict=True):
             entry |= {"keypoints": keypoints, "num_keypoints": number}
     return entries
-
-
-def rle_to_json(rle: RLE) -> dict[str, Any]:
-    """Make a compressed RLE fit for JSON: its counts become text."""
-    counts = rle["counts"]
-    text = counts.decode("ascii") if isinstance(counts, bytes) else counts
-    return {"size": [int(side) for side in rle["size"]], "counts": text}
 
 
 def keypoints_to_json(instances: Instances) -> list[list[float]]:

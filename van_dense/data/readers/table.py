@@ -75,6 +75,8 @@ class TableDataset:
     ) -> None:
         self.info = info
         self.notes: list[str] = []  # see ``HasNotes``
+        #: ids of images that are in quarantine or broken
+        self.left_out: frozenset[int | str] = frozenset()
         self.has_masks = masks
         self._paths = [image.path for image in images]
         self._ids = [image.id for image in images]
