@@ -89,6 +89,17 @@ class PartReport:
             fix = "none needed; data.drop_empty decides whether training uses them"
             self.note("info", what, fix)
 
+    def note_no_object(self, *, is_training: bool) -> None:
+        """Say that a part shows no object, which the reader of a training part refuses."""
+        if not self.categories or self.counts.total():
+            return
+        what = "no object is left: there is nothing to "
+        fix = "correct what is broken, or give another file or folder"
+        if is_training:
+            self.note("error", f"{what}learn", fix)
+        else:
+            self.note("warning", f"{what}find, and every number will be empty", fix)
+
     def note_limits(self, limits: DetectionLimits) -> None:
         """Warn of images with more objects than are counted, or than a model can give."""
         counts = {(image, self.categories[c]): n for (image, c), n in self.objects.items()}

@@ -23,6 +23,7 @@ from typing import Any
 
 from van_dense.data.io.json_file import read_json
 from van_dense.data.io.walk import walk
+from van_dense.data.messages import list_counts
 
 Id = int | str
 
@@ -44,6 +45,13 @@ class QuarantinedPart:
     #: Places of records that no id tells apart, such as "images[3]" and "annotations[17]".
     records: frozenset[str] = frozenset()
     fingerprint: str = ""  #: of the source, see ``fingerprint``
+
+    def words(self) -> str:
+        """How much is left out: "quarantine leaves out 2 images", or "" for nothing."""
+        counts = {"images": len(self.images), "annotations": len(self.annotations)}
+        counts["records"] = len(self.records)
+        found = {what: count for what, count in counts.items() if count}
+        return f"quarantine leaves out {list_counts(found)}" if found else ""
 
     def __bool__(self) -> bool:
         return bool(self.images or self.annotations or self.records)
