@@ -9,7 +9,6 @@ from torch import nn
 
 from van_dense.config import Config, dump_config
 from van_dense.core.structures import Batch
-from van_dense.data.dataset import notes_of
 from van_dense.data.loader import LoaderPlan, build_train_loader, resolve_workers
 from van_dense.engine.checkpoint import checkpoints
 from van_dense.engine.device import make_accelerator
@@ -95,10 +94,6 @@ def check_pipeline(experiment: Experiment, evaluation: Evaluation) -> None:
         evaluator=evaluation.make_evaluator(),
         config=config,
     )
-    for note in notes_of(experiment.val_set):  # the oracle knows nothing of what is not read
-        log.info("validation part: %s", note)
-    for note in task.quarantine_notes(config):
-        log.warning("quarantine: %s", note)
     if not report.ok:
         raise ValueError(f"{report}\n(eval.oracle_images=0 skips this check)")
     log.info("%s", report)

@@ -264,8 +264,7 @@ class AnnotatedDataset(TableDataset):
         super().__init__(info, records, instances, masks=reads_masks, drop_empty=drop_empty)
         self.left_out = frozenset(image.id for image in part.images) - {r.id for r in records}
         if (unreadable := unreadable_images(records)) is not None:
-            self.notes.append(f"{part.source}: {unreadable}")
-            logger.warning("%s", self.notes[-1])
+            self._warn(f"{part.source}: {unreadable}")
         if what := known.words():
             self.notes.append(f"{part.source}: {what}")
         self._take_notes(part, counts)
@@ -285,10 +284,10 @@ class AnnotatedDataset(TableDataset):
         if counts["error"]:
             loud.append(f"left out: {list_counts(counts['error'])}; {CHECK}")
         for note in quiet:
-            logger.info("%s: %s", part.source, note)
+            self.notes.append(f"{part.source}: {note}")
+            logger.info("%s", self.notes[-1])
         for note in loud:
-            logger.warning("%s: %s", part.source, note)
-        self.notes += [f"{part.source}: {note}" for note in (*quiet, *loud)]
+            self._warn(f"{part.source}: {note}")
 
 
 def has_masks(part: AnnotatedPart) -> bool:

@@ -76,22 +76,22 @@ class YoloDataset(TableDataset):
         where = f"{records.layout.file}, {split}"
         self.left_out = records.quarantined.images
         if (unreadable := unreadable_images(records.images)) is not None:
-            self.notes.append(f"{where}: {unreadable}")
-            logger.warning("%s", self.notes[-1])
+            self._warn(f"{where}: {unreadable}")
         if what := records.quarantined.words():
             self.notes.append(f"{where}: {what}")
         if records.dropped and not records.num_used:
             left = list_counts(records.dropped)
             raise ValueError(f"{where}: no line of the label files can be read: {left}; {CHECK}")
-        self.notes += [f"{remark.file}: {remark.what}" for remark in records.remarks]
         changed = records.dropped, records.changed
         for what, counts in zip(("left out", "to be known"), changed, strict=True):
             if counts:
-                self.notes.append(f"{where}: {what}: {list_counts(counts)}; {CHECK}")
-                logger.warning("%s", self.notes[-1])
+                self._warn(f"{where}: {what}: {list_counts(counts)}; {CHECK}")
         for remark in records.remarks:
-            level = logging.WARNING if remark.severity == "warning" else logging.INFO
-            logger.log(level, "%s", remark)
+            if remark.severity == "warning":
+                self._warn(str(remark))
+            else:
+                self.notes.append(f"{remark.file}: {remark.what}")
+                logger.info("%s", remark)
         if len(self) == 0:
             raise ValueError(f"{where}: no image remains of {len(records.images)}; {CHECK}")
 
