@@ -37,7 +37,8 @@ def score_by_config(predictions: str, config: Config, kind: Kind | None) -> Scor
         raise ValueError(f"--type {kind}: a run of this config measures {known} alone")
     kinds = evaluator.types if kind is None else (kind,)
     truth, reader = evaluator.ground_truth, unwrapped(dataset, TableDataset)
-    gone, warnings = (), task.quarantine_notes(config)
+    warnings = task.quarantine_notes(config)
+    gone: frozenset[int | str] = frozenset()
     if isinstance(reader, TableDataset):
         gone, warnings = reader.left_out, reader.warnings + warnings
     remarks = [note for note in notes_of(dataset) if note not in warnings]

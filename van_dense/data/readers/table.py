@@ -93,6 +93,11 @@ class TableDataset:
             targets = np.bincount(owner[~self._crowd], minlength=len(images))
             unknown = self._sizes[:, 0] == 0  # reading it will say what is wrong
             self._kept = np.flatnonzero((targets > 0) | unknown)
+            if gone := len(images) - len(self):
+                why = "data.drop_empty leaves them out"
+                if info.keypoint_names:  # a setting of boxes alone
+                    why = "they are left out"
+                self.notes.append(f"{gone} of {len(images)} images show no object; {why}")
         self.notes += notes_of_some(len(self), self.path)
 
     def _warn(self, note: str) -> None:

@@ -22,6 +22,7 @@ from van_dense.data.messages import CHECK, Remark, list_counts
 from van_dense.data.readers.class_names import alike_classes
 from van_dense.data.readers.missing_images import unreadable_images
 from van_dense.data.readers.quarantine import Quarantine
+from van_dense.data.readers.segmentation import has_no_pixel
 from van_dense.data.readers.table import ImageRecord, InstanceRecord, TableDataset, clip_box
 from van_dense.data.readers.yolo_dialect import judge_dialect, mark_tracked
 from van_dense.data.readers.yolo_labels import LabelFiles
@@ -179,7 +180,15 @@ class YoloRecords:
                     polygons = line.polygons(size) if self.has_masks else None
                     yield InstanceRecord(image, box, labels[line.label], segmentation=polygons)
             self.num_used += len(sound)
-            self.changed.update(what for _, what in unusual_lines(sound))
+            self.changed.update(what for _, what in self.unusual(image, sound))
+
+    def unusual(self, image: int, lines: list[LabelLine]) -> Iterator[tuple[LabelLine, str]]:
+        """Sound lines of an image with what is to be known about them."""
+        yield from unusual_lines(lines)
+        size = self.images[image].size
+        for line in lines if self.has_masks and size != (0, 0) else []:
+            if has_no_pixel(line.polygons(size), size):
+                yield line, "lines with a mask of no pixel"
 
 
 def unusual_lines(lines: list[LabelLine]) -> Iterator[tuple[LabelLine, str]]:
