@@ -133,8 +133,8 @@ def test_a_namespace_changes_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_lists_are_read_as_their_byte_order_mark_says(tmp_path: Path, encoding: str) -> None:
-    root = write_voc(tmp_path, {"a": voc_xml(voc_object())})
-    (root / "ImageSets/Main/train.txt").write_text("a\n", encoding=encoding)
+    root = folder(tmp_path, voc_object())
+    (root / "ImageSets/Main/train.txt").write_text("b\n", encoding=encoding)
     assert len(read(root)) == 1
 
 
