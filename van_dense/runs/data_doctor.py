@@ -47,7 +47,7 @@ def measure_boxes(config: Config, report: Report) -> dict[Split, BoxStatistics]:
         return {}
     found: dict[Split, BoxStatistics] = {}
     for split, part in zip(_SPLITS, report.parts, strict=True):
-        with _silent():  # the doctor has told what the reader leaves out
+        with silent():  # the doctor has told what the reader leaves out
             try:
                 table = BoxTable.of(task.build_dataset(config, split))
             except ValueError:
@@ -59,7 +59,8 @@ def measure_boxes(config: Config, report: Report) -> dict[Split, BoxStatistics]:
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
+def silent() -> Iterator[None]:
+    """Keep readers from logging what the caller says itself."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
