@@ -140,7 +140,14 @@ def has_no_pixel(segmentation: Segmentation, size: Size) -> bool:
 
 
 def _encloses(polygon: Any) -> bool:
-    """Whether the area of a polygon is a pixel or more."""
+    """Whether three of a polygon's points span a pixel or more, or all of them do.
+
+    The former is true of most, and walking around 860,000 polygons takes seconds.
+    """
+    third = len(polygon) // 6 * 2
+    (ax, ay), (bx, by), (cx, cy) = (polygon[i : i + 2] for i in (0, third, 2 * third))
+    if abs((bx - ax) * (cy - ay) - (by - ay) * (cx - ax)) >= 2:
+        return True
     xs, ys = polygon[0::2], polygon[1::2]
     twice = sum(map(mul, xs, ys[1:])) - sum(map(mul, ys, xs[1:]))
     return bool(abs(twice + xs[-1] * ys[0] - ys[-1] * xs[0]) >= 2)
