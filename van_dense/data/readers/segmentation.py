@@ -144,9 +144,10 @@ def _encloses(polygon: Any) -> bool:
 
     The former is true of most, and walking around 860,000 polygons takes seconds.
     """
-    third = len(polygon) // 6 * 2
-    (ax, ay), (bx, by), (cx, cy) = (polygon[i : i + 2] for i in (0, third, 2 * third))
-    if abs((bx - ax) * (cy - ay) - (by - ay) * (cx - ax)) >= 2:
+    b = len(polygon) // 6 * 2
+    c, x, y = 2 * b, polygon[0], polygon[1]
+    spanned = (polygon[b] - x) * (polygon[c + 1] - y) - (polygon[b + 1] - y) * (polygon[c] - x)
+    if not -2 < spanned < 2:
         return True
     xs, ys = polygon[0::2], polygon[1::2]
     twice = sum(map(mul, xs, ys[1:])) - sum(map(mul, ys, xs[1:]))
