@@ -206,7 +206,7 @@ class MaskReport(PartReport):
         bad = []
         for palette, used in sorted(self._palettes, key=lambda found: -number[found[0]]):
             indices = self._palettes[palette, used]
-            if fault := seen.problem(self.masks[indices[0]], palette, used):
+            if fault := seen.add_palette(self.masks[indices[0]], palette, used):
                 bad += [(index, fault) for index in indices]
         if bad:
             self._contradict = True

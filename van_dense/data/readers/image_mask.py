@@ -82,7 +82,7 @@ class ImageMaskDataset(ImageFiles):
     def truth(self, index: int) -> np.ndarray:
         """Ground truth alone: labels uint8 (H, W) with 255 = ignore, or saliency 0..255.
 
-        A broken mask, a palette that contradicts that of another one, or a value that the label
+        A broken mask, a palette that contradicts those looked at first, or a value that the label
         map does not name, is a ReadError.
         """
         path = self.mask_path(index)

@@ -23,27 +23,37 @@ _TRAIN_LINES = '["0..18 -> 0..18", "255 -> ignore"]'
 
 
 class Palettes:
-    """Palettes of the files of one folder, and a file with the indices in use of each."""
+    """Palettes of some files, such as those looked at first, and the indices in use of each."""
 
     def __init__(self) -> None:
         self._seen: dict[bytes, tuple[str, set[int]]] = {}
 
-    def contradiction(self, path: str, stored: StoredLabels) -> Fault | None:
-        """``problem`` of a file, whose values are counted only where palettes differ."""
-        palette = stored.palette
-        if palette is None or (len(self._seen) == 1 and palette in self._seen):
+    def add(self, path: str, stored: StoredLabels) -> Fault | None:
+        """``problem`` of a file; one that has none is remembered."""
+        if stored.palette is None:
             return None
-        return self.problem(path, palette, values_of(stored.values))
+        return self.add_palette(path, stored.palette, values_of(stored.values))
 
-    def problem(self, path: str, palette: bytes, indices: Collection[int]) -> Fault | None:
-        """Say how a palette contradicts an earlier one in the indices in use, or remember it."""
+    def add_palette(self, path: str, palette: bytes, indices: Collection[int]) -> Fault | None:
+        """The same of a palette and its indices in use."""
+        if (fault := self._problem(palette, indices)) is None:
+            _, known = self._seen.setdefault(palette, (path, set()))
+            known.update(indices)
+        return fault
+
+    def problem(self, stored: StoredLabels) -> Fault | None:
+        """Say how a file contradicts those remembered; its values are counted only if needed."""
+        palette = stored.palette
+        if palette is None or not self._seen.keys() - {palette}:
+            return None
+        return self._problem(palette, values_of(stored.values))
+
+    def _problem(self, palette: bytes, indices: Collection[int]) -> Fault | None:
         for other, (file, others) in self._seen.items():
             if other != palette and (what := _contradiction(palette, indices, other, others)):
                 colour = _spell(palette, min(set(indices) - {0}, default=0))
                 fix = "the colours tell, not the indices: read them with lines such as"
                 return Fault(f"{what} in {file}", f'{fix} "{colour} -> 1" in data.label_map')
-        _, known = self._seen.setdefault(palette, (path, set()))
-        known.update(indices)
         return None
 
 
@@ -73,9 +83,12 @@ def _spell(palette: bytes, index: int) -> str:
 
 
 def read_among(path: str, labels: LabelMap, palettes: Palettes) -> np.ndarray:
-    """Read the classes of a label map; a palette that contradicts an earlier one is a ReadError."""
+    """Read the classes of a label map; a palette that contradicts ``palettes`` is a ReadError.
+
+    Nothing is remembered: which file is refused depends on no order and on no number of workers.
+    """
     stored = read_stored(path, color=labels.is_color)
-    if (fault := palettes.contradiction(path, stored)) is not None:
+    if (fault := palettes.problem(stored)) is not None:
         raise ReadError(f"{path}: {fault}")
     return apply_map(path, stored.values, labels)
 
@@ -137,6 +150,8 @@ def look_at(
 ) -> list[str]:
     """Read some masks evenly over a folder, before training does; more while no class is found.
 
+    ``palettes`` gets theirs, which all the others are compared with.
+
     Returns:
         Notes where some of them cannot be read, teach nothing, or have an orientation tag.
 
@@ -155,7 +170,7 @@ def look_at(
                 found = values_of(read_saliency(path))
             else:
                 stored = read_stored(path, color=labels.is_color)
-                _require(palettes.contradiction(path, stored), path)
+                _require(palettes.add(path, stored), path)
                 found = values_of(stored.values)
                 apply_map(path, stored.values, labels)
         except ReadError as error:
