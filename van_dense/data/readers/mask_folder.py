@@ -11,10 +11,10 @@ from van_dense.data.dataset import ReadError
 from van_dense.data.io.image import orientation_tag
 from van_dense.data.io.label_map import LabelMap, pack_colors, spell_value, suggest_lines
 from van_dense.data.io.masks import StoredLabels, apply_map, read_saliency, read_stored
+from van_dense.data.io.stored import some_of
 from van_dense.data.messages import CHECK, Fault, shorten
 
 SALIENT = 128  # above it a pixel counts as salient
-LOOKED_AT = 8  # masks that are read before training begins
 _TRAIN_IDS = range(19)
 # The 19 classes among the ids of Cityscapes, in the order of their trainId
 # (github.com/mcordts/cityscapesScripts, helpers/labels.py).
@@ -158,8 +158,7 @@ def look_at(
     Raises:
         ValueError: Where none can be read, or what they hold together contradicts the label map.
     """
-    some = sorted({round(k * (count - 1) / (LOOKED_AT - 1)) for k in range(LOOKED_AT)})
-    names = [path_of(index) for index in some]
+    names = [path_of(index) for index in some_of(count)]
     unread: list[str] = []
     empty: list[str] = []
     values: set[int] = set()
@@ -181,8 +180,8 @@ def look_at(
     if labels is not None:
         _require(foreign_ids(labels, values, names), names[0])
     _require(_nothing_anywhere(count, path_of, labels, values), names[0])
-    if len(unread) == len(some):
-        several = f"; so are all {len(some)} masks looked at, {CHECK}" if len(some) > 1 else ""
+    if len(unread) == len(names):
+        several = f"; so are all {len(names)} masks looked at, {CHECK}" if len(names) > 1 else ""
         raise ValueError(f"{unread[0]}{several}")
     turned = [path for path in names if orientation_tag(path) != 1]
     told = {
@@ -191,7 +190,7 @@ def look_at(
         "have an orientation tag, and are read as stored, such as": turned,
     }
     return [
-        f"{len(masks)} of {len(some)} masks looked at {what} {masks[0]}"
+        f"{len(masks)} of {len(names)} masks looked at {what} {masks[0]}"
         for what, masks in told.items()
         if masks
     ]
