@@ -175,13 +175,14 @@ def files_by_key(
             twice.append((key, text))
         found[key] = file
     words = listing.left_out()
-    left_out = [] if words is None else [f"{folder}: {words}"]
+    left_out = [] if words is None else [words]
     if others:
         what = f"left out: {len(others)} images not named as {pattern} says, such as {others[0]}"
-        left_out.append(f"{folder}: {what}")
+        left_out.append(what)
     if not found:
         what = f"no image file is named as the pattern {pattern!r} says"
-        raise ValueError("; ".join([f"{folder}: {what}", *left_out]))
+        raise ValueError(f"{folder}: {'; '.join([what, *left_out])}")
+    left_out = [f"{folder}: {words}" for words in left_out]
     return found, twice, left_out
 
 
