@@ -298,7 +298,7 @@ SITUATIONS = [
         _exports(),
         (*BOXES, LIST),
         "nothing",
-        ("quarantine bad.json: cannot be read",),
+        ("quarantine bad.json: no such quarantine list",),
         exit_code=2,
     ),
     Situation(
