@@ -218,7 +218,7 @@ def test_the_ground_truth_of_records_is_that_of_samples(tmp_path: Path, masks: b
     dataset = YoloDataset(root, "train", name="yolo", drop_empty=False, masks=masks)
     part = FirstImages(dataset, 3)
     truth = coco_ground_truth(part)
-    files = [image.pop("file_name") for image in truth["images"]]  # for saved predictions
+    files = [image["file_name"] for image in truth["images"]]  # for saved predictions
     assert [Path(file).name for file in files] == ["a.png", "b.png"]
     assert truth == from_samples(part)
     assert len(truth["images"]) == 2 and len(truth["annotations"]) == 2
