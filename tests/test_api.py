@@ -132,6 +132,30 @@ def test_a_stream_takes_an_endless_iterator_as_it_goes(loaded):
     results.close()
 
 
+def test_mistakes_of_a_stream_are_raised_at_once(loaded):
+    (image,) = noise((20, 20))
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        loaded.stream(image, batch_size=0)
+    with pytest.raises(ValueError, match="precision is 'int4'"):
+        loaded.stream(image, precision="int4")
+
+
+def test_a_model_in_training_mode_predicts_as_in_evaluation_mode(loaded, caplog):
+    (image,) = noise((40, 30))
+    (expected,) = loaded.predict(image)
+    loaded.model.train()
+    (result,) = loaded.predict(image)
+    assert "it predicts in evaluation mode" in caplog.text and not loaded.model.training
+    assert torch.equal(result.instances.scores, expected.instances.scores)
+
+
+def test_results_can_be_compared_and_kept_in_sets(loaded):
+    (image,) = noise((20, 20))
+    (one,), (other,) = loaded.predict(image), loaded.predict(image)
+    assert one == one and one != other and len({one, other, one}) == 2
+    assert one.instances == one.instances and one.instances != other.instances
+
+
 def test_results_know_classes_source_and_the_usual_score(loaded):
     (image,) = noise((20, 20))
     (result,) = loaded.predict(image)

@@ -72,7 +72,7 @@ def test_classifiers_follow_the_released_training_command(size: str) -> None:
     backbone, train, t = config.model.backbone, config.train, config.data.transforms
     assert (backbone.name, backbone.weights) == (f"van_{size}", None)
     assert (backbone.drop_path, backbone.norm_eps) == (IN1K[size], 1e-6)
-    assert (config.model.mean, config.model.std) == ((0.5,) * 3, (0.5,) * 3)
+    assert (config.model.backbone.mean, config.model.backbone.std) == ((0.5,) * 3, (0.5,) * 3)
     assert (t.size, t.train_crop, t.scale, t.train_interpolation) == (
         224,
         "random_resized",
@@ -105,7 +105,7 @@ def test_fine_tuning_follows_the_22k_code(size: str, side: int) -> None:
     config = load(f"classify_van_{size}_in22k_{side}")
     backbone, train, t = config.model.backbone, config.train, config.data.transforms
     assert (backbone.weights, backbone.drop_path) == (f"van_{size}_in22k", FINETUNE[size])
-    assert config.model.mean == (0.485, 0.456, 0.406)
+    assert config.model.backbone.mean == (0.485, 0.456, 0.406)
     assert (t.size, t.resize_mode, t.interpolation) == (
         side,
         "squash" if side == 384 else "shorter",
@@ -134,7 +134,10 @@ def test_cub_follows_the_paper() -> None:
     assert (train.optimizer.name, train.optimizer.lr) == ("adamw", 5e-5)
     assert (train.optimizer.weight_decay, train.optimizer.decay_vectors) == (5e-4, False)
     assert config.model.regularisation.smoothing == 0
-    assert (config.model.mean, config.model.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert (config.model.backbone.mean, config.model.backbone.std) == (
+        (0.485, 0.456, 0.406),
+        (0.229, 0.224, 0.225),
+    )
     assert config.model.backbone.drop_path == 0.2
     assert train.optimizer.base_batch == 16
     assert (train.schedule.name, train.schedule.warmup_ratio) == ("cosine", 0.01)

@@ -1,6 +1,7 @@
 """Weights: files that are read or refused, and the load report."""
 
 import argparse
+import logging
 import zipfile
 from pathlib import Path
 
@@ -237,7 +238,8 @@ def write_checkpoint(path: Path, model: nn.Module, ema: nn.Module | None = None,
 
     content = {"model": state(model), "ema": None if ema is None else state(ema)}
     optimizer = {"state": {0: {"exp_avg": torch.zeros(2)}}, "param_groups": []}
-    extra = {"step": 5, "optimizer": optimizer, "config": {"model": config}, "info": {}}
+    settings = {"model": {**config, "backbone": {"name": "van_b0", **config.get("backbone", {})}}}
+    extra = {"step": 5, "optimizer": optimizer, "config": settings, "info": {}}
     save_checkpoint(path, {**content, **extra})
     return path
 
@@ -323,9 +325,11 @@ def test_runs_expect_what_they_were_trained_with_and_other_files_say_nothing(
     official: dict[str, Tensor], tmp_path: Path
 ) -> None:
     model = build_classifier("van_b0", 4, options=TINY)
-    classifier = write_checkpoint(tmp_path / "a.pt", model, **HALF)
+    old = write_checkpoint(tmp_path / "old.pt", model, **HALF)
+    classifier = write_checkpoint(tmp_path / "a.pt", model, backbone=HALF)
     detector = write_checkpoint(tmp_path / "b.pt", model)
-    assert load_pretrained(model, str(classifier)).normalization == HALVES
+    for path in (old, classifier):
+        assert load_pretrained(model, str(path)).normalization == HALVES
     assert load_pretrained(model, str(detector)).normalization == IMAGENET
     torch.save({"config": "of another program", "state_dict": official}, tmp_path / "c.pth")
     report = load_pretrained(build_backbone("van_b0"), str(tmp_path / "c.pth"))
@@ -344,7 +348,7 @@ def test_wrong_statistics_are_explained() -> None:
     text = report.mismatch(*IMAGENET)
     assert text is not None
     assert "expect images normalised with mean (0.5, 0.5, 0.5) and std (0.5, 0.5, 0.5)" in text
-    assert "model.mean is (0.485, 0.456, 0.406)" in text and "3 points" in text
+    assert "model.backbone.mean is (0.485, 0.456, 0.406)" in text and "3 points" in text
     assert report.mismatch(HALVES[0], IMAGENET[1]) is not None  # one of them is enough
 
 
@@ -352,3 +356,18 @@ def test_wrong_statistics_are_explained() -> None:
 def test_a_whole_detector_of_another_code_base_is_sent_to_its_converter(key):
     with pytest.raises(ValueError, match=r"whole detector .* van-dense convert"):
         load_backbone(timm.create_model("resnet18"), {key: torch.zeros(1)})
+
+
+def test_retries_of_the_hub_stay_off_the_screen(monkeypatch, caplog) -> None:
+    hub = logging.getLogger("huggingface_hub.utils._http")
+    before = logging.getLogger("huggingface_hub").level
+
+    def retry(*_, **__):
+        hub.warning("Retrying in 1s [Retry 1/5].")
+        raise OSError("no network")
+
+    model = build_backbone("resnet18")
+    monkeypatch.setattr(timm, "create_model", retry)
+    with pytest.raises(ValueError, match=r"no network.*name a file instead"):
+        load_pretrained(model, "timm")
+    assert "Retrying" not in caplog.text and logging.getLogger("huggingface_hub").level == before

@@ -95,3 +95,11 @@ def test_every_step_leaves_the_values_of_today_alone(old) -> None:
     for step in MIGRATIONS:
         assert step(today) == today and step({}) == {} and step({"model": None}) == {"model": None}
     assert migrate(stamp(today)) == today
+
+
+def test_statistics_of_a_classifier_belong_to_its_backbone_now():
+    old = {"version": 2, "model": {"mean": [0.5] * 3, "backbone": {"name": "van_b0"}}}
+    new = {"model": {"backbone": {"name": "van_b0", "mean": [0.5] * 3}}}
+    assert migrate(old) == new == migrate(new)
+    with pytest.raises(ValueError, match=r"both model.mean and model.backbone.mean.*remove"):
+        migrate({"model": {"mean": [0.5] * 3, "backbone": {"mean": [0.4] * 3}}})

@@ -330,3 +330,18 @@ def test_a_training_process_that_ends_with_its_loader_open_takes_the_workers_alo
     worker.terminate()  # what multiprocessing does at exit, before it waits for the worker
     worker.join(timeout=10)
     assert worker.exitcode == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize("part", ["training", "evaluation"])
+def test_a_loader_process_that_is_killed_ends_the_iteration_with_a_sentence(part: str) -> None:
+    if part == "training":
+        batches = build_train_loader(Pictures(11), AUGMENT, plan=replace(PLAN, workers=1))
+    else:
+        loader = EvalLoader(Pictures(100), DetectionTest(8, 12), batch_size=1, workers=1)
+        batches = iter(loader)
+    next(batches)
+    (worker,) = multiprocessing.active_children()
+    os.kill(worker.pid, signal.SIGKILL)
+    with pytest.raises(ChildProcessError, match=r"a loader process ended unexpectedly.*workers"):
+        take(batches, 100)

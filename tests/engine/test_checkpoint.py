@@ -1,8 +1,8 @@
 """Checkpoint files: whole or absent, checked before use."""
 
 import os
-import pickle
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,6 +20,7 @@ from van_dense.engine.checkpoint import (
     mark_best,
     save_checkpoint,
 )
+from van_dense.engine.checksum import checksum
 
 
 def save_steps(run_dir, *steps):
@@ -56,18 +57,39 @@ def test_a_torn_or_corrupt_file_is_found(tmp_path):
         load_checkpoint(path)
 
 
-def test_every_single_flipped_byte_is_survived(tmp_path):
-    save_checkpoint(tmp_path / "a.pt", {"w": torch.zeros(4)})
-    whole = (tmp_path / "a.pt").read_bytes()
-    for position in range(0, len(whole), 7):
-        (tmp_path / "a.pt").write_bytes(whole)
-        flip_a_byte(tmp_path / "a.pt", position)
-        is_intact(tmp_path / "a.pt")  # an answer, never an exception
+def damaged(whole, rng, count):
+    """Copies with one flipped bit each, then copies with a page of zeros."""
+    for position in rng.integers(0, 8 * len(whole), count).tolist():
+        data = bytearray(whole)
+        data[position // 8] ^= 1 << position % 8
+        yield data
+    for start in range(0, len(whole), 4096):
+        data = bytearray(whole)
+        data[start : start + 4096] = bytes(len(data[start : start + 4096]))
+        yield data
+
+
+def test_damage_is_noticed_or_harmless(tmp_path):
+    """No bit and no page changes what is read: the directory of the archive has no checksum."""
+    path = tmp_path / "a.pt"
+    optimizer = {"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": 1e-4}]}
+    state = {"w": torch.randn(300), "n": {f"k{i}": torch.ones(i) for i in range(9)}, "o": optimizer}
+    save_checkpoint(path, state)
+    loaded, whole = checksum(load_checkpoint(path)), path.read_bytes()
+    noticed = 0
+    for data in damaged(whole, np.random.default_rng(0), 500):
+        path.write_bytes(data)
+        try:
+            assert checksum(load_checkpoint(path)) == loaded
+        except ValueError as error:
+            assert str(path) in str(error)
+            noticed += 1
+    assert noticed > 300  # the others lie in padding and in copies of the directory's entries
 
 
 def test_pickled_objects_are_refused(tmp_path):
     torch.save({"format": 1, "x": pytest.approx}, tmp_path / "a.pt")
-    with pytest.raises(pickle.UnpicklingError):
+    with pytest.raises(ValueError, match="holds Python objects, which would have to run code"):
         load_checkpoint(tmp_path / "a.pt")
 
 
@@ -84,6 +106,7 @@ def test_a_checkpoint_of_the_first_format_passes_through_every_migration(tmp_pat
     old = {"format": 1, "step": 2, "config": {"data": {"max_bad_share": 0.5}}}
     torch.save(old, tmp_path / "a.pt")
     new = {"format": checkpoint.FORMAT, "step": 2, "config": {"data": {"max_bad_fraction": 0.5}}}
+    new["position"] = {"step": 2, "batch_size": None}
     assert load_checkpoint(tmp_path / "a.pt") == new
 
 
@@ -91,7 +114,8 @@ def test_the_config_in_a_checkpoint_says_its_version(tmp_path):
     save_checkpoint(tmp_path / "a.pt", {"config": {"seed": 1}})
     stored = torch.load(tmp_path / "a.pt", weights_only=True)
     assert stored["config"] == {"version": VERSION, "seed": 1}
-    torch.save({**stored, "config": {"version": VERSION + 1}}, tmp_path / "a.pt")
+    newer = {"format": stored["format"], "config": {"version": VERSION + 1}}
+    torch.save({**newer, "checksum": checksum(newer)}, tmp_path / "a.pt")
     with pytest.raises(ValueError, match=rf"a.pt: .* version {VERSION + 1}.*update van_dense"):
         load_checkpoint(tmp_path / "a.pt")
 
@@ -117,10 +141,41 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(checkpoint.torch, "save", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(OSError, match=r"step_00000001.pt cannot be written: disk full"):
         save_steps(tmp_path, 1)
     assert checkpoint_path(tmp_path, 1).read_bytes() == before
-    assert checkpoints(tmp_path) == [checkpoint_path(tmp_path, 1)]
+    assert list((tmp_path / "checkpoints").iterdir()) == [checkpoint_path(tmp_path, 1)]
+
+
+def test_a_damaged_checkpoint_names_a_sound_one(tmp_path):
+    save_steps(tmp_path, 1, 2)
+    mark_best(tmp_path, 2)
+    flip_a_byte(checkpoint_path(tmp_path, 2), 9000)
+    sound = checkpoint_path(tmp_path, 1)
+    with pytest.raises(ValueError, match=rf"best.pt is damaged.*; {sound} is sound"):
+        load_checkpoint(best_path(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (torch.nn.Linear(2, 2), "holds Python objects"),
+        ({"model": torch.nn.Linear(2, 2), "epoch": 3}, "holds Python objects"),
+        ([torch.zeros(2)], "it holds a list instead of a network with its config"),
+        (torch.zeros(2), "it holds a Tensor instead of a network with its config"),
+        ({"a": torch.zeros(2)}, "is not a checkpoint of this version: format None"),
+    ],
+)
+def test_what_other_programs_save_is_named(tmp_path, content, words):
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match=words):
+        load_checkpoint(tmp_path / "a.pt")
+
+
+def test_a_page_of_the_web_is_no_checkpoint(tmp_path):
+    (tmp_path / "a.pt").write_text("<html>not found</html>")
+    with pytest.raises(ValueError, match="or no file that torch"):
+        load_checkpoint(tmp_path / "a.pt")
 
 
 def test_old_checkpoints_go_and_the_best_stays(tmp_path):

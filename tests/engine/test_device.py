@@ -1,5 +1,7 @@
 """The accelerator."""
 
+from datetime import timedelta
+
 import pytest
 import torch
 
@@ -15,3 +17,7 @@ def test_one_process_can_make_accelerators_of_different_precision():
 def test_fp16_without_a_gpu_is_an_error():
     with pytest.raises(ValueError, match="set it to bf16 or fp32"):
         make_accelerator("fp16")
+
+
+def test_no_evaluation_of_rank_0_is_longer_than_the_others_wait():
+    assert make_accelerator().init_handler.timeout >= timedelta(days=7)

@@ -209,3 +209,62 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run(dataclasses.replace(job, make_loader=make_loader))
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_other_classes_are_refused_and_their_ids_are_not(tmp_path):
+    job = toy_job(tmp_path, steps=1)
+    info = {"name": "toy", "class_names": ["cat", "dog"], "category_ids": [1, 2]}
+    run(dataclasses.replace(job, info=info))
+    renamed = dataclasses.replace(
+        toy_job(tmp_path, steps=2), info={**info, "class_names": ["dog", "cat"]}
+    )
+    with pytest.raises(ValueError, match=r"\['dog', 'cat'\], there \['cat', 'dog'\]; give"):
+        run(renamed, resume=True)
+    renumbered = dataclasses.replace(
+        toy_job(tmp_path, steps=2), info={**info, "category_ids": [17, 18]}
+    )
+    assert run(renumbered, resume=True).step == 2
+
+
+def test_a_refused_resume_begins_nothing(tmp_path):
+    run(toy_job(tmp_path, steps=1))
+    begun = []
+    other = dataclasses.replace(
+        toy_job(tmp_path, model=nn.Linear(1, 1)), begin=lambda: begun.append(1)
+    )
+    with pytest.raises(ValueError, match="holds another model"):
+        run(other, resume=True)
+    assert not begun
+    run(dataclasses.replace(toy_job(tmp_path, steps=2), begin=lambda: begun.append(1)), resume=True)
+    assert begun == [1]
+
+
+@pytest.mark.parametrize("part", ["checkpoint", "log"])
+def test_a_full_disk_is_told_with_the_command_to_go_on(tmp_path, monkeypatch, part):
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    target = "torch.save" if part == "checkpoint" else "van_dense.engine.log.RunLog._write"
+    monkeypatch.setattr(target, fail)
+    with pytest.raises(OSError, match=r"No space left on device.*; resume with: van-dense train"):
+        run(toy_job(tmp_path))
+    assert not list(tmp_path.glob("checkpoints/*.tmp"))
+    assert not list(tmp_path.glob("checkpoints/.*"))
+
+
+def test_gradients_of_fp16_that_stay_infinite_end_the_run(tmp_path, monkeypatch):
+    skipped = property(lambda _: True)
+    monkeypatch.setattr("accelerate.optimizer.AcceleratedOptimizer.step_was_skipped", skipped)
+    with pytest.raises(NonFiniteLoss, match=r"infinite in 41 steps in a row.*bf16"):
+        run(toy_job(tmp_path, steps=60, eval_every=60, save_every=60))
+
+
+def test_batch_norm_of_one_value_says_what_to_set(tmp_path):
+    class OneValue(ToyModel):
+        def scores(self, batch):
+            pooled = self.backbone[0](batch.images.float()).mean(dim=(2, 3), keepdim=True)
+            return self.head(self.backbone[1](pooled).flatten(1))[:, 0]
+
+    job = toy_job(tmp_path / "run", model=OneValue(), micro_batch=1)
+    with pytest.raises(ValueError, match=r"micro-batch of 1.*train\.micro_batch=2.*larger images"):
+        run(job)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 import van_dense  # noqa: F401  (registers VAN)
 from van_dense.backbones.build import WholeModel
+from van_dense.backbones.download import Normalization
 from van_dense.backbones.weights import load_pretrained
 from van_dense.core.structures import Batch
 from van_dense.models.classifier import Classifier
@@ -38,12 +39,9 @@ class Given(nn.Module):
 
 def giving(logits: Tensor, **changes: Any) -> Classifier:
     """In training mode; pixels 0..255 become 0..1."""
-    return Classifier(
-        WholeModel(Given(logits), logits.shape[1]),
-        mean=(0, 0, 0),
-        std=(1, 1, 1),
-        regularisation=regularisation(**changes),
-    )
+    whole = WholeModel(Given(logits), logits.shape[1])
+    whole.statistics = Normalization((0, 0, 0), (1, 1, 1))
+    return Classifier(whole, regularisation=regularisation(**changes))
 
 
 def make_batch(*pixels: int, size: tuple[int, int] = (32, 32), **fields: Any) -> Batch:
@@ -197,15 +195,16 @@ def test_padded_images_are_refused() -> None:
 
 def test_images_are_normalised_with_the_given_statistics() -> None:
     body = Given(torch.zeros(1, 2))
-    statistics = {"mean": (0.5, 0.5, 0.0), "std": (0.5, 0.25, 1.0)}
-    model = Classifier(WholeModel(body, 2), **statistics, regularisation=regularisation())
+    whole = WholeModel(body, 2)
+    whole.statistics = Normalization((0.5, 0.5, 0.0), (0.5, 0.25, 1.0))
+    model = Classifier(whole, regularisation=regularisation())
     assert shown(model, make_batch(255))[0, :, 0, 0].tolist() == pytest.approx([1, 2, 1])
 
 
 def test_operations_are_counted_on_any_device() -> None:
     with torch.device("meta"):
         body = build_classifier("van_b0", 10)
-        model = Classifier(body, mean=[0.5] * 3, std=[0.5] * 3, regularisation=regularisation())
+        model = Classifier(body, regularisation=regularisation())
     model.flops_forward((64, 96))
 
 
@@ -297,10 +296,9 @@ def test_published_files_of_every_layout_give_the_same_logits(
     layout: str, published: nn.Module, tmp_path: Path
 ) -> None:
     path = write_file(layout, published.state_dict(), tmp_path)
-    statistics = {"mean": [0.5] * 3, "std": [0.5] * 3}
-    model = Classifier(
-        build_classifier("van_b0", 1000), **statistics, regularisation=regularisation()
-    ).eval()
+    whole = build_classifier("van_b0", 1000)
+    whole.statistics = Normalization((0.5,) * 3, (0.5,) * 3)
+    model = Classifier(whole, regularisation=regularisation()).eval()
     report = load_pretrained(model.backbone, str(path))
     assert (report.layout, report.coverage, report.random_head()) == (layout, 100.0, [])
 

@@ -15,7 +15,7 @@ from van_dense.engine.device import make_accelerator
 from van_dense.engine.plan import make_plan
 from van_dense.runs.experiment import Experiment, describe, prepare
 from van_dense.tasks import TASKS
-from van_dense.tasks.build import load_weights
+from van_dense.tasks.build import load_weights, with_statistics
 
 PROJECTS = Path(__file__).resolve().parents[2] / "projects"
 INFO = DatasetInfo("toys", ("ball", "cube", "ring"), (0, 1, 2))
@@ -48,6 +48,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def experiment(config: Config) -> Experiment:
+    config = with_statistics(config)
     task, data = TASKS[config.task], Dataset()
     model = task.build_model(config, INFO)
     plan = make_plan(config.train, num_images=len(data), world_size=1)
@@ -60,7 +61,7 @@ def plan_line(config: Config) -> str:
     return line
 
 
-IMAGENET = ("model.mean=[0.485, 0.456, 0.406]", "model.std=[0.229, 0.224, 0.225]")
+IMAGENET = ("model.backbone.mean=[0.485, 0.456, 0.406]", "model.backbone.std=[0.229, 0.224, 0.225]")
 
 
 def test_statistics_that_the_weights_do_not_expect_are_a_warning_in_log_and_plan(
@@ -105,8 +106,23 @@ def test_a_detector_takes_a_classifier_trained_here_by_one_line_of_its_config(
     trained = torch.load(best_path(run), weights_only=True)["model"]
     own = found.model.backbone.state_dict()
     torch.testing.assert_close(own, {key: trained[f"backbone.{key}"] for key in own})
-    assert caplog.records == []  # detectors have statistics of their own
-    assert "normalization:" not in describe(found, make_accelerator("fp32"))
+    assert caplog.records == []
+    assert found.config.model.backbone.mean == (0.5, 0.5, 0.5)  # those of its weights
+    assert "std (0.5, 0.5, 0.5), as the weights expect" in describe(found, make_accelerator("fp32"))
+
+
+def test_published_weights_of_van_keep_the_statistics_of_its_recipes() -> None:
+    for project, mean in (("retinanet_van_b0", 0.485), ("classify_van_b0_in1k", 0.5)):
+        weights = "model.backbone={weights: van_b0_in1k, mean: null, std: null}"
+        config = load_config(PROJECTS / f"{project}.yaml", [weights])
+        assert with_statistics(config).model.backbone.mean[0] == mean
+
+
+def test_other_backbones_have_the_statistics_that_timm_knows_of_their_name() -> None:
+    backbone = "{name: tf_efficientnet_lite0, weights: null, std: [0.2, 0.2, 0.2]}"
+    config = load_config(PROJECTS / "retinanet_van_b0.yaml", [f"model.backbone={backbone}"])
+    found = with_statistics(config).model.backbone
+    assert (found.mean, found.std) == ((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
 
 
 def test_no_weights_are_no_report() -> None:

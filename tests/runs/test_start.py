@@ -11,6 +11,7 @@ import torch
 from van_dense.config import Config, load_config
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.engine.checkpoint import best_path, save_checkpoint
+from van_dense.models.class_rows import Rows
 from van_dense.models.dense_model import DenseModel
 from van_dense.runs.start import start_from
 from van_dense.tasks import TASKS
@@ -68,31 +69,72 @@ def test_of_the_same_classes_everything_is_taken_the_average_where_there_is_one(
     assert "\n" not in text  # nothing starts anew, nothing is left over, the classes are the same
 
 
-def test_of_other_classes_only_the_last_layers_start_anew_and_are_named(tmp_path: Path) -> None:
-    config = config_of("quickstart")
-    trained, model = network(config, TOYS, 1), network(config, PAIR, 2)
-    before = {key: value.clone() for key, value in model.state_dict().items()}
-    text = start(model, checkpoint(tmp_path, config, trained), PAIR)
-    there = trained.state_dict()
-    fresh = {k for k, v in model.state_dict().items() if not torch.equal(v, there[k])}
-    assert {key.rsplit(".", 1)[0] for key in fresh} == {
-        "box.class_logits",
-        "box.box_deltas",
-        "mask.predictor.mask_fcn_logits",
-    }
-    for key in fresh:
-        torch.testing.assert_close(model.state_dict()[key], before[key], rtol=0, atol=0)
-        assert key in text
-    assert "box.class_logits.weight (3, 256), there (4, 256)" in text
-    assert "most of it" not in text
-    assert "its classes are others: ball, cube, ring" in text
+# Every head: layers of the classes, and rows of each class in them.
+HEADS = {
+    "maskrcnn_van_b0": {"box.class_logits": 1, "box.box_deltas": 4, "mask.predictor.mask_fcn_l": 1},
+    "cascade_maskrcnn_van_b2_3x": {"stages.2.box.class_logits": 1, "stages.2.mask.predictor.m": 1},
+    "retinanet_van_b0": {"head.class_logits": 9},
+    "atss_van_b2_3x": {"head.towers.class_logits": 1},
+    "gfl_van_b2_3x": {"head.towers.class_logits": 1},
+    "sparsercnn_van_b2_3x": {"heads.0.class_logits": 1, "heads.5.class_logits": 1},
+    "semfpn_van_b0": {"decoder.conv_seg": 1},
+    "upernet_van_b2": {"decoder.conv_seg": 1, "auxiliary.conv_seg": 1},
+    "panopticfpn_van_b2": {"box.class_logits": 1, "semantic.conv_seg": 1},
+    "mask2former_van_b2": {"class_head": 1},
+    "classify_van_b0_in1k": {"backbone.body.head": 1},
+}
+NAMES = ("ball", "sky", "cube", "sea")
+STUFF = ("sky", "sea", "mud")
 
 
-def test_as_many_but_other_classes_are_said_to_be_others(tmp_path: Path) -> None:
+def scenery(*names: str) -> DatasetInfo:
+    """Things and stuff; other tasks take all for classes."""
+    things = tuple(name not in STUFF for name in names)
+    return DatasetInfo("scenery", names, tuple(range(len(names))), is_thing=things)
+
+
+def _check_rows(model: DenseModel, rows_of: dict[str, Rows], layers: dict[str, int]) -> None:
+    """All rows have a name, and each class as many as the layer has for it."""
+    for key, value in model.state_dict().items():
+        if (rows := rows_of.get(key.rpartition(".")[0])) is not None:
+            assert len(value) == len(rows), key
+    for layer, count in layers.items():
+        (rows,) = (rows for name, rows in rows_of.items() if name.startswith(layer))
+        name = "sky" if layer == "semantic.conv_seg" else "ball"
+        assert sum(name == what or name in what[:2] for what in rows) == count, layer
+
+
+@pytest.mark.parametrize("project", HEADS)
+def test_rows_follow_the_names_of_classes(project: str, tmp_path: Path) -> None:
+    config, old = config_of(project, "model.backbone.name=van_b0"), scenery(*NAMES)
+    trained = network(config, old, 1)
+    source, there = checkpoint(tmp_path, config, trained, info=old), trained.named_rows(old)
+    _check_rows(trained, there, HEADS[project])
+    # Reordered and renamed with one more, then two less.
+    for names in (("cube", "ring", "sea", "ball", "mud"), ("sky", "cube")):
+        new = scenery(*names)
+        model = network(config, new, 2)
+        before = {key: value.clone() for key, value in model.state_dict().items()}
+        text = start(model, source, new)
+        for prefix in HEADS[project]:
+            (layer,) = (name for name in there if name.startswith(prefix))
+            for kind in (f"{layer}.weight", f"{layer}.bias"):
+                rows, old_rows = model.state_dict()[kind], trained.state_dict()[kind]
+                for row, what in enumerate(model.named_rows(new)[layer]):
+                    is_known = what in there[layer]
+                    expected = old_rows[there[layer].index(what)] if is_known else before[kind][row]
+                    assert torch.equal(rows[row], expected), (names, layer, what)
+        shared = [name for name in names if name in NAMES]
+        assert f"{len(shared)} keep their rows, by name: {', '.join(shared)}" in text
+        assert ("; 2 start anew: " in text) == ("ring" in names)
+
+
+def test_without_a_common_class_the_last_layers_start_anew(tmp_path: Path) -> None:
     config = config_of("quickstart")
     source = checkpoint(tmp_path, config, network(config, TOYS, 1))
     text = start(network(config, FRUIT, 2), source, FRUIT)
-    assert "fills 100.0 %" in text and "its classes are others: ball, cube, ring" in text
+    assert "3 start anew: apple, lemon, pear; 3 are not used: ball, cube, ring" in text
+    assert "fills 99.9 %" in text
 
 
 def test_another_detector_takes_what_it_shares_and_names_the_rest(tmp_path: Path) -> None:
@@ -135,5 +177,5 @@ def test_joints_in_another_order_are_said_to_be_others(tmp_path: Path) -> None:
     backwards = replace(info, keypoint_names=info.keypoint_names[::-1])
     source = checkpoint(tmp_path, config, network(config, info, 1), info=info)
     text = start(network(config, info, 2), source, backwards)
-    assert "its joints are others: nose, left_eye" in text
+    assert "17 keep their rows, by name: right_ankle, left_ankle" in text
     assert "\n" not in start(network(config, info, 2), source, info)

@@ -290,7 +290,7 @@ SITUATIONS = [
         _exports(lambda root: (root / "bad.json").write_text("images: [3]") and None),
         (*BOXES, LIST),
         "nothing",
-        ("quarantine bad.json: not JSON",),
+        ("quarantine bad.json: not valid JSON",),
         exit_code=2,
     ),
     Situation(

@@ -170,8 +170,8 @@ def test_pckh_chooses_the_best_checkpoint_only_where_there_is_a_head():
 def test_the_classifier_is_built_as_configured():
     model = build_model(
         class_config(
-            "model.mean=[0.1, 0.2, 0.3]",
-            "model.std=[0.4, 0.5, 0.6]",
+            "model.backbone.mean=[0.1, 0.2, 0.3]",
+            "model.backbone.std=[0.4, 0.5, 0.6]",
             "model.regularisation={smoothing: 0.2, mixup: 0.3, cutmix: 0.4, switch_prob: 0.6, "
             "erasing: 0.7, erasing_mode: const}",
         )
@@ -199,7 +199,7 @@ def test_training_images_are_made_as_configured():
         class_config(
             "data.transforms={size: 64, resize: 80, scale: [0.5, 0.9], ratio: [0.8, 1.2], "
             "train_interpolation: bicubic, flip: 0.1, auto_augment: rand-m3, color_jitter: 0.3}",
-            "model.mean=[0.1, 0.2, 0.3]",
+            "model.backbone.mean=[0.1, 0.2, 0.3]",
         ),
         train=True,
     )

@@ -1,5 +1,6 @@
 """Backbone weights: loading them, and a report of what was loaded."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ import timm
 from torch import Tensor, nn
 
 from van_dense.backbones.build import TimmModel
-from van_dense.backbones.download import IMAGENET, PUBLISHED, Normalization, fetch_weights
+from van_dense.backbones.download import PUBLISHED, Normalization, fetch_weights, quiet_hub
 from van_dense.backbones.layouts import (
     DETECTORS,
     State,
@@ -19,6 +20,10 @@ from van_dense.backbones.layouts import (
     strip_prefix,
 )
 from van_dense.backbones.read import read_file, unwrap
+from van_dense.backbones.statistics import statistics_of
+from van_dense.backbones.van import VAN
+
+logger = logging.getLogger(__name__)
 
 _GATE = 95.0  # percent of the backbone's parameter elements that must come from the file
 _CONVERT = (
@@ -59,9 +64,9 @@ class LoadReport:
             return None
         return (
             f"the weights expect images normalised with mean {expected.mean} and std "
-            f"{expected.std}, but model.mean is {tuple(mean)} and model.std {tuple(std)}; unless "
-            "you mean it, set both to what the weights expect: the wrong statistics cost VAN-B0 "
-            "3 points of top-1 on ImageNet, without any other sign"
+            f"{expected.std}, but model.backbone.mean is {tuple(mean)} and model.backbone.std "
+            f"{tuple(std)}; unless you mean it, set both to what the weights expect: the wrong "
+            "statistics cost VAN-B0 3 points of top-1 on ImageNet, without any other sign"
         )
 
     def __str__(self) -> str:
@@ -95,10 +100,19 @@ def load_pretrained(model: nn.Module, source: str) -> LoadReport:
     else:
         path = fetch_weights(source)
         content = read_file(path)
-        state, normalization = unwrap(content, path), _normalization_of(content, path)
+        state = unwrap(content, path)
+        normalization = _normalization_of(content, path) or _usual(_body_of(model))
     report = load_backbone(model, state)
     report.normalization = normalization
     return report
+
+
+def _usual(body: Any) -> Normalization | None:
+    """What timm says of a model's name; None for VAN, whose weights were trained with either."""
+    cfg = getattr(body, "pretrained_cfg", None)
+    if not cfg or isinstance(body, VAN):
+        return None
+    return Normalization(tuple(cfg["mean"]), tuple(cfg["std"]))
 
 
 def _body_of(model: nn.Module) -> Any:
@@ -108,7 +122,10 @@ def _body_of(model: nn.Module) -> Any:
 def _of_timm(cfg: Mapping[str, Any]) -> tuple[State, Normalization]:
     name = ".".join(part for part in (cfg["architecture"], cfg.get("tag")) if part)
     try:  # a number of classes that is not the published one would make timm drop the classifier
-        model = timm.create_model(name, pretrained=True, num_classes=cfg.get("num_classes", 0))
+        logger.info("fetching timm's weights of %s; without a network this takes a minute", name)
+        classes = cfg.get("num_classes", 0)
+        with quiet_hub():
+            model = timm.create_model(name, pretrained=True, num_classes=classes)
     except (RuntimeError, OSError) as error:  # none published, or no network
         lacks = f"timm cannot give weights for {name} ({error})"
         raise ValueError(f"model.backbone.weights: {lacks}; name a file instead") from error
@@ -119,11 +136,23 @@ def _normalization_of(content: object, path: Path) -> Normalization | None:
     """What a checkpoint of ours was trained with, or what a published file expects, by its name."""
     if isinstance(content, Mapping) and {"format", "config", "info"} <= content.keys():
         model = content["config"]["model"]
-        if "mean" in model:  # only classifiers have the choice, see models/preprocess.py
-            return Normalization(tuple(model["mean"]), tuple(model["std"]))
-        return IMAGENET
+        backbone = {**model, **model["backbone"]}  # classifiers of 0.1 have them one level up
+        return statistics_of(backbone["name"], backbone.get("mean"), backbone.get("std"))
     names = {p.url.rsplit("/", 1)[-1]: p.normalization for p in PUBLISHED.values()}
     return names.get(path.name)
+
+
+def stated_statistics(source: str, classifies: bool) -> Normalization | None:
+    """What weights that a config names say of the pixels they expect; None where they do not.
+
+    Args:
+        source: As ``load_pretrained`` takes it; a file is read where it can be one of ours.
+        classifies: Does a published name state what it was trained with?
+    """
+    if source in PUBLISHED:
+        return PUBLISHED[source].normalization if classifies else None
+    path = Path(source)
+    return _normalization_of(read_file(path), path) if path.is_file() else None
 
 
 def load_backbone(model: nn.Module, state: Mapping[str, Tensor]) -> LoadReport:

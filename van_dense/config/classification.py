@@ -10,6 +10,7 @@ from van_dense.config.schema import (
     Backbone,
     Data,
     Eval,
+    PathText,
     Positive,
     PositiveFloat,
     Section,
@@ -19,7 +20,6 @@ from van_dense.config.schema import (
 )
 
 Range = tuple[PositiveFloat, PositiveFloat]
-Triple = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
 
 
 class ClassTransforms(Transforms):
@@ -56,9 +56,9 @@ class ClassData(Data):
     format: Literal["folder", "cub"] = "folder"  # <folder>/<class>/*.jpg; or images.txt and so on
     name: str = "imagenet"
     size_divisor: Positive = 1  # crops have one size, so nothing is padded
-    train: str | None = None  # folder: training part
-    val: str | None = None  # folder: validation part
-    root: str | None = None  # cub: folder that holds images.txt
+    train: PathText | None = None  # folder: training part
+    val: PathText | None = None  # folder: validation part
+    root: PathText | None = None  # cub: folder that holds images.txt
     classes: tuple[str, ...] | None = None  # folder: names in order; none = sorted folder names
     num_classes: Positive | None = None  # what must be found there; none = whatever is
     transforms: ClassTransforms = ClassTransforms()
@@ -94,8 +94,6 @@ class ClassModel(Section):
     """A whole timm model, with its own classifier."""
 
     backbone: Backbone  # required; ``weights`` fill the classifier too where it fits
-    mean: Triple = (0.485, 0.456, 0.406)  # of the pixels, in 0..1; must be that of the weights
-    std: Triple = (0.229, 0.224, 0.225)  # of the pixels, as ``mean``
     regularisation: Regularisation = Regularisation()  # in training only
 
     @property

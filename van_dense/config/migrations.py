@@ -20,7 +20,23 @@ def _fractions(values: Values) -> Values:
     return values
 
 
-MIGRATIONS: tuple[Callable[[Values], Values], ...] = (_fractions,)
+def _statistics(values: Values) -> Values:
+    """0.2.0: the backbone of every task has statistics of its own, not the classifier alone."""
+    model = values.get("model")
+    if not isinstance(model, dict):
+        return values
+    model = dict(model)
+    moved = {key: model.pop(key) for key in ("mean", "std") if key in model}
+    if not moved:
+        return values
+    backbone = model.get("backbone") or {}
+    if twice := [key for key in moved if key in backbone]:
+        names = f"model.{twice[0]} and model.backbone.{twice[0]}"
+        raise ValueError(f"both {names}, its new name, are set; remove model.{twice[0]}")
+    return {**values, "model": {**model, "backbone": {**backbone, **moved}}}
+
+
+MIGRATIONS: tuple[Callable[[Values], Values], ...] = (_fractions, _statistics)
 VERSION = 1 + len(MIGRATIONS)
 
 

@@ -92,7 +92,7 @@ class Sample:
         return size_of(self.image)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors have no single answer to "equal"
 class Instances:
     """N instances of one image: ground truth and results share this type.
 
@@ -288,7 +288,7 @@ class Batch:
         return replace(self, **changed)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # see Instances
 class Prediction:
     """The result for one image, on the CPU, in the pixels of the original image.
 

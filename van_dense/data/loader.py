@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from van_dense.core.epochs import steps_per_epoch
 from van_dense.core.structures import Batch, Sample, Size
 from van_dense.data.collate import collate
 from van_dense.data.dataset import DenseDataset, ReadError, TooManyBadImages, Transform
@@ -60,11 +61,6 @@ class LoaderPlan:
     def micro_batches(self) -> int:
         """Forward passes of one process in one optimiser step."""
         return self.batch_size // (self.world * self.micro_batch)
-
-
-def steps_per_epoch(num_images: int, batch_size: int) -> int:
-    """Full batches of one epoch; a data set smaller than a batch gives one."""
-    return max(1, num_images // batch_size)
 
 
 def epoch_order(
@@ -123,7 +119,7 @@ def _watch(loader: DataLoader[Batch], num_images: int, max_bad_fraction: float) 
     """Log each unreadable image once, and stop when there are too many."""
     bad: dict[str, None] = {}
     allowed = max(1, int(max_bad_fraction * num_images)) if max_bad_fraction > 0 else 0
-    for batch in loader:
+    for batch in _alive(loader):
         for message in batch.skipped:
             if message not in bad:
                 bad[message] = None
@@ -220,7 +216,7 @@ class EvalLoader:
         return self._length
 
     def __iter__(self) -> Iterator[Batch]:
-        for item in self._loader:
+        for item in _alive(self._loader):
             messages = item.skipped if isinstance(item, Batch) else item
             for message in messages:
                 logger.warning("unreadable image, it gets no prediction: %s", message)
@@ -279,6 +275,18 @@ def _torch_loader(batches: Dataset[Any], sampler: Iterable[int], workers: int) -
         # Its own generator: otherwise starting a loader would draw from the global one.
         generator=torch.Generator(),
     )
+
+
+def _alive(loader: DataLoader[Any]) -> Iterator[Any]:
+    """Items of a loader; a ChildProcessError, in a sentence, where one of its processes is gone."""
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if "exited unexpectedly" not in str(error) and "killed by signal" not in str(error):
+            raise
+        what = "a loader process ended unexpectedly, killed by the system or by someone"
+        fix = "memory is the usual reason: fewer data.workers, or smaller batches, need less"
+        raise ChildProcessError(f"{what}; {fix} ({str(error).splitlines()[0]})") from error
 
 
 def _init_worker(_: int) -> None:

@@ -3,14 +3,15 @@
 Layout: ``RUN/checkpoints/step_00000500.pt`` and ``RUN/checkpoints/best.pt``, a hard link to the
 best of them (so it survives when the numbered file is removed, and costs no space).
 
-A checkpoint is a plain dictionary: format, step, model, ema, optimizer, scaler, window, world_size,
-config (with its version), info. Those of older formats pass through ``MIGRATIONS``. It holds no
-state of random number generators, because everything random here is seeded anew from (seed,
-position); the global generators of Python and NumPy are not used.
+A checkpoint is a plain dictionary: format, checksum, step, model, ema, optimizer, scaler, window,
+position, world_size, config (with its version), info. Those of older formats pass through
+``MIGRATIONS``. It holds no state of random number generators, because everything random here is
+seeded anew from (seed, position); the global generators of Python and NumPy are not used.
 """
 
 import logging
 import os
+import pickle
 import re
 import shutil
 import zipfile
@@ -22,6 +23,7 @@ from typing import Any
 import torch
 
 from van_dense.config.migrations import migrate, stamp
+from van_dense.engine.checksum import checksum
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +35,15 @@ def _config_of_version_1(state: State) -> State:
     return {**state, "config": {"version": 1, **state["config"]}} if "config" in state else state
 
 
+def _position(state: State) -> State:
+    """0.2.0: a checksum, and the position of the run in images; before, it was the step."""
+    batch = state.get("config", {}).get("train", {}).get("batch_size")
+    return {**state, "position": {"step": state.get("step"), "batch_size": batch}}
+
+
 # From each format to the next, in order: append, and change no older step.
-MIGRATIONS: tuple[Callable[[State], State], ...] = (_config_of_version_1,)
+MIGRATIONS: tuple[Callable[[State], State], ...] = (_config_of_version_1, _position)
+_CHECKSUM_SINCE = 3  # format
 FORMAT = 1 + len(MIGRATIONS)
 _STEP_NAME = re.compile(r"step_(\d{8,})\.pt")
 
@@ -49,26 +58,53 @@ def best_path(run_dir: Path) -> Path:
     return run_dir / "checkpoints" / "best.pt"
 
 
+class DamagedCheckpoint(ValueError):
+    """A file is torn, corrupt, or no checkpoint at all; the message names it and what to do."""
+
+
 def save_checkpoint(path: Path, state: State) -> None:
-    """Write ``state`` so that ``path`` holds the old file or the new one, even after power loss."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write ``state`` so that ``path`` holds the old file or the new one, even after power loss.
+
+    An OSError names the file where it cannot be written, such as on a full disk; nothing is left of
+    what was written so far.
+    """
     if "config" in state:
         state = {**state, "config": stamp(state["config"])}
-    with _replacing(path) as temporary, open(temporary, "wb") as file:
-        torch.save({"format": FORMAT, **state}, file)
-        file.flush()
-        os.fsync(file.fileno())
+    state = {"format": FORMAT, **state}
+    state["checksum"] = checksum(state)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _replacing(path) as temporary, open(temporary, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+    except (OSError, RuntimeError) as error:  # of PyTorch's writer, which has an OSError as cause
+        reason = _reason(error)
+        raise OSError(f"{path} cannot be written: {reason}; older checkpoints are whole") from error
+
+
+def _reason(error: BaseException | None) -> str:
+    """Words of the system for an error that another one may hide."""
+    first = str(error)
+    while error is not None:
+        if isinstance(error, OSError) and error.strerror:
+            return error.strerror
+        error = error.__cause__ or error.__context__
+    return first
 
 
 def load_checkpoint(path: Path) -> State:
     """Read a checkpoint to the CPU, in today's format; only tensors and plain data are accepted.
 
-    FileNotFoundError, or ValueError for a file that is damaged or of a newer version.
+    FileNotFoundError, or ValueError for a file that is damaged, of another program, or of a newer
+    version.
     """
-    if not is_intact(path):
-        fix = f"resume from an older checkpoint in {path.parent}, or copy the file again"
-        raise ValueError(f"{path} is damaged (a torn or corrupt file); {fix}")
-    state: State = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state = _read(path)
+    except DamagedCheckpoint as error:
+        sound = [other for other in checkpoints(path.parent.parent)[::-1] if is_intact(other)]
+        other = f"{sound[0]} is sound" if sound else "copy the file again"
+        raise DamagedCheckpoint(f"{error}; {other}") from error
     number = state.get("format")
     if not isinstance(number, int) or not 1 <= number <= FORMAT:
         raise ValueError(
@@ -87,14 +123,46 @@ def load_checkpoint(path: Path) -> State:
     return state
 
 
-def is_intact(path: Path) -> bool:
-    """Whether every record of the file agrees with its CRC-32, or FileNotFoundError."""
+def _read(path: Path) -> State:
+    """The dictionary of a file of any format, whole; else DamagedCheckpoint or ValueError."""
+    if not _records_agree(path):
+        what = "is damaged (a torn or corrupt file), or no file that torch.save wrote"
+        raise DamagedCheckpoint(f"{path} {what}")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        what = "holds Python objects, which would have to run code of the file and are not loaded"
+        fix = "a checkpoint of another program needs van-dense convert, or its own export of a"
+        raise ValueError(f"{path} {what}; {fix} plain state_dict") from error
+    except Exception as error:  # a damaged directory leads PyTorch into errors of any kind
+        raise DamagedCheckpoint(f"{path} is damaged: {str(error).splitlines()[0]:.200}") from error
+    if not isinstance(state, dict):
+        what = f"holds a {type(state).__name__} instead of a network with its config"
+        raise ValueError(f"{path} is no checkpoint of ours: it {what}")
+    number, stated = state.get("format"), state.pop("checksum", None)
+    is_due = isinstance(number, int) and _CHECKSUM_SINCE <= number <= FORMAT
+    if is_due and checksum(state) != stated:
+        raise DamagedCheckpoint(f"{path} is damaged: its content is not what was saved")
+    return state
+
+
+def _records_agree(path: Path) -> bool:
+    """Whether every record of a zip archive agrees with its CRC-32, or FileNotFoundError."""
     with open(path, "rb") as file:
         try:
-            with zipfile.ZipFile(file) as archive:  # torch.save writes a zip file
+            with zipfile.ZipFile(file) as archive:
                 return archive.testzip() is None
         except Exception:  # damaged headers lead zipfile into errors of almost any kind
             return False
+
+
+def is_intact(path: Path) -> bool:
+    """Whether the whole file can be read and is what was saved, or FileNotFoundError."""
+    try:
+        _read(path)
+    except ValueError:
+        return False
+    return True
 
 
 def checkpoints(run_dir: Path) -> list[Path]:
@@ -146,9 +214,11 @@ def _replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` that takes its place when the block succeeds."""
     temporary = path.with_name(f".{path.name}.tmp")  # the glob of checkpoints() does not see it
     temporary.unlink(missing_ok=True)
-    yield temporary
-    os.replace(temporary, path)
-    temporary.unlink(missing_ok=True)  # replacing a hard link by another of its file does nothing
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:  # half a file keeps a disk full; replacing a link by another of its file does nothing
+        temporary.unlink(missing_ok=True)
     if os.name == "posix":  # the new name itself reaches the disk with its folder
         folder = os.open(path.parent, os.O_RDONLY)
         try:

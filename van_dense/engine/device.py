@@ -1,9 +1,15 @@
 """The accelerator of a run: device, processes and autocast, from accelerate."""
 
+from datetime import timedelta
+
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import InitProcessGroupKwargs
 
+# Rank 0 scores and draws while the others wait, which on a large data set takes longer than the 10
+# minutes of NCCL or the 30 of gloo. A rank that dies is noticed by torchrun, which ends the others.
+_PATIENCE = timedelta(days=7)
 _PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
@@ -18,4 +24,8 @@ def make_accelerator(precision: str = "fp32") -> Accelerator:
         raise ValueError("train.precision = fp16 needs a GPU; set it to bf16 or fp32")
     # A second run of one process (a notebook) may use another precision.
     AcceleratorState._reset_state()
-    return Accelerator(mixed_precision=_PRECISION[precision], cpu=not has_gpu)
+    return Accelerator(
+        mixed_precision=_PRECISION[precision],
+        cpu=not has_gpu,
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
+    )

@@ -10,6 +10,7 @@ from torch import nn
 
 from van_dense.core.structures import Batch
 from van_dense.engine.plan import TrainPlan
+from van_dense.engine.position import position_of
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,8 @@ class Job:
     Attributes:
         model: Model of which ``model(batch)`` gives a dictionary of scalar losses, always with the
             same names.
-        make_loader: Function from a step to the endless stream of this rank's micro-batches from
-            that step on, determined by (seed, position).
+        make_loader: Function from a step of the plan to the endless stream of this rank's
+            micro-batches from that step on, determined by (seed, position).
         evaluate: Function of the model (or its average), the step and a function that says whether
             to stop, for ``predict_chunks``; gives metrics. It runs on every rank, and the metrics
             of rank 0 count. None evaluates nothing.
@@ -30,6 +31,8 @@ class Job:
         best_metric: Name of the metric that chooses the best checkpoint, or None for no best one.
         config: Complete configuration as plain data, kept in checkpoints.
         info: Plain data of ``DatasetInfo.to_dict()``, kept in checkpoints.
+        begin: Called on rank 0 once nothing speaks against the run: it owns its folder, and the
+            checkpoint it continues from fits.
     """
 
     model: nn.Module
@@ -41,15 +44,17 @@ class Job:
     best_metric: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)
+    begin: Callable[[], None] = lambda: None
 
     def is_eval_step(self, step: int) -> bool:
         """Whether an evaluation follows after ``step`` optimiser steps."""
-        due = step == self.plan.steps or (step > 0 and step % self.plan.eval_every == 0)
+        at = self.plan.position(step)
+        due = step == self.plan.last_step or (step > 0 and at % self.plan.eval_every == 0)
         return self.evaluate is not None and due
 
     def is_save_step(self, step: int) -> bool:
         """Whether a checkpoint follows; always before an evaluation, so that none is lost there."""
-        due = step == self.plan.steps or step % self.plan.save_every == 0
+        due = step == self.plan.last_step or self.plan.position(step) % self.plan.save_every == 0
         return due or self.is_eval_step(step)
 
     @property
@@ -61,10 +66,10 @@ class Job:
         config, run = (shlex.quote(str(p)) for p in (self.run_dir / "config.yaml", self.run_dir))
         return f"{command} train --config {config} --output {run} --resume"
 
-    @property
-    def saved_with(self) -> dict[str, Any]:
-        """What checkpoints hold besides the state."""
-        return {"config": self.config, "info": self.info}
+    def saved_after(self, step: int) -> dict[str, Any]:
+        """What the checkpoint after ``step`` optimiser steps holds besides the state."""
+        position = position_of(self.plan, step)
+        return {"config": self.config, "info": self.info, "position": position}
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 
 from van_dense.config.schema import Optimizer, Schedule, Train
+from van_dense.core.epochs import steps_per_epoch
 from van_dense.engine.schedule import lr_factor
 
 
@@ -28,11 +29,24 @@ class TrainPlan:
     milestones: tuple[int, ...]  # steps after which the step schedule lowers the learning rate
     eval_every: int  # steps between evaluations; the last step is always evaluated
     save_every: int  # steps between checkpoints; the last step is always saved
+    # Added to the optimiser steps made, it gives the step of this plan; not 0 after the batch size
+    # has changed, see ``van_dense.engine.position``.
+    offset: int = 0
+
+    def position(self, step: int) -> int:
+        """Step of this plan, which fixes data and learning rate, after ``step`` optimiser steps."""
+        return step + self.offset
+
+    @property
+    def last_step(self) -> int:
+        """Optimiser steps that the whole run makes."""
+        return self.steps - self.offset
 
     def lr_at(self, step: int) -> float:
-        """Learning rate of 0-based ``step``; parameter groups multiply it by their own factor."""
+        """Learning rate after ``step`` optimiser steps; groups multiply it by their own factor."""
         schedule, total = self.settings.schedule, self.steps - self.cooldown
-        return self.lr * lr_factor(schedule, step, total_steps=total, milestones=self.milestones)
+        at = self.position(step)
+        return self.lr * lr_factor(schedule, at, total_steps=total, milestones=self.milestones)
 
     def describe(self) -> dict[str, str]:
         """Name and value of everything a user wants to check before a long run."""
@@ -63,8 +77,8 @@ def make_plan(train: Train, *, num_images: int, world_size: int) -> TrainPlan:
     """
     if num_images < 1:
         raise ValueError("the training part holds no image; check the paths under data.train")
-    steps_per_epoch = max(1, num_images // train.batch_size)
-    unit = steps_per_epoch if train.epochs is not None else 1  # steps in one unit of length
+    epoch = steps_per_epoch(num_images, train.batch_size)
+    unit = epoch if train.epochs is not None else 1  # steps in one unit of length
 
     def in_steps(length: float) -> int:
         return max(1, round(length * unit))
@@ -76,7 +90,7 @@ def make_plan(train: Train, *, num_images: int, world_size: int) -> TrainPlan:
         settings=train,
         num_images=num_images,
         world_size=world_size,
-        steps_per_epoch=steps_per_epoch,
+        steps_per_epoch=epoch,
         steps=steps,
         micro_batch=micro_batch,
         accumulation=accumulation,

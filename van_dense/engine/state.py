@@ -11,11 +11,16 @@ from torch import nn
 from van_dense.config.load import ConfigError, RawConfig, validate
 from van_dense.engine import checkpoint
 from van_dense.engine.ema import Ema
+from van_dense.engine.job import Job
 from van_dense.engine.log import Window
 from van_dense.engine.optim import build_optimizer
 from van_dense.engine.plan import TrainPlan
+from van_dense.engine.position import resumed
 
 log = logging.getLogger(__name__)
+
+# Runs of before 0.2 had the same values without saying so.
+_FILLED_IN = ("model.backbone.mean: None -> ", "model.backbone.std: None -> ")
 
 
 class TrainState:
@@ -30,6 +35,7 @@ class TrainState:
         parameters: Trainable parameters.
         step: Optimiser steps done.
         window: Training values since the last line of the log.
+        skipped: Last steps in a row that the loss scaler of fp16 has left out.
     """
 
     def __init__(self, model: nn.Module, plan: TrainPlan, accelerator: Accelerator) -> None:
@@ -44,6 +50,7 @@ class TrainState:
         )
         self.step = 0
         self.window = Window()
+        self.skipped = 0
         self.accelerator = accelerator
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self._settings = settings
@@ -93,14 +100,21 @@ class TrainState:
         self.accelerator.wait_for_everyone()
         return path
 
-    def restore(self, path: Path, config: dict[str, Any]) -> None:
-        """Continue from a checkpoint; a changed ``config`` is warned about and takes effect.
+    def restore(self, path: Path, job: Job) -> TrainPlan:
+        """Continue from a checkpoint, and return the plan of the rest.
 
-        ValueError when the checkpoint belongs to another model or lacks the average.
+        A changed ``job.config`` is warned about and takes effect. ValueError when the checkpoint
+        belongs to another model or other classes, lacks the average, or leaves open what is left.
         """
         state = checkpoint.load_checkpoint(path)
-        if changed := checkpoint.changed_keys(_completed(state["config"]), config):
+        _check_names(path, state["info"], job.info)
+        changed = checkpoint.changed_keys(_completed(state["config"]), job.config)
+        changed = [change for change in changed if not change.startswith(_FILLED_IN)]
+        if changed:
             log.warning("the configuration is not the one of %s: %s", path, "; ".join(changed))
+        plan, change = resumed(job.plan, state["step"], state["position"])
+        if change is not None:
+            log.warning("%s: %s", path, change)
         world_size = self.accelerator.num_processes
         if state["world_size"] != world_size:
             message = "resumed with %d processes instead of %d: same images, but other random draws"
@@ -119,6 +133,7 @@ class TrainState:
         self.window = Window(**state["window"])
         self.step = state["step"]
         log.info("resumed from %s", path)
+        return plan
 
     def _restore_optimizer(self, state: dict[str, Any]) -> None:
         # load_state_dict would bring back old hyper-parameters and hide a changed configuration.
@@ -127,6 +142,18 @@ class TrainState:
         self.optimizer.load_state_dict(state)
         for group, values in zip(self.optimizer.param_groups, current, strict=True):
             group.update(values)
+
+
+def _check_names(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """ValueError where labels or joints would mean something else than in the checkpoint."""
+    for key, what in (("class_names", "classes"), ("keypoint_names", "keypoints")):
+        old, new = list(before.get(key) or ()), list(now.get(key) or ())
+        if old != new:
+            fix = "train.start_from takes them over by name into a new run"
+            raise ValueError(
+                f"the {what} are not those of {path}: {new}, there {old}; give the data set the "
+                f"old list to resume, or {fix}"
+            )
 
 
 def _completed(values: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -25,12 +26,17 @@ from van_dense.engine.checkpoint import mark_best
 from van_dense.engine.inference import EvaluationStopped
 from van_dense.engine.interrupt import StopSignal
 from van_dense.engine.job import Job, TrainResult
+from van_dense.engine.lock import RunLock
 from van_dense.engine.log import RunLog, best_evaluation
 from van_dense.engine.optim import set_lr
 from van_dense.engine.plan import TrainPlan
 from van_dense.engine.state import TrainState, find_checkpoint
 
 log = logging.getLogger(__name__)
+
+# The loss scaler of fp16 begins at 2**16 and halves at each infinite gradient: after 40 halvings
+# gradients of any network that still learns are finite.
+_MOST_SKIPPED = 40
 
 T = TypeVar("T")
 Forward = tuple[list[int | str], Tensor]  # image ids; total loss and its parts (1 + K,)
@@ -49,32 +55,45 @@ def train(job: Job, accelerator: Accelerator, *, resume: bool = False) -> TrainR
         resume: Whether to continue from the newest intact checkpoint of the run folder, if any.
 
     Raises:
-        ValueError: When the run folder holds a run and ``resume`` is false.
+        ValueError: When the run folder holds a run and ``resume`` is false, when another process
+            trains there, or when the checkpoint does not fit.
         NonFiniteLoss: When a loss is not finite; the state before that step is saved first.
+        OSError: When something cannot be written, such as on a full disk, or when a loader process
+            is killed.
     """
-    plan, is_main = job.plan, accelerator.is_main_process
-    state = TrainState(job.model, plan, accelerator)
+    with RunLock(job.run_dir, enabled=accelerator.is_main_process):
+        try:
+            return _train(job, accelerator, resume)
+        except OSError as error:
+            raise type(error)(f"{error}; resume with: {job.resume_command}") from error
+
+
+def _train(job: Job, accelerator: Accelerator, resume: bool) -> TrainResult:
+    is_main = accelerator.is_main_process
+    state = TrainState(job.model, job.plan, accelerator)
     path = _from_rank_0(find_checkpoint(job.run_dir, resume) if is_main else None)
     if path is not None:
-        state.restore(path, job.config)
-
+        job = replace(job, plan=state.restore(path, job))
+    plan = job.plan
+    if is_main:
+        job.begin()
     with (
         StopSignal() as stop,
-        RunLog(job.run_dir, state.step, total_steps=plan.steps, enabled=is_main) as run_log,
+        RunLog(job.run_dir, state.step, total_steps=plan.last_step, enabled=is_main) as run_log,
     ):
         metrics: dict[str, float] = {}
         try:
             metrics, finished = _catch_up(job, state, run_log, stop)
-            batches = iter(job.make_loader(state.step))
-            while state.step < plan.steps and not finished:
+            batches = iter(job.make_loader(plan.position(state.step)))
+            while state.step < plan.last_step and not finished:
                 lr = plan.lr_at(state.step)
                 set_lr(state.optimizer, lr)
                 stopping = _step(job, state, batches, stop)
                 run_log.advance(state.step)
-                if state.step % plan.settings.log_every == 0 or state.step == plan.steps:
+                if state.step % plan.settings.log_every == 0 or state.step == plan.last_step:
                     run_log.train(state.step, {"lr": lr, **state.take_means()})
                 if stopping or job.is_save_step(state.step):
-                    state.save(job.run_dir, job.saved_with)
+                    state.save(job.run_dir, job.saved_after(state.step))
                 if stopping:
                     return _interrupted(job, state, metrics)
                 if job.is_eval_step(state.step):
@@ -108,6 +127,13 @@ def _step(job: Job, state: TrainState, batches: Iterator[Batch], stop: StopSigna
     state.optimizer.step()
     state.optimizer.zero_grad()
     state.step += 1
+    state.skipped = state.skipped + 1 if state.optimizer.step_was_skipped else 0
+    if state.skipped > _MOST_SKIPPED:
+        raise NonFiniteLoss(
+            f"step {state.step}: the gradients of fp16 have been infinite in {state.skipped} steps "
+            "in a row, and none of them changed the network; train.precision=bf16 or fp32, or a "
+            "lower train.optimizer.lr, helps"
+        )
     if state.ema is not None:
         state.ema.update(state.step)
     named = dict(zip((*names, "grad_norm"), values, strict=True))
@@ -129,12 +155,26 @@ def _accumulate(
         batch = batch.to(state.accelerator.device, non_blocking=True)
         is_last = index == plan.accumulation - 1  # gradients travel between processes only then
         with nullcontext() if is_last else state.accelerator.no_sync(state.wrapped):
-            parts = state.wrapped(batch)
+            parts = _losses(state, batch)
             total = torch.stack(list(parts.values())).sum()
             state.accelerator.backward(total / plan.accumulation)
         names = ["loss", *(f"loss/{name}" for name in parts)]
         forwards.append((batch.image_ids, torch.stack([total, *parts.values()]).detach()))
     return names, forwards, waited
+
+
+def _losses(state: TrainState, batch: Batch) -> dict[str, Tensor]:
+    """Losses of a batch, or ValueError with the way out where BatchNorm has nothing to average."""
+    try:
+        losses: dict[str, Tensor] = state.wrapped(batch)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        what = f"BatchNorm meets maps of one value in a micro-batch of {len(batch.image_ids)}"
+        fix = "train with train.micro_batch=2 or more, on larger images, or, where it is one of the"
+        more = "backbone, with model.backbone.norm_mode=frozen"
+        raise ValueError(f"{what}, whose mean it would be; {fix} {more} ({error})") from error
+    return losses
 
 
 def _to_host(
@@ -160,7 +200,7 @@ def _non_finite(job: Job, state: TrainState, forwards: Sequence[Forward]) -> Non
         images = gather_object([i for ids, _ in forwards for i in ids])
         what = f"the gradient (not the loss) of images {images}"
     state.undo_buffers()
-    path = state.save(job.run_dir, job.saved_with, prune=False)
+    path = state.save(job.run_dir, job.saved_after(state.step), prune=False)
     return NonFiniteLoss(
         f"step {state.step + 1}: {what} is not finite. The state before this step is in {path}; "
         f"replay it with: {job.resume_command}. A lower train.optimizer.lr, train.clip_norm=1 or "

@@ -1,6 +1,7 @@
 """A trained model that predicts whatever it is given: files, folders, arrays, Pillow images."""
 
 import itertools
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -30,6 +31,8 @@ from van_dense.inference.result import Result
 from van_dense.inference.stream import predict_stream
 from van_dense.models.dense_model import DenseModel
 from van_dense.tasks import task_of
+
+log = logging.getLogger(__name__)
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -144,9 +147,15 @@ class Loaded:
         precision: Precision,
         predict_image: Callable[[np.ndarray], Prediction] | None = None,
     ) -> Iterator[Result | ReadError]:
-        """Like ``stream``, for sources with the names of what is saved of them."""
+        """Like ``stream``, for sources with the names of what is saved of them.
+
+        Mistakes are raised here, and not at the first result.
+        """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; give 1 or more")
+        if self.model.training:
+            log.warning("the model was in training mode; it predicts in evaluation mode")
+            self.model.eval()
         predict = partial(self._predict, _autocast(self.device, precision), predict_image)
         transform = task_of(self.config).build_transform(self.config, train=False)
 
@@ -167,8 +176,10 @@ class Loaded:
             threads=max(1, resolve_workers("auto")),
             weigh=lambda item: source_bytes(item[1][1]),
         )
-        for (_, (name, source), _), found in found_of:
-            yield found if isinstance(found, ReadError) else self.result(found, source, name)
+        return (
+            found if isinstance(found, ReadError) else self.result(found, source, name)
+            for (_, (name, source), _), found in found_of
+        )
 
     def result(
         self, prediction: Prediction, source: ImageSource, name: str | None = None

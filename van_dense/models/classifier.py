@@ -18,11 +18,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from van_dense.backbones.build import WholeModel
+from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.seeding import seeded
 from van_dense.core.structures import Batch, Prediction, Size
+from van_dense.models.class_rows import Rows
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.postprocess import check_finite
-from van_dense.models.preprocess import Preprocess
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,7 @@ class Regularisation:
 class Classifier(DenseModel):
     """A timm model behind our interface.
 
-    Mean and standard deviation are those of each channel, RGB, of pixels in 0..1; published weights
-    expect those of their training. Images are mixed and erased in training mode only.
+    Images are mixed and erased in training mode only.
     """
 
     backbone: WholeModel
@@ -52,11 +52,9 @@ class Classifier(DenseModel):
         self,
         backbone: WholeModel,
         *,
-        mean: Sequence[float],
-        std: Sequence[float],
         regularisation: Regularisation,
     ) -> None:
-        super().__init__(backbone, Preprocess([255 * m for m in mean], [255 * s for s in std]))
+        super().__init__(backbone)
         self.regularisation = regularisation
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -76,6 +74,11 @@ class Classifier(DenseModel):
         logits = self.backbone(images).float()
         smoothing = self.regularisation.smoothing  # the same before and after mixing labels
         return {"classification": F.cross_entropy(logits, target, label_smoothing=smoothing)}
+
+    def named_rows(self, info: DatasetInfo) -> dict[str, Rows]:
+        """Classes of timm's classifier; see ``DenseModel``."""
+        last = self.backbone.body.get_classifier()
+        return {name: info.class_names for name, m in self.named_modules() if m is last}
 
     def _mix(
         self, images: Tensor, labels: Tensor, image_ids: Sequence[int | str]

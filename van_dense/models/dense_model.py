@@ -3,8 +3,11 @@
 import torch
 from torch import Tensor, nn
 
+from van_dense.backbones.download import IMAGENET
+from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Batch, Prediction, Size
-from van_dense.models.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from van_dense.models.class_rows import Rows
+from van_dense.models.preprocess import Preprocess
 
 
 class DenseModel(nn.Module):
@@ -12,8 +15,9 @@ class DenseModel(nn.Module):
 
     Args:
         backbone: The part that ``model.backbone.weights`` fills: from normalised images
-            (B, 3, H, W) to feature maps, or to class logits (B, C).
-        preprocess: From batches to normalised images; None normalises with ImageNet's statistics.
+            (B, 3, H, W) to feature maps, or to class logits (B, C). Images are normalised with its
+            ``statistics``, ImageNet's where it has none.
+        preprocess: From batches to normalised images; None makes it of these statistics.
 
     Example:
         >>> import numpy as np
@@ -37,7 +41,8 @@ class DenseModel(nn.Module):
 
     def __init__(self, backbone: nn.Module, preprocess: Preprocess | None = None) -> None:
         super().__init__()
-        self.preprocess = preprocess or Preprocess(IMAGENET_MEAN, IMAGENET_STD)
+        mean, std = getattr(backbone, "statistics", IMAGENET)
+        self.preprocess = preprocess or Preprocess([255 * m for m in mean], [255 * s for s in std])
         self.backbone = backbone
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -61,6 +66,17 @@ class DenseModel(nn.Module):
         that the dry run can estimate the memory of their backward pass.
         """
         raise NotImplementedError
+
+    def named_rows(self, info: DatasetInfo) -> dict[str, Rows]:
+        """What every output of a layer stands for, where it depends on classes or keypoints.
+
+        Keys are names of modules, values have a name for each row of their weights. Networks start
+        from others by these names, see ``train.start_from``.
+
+        Args:
+            info: Classes and keypoints, of this network or of another one of its kind.
+        """
+        return {}
 
     def zeros(self, *shape: int) -> Tensor:
         """A batch of one zero tensor (1, *shape) on the device of the model."""

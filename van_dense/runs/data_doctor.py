@@ -49,7 +49,7 @@ def measure_boxes(config: Config, report: Report) -> dict[Split, BoxStatistics]:
     # Parts of further annotations come behind those two.
     for split, part in zip(_SPLITS, report.parts, strict=False):
         if (table := part.box_table()) is None:
-            with _silent():  # the doctor has told what the reader leaves out
+            with silent():  # the doctor has told what the reader leaves out
                 try:
                     table = BoxTable.of(task.build_dataset(config, split))
                 except ValueError:
@@ -61,7 +61,8 @@ def measure_boxes(config: Config, report: Report) -> dict[Split, BoxStatistics]:
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
+def silent() -> Iterator[None]:
+    """Keep readers from logging what the caller says itself."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

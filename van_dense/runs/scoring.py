@@ -13,7 +13,7 @@ from van_dense.engine.log import setup_logging
 from van_dense.inference.load import load
 from van_dense.runs.evaluation import Evaluation
 from van_dense.tasks import task_of
-from van_dense.tasks.build import build_model, load_weights
+from van_dense.tasks.build import build_model, load_weights, with_statistics
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +75,7 @@ def evaluate_weights(config: Config, *, output: str | Path) -> dict[str, float]:
             "only a classification project that names model.backbone.weights can be evaluated "
             "without a run: other networks have parts that these weights do not fill; train first"
         )
+    config = with_statistics(config)
     accelerator, dataset = _validation_part(config)
     model = build_model(config, dataset.info)
     report = load_weights(model, config)

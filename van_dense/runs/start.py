@@ -1,14 +1,38 @@
 """Starting a training from a whole network that was trained before: ``train.start_from``."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.plain_text import one_line
 from van_dense.engine.checkpoint import choose_checkpoint, load_checkpoint
+from van_dense.models.class_rows import Rows
 from van_dense.models.dense_model import DenseModel
 
 _SHOWN = 6  # entries of each list in the plan
 _MOST = 0.9  # of the parameters; layers of other classes alone are fewer than the rest
+
+
+@dataclass(frozen=True)
+class Names:
+    """Classes or joints of two networks; rows of weights follow the names that both have."""
+
+    here: tuple[str, ...]
+    there: tuple[str, ...]
+
+    def __str__(self) -> str:
+        both = tuple(name for name in self.here if name in self.there)
+        parts = [
+            ("keep their rows, by name", both),
+            ("start anew", tuple(name for name in self.here if name not in self.there)),
+            ("are not used", tuple(name for name in self.there if name not in self.here)),
+        ]
+        return "; ".join(
+            f"{len(names)} {how}: {_shortened(names)}" for how, names in parts if names
+        )
 
 
 @dataclass(frozen=True)
@@ -21,7 +45,7 @@ class StartReport:
     taken: int  # elements that come from the checkpoint
     anew: tuple[str, ...]  # entries of the network that keep their random start, with the reason
     unused: tuple[str, ...]  # entries of the checkpoint that the network has no place for
-    others: dict[str, tuple[str, ...]]  # the checkpoint's "classes" and "joints", where they differ
+    names: dict[str, Names]  # of "classes" and "joints", where the checkpoint's differ
 
     def __str__(self) -> str:
         lines = [
@@ -36,22 +60,21 @@ class StartReport:
                 "  most of it starts anew, for the networks differ: start with the config of that "
                 "run to have the same one (--config RUN/config.yaml --output NEW ...)"
             )
-        for name, there in self.others.items():
-            lines.append(f"  its {name} are others: {_shortened(there) or 'none'}")
+        lines += [f"  {what:<11} {names}" for what, names in self.names.items()]
         return "\n".join(lines)
 
 
 def _shortened(names: tuple[str, ...]) -> str:
     more = f", ... and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+    return one_line(", ".join(names[:_SHOWN])) + more
 
 
 def start_from(model: DenseModel, source: str, *, backbone: str, info: DatasetInfo) -> StartReport:
     """Copy what fits of a trained network into a new one, its average where it has one.
 
-    Entries are matched by name. Those of another shape start anew: the last layers, where the
-    classes are others. Where classes or joints are others but as many, the last layers are taken
-    too and learn what they now stand for; the report says so.
+    Entries are matched by name. Those of another shape start anew. In the last layers the rows of
+    each class and joint are matched by their names as well, whatever their order and number: those
+    of names that the checkpoint does not know keep their random start.
 
     Args:
         model: Network with random weights.
@@ -72,7 +95,10 @@ def start_from(model: DenseModel, source: str, *, backbone: str, info: DatasetIn
             "model.backbone.weights"
         )
     state, own = content["ema"] or content["model"], model.state_dict()
-    fitting = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
+    known = DatasetInfo.from_dict(content["info"])
+    fitting, num_rows = _fitting(
+        own, state, here=model.named_rows(info), there=model.named_rows(known)
+    )
     anew = tuple(
         f"{key} {tuple(own[key].shape)}, there {tuple(state[key].shape)}" if key in state else key
         for key in own
@@ -80,7 +106,6 @@ def start_from(model: DenseModel, source: str, *, backbone: str, info: DatasetIn
     )
     model.load_state_dict(fitting, strict=False)
     sizes = {key: parameter.numel() for key, parameter in model.named_parameters()}
-    known = DatasetInfo.from_dict(content["info"])
     names = {
         "classes": (known.class_names, info.class_names),
         "joints": (known.keypoint_names, info.keypoint_names),
@@ -89,11 +114,39 @@ def start_from(model: DenseModel, source: str, *, backbone: str, info: DatasetIn
         path=path,
         step=content["step"],
         elements=sum(sizes.values()),
-        taken=sum(size for key, size in sizes.items() if key in fitting),
+        taken=sum(
+            size * num_rows.get(key, 1) // (len(own[key]) if key in num_rows else 1)
+            for key, size in sizes.items()
+            if key in fitting
+        ),
         anew=anew,
         unused=tuple(key for key in state if key not in own),
-        others={what: there for what, (there, here) in names.items() if there != here},
+        names={what: Names(b, a) for what, (a, b) in names.items() if a != b},
     )
+
+
+def _fitting(
+    own: Mapping[str, Tensor],
+    state: Mapping[str, Tensor],
+    *,
+    here: Mapping[str, Rows],
+    there: Mapping[str, Rows],
+) -> tuple[dict[str, Tensor], dict[str, int]]:
+    """Entries to take over, and the number of old rows in those whose rows have other names."""
+    fitting: dict[str, Tensor] = {}
+    num_rows: dict[str, int] = {}
+    for key in own.keys() & state.keys():
+        new, old = own[key], state[key]
+        names, known = (rows.get(key.rpartition(".")[0], ()) for rows in (here, there))
+        if names == known:
+            if old.shape == new.shape:
+                fitting[key] = old
+        elif old.shape[1:] == new.shape[1:] and (len(new), len(old)) == (len(names), len(known)):
+            place = {name: row for row, name in enumerate(known)}
+            shared = [row for row, name in enumerate(names) if name in place]
+            fitting[key], num_rows[key] = new.clone(), len(shared)
+            fitting[key][shared] = old[[place[names[row]] for row in shared]]
+    return fitting, num_rows
 
 
 def _architecture(name: str) -> str:

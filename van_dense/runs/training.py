@@ -8,10 +8,11 @@ from accelerate import Accelerator
 from torch import nn
 
 from van_dense.config import Config, dump_config
+from van_dense.config.load import RawConfig, validate
 from van_dense.core.structures import Batch
-from van_dense.data.dataset import notes_of
+from van_dense.core.writing import writing
 from van_dense.data.loader import LoaderPlan, build_train_loader, resolve_workers
-from van_dense.engine.checkpoint import checkpoints
+from van_dense.engine.checkpoint import checkpoints, latest_intact, load_checkpoint
 from van_dense.engine.device import make_accelerator
 from van_dense.engine.job import Job, TrainResult
 from van_dense.engine.log import is_error, read_log, setup_logging
@@ -49,22 +50,29 @@ def train_run(config: Config, run_dir: Path, *, resume: bool = False) -> TrainRe
     accelerator = make_accelerator(config.train.precision)
     setup_logging(accelerator.is_main_process)
     experiment = prepare(config, accelerator, resume=resume and bool(checkpoints(run_dir)))
+    config = experiment.config
     log.info("plan\n%s", describe(experiment, accelerator))
     evaluation = Evaluation(config, experiment.val_set, accelerator)
     if accelerator.is_main_process:
         check_pipeline(experiment, evaluation)
-        run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / "config.yaml").write_text(dump_config(config), encoding="utf-8")
     accelerator.wait_for_everyone()
 
     def evaluate(model: nn.Module, step: int, should_stop: Callable[[], bool]) -> dict[str, float]:
         assert isinstance(model, DenseModel)  # the loop hands back what it was given
-        metrics = evaluation.run(model, run_dir / "eval" / f"step_{step:08d}", should_stop)
+        folder = run_dir / "eval" / f"step_{step:08d}"
+        with writing(folder):
+            metrics = evaluation.run(model, folder, should_stop)
         if accelerator.is_main_process:
             this = {"kind": "eval", "step": step, "metrics": metrics}
             entries = [*read_log(run_dir / "log.jsonl"), this]
-            plot_curves(entries, run_dir / "curves.png", is_error=is_error)
+            with writing(run_dir / "curves.png"):
+                plot_curves(entries, run_dir / "curves.png", is_error=is_error)
         return metrics
+
+    def begin() -> None:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        with writing(run_dir / "config.yaml"):
+            (run_dir / "config.yaml").write_text(dump_config(config), encoding="utf-8")
 
     job = Job(
         model=experiment.model,
@@ -76,8 +84,19 @@ def train_run(config: Config, run_dir: Path, *, resume: bool = False) -> TrainRe
         best_metric=experiment.task.best_metric(config),
         config=config.model_dump(mode="json"),
         info=experiment.train_set.info.to_dict(),
+        begin=begin,
     )
     return train(job, accelerator, resume=resume)
+
+
+def restore_config(run_dir: Path) -> None:
+    """Write the config.yaml of a run anew from its newest intact checkpoint, if it has one."""
+    path = latest_intact(run_dir)
+    if path is not None:
+        config = validate(RawConfig(load_checkpoint(path)["config"]))
+        with writing(run_dir / "config.yaml"):
+            (run_dir / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+        log.warning("%s was missing or empty; written from %s", run_dir / "config.yaml", path)
 
 
 def check_pipeline(experiment: Experiment, evaluation: Evaluation) -> None:
@@ -95,10 +114,6 @@ def check_pipeline(experiment: Experiment, evaluation: Evaluation) -> None:
         evaluator=evaluation.make_evaluator(),
         config=config,
     )
-    for note in notes_of(experiment.val_set):  # the oracle knows nothing of what is not read
-        log.info("validation part: %s", note)
-    for note in task.quarantine_notes(config):
-        log.warning("quarantine: %s", note)
     if not report.ok:
         raise ValueError(f"{report}\n(eval.oracle_images=0 skips this check)")
     log.info("%s", report)

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
+from van_dense.backbones.download import IMAGENET, PUBLISHED
 from van_dense.backbones.layouts import State
 from van_dense.backbones.weights import LoadReport
 from van_dense.config import Config
@@ -26,6 +27,7 @@ from van_dense.data.sample.sample_data import write_sample_data
 from van_dense.evaluation.evaluator import Evaluator
 from van_dense.evaluation.oracle.metrics import OracleReport
 from van_dense.models.dense_model import DenseModel
+from van_dense.tasks.backbone import pixel_statistics
 
 Split = Literal["train", "val"]
 PredictionWriter = Callable[[Prediction], None]
@@ -128,12 +130,33 @@ class Task(ABC, Generic[C]):
         return None
 
     def weights_warning(self, config: C, report: LoadReport) -> str | None:
-        """What is wrong with backbone weights that fit by name and shape, or None."""
-        return None
+        """What is wrong with backbone weights that fit by name and shape, or None.
+
+        Images normalised otherwise than the weights expect cost accuracy without any error; VAN's
+        recipes of dense prediction do so on purpose.
+        """
+        backbone = config.model.backbone
+        mismatch = report.mismatch(*pixel_statistics(backbone))
+        is_recipe = not self.backbone_is_model and backbone.weights in PUBLISHED
+        return None if is_recipe and pixel_statistics(backbone) == IMAGENET else mismatch
 
     def describe_weights(self, config: C, report: LoadReport | None) -> dict[str, str]:
-        """Further lines of the plan, by name; ``report`` is None where weights are not known."""
-        return {}
+        """Lines of the plan about the pixels, and whether the weights expect such.
+
+        ``report`` is None where weights are not known.
+        """
+        statistics = pixel_statistics(config.model.backbone)
+        text = f"mean {statistics.mean}, std {statistics.std}"
+        if report is not None:
+            if warning := self.weights_warning(config, report):
+                text += f"; WARNING: {warning}"
+            elif report.mismatch(*statistics):
+                text += "; the weights were trained with others, but VAN's recipes take these"
+            elif report.normalization is not None:
+                text += ", as the weights expect"
+            else:
+                text += "; the weights do not say what they expect"
+        return {"normalization": text}
 
     def load_foreign(self, model: DenseModel, state: State, config: C, info: DatasetInfo) -> str:
         """Fill a network with a whole checkpoint of another code base, and report.

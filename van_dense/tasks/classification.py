@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from van_dense.backbones.weights import LoadReport
 from van_dense.config.classification import ClassConfig
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Batch, Prediction, Size
@@ -24,7 +23,7 @@ from van_dense.evaluation.evaluator import Evaluator
 from van_dense.evaluation.oracle.metrics import LABEL_CAUSE, OracleReport, check_metrics
 from van_dense.models.classifier import Classifier, Regularisation
 from van_dense.models.dense_model import DenseModel
-from van_dense.tasks.backbone import classifier_of
+from van_dense.tasks.backbone import classifier_of, pixel_statistics
 from van_dense.tasks.base import Split, Task
 from van_dense.visualize.figures import plot_confusion
 
@@ -84,7 +83,7 @@ class Classification(Task[ClassConfig]):
             flip=t.flip,
             auto_augment=t.auto_augment,
             color_jitter=t.color_jitter,
-            fill=config.model.mean,
+            fill=pixel_statistics(config.model.backbone).mean,
         )
         return with_extra(own, t.extra, repeats=True)
 
@@ -104,28 +103,12 @@ class Classification(Task[ClassConfig]):
         model = config.model
         network = classifier_of(model.backbone, info.num_classes)
         harder = Regularisation(**model.regularisation.model_dump())
-        return Classifier(network, mean=model.mean, std=model.std, regularisation=harder)
+        return Classifier(network, regularisation=harder)
 
     def tiling_refusal(self, config: ClassConfig) -> str:
         """Never in tiles."""
         why = "the answer is for the whole image, and no sum of windows"
         return f"{why}; crop what you want classified"
-
-    def weights_warning(self, config: ClassConfig, report: LoadReport) -> str | None:
-        """Images normalised otherwise than the weights expect cost accuracy without any error."""
-        return report.mismatch(config.model.mean, config.model.std)
-
-    def describe_weights(self, config: ClassConfig, report: LoadReport | None) -> dict[str, str]:
-        """What the images look like, and whether the weights expect that."""
-        text = f"mean {config.model.mean}, std {config.model.std}"
-        if report is not None:
-            if mismatch := self.weights_warning(config, report):
-                text += f"; WARNING: {mismatch}"
-            elif report.normalization is not None:
-                text += ", as the weights expect"
-            else:
-                text += "; the weights do not say what they expect (VAN's of ImageNet-1K: 0.5, 0.5)"
-        return {"normalization": text}
 
     def evaluator_factory(
         self, dataset: DenseDataset, config: ClassConfig

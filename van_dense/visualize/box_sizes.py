@@ -148,7 +148,7 @@ def _plot_counts(axes: Axes, statistics: BoxStatistics) -> None:
     axes.hist(counts, bins=bins.tolist(), color="C0", alpha=0.5)
     axes.axvline(float(np.median(counts)), color="0.3", linewidth=1.2)
     axes.set(xlabel="objects of an image", ylabel="images")
-    _title(axes, f"{np.median(counts):g} objects in the middle, at most {top}")
+    _title(axes, f"objects of an image: median {np.median(counts):g}, at most {top}")
 
 
 def _plain_ticks(axes: Axes, which: str) -> None:

@@ -178,7 +178,7 @@ def test_the_quarantine_is_honoured(tmp_path: Path) -> None:
         ({"names": ["cat", ""]}, "the class 1 has no name"),
         ({"nc": 3}, "'nc' is 3, but there are 2 names"),
         ({"train": None}, "'train' must be a path"),
-        ({"train": 7}, "'train' must be a path"),
+        ({"train": 7}, "'7' does not exist"),
         ({"train": "elsewhere"}, "'elsewhere' does not exist; tried"),
         ({"train": "labels"}, "no image under"),
         ({"kpt_shape": 17}, "'kpt_shape' must be"),

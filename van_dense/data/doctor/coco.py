@@ -27,6 +27,7 @@ from van_dense.data.readers.coco_records import (
     LEAVES,
     MASKS,
     MASKS_DIFFER,
+    NO_PIXEL,
     NUM_KEYPOINTS,
     ORPHANS,
     OUTSIDE_TOLERANCE,
@@ -222,7 +223,7 @@ class _AnnotationCheck:
             what = f"{orphans} annotations are of images whose records are broken"
             report.note("warning", what, "correct the records of these images")
         for kind, change in records.changes.items():
-            if kind in (LEAVES, MASKS_DIFFER, NUM_KEYPOINTS):
+            if kind in (LEAVES, MASKS_DIFFER, NO_PIXEL, NUM_KEYPOINTS):
                 continue  # each of them has its own line
             what = f"{change.count} {kind}; the first: {change.example}"
             report.note("warning", what, "correct the file, or leave it so", where=change.where)

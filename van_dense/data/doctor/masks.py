@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from van_dense.core.plain_text import one_line
 from van_dense.core.structures import IGNORE_LABEL, Size, size_of
 from van_dense.data.dataset import ReadError
 from van_dense.data.doctor.report import PartReport
@@ -223,7 +224,7 @@ class MaskReport(PartReport):
             self.note("warning", what, fix, file=self.part.masks)
 
     def _class_name(self, label: int) -> str:
-        return " ".join([str(label), *self.part.class_names[label : label + 1]])
+        return one_line(" ".join([str(label), *self.part.class_names[label : label + 1]]))
 
     def summary(self) -> str:
         """Table of the values found: pixels, their fraction, masks, and the meaning."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from van_dense.core.plain_text import one_line
 from van_dense.core.structures import Size
 from van_dense.data.crowding import DetectionLimits
 from van_dense.data.doctor.boxes import BoxTable
@@ -36,7 +37,7 @@ class Problem:
 
     def __str__(self) -> str:
         where = f"{self.where}: " if self.where else ""
-        return f"{self.severity}: {self.file}: {where}{self.what} -> {self.fix}"
+        return one_line(f"{self.severity}: {self.file}: {where}{self.what} -> {self.fix}")
 
 
 @dataclass
@@ -132,7 +133,7 @@ class PartReport:
 
     def _rows(self, categories: Iterable[int]) -> list[str]:
         """Lines of id, name and count of some categories."""
-        names = {key: self.categories[key] for key in categories}
+        names = {key: one_line(self.categories[key]) for key in categories}
         width = max(map(len, names.values()), default=0)
         return [f"  {key:>10}  {name:<{width}}  {self.counts[key]}" for key, name in names.items()]
 

@@ -6,7 +6,6 @@ truncated files with a grey area and CMYK in wrong colours, both without a word.
 
 import base64
 import io
-import json
 import os
 from pathlib import Path
 
@@ -14,9 +13,12 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
+from van_dense.core.budgets import OverBudget
+from van_dense.core.parse import parse_json
 from van_dense.core.structures import Size
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.header import plain_size
+from van_dense.data.io.pixels import check_pixels, open_image, our_limit
 from van_dense.data.io.stored import (
     describe_tiff,
     has_alpha,
@@ -43,12 +45,6 @@ _UPRIGHT = {
 _SIDEWAYS = (5, 6, 7, 8)
 _WIDTH_TAG, _HEIGHT_TAG = 0x0100, 0x0101  # of TIFF 6.0, as stored
 _PLANES_TAG, _SEPARATE = 0x011C, 2
-# Pillow refuses 179 million pixels as a likely bomb, where tiles have just begun to be useful.
-# 2**31 hold whole aerial mosaics and take 6 GiB as RGB, twice while they are converted; beyond that
-# an ordinary machine has no memory left, bomb or not, and scans need a reader of regions.
-_MOST_PIXELS = 2**31
-if Image.MAX_IMAGE_PIXELS is not None:  # None: a user has switched it off
-    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, _MOST_PIXELS)
 _LFS = b"version "  # https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
 _JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8\xff", b"\xff\xda", b"\xff\xd9"
 
@@ -109,6 +105,7 @@ def decode(path: str | Path) -> Image.Image:
     return _decode(path, 1, as_stored=True)[0]
 
 
+@our_limit()
 def _decode(path: str | Path, factor: int, *, as_stored: bool = False) -> tuple[Image.Image, Size]:
     """The image, and its stored (width, height)."""
     data = _read_bytes(path)
@@ -158,7 +155,7 @@ def _turned_back(image: Image.Image, orientation: int) -> Image.Image:
 def orientation_tag(path: str | Path) -> int:
     """Orientation of a file by its EXIF or TIFF tag, 1 to 8; 1 where it has none or is broken."""
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             return _orientation(image)
     except Exception:  # as in _decode; reading the pixels tells what is wrong
         return 1
@@ -167,7 +164,11 @@ def orientation_tag(path: str | Path) -> int:
 def image_size(path: str | Path) -> Size:
     """(height, width) that ``read_image`` returns, or its ReadError, from the header alone."""
     size = plain_size(os.fspath(path))
-    if size is not None and size[0] * size[1] <= _MOST_PIXELS:
+    if size is not None:
+        try:
+            check_pixels(str(path), size[0] * size[1], os.stat(path).st_size)
+        except OverBudget as error:
+            raise ReadError(str(error)) from None
         return size
     inside = Path(path).suffix.lower() == _HOLDS_IMAGE
     image, orientation = _open(path, _read_bytes(path) if inside else None)
@@ -189,7 +190,7 @@ def _read_bytes(path: str | Path) -> bytes:
     if Path(path).suffix.lower() != _HOLDS_IMAGE:
         return data
     try:
-        return base64.b64decode(json.loads(data)["imageData"])
+        return base64.b64decode(parse_json(data, str(path))["imageData"])
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ReadError(f"{path}: holds no image as labelme writes it: {error}") from error
 
@@ -199,14 +200,10 @@ def _open(path: str | Path, data: bytes | None) -> tuple[Image.Image, int]:
     if data == b"":
         raise ReadError(f"{path}: the file is empty (0 bytes)")
     try:
-        image = Image.open(path if data is None else io.BytesIO(data))
-        if image.width * image.height > _MOST_PIXELS:
-            raise Image.DecompressionBombError
+        image = open_image(path, data)
         return image, _orientation(image)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        what = f"more than {_MOST_PIXELS / 1e9:.1f} gigapixels, which no ordinary memory holds"
-        fix = "cut the file into parts, such as with libvips (vips dzsave)"
-        raise ReadError(f"{path}: {what}; {fix}") from None
+    except OverBudget as error:
+        raise ReadError(str(error)) from None
     except FileNotFoundError:
         raise ReadError(f"{path}: no such file") from None
     except UnidentifiedImageError:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
+from van_dense.data.io.pixels import open_image, our_limit
+
 _BITS, _PHOTOMETRIC, _SAMPLES, _FORMAT, _DEPTH = 258, 262, 277, 339, 32997
 _COMPRESSION, _DESCRIPTION = 259, 270
 _SUBFILE, _REDUCED_OR_MASK = 254, 5  # TIFF 6.0, page 36: bit 0 a reduced copy, bit 2 a mask
@@ -109,7 +111,7 @@ def stored_as(path: str | Path) -> tuple[str, ...]:
     The header tells, except for 16 bits, whose pixels are decoded.
     """
     try:
-        with Image.open(path) as image:
+        with our_limit(), open_image(path) as image:
             return tuple(_kinds(image))
     except Exception:  # decoders meet hostile bytes; ``read_image`` tells what is wrong
         return ()
@@ -186,7 +188,7 @@ def stored_bits(file: Image.Image | str | Path) -> int:
     must not have been decoded, which forgets them.
     """
     if not isinstance(file, Image.Image):
-        with Image.open(file) as image:
+        with our_limit(), open_image(file) as image:
             return stored_bits(image)
     if file.format == "TIFF":
         return int(file.tag_v2.get(_BITS, (8,))[0])  # type: ignore[attr-defined]

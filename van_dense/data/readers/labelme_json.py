@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from pycocotools import mask as mask_utils
 
+from van_dense.core.budgets import OverBudget
 from van_dense.core.structures import RLE, Size
 from van_dense.data.io.json_file import read_json
+from van_dense.data.io.pixels import open_image
 from van_dense.data.readers.annotated_images import Finding
 from van_dense.data.readers.foreign import LABELME, name_of_json
 from van_dense.data.readers.segmentation import MAX_COORDINATE
@@ -30,6 +30,7 @@ from van_dense.data.readers.table import BoxXYXY
 _LINES = ("point", "line", "linestrip", "points", "lines")
 _FOUR_POINTS = ("oriented_rectangle", "rotation", "quadrilateral")
 _NOT_CLASSES = ("__ignore__", "_background_")  # labels.txt of labelme's own examples
+_NO_AREA = "points and lines, which have no area and are left out"
 _CIRCLE_ERROR = 0.1  # pixels between a circle and its polygon
 _FIX = "draw it again, or remove it"
 
@@ -106,14 +107,14 @@ def _shape(record: Any) -> Shape:
     label = label.strip()
     if label in _NOT_CLASSES:
         what = f"{label} is no class"
-        return _left_out(label, f"shapes called {label}", what)
+        return _left_out(label, f"shapes called {label}, which are left out", what)
     kind = record.get("shape_type") or "polygon"  # labelme 2 wrote none
     points = _points(record.get("points"))
     if points is None:
         what = f"its points are no list of finite x, y: {record.get('points')!r:.60}"
         return _broken(label, "shapes whose points are no finite numbers", what)
     if kind in _LINES:
-        return _left_out(label, "points and lines, which have no area", f"it is a {kind}")
+        return _left_out(label, _NO_AREA, f"it is a {kind}")
     group = record.get("group_id")
     if type(group) not in (int, str):
         group = None
@@ -184,8 +185,10 @@ def _mask(label: str, points: list[tuple[float, float]], text: Any, marks: dict[
     if len(points) != 2 or not isinstance(text, str):
         return _broken(label, kind, "it lacks the corners of its box, or its PNG")
     try:
-        image = Image.open(io.BytesIO(base64.b64decode(text, validate=True)))
+        image = open_image("its mask", base64.b64decode(text, validate=True))
         pixels = np.asarray(image.convert("L")) > 0
+    except OverBudget as error:
+        return _broken(label, kind, str(error))
     except (binascii.Error, ValueError):
         return _broken(label, kind, "its mask is not base64")
     except Exception as error:  # decoders meet hostile bytes with more than OSError

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from van_dense.data.io.json_file import read_json
 from van_dense.data.io.walk import walk
 from van_dense.data.messages import list_counts
 
@@ -67,12 +68,10 @@ class Quarantine:
     def load(path: str | Path) -> Quarantine:
         """Read a list that ``save`` wrote; a ValueError names path and fix where it is none."""
         try:
-            data = json.loads(Path(path).read_bytes())
-            problem = _structure_problem(data)
-        except OSError as error:
-            problem = f"cannot be read ({error.strerror})"
-        except (ValueError, RecursionError) as error:
-            problem = f"not JSON ({error})"
+            data = read_json(path, "quarantine list")
+        except ValueError as error:
+            raise ValueError(f"quarantine {error}; {_write_again(path)}") from None
+        problem = _structure_problem(data)
         if problem is not None:
             raise ValueError(f"quarantine {path}: {problem}; {_write_again(path)}")
         folder = os.path.dirname(os.path.abspath(path))

@@ -67,7 +67,7 @@ class ClassTrain:
     flip: float  #: probability of a horizontal flip
     auto_augment: str | None  #: policy as timm spells it (rand-m9-mstd0.5-inc1); None = jitter
     color_jitter: float | None  #: strength of brightness, contrast, saturation without policy
-    fill: tuple[float, float, float]  #: colour outside the image, in 0..1; timm takes the mean
+    fill: tuple[float, ...]  #: colour outside the image, in 0..1; timm takes the mean
     _pixels: Pixels = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from van_dense.core.attributes import attribute_set
+from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Batch, Instances, Prediction, Size
 from van_dense.integrations.checkpoints.detectron2_engine import rename
 from van_dense.integrations.detectron2.parts import (
@@ -30,6 +31,7 @@ from van_dense.integrations.detectron2.parts import (
     anchor_generator,
 )
 from van_dense.integrations.detectron2.rcnn import second_stage, seeded_rpn
+from van_dense.models.class_rows import Rows, anchor_rows, second_stage_rows
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.detection import retinanet
 from van_dense.models.detection.anchors import without_crowd
@@ -140,6 +142,10 @@ class DetectronRCNN(DetectronModel):
         is_cascade = isinstance(model, CascadeMaskRCNN)
         self._prefixes = [f"stage{n + 1}_" if is_cascade else "" for n in range(len(stages))]
 
+    def named_rows(self, info: DatasetInfo) -> dict[str, Rows]:
+        """Classes of the box and mask branches; see ``DenseModel``."""
+        return second_stage_rows(self, info.class_names)
+
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Losses as our own model names them: of the proposals and of every second stage."""
         losses = self._losses(batch)
@@ -210,6 +216,11 @@ class DetectronRetinaNet(DetectronModel):
             **_PIXELS,
         )
         super().__init__(model, detector, [towers])
+        self._num_anchors = model.anchors.num_per_position
+
+    def named_rows(self, info: DatasetInfo) -> dict[str, Rows]:
+        """Classes of every anchor; see ``DenseModel``."""
+        return anchor_rows(self, info.class_names, self._num_anchors)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Losses class (focal) and box (L1), each with weight 1."""

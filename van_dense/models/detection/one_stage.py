@@ -15,7 +15,9 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Batch, Instances, Prediction, Size
+from van_dense.models.class_rows import Rows, anchor_rows
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.detection.anchors import Anchors, BoxMatcher, without_crowd
 from van_dense.models.detection.fpn import FPN
@@ -124,6 +126,10 @@ class OneStageDetector(DenseModel):
             for target, size in zip(targets, batch.sizes, strict=True)
         ]
         return self.head.losses(outputs, assignments, StridedAnchors.cat(levels))
+
+    def named_rows(self, info: DatasetInfo) -> dict[str, Rows]:
+        """Classes of every anchor; see ``DenseModel``."""
+        return anchor_rows(self, info.class_names, self.anchors.num_per_position)
 
     def _levels(self, features: Sequence[Tensor]) -> list[StridedAnchors]:
         return [

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Batch, Instances, Prediction, Size
+from van_dense.models.class_rows import Rows, second_stage_rows
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.detection.anchors import without_crowd
 from van_dense.models.detection.fpn import FPN
@@ -71,6 +73,10 @@ class RCNN(DenseModel):
         """Losses rpn_class, rpn_box, and those of ``region_losses``."""
         maps = self.fpn(self.backbone(self.preprocess(batch)))
         return self.detection_losses(maps, without_crowd(batch.targets), batch)
+
+    def named_rows(self, info: DatasetInfo) -> dict[str, Rows]:
+        """Classes of the box and mask branches; see ``DenseModel``."""
+        return second_stage_rows(self, info.class_names)
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> list[Prediction]:

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import box_convert, clip_boxes_to_image
 
+from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Batch, Instances, Prediction, Size
+from van_dense.models.class_rows import Rows, rows_of
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.detection.anchors import BoxCoder, without_crowd
 from van_dense.models.detection.dynamic_head import POOL, DynamicHead
@@ -73,6 +75,10 @@ class SparseRCNN(DenseModel):
         self.loss = loss
         self.max_detections = max_detections
         self.coder = BoxCoder(BOX_CODER_WEIGHTS)
+
+    def named_rows(self, info: DatasetInfo) -> dict[str, Rows]:
+        """Classes of every head; see ``DenseModel``."""
+        return rows_of(self, "class_logits", info.class_names)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Losses class (focal), box (L1) and iou (GIoU) of every stage, "stage1_class" and so on.

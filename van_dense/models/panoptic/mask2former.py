@@ -14,7 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Batch, Prediction, Size
+from van_dense.models.class_rows import BACKGROUND, Rows, rows_of
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.explainable import centred_logits, soft_iou
 from van_dense.models.panoptic.mask2former_parts import DecoderSize, build_decoders
@@ -75,6 +77,10 @@ class Mask2Former(DenseModel):
         for layer in self.pixel_decoder.encoder.layers:
             layer.training = False
         return self
+
+    def named_rows(self, info: DatasetInfo) -> dict[str, Rows]:
+        """Classes, and "no object"; see ``DenseModel``."""
+        return rows_of(self, "class_head", (*info.class_names, BACKGROUND))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Losses class, mask and dice of the last layer, and auxiliary, the sum of all others.

@@ -17,8 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.segments import boxes_around, thing_instances
 from van_dense.core.structures import IGNORE_LABEL, Batch, Instances, Prediction, Segment, Size
+from van_dense.models.class_rows import BACKGROUND, Rows, rows_of, second_stage_rows
 from van_dense.models.conv import classifier
 from van_dense.models.detection.anchors import without_crowd
 from van_dense.models.detection.fpn import FPN
@@ -137,6 +139,14 @@ class PanopticFPN(MaskRCNN):
 
     def _buffer(self, name: str, values: Tensor) -> None:
         self.register_buffer(name, values, persistent=False)
+
+    def named_rows(self, info: DatasetInfo) -> dict[str, Rows]:
+        """Things of the two branches, stuff of the semantic one; see ``DenseModel``."""
+        named = list(zip(info.class_names, info.thing_flags, strict=True))
+        things = [name for name, thing in named if thing]
+        stuff = [name for name, thing in named if not thing]
+        both = second_stage_rows(self, things)
+        return both | rows_of(self, "conv_seg", (BACKGROUND, *stuff))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Losses of Mask R-CNN by their names, and "semantic".

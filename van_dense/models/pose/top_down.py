@@ -19,7 +19,9 @@ from torch.nn import functional as F
 from torchvision.ops import clip_boxes_to_image
 
 from van_dense.core.crops import apply, invert, regions_of_boxes, to_crop
+from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Batch, Instances, Prediction, Size
+from van_dense.models.class_rows import Rows, rows_of
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.pose.heatmap import Codec
 from van_dense.models.pose.pose_nms import oks_nms
@@ -102,6 +104,10 @@ class TopDownPose(DenseModel):
         self.crop = crop
         self.flip_order = flip_order
         self.scoring = scoring
+
+    def named_rows(self, info: DatasetInfo) -> dict[str, Rows]:
+        """Keypoints; see ``DenseModel``."""
+        return rows_of(self, "final", info.keypoint_names)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Squared error of the heatmaps of crops, a mean over all pixels and joints.

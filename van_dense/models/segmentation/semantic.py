@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Batch, Prediction, Size
+from van_dense.models.class_rows import Rows, rows_of
 from van_dense.models.conv import explain_single_values
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.postprocess import check_finite
@@ -58,6 +60,12 @@ class SemanticSegmenter(DenseModel):
         self._terms = [(name, weight) for name, _, weight in losses]
         self.auxiliary_weight = auxiliary_weight
         self.inference = inference
+
+    def named_rows(self, info: DatasetInfo) -> dict[str, Rows]:
+        """Classes of both heads; see ``DenseModel``. That of smp ends with its last convolution."""
+        last = [name for name, m in self.named_modules() if isinstance(m, nn.Conv2d)]
+        smp = [name for name in last if name.startswith("decoder.head.")][-1:]
+        return rows_of(self, "conv_seg", info.class_names) | dict.fromkeys(smp, info.class_names)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Each loss of the decoder by its name, and those of the auxiliary head in one sum.
