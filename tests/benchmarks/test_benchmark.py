@@ -24,6 +24,7 @@ from benchmarks.harness.eager_van import EagerVAN
 from benchmarks.harness.loader import measure_loader
 from benchmarks.harness.machine import shareable_command
 from van_dense.config import load_config
+from van_dense.core.seeding import Streams
 from van_dense.core.structures import Batch, Sample
 from van_dense.data.io.image import read_reduced
 from van_dense.data.loader import LoaderPlan
@@ -318,7 +319,9 @@ def test_files_read_at_a_reduced_scale_are_decoded_as_they_were_read_and_in_full
     def small(sample, rng):
         return replace(sample, image=sample.image[:32, :32])
 
-    result = loader._in_process(Persons(), small, LoaderPlan(2, 2, 0, 0, 32, True, 0.0), rounds=1)
+    result = loader._in_process(
+        Persons(), small, LoaderPlan(2, 2, 0, Streams(0), 32, True, 0.0), rounds=1
+    )
     assert result["images_read_at_reduced_scale"] == 0.5
     assert decoded == [1, 4, "in full"] * 4  # two pairs, and once more to warm up
 
@@ -346,12 +349,12 @@ def test_the_bare_loop_does_the_same_work_as_the_trainer(arguments, monkeypatch)
 
     def train_and_remember(job: Job, accelerator: Accelerator) -> TrainResult:
         def batches() -> Iterator[Batch]:
-            for number, batch in enumerate(job.make_loader(0)):
+            for number, batch in enumerate(job.make_loader(0, job.streams)):
                 if number > 0:
                     remember("trainer", job.model)
                 yield batch
 
-        return train(replace(job, make_loader=lambda _: batches()), accelerator)
+        return train(replace(job, make_loader=lambda *_: batches()), accelerator)
 
     monkeypatch.setattr(trainer.BareLoop, "step", step)
     monkeypatch.setattr(trainer, "train", train_and_remember)

@@ -200,11 +200,11 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr("van_dense.engine.interrupt._SAME_KEY_PRESS", 0.0)
     job = toy_job(tmp_path)
 
-    def make_loader(start):
+    def make_loader(start, streams):
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
-        yield from job.make_loader(start)
+        yield from job.make_loader(start, streams)
 
     with pytest.raises(KeyboardInterrupt):
         run(dataclasses.replace(job, make_loader=make_loader))
