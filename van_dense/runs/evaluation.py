@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import cached_property
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -31,7 +32,11 @@ class Evaluation:
         if accelerator.is_main_process:
             for note in self._task.limit_notes(config, dataset):
                 log.warning("%s", note)
-        self.make_evaluator: Callable[[], Evaluator] = self._task.evaluator_factory(dataset, config)
+
+    @cached_property
+    def make_evaluator(self) -> Callable[[], Evaluator]:
+        """Evaluators of the main process: on others, ground truth would take memory for nothing."""
+        return self._task.evaluator_factory(self._dataset, self._config)
 
     def run(
         self, model: DenseModel, folder: Path, should_stop: Callable[[], bool] = lambda: False
@@ -54,7 +59,7 @@ class Evaluation:
             workers=resolve_workers(config.data.workers),
             size_divisor=config.data.size_divisor,
         )
-        evaluator = self.make_evaluator()
+        evaluator = self.make_evaluator() if main else None
         samples = choose_samples(self._dataset, config.eval.pictures) if main else []
         drawn: dict[int | str, Prediction | None] = {sample.image_id: None for sample in samples}
         count = 0
@@ -62,6 +67,8 @@ class Evaluation:
         writer = self._task.prediction_writer(config, self._dataset, folder)
         with writer if main else nullcontext() as write:
             for chunk in chunks:
+                if evaluator is None:  # the main process has them all
+                    continue
                 evaluator.update(chunk)
                 count += len(chunk)
                 for prediction in chunk:  # kept only where a picture needs it
@@ -69,7 +76,7 @@ class Evaluation:
                         drawn[prediction.image_id] = prediction
                     if write is not None:
                         write(prediction)
-        if not main:
+        if evaluator is None:
             return {}
         self._check_count(count)
         metrics = evaluator.compute()
