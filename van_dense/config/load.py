@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from van_dense.config import presets
+from van_dense.config.lengths import TRIAL_STEPS, Lengths
 from van_dense.config.migrations import migrate, stamp
 from van_dense.config.tasks import CONFIG_OF_TASK, Config
 
@@ -58,6 +59,7 @@ class RawConfig:
 
     values: dict[str, Any] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
+    lengths: Lengths = field(default_factory=Lengths)
 
     def merge_file(self, path: str | Path) -> None:
         """Lay a YAML file, with the fragments it extends, over what is there, or ConfigError."""
@@ -66,6 +68,7 @@ class RawConfig:
     def merge(self, values: Mapping[str, Any], origin: str) -> None:
         """Lay ``values`` over what is there; mappings merge, everything else replaces."""
         self._merge_into(self.values, values, origin, "")
+        self.lengths.add(origin, self.values)
 
     def override(self, overrides: Sequence[str]) -> None:
         """Lay ``key.path=value`` strings of the command line over what is there."""
@@ -204,10 +207,15 @@ def validate(raw: RawConfig) -> Config:
         problem = f"{task!r} from {raw.origin_of('task')} is not a task" if task else "required"
         raise ConfigError(f"task: {problem}; choose one of {sorted(CONFIG_OF_TASK)}")
     try:
-        return CONFIG_OF_TASK[task].model_validate(raw.values)
+        config = CONFIG_OF_TASK[task].model_validate(raw.values)
     except ValidationError as error:
         lines = [_explain(raw, CONFIG_OF_TASK[task], dict(e)) for e in error.errors()]
         raise ConfigError("\n".join(lines)) from error
+    if (mixed := raw.lengths.mixed(config.train, raw.origins)) is not None:
+        if config.train.steps is None or config.train.steps > TRIAL_STEPS:
+            raise ConfigError(mixed)
+        log.warning("%s", mixed)
+    return config
 
 
 def _explain(raw: RawConfig, schema: type[BaseModel], error: dict[str, Any]) -> str:
