@@ -40,3 +40,10 @@ def test_a_mistake_is_one_line_and_no_traceback() -> None:
     result = show("projects/maskrcnn_van_b2.yaml", "sead=7")
     assert result.returncode == 1
     assert result.stderr == "sead: unknown key in command line; did you mean 'seed'?\n"
+
+
+def test_the_project_is_named_as_for_the_other_commands_too() -> None:
+    first, second = show("maskrcnn_van_b2", "seed=7"), show("seed=7", "--config", "maskrcnn_van_b2")
+    assert first.returncode == second.returncode == 0
+    assert first.stdout == second.stdout
+    assert "name a PROJECT" in show().stderr

@@ -1,12 +1,13 @@
 """Evaluation during a run: which process holds what."""
 
+import math
 from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
 
 from van_dense.config import load_config
-from van_dense.runs.evaluation import Evaluation
+from van_dense.runs.evaluation import Evaluation, worst_classes
 from van_dense.tasks import task_of
 
 
@@ -27,3 +28,12 @@ def test_the_main_process_alone_reads_ground_truth(
     else:
         assert evaluation.run(Mock(), Mock()) == {} and not made.called
         assert "make_evaluator" not in vars(evaluation)
+
+
+def test_the_worst_classes_are_named() -> None:
+    values = {"car": 0.5, "pole": 0.1, "sky": 0.9, "bike": 0.2, "sign": math.nan, "tree": 0.3}
+    per_class = {"semantic": {name: {"IoU": value} for name, value in values.items()}}
+    line = worst_classes(per_class, "semantic/mIoU")
+    assert line == "worst of 5 classes, semantic IoU: pole 0.1, bike 0.2, tree 0.3"
+    assert worst_classes({}, "pysod/MAE") == ""
+    assert worst_classes({"bbox": {"cat": {"AP": 0.1}}}, "bbox/AP") == ""

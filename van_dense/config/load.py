@@ -211,6 +211,13 @@ def validate(raw: RawConfig) -> Config:
     except ValidationError as error:
         lines = [_explain(raw, CONFIG_OF_TASK[task], dict(e)) for e in error.errors()]
         raise ConfigError("\n".join(lines)) from error
+    backbone = config.model.backbone
+    is_given = raw.origins.get("model.backbone.norm_eps") == COMMAND_LINE
+    if is_given and not backbone.name.startswith("van_"):
+        value = raw.values["model"]["backbone"]["norm_eps"]
+        if value is not None:
+            what = f"model.backbone.norm_eps={value}: {backbone.name} keeps its own"
+            raise ConfigError(f"{what}; VAN alone takes another, so leave it out")
     if (mixed := raw.lengths.mixed(config.train, raw.origins)) is not None:
         if config.train.steps is None or config.train.steps > TRIAL_STEPS:
             raise ConfigError(mixed)

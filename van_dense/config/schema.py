@@ -11,7 +11,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 Positive = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
@@ -100,9 +108,15 @@ class Backbone(Section):
     # Mean and deviation of the pixels, RGB in 0..1; none = what the weights or timm's name say.
     mean: Triple | None = None
     std: Triple | None = None
-    norm_eps: Annotated[float, Field(gt=0)] | None = None  # VAN's LayerNorms; others keep theirs
+    norm_eps: Annotated[float, Field(gt=0)] | None = None  # VAN's LayerNorms; none of others
     checkpointing: bool = False  # recompute activations in backward: less memory, more time
     options: dict[str, bool | int | float | str] = {}  # further arguments of the timm model
+
+    @field_validator("norm_eps")
+    @classmethod
+    def _of_van_alone(cls, value: float | None, info: ValidationInfo) -> float | None:
+        """None for other backbones, so that a resolved config shows no value that is not used."""
+        return value if str(info.data.get("name", "")).startswith("van_") else None
 
 
 # ------------------------------------------------------------------------------------ training

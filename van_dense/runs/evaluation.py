@@ -1,6 +1,7 @@
 """Evaluate a model on the validation part and write what a user looks at afterwards."""
 
 import logging
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import cached_property
@@ -14,12 +15,31 @@ from van_dense.data.dataset import DenseDataset, TooManyBadImages
 from van_dense.data.loader import EvalLoader, resolve_workers
 from van_dense.engine.inference import predict_chunks
 from van_dense.evaluation.evaluator import Evaluator
-from van_dense.evaluation.table import save_metrics
+from van_dense.evaluation.table import PerClass, save_metrics
 from van_dense.models.dense_model import DenseModel
 from van_dense.tasks import task_of
 from van_dense.visualize.sheet import choose_samples, save_comparisons
 
 log = logging.getLogger(__name__)
+
+_WORST = 3  # classes that are named after each evaluation
+
+
+def worst_classes(per_class: PerClass, metric: str) -> str:
+    """A line of the classes that need attention; empty where there are hardly more to choose of.
+
+    ``metric`` is the one of a run, such as "bbox/AP": its classes are ranked by their first value.
+    """
+    kind, _, wanted = metric.partition("/")
+    rows = {name: dict(values) for name, values in per_class.get(kind, {}).items()}
+    name = next((m for values in rows.values() for m in (wanted, *values) if m in values), "")
+    found = {c: v[name] for c, v in rows.items() if name in v and not math.isnan(v[name])}
+    if len(found) <= _WORST:
+        return ""
+    worst = sorted(found, key=found.__getitem__)[:_WORST]
+    return f"worst of {len(found)} classes, {kind} {name}: " + ", ".join(
+        f"{one} {found[one]:.4g}" for one in worst
+    )
 
 
 class Evaluation:
@@ -83,6 +103,8 @@ class Evaluation:
         folder.mkdir(parents=True, exist_ok=True)
         save_metrics(folder / "metrics.json", metrics, evaluator.per_class())
         evaluator.save(folder)
+        if worst := worst_classes(evaluator.per_class(), self._task.best_metric(config)):
+            log.info("%s", worst)
         self._task.save_figures(evaluator, folder)
         save_comparisons(
             folder / "pictures",
