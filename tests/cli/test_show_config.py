@@ -1,19 +1,18 @@
 """tools/show_config.py prints every value with its origin."""
 
-import subprocess
-import sys
+import contextlib
 from pathlib import Path
+
+from helpers.command import Done, call_main
+
+from van_dense.cli import show_config
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def show(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "tools/show_config.py", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+def show(*arguments: str) -> Done:
+    with contextlib.chdir(ROOT):
+        return call_main(show_config.main, *arguments)
 
 
 def test_every_value_is_printed_with_the_file_it_came_from() -> None:
