@@ -326,7 +326,7 @@ def test_signals_to_the_whole_group_leave_the_workers_alive_until_the_loader_end
     assert_equal(before + take(loader, 12), stream(Pictures(11), PLAN, 14))
     loader.close()
     for worker in workers:
-        worker.join(timeout=10)
+        worker.join(timeout=300)
         assert worker.exitcode == 0
 
 
@@ -336,7 +336,7 @@ def test_a_training_process_that_ends_with_its_loader_open_takes_the_workers_alo
     take(loader, 1)
     (worker,) = multiprocessing.active_children()
     worker.terminate()  # what multiprocessing does at exit, before it waits for the worker
-    worker.join(timeout=10)
+    worker.join(timeout=300)
     assert worker.exitcode == 0
 
 
@@ -350,6 +350,12 @@ def test_a_loader_process_that_is_killed_ends_the_iteration_with_a_sentence(part
         batches = iter(loader)
     next(batches)
     (worker,) = multiprocessing.active_children()
-    os.kill(worker.pid, signal.SIGKILL)
-    with pytest.raises(ChildProcessError, match=r"a loader process ended unexpectedly.*workers"):
-        take(batches, 100)
+    # Otherwise PyTorch raises wherever this thread happens to be, which the trainer answers.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    try:
+        os.kill(worker.pid, signal.SIGKILL)
+        with pytest.raises(ChildProcessError, match=r"a loader process ended unexpectedly.*worker"):
+            take(batches, 100)
+        batches.close()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})

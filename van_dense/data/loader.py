@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from van_dense.core.epochs import steps_per_epoch
 from van_dense.core.seeding import Streams, Use
 from van_dense.core.structures import Batch, Sample, Size
+from van_dense.core.workers import lost_worker
 from van_dense.data.collate import collate
 from van_dense.data.dataset import DenseDataset, ReadError, TooManyBadImages, Transform
 from van_dense.data.io.prefetch import usable_cores
@@ -288,11 +289,9 @@ def _alive(loader: DataLoader[Any]) -> Iterator[Any]:
     try:
         yield from loader
     except RuntimeError as error:
-        if "exited unexpectedly" not in str(error) and "killed by signal" not in str(error):
+        if (lost := lost_worker(error)) is None:
             raise
-        what = "a loader process ended unexpectedly, killed by the system or by someone"
-        fix = "memory is the usual reason: fewer data.workers, or smaller batches, need less"
-        raise ChildProcessError(f"{what}; {fix} ({str(error).splitlines()[0]})") from error
+        raise lost from error
 
 
 def _init_worker(_: int) -> None:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from van_dense.core.seeding import Use
 from van_dense.core.structures import Batch
+from van_dense.core.workers import lost_worker
 from van_dense.engine.checkpoint import mark_best
 from van_dense.engine.inference import EvaluationStopped
 from van_dense.engine.interrupt import StopSignal
@@ -62,7 +63,12 @@ def train(job: Job, accelerator: Accelerator, *, resume: bool = False) -> TrainR
     """
     with RunLock(job.run_dir, enabled=accelerator.is_main_process):
         try:
-            return _train(job, accelerator, resume)
+            try:
+                return _train(job, accelerator, resume)
+            except RuntimeError as error:
+                if (lost := lost_worker(error)) is None:
+                    raise
+                raise lost from error
         except OSError as error:
             raise type(error)(f"{error}; resume with: {job.resume_command}") from error
 
