@@ -81,13 +81,21 @@ def small_panoptic(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the section "draw" draw over a small picture."""
+    monkeypatch.setattr(draw, "SIZE", (180, 320))
+
+
+@pytest.fixture
 def small_yolo(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the section "yolo" generate few and small images."""
     monkeypatch.setattr(yolo, "IMAGES", 4)
     monkeypatch.setattr(yolo, "SIZE", (48, 64))
 
 
-@pytest.mark.usefixtures("small_maps", "small_folder", "small_panoptic", "small_yolo")
+@pytest.mark.usefixtures(
+    "small_maps", "small_folder", "small_panoptic", "small_yolo", "small_pictures"
+)
 def test_one_run_measures_everything_and_writes_it(arguments, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(panoptic, "_peaks", lambda files, counts: {})  # below, and it takes long
     output = tmp_path / "results" / "x.json"
