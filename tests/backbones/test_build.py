@@ -309,7 +309,7 @@ def test_keys_of_a_classifier_are_those_of_a_backbone_and_its_head() -> None:
 
 def test_a_model_of_one_size_says_what_to_set() -> None:
     model = build_classifier("vit_tiny_patch16_224", 5, options={"img_size": 32, "depth": 1})
-    with pytest.raises(ValueError, match=r"images of 48x32 .*data\.transforms\.size.*img_size"):
+    with pytest.raises(ValueError, match=r"images of 48x32 .*data\.transforms.*img_size"):
         model(torch.randn(1, 3, 32, 48))
 
 
@@ -387,3 +387,29 @@ def test_timm_counts_a_recomputed_batch_twice_in_its_own_models_and_van_once() -
         sum(level.sum() for level in backbone(torch.randn(2, 3, 64, 64))).backward()
     assert van.body.block1[0].norm1.num_batches_tracked == 1
     assert resnet.body.layer1[0].bn1.num_batches_tracked == 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["maxvit_nano_rw_256", "coatnet_nano_rw_224", "hiera_tiny_224", "efficientformer_l1"],
+)
+def test_a_backbone_of_one_size_says_which(name: str) -> None:
+    with torch.device("meta"):
+        backbone = build_backbone(name)
+        made_for = r"refuses images of 96x64 .*made for (\d+)x\1.*img_size.*van_b2"
+        with pytest.raises(ValueError, match=f"timm's {name} {made_for}"):
+            backbone(torch.zeros(1, 3, 64, 96))
+
+
+@pytest.mark.parametrize(
+    ("settings", "instead"),
+    [
+        ({"options": {"in_chans": 4}}, "remove in_chans; images are read as RGB"),
+        ({"options": {"num_classes": 4}}, "remove num_classes; the classes of the data set"),
+        ({"options": {"drop_path_rate": 0.1}}, r"drop_path_rate; set model\.backbone\.drop_path"),
+        ({"drop_path": 0.1}, r"model\.backbone\.drop_path: timm's vgg11 .* set it to 0"),
+    ],
+)
+def test_an_argument_that_belongs_elsewhere_is_named_with_its_key(settings, instead) -> None:
+    with pytest.raises(ValueError, match=instead):
+        build_backbone("vgg11", **settings)

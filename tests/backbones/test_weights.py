@@ -1,6 +1,7 @@
 """Weights: files that are read or refused, and the load report."""
 
 import argparse
+import logging
 import zipfile
 from pathlib import Path
 
@@ -355,3 +356,18 @@ def test_wrong_statistics_are_explained() -> None:
 def test_a_whole_detector_of_another_code_base_is_sent_to_its_converter(key):
     with pytest.raises(ValueError, match=r"whole detector .* van-dense convert"):
         load_backbone(timm.create_model("resnet18"), {key: torch.zeros(1)})
+
+
+def test_retries_of_the_hub_stay_off_the_screen(monkeypatch, caplog) -> None:
+    hub = logging.getLogger("huggingface_hub.utils._http")
+    before = logging.getLogger("huggingface_hub").level
+
+    def retry(*_, **__):
+        hub.warning("Retrying in 1s [Retry 1/5].")
+        raise OSError("no network")
+
+    model = build_backbone("resnet18")
+    monkeypatch.setattr(timm, "create_model", retry)
+    with pytest.raises(ValueError, match=r"no network.*name a file instead"):
+        load_pretrained(model, "timm")
+    assert "Retrying" not in caplog.text and logging.getLogger("huggingface_hub").level == before

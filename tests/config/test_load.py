@@ -9,6 +9,7 @@ import pytest
 from van_dense.config import ConfigError, dump_config, load_config
 from van_dense.config.detection import DetectionConfig
 from van_dense.config.load import leaves, load_raw
+from van_dense.core import budgets
 
 PROJECT = """
 task: detection
@@ -305,3 +306,80 @@ def test_extra_transforms_survive_a_dump(project: Path, tmp_path: Path) -> None:
     config = load_config(project, ["data.transforms.extra=[{name: Rotate, limit: [-5, 5]}]"])
     (tmp_path / "again.yaml").write_text(dump_config(config))
     assert load_config(tmp_path / "again.yaml") == config
+
+
+# ----------------------------------------------------------------------------- as it is written
+
+
+def test_names_that_yaml_takes_for_something_else_stay_text(tmp_path: Path) -> None:
+    classes = "[no, yes, on, 001, 2024, 1e5, 12:30, 2024-01-01, 0x1F]"
+    written = ("no", "yes", "on", "001", "2024", "1e5", "12:30", "2024-01-01", "0x1F")
+    (tmp_path / "a.yaml").write_text(f"{PROJECT}\n")
+    voc = "data={format: voc, train: null, val: null, name: 007, voc: {root: r, classes: %s}}"
+    config = load_config(tmp_path / "a.yaml", [voc % classes])
+    assert config.data.voc.classes == written and config.data.name == "007"
+    again = tmp_path / "config.yaml"
+    again.write_text(dump_config(config))
+    assert load_config(again) == config
+
+
+def test_names_in_fragments_stay_text_too(project: Path, tmp_path: Path) -> None:
+    write(tmp_path, data="data: {name: 010}", own="extends: [project.yaml, data.yaml]")
+    assert load_config(tmp_path / "own.yaml").data.name == "010"
+    assert load_config(tmp_path / "own.yaml", ["data.name=1.0"]).data.name == "1.0"
+
+
+@pytest.mark.parametrize("word", ["true", "null"])
+def test_a_word_that_no_name_can_be_asks_for_quotes(project: Path, word: str) -> None:
+    assert "into quotes" in message(project, f"data.name={word}")
+    assert load_config(project, [f"data.name='{word}'"]).data.name == word
+
+
+def test_booleans_may_be_written_yes_and_no_where_nothing_else_fits(project: Path) -> None:
+    assert load_config(project, ["data.drop_empty=no"]).data.drop_empty is False
+    assert "write true or false" in message(project, "model.backbone.options={x: yes}")
+    assert "write true or false" in message(
+        project, "data.transforms.extra=[{name: Rotate, crop_border: on}]"
+    )
+
+
+@pytest.mark.parametrize("path", ["/data/set #1/images", "#1", "a b #c"])
+def test_what_follows_a_hash_on_the_command_line_is_part_of_the_path(
+    project: Path, path: str
+) -> None:
+    assert load_config(project, [f"data.train.images={path}"]).data.train.images == path
+
+
+def test_a_hash_behind_a_list_asks_for_quotes(project: Path) -> None:
+    assert "put what holds # into quotes" in message(project, "data.train={images: a} #1")
+
+
+def test_a_path_that_a_hash_cuts_in_a_file_is_refused(project: Path) -> None:
+    project.write_text(PROJECT.replace("{images: a, ", "{images: set/a #1, "))
+    assert "project.yaml: line 4: 'set/a' ends where '#1," in message(project)
+
+
+def test_home_folder_and_variables_are_put_into_paths(project: Path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("DATA", "/disk")
+    monkeypatch.delenv("NOWHERE", raising=False)
+    paths = {
+        "data.train.images": ("~/images", "/home/me/images"),
+        "data.val.annotations": ("$DATA/a.json", "/disk/a.json"),
+        "data.quarantine": ("${DATA}/bad.json", "/disk/bad.json"),
+        "model.backbone.weights": ("$HOME/van.pth", "/home/me/van.pth"),
+        "train.start_from": ("~/runs/a", "/home/me/runs/a"),
+    }
+    config = load_config(project, [f"{key}={text}" for key, (text, _) in paths.items()])
+    found = dict(leaves(config.model_dump()))
+    assert {key: found[key] for key in paths} == {key: path for key, (_, path) in paths.items()}
+    assert "the variable NOWHERE is not set" in message(project, "data.train.images=$NOWHERE/a")
+
+
+def test_aliases_cannot_make_a_config_large(project: Path, monkeypatch) -> None:
+    monkeypatch.setattr(budgets, "YAML_NODES", 60)
+    assert load_config(project, ["data.name=x"])
+    text = "data.name=[&a [x, x, x, x, x, x], *a, *a, *a, *a, *a, *a, *a, *a, *a]"
+    assert "more than 60 values" in message(project, text)
+    project.write_text(f"{PROJECT}\nx: {text.partition('=')[2]}")
+    assert "project.yaml: more than 60 values" in message(project)

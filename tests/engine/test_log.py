@@ -49,7 +49,7 @@ def test_a_torn_last_line_is_left_out_but_a_broken_one_inside_is_an_error(tmp_pa
     path.write_text('{"step": 1}\n{"ste')
     assert read_log(path) == [{"step": 1}]
     path.write_text('{"step": 1}\n{"ste\n{"step": 3}\n')
-    with pytest.raises(ValueError, match="line 2 is not JSON"):
+    with pytest.raises(ValueError, match="line 2: not valid JSON"):
         read_log(path)
 
 
@@ -128,3 +128,11 @@ def test_only_the_main_process_is_talkative():
         assert logger.level == logging.INFO
     finally:
         logger.setLevel(before)
+
+
+def test_a_full_disk_names_the_log(tmp_path, monkeypatch):
+    with RunLog(tmp_path, total_steps=2) as log:
+        monkeypatch.setattr(log, "_file", open("/dev/full", "w"))
+        with pytest.raises(OSError, match=r"log\.jsonl cannot be written: No space left"):
+            log.evaluation(1, {"a/b": 0.5})
+    assert read_log(tmp_path / "log.jsonl") == []

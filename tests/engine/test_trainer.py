@@ -269,3 +269,14 @@ def test_a_loader_process_that_dies_within_a_step_is_told_with_the_way_to_go_on(
 
     with pytest.raises(ChildProcessError, match=r"killed by the system.*--resume"):
         run(dataclasses.replace(job, make_loader=make_loader))
+
+
+def test_batch_norm_of_one_value_says_what_to_set(tmp_path):
+    class OneValue(ToyModel):
+        def scores(self, batch):
+            pooled = self.backbone[0](batch.images.float()).mean(dim=(2, 3), keepdim=True)
+            return self.head(self.backbone[1](pooled).flatten(1))[:, 0]
+
+    job = toy_job(tmp_path / "run", model=OneValue(), micro_batch=1)
+    with pytest.raises(ValueError, match=r"micro-batch of 1.*train\.micro_batch=2.*larger images"):
+        run(job)

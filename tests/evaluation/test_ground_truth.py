@@ -101,7 +101,7 @@ def test_a_wrapper_around_pictures_alone_is_read_itself():
 
 def test_other_data_sets_are_read_once_and_converted():
     truth = coco_ground_truth(Boxes())
-    assert truth["images"][0] == {"id": "0.png", "height": 4, "width": 6}
+    assert truth["images"][0] == {"id": "0.png", "height": 4, "width": 6, "file_name": "0.png"}
     assert truth["categories"] == OFFICIAL["categories"]
     first, crowd = truth["annotations"][:2]
     assert first["bbox"] == [1.0, 1.0, 2.0, 2.0]

@@ -13,8 +13,9 @@ from helpers.person_folder import JOINTS, SEEN, person, write_persons
 
 from van_dense.data.readers.coco import CocoDataset
 from van_dense.data.readers.coco_json import Skeleton
+from van_dense.data.readers.segmentation import rle_to_json
 from van_dense.evaluation.coco import CocoEvaluator
-from van_dense.evaluation.ground_truth import annotation_rle, rle_to_json
+from van_dense.evaluation.ground_truth import annotation_rle
 from van_dense.evaluation.pose import PoseEvaluator
 from van_dense.evaluation.saved import score
 from van_dense.evaluation.saved_truth import read_truth

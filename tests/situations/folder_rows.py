@@ -155,7 +155,7 @@ SITUATIONS = [
         ),
         CLASSES,
         "10 images, 2 classes",
-        ("1 hidden file (ant/Thumbs.db), 1 image in hidden or system folders (@eaDir)",),
+        ("1 hidden file (ant/Thumbs.db), 2 images in hidden or system folders (@eaDir)",),
         objects=2,
     ),
     Situation(
@@ -168,7 +168,7 @@ SITUATIONS = [
         ),
         CLASSES,
         "10 images, 2 classes",
-        ("1 image in hidden or system folders (.ipynb_checkpoints)",),
+        ("2 images in hidden or system folders (.ipynb_checkpoints)",),
         objects=2,
     ),
     Situation(

@@ -360,12 +360,11 @@ SALIENT = [
         "the values 0, 1, 255 look like ids",
         command=SALIENCY,
     ),
-    _read(
+    _refused(
         "saliency: black everywhere",
         _saliency(HALF * np.uint8(0)),
-        SALIENCY,
-        "3 images, labels 0",
-        ("the mask is black everywhere: nothing is salient",),
+        "the mask is black everywhere: nothing is salient", "no pixel of any mask is salient",
+        command=SALIENCY,
     ),
     _refused(
         "saliency: colours", _saliency(COLORS[LABELS]), "the mask has colours", command=SALIENCY

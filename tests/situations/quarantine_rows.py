@@ -290,7 +290,7 @@ SITUATIONS = [
         _exports(lambda root: (root / "bad.json").write_text("images: [3]") and None),
         (*BOXES, LIST),
         "nothing",
-        ("quarantine bad.json: not JSON",),
+        ("quarantine bad.json: not valid JSON",),
         exit_code=2,
     ),
     Situation(
@@ -298,7 +298,7 @@ SITUATIONS = [
         _exports(),
         (*BOXES, LIST),
         "nothing",
-        ("quarantine bad.json: cannot be read",),
+        ("quarantine bad.json: no such quarantine list",),
         exit_code=2,
     ),
     Situation(

@@ -16,6 +16,7 @@ from van_dense.cli.main import main
 from van_dense.config import load_config
 from van_dense.core.structures import Sample
 from van_dense.data.dataset import DenseDataset, ReadError, notes_of
+from van_dense.data.io.walk import walk
 from van_dense.evaluation.table import load_metrics
 from van_dense.runs.data_doctor import parts_of
 from van_dense.tasks import task_of
@@ -93,6 +94,18 @@ def notes_by(command: tuple[str, ...]) -> str:
     """What the plan says of the training part of a check's config: notes, or the refusal."""
     dataset = training_part(command)
     return dataset if isinstance(dataset, str) else "\n".join(notes_of(dataset))
+
+
+def num_images(command: tuple[str, ...]) -> int:
+    """Image files in the folder of the training part of a check's config; 0 where it has none."""
+    folders = [word.partition("=")[2] for word in command if word.startswith("data.train.images=")]
+    return len(walk(folders[0]).files) if folders and Path(folders[0]).is_dir() else 0
+
+
+def num_listed(command: tuple[str, ...]) -> int:
+    """Images that training takes, of which it finds out later that some cannot be decoded."""
+    dataset = training_part(command)
+    return 0 if isinstance(dataset, str) else len(dataset)
 
 
 def training_part(command: tuple[str, ...]) -> DenseDataset | str:

@@ -17,11 +17,20 @@ from timm.layers import convert_sync_batchnorm
 from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from van_dense.backbones.download import IMAGENET, Normalization
+from van_dense.backbones.download import IMAGENET, Normalization, quiet_hub
 from van_dense.backbones.van import VAN
 
 NormMode = Literal["auto", "batch", "sync", "frozen"]
 _STRIDES = (4, 8, 16, 32)  # of c2, c3, c4, c5
+_SET_ELSEWHERE = {  # arguments of timm models that belong to other keys
+    "in_chans": "images are read as RGB, with 3 channels",
+    "num_classes": "the classes of the data set say it",
+    "drop_path_rate": "set model.backbone.drop_path instead",
+    "checkpoint_path": "set model.backbone.weights instead",
+    "features_only": "maps are taken from whole models here",
+    "out_indices": "c2 to c5 are taken here",
+    "global_pool": "classifiers keep timm's own pooling",
+}
 DIVISOR = 32  # deepest stride; sides of images are its multiples for most models
 
 
@@ -159,9 +168,12 @@ class TimmBackbone(TimmModel):
             self._levels = [levels[-1], *self._levels]
 
     def _maps(self, images: Tensor) -> list[Tensor]:
-        return self.body.forward_intermediates(
-            images, indices=self._levels, output_fmt="NCHW", intermediates_only=True
-        )
+        try:
+            return self.body.forward_intermediates(
+                images, indices=self._levels, output_fmt="NCHW", intermediates_only=True
+            )
+        except (AssertionError, RuntimeError) as error:
+            raise _refused_size(self.body, images, error) from error
 
 
 class WholeModel(TimmModel):
@@ -178,12 +190,26 @@ class WholeModel(TimmModel):
         """
         try:
             return self.body(images)
-        except AssertionError as error:
-            size = f"{images.shape[-1]}x{images.shape[-2]}"
-            raise ValueError(
-                f"{type(self.body).__name__} refuses images of {size} ({error}); set "
-                "data.transforms.size to what it takes, or model.backbone.options={img_size: SIDE}"
-            ) from error
+        except (AssertionError, RuntimeError) as error:
+            raise _refused_size(self.body, images, error) from error
+
+
+def _refused_size(body: Any, images: Tensor, error: Exception) -> Exception:
+    """What a model says of images that it is not made for; any other error as it is."""
+    cfg = getattr(body, "pretrained_cfg", None) or {}
+    made_for, size = tuple(cfg.get("input_size", ()))[1:], tuple(images.shape[-2:])
+    is_of_device = isinstance(error, torch.OutOfMemoryError) or "CUDA" in str(error)
+    is_as_made = made_for == size and not isinstance(error, AssertionError)
+    if not made_for or is_as_made or is_of_device:
+        return error
+    name, reason = cfg.get("architecture", type(body).__name__), str(error).splitlines()[:1]
+    return ValueError(
+        f"model.backbone.name: timm's {name} refuses images of {size[1]}x{size[0]} "
+        f"({''.join(reason):.200}); it is made for {made_for[1]}x{made_for[0]}. Give it images of "
+        "that size alone, in training and evaluation (data.transforms), or of the one that "
+        "model.backbone.options={img_size: SIDE} sets where it takes this, or choose a backbone "
+        "for any size, such as van_b2, convnext_tiny, resnet50 or swin_tiny_patch4_window7_224"
+    )
 
 
 def norm_options(name: str, norm_eps: float | None) -> dict[str, Any]:
@@ -272,14 +298,21 @@ def _create_body(
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=5, cutoff=0.4)
         raise ValueError(f"model.backbone.name: timm knows no {name!r}; nearest names: {near}")
+    for option, instead in _SET_ELSEWHERE.items():
+        if option in options:
+            raise ValueError(f"model.backbone.options: remove {option}; {instead}")
     arguments = dict(options)
     if drop_path:
         arguments["drop_path_rate"] = drop_path
     if name.startswith("swin"):
         arguments.setdefault("strict_img_size", False)  # windows are padded, any size works
     try:
-        return timm.create_model(name, num_classes=num_classes, **arguments)
+        with quiet_hub():
+            return timm.create_model(name, num_classes=num_classes, **arguments)
     except (TypeError, RuntimeError) as error:  # an option or a weight tag that it lacks
+        if drop_path and "drop_path_rate" in str(error):
+            lacks = f"timm's {name} has no stochastic depth; set it to 0"
+            raise ValueError(f"model.backbone.drop_path: {lacks}") from error
         what = f"timm cannot build {name} with the options {arguments}"
         raise ValueError(f"model.backbone: {what}: {error}") from error
 

@@ -12,6 +12,8 @@ import re
 import shutil
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
@@ -110,6 +112,18 @@ def fetch_weights(name_or_path: str | Path, cache_dir: str | Path | None = None)
                 _download(url, target)
     _check_hash(target, target.name)  # a file put there by hand may be another one
     return target
+
+
+@contextmanager
+def quiet_hub() -> Iterator[None]:
+    """Keep the retries of the Hugging Face hub off the screen: its error says what they would."""
+    hub = logging.getLogger("huggingface_hub")
+    before = hub.level
+    hub.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        hub.setLevel(before)
 
 
 def _address_of(name: str) -> str:

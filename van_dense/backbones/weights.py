@@ -1,5 +1,6 @@
 """Backbone weights: loading them, and a report of what was loaded."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ import timm
 from torch import Tensor, nn
 
 from van_dense.backbones.build import TimmModel
-from van_dense.backbones.download import PUBLISHED, Normalization, fetch_weights
+from van_dense.backbones.download import PUBLISHED, Normalization, fetch_weights, quiet_hub
 from van_dense.backbones.layouts import (
     DETECTORS,
     State,
@@ -21,6 +22,8 @@ from van_dense.backbones.layouts import (
 from van_dense.backbones.read import read_file, unwrap
 from van_dense.backbones.statistics import statistics_of
 from van_dense.backbones.van import VAN
+
+logger = logging.getLogger(__name__)
 
 _GATE = 95.0  # percent of the backbone's parameter elements that must come from the file
 _CONVERT = (
@@ -119,7 +122,10 @@ def _body_of(model: nn.Module) -> Any:
 def _of_timm(cfg: Mapping[str, Any]) -> tuple[State, Normalization]:
     name = ".".join(part for part in (cfg["architecture"], cfg.get("tag")) if part)
     try:  # a number of classes that is not the published one would make timm drop the classifier
-        model = timm.create_model(name, pretrained=True, num_classes=cfg.get("num_classes", 0))
+        logger.info("fetching timm's weights of %s; without a network this takes a minute", name)
+        classes = cfg.get("num_classes", 0)
+        with quiet_hub():
+            model = timm.create_model(name, pretrained=True, num_classes=classes)
     except (RuntimeError, OSError) as error:  # none published, or no network
         lacks = f"timm cannot give weights for {name} ({error})"
         raise ValueError(f"model.backbone.weights: {lacks}; name a file instead") from error

@@ -14,28 +14,34 @@ van-dense check --cub CUB_200_2011
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from van_dense.cli.output import command, complain, say
 from van_dense.cli.parser import new_parser
+from van_dense.core.writing import writing
+from van_dense.data.io.outputs import require_file
 
 if TYPE_CHECKING:
     from van_dense.config import Config
     from van_dense.data.crowding import DetectionLimits
     from van_dense.data.doctor.doctor import Part, Quarantine
+    from van_dense.data.doctor.report import Report
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """Print one line for each problem, then a summary; 1 when there are errors, 2 on misuse."""
     parser = build_parser()
     args = parser.parse_intermixed_args(argv)
     _check_combination(parser, args)
     try:
+        if args.quarantine:
+            require_file(Path(args.quarantine))
         config, parts, known = _of_config(args) if args.config else (None, _parts(args), None)
     except ValueError as error:
-        print(error, file=sys.stderr)
+        complain(error)
         return 2
     from van_dense.data.doctor.doctor import check_dataset, show_progress
 
@@ -48,16 +54,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         boxes = measure_boxes(config, report)
     for line in report.lines():
-        print(line)
+        say(line)
+    try:
+        return _write(args, config, report, boxes)
+    except (ValueError, OSError) as error:
+        complain(f"error: {error}")
+        return 2
+
+
+def _write(args: argparse.Namespace, config: Config | None, report: Report, boxes: Any) -> int:
+    """Write and draw what was asked for; the exit code."""
     if args.quarantine:
-        report.quarantine().save(args.quarantine)
-        print(f"quarantine list: {args.quarantine}; train with data.quarantine={args.quarantine}")
+        with writing(args.quarantine):
+            report.quarantine().save(args.quarantine)
+        say(f"quarantine list: {args.quarantine}; train with data.quarantine={args.quarantine}")
     drawn = None
     if args.draw and config is not None:  # --draw comes with --config
         from van_dense.runs.data_doctor import draw_samples
 
-        drawn = draw_samples(config, boxes, Path(args.output), args.draw)
-        print(drawn.text)
+        with writing(args.output):
+            drawn = draw_samples(config, boxes, Path(args.output), args.draw)
+        say(drawn.text)
     return 1 if report.num_errors or (drawn is not None and drawn.has_failed) else 0
 
 

@@ -17,12 +17,13 @@ Beside weights for Detectron2 lies the config that they need there, OUT.detectro
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from van_dense.cli.output import command, complain, say
 from van_dense.cli.parser import new_parser
 from van_dense.config import load_config
+from van_dense.core.writing import writing
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -52,6 +53,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """Convert and print what became of it; a mistake is printed and exits with 1."""
     args = _parse(argv)
@@ -60,11 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             load_config(args.project, args.overrides)  # a mistake there, before heavy imports
         from van_dense.runs.convert import export_weights, import_weights
 
-        if args.project:
-            print(import_weights(args.input, args.output, args.project, args.overrides))
-        else:
-            print(export_weights(args.input, args.output, args.to))
+        with writing(args.output):
+            if args.project:
+                done = import_weights(args.input, args.output, args.project, args.overrides)
+            else:
+                done = export_weights(args.input, args.output, args.to)
+        say(done)
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(f"error: {error}")
         return 1
     return 0

@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from van_dense.cli.output import command, complain, say
 from van_dense.cli.parser import new_parser
+from van_dense.core.writing import writing
 
 if TYPE_CHECKING:
     from van_dense.runs.panoptic_sources import Entry, Sources
@@ -55,6 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """Convert and print what became of it; a mistake is printed and exits with 1, misuse with 2."""
     parser = build_parser()
@@ -75,13 +77,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         rules = Rules(args.overlap, args.min_area, args.skip_incomplete)
         progress = None if args.quiet else _show
         sources = _sources(args)
-        found = convert_panoptic(args.output, args.part, sources, rules, progress=progress)
+        with writing(args.output):
+            found = convert_panoptic(args.output, args.part, sources, rules, progress=progress)
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(f"error: {error}")
         return 1
     json_file = f"{args.output}/annotations/panoptic_{args.part}.json"
-    print(f"{json_file}\n{found.text()}")
-    print(f"check it with: van-dense check --images {args.images} --panoptic {json_file}")
+    say(f"{json_file}\n{found.text()}")
+    say(f"check it with: van-dense check --images {args.images} --panoptic {json_file}")
     return 0
 
 

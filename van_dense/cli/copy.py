@@ -10,18 +10,20 @@ the package, and the copy goes on extending them by name. No file is overwritten
 """
 
 import argparse
-import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from van_dense import __version__
+from van_dense.cli.output import command, complain, say
 from van_dense.cli.parser import new_parser
 from van_dense.cli.show_config import inline
 from van_dense.config import ConfigError, presets
 from van_dense.config.load import RawConfig
 from van_dense.config.migrations import VERSION
+from van_dense.core.writing import writing
+from van_dense.data.io.outputs import require_folder
 
 WIDTH = 44  # columns before the origin of a value; a longer one pushes it to the right
 LONGEST = 88  # a longer value goes over several lines, such as 150 names of classes
@@ -38,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the file; 1 when there is no such project, or a file of this name already."""
     arguments = build_parser().parse_args(argv)
@@ -47,16 +50,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name not in presets.project_names():
             raise ConfigError(f"{name}: no such packaged project{presets.hint(Path(name))}")
         text = written(name) if arguments.extends else resolved(name)
+        require_folder(output.parent)
         output.parent.mkdir(parents=True, exist_ok=True)
-        with output.open("x", encoding="utf-8") as file:
+        with output.open("x", encoding="utf-8") as file, writing(output):
             file.write(text)
+            file.flush()
     except FileExistsError:
-        print(f"error: {output} exists; name another file with --output", file=sys.stderr)
+        complain(f"error: {output} exists; name another file with --output")
         return 1
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(f"error: {error}")
         return 1
-    print(f"{output}; use it with: van-dense train --config {output}")
+    say(f"{output}; use it with: van-dense train --config {output}")
     return 0
 
 

@@ -11,20 +11,23 @@ van-dense eval --predictions predictions.json --annotations panoptic_val.json --
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from van_dense.cli.output import command, complain, say
 from van_dense.cli.parser import new_parser, wait_passively
 from van_dense.config import ConfigError, load_config, presets
 from van_dense.config.files import missing_data
 from van_dense.config.load import COMMAND_LINE, RawConfig, validate
+from van_dense.core.writing import writing
+from van_dense.data.io.outputs import require_folder
 
 COCO_TYPES, MAP_TYPES = ("bbox", "segm", "keypoints"), ("semantic", "saliency")
 PANOPTIC = "panoptic"
 TYPES = (*COCO_TYPES, *MAP_TYPES, PANOPTIC)
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """Print tables and write JSON; a mistake is printed and exits with 1."""
     parser = build_parser()
@@ -33,16 +36,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.run, arguments.overrides = None, [arguments.run, *arguments.overrides]
     check_combination(parser, arguments)
     try:
-        path = evaluate_saved(arguments) if arguments.predictions else evaluate_model(arguments)
+        with writing(arguments.output or "the output beside what is evaluated", keep=True):
+            path = evaluate_saved(arguments) if arguments.predictions else evaluate_model(arguments)
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(f"error: {error}")
         return 1
     if path is not None:
         from van_dense.evaluation.table import format_metrics, format_per_class, load_metrics
 
         metrics, per_class = load_metrics(path)
         tables = (format_metrics(metrics), format_per_class(per_class))
-        print(*filter(None, tables), f"metrics: {path}", sep="\n")
+        say(*filter(None, tables), f"metrics: {path}", sep="\n")
     return 0
 
 
@@ -121,6 +125,8 @@ def evaluate_model(arguments: argparse.Namespace) -> Path | None:
     else:
         config = None
         check_changes(Path(arguments.run) / "config.yaml", fragments(arguments), overrides)
+    if output:
+        require_folder(Path(output))
     from van_dense import api  # only now torch: a mistake above is reported at once
 
     if config is not None:
@@ -165,7 +171,7 @@ def evaluate_by_config(arguments: argparse.Namespace) -> Path:
 
     found, kind = arguments.predictions, arguments.type
     scores = score_by_config(found, config, kind)
-    print(scores.summary)
+    say(scores.summary)
     name = f"metrics_{kind}.json" if kind else "metrics.json"
     path = Path(arguments.output or Path(found).absolute().with_name(name))
     save_metrics(path, scores.metrics, scores.per_class)
@@ -192,7 +198,7 @@ def evaluate_saved(arguments: argparse.Namespace) -> Path:
     scores = score(found, truth, kind=kind, data=data, folder=path.parent, **settings)
     for word, sentences in (("warning", scores.warnings), ("note", scores.remarks)):
         for sentence in sentences:
-            print(f"{word}: {sentence}")
-    print(scores.summary)
+            say(f"{word}: {sentence}")
+    say(scores.summary)
     save_metrics(path, scores.metrics, scores.per_class)
     return path

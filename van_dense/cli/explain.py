@@ -18,12 +18,13 @@ written once it is full, in place of all pages of an earlier call. 1 tells of un
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from van_dense.cli.output import command, complain, say
 from van_dense.cli.parser import new_parser, wait_passively
+from van_dense.core.writing import writing
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from van_dense.engine.progress import Track
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the pages; 1 when a file could not be read, 2 when something is wrong."""
     arguments = _parse(argv)
@@ -51,13 +53,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             files = find_sources(arguments.images, SUFFIXES)
             networks = load_networks([arguments.run, *arguments.beside], arguments.device)
             pages = _draw(arguments, networks, list(files), track, unreadable)
-            written = save_pages(pages, arguments.output)
+            with writing(arguments.output):
+                written = save_pages(pages, arguments.output)
         except (ValueError, OSError) as error:
             failures.append(f"error: {error}")
     for message in [f"not explained: {one}" for one in unreadable] + failures:
-        print(message, file=sys.stderr)
+        complain(message)
     if written:
-        print(*written[:1], *written[1:][-1:], sep=" to ")
+        say(*written[:1], *written[1:][-1:], sep=" to ")
     if failures:
         return 2
     return STOPPED if stop.requested else int(bool(unreadable))

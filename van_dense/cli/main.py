@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from van_dense import __version__
+from van_dense.cli.output import command, complain, say
 
 # Only the module of the command that runs is imported: --help and mistakes answer at once.
 COMMANDS = {
@@ -25,21 +26,22 @@ COMMANDS = {
 }
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 2 for one that does not exist, otherwise its own exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     name = arguments.pop(0) if arguments else "--help"
     if name in ("--help", "-h"):
-        print(_usage())
+        say(_usage())
     elif name == "--version":
-        print(f"van-dense {__version__}")
+        say(f"van-dense {__version__}")
     elif name in COMMANDS:
         status: int = import_module(f"van_dense.cli.{COMMANDS[name][0]}").main(arguments)
         return status
     else:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(COMMANDS)}"
-        print(f"van-dense: no command {name!r}; {hint}", file=sys.stderr)
+        complain(f"van-dense: no command {name!r}; {hint}")
         return 2
     return 0
 

@@ -7,6 +7,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from van_dense.core.paths import expand_path
+from van_dense.core.plain_text import printable
+
 
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors name the nearest option for one that does not exist."""
@@ -14,8 +17,12 @@ class _Parser(argparse.ArgumentParser):
     _words: Sequence[str] = ()
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        self._words = sys.argv[1:] if args is None else args
-        return super().parse_known_args(args, namespace)
+        try:
+            self._words = [_expanded(word) for word in (sys.argv[1:] if args is None else args)]
+        except ValueError as error:
+            self._words = args or ()
+            self.error(str(error))
+        return super().parse_known_args(self._words, namespace)
 
     def error(self, message: str) -> NoReturn:
         known = [option for action in self._actions for option in action.option_strings]
@@ -24,6 +31,21 @@ class _Parser(argparse.ArgumentParser):
             if near and not any(option.startswith(word) for option in known):
                 message += f"; {word}: did you mean {near[0]}?"
         super().error(message)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        super()._print_message(printable(message), file)
+
+
+def _expanded(word: str) -> str:
+    """A word with ``~`` and ``$HOME`` written out, where it or the value of its option is a path.
+
+    Shells do so for words that begin with them, and not behind ``=``, in quotes or in a list of
+    arguments. Configs expand the paths among their ``key=value``.
+    """
+    option, equals, value = word.partition("=")
+    if option.startswith("--") and equals and value.startswith(("~", "$")):
+        return f"{option}={expand_path(value)}"
+    return expand_path(word) if word.startswith(("~", "$")) else word
 
 
 def new_parser(command: str, description: str | None) -> argparse.ArgumentParser:

@@ -14,13 +14,14 @@ frame is shown, which uneven frame rates keep. 1 tells of unreadable files.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from van_dense.cli.output import command, complain, say
 from van_dense.cli.parser import new_parser, wait_passively
+from van_dense.core.writing import writing
 
 if TYPE_CHECKING:
     from van_dense.inference.files import Stream
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from van_dense.inference.selection import Selection
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """Write pictures and results; 1 when a file could not be read, 2 on misuse."""
     arguments = _parse(argv)
@@ -50,15 +52,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             job.min_detection_score = arguments.min_detection_score
             job.track = track
             job.should_stop = lambda: stop.requested
-            job.run(files)
+            with writing(job.folder):
+                job.run(files)
         except (ValueError, OSError) as error:
-            print(f"error: {error}", file=sys.stderr)
+            complain(f"error: {error}")
             return 2
     for message in job.unreadable:
-        print(f"not predicted: {message}", file=sys.stderr)
-    print(f"{'stopped: ' if stop.requested else ''}{job.summary(len(files))}: {job.folder}")
+        complain(f"not predicted: {message}")
+    say(f"{'stopped: ' if stop.requested else ''}{job.summary(len(files))}: {job.folder}")
     if note := job.note():
-        print(note)
+        say(note)
     return STOPPED if stop.requested else int(bool(job.unreadable))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import yaml
 
+from van_dense.cli.output import command, complain, say
 from van_dense.cli.parser import new_parser
 from van_dense.config import ConfigError
 from van_dense.config.load import leaves, load_raw, validate
@@ -26,6 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """Print one line for each value; a mistake in the config is printed and exits with 1."""
     parser = build_parser()
@@ -39,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raw = load_raw(config, overrides, sample=arguments.sample)
         resolved = validate(raw)
     except ConfigError as error:
-        print(error, file=sys.stderr)
+        complain(error)
         return 1
     lines = [
         (f"{path}: {inline(value)}", raw.origin_of(path))
@@ -47,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     ]
     width = min(WIDTH, max(len(line) for line, _ in lines))
     for line, origin in lines:
-        print(f"{line:{width}}  # {origin}")
+        say(f"{line:{width}}  # {origin}")
     return 0
 
 

@@ -8,10 +8,10 @@ torchrun --nproc-per-node 8 -m van_dense train --config maskrcnn_van_b2
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from van_dense.cli.output import command, complain, say
 from van_dense.cli.parser import new_parser, wait_passively
 from van_dense.config import ConfigError, load_config
 from van_dense.config.files import missing_data
@@ -36,6 +36,7 @@ def lacks_config(path: Path) -> bool:
     return path.name == "config.yaml" and is_gone and (path.parent / "checkpoints").is_dir()
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """Train; the exit code is 0 when the run is complete, 130 when it was interrupted."""
     parser = build_parser()
@@ -49,16 +50,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             restore_config(Path(arguments.config).parent)
         config = load_config(arguments.config, arguments.overrides, sample=arguments.sample)
     except (ConfigError, OSError) as error:
-        print(error, file=sys.stderr)
+        complain(error)
         return 2
     missing = missing_data(config)
     if missing is not None:
-        print(missing, file=sys.stderr)
+        complain(missing)
         return 2
 
     wait_passively()
     # Only now torch: a mistake above is reported at once.
     from van_dense.data.dataset import TooManyBadImages
+    from van_dense.data.io.outputs import require_folder
     from van_dense.engine.interrupt import STOPPED
     from van_dense.engine.trainer import NonFiniteLoss
     from van_dense.runs.training import plan_run, train_run
@@ -66,15 +68,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = Path(arguments.config).stem + ("_sample" if arguments.sample else "")
     run_dir = Path(arguments.output or f"runs/{name}")
     try:
+        require_folder(run_dir)
         if arguments.dry_run:
-            print(f"{'run folder:':<20}{run_dir}\n{plan_run(config)}")
+            say(f"{'run folder:':<20}{run_dir}\n{plan_run(config)}")
             return 0
         result = train_run(config, run_dir, resume=arguments.resume)
     except (ValueError, OSError, NonFiniteLoss, TooManyBadImages) as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(f"error: {error}")
         return 1
     if result.interrupted:
         return STOPPED
     if os.environ.get("RANK", "0") == "0":  # torchrun starts several of us
-        print(f"results, pictures and curves: {run_dir}")
+        say(f"results, pictures and curves: {run_dir}")
     return 0

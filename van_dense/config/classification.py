@@ -10,6 +10,7 @@ from van_dense.config.schema import (
     Backbone,
     Data,
     Eval,
+    PathText,
     Positive,
     PositiveFloat,
     Section,
@@ -55,9 +56,9 @@ class ClassData(Data):
     format: Literal["folder", "cub"] = "folder"  # <folder>/<class>/*.jpg; or images.txt and so on
     name: str = "imagenet"
     size_divisor: Positive = 1  # crops have one size, so nothing is padded
-    train: str | None = None  # folder: training part
-    val: str | None = None  # folder: validation part
-    root: str | None = None  # cub: folder that holds images.txt
+    train: PathText | None = None  # folder: training part
+    val: PathText | None = None  # folder: validation part
+    root: PathText | None = None  # cub: folder that holds images.txt
     classes: tuple[str, ...] | None = None  # folder: names in order; none = sorted folder names
     num_classes: Positive | None = None  # what must be found there; none = whatever is
     transforms: ClassTransforms = ClassTransforms()

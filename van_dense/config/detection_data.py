@@ -10,6 +10,7 @@ from van_dense.config.schema import (
     CocoSplit,
     Crowds,
     Data,
+    PathText,
     Positive,
     PositiveFloat,
     Section,
@@ -88,9 +89,9 @@ class PerImageFiles(Section):
 class VocData(PerImageFiles):
     """Pascal VOC: XML files; a part is a list of ImageSets/Main, or a folder."""
 
-    root: str  # folder that holds Annotations, JPEGImages and ImageSets
-    train: str = "train"  # training part
-    val: str = "val"  # validation part
+    root: PathText  # folder that holds Annotations, JPEGImages and ImageSets
+    train: PathText = "train"  # training part
+    val: PathText = "val"  # validation part
     # Number of the first pixel: VOC itself counts from 1. "auto": 0 if any corner lies below 1.
     first_pixel: Literal["auto", 0, 1] = "auto"
 
@@ -98,8 +99,8 @@ class VocData(PerImageFiles):
 class LabelmeData(PerImageFiles):
     """Files of labelme, AnyLabeling or X-AnyLabeling: one JSON file for each image."""
 
-    train: str  # folder of the training part
-    val: str  # folder of the validation part
+    train: PathText  # folder of the training part
+    val: PathText  # folder of the validation part
     # What a number behind a label counts (person-1, person-2): "objects" of one class, or
     # "classes". Such labels are an error until this is set.
     numbers: Literal["objects", "classes"] | None = None
@@ -114,7 +115,7 @@ class DetectionData(Data):
     name: str = "coco"
     train: CocoSplit | None = None  # COCO: training part
     val: CocoSplit | None = None  # COCO: validation part
-    yolo_root: str | None = None  # YOLO: folder that holds data.yaml or obj.data, or such a file
+    yolo_root: PathText | None = None  # YOLO: folder of data.yaml or obj.data, or such a file
     voc: VocData | None = None  # Pascal VOC: folder and parts
     labelme: LabelmeData | None = None  # labelme: folders of both parts
     drop_empty: bool = True  # training leaves out images without any box, as mmdet does

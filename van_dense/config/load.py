@@ -5,10 +5,10 @@ Mappings merge; lists and scalars replace. Fragments may extend further ones, tw
 What an older version wrote is brought to today's keys first; see ``migrations.py``.
 """
 
+import copy
 import difflib
 import logging
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from van_dense.config import presets
 from van_dense.config.lengths import TRIAL_STEPS, Lengths
 from van_dense.config.migrations import migrate, stamp
 from van_dense.config.tasks import CONFIG_OF_TASK, Config
+from van_dense.core.parse import Yaml, parse_yaml
 
 log = logging.getLogger(__name__)
 
@@ -32,27 +33,6 @@ class ConfigError(ValueError):
     """A mistake in a project file or an override, in words that name the place and the fix."""
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads ``1e-4`` as a number, as YAML 1.2 does, and rejects repeated keys."""
-
-
-# PyYAML follows YAML 1.1, where ``1e-4`` and ``1.5e4``, without a dot or a sign, are strings.
-_NUMBER = re.compile(r"^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$")
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _NUMBER, list("-+.0123456789"))
-
-
-def _mapping_without_repeats(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
-    keys = [key.value for key, _ in node.value]
-    repeated = {key for key in keys if keys.count(key) > 1}
-    if repeated:
-        where = COMMAND_LINE if loader.name.startswith("<") else loader.name
-        raise ConfigError(f"{where}: the key {sorted(repeated)[0]!r} appears twice")
-    return {str(key): value for key, value in loader.construct_mapping(node, deep=True).items()}
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping_without_repeats)
-
-
 @dataclass
 class RawConfig:
     """Merged plain data with the file that set each leaf, keyed by dotted path."""
@@ -60,20 +40,30 @@ class RawConfig:
     values: dict[str, Any] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
     lengths: Lengths = field(default_factory=Lengths)
+    texts: dict[str, Any] = field(default_factory=dict)  # leaves as they are written: 001 is no 1
 
     def merge_file(self, path: str | Path) -> None:
         """Lay a YAML file, with the fragments it extends, over what is there, or ConfigError."""
         _merge_file(self, Path(path), ())
 
-    def merge(self, values: Mapping[str, Any], origin: str) -> None:
-        """Lay ``values`` over what is there; mappings merge, everything else replaces."""
+    def merge(
+        self, values: Mapping[str, Any], origin: str, texts: Mapping[str, Any] | None = None
+    ) -> None:
+        """Lay ``values`` over what is there; mappings merge, everything else replaces.
+
+        ``texts`` are the same with every scalar as it is written.
+        """
         self._merge_into(self.values, values, origin, "")
         self.lengths.add(origin, self.values)
+        for path, text in leaves(texts or {}):
+            if path in self.origins:
+                self.texts[path] = text
 
     def override(self, overrides: Sequence[str]) -> None:
         """Lay ``key.path=value`` strings of the command line over what is there."""
         for text in overrides:
-            self.merge(parse_override(text), COMMAND_LINE)
+            parsed = _parse_override(text)
+            self.merge(parsed.values, COMMAND_LINE, parsed.texts)
 
     def _merge_into(
         self, target: dict[str, Any], values: Mapping[str, Any], origin: str, prefix: str
@@ -93,6 +83,7 @@ class RawConfig:
     def _forget(self, path: str) -> None:
         for known in [k for k in self.origins if k == path or k.startswith(f"{path}.")]:
             del self.origins[known]
+            self.texts.pop(known, None)
 
     def origin_of(self, path: str) -> str:
         """File that set ``path``, or a value inside it; "default" where none did."""
@@ -144,45 +135,57 @@ def _merge_file(raw: RawConfig, path: Path, parents: tuple[Path, ...]) -> None:
         raise ConfigError(f"{path}: extends itself: {chain}")
     if len(parents) > MAX_DEPTH:
         raise ConfigError(f"{path}: fragments may be nested {MAX_DEPTH} levels deep at most")
-    values = _read_yaml(path)
+    values, texts = _read_yaml(path)
     extends = values.pop("extends", [])
     if not isinstance(extends, list) or not all(isinstance(name, str) for name in extends):
         raise ConfigError(f"{path}: extends must be a list of files, for example [../a.yaml]")
     for fragment in extends:
         _merge_file(raw, presets.fragment(fragment, path.parent), (*parents, resolved))
     try:
-        raw.merge(migrate(values), os.path.normpath(presets.shown(path)))
+        texts = migrate({**texts, "version": values.get("version", 1)})
+        raw.merge(migrate(values), os.path.normpath(presets.shown(path)), texts)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Values of a file, and the same as texts."""
     if not path.is_file():
         raise ConfigError(f"{path}: no such file{presets.hint(path)}")
     try:
-        with path.open(encoding="utf-8") as stream:
-            values = yaml.load(stream, Loader=_Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        values, texts, _ = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected a mapping of keys at the top level")
-    return values
+    return values, texts
 
 
 def parse_override(override: str) -> dict[str, Any]:
     """Read ``key.path=value``, the value in YAML, as nested mappings; an old key gets a notice."""
+    values: dict[str, Any] = _parse_override(override).values
+    return values
+
+
+def _parse_override(override: str) -> Yaml:
     key, separator, text = override.partition("=")
     if not separator or not all(key.split(".")):
         raise ConfigError(f"override {override!r}: write key.path=value")
     try:
-        value: Any = yaml.load(text, Loader=_Loader) if text else None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"override {override!r}: the value is not valid YAML: {error}") from error
-    values = _nested(key.split("."), value)
-    try:
+        value, as_text, comment = parse_yaml(text, COMMAND_LINE, is_file=False)
+        if comment:  # nobody comments a command line: it is the rest of a path such as a #1
+            if isinstance(value, dict | list):
+                cut = f"{comment!r} would be a comment; put what holds # into quotes"
+                raise ConfigError(f"override {override!r}: {cut}")
+            value = as_text = text.strip()
+        values, texts = (_nested(key.split("."), one) for one in (value, as_text))
         for old, new in _new_names(values).items():
             log.warning("override %r: the key %s is called %s now", override, old, new)
-        return migrate(values)
+        return Yaml(migrate(values), migrate({**texts, "version": values.get("version", 1)}), "")
+    except ConfigError:
+        raise
     except ValueError as error:
         raise ConfigError(f"override {override!r}: {error}") from error
 
@@ -206,23 +209,62 @@ def validate(raw: RawConfig) -> Config:
     if not isinstance(task, str) or task not in CONFIG_OF_TASK:
         problem = f"{task!r} from {raw.origin_of('task')} is not a task" if task else "required"
         raise ConfigError(f"task: {problem}; choose one of {sorted(CONFIG_OF_TASK)}")
+    config = _validated(raw, CONFIG_OF_TASK[task])
+    _check_meaning(raw, config)
+    return config
+
+
+def _validated(raw: RawConfig, schema: type[Config]) -> Config:
     try:
-        config = CONFIG_OF_TASK[task].model_validate(raw.values)
+        return schema.model_validate(raw.values)
+    except ValidationError as first:
+        errors = [dict(error) for error in first.errors()]
+    try:
+        return schema.model_validate(_with_texts(raw, errors))
     except ValidationError as error:
-        lines = [_explain(raw, CONFIG_OF_TASK[task], dict(e)) for e in error.errors()]
+        lines = [_explain(raw, schema, dict(e)) for e in error.errors()]
         raise ConfigError("\n".join(lines)) from error
-    backbone = config.model.backbone
-    is_given = raw.origins.get("model.backbone.norm_eps") == COMMAND_LINE
-    if is_given and not backbone.name.startswith("van_"):
+
+
+def _check_meaning(raw: RawConfig, config: Config) -> None:
+    """Refuse what is valid by itself and cannot have been meant, as its origin shows."""
+    backbone, name = config.model.backbone, "model.backbone.norm_eps"
+    if raw.origins.get(name) == COMMAND_LINE and not backbone.name.startswith("van_"):
         value = raw.values["model"]["backbone"]["norm_eps"]
         if value is not None:
-            what = f"model.backbone.norm_eps={value}: {backbone.name} keeps its own"
+            what = f"{name}={value}: {backbone.name} keeps its own"
             raise ConfigError(f"{what}; VAN alone takes another, so leave it out")
     if (mixed := raw.lengths.mixed(config.train, raw.origins)) is not None:
         if config.train.steps is None or config.train.steps > TRIAL_STEPS:
             raise ConfigError(mixed)
         log.warning("%s", mixed)
-    return config
+
+
+def _with_texts(raw: RawConfig, errors: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The values, with numbers as they are written where text is wanted: a class called 001."""
+    values = copy.deepcopy(raw.values)
+    for error in errors:
+        number = error["input"]
+        if error["type"] != "string_type" or isinstance(number, bool) or number is None:
+            continue
+        parts = _as_written(raw.values, error["loc"])
+        names = [part for part in parts if isinstance(part, str)]
+        inner, text = _at(values, parts[:-1]), raw.texts.get(".".join(names))
+        for part in parts[len(names) :]:
+            text = text[part] if isinstance(text, list) and isinstance(part, int) else None
+        if isinstance(text, str) and inner is not None:
+            inner[parts[-1]] = text
+    return values
+
+
+def _at(values: Any, parts: Sequence[int | str]) -> Any:
+    """What stands at a path of keys and positions; None where there is none."""
+    for part in parts:
+        try:
+            values = values[part]
+        except (LookupError, TypeError):
+            return None
+    return values if isinstance(values, dict | list) else None
 
 
 def _explain(raw: RawConfig, schema: type[BaseModel], error: dict[str, Any]) -> str:
@@ -241,6 +283,8 @@ def _explain(raw: RawConfig, schema: type[BaseModel], error: dict[str, Any]) -> 
         key = f"{path}.{tag}" if tag else path
         return f"{key}: required, but neither the project nor its fragments set it"
     message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "string_type" and isinstance(error["input"], bool | None):
+        message += "; put a word such as true or null into quotes where it is a name"
     if not path:  # of several sections; the message names its keys
         return message
     if isinstance(error["input"], dict):

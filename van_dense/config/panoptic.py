@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from van_dense.config.detection import MaskRCNN, Weight
 from van_dense.config.detection_data import DetectionTransforms
 from van_dense.config.engine import OnlyTorchvision
-from van_dense.config.schema import Backbone, Data, Eval, Positive, Section, Train, Unit
+from van_dense.config.schema import Backbone, Data, Eval, PathText, Positive, Section, Train, Unit
 
 EvalType = Literal["panoptic", "instance", "semantic"]
 
@@ -18,9 +18,9 @@ EvalType = Literal["panoptic", "instance", "semantic"]
 class PanopticSplit(Section):
     """One part of a data set in COCO's panoptic layout."""
 
-    images: str  # folder of the images
-    annotations: str  # panoptic_*.json
-    masks: str | None = None  # folder of the PNGs; none = named as the JSON, beside it
+    images: PathText  # folder of the images
+    annotations: PathText  # panoptic_*.json
+    masks: PathText | None = None  # folder of the PNGs; none = named as the JSON, beside it
 
     @property
     def mask_folder(self) -> str:
@@ -32,7 +32,7 @@ class PanopticValidation(PanopticSplit):
     """The validation part."""
 
     # instances_*.json that eval.types: [instance] compares with; none = things of the panoptic maps
-    instances: str | None = None
+    instances: PathText | None = None
 
 
 class PanopticData(Data):

@@ -12,6 +12,7 @@ from van_dense.config.schema import (
     Crowds,
     Data,
     Eval,
+    PathText,
     Positive,
     Section,
     Train,
@@ -59,7 +60,7 @@ class PoseData(Data):
     size_divisor: Positive = 1  # the model cuts its crops out of images of any size
     train: CocoSplit  # training part; boxes are the annotated ones
     val: CocoSplit  # validation part
-    detections: str | None = None  # COCO results to take boxes of ``val`` from; none = annotated
+    detections: PathText | None = None  # COCO results with the boxes of ``val``; none = annotated
     min_detection_score: Unit = 0.0  # detections below are left out; papers cut nothing
     skeleton: Skeleton | None = None  # none = as the annotation file says
     crowds: Crowds = "regions"  # what iscrowd 1 means; objects = exporters' run lengths

@@ -21,11 +21,16 @@ from pydantic import (
     model_validator,
 )
 
+from van_dense.core.paths import expand_path
+
 Positive = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 Triple = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
 Unit = Annotated[float, Field(ge=0.0, le=1.0)]  # the unit interval: fractions, probabilities, IoUs
 Momentum = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+PathText = Annotated[str, AfterValidator(expand_path)]  # of a file or folder
 
 
 class Section(BaseModel):
@@ -40,7 +45,7 @@ class Section(BaseModel):
 class SampleData(Section):
     """The generated sample data set; it is written when its folder is missing."""
 
-    root: str  # folder to write to
+    root: PathText  # folder to write to
     train_images: Positive = 480  # scenes of the training part
     val_images: Positive = 60  # scenes of the validation part, from other seeds
     size: Annotated[int, Field(ge=64)] = 128  # height of a scene in pixels; widths vary around it
@@ -52,7 +57,7 @@ class Data(Section):
 
     name: str  # for titles and logs
     sample: SampleData | None = None  # generate this data set first if it is missing
-    quarantine: str | None = None  # list of bad records from van-dense check, left out
+    quarantine: PathText | None = None  # list of bad records from van-dense check, left out
     max_images: Positive | None = None  # only the first images of each part: can it overfit them?
     max_bad_fraction: Unit = 0.01  # more unreadable images than this fraction stop the run
     size_divisor: Positive = 32  # padded sides are multiples of this
@@ -69,10 +74,18 @@ class Data(Section):
         return {f"data.{key}.{name}": path for key, part in parts.items() for name, path in part}
 
 
+def _no_words(options: dict[str, Any]) -> dict[str, Any]:
+    """Find what was a boolean in YAML 1.1, where nothing says which kind of value is wanted."""
+    for key, value in options.items():
+        if isinstance(value, str) and value.lower() in ("yes", "no", "on", "off"):
+            raise ValueError(f"{key}: {value!r} is text; write true or false")
+    return options
+
+
 def _named(spec: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(spec.get("name"), str):
         raise ValueError("needs a name, such as {name: Rotate, limit: 15, p: 0.5}")
-    return spec
+    return _no_words(spec)
 
 
 class Transforms(Section):
@@ -90,8 +103,8 @@ Crowds = Literal["regions", "objects"]
 class CocoSplit(Section):
     """One part of a COCO data set."""
 
-    images: str  # folder of the images
-    annotations: str  # instances_*.json
+    images: PathText  # folder of the images
+    annotations: PathText  # instances_*.json
 
 
 # --------------------------------------------------------------------------------------- model
@@ -101,7 +114,8 @@ class Backbone(Section):
     """Any timm model with feature maps at strides 4, 8, 16, 32."""
 
     name: str  # timm name: van_b0 .. van_b6, resnet50, swin_tiny_patch4_window7_224, ...
-    weights: str | None = None  # published name (van_b2_in1k), file, run folder, "timm", or none
+    # Published name (van_b2_in1k), file, run folder, "timm", or none.
+    weights: PathText | None = None
     drop_path: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0  # stochastic depth, last block
     norm_mode: Literal["auto", "batch", "sync", "frozen"] = "auto"  # of the BatchNorm layers
     freeze_stages: Annotated[int, Field(ge=0, le=4)] = 0  # stages without gradient, from the stem
@@ -110,7 +124,8 @@ class Backbone(Section):
     std: Triple | None = None
     norm_eps: Annotated[float, Field(gt=0)] | None = None  # VAN's LayerNorms; none of others
     checkpointing: bool = False  # recompute activations in backward: less memory, more time
-    options: dict[str, bool | int | float | str] = {}  # further arguments of the timm model
+    # Further arguments of the timm model.
+    options: Annotated[dict[str, bool | int | float | str], AfterValidator(_no_words)] = {}
 
     @field_validator("norm_eps")
     @classmethod
@@ -155,7 +170,7 @@ class Train(Section):
 
     epochs: Annotated[float, Field(gt=0)] | None = None  # length of the run, or ...
     steps: Positive | None = None  # ... its number of optimiser steps
-    start_from: str | None = None  # run or checkpoint: start from this whole network, not from
+    start_from: PathText | None = None  # run or checkpoint: start from this whole network, not from
     # ``model.backbone.weights``; parts of another shape, such as those of other classes, start anew
     batch_size: Positive = 16  # images of one optimiser step, over all processes
     micro_batch: Positive | None = None  # images of one forward pass; smaller = accumulation

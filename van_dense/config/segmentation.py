@@ -6,7 +6,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from van_dense.config.schema import Backbone, Data, Eval, Positive, Section, Train, Transforms, Unit
+from van_dense.config.schema import (
+    Backbone,
+    Data,
+    Eval,
+    PathText,
+    Positive,
+    Section,
+    Train,
+    Transforms,
+    Unit,
+)
 
 Sides = tuple[Positive, Positive]
 Factor = Annotated[float, Field(gt=0.0)]
@@ -18,8 +28,8 @@ Color = tuple[Channel, Channel, Channel]
 class MaskSplit(Section):
     """One part of a data set of image and mask pairs."""
 
-    images: str  # folder of the images
-    masks: str  # folder of the label maps, one for each image
+    images: PathText  # folder of the images
+    masks: PathText  # folder of the label maps, one for each image
 
 
 class ImageMaskData(Data):

@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.plain_text import one_line
 from van_dense.core.structures import Sample, Size
 
 Transform = Callable[[Sample, np.random.Generator], Sample]
@@ -13,6 +14,9 @@ Transform = Callable[[Sample, np.random.Generator], Sample]
 
 class ReadError(ValueError):
     """One image or its annotation cannot be read; the message names the file and the reason."""
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class TooManyBadImages(RuntimeError):

@@ -18,6 +18,7 @@ import math
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column
 
 from van_dense.core.optional import MissingPackage, require
+from van_dense.core.parse import parse_json
+from van_dense.core.plain_text import PlainFormatter
+from van_dense.core.writing import writing
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +47,15 @@ def setup_logging(is_main: bool = True) -> None:
     Handlers that exist already (notebooks, tests) are left as they are.
     """
     if _CONSOLE.is_terminal:
-        handler = RichHandler(console=_CONSOLE, show_path=False, log_time_format="%H:%M:%S")
-        logging.basicConfig(handlers=[handler], format="%(message)s")
+        handler: logging.Handler = RichHandler(
+            console=_CONSOLE, show_path=False, log_time_format="%H:%M:%S"
+        )
+        handler.setFormatter(PlainFormatter("%(message)s"))
     else:
-        logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+        handler = logging.StreamHandler()
+        form = "%(asctime)s %(levelname)s %(message)s"
+        handler.setFormatter(PlainFormatter(form, datefmt="%H:%M:%S"))
+    logging.basicConfig(handlers=[handler])
     logging.getLogger("van_dense").setLevel(logging.INFO if is_main else logging.WARNING)
 
 
@@ -58,11 +67,11 @@ def read_log(path: Path) -> list[Entry]:
         if not line:
             continue
         try:
-            entry = json.loads(line)
-        except json.JSONDecodeError as error:
+            entry = parse_json(line, f"{path}, line {number}")
+        except ValueError as error:
             if number == len(lines):
                 break
-            raise ValueError(f"{path}, line {number} is not JSON ({error}); remove it") from error
+            raise ValueError(f"{error}; remove the line") from error
         if "data_share" in entry:  # its name until 0.1
             entry["data_fraction"] = entry.pop("data_share")
         entries.append(entry)
@@ -99,7 +108,7 @@ class RunLog:
         if not enabled:
             return
         run_dir.mkdir(parents=True, exist_ok=True)
-        path = run_dir / "log.jsonl"
+        self._path = path = run_dir / "log.jsonl"
         self.evaluations = [e for e in _rewind(path, start_step) if e["kind"] == "eval"]
         self._file = open(path, "a", encoding="utf-8")
         self._tensorboard = _summary_writer(run_dir / "tensorboard", start_step)
@@ -123,9 +132,11 @@ class RunLog:
     def __exit__(self, *_: object) -> None:
         if self._enabled:
             self._bar.stop()
-            if self._tensorboard is not None:
-                self._tensorboard.close()
-            self._file.close()
+            with suppress(OSError):  # of a full disk, which the write before has told
+                if self._tensorboard is not None:
+                    self._tensorboard.close()
+            with suppress(OSError):
+                self._file.close()
 
     def advance(self, step: int) -> None:
         """Move the bar."""
@@ -160,11 +171,13 @@ class RunLog:
         log.info("step %d/%d  evaluation: %s", step, self._total_steps, "  ".join(shown))
 
     def _write(self, entry: Entry, scalars: Mapping[str, float | None]) -> None:
-        self._file.write(json.dumps(entry) + "\n")
-        self._file.flush()
-        for name, value in scalars.items() if self._tensorboard is not None else ():
-            if value is not None:
-                self._tensorboard.add_scalar(f"{entry['kind']}/{name}", value, entry["step"])
+        with writing(self._path, keep=True):
+            self._file.write(json.dumps(entry) + "\n")
+            self._file.flush()
+        with writing(self._path.with_name("tensorboard")):
+            for name, value in scalars.items() if self._tensorboard is not None else ():
+                if value is not None:
+                    self._tensorboard.add_scalar(f"{entry['kind']}/{name}", value, entry["step"])
 
 
 class Window:

@@ -6,7 +6,10 @@ from itertools import takewhile
 from typing import Protocol, TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, ProgressColumn
+
+from van_dense.core.plain_text import one_line
 
 T = TypeVar("T")
 
@@ -33,6 +36,6 @@ def progress(should_stop: Callable[[], bool] = lambda: False) -> Iterator[Track]
 
         def track(items: Iterable[T], *, total: int | None, what: str) -> Iterable[T]:
             going = takewhile(lambda _: not should_stop(), items)
-            return bar.track(going, total, description=what)
+            return bar.track(going, total, description=escape(one_line(what)))
 
         yield track

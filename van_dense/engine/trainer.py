@@ -160,12 +160,26 @@ def _accumulate(
         batch = batch.to(state.accelerator.device, non_blocking=True)
         is_last = index == plan.accumulation - 1  # gradients travel between processes only then
         with nullcontext() if is_last else state.accelerator.no_sync(state.wrapped):
-            parts = state.wrapped(batch)
+            parts = _losses(state, batch)
             total = torch.stack(list(parts.values())).sum()
             state.accelerator.backward(total / plan.accumulation)
         names = ["loss", *(f"loss/{name}" for name in parts)]
         forwards.append((batch.image_ids, torch.stack([total, *parts.values()]).detach()))
     return names, forwards, waited
+
+
+def _losses(state: TrainState, batch: Batch) -> dict[str, Tensor]:
+    """Losses of a batch, or ValueError with the way out where BatchNorm has nothing to average."""
+    try:
+        losses: dict[str, Tensor] = state.wrapped(batch)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        what = f"BatchNorm meets maps of one value in a micro-batch of {len(batch.image_ids)}"
+        fix = "train with train.micro_batch=2 or more, on larger images, or, where it is one of the"
+        more = "backbone, with model.backbone.norm_mode=frozen"
+        raise ValueError(f"{what}, whose mean it would be; {fix} {more} ({error})") from error
+    return losses
 
 
 def _to_host(

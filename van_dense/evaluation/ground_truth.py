@@ -5,7 +5,7 @@ the size split of the official numbers needs the ``area`` of each annotation its
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -14,7 +14,7 @@ from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import RLE, Instances, Prediction, Size
 from van_dense.data.dataset import DenseDataset, ReadError
 from van_dense.data.readers.coco_json import CocoDict
-from van_dense.data.readers.segmentation import to_rle, usable_segmentation
+from van_dense.data.readers.segmentation import rle_to_json, to_rle, usable_segmentation
 from van_dense.data.readers.table import TableDataset
 
 logger = logging.getLogger(__name__)
@@ -79,19 +79,28 @@ def _from_records(dataset: DenseDataset) -> CocoDict:
         return from_samples(dataset)
     position = {table.image_id(index): index for index in range(len(table))}
     indices = [position[dataset.image_id(index)] for index in range(len(dataset))]
-    ground_truth = from_truths(indices, table.truth, dataset.info)
-    for image in ground_truth["images"]:  # saved results may name images by their files
-        image["file_name"] = table.path(position[image["id"]])
-    return ground_truth
+    paths = {table.image_id(index): table.path(index) for index in indices}
+    return _with_files(from_truths(indices, table.truth, dataset.info), paths)
 
 
 def from_samples(dataset: DenseDataset) -> CocoDict:
     """Ground truth from the samples of a data set, each read and decoded once."""
 
-    def read(index: int) -> Prediction:
-        return Prediction.from_sample(dataset.raw(index))
+    paths: dict[int | str, str] = {}
 
-    return from_truths(range(len(dataset)), read, dataset.info)
+    def read(index: int) -> Prediction:
+        sample = dataset.raw(index)
+        paths[sample.image_id] = sample.path
+        return Prediction.from_sample(sample)
+
+    return _with_files(from_truths(range(len(dataset)), read, dataset.info), paths)
+
+
+def _with_files(ground_truth: CocoDict, paths: Mapping[int | str, str]) -> CocoDict:
+    """Name the file of each image, by which saved results may call it."""
+    for image in ground_truth["images"]:
+        image["file_name"] = paths[image["id"]]
+    return ground_truth
 
 
 def from_truths(
@@ -152,13 +161,6 @@ def _annotations(truth: Prediction, category_ids: tuple[int, ...]) -> list[dict[
         for entry, keypoints, number in zip(entries, points, seen, strict=True):
             entry |= {"keypoints": keypoints, "num_keypoints": number}
     return entries
-
-
-def rle_to_json(rle: RLE) -> dict[str, Any]:
-    """Make a compressed RLE fit for JSON: its counts become text."""
-    counts = rle["counts"]
-    text = counts.decode("ascii") if isinstance(counts, bytes) else counts
-    return {"size": [int(side) for side in rle["size"]], "counts": text}
 
 
 def keypoints_to_json(instances: Instances) -> list[list[float]]:

@@ -16,9 +16,14 @@ from van_dense.core.structures import Size
 from van_dense.data.io.json_file import paused_garbage_collection
 from van_dense.data.readers.coco_json import CocoDict, Record, posed_categories
 from van_dense.data.readers.coco_values import are_numbers, is_id, parse_id, parse_number
-from van_dense.data.readers.segmentation import to_rle, usable_segmentation
+from van_dense.data.readers.segmentation import (
+    plain_form,
+    rle_to_json,
+    to_rle,
+    usable_segmentation,
+)
 from van_dense.data.readers.skeleton_file import check_order
-from van_dense.evaluation.ground_truth import Kind, rle_to_json
+from van_dense.evaluation.ground_truth import Kind
 from van_dense.evaluation.result_shapes import records_of, renamed
 from van_dense.evaluation.results import FIELD_OF_KIND, CocoResult
 
@@ -80,6 +85,9 @@ def load_results(
         if record is not None:
             records.append(record)
     found = [f"{path}: {note}" for note in (*reader.notes(), *_odd_boxes(records, kind, reader))]
+    if repeats := _repeats(records, FIELD_OF_KIND[kind]):
+        what = f"{repeats} of {len(records)} records repeat another one, and count as mistakes"
+        found.append(f"{path}: {what}; were files joined twice?")
     if not records:
         found.append(f"{path}: holds no record, so nothing is found")
     return SavedResults(records, found)
@@ -167,7 +175,7 @@ class _Reader:
         if isinstance(value, dict) and stated != list(size):
             sizes = f"size {stated}, its image {list(size)} (height, width)"
             raise ValueError(f"segmentation has {sizes}; masks are given in original-image pixels")
-        usable, problem = usable_segmentation(value, size)
+        usable, problem = usable_segmentation(plain_form(value), size)
         if usable is None or problem is not None:
             form = "RLE, {'size': [height, width], 'counts': text}, or polygons"
             raise ValueError(f"segmentation must be {form}: {problem}")
@@ -249,6 +257,12 @@ def _odd_boxes(records: list[CocoResult], kind: Kind, reader: _Reader) -> list[s
         what = f"{fractions} of {len(records)} boxes lie within 0..1"
         notes.append(f"{what}; a box is in pixels of the original image, not in fractions")
     return notes
+
+
+def _repeats(records: list[CocoResult], field: str) -> int:
+    keys = ("image_id", "category_id", "score", field)
+    seen = {hash(repr([record.get(key) for key in keys])) for record in records}
+    return len(records) - len(seen)
 
 
 def _first(ids: Iterable[Any]) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
+
+from van_dense.core.parse import parse_json
 
 _FORM = "a list of {image_id, category_id, score, bbox: [x, y, width, height], ...}"
 _MAGIC = {
@@ -53,15 +54,13 @@ def _parse(path: str | Path) -> Any:
         if content.startswith(magic):
             raise ValueError(f"{path} is not JSON but {what}")
     try:
-        return json.loads(content.decode("utf-8-sig"))
-    except RecursionError:
-        raise ValueError(f"{path} is not JSON: too many brackets") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        return parse_json(content, str(path), allow_nan=False)
+    except ValueError:
         first = content.split(b"\n", 1)[0].strip()
         if first.startswith(b"{") and first.endswith(b"}"):
             fix = f"make a list of its lines: jq -s . {path} > results.json"
             raise ValueError(f"{path} is not JSON but a record on each line; {fix}") from None
-        raise ValueError(f"{path} is not JSON: {error}") from None
+        raise
 
 
 def _is_record(value: Any) -> bool:

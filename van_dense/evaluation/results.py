@@ -20,7 +20,8 @@ from torchvision.ops import box_convert
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Instances, Prediction, encode_masks
 from van_dense.data.io.panoptic import write_ids
-from van_dense.evaluation.ground_truth import Kind, keypoints_to_json, rle_to_json
+from van_dense.data.readers.segmentation import rle_to_json
+from van_dense.evaluation.ground_truth import Kind, keypoints_to_json
 
 PANOPTIC = "_panoptic"  # ends the names of a panoptic JSON and of the folder of its PNGs
 FIELD_OF_KIND: dict[Kind, str] = {k: k for k in ("bbox", "keypoints")} | {"segm": "segmentation"}

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from van_dense.evaluation.box_convention import odd_convention
 from van_dense.evaluation.coco import USUAL_LIMIT, Backend, evaluate_results
 from van_dense.evaluation.evaluator import Evaluator
 from van_dense.evaluation.ground_truth import Kind
@@ -81,6 +82,8 @@ def score(
     scores = _score_results(truth, found.records, kind, backend, max_detections)
     warnings = [*truth.warnings, *found.notes, *limits]
     if kind == "bbox":
+        odd = odd_convention(truth.coco, found.records)
+        warnings += [] if odd is None else [f"{predictions}: {odd}"]
         warnings += boxes_without_mask(annotations, truth.coco, found.records)
     return replace(scores, warnings=warnings, remarks=truth.remarks)
 

@@ -9,17 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import Size
 from van_dense.data.crowding import DetectionLimits
-from van_dense.data.messages import CHECK
+from van_dense.data.messages import CHECK, list_counts
 from van_dense.data.readers import coco_json
-from van_dense.data.readers.coco_images import Broken
-from van_dense.data.readers.coco_json import CocoDict, Skeleton, read_coco_json
+from van_dense.data.readers.coco_images import Broken, ImageRecords
+from van_dense.data.readers.coco_json import CocoDict, Record, Skeleton, read_coco_json
 from van_dense.data.readers.coco_records import CocoRecords
-from van_dense.data.readers.quarantine import Quarantine
+from van_dense.data.readers.quarantine import Quarantine, QuarantinedPart
+from van_dense.data.readers.segmentation import plain_form, usable_segmentation
 from van_dense.evaluation.ground_truth import Kind
 from van_dense.evaluation.results import CocoResult
 
-_FLAG = "--max-detections "
+LIMIT_FLAG = "--max-detections "
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ def read_truth(annotations: str, kind: Kind, data: Mapping[str, Any]) -> SavedTr
         raise ValueError(f"{annotations}: no annotation has a 'segmentation'; {fix}")
     bones = coco_json.skeleton_notes(annotations, content, skeleton) if poses else []
     warnings = [f"{annotations}: {what}" for what in records.warnings()] + bones
+    if kind != "segm":
+        warnings += [f"{annotations}: {what}" for what in _images_without_run(records)]
     gone = records.image_records.quarantined_ids | records.image_records.broken_ids
     remarks = [note for note in records.notes(annotations) if note not in warnings]
     warnings += [f"{annotations}: {what}" for what in _first_broken(records)]
@@ -92,6 +96,15 @@ def _first_broken(records: CocoRecords) -> list[str]:
             what = f"annotations[{index}] (id {entry.get('id')!r:.40}): {found.what}"
             first.setdefault(f"annotations {found.reason}", what)
     return [f"left out: {what}" for what in first.values()]
+
+
+def _images_without_run(records: CocoRecords) -> list[str]:
+    """Say that a run, which reads images, leaves out some that a comparison of numbers has."""
+    with_files = ImageRecords(records.images, QuarantinedPart(), files=True, sizes=True)
+    lost = with_files.dropped()
+    if not lost:
+        return []
+    return [f"{list_counts(lost)}; a run leaves them out, here they count"]
 
 
 def _crowds(data: Mapping[str, Any]) -> Any:
@@ -118,21 +131,33 @@ def _frozen(value: Any) -> Any:
 
 
 def limit_notes(
-    truth: CocoDict, results: Sequence[CocoResult], kind: Kind, limit: int
+    truth: CocoDict, results: Sequence[CocoResult], kind: Kind, limit: int, flag: str = LIMIT_FLAG
 ) -> list[str]:
-    """What the limit on the detections of an image and class leaves out, of both sides."""
+    """What the limit on the detections of an image and class leaves out, of both sides.
+
+    Args:
+        truth: Annotations, cleaned.
+        results: Records to compare with them.
+        kind: What is measured.
+        limit: Detections of an image and class that count.
+        flag: Setting that changes the limit, up to its value.
+    """
     names = {category["id"]: str(category["name"]) for category in truth["categories"]}
     objects = Counter(
         (entry["image_id"], names[entry["category_id"]])
         for entry in truth["annotations"]
         if not entry["iscrowd"] and (kind != "keypoints" or entry["num_keypoints"])
     )
-    notes = DetectionLimits(limit, _FLAG).notes(objects)
+    notes = DetectionLimits(limit, flag).notes(objects)
     found = Counter((record["image_id"], record["category_id"]) for record in results)
     if beyond := sum(count - limit for count in found.values() if count > limit):
         what = f"{beyond} of {len(results)} results are beyond the best {limit} of their image and"
-        notes.append(f"{what} class, and do not count; {_FLAG}{max(found.values())} counts all")
+        notes.append(f"{what} class, and do not count; {flag}{max(found.values())} counts all")
     return notes
+
+
+def _has_mask(entry: Record, size: Size) -> bool:
+    return usable_segmentation(plain_form(entry.get("segmentation")), size)[0] is not None
 
 
 def boxes_without_mask(
@@ -140,8 +165,13 @@ def boxes_without_mask(
 ) -> list[str]:
     """Say where a run with masks, which these results are of, knows fewer boxes than are here."""
     entries = truth["annotations"]
-    bare = sum(not entry.get("segmentation") for entry in entries)
-    if not 0 < bare < len(entries) or not any("segmentation" in record for record in results):
+    if not any("segmentation" in record for record in results):
         return []
-    what = f"{bare} of {len(entries)} annotations have no segmentation"
+    sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
+    bare = sum(not _has_mask(entry, sizes[entry["image_id"]]) for entry in entries)
+    missing = sum(not entry.get("segmentation") for entry in entries)
+    if not 0 < bare < len(entries):
+        return []
+    kind = "segmentation" if bare == missing else "usable segmentation"
+    what = f"{bare} of {len(entries)} annotations have no {kind}"
     return [f"{annotations}: {what}; a run of a model with masks leaves them out, here they count"]

@@ -9,6 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from van_dense.core.plain_text import one_line
+
 PerClass = Mapping[str, Mapping[str, Mapping[str, float]]]  # type, class name, metric
 
 MAX_CLASSES = 30  # a longer table shows the ends only
@@ -147,7 +149,7 @@ def _class_table(per_class: PerClass, kinds: Sequence[str], head: str) -> str:
     is_long = len(ordered) > MAX_CLASSES
     left_out = max(0, len(measured) - 2 * ENDS) if is_long else 0
     rows = [
-        [name, *(_number(per_class[kind][name][m], kind, m) for kind, m in columns)]
+        [one_line(name), *(_number(per_class[kind][name][m], kind, m) for kind, m in columns)]
         for name in (measured if is_long else ordered)
     ]
     if left_out:
@@ -188,7 +190,7 @@ def _render(heads: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: int
         column.justify = "right"
     for row in rows:
         table.add_row(*row)
-    console = Console(width=WIDTH, color_system=None)
+    console = Console(width=WIDTH, color_system=None, markup=False, emoji=False)
     with console.capture() as capture:
         console.print(table)
     return capture.get()

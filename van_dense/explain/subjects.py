@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from van_dense.core.attributes import attribute_set
+from van_dense.core.plain_text import one_line
 from van_dense.core.segments import boxes_around
 from van_dense.core.structures import (
     IGNORE_LABEL,
@@ -176,7 +177,7 @@ def _classes(loaded: Loaded, model: Classifier, batch: Batch) -> Iterator[Subjec
 
     for label in scores.argsort(descending=True).tolist():
         name = loaded.info.class_names[label]
-        title = f"{readable_name(name)} {float(scores[label]):.0%}"
+        title = f"{one_line(readable_name(name))} {float(scores[label]):.0%}"
         yield Subject(name, title, partial(logit, label))
 
 
@@ -199,7 +200,7 @@ def _instances(loaded: Loaded, model: Any, batch: Batch, min_score: float) -> It
         for kind in kinds:
             bare = Instances(one.boxes, one.labels, one.scores)
             shown = Prediction(prediction.image_id, prediction.size, instances=bare)
-            title = f"{kind} {readable_name(name)} {score:.0%}".strip()
+            title = f"{kind} {one_line(readable_name(name))} {score:.0%}".strip()
             region = None
             if kind and one.masks is not None:
                 assert not isinstance(one.masks, Tensor)  # predictions have RLE
@@ -224,7 +225,7 @@ def _segments(loaded: Loaded, model: Any, inputs: NetworkInput, min_score: float
     def subject(segment: Segment, kind: str) -> Subject:
         region, label = panoptic == segment["id"], segment["label"]
         name = loaded.info.class_names[label]
-        title = f"{kind} {readable_name(name)} {segment['score']:.0%}".strip()
+        title = f"{kind} {one_line(readable_name(name))} {segment['score']:.0%}".strip()
         return Subject(name, title, partial(logit, kind, region, label), kind, region=region)
 
     def kinds(segment: Segment) -> tuple[str, ...]:
@@ -283,7 +284,7 @@ def _joints(loaded: Loaded, model: TopDownPose, batch: Batch) -> Iterator[Subjec
         pose = Instances(whole, torch.zeros(1, dtype=torch.int64), keypoints=keypoints)
         name, score = loaded.info.keypoint_names[joint], float(scores[0, joint])
         shown = Prediction(batch.image_ids[0], batch.sizes[0], instances=pose)
-        title = f"{readable_name(name)} {score:.0%}"
+        title = f"{one_line(readable_name(name))} {score:.0%}"
         yield Subject(name, title, partial(peak, joint), shown=shown)
 
 
@@ -299,7 +300,7 @@ def _regions(loaded: Loaded, model: SemanticSegmenter, inputs: NetworkInput) -> 
 
     def whole(label: int) -> Subject:
         name, region = loaded.info.class_names[label], labels == label
-        title = f"{readable_name(name)}, {counts[label] / labels.size:.0%} of the image"
+        title = f"{one_line(readable_name(name))}, {counts[label] / labels.size:.0%} of the image"
         return Subject(name, title, partial(logit, label, region), region=region)
 
     def at(kind: str, x: int, y: int) -> Subject | str:
@@ -310,7 +311,7 @@ def _regions(loaded: Loaded, model: SemanticSegmenter, inputs: NetworkInput) -> 
         _, parts = cv2.connectedComponents((labels == label).astype(np.uint8))
         region = parts == parts[row, column]
         name = loaded.info.class_names[label]
-        title = f"{readable_name(name)} at {x},{y}"
+        title = f"{one_line(readable_name(name))} at {x},{y}"
         subject = Subject(name, title, partial(logit, label, region), region=region)
         return of_region.setdefault(region.tobytes(), subject)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import timm
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from van_dense.backbones.download import fetch_weights
@@ -60,15 +61,24 @@ def export_weights(source: str, output: Path, layout: str) -> str:
     beside = content.pop("beside", {})
     output.parent.mkdir(parents=True, exist_ok=True)
     if output.suffix == ".safetensors":
-        save_file(tensors, output, metadata={"format": "pt"})
+        try:
+            save_file(tensors, output, metadata={"format": "pt"})
+        except SafetensorError as error:
+            output.unlink(missing_ok=True)
+            raise OSError(f"{output} cannot be written: {error}") from error
     elif layout == "torchvision":
-        torch.save(tensors, output)  # what its load_state_dict takes
+        _save(tensors, output)  # what its load_state_dict takes
     else:
         name = "model" if layout == "detectron2" else "state_dict"  # as their own programs want
-        torch.save({**content, name: tensors}, output)
+        _save({**content, name: tensors}, output)
     for file, text in beside.items():
         file.write_text(text, encoding="utf-8")
     return f"{source}: {summary}\nwrote {len(tensors)} tensors to {output} ({layout} layout)"
+
+
+def _save(content: Any, output: Path) -> None:
+    with open(output, "wb") as file:  # whose errors have words, which those of PyTorch's own lack
+        torch.save(content, file)
 
 
 def _file_of(source: str) -> Path:

@@ -11,6 +11,7 @@ from van_dense.backbones.build import resolve_norm_mode
 from van_dense.backbones.download import DownloadError
 from van_dense.backbones.weights import LoadReport
 from van_dense.config import Config
+from van_dense.core.plain_text import one_line
 from van_dense.data.dataset import DenseDataset, notes_of
 from van_dense.engine.memory import estimate_memory
 from van_dense.engine.optim import describe_groups, parameter_groups
@@ -128,7 +129,9 @@ def _left_out(experiment: Experiment) -> dict[str, str]:
     found = {f"read of {name}": notes_of(dataset) for name, dataset in parts.items()}
     found["limits of val"] = experiment.task.limit_notes(experiment.config, experiment.val_set)
     found["quarantine"] = experiment.task.quarantine_notes(experiment.config)
-    return {name: ("\n" + " " * 20).join(notes) for name, notes in found.items() if notes}
+    return {
+        name: ("\n" + " " * 20).join(map(one_line, notes)) for name, notes in found.items() if notes
+    }
 
 
 def _memory(experiment: Experiment) -> str:
@@ -146,7 +149,7 @@ def _memory(experiment: Experiment) -> str:
 def _categories(dataset: DenseDataset) -> str:
     info = dataset.info
     pairs = [
-        f"{category_id} -> {label} {info.class_names[label]}"
+        f"{category_id} -> {label} {one_line(info.class_names[label])}"
         for category_id, label in info.label_of.items()
     ]
     if len(pairs) > _SHOWN_CATEGORIES:

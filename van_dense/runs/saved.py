@@ -4,11 +4,14 @@ import logging
 
 from van_dense.config import Config
 from van_dense.data.dataset import notes_of
-from van_dense.evaluation.coco import CocoEvaluator
-from van_dense.evaluation.ground_truth import Kind
+from van_dense.data.readers.table import TableDataset
+from van_dense.evaluation.box_convention import odd_convention
+from van_dense.evaluation.coco import USUAL_LIMIT, CocoEvaluator
+from van_dense.evaluation.ground_truth import Kind, unwrapped
 from van_dense.evaluation.pose import PoseEvaluator
 from van_dense.evaluation.result_files import load_results
 from van_dense.evaluation.saved import Scores
+from van_dense.evaluation.saved_truth import limit_notes
 from van_dense.tasks import task_of
 
 logger = logging.getLogger(__name__)
@@ -39,9 +42,16 @@ def score_by_config(predictions: str, config: Config, kind: Kind | None) -> Scor
         known = ", ".join(evaluator.types)
         raise ValueError(f"--type {kind}: a run of this config measures {known} alone")
     kinds = evaluator.types if kind is None else (kind,)
+    truth, reader = evaluator.ground_truth, unwrapped(dataset, TableDataset)
+    gone = reader.left_out if isinstance(reader, TableDataset) else ()
+    notes: list[str] = []
     for one in kinds:
-        results, notes = load_results(predictions, evaluator.ground_truth, one)
-    for note in notes:
+        results, found = load_results(predictions, truth, one, left_out=gone)
+        limit = evaluator.max_detections or USUAL_LIMIT[one]
+        if one == "bbox" and (odd := odd_convention(truth, results)) is not None:
+            notes.append(f"{predictions}: {odd}")
+        notes += [*found, *limit_notes(truth, results, one, limit, "eval.max_detections=")]
+    for note in dict.fromkeys(notes):
         logger.warning("%s", note)
     evaluator.take(results, kinds)
     num_images = len({record["image_id"] for record in results})

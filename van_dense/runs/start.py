@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.plain_text import one_line
 from van_dense.engine.checkpoint import choose_checkpoint, load_checkpoint
 from van_dense.models.class_rows import Rows
 from van_dense.models.dense_model import DenseModel
@@ -65,7 +66,7 @@ class StartReport:
 
 def _shortened(names: tuple[str, ...]) -> str:
     more = f", ... and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+    return one_line(", ".join(names[:_SHOWN])) + more
 
 
 def start_from(model: DenseModel, source: str, *, backbone: str, info: DatasetInfo) -> StartReport:

@@ -11,6 +11,7 @@ from van_dense.config import Config, dump_config
 from van_dense.config.load import RawConfig, validate
 from van_dense.core.seeding import Streams
 from van_dense.core.structures import Batch
+from van_dense.core.writing import writing
 from van_dense.data.dataset import notes_of
 from van_dense.data.loader import LoaderPlan, build_train_loader, resolve_workers
 from van_dense.engine.checkpoint import checkpoints, latest_intact, load_checkpoint
@@ -60,16 +61,20 @@ def train_run(config: Config, run_dir: Path, *, resume: bool = False) -> TrainRe
 
     def evaluate(model: nn.Module, step: int, should_stop: Callable[[], bool]) -> dict[str, float]:
         assert isinstance(model, DenseModel)  # the loop hands back what it was given
-        metrics = evaluation.run(model, run_dir / "eval" / f"step_{step:08d}", should_stop)
+        folder = run_dir / "eval" / f"step_{step:08d}"
+        with writing(folder):
+            metrics = evaluation.run(model, folder, should_stop)
         if accelerator.is_main_process:
             this = {"kind": "eval", "step": step, "metrics": metrics}
             entries = [*read_log(run_dir / "log.jsonl"), this]
-            plot_curves(entries, run_dir / "curves.png", is_error=is_error)
+            with writing(run_dir / "curves.png"):
+                plot_curves(entries, run_dir / "curves.png", is_error=is_error)
         return metrics
 
     def begin() -> None:
         run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+        with writing(run_dir / "config.yaml"):
+            (run_dir / "config.yaml").write_text(dump_config(config), encoding="utf-8")
 
     job = Job(
         model=experiment.model,
@@ -91,7 +96,8 @@ def restore_config(run_dir: Path) -> None:
     path = latest_intact(run_dir)
     if path is not None:
         config = validate(RawConfig(load_checkpoint(path)["config"]))
-        (run_dir / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+        with writing(run_dir / "config.yaml"):
+            (run_dir / "config.yaml").write_text(dump_config(config), encoding="utf-8")
         log.warning("%s was missing or empty; written from %s", run_dir / "config.yaml", path)
 
 

@@ -56,7 +56,8 @@ def plot_confusion(
         last = f"the last column for {counted} without a predicted class"
         shapes = f"must be {(num, num + 1)}, {last}, got {confusion.shape}"
         raise ValueError(f"the confusion matrix of {num} classes {shapes}")
-    names = [short_name(readable_name(name)) for name in class_names]
+    # Dollars would begin a formula.
+    names = [short_name(readable_name(name)).replace("$", r"\$") for name in class_names]
     columns = [*names, "none"] if confusion[:, -1].any() else names
     truth = confusion.sum(axis=1, keepdims=True)
     fractions = np.divide(confusion, truth, out=np.full(confusion.shape, np.nan), where=truth > 0)

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from van_dense.core.dataset_info import Color
+from van_dense.core.plain_text import one_line
 from van_dense.core.structures import Size
 from van_dense.visualize.palette import text_color
 
@@ -96,6 +97,7 @@ def fit_text(
     text: str, letters: ImageFont.FreeTypeFont, width: float, *, keep_end: bool = False
 ) -> str:
     """Shorten a line to ``width`` pixels with an ellipsis, at its end or at its beginning."""
+    text = one_line(text)
     if letters.getlength(text) <= width:
         return text
     while text and letters.getlength(text + "…") > width:

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from van_dense.core.dataset_info import Color, DatasetInfo
+from van_dense.core.plain_text import one_line
 from van_dense.core.structures import IGNORE_LABEL
 from van_dense.visualize.labels import font
 from van_dense.visualize.palette import CROWD, INK, PAPER, class_colors
@@ -124,7 +125,8 @@ def stack(pictures: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def short_name(name: str) -> str:
-    """Class name of at most 24 letters."""
+    """Class name of at most 24 letters, in one line."""
+    name = one_line(name)
     return name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 1].rstrip(" ,") + "…"
 
 

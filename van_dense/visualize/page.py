@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from van_dense.core.dataset_info import Color
+from van_dense.core.plain_text import one_line
 from van_dense.core.structures import Prediction, Sample
 from van_dense.visualize.labels import fit_text, font
 from van_dense.visualize.palette import INK, PAPER
@@ -48,7 +49,7 @@ def draw_page(panels: Sequence[Panel], title: str) -> np.ndarray:
     shown = fit_text(title, large, page_width - 2 * MARGIN, keep_end=True)
     pen.text((MARGIN, MARGIN // 2), shown, INK, large)
     for x, panel in zip(left, panels, strict=True):
-        pen.text((x, MARGIN // 2 + title_line), panel.caption, panel.color, letters)
+        pen.text((x, MARGIN // 2 + title_line), one_line(panel.caption), panel.color, letters)
     return np.array(picture)
 
 

@@ -50,3 +50,16 @@ def test_black_of_the_coloured_camvid_is_void() -> None:
     files = ["0006R0_f00930_L.png"]
     lines, name = start_lines([0, 0x804080], is_color=True, files=files, palette=None)
     assert lines == ["#804080 -> 0", "#000000 -> ignore"] and name == "CamVid"
+
+
+@pytest.mark.parametrize(
+    ("colors", "file"),
+    [([0, 0xC08080, 0xE0E0C0], "a.png"), ([0, 0xC08080], "2007_000032.png")],
+)
+def test_colours_of_voc_keep_their_indices_and_leave_the_border_out(
+    colors: list[int], file: str
+) -> None:
+    lines, name = start_lines(colors, is_color=True, files=[file], palette=None)
+    assert {"#000000 -> 0", "#c08080 -> 15", "#e0e0c0 -> ignore"} < set(lines)
+    assert len(lines) == 22 and name == "Pascal VOC's colours"
+    LabelMap.parse(lines)

@@ -199,3 +199,18 @@ def test_videos_are_named_apart_from_images(folder):
 def test_a_source_that_does_not_exist_is_named():
     with pytest.raises(ValueError, match=r"nowhere.jpg: no such file or folder"):
         find_sources(["nowhere.jpg"])
+
+
+@pytest.mark.parametrize("given", ["photos", "photos/*"])
+def test_a_link_that_leads_nowhere_is_listed_as_readers_list_it(folder, given):
+    (folder / "gone.png").symlink_to(folder / "nowhere.png")
+    (folder / "inner" / "around").symlink_to(folder, target_is_directory=True)
+    names = [path.name for path in find_sources([str(folder.parent / given)], SUFFIXES)]
+    assert "gone.png" in names and len(names) == len(set(names))
+
+
+def test_a_pattern_counts_what_it_leaves_out_once(folder, caplog):
+    (folder / "inner" / "around").symlink_to(folder, target_is_directory=True)
+    caplog.set_level("INFO")
+    assert len(find_files(f"{folder}/**/*")) == 3
+    assert "left out: 2 files of other kinds" in caplog.text

@@ -82,7 +82,7 @@ def test_hidden_files_are_passed_over_and_other_files_counted(
     assert ids(dataset) == ["ant/a.png"]
     (note,) = dataset.notes
     assert note in caplog.text
-    assert "left out: 2 hidden files (.DS_Store), 1 image in hidden or system folders" in note
+    assert "left out: 2 hidden files (.DS_Store), 2 images in hidden or system folders" in note
     assert "2 files of other kinds (.md, .txt)" in note
 
 

@@ -237,7 +237,7 @@ def test_foreign_json_is_refused_with_file_key_and_fix(
 def test_what_is_no_json_is_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "annotations.json"
     file.write_bytes(content)
-    with pytest.raises(ValueError, match=r"annotations\.json: not valid JSON"):
+    with pytest.raises(ValueError, match=r"annotations\.json: (not valid JSON|.* 100 levels)"):
         CocoDataset(tmp_path, file, name="coco", drop_empty=False)
 
 

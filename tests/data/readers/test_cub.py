@@ -106,5 +106,26 @@ def test_file_and_line_of_what_is_wrong_are_named(
 
 def test_lists_are_utf_8(root: Path) -> None:
     (root / "images.txt").write_bytes(b"1 \xff.jpg")
-    with pytest.raises(ValueError, match=r"images\.txt: cannot be read"):
+    with pytest.raises(ValueError, match=r"images\.txt: not text in UTF-8"):
         Cub200(root, "train", name="cub200")
+
+
+def test_lists_of_windows_are_read(root: Path) -> None:
+    plain = Cub200(root, "train", name="birds")
+    file = root / "images.txt"
+    rows = [row.replace("/", "\\").replace(" ", "\t", 1) for row in file.read_text().splitlines()]
+    file.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(rows).encode())
+    dataset = Cub200(root, "train", name="birds")
+    assert [dataset.path(i) for i in range(len(dataset))] == [
+        plain.path(i) for i in range(len(plain))
+    ]
+    assert "file names are spelled otherwise than the files" in dataset.notes[-1]
+
+
+def test_one_file_with_two_numbers_is_an_error(root: Path) -> None:
+    file = root / "images.txt"
+    lines = file.read_text().splitlines()
+    lines[1] = f"{lines[1].split()[0]} {lines[0].split(maxsplit=1)[1]}"
+    file.write_text("\n".join(lines))
+    with pytest.raises(ValueError, match=r"line 2: .* is already on line 1"):
+        Cub200(root, "train", name="birds")

@@ -13,7 +13,7 @@ from PIL import Image
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.data.dataset import FirstImages, ReadError
 from van_dense.data.io.label_map import LabelMap
-from van_dense.data.readers.image_mask import ImageMaskDataset
+from van_dense.data.readers.image_mask import ImageMaskDataset, Pairs
 from van_dense.data.readers.quarantine import Quarantine, QuarantinedPart, part_key
 
 INFO = DatasetInfo("fields", ("soil", "wheat"), (1, 2))
@@ -255,3 +255,15 @@ def test_a_reader_is_small_to_send_and_can_be_cut(tmp_path: Path) -> None:
     np.testing.assert_array_equal(pickle.loads(data).raw(1).semantic, dataset.raw(1).semantic)
     first = FirstImages(dataset, 1)
     assert len(first) == 1 and first.raw(0).image_id == "a"
+
+
+def test_accents_of_a_mac_and_line_breaks_in_names_find_their_masks(tmp_path: Path) -> None:
+    for folder, names in (("images", ("e\u0301", "a\nb")), ("masks", ("\u00e9", "a\nb"))):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            Image.new("L", (4, 4)).save(tmp_path / folder / f"{name}.png")
+    pattern = "{key}.png"
+    pairs = Pairs(
+        tmp_path / "images", tmp_path / "masks", image_pattern=pattern, mask_pattern=pattern
+    )
+    assert pairs.complete == ["a\nb", "\u00e9"] and not pairs.problems and not pairs.left_out

@@ -208,3 +208,17 @@ def test_segments_take_few_objects_in_a_loader_process(tmp_path: Path) -> None:
     assert (len(many) - len(few)) / 100 < 150  # bytes of an image with four segments
     again = pickle.loads(few)
     assert FirstImages(again, 1).raw(0).image_id == 1 and len(again.segments(9)) == 4
+
+
+def test_pngs_of_windows_are_found_under_the_name_that_exists(tmp_path: Path) -> None:
+    data = panoptic_data()
+    data["annotations"][1]["file_name"] = "deep/er.png"
+    make(tmp_path, data)
+    data["annotations"][1]["file_name"] = "deep\\er.png"
+    file = tmp_path / "annotations/panoptic_val.json"
+    file.write_text(json.dumps(data))
+    dataset = PanopticDataset(
+        tmp_path / "images", file, tmp_path / "annotations/panoptic_val", name="pets"
+    )
+    assert dataset.raw(1).segments and dataset.mask_name(1) == "deep\\er.png"
+    assert dataset.notes[0].endswith("deep\\er.png is deep/er.png")

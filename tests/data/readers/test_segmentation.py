@@ -7,7 +7,12 @@ import pytest
 from pycocotools import mask as mask_utils
 
 from van_dense.core.rle import run_lengths
-from van_dense.data.readers.segmentation import decode_into, to_rle, usable_segmentation
+from van_dense.data.readers.segmentation import (
+    decode_into,
+    plain_form,
+    to_rle,
+    usable_segmentation,
+)
 
 SIZE = (12, 20)
 TRIANGLE = [1.0, 1.0, 9.5, 1.0, 9.5, 8.25]
@@ -84,3 +89,17 @@ def test_sound_polygons_survive_beside_broken_ones() -> None:
 
 def test_an_object_outside_of_the_image_has_an_empty_mask() -> None:
     assert decoded([[30.0, 30, 40, 30, 40, 40]]).sum() == 0
+
+
+def test_other_forms_that_mean_one_thing_become_cocos() -> None:
+    pairs = [[1, 1], [5, 1], [5, 5]]
+    named = [{"x": x, "y": y} for x, y in pairs]
+    for value in ([1, 1, 5, 1, 5, 5], pairs, [pairs], named, [named]):
+        assert plain_form(value) == [[1, 1, 5, 1, 5, 5]]
+    run_lengths = {"size": [12, 20], "counts": [240]}
+    assert plain_form([run_lengths]) == run_lengths
+
+
+def test_other_values_keep_their_form() -> None:
+    for value in (None, [], [[]], "x", [[1, 1, 5, 5]], [TRIANGLE], [[1, 1], [2, 2]], [None]):
+        assert plain_form(value) is value or plain_form(value) == value

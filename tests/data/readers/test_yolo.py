@@ -178,7 +178,7 @@ def test_the_quarantine_is_honoured(tmp_path: Path) -> None:
         ({"names": ["cat", ""]}, "the class 1 has no name"),
         ({"nc": 3}, "'nc' is 3, but there are 2 names"),
         ({"train": None}, "'train' must be a path"),
-        ({"train": 7}, "'train' must be a path"),
+        ({"train": 7}, "'7' does not exist"),
         ({"train": "elsewhere"}, "'elsewhere' does not exist; tried"),
         ({"train": "labels"}, "no image under"),
         ({"kpt_shape": 17}, "'kpt_shape' must be"),
@@ -218,6 +218,8 @@ def test_the_ground_truth_of_records_is_that_of_samples(tmp_path: Path, masks: b
     dataset = YoloDataset(root, "train", name="yolo", drop_empty=False, masks=masks)
     part = FirstImages(dataset, 3)
     truth = coco_ground_truth(part)
+    files = [image["file_name"] for image in truth["images"]]  # for saved predictions
+    assert [Path(file).name for file in files] == ["a.png", "b.png"]
     assert truth == from_samples(part)
     assert len(truth["images"]) == 2 and len(truth["annotations"]) == 2
 

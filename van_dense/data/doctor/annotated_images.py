@@ -17,7 +17,7 @@ from van_dense.data.readers.annotated_images import (
     judge,
 )
 from van_dense.data.readers.labelme import Numbers, read_labelme
-from van_dense.data.readers.quarantine import Quarantine
+from van_dense.data.readers.quarantine import Quarantine, StaleQuarantine
 from van_dense.data.readers.voc import FirstPixel, read_voc, source_of
 
 _NONE_NEEDED = "none needed"
@@ -71,6 +71,8 @@ def check_voc(part: VocPart, quarantine: Quarantine) -> PartReport:
             quarantine=quarantine,
             strict=False,
         )
+    except StaleQuarantine:
+        raise  # the caller judges everything, so that a new list can be written
     except ValueError as error:
         report.note_unreadable(error)
         return report
@@ -96,6 +98,8 @@ def check_labelme(part: LabelmePart, quarantine: Quarantine) -> PartReport:
             quarantine=quarantine,
             strict=False,
         )
+    except StaleQuarantine:
+        raise  # the caller judges everything, so that a new list can be written
     except ValueError as error:
         report.note_unreadable(error)
         return report

@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
+from van_dense.core.plain_text import one_line
 from van_dense.data.doctor.boxes import LIMITS, BoxSetting, BoxTable, Seen, see
 from van_dense.data.doctor.report import PartReport
 
@@ -73,7 +74,7 @@ class BoxStatistics:
         labels = self.table.labels
         order = np.argsort(-np.bincount(labels, minlength=1), kind="stable")
         classes = [c for c in order.tolist() if np.any(labels == c)]
-        shown = [self.table.class_names[c] for c in classes[:MAX_ROWS]]
+        shown = [one_line(self.table.class_names[c]) for c in classes[:MAX_ROWS]]
         width = max(map(len, [*names, *shown]))
         yield self._head(width)
         everything = np.ones(len(labels), dtype=bool)

@@ -34,6 +34,7 @@ from van_dense.data.readers.coco_records import (
     Crowds,
 )
 from van_dense.data.readers.coco_values import is_id, parse_box, parse_id
+from van_dense.data.readers.missing_images import missing_images
 from van_dense.data.readers.quarantine import Quarantine
 from van_dense.data.readers.skeleton_file import spell
 from van_dense.data.readers.table import ImageRecord, InstanceRecord
@@ -99,7 +100,7 @@ def check_coco(part: CocoPart, quarantine: Quarantine) -> PartReport:
         for note in skeleton_notes(part.annotations, data, part.skeleton):
             what, _, fix = note.removeprefix(f"{part.annotations}: ").rpartition("; ")
             report.note("warning", what, fix)
-        _check_poses(report, data, info, part.poses)
+        _check_poses(report, info, part.poses, check.num_posed, len(data["annotations"]))
     return report
 
 
@@ -148,8 +149,9 @@ def check_images(report: PartReport, data: CocoDict, found: ImageRecords, folder
             report.note("error", what, fix, where=where, record=f"images[{index}]")
         report.images.append(ImageRecord(path, record["id"], size))
     if report.images and not any(Path(image.path).exists() for image in report.images):
+        absent = missing_images(folder, paths)
         what = f"none of the {len(report.images)} images is there, such as {report.images[0].path}"
-        report.note("error", what, "give the folder that the file names start from", file=folder)
+        report.note("error", what, absent.fix if absent else "", file=folder)
         report.images.clear()
 
 
@@ -161,6 +163,7 @@ class _AnnotationCheck:
     poses: bool  #: whether objects without a labelled joint are nothing to find
     geometry: GeometryCheck
     broken: Counter[str] = field(default_factory=Counter)  #: left out, by reason
+    num_posed: int = 0  #: objects with a labelled joint, without crowds
     _first_with_id: dict[Any, int] = field(default_factory=dict)
     _first_alike: dict[Any, int] = field(default_factory=dict)
 
@@ -194,7 +197,9 @@ class _AnnotationCheck:
             else:
                 category_id = records.info.category_ids[found.label]
                 report.counts[category_id] += 1
-                if not self.poses or any((found.keypoints or [])[2::3]):
+                has_joint = any((found.keypoints or [])[2::3])
+                self.num_posed += has_joint
+                if not self.poses or has_joint:
                     image_id = records.images[found.image]["id"]
                     report.objects[image_id, category_id] += 1
                 with_objects.add(found.image)
@@ -217,6 +222,8 @@ class _AnnotationCheck:
                 continue  # each of them has its own line
             what = f"{change.count} {kind}; the first: {change.example}"
             report.note("warning", what, "correct the file, or leave it so", where=change.where)
+        for what, fix in records.unclear_classes():
+            report.note("warning", what, fix, where="categories")
         if (suspicious := records.suspicious_crowds()) is not None:
             report.note("warning", suspicious, "look at some of them with --draw")
         for severity, what, fix in self.geometry.causes():
@@ -272,7 +279,7 @@ def _judge_keypoints(record: Record, points: Sequence[float], size: Size) -> Ite
 
 
 def _check_poses(
-    report: PartReport, data: CocoDict, info: DatasetInfo, expected: tuple[str, ...]
+    report: PartReport, info: DatasetInfo, expected: tuple[str, ...], posed: int, total: int
 ) -> None:
     """What a pose model needs of the whole file."""
     if not info.keypoint_names:
@@ -283,8 +290,7 @@ def _check_poses(
         what = f"its keypoints are {list(info.keypoint_names)}, the model expects {list(expected)}"
         line = f"data.skeleton={{keypoints: {spell(info.keypoint_names)}}}"
         report.note("error", what, f"describe those of the file: {line}")
-    posed = sum(_has_joint(r.get("keypoints")) for r in data["annotations"])
-    what = f"{posed} of {len(data['annotations'])} annotations have a labelled keypoint"
+    what = f"{posed} of {total} annotations have a labelled keypoint"
     fix = "none needed; training takes these" if posed else "are these the keypoint annotations?"
     report.note("info" if posed else "error", what, fix)
 
@@ -298,7 +304,3 @@ def _judge_box(value: Any, size: Size) -> Iterator[Finding]:
     if max(-x1, -y1, x2 - width, y2 - height) > OUTSIDE_TOLERANCE:
         what = f"the box {value} leaves its {width}x{height} image, and is clipped"
         yield "warning", what, "check that it is x, y, width, height, not two corners"
-
-
-def _has_joint(value: Any) -> bool:
-    return isinstance(value, list) and any(v in (1, 2) for v in value[2::3])

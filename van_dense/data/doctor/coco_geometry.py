@@ -9,15 +9,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from pycocotools import mask as mask_utils
 
+from van_dense.core.rle import run_lengths
 from van_dense.core.structures import Size
 from van_dense.data.doctor.report import Severity
 from van_dense.data.readers.coco_geometry import box_iou, segmentation_box
 from van_dense.data.readers.coco_json import Record
 from van_dense.data.readers.coco_records import DIFFER
 from van_dense.data.readers.coco_values import box_around, parse_box, sound_keypoints
-from van_dense.data.readers.segmentation import to_rle, usable_segmentation
+from van_dense.data.readers.segmentation import plain_form, to_rle, usable_segmentation
 from van_dense.data.readers.table import BoxXYXY
 
 Values = tuple[float, float, float, float]  # the four numbers of "bbox" as they stand there
@@ -51,6 +53,8 @@ _BOXES: dict[str, Callable[[Values, Size], BoxXYXY]] = {
     ),
 }  # fmt: skip
 _FIX_BOXES = "write x and y of the upper left corner, width and height in pixels, and check again"
+_FIX_JOINTS = "write the joints in pixels of the images as they are, and check again"
+_BY_ROW = "the run lengths go row by row, and COCO's go column by column"
 _FIX_MASKS = "export the polygons in pixels of the images as they are, and check again"
 
 
@@ -99,7 +103,10 @@ class GeometryCheck:
             self._num_compared += 1
             agrees = box_iou(box, shown) >= DIFFER if mask else _holds(box, shown)
             if not agrees:
-                self._explain(values, box, shown, size, by_mask=mask is not None)
+                if mask is not None and _fits_by_row(annotation["segmentation"], box, size):
+                    self._causes[_BY_ROW] += 1
+                else:
+                    self._explain(values, box, shown, size, by_mask=mask is not None)
                 yield from self._differs(values, box, shown, by_mask=mask is not None)
         if self.masks and annotation.get("segmentation"):
             yield from self._judge_pixels(annotation, box, size)
@@ -123,7 +130,7 @@ class GeometryCheck:
             yield what, "correct one of the two"
 
     def _judge_pixels(self, annotation: Record, box: BoxXYXY, size: Size) -> Iterator[Message]:
-        usable, _ = usable_segmentation(annotation["segmentation"], size)
+        usable, _ = usable_segmentation(plain_form(annotation["segmentation"]), size)
         if usable is None:
             return
         pixels = float(mask_utils.area(to_rle(usable, size)))
@@ -183,6 +190,8 @@ class GeometryCheck:
             if severity == "warning" and cause not in _BOXES:
                 continue
             fix = _FIX_BOXES if cause in _BOXES else _FIX_MASKS
+            fix = _FIX_JOINTS if "joints" in cause else fix
+            fix = "encode the masks again, in columns" if cause == _BY_ROW else fix
             if cause == "scale":
                 factor = sorted(self._factors)[len(self._factors) // 2]
                 cause = f"the polygons are {factor:.2g} times as large as the boxes"
@@ -216,6 +225,20 @@ class GeometryCheck:
         what = f"area is that of the box in {self._box_areas} of {self._num_areas} records whose "
         what += "mask is smaller; COCO's is that of the mask"
         return what, "none needed; AP by size counts these objects as larger than they are"
+
+
+def _fits_by_row(value: Any, box: BoxXYXY, size: Size) -> bool:
+    """Whether run lengths show what the box does when they are read in rows."""
+    usable, _ = usable_segmentation(plain_form(value), size)
+    if not isinstance(usable, dict):
+        return False
+    runs = run_lengths(usable["counts"])
+    pixels = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(size)
+    rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
+    if len(rows) == 0:
+        return False
+    around = float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+    return box_iou(box, around) >= _FITS
 
 
 def _holds(box: BoxXYXY, joints: BoxXYXY) -> bool:

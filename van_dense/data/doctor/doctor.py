@@ -100,6 +100,9 @@ def check_dataset(
     if what := known.unused_problem(report.source for report in reports):
         fix = "check without data.quarantine, and write a list for these files"
         reports[0].note("warning", what, fix, file=known.path)
+    for index, (part, report) in enumerate(zip(parts, reports, strict=True)):
+        if isinstance(part, CocoPart | YoloPart | VocPart | LabelmePart):
+            report.note_no_object(is_training=index == 0 and len(parts) > 1)
     for report in reports:
         if limits is not None and report.name != "train":
             report.note_limits(limits)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from van_dense.core.plain_text import one_line
 from van_dense.core.structures import IGNORE_LABEL, Size, size_of
 from van_dense.data.dataset import ReadError
 from van_dense.data.doctor.report import PartReport
@@ -14,14 +15,21 @@ from van_dense.data.io.label_map import LabelMap, count_values, spell_value, sug
 from van_dense.data.io.masks import full_ade20k, read_labels, read_saliency, read_stored
 from van_dense.data.messages import Fault, shorten
 from van_dense.data.readers.image_mask import Pairs, mask_size_problem
-from van_dense.data.readers.mask_folder import Palettes, color_of, foreign_ids, nothing_named
+from van_dense.data.readers.mask_folder import (
+    LOOKED_AT,
+    SALIENT,
+    Palettes,
+    color_of,
+    foreign_ids,
+    nothing_named,
+    nothing_salient,
+)
 from van_dense.data.readers.quarantine import Id, Quarantine
 from van_dense.data.readers.table import ImageRecord
 
 MAX_ROWS = 256  # of the summary, and values of a sensible label map; soft edges make thousands
 SOFT_FRACTION = 0.05  # of grey pixels; the smooth outline of a binary mask has fewer
 MAX_UNCOVERED = 20  # values without a line that get an error each; soft edges make thousands
-_SALIENT = 128  # above it a pixel counts as salient
 _FEW_GREYS = 3  # of a mask; soft edges have many
 _REPAIR = "correct the mask, or leave the image out with --quarantine"
 
@@ -115,8 +123,8 @@ class MaskReport(PartReport):
                 what = f"the mask is {name} everywhere: nothing is {nothing}"
                 yield what, "check that it is the right file"
         brightest = max(mask.counts)
-        if 0 < brightest <= _SALIENT:
-            what = f"nothing is salient: no pixel is above {_SALIENT}, the brightest is {brightest}"
+        if 0 < brightest <= SALIENT:
+            what = f"nothing is salient: no pixel is above {SALIENT}, the brightest is {brightest}"
             yield what, "check that white = 255 marks what is salient"
         fraction = _num_grey(mask.counts) / sum(mask.counts.values())
         self._num_soft += fraction > 0
@@ -147,6 +155,8 @@ class MaskReport(PartReport):
             names = [Path(mask).name for mask in self.masks]
             faults.append(foreign_ids(self.part.label_map, self.num_pixels, names))
             faults.append(nothing_named(self.part.label_map, self.num_pixels))
+        if self.part.is_saliency and self.num_pixels:
+            faults.append(nothing_salient(max(self.num_pixels)))
         for fault in filter(None, faults):
             self.note("error", *fault, file=masks)
         self._note_uncovered()
@@ -214,7 +224,7 @@ class MaskReport(PartReport):
             self.note("warning", what, fix, file=self.part.masks)
 
     def _class_name(self, label: int) -> str:
-        return " ".join([str(label), *self.part.class_names[label : label + 1]])
+        return one_line(" ".join([str(label), *self.part.class_names[label : label + 1]]))
 
     def summary(self) -> str:
         """Table of the values found: pixels, their fraction, masks, and the meaning."""
@@ -300,9 +310,11 @@ def check_masks(part: MaskPart, quarantine: Quarantine) -> MaskReport:
     if part.label_map is not None:
         report.is_color = part.label_map.is_color
     elif report.masks and not part.is_saliency:
-        report.is_color = _has_colors(report.masks[0])
-        if report.is_color:
-            _note_full_ade20k(report)
+        some = report.masks[:: max(1, len(report.masks) // LOOKED_AT)]  # the first may be black
+        colored = next((mask for mask in some if _has_colors(mask)), None)
+        report.is_color = colored is not None
+        if colored is not None:
+            _note_full_ade20k(report, colored)
     return report
 
 
@@ -327,8 +339,8 @@ def _has_colors(mask: str) -> bool:
     return not is_readable(False) and is_readable(True)
 
 
-def _note_full_ade20k(report: MaskReport) -> None:
-    way_in = full_ade20k(report.masks[0], read_labels(report.masks[0], color=True))
+def _note_full_ade20k(report: MaskReport, mask: str) -> None:
+    way_in = full_ade20k(mask, read_labels(mask, color=True))
     if way_in is not None:
         what, fix = way_in.split(": ", 1)
         report.note("error", what, fix, file=report.part.masks)

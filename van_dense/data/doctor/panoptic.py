@@ -4,6 +4,7 @@ In this format no two segments share a pixel, so what can overlap is what the JS
 an id twice, a kind of stuff twice, areas and boxes of masks from before the PNG was painted.
 """
 
+import os
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from van_dense.core.structures import Size, size_of
 from van_dense.data.dataset import ReadError
 from van_dense.data.doctor.coco import Finding, check_images
 from van_dense.data.doctor.report import PartReport
+from van_dense.data.io.image import orientation_tag
+from van_dense.data.io.names import find_below
 from van_dense.data.io.panoptic import read_ids
 from van_dense.data.io.walk import walk
 from van_dense.data.messages import Fault, shorten
@@ -57,6 +60,7 @@ class MapContent:
     problem: str | None
     size: Size = (0, 0)
     regions: Regions | None = None
+    orientation: int = 1
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ class PanopticReport(PartReport):
     num_void: int = 0  #: pixels without a segment
     _num_close: int = 0  # boxes that differ by no more than the tolerance
     _num_bare: int = 0  # segments without area or box
+    _turned: list[str] = field(default_factory=list)  # PNGs with an orientation tag
     stuff_crowds: list[str] = field(default_factory=list)  #: segment and place of each
 
     def read_more(self, index: int) -> MapContent | None:
@@ -87,7 +92,7 @@ class PanopticReport(PartReport):
             ids = read_ids(record.path)
         except ReadError as error:
             return MapContent(str(error).removeprefix(f"{record.path}: "))
-        return MapContent(None, size_of(ids), find_regions(ids))
+        return MapContent(None, size_of(ids), find_regions(ids), orientation_tag(record.path))
 
     def add(self, index: int, size: Size | None, more: MapContent | None) -> None:
         """Judge a PNG by the JSON, and count its pixels."""
@@ -99,6 +104,8 @@ class PanopticReport(PartReport):
             self.note("error", *fault, file=record.path, where=where, image_id=image.id)
             return
         assert more.regions is not None  # otherwise it has a fault
+        if more.orientation != 1:
+            self._turned.append(record.path)
         areas = dict(zip(more.regions.ids.tolist(), more.regions.areas.tolist(), strict=True))
         self.num_void += areas.get(0, 0)
         for segment in record.segments:
@@ -128,10 +135,10 @@ class PanopticReport(PartReport):
             found = x1, y1, x2 - x1, y2 - y1
             if segment.bbox is None or segment.bbox == found:
                 continue
-            if _distance(segment.bbox, found) > BOX_TOLERANCE:
-                far.append((segment, found))
-            else:
+            if _distance(segment.bbox, found) <= BOX_TOLERANCE:
                 self._num_close += 1
+            else:  # also where it is no number
+                far.append((segment, found))
         if far:
             segment, found = far[0]
             what = f"the JSON says another box of {len(far)} of {len(segments)} segments, as of"
@@ -147,6 +154,10 @@ class PanopticReport(PartReport):
             what = f"{len(self.stuff_crowds)} segments of stuff are crowds, as"
             fix = "set iscrowd to 0; a crowd is never a target, and is left out of PQ"
             self.note("warning", f"{what} {shorten(self.stuff_crowds)}", fix)
+        if self._turned:
+            what = f"{len(self._turned)} PNGs have an orientation tag, such as {self._turned[0]}"
+            fix = "they are read as stored, whatever the tag says; --draw shows whether they fit"
+            self.note("warning", what, fix)
         if self._num_close:
             what = f"{self._num_close} boxes differ from the PNG by {BOX_TOLERANCE} px or less"
             self.note("info", what, "none needed; van-dense takes boxes from the PNG")
@@ -177,6 +188,11 @@ class PanopticReport(PartReport):
                 name = self.categories[key]
                 lines.append(f"  {key:>10}  {name:<{width}}  {count:>8}  {share:>8.3%}")
         return "\n".join(lines)
+
+
+def _is_other(record: MapRecord, png: str) -> bool:
+    """Whether a PNG has another name than the JSON writes."""
+    return not record.path.endswith(png)
 
 
 def _fault(more: MapContent, segments: tuple[SegmentRecord, ...], size: Size) -> Fault | None:
@@ -252,7 +268,7 @@ class _RecordCheck:
             self._annotated.add(image_id)
             self._check_name(where, image_id, png)
             if (segments := self._segments(where, record, image_id)) is not None:
-                path = str(Path(self.part.masks) / png)
+                path = find_below(self.part.masks, png)
                 self.report.maps[image_id] = MapRecord(path, segments)
         for image_id, name in self.names.items():
             if image_id not in self._annotated:
@@ -343,7 +359,13 @@ class _RecordCheck:
             self.report.note("error", what, fix, file=self.part.masks)
             maps.clear()
             return
-        unnamed = sorted(set(walk(self.part.masks).files) - self._pngs.keys() - self._unused)
+        root = self.part.masks
+        read = {os.path.relpath(record.path, root) for record in maps.values()}
+        unnamed = sorted(set(walk(root).files) - read - self._pngs.keys() - self._unused)
+        other = [png for png, i in self._pngs.items() if i in maps and _is_other(maps[i], png)]
+        if other:
+            what = f"{len(other)} file names are spelled otherwise than the PNGs: {other[0]}"
+            self.report.note("info", what, "none needed")
         if unnamed:
             what = f"{len(unnamed)} PNGs are in no annotation: {shorten(unnamed)}"
             fix = "add their records, or remove them; nobody reads them"

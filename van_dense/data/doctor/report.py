@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from van_dense.core.plain_text import one_line
 from van_dense.core.structures import Size
 from van_dense.data.crowding import DetectionLimits
 from van_dense.data.doctor.image_list import ImageList
@@ -35,7 +36,7 @@ class Problem:
 
     def __str__(self) -> str:
         where = f"{self.where}: " if self.where else ""
-        return f"{self.severity}: {self.file}: {where}{self.what} -> {self.fix}"
+        return one_line(f"{self.severity}: {self.file}: {where}{self.what} -> {self.fix}")
 
 
 @dataclass
@@ -88,6 +89,17 @@ class PartReport:
             fix = "none needed; data.drop_empty decides whether training uses them"
             self.note("info", what, fix)
 
+    def note_no_object(self, *, is_training: bool) -> None:
+        """Say that a part shows no object, which the reader of a training part refuses."""
+        if not self.categories or self.counts.total():
+            return
+        what = "no object is left: there is nothing to "
+        fix = "correct what is broken, or give another file or folder"
+        if is_training:
+            self.note("error", f"{what}learn", fix)
+        else:
+            self.note("warning", f"{what}find, and every number will be empty", fix)
+
     def note_limits(self, limits: DetectionLimits) -> None:
         """Warn of images with more objects than are counted, or than a model can give."""
         counts = {(image, self.categories[c]): n for (image, c), n in self.objects.items()}
@@ -115,7 +127,7 @@ class PartReport:
 
     def _rows(self, categories: Iterable[int]) -> list[str]:
         """Lines of id, name and count of some categories."""
-        names = {key: self.categories[key] for key in categories}
+        names = {key: one_line(self.categories[key]) for key in categories}
         width = max(map(len, names.values()), default=0)
         return [f"  {key:>10}  {name:<{width}}  {self.counts[key]}" for key, name in names.items()]
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from van_dense.data.doctor.image_list import ImageList
 from van_dense.data.doctor.report import PartReport, Severity
-from van_dense.data.readers.quarantine import Quarantine
+from van_dense.data.readers.quarantine import Quarantine, StaleQuarantine
 from van_dense.data.readers.yolo import YoloRecords, unusual_lines
 from van_dense.data.readers.yolo_layout import YoloLayout, part_source
 from van_dense.data.readers.yolo_lines import LabelLine
@@ -39,6 +39,8 @@ def check_yolo(part: YoloPart, quarantine: Quarantine) -> PartReport:
     try:
         masks = part.masks is not False
         records = YoloRecords(part.root, part.split, masks=masks, quarantine=quarantine)
+    except StaleQuarantine:
+        raise  # the caller judges everything, so that a new list can be written
     except ValueError as error:
         report.note_unreadable(error)
         return report

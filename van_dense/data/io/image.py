@@ -6,7 +6,6 @@ truncated files with a grey area and CMYK in wrong colours, both without a word.
 
 import base64
 import io
-import json
 import os
 from pathlib import Path
 
@@ -14,10 +13,21 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
+from van_dense.core.budgets import OverBudget
+from van_dense.core.parse import parse_json
 from van_dense.core.structures import Size
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.header import plain_size
-from van_dense.data.io.stored import describe_tiff, has_alpha, is_min_white, num_pages
+from van_dense.data.io.pixels import check_pixels, open_image, our_limit
+from van_dense.data.io.stored import (
+    describe_tiff,
+    has_alpha,
+    is_min_white,
+    is_signed,
+    num_pages,
+    stored_bits,
+    to_rgba,
+)
 from van_dense.data.io.suffixes import MISSING
 
 _HOLDS_IMAGE = ".json"  # labelme's files may hold their image, as base64 text
@@ -34,12 +44,8 @@ _UPRIGHT = {
 }
 _SIDEWAYS = (5, 6, 7, 8)
 _WIDTH_TAG, _HEIGHT_TAG = 0x0100, 0x0101  # of TIFF 6.0, as stored
-# Pillow refuses 179 million pixels as a likely bomb, where tiles have just begun to be useful.
-# 2**31 hold whole aerial mosaics and take 6 GiB as RGB, twice while they are converted; beyond that
-# an ordinary machine has no memory left, bomb or not, and scans need a reader of regions.
-_MOST_PIXELS = 2**31
-if Image.MAX_IMAGE_PIXELS is not None:  # None: a user has switched it off
-    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, _MOST_PIXELS)
+_PLANES_TAG, _SEPARATE = 0x011C, 2
+_LFS = b"version "  # https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
 _JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8\xff", b"\xff\xda", b"\xff\xd9"
 
 
@@ -86,7 +92,7 @@ def from_pillow(image: Image.Image) -> np.ndarray:
 
     Pixels without a fixed range are a ValueError; a broken file raises what its decoder does.
     """
-    image.load()  # which turns a TIFF, and takes its tag away
+    _load(image)  # which turns a TIFF, and takes its tag away
     rgb, turn = _to_rgb(image), _UPRIGHT.get(_orientation(image))
     return np.array(rgb if turn is None else rgb.transpose(turn))
 
@@ -99,6 +105,7 @@ def decode(path: str | Path) -> Image.Image:
     return _decode(path, 1, as_stored=True)[0]
 
 
+@our_limit()
 def _decode(path: str | Path, factor: int, *, as_stored: bool = False) -> tuple[Image.Image, Size]:
     """The image, and its stored (width, height)."""
     data = _read_bytes(path)
@@ -114,7 +121,7 @@ def _decode(path: str | Path, factor: int, *, as_stored: bool = False) -> tuple[
         # Pillow divides by the sides asked for, so none may become 0.
         if 1 < factor <= min(stored) and orientation not in _UPRIGHT:
             image.draft(None, (stored[0] // factor, stored[1] // factor))  # of JPEGs alone
-        image.load()
+        _load(image)
     # Decoders meet hostile bytes with OSError, SyntaxError, struct.error, IndexError and more.
     except Exception as error:
         raise _broken(path, error) from error
@@ -127,6 +134,17 @@ def _decode(path: str | Path, factor: int, *, as_stored: bool = False) -> tuple[
     return image, stored
 
 
+def _load(image: Image.Image) -> None:
+    """Decode an image; of uncompressed planes of 16 bits Pillow would take bytes for pixels."""
+    if isinstance(image, TiffImageFile) and stored_bits(image) == 16:
+        order = "L" if image.tag_v2.prefix == b"II" else "B"
+        for number, tile in enumerate(image.tile):
+            band, *others = tile.args if isinstance(tile.args, tuple) else ("",)
+            if image.tag_v2.get(_PLANES_TAG) == _SEPARATE and band in ("R", "G", "B", "A"):
+                image.tile[number] = tile._replace(args=(f"{band};16{order}", *others))
+    image.load()
+
+
 def _turned_back(image: Image.Image, orientation: int) -> Image.Image:
     """Undo how Pillow turns a TIFF of an orientation tag on loading; format and tags stay."""
     turned = image.transpose(_UPRIGHT[{6: 8, 8: 6}.get(orientation, orientation)])
@@ -137,7 +155,7 @@ def _turned_back(image: Image.Image, orientation: int) -> Image.Image:
 def orientation_tag(path: str | Path) -> int:
     """Orientation of a file by its EXIF or TIFF tag, 1 to 8; 1 where it has none or is broken."""
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             return _orientation(image)
     except Exception:  # as in _decode; reading the pixels tells what is wrong
         return 1
@@ -146,7 +164,11 @@ def orientation_tag(path: str | Path) -> int:
 def image_size(path: str | Path) -> Size:
     """(height, width) that ``read_image`` returns, or its ReadError, from the header alone."""
     size = plain_size(os.fspath(path))
-    if size is not None and size[0] * size[1] <= _MOST_PIXELS:
+    if size is not None:
+        try:
+            check_pixels(str(path), size[0] * size[1], os.stat(path).st_size)
+        except OverBudget as error:
+            raise ReadError(str(error)) from None
         return size
     inside = Path(path).suffix.lower() == _HOLDS_IMAGE
     image, orientation = _open(path, _read_bytes(path) if inside else None)
@@ -168,7 +190,7 @@ def _read_bytes(path: str | Path) -> bytes:
     if Path(path).suffix.lower() != _HOLDS_IMAGE:
         return data
     try:
-        return base64.b64decode(json.loads(data)["imageData"])
+        return base64.b64decode(parse_json(data, str(path))["imageData"])
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ReadError(f"{path}: holds no image as labelme writes it: {error}") from error
 
@@ -178,24 +200,21 @@ def _open(path: str | Path, data: bytes | None) -> tuple[Image.Image, int]:
     if data == b"":
         raise ReadError(f"{path}: the file is empty (0 bytes)")
     try:
-        image = Image.open(path if data is None else io.BytesIO(data))
-        if image.width * image.height > _MOST_PIXELS:
-            raise Image.DecompressionBombError
+        image = open_image(path, data)
         return image, _orientation(image)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        what = f"more than {_MOST_PIXELS / 1e9:.1f} gigapixels, which no ordinary memory holds"
-        fix = "cut the file into parts, such as with libvips (vips dzsave)"
-        raise ReadError(f"{path}: {what}; {fix}") from None
+    except OverBudget as error:
+        raise ReadError(str(error)) from None
     except FileNotFoundError:
         raise ReadError(f"{path}: no such file") from None
     except UnidentifiedImageError:
         start = Path(path).read_bytes()[:8] if data is None else data[:8]
         what = f"not an image in a format that Pillow reads (it starts with {start!r})"
+        if start == _LFS:
+            what = "not an image, but a pointer of Git LFS to one; run git lfs pull"
         if (package := MISSING.get(Path(path).suffix.lower())) is not None:
             what += f"; install {package}"
         if (tiff := describe_tiff(start, path if data is None else data)) is not None:
-            what = f"a TIFF of {tiff}, which has no fixed meaning as a picture or as labels"
-            what += "; save 1 or 3 bands of 8 or 16 bits, such as with gdal_translate -b 1 -ot Byte"
+            what = tiff
         raise ReadError(f"{path}: {what}") from None
     except Exception as error:  # as in _decode: headers can be hostile as well
         raise _broken(path, error) from error
@@ -229,11 +248,15 @@ def _to_rgb(image: Image.Image) -> Image.Image:
             raise ValueError("integer grey values outside 0..65535; save it with 8 or 16 bits")
         if is_min_white(image):  # Pillow inverts 8 bits and fewer, but not 16
             values = 65535 - values
+        if stored_bits(image) == 12:  # of a TIFF that says so
+            return Image.fromarray(((values * 255 + 2047) // 4095).astype(np.uint8)).convert("RGB")
         return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
+    if is_signed(image) and np.asarray(image).max() > 127:  # -1 is 255 to Pillow
+        raise ValueError("negative values, of which no brightness is known; save 0..255")
     if image.mode == "F":
         raise ValueError("floating point grey values have no fixed range; save 8 or 16 bits")
     if has_alpha(image):
-        rgba = image.convert("RGBA")
+        rgba = to_rgba(image)
         _require_alpha(image, rgba)
         white = Image.new("RGBA", rgba.size, "white")
         return Image.alpha_composite(white, rgba).convert("RGB")
@@ -249,7 +272,9 @@ def _require_alpha(image: Image.Image, rgba: Image.Image) -> None:
         return
     counts = rgba.getchannel("A").histogram()
     visible, between = sum(counts[1:]), sum(counts[1:255])
-    if 2 * between > visible or (visible == 0 and image.format == "TIFF"):
+    differ = np.ptp(np.asarray(rgba)[..., :3], axis=(0, 1)).any()
+    is_hidden = visible == 0 and (differ or image.format == "TIFF")
+    if 2 * between > visible or is_hidden:
         band = {2: "second", 4: "fourth"}[len(image.getbands())]
         share = f"{between / visible:.0%}" if visible else "none"
         what = f"the {band} band is no alpha: {share} of the pixels that it shows are half shown"

@@ -1,11 +1,12 @@
 """Read a JSON file as large as COCO's, or say what is wrong with it."""
 
 import gc
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from van_dense.core.parse import parse_json
 
 
 @contextmanager
@@ -24,10 +25,9 @@ def paused_garbage_collection() -> Iterator[None]:
 def read_json(path: str | Path, what: str) -> Any:
     """Parse a JSON file, or raise a ValueError that calls it ``what``: "annotation file"."""
     try:
-        return json.loads(Path(path).read_bytes())
+        content = Path(path).read_bytes()
     except FileNotFoundError:
         raise ValueError(f"{path}: no such {what}; looked in {Path.cwd()}") from None
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not valid JSON ({error}); is the file complete?") from None
+    return parse_json(content, str(path))

@@ -23,7 +23,9 @@ _CITYSCAPES = (
     "255 -> ignore",
 )
 _CAMVID = r"(0001TP|0006R0|0016E5|Seq05VD)_f?\d+(_L)?\.png"  # four films of Cambridge
-_GREY_CAMVID, _COLOR_CAMVID = range(12), 0  # of SegNet with 11 = void; black = void
+_COLOR_CITYSCAPES = r".*_gtFine_color\.png"
+_GREY_CAMVID, _BLACK = range(12), 0  # of SegNet with 11 = void; black = void
+_VOC_NAME, _VOC_VOID = r"\d{4}_\d{6}\.png", 0xE0E0C0  # the colour of the border, index 255
 #: Name, pattern of the file names, values that may occur, lines.
 _SETS: tuple[tuple[str, str, Collection[int], tuple[str, ...]], ...] = (
     ("CamVid", _CAMVID, _GREY_CAMVID, ("0..10 -> 0..10", "11 -> ignore")),
@@ -40,7 +42,7 @@ _SETS: tuple[tuple[str, str, Collection[int], tuple[str, ...]], ...] = (
         {*range(19), 255},
         ("0..18 -> 0..18", "255 -> ignore"),
     ),
-    ("Pascal VOC", r"\d{4}_\d{6}\.png", {*_VOC, 255}, ("0..20 -> 0..20", "255 -> ignore")),
+    ("Pascal VOC", _VOC_NAME, {*_VOC, 255}, ("0..20 -> 0..20", "255 -> ignore")),
 )
 
 
@@ -61,14 +63,28 @@ def start_lines(
             return list(lines), name
     if not is_color and found <= {*_VOC, 255} and len(found) > 1 and _is_voc(palette, found):
         return list(_SETS[-1][3]), "Pascal VOC's palette"
-    if is_color and _COLOR_CAMVID in found and _all_match(_CAMVID, files):
-        classes = suggest_lines(found - {_COLOR_CAMVID}, is_color=True)
-        return [*classes, f"{spell_value(_COLOR_CAMVID, True)} -> ignore"], "CamVid"
+    if is_color and (known := _by_color(found, files)) is not None:
+        return known
     inner = found - {IGNORE_LABEL}
     if not is_color and IGNORE_LABEL in found and 0 in found and 0 < max(inner) <= max(_VOC):
         last = max(inner)  # beside 255 the indices of a longer list, of which some do not occur
         return [f"0..{last} -> 0..{last}", "255 -> ignore"], ""
     return suggest_lines(found, is_color=is_color), ""
+
+
+def _by_color(found: set[int], files: Sequence[str]) -> tuple[list[str], str] | None:
+    """Lines for colours, and the data set that they are of, if it is known."""
+    if _BLACK in found:
+        for name, pattern in (("CamVid", _CAMVID), ("Cityscapes", _COLOR_CITYSCAPES)):
+            if _all_match(pattern, files):
+                classes = suggest_lines(found - {_BLACK}, is_color=True)
+                return [*classes, f"{spell_value(_BLACK, True)} -> ignore"], name
+    colors = [int.from_bytes(voc_color(index), "big") for index in _VOC]
+    is_voc = _VOC_VOID in found or _all_match(_VOC_NAME, files)
+    if not is_voc or not found <= {*colors, _VOC_VOID}:
+        return None
+    classes = [f"{spell_value(color, True)} -> {index}" for index, color in enumerate(colors)]
+    return [*classes, f"{spell_value(_VOC_VOID, True)} -> ignore"], "Pascal VOC's colours"
 
 
 def _all_match(pattern: str, files: Sequence[str]) -> bool:

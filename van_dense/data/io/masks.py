@@ -17,9 +17,9 @@ from van_dense.core.dataset_info import Color
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.image import decode
 from van_dense.data.io.label_map import LabelMap
-from van_dense.data.io.stored import has_alpha, is_min_white, is_signed, num_bands
+from van_dense.data.io.stored import has_alpha, is_min_white, is_signed, num_bands, to_rgba
 
-_LOSSLESS = ("PNG", "BMP", "DIB", "TIFF", "GIF", "PPM", "TGA")
+_LOSSLESS = ("PNG", "BMP", "DIB", "TIFF", "GIF", "PPM", "TGA")  # of label maps
 _LOSSY = ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF", "HEIF")
 _COLORED = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")  # modes that convert to RGB without loss
 _LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")  # compressions, as Pillow names them
@@ -126,10 +126,12 @@ def _read_grey(path: str | Path) -> tuple[np.ndarray, bool]:
         raise ReadError(f"{path}: {what}; save the mask with 8 bits, 255 = salient")
     if image.mode.startswith("I"):
         values = _unsigned_16(path, image).astype(np.uint32)
+        if stored_bits(path, image) == 12 and values.max() > 255:  # of a TIFF that says so
+            values *= 16
         grey = (values if values.max() <= 255 else (values + 128) // 257).astype(np.uint8)
     else:
         grey = _grey(path, image.convert("RGB") if image.mode == "P" else image, _TO_GREY)
-    return grey, image.format in _LOSSLESS and image.info.get("compression") not in _LOSSY_TIFF
+    return grey, image.format not in _LOSSY and image.info.get("compression") not in _LOSSY_TIFF
 
 
 def write_labels(
@@ -173,6 +175,8 @@ def stored_bits(path: str | Path, image: Image.Image) -> int:
             return file.read(_PNG_BITS + 1)[_PNG_BITS]
     if image.format == "TIFF":
         return int(image.tag_v2.get(_TIFF_BITS, (8,))[0])  # type: ignore[attr-defined]
+    if image.format == "PPM" and image.mode != "1":
+        return 16 if _largest(path) > 255 else 8
     return 8
 
 
@@ -248,6 +252,9 @@ def _colors(path: str | Path, image: Image.Image) -> np.ndarray:
     if stored_bits(path, image) == 16:
         what = f"16 bits in a file of the kind {image.mode}, of which 8 would be lost"
         raise ReadError(f"{path}: {what}; save colours with 8 bits")
+    if image.mode == "P" and (most := int(np.asarray(image).max())) >= len(_palette(image)) // 3:
+        what = f"index {most} is beyond the {len(_palette(image)) // 3} colours of the palette"
+        raise ReadError(f"{path}: {what}; export the mask again, or write indices as numbers")
     return np.array(_opaque(path, image).convert("RGB"))
 
 
@@ -255,7 +262,7 @@ def _opaque(path: str | Path, image: Image.Image) -> Image.Image:
     """Drop an alpha channel that is opaque everywhere; what lies under another is unknown."""
     if not has_alpha(image):
         return image
-    rgba = image.convert("RGBA")
+    rgba = to_rgba(image)
     if rgba.getchannel("A").getextrema()[0] == 255:
         return image.convert("L" if image.mode in ("L", "LA") else "RGB")
     what, fix = "the mask is transparent in places, and what that means is not known", "save it"
@@ -275,10 +282,14 @@ def _whole_numbers(path: str | Path, image: Image.Image) -> np.ndarray:
 
 def _as_counted(path: str | Path, grey: np.ndarray) -> np.ndarray:
     """Undo how Pillow spreads a PGM or PPM of another largest value over 0..255 or 0..65535."""
-    header = b" ".join(line.split(b"#")[0] for line in Path(path).read_bytes()[:512].split(b"\n"))
-    most = int(header.split(maxsplit=4)[3].split()[0])
     full = np.iinfo(grey.dtype).max
-    return ((grey.astype(np.int64) * most + full // 2) // full).astype(grey.dtype)
+    return ((grey.astype(np.int64) * _largest(path) + full // 2) // full).astype(grey.dtype)
+
+
+def _largest(path: str | Path) -> int:
+    """The value that the header of a PGM or PPM names as the largest one."""
+    header = b" ".join(line.split(b"#")[0] for line in Path(path).read_bytes()[:512].split(b"\n"))
+    return int(header.split(maxsplit=4)[3].split()[0])
 
 
 def _unsigned_16(path: str | Path, image: Image.Image) -> np.ndarray:
@@ -292,7 +303,7 @@ def _grey(path: str | Path, image: Image.Image, fix: str) -> np.ndarray:
     """Grey values of a file with one channel, or with three equal ones."""
     image = _opaque(path, image)
     if image.mode in ("L", "1"):
-        return np.array(image.convert("L"))
+        return np.array(image if image.mode == "L" else image.convert("L"))
     if image.mode != "RGB":
         raise ReadError(f"{path}: a mask of the kind {image.mode} has no clear meaning; {fix}")
     channels = np.asarray(image)

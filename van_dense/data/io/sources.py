@@ -64,7 +64,7 @@ def find_sources(
     found: dict[Path, tuple[Path, Path]] = {}
     for source in sources:
         for path in find_files(source, suffixes):
-            if not path.exists():
+            if not os.path.lexists(path):  # a link that leads nowhere is a file nobody can read
                 raise ValueError(f"{path}: no such file or folder")
             found.setdefault(_absolute(path), (path, root_of(source)))
     names: dict[Path, str] = {}
@@ -107,15 +107,19 @@ def _matches(pattern: Path, suffixes: Collection[str]) -> tuple[list[Path], str 
     root = root_of(pattern)
     named = [part for part in pattern.parts if is_left_out(part)]  # "." and what the user asks for
     found: dict[str, Path] = {}
-    others: Counter[str] = Counter()
+    others: dict[str, str] = {}
     for file in sorted(map(Path, glob.glob(str(pattern), recursive=True)), key=_by_depth):
-        if file.suffix.lower() not in suffixes or not file.is_file():
-            others["files of other kinds"] += file.is_file()
+        if not file.is_file() and (file.exists() or not file.is_symlink()):
+            continue  # links that lead nowhere are listed, as in folders
+        # Links to folders may lead to one folder in many ways.
+        real = os.path.join(os.path.realpath(file.parent), file.name)
+        if file.suffix.lower() not in suffixes:
+            others.setdefault(real, "files of other kinds")
         elif any(is_left_out(part) and part not in named for part in _below(file, root)):
-            others["files in hidden or system folders"] += 1
-        else:  # links to folders may lead to one folder in many ways
-            found.setdefault(os.path.join(os.path.realpath(file.parent), file.name), file)
-    words = list_counts({what: count for what, count in others.items() if count})
+            others.setdefault(real, "files in hidden or system folders")
+        else:
+            found.setdefault(real, file)
+    words = list_counts(Counter(others.values()))
     return list(found.values()), f"left out: {words}" if words else None
 
 

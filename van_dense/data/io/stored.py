@@ -4,19 +4,34 @@ What ``read_image`` does with each kind is in ``KINDS``; the data doctor counts 
 """
 
 import io
+import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
+from van_dense.data.io.pixels import open_image, our_limit
+
 _BITS, _PHOTOMETRIC, _SAMPLES, _EXTRA, _FORMAT, _DEPTH = 258, 262, 277, 338, 339, 32997
+_COMPRESSION, _DESCRIPTION = 259, 270
 _SUBFILE, _REDUCED_OR_MASK = 254, 5  # TIFF 6.0, page 36: bit 0 a reduced copy, bit 2 a mask
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_COMPRESSIONS = {  # of scanners and of GDAL, by their number in libtiff's tiff.h
+    34661: "JBIG",
+    34712: "JPEG 2000",
+    33003: "JPEG 2000",
+    33004: "JPEG 2000",
+    33005: "JPEG 2000",
+    34887: "LERC",
+    50002: "JPEG XL",
+    52546: "JPEG XL",
+}
 _SIGNED, _FLOAT = 2, 3  # of the tag SampleFormat
 _LOOKED_AT = 8  # images, before training begins
-_TWELVE_BITS, _DEEP = 4096, "I"
+_TWELVE_BITS, _FOURTEEN_BITS, _DEEP = 4096, 16384, "I"
 _GREY = "repeated to three channels"
 #: By kind: whether it is worth a warning, what the images are, and what is done about it.
 KINDS = {
@@ -29,9 +44,10 @@ KINDS = {
     "A": (False, "transparent", "none needed; they are laid over white"),
     "white": (False, "stored with 0 as white", "none needed; they are inverted, as viewers do"),
     "bands": (
-        False,
+        True,
         "of more bands than are read",
-        "none needed; red, green and blue, or grey, are read, and the others are left out",
+        "red, green and blue, or grey, are read, and the others are left out; none needed if that "
+        "is meant",
     ),
     "pages": (
         True,
@@ -42,6 +58,11 @@ KINDS = {
         True,
         "of 16 bits and never go beyond 4095, as those of 10 or 12 bits",
         "at most 16 of 256 grey levels remain; multiply them by 16 (12 bits), or save 8 bits",
+    ),
+    "14": (
+        True,
+        "of 16 bits and never go beyond 16383, as those of 14 bits",
+        "at most 64 of 256 grey levels remain; multiply them by 4 (14 bits), or save 8 bits",
     ),
 }
 
@@ -68,6 +89,8 @@ class StoredKinds:
 
 def notes_of_some(count: int, path_of: Callable[[int], str]) -> list[str]:
     """What is worth a warning about the storage of some images, evenly over a data set."""
+    if not count:
+        return []
     found = StoredKinds()
     some = sorted({round(k * (count - 1) / (_LOOKED_AT - 1)) for k in range(_LOOKED_AT)})
     for index in some:
@@ -82,7 +105,7 @@ def stored_as(path: str | Path) -> tuple[str, ...]:
     The header tells, except for 16 bits, whose pixels are decoded.
     """
     try:
-        with Image.open(path) as image:
+        with our_limit(), open_image(path) as image:
             return tuple(_kinds(image))
     except Exception:  # decoders meet hostile bytes; ``read_image`` tells what is wrong
         return ()
@@ -103,20 +126,30 @@ def _kinds(image: Image.Image) -> Iterator[str]:
         yield mode
     if is_deep and mode != _DEEP:
         yield "deep"
-    if is_deep and mode in (_DEEP, "RGB") and _is_dim(image):
-        yield "dim"
+    if is_deep and stored_bits(image) != 12 and (most := _brightest(image)):
+        if most < _TWELVE_BITS:
+            yield "dim"
+        elif most < _FOURTEEN_BITS:
+            yield "14"
 
 
-def _is_dim(image: Image.Image) -> bool:
-    """Whether the values of 16 bits end below 4096, though they differ; of RGB Pillow has bytes."""
+def _brightest(image: Image.Image) -> int:
+    """Largest value of 16 bits beside alpha, to 256 where Pillow keeps 8 bits; 0 where unknown."""
     values = np.asarray(image)
-    most = _TWELVE_BITS if image.mode.startswith(_DEEP) else _TWELVE_BITS >> 8
-    return 0 < int(values.max()) < most
+    if image.mode.startswith(_DEEP):
+        return int(values.max())
+    colors = values[..., :-1] if image.mode in ("RGBA", "LA") else values
+    return int(colors.max()) * 256
 
 
 def has_alpha(image: Image.Image) -> bool:
     """Whether a band or a colour says what is transparent."""
     return image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info
+
+
+def to_rgba(image: Image.Image) -> Image.Image:
+    """An image of ``has_alpha`` as RGBA; Pillow knows no way there from greys times alpha."""
+    return (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
 
 
 def is_min_white(image: Image.Image) -> bool:
@@ -143,11 +176,14 @@ def num_bands(image: Image.Image) -> int:
 
 
 def stored_bits(image: Image.Image) -> int:
-    """Bits of one channel of a TIFF or PNG whose pixels were not read yet; 8 of other formats."""
+    """Bits of a channel of a TIFF, PNG or PPM whose pixels were not read yet; 8 of others."""
     if image.format == "TIFF":
         return int(image.tag_v2.get(_BITS, (8,))[0])  # type: ignore[attr-defined]
-    if image.format == "PNG" and (tiles := getattr(image, "tile", None)):
-        return 16 if ";16" in str(tiles[0][3]) else 8
+    if tiles := getattr(image, "tile", None):
+        if image.format == "PNG":
+            return 16 if ";16" in str(tiles[0][3]) else 8
+        if image.format == "PPM" and isinstance(tiles[0][3], tuple):  # with the largest value
+            return 16 if tiles[0][3][-1] > 255 else 8
     return 8
 
 
@@ -157,7 +193,7 @@ def num_pages(image: Image.Image) -> int:
     if image.format != "TIFF":
         return count
     tags = image.tag_v2  # type: ignore[attr-defined]
-    depth = int(tags.get(_DEPTH, 1))  # slices of a volume
+    depth = max(int(tags.get(_DEPTH, 1)), _imagej_images(tags))  # slices of a volume
     if count == 1:
         return depth
     pages = 1
@@ -172,8 +208,18 @@ def num_pages(image: Image.Image) -> int:
     return max(pages, depth)
 
 
+def _imagej_images(tags: Mapping[int, Any]) -> int:
+    """Images of a stack of ImageJ, which gives large ones one page and names their number."""
+    text = str(tags.get(_DESCRIPTION, ""))
+    found = re.search(r"^images=(\d+)", text, re.MULTILINE) if text.startswith("ImageJ=") else None
+    return int(found[1]) if found else 1
+
+
 def describe_tiff(start: bytes, file: bytes | str | Path) -> str | None:
-    """What a TIFF holds that Pillow cannot open, such as "5 bands of 8 bits"; None if no TIFF."""
+    """What a TIFF holds that Pillow cannot open, such as "5 bands of 8 bits", and what to save.
+
+    None if it is no TIFF.
+    """
     if not start.startswith(_TIFF_STARTS):
         return None
     try:
@@ -187,5 +233,11 @@ def describe_tiff(start: bytes, file: bytes | str | Path) -> str | None:
         number = tags.get(_SAMPLES, len(bits))
     except Exception:  # a broken header says nothing
         return None
+    compression = tags.get(_COMPRESSION, 1)
+    if compression not in TiffImagePlugin.COMPRESSION_INFO:
+        what = f"a TIFF of the compression {compression} ({_COMPRESSIONS.get(compression, 'rare')})"
+        return f"{what}, which Pillow does not read; save it with LZW or Deflate"
     bands = "1 band" if number == 1 else f"{number} bands"
-    return f"{bands} of {bits[0]} bits ({kind})"
+    what = f"a TIFF of {bands} of {bits[0]} bits ({kind}), which has no fixed meaning as a picture"
+    fix = "save 1 or 3 bands of 8 or 16 bits, such as with gdal_translate -b 1 -ot Byte"
+    return f"{what} or as labels; {fix}"

@@ -72,6 +72,11 @@ class Found:
             )
         return f"left out: {', '.join(parts)}" if parts else None
 
+    def add_inside(self, name: str, path: str, suffixes: Collection[str] = SUFFIXES) -> None:
+        """Count the images of a hidden or system folder, where it holds some."""
+        if number := _count_images(path, suffixes):
+            self.inside[name] += number
+
     def add(self, other: Found) -> None:
         """Join what was found in another folder."""
         self.files += other.files
@@ -128,8 +133,7 @@ def _list(
         path = f"{inner}/{entry.name}" if inner else entry.name
         if entry.is_dir():
             if is_left_out(entry.name):
-                if number := _count_images(entry.path, suffixes):
-                    found.inside[entry.name] += number
+                found.add_inside(entry.name, entry.path, suffixes)
             else:
                 (links if entry.is_symlink() else folders).append(path)
         elif is_left_out(entry.name):

@@ -19,6 +19,7 @@ from van_dense.core.structures import Size
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.image import image_size
 from van_dense.data.messages import CHECK, list_counts
+from van_dense.data.readers.missing_images import unreadable_images
 from van_dense.data.readers.quarantine import Quarantine, QuarantinedPart
 from van_dense.data.readers.segmentation import usable_segmentation
 from van_dense.data.readers.table import (
@@ -261,6 +262,12 @@ class AnnotatedDataset(TableDataset):
             if verdict.instance is not None:
                 instances.append(verdict.instance)
         super().__init__(info, records, instances, masks=reads_masks, drop_empty=drop_empty)
+        self.left_out = frozenset(image.id for image in part.images) - {r.id for r in records}
+        if (unreadable := unreadable_images(records)) is not None:
+            self.notes.append(f"{part.source}: {unreadable}")
+            logger.warning("%s", self.notes[-1])
+        if what := known.words():
+            self.notes.append(f"{part.source}: {what}")
         self._take_notes(part, counts)
         if len(self) == 0:
             what = f"no image remains of {len(part.images)}"

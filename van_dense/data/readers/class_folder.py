@@ -49,6 +49,7 @@ class LabelledImages(ImageFiles):
         if empty:
             what = f"{len(empty)} of {info.num_classes} classes have no image: {shorten(empty)}"
             logger.warning("%s: %s", root, what)
+            self.notes.append(f"{root}: {what}")
 
     def _annotate(self, sample: Sample, index: int) -> None:
         sample.label = self.label(index)
@@ -124,6 +125,10 @@ class Listing:
         if repeated:
             raise ValueError(f"{root}: classes repeat: {shorten(repeated)}; name each folder once")
         whole = Found()
+        with os.scandir(root) as entries:
+            for entry in entries:
+                if entry.is_dir() and is_left_out(entry.name):
+                    whole.add_inside(entry.name, entry.path)
         files = [e.name for e in os.scandir(root) if e.is_file()]
         whole.hidden = sorted(name for name in files if is_left_out(name))
         shown = [(name, os.path.splitext(name)[1].lower()) for name in files]

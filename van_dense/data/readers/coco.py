@@ -21,6 +21,7 @@ from van_dense.data.readers.coco_json import (
     skeleton_notes,
 )
 from van_dense.data.readers.coco_records import CocoRecords, Crowds
+from van_dense.data.readers.missing_images import missing_images
 from van_dense.data.readers.quarantine import Quarantine
 from van_dense.data.readers.table import ImageRecord, TableDataset
 
@@ -80,9 +81,14 @@ class CocoDataset(TableDataset):
         ]
         instances = (instance for _, instance in found.usable())
         super().__init__(info, files, instances, masks=found.masks, drop_empty=drop_empty)
+        records = found.image_records
+        self.left_out = frozenset(records.quarantined_ids | records.broken_ids)
         warnings = [f"{annotations}: {what}" for what in found.warnings()]
         bones = skeleton_notes(annotations, data, skeleton) if keypoints else []
         warnings += bones
+        if (absent := missing_images(str(images), paths)) is not None:
+            warnings.append(f"{annotations}: {absent}")
+            self.notes.append(warnings[-1])
         self.notes += found.notes(annotations) + bones
         if (root := empty_root(data)) is not None:
             self.notes.append(f"{annotations}: {root_words(root)}")

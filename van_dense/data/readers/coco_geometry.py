@@ -6,8 +6,18 @@ from pycocotools import mask as mask_utils
 
 from van_dense.core.structures import Size
 from van_dense.data.readers.coco_json import Record
-from van_dense.data.readers.coco_values import box_around, parse_box, parse_number
-from van_dense.data.readers.segmentation import Segmentation, to_rle, usable_segmentation
+from van_dense.data.readers.coco_values import (
+    box_around,
+    box_in_other_form,
+    parse_box,
+    parse_number,
+)
+from van_dense.data.readers.segmentation import (
+    Segmentation,
+    plain_form,
+    to_rle,
+    usable_segmentation,
+)
 from van_dense.data.readers.table import BoxXYXY
 
 # In COCO, the area of a mask is at most 0.993 times that of its box with a pixel on each side, and
@@ -81,8 +91,8 @@ def stated_box(
     box = parse_box(value)
     if box is not None and box != (0, 0, 0, 0):
         return box, None
-    if box is None and isinstance(value, list) and value:
-        return parse_box([parse_number(v) for v in value]), "boxes are written as text"
+    if box is None and (read := box_in_other_form(value)) is not None:
+        return read, "boxes are written as text or in another form, and are read as what they mean"
     if box is None and value not in (None, [], {}, ""):
         return None, None
     if (around := segmentation_box(annotation.get("segmentation"), size)) is not None:
@@ -126,4 +136,4 @@ def box_iou(first: BoxXYXY, second: BoxXYXY) -> float:
 def _usable(value: Any, size: Size) -> Segmentation | None:
     if not value or (size == (0, 0) and not isinstance(value, list)):
         return None
-    return usable_segmentation(value, size)[0]
+    return usable_segmentation(plain_form(value), size)[0]

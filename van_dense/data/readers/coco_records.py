@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Size
-from van_dense.data.messages import CHECK, list_counts
+from van_dense.data.messages import CHECK, Fault, list_counts
+from van_dense.data.readers.class_names import alike_classes
 from van_dense.data.readers.coco_geometry import (
     area_is_possible,
     derive_area,
@@ -21,6 +22,7 @@ from van_dense.data.readers.coco_geometry import (
 )
 from van_dense.data.readers.coco_images import Broken, ImageRecords
 from van_dense.data.readers.coco_json import CocoDict, Record
+from van_dense.data.readers.coco_marks import unread_marks
 from van_dense.data.readers.coco_values import (
     is_id,
     num_labelled,
@@ -30,7 +32,12 @@ from van_dense.data.readers.coco_values import (
     sound_keypoints,
 )
 from van_dense.data.readers.quarantine import QuarantinedPart
-from van_dense.data.readers.segmentation import Segmentation, usable_segmentation
+from van_dense.data.readers.segmentation import (
+    Segmentation,
+    plain_form,
+    rle_to_json,
+    usable_segmentation,
+)
 from van_dense.data.readers.table import BoxXYXY, InstanceRecord, clip_box
 
 Crowds = Literal["regions", "objects"]
@@ -161,7 +168,9 @@ class CocoRecords:
         box, clipped = boxes
         segmentation: Segmentation | None = None
         if self.masks:
-            segmentation, problem = usable_segmentation(annotation.get("segmentation"), size)
+            written = annotation.get("segmentation")
+            plain = plain_form(written)
+            segmentation, problem = usable_segmentation(plain, size)
             if segmentation is None:
                 return Broken(MASKS[0], problem or "", _CORRECT_MASK)
             iou = mask_iou(segmentation, box, size)
@@ -172,6 +181,8 @@ class CocoRecords:
                 self._change(MASKS_DIFFER, index, key="bbox")
             if problem is not None:
                 self._change("broken polygons are left out of annotations", index, problem)
+            if plain is not written:
+                self._change(FORMS, index, key="segmentation")
         crowd = parse_crowd(annotation.get("iscrowd"))
         if crowd is None:
             what = f"'iscrowd' must be 0 or 1, got {annotation['iscrowd']!r:.80}"
@@ -182,6 +193,8 @@ class CocoRecords:
             self._change("iscrowd is text, and read as 0 or 1", index, key="iscrowd")
         if not area_is_possible(annotation, box, size):
             self._change(AREAS, index, key="area")
+        for kind, what in unread_marks(annotation, joints):
+            self._change(kind, index, what)
         points = None if joints is None else self._points_of(annotation, index, joints)
         crowd = crowd and not self._crowds_are_objects
         return InstanceRecord(image, clipped, label, crowd, segmentation, points)
@@ -288,6 +301,8 @@ class CocoRecords:
                 changed |= {"keypoints": joints, "num_keypoints": num_labelled(joints)}
             if isinstance(instance.segmentation, list):  # broken polygons are gone
                 changed["segmentation"] = instance.segmentation
+            elif isinstance(instance.segmentation, dict) and FORMS in self.changes:
+                changed["segmentation"] = rle_to_json(instance.segmentation)
             box, change = stated_box(annotation, size, joints)
             assert box is not None
             if change is not None:
@@ -318,9 +333,14 @@ class CocoRecords:
             found.append(f"left out: {list_counts(self.dropped)}; {CHECK}")
         for kind, change in self.changes.items():
             found.append(f"{change.count} {kind}, such as {change.where}: {change.example}")
-        if not self._crowds_are_objects and (what := self.suspicious_crowds()) is not None:
+        if (what := self.suspicious_crowds()) is not None:
             found.append(what)
-        return found
+        return found + [str(unclear) for unclear in self.unclear_classes()]
+
+    def unclear_classes(self) -> list[Fault]:
+        """Classes of one name, or of names that are alike."""
+        info = self.info
+        return alike_classes(zip(info.category_ids, info.class_names, strict=True))
 
     def remarks(self) -> list[str]:
         """What is as the format has it, and worth knowing."""
@@ -334,7 +354,7 @@ class CocoRecords:
     def suspicious_crowds(self) -> str | None:
         """Say that objects have most likely become crowds, by class, or None."""
         crowds, total = self.crowds.total(), self.counts.total()
-        if crowds <= MANY_CROWDS * total:
+        if self._crowds_are_objects or crowds <= MANY_CROWDS * total:
             return None
         names = self.info.class_names
         by_class = ", ".join(
@@ -353,6 +373,7 @@ KEYPOINTS = ("have broken keypoints",)
 ORPHANS = "are of images that are left out"
 NUM_KEYPOINTS = "num_keypoints contradict the keypoints, and are counted anew"
 MASKS_DIFFER = "masks and boxes show different places"
+FORMS = "segmentations are not in COCO's form, and are read as what they mean"
 LEAVES = "boxes leave their image, and are clipped"
 AREAS = "areas cannot be right, and are those of the mask or else of the box"
 EXPORTERS = (
@@ -372,5 +393,8 @@ def _other_type(value: Any) -> Any:
 def _broken_keypoints(value: Any, num_keypoints: int) -> Broken:
     count = len(value) if isinstance(value, list) else 0
     what = f"the keypoints are not {num_keypoints} times x, y and visibility 0, 1 or 2"
-    what += f" ({count} values)" if count != 3 * num_keypoints else ""
+    if count != 3 * num_keypoints:
+        what += f" ({count} values)"
+    elif odd := [v for v in value[2::3] if v not in (0, 1, 2)]:
+        what += f" (there is {odd[0]!r:.40})"
     return Broken(KEYPOINTS[0], what, "correct the list")

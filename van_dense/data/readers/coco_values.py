@@ -11,6 +11,8 @@ from typing import Any
 from van_dense.data.readers.table import BoxXYXY
 
 _NUMBER = frozenset((int, float))
+_BOX_NAMES = (("x", "y", "width", "height"), ("x", "y", "w", "h"))
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _HUGE = 1e30  # beyond it are no pixels, and integers that are no floats
 _YES_NO = {
     **dict.fromkeys(("", "0", "0.0", "false", "no", "none", "null"), False),
@@ -68,6 +70,27 @@ def parse_box(value: Any) -> BoxXYXY | None:
     return (x, y, x2, y2) if is_finite and -_HUGE < y2 < _HUGE else None
 
 
+def box_in_other_form(value: Any) -> BoxXYXY | None:
+    """Read a box that is no list of numbers but means one thing, as xyxy, or None.
+
+    That are numbers as text, a list in a list, or numbers with names: x, y, width and
+    height (or w, h), or the corners xmin, ymin, xmax, ymax.
+    """
+    if isinstance(value, list):
+        if len(value) == 1 and isinstance(value[0], list):
+            return parse_box(value[0])
+        return parse_box([parse_number(v) for v in value])
+    if isinstance(value, dict):
+        for names in _BOX_NAMES:
+            if set(names) == value.keys():
+                return parse_box([parse_number(value[name]) for name in names])
+        if set(_CORNERS) == value.keys():
+            x1, y1, x2, y2 = (parse_number(value[name]) for name in _CORNERS)
+            if x1 is not None and y1 is not None and x2 is not None and y2 is not None:
+                return parse_box([x1, y1, x2 - x1, y2 - y1])
+    return None
+
+
 def parse_crowd(value: Any) -> bool | None:
     """Read ``iscrowd``: 0, 1, truth values, and words for them; nothing is 0, others are None."""
     if type(value) is int and 0 <= value <= 1:
@@ -82,11 +105,16 @@ def parse_crowd(value: Any) -> bool | None:
 def sound_keypoints(value: Any, num_keypoints: int) -> list[float] | None:
     """Read K times x, y and visibility 0, 1, 2, in COCO's pixels; None for something else.
 
+    A list of joints, each a list of three, is read as well.
     Joints of visibility 0 have no place, so whatever stands there passes and becomes 0, 0. Sound
     lists are passed on as they are, and no list, or an empty one, has no labelled joint.
     """
     if value is None or value == []:
         return [0] * (3 * num_keypoints)
+    if isinstance(value, list) and len(value) == num_keypoints and isinstance(value[0], list):
+        if any(not isinstance(point, list) or len(point) != 3 for point in value):
+            return None
+        value = [number for point in value for number in point]
     if are_numbers(value, 3 * num_keypoints):
         return value if all(v in (0, 1, 2) for v in value[2::3]) else None
     if not isinstance(value, list) or len(value) != 3 * num_keypoints:

@@ -4,11 +4,13 @@ Source: Wah et al., "The Caltech-UCSD Birds-200-2011 Dataset", CNS-TR-2011-001;
 https://www.vision.caltech.edu/datasets/cub_200_2011/.
 """
 
+import os
 from collections.abc import Container
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from van_dense.core.dataset_info import DatasetInfo
+from van_dense.data.io.names import find_all_below, read_text
 from van_dense.data.messages import CHECK
 from van_dense.data.readers.class_folder import LabelledImages
 from van_dense.data.readers.class_words import readable_name
@@ -40,6 +42,7 @@ class Cub200(LabelledImages):
         root = Path(root)
         classes = _read(root / "classes.txt")
         files = _read(root / "images.txt")
+        _require_once(root / "images.txt", files)
         splits = root / "train_test_split.txt"
         class_of = _numbers(root / "image_class_labels.txt", files, classes, "in classes.txt")
         is_train = _numbers(splits, files, (0, 1), "1 (training) or 0 (test)")
@@ -52,9 +55,12 @@ class Cub200(LabelledImages):
         class_ids = tuple(sorted(classes))
         names = tuple(readable_name(classes[i].text) for i in class_ids)
         info = DatasetInfo(name, names, class_ids)
-        label_of, paths = info.label_of, [files[key].text for key in ids]
-        labels = [label_of[class_of[key]] for key in ids]
+        found, spelling = find_all_below(root / "images", [files[key].text for key in ids])
+        paths = [os.path.relpath(path, root / "images") for path in found]
+        labels = [info.label_of[class_of[key]] for key in ids]
         super().__init__(info, root / "images", paths, labels, ids)
+        if spelling is not None:
+            self.notes.append(f"{root / 'images.txt'}: {spelling}")
 
 
 class _Entry(NamedTuple):
@@ -65,17 +71,17 @@ class _Entry(NamedTuple):
 def _read(path: Path) -> dict[int, _Entry]:
     """Read lines of a number, which must not repeat, and a text; errors name file and line."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except FileNotFoundError:
         fix = "data.root is the unpacked folder CUB_200_2011"
         raise ValueError(f"{path}: no such file; {fix}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error}") from None
     entries: dict[int, _Entry] = {}
     for index, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        number, _, text = line.strip().partition(" ")
+        number, text = [*line.split(maxsplit=1), ""][:2]
         if not number.isdecimal() or not text:
             what = f"expected a number, a space and a text, got {line!r:.80}"
             raise ValueError(f"{path}: line {index}: {what}")
@@ -85,6 +91,16 @@ def _read(path: Path) -> dict[int, _Entry]:
     if not entries:
         raise ValueError(f"{path}: the file is empty; unpack the archive again")
     return entries
+
+
+def _require_once(path: Path, files: dict[int, _Entry]) -> None:
+    """Raise a ValueError where one file has two numbers, and so perhaps two classes or parts."""
+    seen: dict[str, _Entry] = {}
+    for entry in files.values():
+        first = seen.setdefault(entry.text, entry)
+        if first is not entry:
+            what = f"{entry.text!r:.80} is already on line {first.line}"
+            raise ValueError(f"{path}: line {entry.line}: {what}; take one of them out")
 
 
 def _numbers(

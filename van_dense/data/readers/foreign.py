@@ -6,11 +6,12 @@ root of XML, the header of CSV, names of files. Nothing is run or unpacked.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
+
+from van_dense.core.parse import parse_json
 
 _MOST_BYTES = 64_000_000  # of a JSON file that is parsed to name its format
 _HEAD_BYTES = 20_000
@@ -158,8 +159,8 @@ def _file(path: Path) -> Foreign | None:
         head = file.read(_HEAD_BYTES).decode("utf-8-sig", errors="replace")
     if suffix in (".ndjson", ".jsonl", ".manifest") or suffix == ".json":
         if suffix == ".json" and path.stat().st_size <= _MOST_BYTES:
-            return name_of_json(json.loads(path.read_bytes()))
-        return name_of_json(json.loads(head.partition("\n")[0]))
+            return name_of_json(parse_json(path.read_bytes(), str(path)))
+        return name_of_json(parse_json(head.partition("\n")[0], str(path)))
     if suffix == ".csv":
         return _name_of_csv(head.partition("\n")[0].lower())
     return _name_of_text(head) if suffix == ".txt" else None

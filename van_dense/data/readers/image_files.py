@@ -9,6 +9,7 @@ import numpy as np
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Sample, Size, size_of
 from van_dense.data.io.image import image_size, read_image
+from van_dense.data.io.stored import notes_of_some
 
 
 class ImageFiles:
@@ -36,6 +37,7 @@ class ImageFiles:
         self._root = str(root)
         self._paths = pack(paths)
         self._ids = self._paths if ids is None else pack(ids)
+        self.notes += notes_of_some(len(self), self.path)
 
     def __len__(self) -> int:
         return len(self._paths)

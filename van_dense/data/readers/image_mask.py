@@ -7,6 +7,7 @@ id. Cityscapes is ``{key}_leftImg8bit.png`` with ``{key}_gtFine_labelIds.png``.
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,7 +18,6 @@ from van_dense.core.structures import Sample, Size, size_of
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.label_map import LabelMap
 from van_dense.data.io.masks import read_saliency
-from van_dense.data.io.stored import notes_of_some
 from van_dense.data.io.walk import walk
 from van_dense.data.messages import CHECK, Fault
 from van_dense.data.readers.image_files import ImageFiles, pack
@@ -69,7 +69,6 @@ class ImageMaskDataset(ImageFiles):
         self._masks = pack([pairs.masks[key] for key in keys])
         self._palettes = Palettes()
         self.notes += look_at(len(self), self.mask_path, labels, self._palettes)
-        self.notes += notes_of_some(len(self), self.path)
 
     def _annotate(self, sample: Sample, index: int) -> None:
         truth = self.truth(index)
@@ -170,7 +169,7 @@ def files_by_key(
         if (match := expression.fullmatch(file)) is None:
             others.append(file)
             continue
-        key = match["key"]
+        key = _key_of(match)
         if key in found:
             text = f"{found[key]} and {file} in {folder} both have the key {key!r}"
             twice.append((key, text))
@@ -189,7 +188,12 @@ def files_by_key(
 def key_of(file: str, pattern: str) -> str | None:
     """Key of a file below its folder; None if it is not named as the pattern says."""
     match = _expression(pattern).fullmatch(file)
-    return None if match is None else match["key"]
+    return None if match is None else _key_of(match)
+
+
+def _key_of(match: re.Match[str]) -> str:
+    """The key, with one spelling of accents: archives of macOS hold letter and accent apart."""
+    return unicodedata.normalize("NFC", match["key"])
 
 
 def _expression(pattern: str) -> re.Pattern[str]:
@@ -199,4 +203,4 @@ def _expression(pattern: str) -> re.Pattern[str]:
     before, after = (
         "[^/]*".join(re.escape(part) for part in text.split("*")) for text in pattern.split("{key}")
     )
-    return re.compile(f"{before}(?P<key>.+){after}", re.IGNORECASE)
+    return re.compile(f"{before}(?P<key>.+){after}", re.IGNORECASE | re.DOTALL)

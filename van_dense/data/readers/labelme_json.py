@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from pycocotools import mask as mask_utils
 
+from van_dense.core.budgets import OverBudget
 from van_dense.core.structures import RLE, Size
 from van_dense.data.io.json_file import read_json
+from van_dense.data.io.pixels import open_image
 from van_dense.data.readers.annotated_images import Finding
 from van_dense.data.readers.foreign import LABELME, name_of_json
 from van_dense.data.readers.segmentation import MAX_COORDINATE
@@ -184,8 +184,10 @@ def _mask(label: str, points: list[tuple[float, float]], text: Any, marks: dict[
     if len(points) != 2 or not isinstance(text, str):
         return _broken(label, kind, "it lacks the corners of its box, or its PNG")
     try:
-        image = Image.open(io.BytesIO(base64.b64decode(text, validate=True)))
+        image = open_image("its mask", base64.b64decode(text, validate=True))
         pixels = np.asarray(image.convert("L")) > 0
+    except OverBudget as error:
+        return _broken(label, kind, str(error))
     except (binascii.Error, ValueError):
         return _broken(label, kind, "its mask is not base64")
     except Exception as error:  # decoders meet hostile bytes with more than OSError

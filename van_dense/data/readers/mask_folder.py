@@ -8,11 +8,13 @@ import numpy as np
 
 from van_dense.core.structures import IGNORE_LABEL
 from van_dense.data.dataset import ReadError
+from van_dense.data.io.image import orientation_tag
 from van_dense.data.io.label_map import LabelMap, pack_colors, spell_value, suggest_lines
 from van_dense.data.io.masks import StoredLabels, apply_map, read_saliency, read_stored
 from van_dense.data.messages import CHECK, Fault, shorten
 
-_LOOKED_AT = 8  # masks that are read before training begins
+SALIENT = 128  # above it a pixel counts as salient
+LOOKED_AT = 8  # masks that are read before training begins
 _TRAIN_IDS = range(19)
 # The 19 classes among the ids of Cityscapes, in the order of their trainId
 # (github.com/mcordts/cityscapesScripts, helpers/labels.py).
@@ -122,50 +124,83 @@ def nothing_named(labels: LabelMap, values: Iterable[int]) -> Fault | None:
     return Fault(what, f"name the classes that they mean, such as data.label_map=[{lines}]")
 
 
+def nothing_salient(brightest: int) -> Fault | None:
+    """Saliency masks of a folder that hold no salient pixel, by the brightest of all."""
+    if brightest > SALIENT:
+        return None
+    what = f"no pixel of any mask is salient: none is above {SALIENT}, the brightest is {brightest}"
+    return Fault(what, "write 255 where it is salient, and save the masks without loss, as PNG")
+
+
 def look_at(
     count: int, path_of: Callable[[int], str], labels: LabelMap | None, palettes: Palettes
 ) -> list[str]:
     """Read some masks evenly over a folder, before training does; more while no class is found.
 
     Returns:
-        A note where some of them cannot be read.
+        Notes where some of them cannot be read, teach nothing, or have an orientation tag.
 
     Raises:
         ValueError: Where none can be read, or what they hold together contradicts the label map.
     """
-    some = sorted({round(k * (count - 1) / (_LOOKED_AT - 1)) for k in range(_LOOKED_AT)})
+    some = sorted({round(k * (count - 1) / (LOOKED_AT - 1)) for k in range(LOOKED_AT)})
     names = [path_of(index) for index in some]
     unread: list[str] = []
+    empty: list[str] = []
     values: set[int] = set()
     for path in names:
+        found: set[int] = set()
         try:
             if labels is None:
-                read_saliency(path)
-                continue
-            stored = read_stored(path, color=labels.is_color)
-            _require(palettes.contradiction(path, stored), path)
-            values |= values_of(stored.values)
-            apply_map(path, stored.values, labels)
+                found = values_of(read_saliency(path))
+            else:
+                stored = read_stored(path, color=labels.is_color)
+                _require(palettes.contradiction(path, stored), path)
+                found = values_of(stored.values)
+                apply_map(path, stored.values, labels)
         except ReadError as error:
             unread.append(str(error))
+        values |= found
+        if _nothing(labels, found) is not None:
+            empty.append(path)
     if labels is not None:
         _require(foreign_ids(labels, values, names), names[0])
-        _require(_nothing_anywhere(count, path_of, labels, values), names[0])
+    _require(_nothing_anywhere(count, path_of, labels, values), names[0])
     if len(unread) == len(some):
         several = f"; so are all {len(some)} masks looked at, {CHECK}" if len(some) > 1 else ""
         raise ValueError(f"{unread[0]}{several}")
-    note = f"{len(unread)} of {len(some)} masks looked at cannot be read, such as"
-    return [f"{note} {unread[0]}"] if unread else []
+    turned = [path for path in names if orientation_tag(path) != 1]
+    told = {
+        "cannot be read, such as": unread,
+        f"hold {'no salient pixel' if labels is None else 'no pixel of a class'}, such as": empty,
+        "have an orientation tag, and are read as stored, such as": turned,
+    }
+    return [
+        f"{len(masks)} of {len(some)} masks looked at {what} {masks[0]}"
+        for what, masks in told.items()
+        if masks
+    ]
+
+
+def _nothing(labels: LabelMap | None, values: set[int]) -> Fault | None:
+    if labels is None:
+        return nothing_salient(max(values)) if values else None
+    return nothing_named(labels, values)
 
 
 def _nothing_anywhere(
-    count: int, path_of: Callable[[int], str], labels: LabelMap, values: set[int]
+    count: int, path_of: Callable[[int], str], labels: LabelMap | None, values: set[int]
 ) -> Fault | None:
-    """``nothing_named`` over all masks, which reads on only until a class is found."""
+    """``_nothing`` over all masks, which reads on only until something is found."""
     found, index = set(values), 0
-    while (fault := nothing_named(labels, found)) is not None and index < count:
+    while (fault := _nothing(labels, found)) is not None and index < count:
+        path = path_of(index)
         try:
-            found |= values_of(read_stored(path_of(index), color=labels.is_color).values)
+            found |= values_of(
+                read_saliency(path)
+                if labels is None
+                else read_stored(path, color=labels.is_color).values
+            )
         except ReadError:
             return None  # it may hold one; reading it tells
         index += 1

@@ -8,7 +8,7 @@ import logging
 import os
 from array import array
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from van_dense.data.io.image import read_image
 from van_dense.data.io.json_file import paused_garbage_collection
 from van_dense.data.io.names import find_all_below
 from van_dense.data.io.panoptic import read_ids
+from van_dense.data.io.stored import notes_of_some
 from van_dense.data.messages import CHECK, Fault
 from van_dense.data.readers.image_files import pack
 from van_dense.data.readers.image_mask import mask_size_problem
@@ -61,6 +62,7 @@ class PanopticDataset:
         quarantine: Quarantine | None = None,
     ) -> None:
         self._file = str(annotations)
+        self._mask_root = str(masks)
         left_out = (quarantine or Quarantine()).of(annotations)
         file = read_panoptic_json(annotations, name=name, left_out=left_out)
         require_folders(images, masks)
@@ -70,14 +72,22 @@ class PanopticDataset:
         if not (kept := file.images):
             raise ValueError(f"{annotations}: the quarantine leaves no image; {CHECK}")
         self.info = file.info
-        self._mask_root = str(masks)
         self._ids = [image.id for image in kept]
-        paths, spelling = find_all_below(images, [image.file_name for image in kept])
-        self.notes = [] if spelling is None else [f"{annotations}: {spelling}"]  # see ``HasNotes``
-        self._images = pack(paths)
-        self._masks = pack([image.png for image in kept])
+        self.notes: list[str] = []  # see ``HasNotes``
+        self._images = pack(self._find(images, [image.file_name for image in kept]))
+        self._masks = self._mask_files = pack([image.png for image in kept])
+        found = self._find(masks, [image.png for image in kept])
+        if any(path != os.path.join(masks, i.png) for path, i in zip(found, kept, strict=True)):
+            self._mask_files = pack([os.path.relpath(path, masks) for path in found])
         self._sizes = np.array([image.size for image in kept], dtype=np.int32)
         self._pack_segments(kept)
+        self.notes += notes_of_some(len(self), self.path)
+
+    def _find(self, root: str | Path, names: Sequence[str]) -> list[str]:
+        paths, spelling = find_all_below(root, names)
+        if spelling is not None:
+            self.notes.append(f"{self._file}: {spelling}")
+        return paths
 
     def _pack_segments(self, images: Collection[PanopticImage]) -> None:
         ids, labels, crowd, ends = array("i"), array("h"), array("b"), array("q", [0])
@@ -115,7 +125,7 @@ class PanopticDataset:
 
     def mask_path(self, index: int) -> str:
         """PNG of an image."""
-        return os.path.join(self._mask_root, self.mask_name(index))
+        return os.path.join(self._mask_root, os.fsdecode(self._mask_files[index]))
 
     def segments(self, index: int) -> list[Segment]:
         """Segments of an image as the JSON lists them; the PNG is not read."""

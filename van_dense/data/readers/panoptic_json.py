@@ -217,7 +217,8 @@ def _annotations_by_image(
 def image_id_of(record: Record) -> int | str | None:
     """Image id of an annotation that may be broken; None where it has no usable one."""
     image_id = record.get("image_id")
-    return image_id if isinstance(image_id, int | str) else None
+    is_id = isinstance(image_id, int | str) and not isinstance(image_id, bool)
+    return image_id if is_id else None
 
 
 def check_annotation(where: str, record: Record) -> tuple[int | str, str]:

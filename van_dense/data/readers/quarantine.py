@@ -21,7 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from van_dense.data.io.json_file import read_json
 from van_dense.data.io.walk import walk
+from van_dense.data.messages import list_counts
 
 Id = int | str
 
@@ -44,6 +46,13 @@ class QuarantinedPart:
     records: frozenset[str] = frozenset()
     fingerprint: str = ""  #: of the source, see ``fingerprint``
 
+    def words(self) -> str:
+        """How much is left out: "quarantine leaves out 2 images", or "" for nothing."""
+        counts = {"images": len(self.images), "annotations": len(self.annotations)}
+        counts["records"] = len(self.records)
+        found = {what: count for what, count in counts.items() if count}
+        return f"quarantine leaves out {list_counts(found)}" if found else ""
+
     def __bool__(self) -> bool:
         return bool(self.images or self.annotations or self.records)
 
@@ -59,12 +68,10 @@ class Quarantine:
     def load(path: str | Path) -> Quarantine:
         """Read a list that ``save`` wrote; a ValueError names path and fix where it is none."""
         try:
-            data = json.loads(Path(path).read_bytes())
-            problem = _structure_problem(data)
-        except OSError as error:
-            problem = f"cannot be read ({error.strerror})"
-        except (ValueError, RecursionError) as error:
-            problem = f"not JSON ({error})"
+            data = read_json(path, "quarantine list")
+        except ValueError as error:
+            raise ValueError(f"quarantine {error}; {_write_again(path)}") from None
+        problem = _structure_problem(data)
         if problem is not None:
             raise ValueError(f"quarantine {path}: {problem}; {_write_again(path)}")
         folder = os.path.dirname(os.path.abspath(path))

@@ -21,6 +21,7 @@ Segmentation = Polygons | RLE
 MIN_POINTS = 3
 # pycocotools walks along every edge in steps of 1/5 pixel, so wild coordinates exhaust the memory.
 MAX_COORDINATE = 1e5
+_NUMBER = (int, float)
 _MAX_DIGITS = 7  # of five bits: more than any run of an image needs
 
 
@@ -38,6 +39,41 @@ def usable_segmentation(value: Any, size: Size) -> tuple[Segmentation | None, st
     if isinstance(value, dict):
         return _usable_rle(value, size)
     return None, f"the segmentation is neither polygons nor RLE, but {type(value).__name__}"
+
+
+def plain_form(value: Any) -> Any:
+    """A segmentation in COCO's form where a file has another that means one thing.
+
+    That is one polygon without the list around it (VIA), points as pairs or as objects of x and y,
+    and run lengths in a list of one. Anything else is returned as it is.
+    """
+    if not isinstance(value, list) or not value:
+        return value
+    first = value[0]
+    if type(first) in _NUMBER:
+        return [value]
+    if isinstance(first, dict) and "counts" in first:
+        return first if len(value) == 1 else value
+    if _is_point(first) and len(value) >= MIN_POINTS and all(map(_is_point, value)):
+        return [_flat(value)]
+    if isinstance(first, list) and first and type(first[0]) not in _NUMBER:
+        return [_flat(p) if _is_points(p) else p for p in value]
+    return value
+
+
+def _is_points(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(_is_point, value))
+
+
+def _is_point(value: Any) -> bool:
+    if isinstance(value, dict):
+        return {"x", "y"} == value.keys()
+    return isinstance(value, list) and len(value) == 2 and all(type(v) in _NUMBER for v in value)
+
+
+def _flat(points: list[Any]) -> list[Any]:
+    pairs = ((p["x"], p["y"]) if isinstance(p, dict) else p for p in points)
+    return [value for pair in pairs for value in pair]
 
 
 def _polygon_problem(polygon: Any) -> str | None:
@@ -97,6 +133,13 @@ def to_rle(segmentation: Segmentation, size: Size) -> RLE:
     if isinstance(segmentation, dict):
         return segmentation
     return mask_utils.merge(mask_utils.frPyObjects(segmentation, *size))
+
+
+def rle_to_json(rle: RLE) -> dict[str, Any]:
+    """Make a compressed RLE fit for JSON: its counts become text."""
+    counts = rle["counts"]
+    text = counts.decode("ascii") if isinstance(counts, bytes) else counts
+    return {"size": [int(side) for side in rle["size"]], "counts": text}
 
 
 def to_rles(segmentations: Sequence[Segmentation], size: Size) -> list[RLE]:

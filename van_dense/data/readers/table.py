@@ -16,6 +16,7 @@ from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import RLE, Instances, Prediction, Sample, Size, size_of
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.image import image_size, read_reduced
+from van_dense.data.io.stored import notes_of_some
 from van_dense.data.readers.segmentation import Segmentation, decode_into, to_rle, to_rles
 
 BoxXYXY = tuple[float, float, float, float]
@@ -74,6 +75,8 @@ class TableDataset:
     ) -> None:
         self.info = info
         self.notes: list[str] = []  # see ``HasNotes``
+        #: ids of images that are in quarantine or broken
+        self.left_out: frozenset[int | str] = frozenset()
         self.has_masks = masks
         self._paths = [image.path for image in images]
         self._ids = [image.id for image in images]
@@ -86,6 +89,7 @@ class TableDataset:
             targets = np.bincount(owner[~self._crowd], minlength=len(images))
             unknown = self._sizes[:, 0] == 0  # reading it will say what is wrong
             self._kept = np.flatnonzero((targets > 0) | unknown)
+        self.notes += notes_of_some(len(self), self.path)
 
     def _pack(self, instances: Iterable[InstanceRecord]) -> np.ndarray:
         """Fill the flat arrays; returns the position of each instance's image."""

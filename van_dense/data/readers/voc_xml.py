@@ -143,8 +143,21 @@ def _object(element: ElementTree.Element) -> VocObject:
         findings.append(Finding("warning", "objects with an unknown mark difficult", what, _FIX))
     if element.find("polygon") is not None:
         what, fix = "its polygon is not read", "none needed for boxes; masks: export COCO JSON"
-        findings.append(Finding("info", "polygons", what, fix))
+        kind = "polygons, of which the boxes alone are read"
+        findings.append(Finding("info", kind, what, fix))
+    if (turn := _rotation(element)) is not None:
+        what = f"its box is turned by {turn:g} and read as an upright one, which is another place"
+        kind, fix = "turned boxes, read as upright ones", "export upright boxes, or polygons"
+        findings.append(Finding("warning", kind, what, fix))
     return VocObject(name, (x1, y1, x2, y2), mark in _TRUE, tuple(findings))
+
+
+def _rotation(element: ElementTree.Element) -> float | None:
+    """What CVAT writes of a turned box, or None for an upright one."""
+    for attribute in element.iterfind("attributes/attribute"):
+        if (attribute.findtext("name") or "").strip() == "rotation":
+            return _number(attribute.findtext("value")) or None
+    return None
 
 
 def _broken(name: str, kind: str, what: str, fix: str = _FIX) -> VocObject:

@@ -19,9 +19,11 @@ from van_dense.core.structures import Size
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.image import image_size
 from van_dense.data.messages import CHECK, Remark, list_counts
+from van_dense.data.readers.class_names import alike_classes
+from van_dense.data.readers.missing_images import unreadable_images
 from van_dense.data.readers.quarantine import Quarantine
 from van_dense.data.readers.table import ImageRecord, InstanceRecord, TableDataset, clip_box
-from van_dense.data.readers.yolo_dialect import judge_dialect
+from van_dense.data.readers.yolo_dialect import judge_dialect, mark_tracked
 from van_dense.data.readers.yolo_labels import LabelFiles
 from van_dense.data.readers.yolo_layout import YoloLayout, part_source
 from van_dense.data.readers.yolo_lines import LabelLine, is_cut, line_problem, read_lines
@@ -72,6 +74,12 @@ class YoloDataset(TableDataset):
             drop_empty=drop_empty,
         )
         where = f"{records.layout.file}, {split}"
+        self.left_out = records.quarantined.images
+        if (unreadable := unreadable_images(records.images)) is not None:
+            self.notes.append(f"{where}: {unreadable}")
+            logger.warning("%s", self.notes[-1])
+        if what := records.quarantined.words():
+            self.notes.append(f"{where}: {what}")
         if records.dropped and not records.num_used:
             left = list_counts(records.dropped)
             raise ValueError(f"{where}: no line of the label files can be read: {left}; {CHECK}")
@@ -94,6 +102,7 @@ class YoloRecords:
     Attributes:
         layout: The data file.
         labels: The label files.
+        quarantined: What is left out.
         remarks: Findings about the part as a whole; errors keep the reader from reading it.
         images: Records of the images, without those in quarantine; size (0, 0) if unreadable.
         lines: Lines of each image, without those in quarantine.
@@ -113,6 +122,7 @@ class YoloRecords:
         files, self.remarks = self.layout.images(split)
         self.labels = LabelFiles(self.layout, split, files)
         left_out = quarantine.of(part_source(root, split), *self.labels.files)
+        self.quarantined = left_out
         self.remarks += self.labels.remarks
         self.label_files: list[Path] = []  #: of each image
         self.lines: list[list[LabelLine]] = []
@@ -123,12 +133,15 @@ class YoloRecords:
                 self.lines.append([one for one in lines if one.id not in left_out.annotations])
                 self.label_files.append(labels)
                 kept.append((str(file), image_id))
+        self.lines = mark_tracked(self.lines)
         sizes = read_sizes([path for path, _ in kept])
         self.images = [ImageRecord(*one, size) for one, size in zip(kept, sizes, strict=True)]
         every = [line for lines in self.lines for line in lines]
         self.has_masks = masks and any(line.is_polygon for line in every)
         where = f"{self.layout.file}: {split!r}"
         self.remarks += judge_dialect(where, every, self.layout.meaning)
+        for fault in alike_classes(self.layout.meaning.names.items()):
+            self.remarks.append(Remark("warning", str(self.layout.file), fault.what, fault.fix))
         if self.layout.meaning.keypoints is not None:
             what = "kpt_shape: the lines are poses; their boxes are read, and no joints"
             fix = "convert them to COCO JSON to learn joints"

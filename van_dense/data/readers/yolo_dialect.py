@@ -16,6 +16,7 @@ _SHARE = 0.25  # of the boxes that leave the image when they are read as centre 
 _ALMOST = 0.95  # of the boxes that fit, since some lines are damaged
 _FEW_JOINTS = 5  # fewer may lie inside a box that is none by chance
 _BOX = 4
+_TRACKED_COUNTS = frozenset((_BOX + 2, 2 * _BOX + 2))  # box or oriented box, confidence, number
 
 _Finding = tuple[Literal["error", "warning", "info"], str, str]  # severity, what is wrong, fix
 
@@ -37,6 +38,36 @@ def judge_dialect(file: str, lines: Sequence[LabelLine], meaning: Meaning) -> li
         _oriented(lines),
     ]
     return [Remark(severity, file, what, fix) for severity, what, fix in filter(None, judged)]
+
+
+def mark_tracked(lines: Sequence[Sequence[LabelLine]]) -> list[list[LabelLine]]:
+    """Lines of all images, with a problem at those of a tracker that polygons look like.
+
+    Behind box or points stand a confidence and the number of the track; number 1 is a coordinate as
+    well, so that the other lines must tell.
+    """
+    every = [line for of_image in lines for line in of_image]
+    alike = [line for line in every if line.is_polygon and line.numbers[-1] in (0, 1)]
+    counts = {len(line.numbers) for line in alike}
+    rivals = sum(line.is_polygon and len(line.numbers) in counts for line in every)
+    all_end_so = len(alike) > 1 and len(alike) == rivals and counts <= _TRACKED_COUNTS
+    if not alike or not (all_end_so or any(map(_is_tracked, every))):
+        return [list(of_image) for of_image in lines]
+    what = "a whole number at its end, where the lines of trackers have a confidence and a number"
+    tracked = {line.id for line in alike}
+    return [
+        [line._replace(problem=what) if line.id in tracked else line for line in of_image]
+        for of_image in lines
+    ]
+
+
+def _is_tracked(line: LabelLine) -> bool:
+    """Whether a line ends with a number that can only be that of a track."""
+    if len(line.numbers) < _BOX + 2 or len(line.numbers) % 2:
+        return False
+    *others, last = line.numbers
+    is_number = last.is_integer() and last > 1 + TOLERANCE
+    return is_number and -TOLERANCE <= min(others) and max(others) <= 1 + TOLERANCE
 
 
 def _counted_from_one(lines: Sequence[LabelLine], meaning: Meaning) -> _Finding | None:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-import yaml
-
+from van_dense.core.parse import parse_yaml
+from van_dense.core.paths import expand_path
 from van_dense.data.io.names import read_text, spellings
 from van_dense.data.io.suffixes import list_suffixes
 from van_dense.data.io.walk import is_left_out, walk
@@ -23,6 +23,7 @@ from van_dense.data.readers.yolo_lines import Meaning
 
 _YAML = (".yaml", ".yml")
 _DARKNET = ".data"
+_TEXTS = ("names", "path", "train", "val", "valid", "validation", "test")
 _OTHER_KEYS = {"val": ("valid", "validation")}
 
 
@@ -81,7 +82,7 @@ class YoloLayout:
 
     def _files_of(self, value: str, remarks: list[Remark]) -> list[Path]:
         root = self.file.parent
-        base = root / str(self.entries.get("path") or "")
+        base = root / expand_path(str(self.entries.get("path") or ""))
         # Roboflow writes ../train/images for a folder beside data.yaml.
         path = locate(value, (base, root))
         if path is None:
@@ -168,16 +169,11 @@ def _lines_of(file: Path) -> list[str]:
 
 
 def _yaml_entries(file: Path, text: str) -> dict[str, Any]:
-    try:
-        entries = yaml.safe_load(text)
-        as_written = yaml.load(text, yaml.BaseLoader)  # where "no" is no False, and 007 no 7
-    except yaml.YAMLError as error:
-        raise ValueError(f"{file}: not valid YAML: {error}") from None
+    entries, as_written, _ = parse_yaml(text, str(file))
     if not isinstance(entries, dict) or "names" not in entries:
         raise ValueError(f"{file}: 'names' is missing; list the names of the classes there")
-    if entries["names"] is not None:
-        entries["names"] = as_written["names"]
-    return entries
+    is_text = [key for key in entries if key in _TEXTS and entries[key] is not None]
+    return {**entries, **{key: as_written[key] for key in is_text}}  # 007 is no 7 there
 
 
 def _darknet_entries(file: Path, text: str) -> dict[str, Any]:
@@ -236,7 +232,7 @@ def locate(value: str, folders: Iterable[Path]) -> Path | None:
     other machines and CVAT's ``data/`` need it. Folders keep two parts or all but ``..``, since
     ``images`` may hold more than ``val/images``.
     """
-    places = tuple(folders)
+    places, value = tuple(folders), expand_path(value)
     for spelling in spellings(value):
         for folder in places:
             if os.path.exists(path := os.path.join(folder, spelling)):

@@ -29,6 +29,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from van_dense.data.io.json_file import read_json
 from van_dense.data.readers.coco_json import COCO_BONES, COCO_SIGMAS
 from van_dense.data.sample.scene import STUFF, THINGS, Category, Scene, Thing, render_scene
 
@@ -108,7 +109,7 @@ def _read_parameters(root: Path) -> dict[str, Any] | None:
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return None
     marker = root / "sample.json"
-    parameters = json.loads(marker.read_text(encoding="utf-8")) if marker.is_file() else {}
+    parameters = read_json(marker, "sample.json") if marker.is_file() else {}
     if not {"version", "parts"} <= set(parameters):
         what = f"{root} is not a sample data set (it has no sample.json of ours)"
         fix = "give the sample data another folder, or remove this one yourself"

@@ -17,8 +17,9 @@ from van_dense.core.structures import Batch, Prediction, Sample
 from van_dense.data.collate import collate
 from van_dense.data.dataset import DenseDataset, Transform
 from van_dense.data.readers.coco_json import CocoDict, Record
+from van_dense.data.readers.segmentation import rle_to_json
 from van_dense.evaluation.coco import CocoEvaluator, evaluate_results
-from van_dense.evaluation.ground_truth import Kind, annotation_rle, restrict, rle_to_json
+from van_dense.evaluation.ground_truth import Kind, annotation_rle, restrict
 from van_dense.evaluation.oracle.diagnosis import annotated_objects, arrived_objects, name_mistake
 from van_dense.evaluation.oracle.metrics import OracleReport, ToPrediction, readable
 from van_dense.evaluation.pose import PoseEvaluator

@@ -1,0 +1,74 @@
+"""What commands write to the terminal, and how they end when nobody reads it."""
+
+import functools
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Protocol, TextIO
+
+from van_dense.core.plain_text import PlainFormatter, printable
+
+
+class Main(Protocol):
+    """The function behind a command."""
+
+    def __call__(self, argv: Sequence[str] | None = None) -> int:
+        """Run it with the words of the command line; its exit code."""
+        ...
+
+
+def say(*texts: object, sep: str = " ") -> None:
+    """Print results; where the reader has gone, as ``head`` does, the rest goes nowhere."""
+    _write(sys.stdout, sep.join(map(printable, texts)))
+
+
+def complain(text: object) -> None:
+    """Print a mistake, to the stream of errors."""
+    _write(sys.stderr, printable(text))
+
+
+def command(main: Main) -> Main:
+    """Let a command finish its work and end quietly where its output is cut off."""
+
+    @functools.wraps(main)
+    def run(argv: Sequence[str] | None = None) -> int:
+        if logging.lastResort is not None:  # warnings before any logging is set up
+            logging.lastResort.setFormatter(PlainFormatter())
+        try:
+            return main(argv)
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                _flush(stream)
+
+    return run
+
+
+def _write(stream: TextIO | None, text: str) -> None:
+    if stream is None:  # closed by whoever started us
+        return
+    encoding = stream.encoding or "utf-8"
+    shown = text.encode(encoding, "backslashreplace").decode(encoding)  # also in a C locale
+    try:
+        stream.write(f"{shown}\n")
+    except BrokenPipeError:
+        _discard(stream)
+    _flush(stream)
+
+
+def _flush(stream: TextIO | None) -> None:
+    if stream is None:
+        return
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        _discard(stream)
+    except ValueError:  # closed
+        return
+
+
+def _discard(stream: TextIO) -> None:
+    """Let what follows go nowhere, as https://docs.python.org/3/library/signal.html advises."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
