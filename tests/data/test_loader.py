@@ -351,11 +351,11 @@ def test_a_loader_process_that_is_killed_ends_the_iteration_with_a_sentence(part
     next(batches)
     (worker,) = multiprocessing.active_children()
     # Otherwise PyTorch raises wherever this thread happens to be, which the trainer answers.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         os.kill(worker.pid, signal.SIGKILL)
         with pytest.raises(ChildProcessError, match=r"a loader process ended unexpectedly.*worker"):
             take(batches, 100)
         batches.close()
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+        signal.signal(signal.SIGCHLD, handler)
