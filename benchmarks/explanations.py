@@ -34,7 +34,6 @@ from van_dense.explain.layers import stage_layers
 from van_dense.explain.subjects import Subject, subjects_of
 from van_dense.explain.views import NetworkInput, network_input
 from van_dense.models.explainable import MaskExplainable
-from van_dense.models.postprocess import scale_boxes
 from van_dense.tasks import TASKS
 
 IMAGES, SCORE, IOU = 40, 0.5, 0.5
@@ -71,7 +70,8 @@ def _right_boxes(loaded: Loaded, sample: Sample, kind: str) -> Iterator[Asked]:
     inputs = network_input(loaded, sample.image)
     assert sample.boxes is not None and sample.labels is not None
     size = (inputs.image.shape[0], inputs.image.shape[1])
-    truth = scale_boxes(torch.from_numpy(sample.boxes), sample.size, target=size)
+    factor_y, factor_x = (new / old for new, old in zip(size, sample.size, strict=True))
+    truth = torch.from_numpy(sample.boxes) * torch.tensor([factor_x, factor_y, factor_x, factor_y])
     for subject in _found(loaded, inputs, kind):
         assert subject.shown is not None and isinstance(subject.shown.instances, Instances)
         found = subject.shown.instances

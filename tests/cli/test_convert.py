@@ -12,7 +12,7 @@ import van_dense  # also registers VAN in timm
 from van_dense.backbones.layouts import detect_layout
 from van_dense.backbones.read import read_state
 from van_dense.cli import convert
-from van_dense.engine.checkpoint import save_checkpoint
+from van_dense.engine.checkpoint import load_checkpoint, save_checkpoint
 from van_dense.runs.convert import export_weights, import_weights
 from van_dense.tasks import TASKS
 
@@ -86,9 +86,9 @@ def test_a_segmenter_of_mmseg_becomes_a_checkpoint_of_ours_and_back(
 def test_averaged_weights_are_written_where_a_run_has_them(mmseg: Path, tmp_path: Path) -> None:
     ours, back = tmp_path / "ours.pt", tmp_path / "back.safetensors"
     import_weights(str(mmseg), ours, PROJECT, TINY)
-    content = torch.load(ours, weights_only=True)
+    content = load_checkpoint(ours)
     content["ema"] = {key: value + 1 for key, value in content["model"].items()}
-    torch.save(content, ours)
+    save_checkpoint(ours, content)
     export_weights(str(ours), back, "official")
     key = "decode_head.bottleneck.conv.weight"
     assert torch.equal(load_file(back)[key], read_state(mmseg)[key] + 1)

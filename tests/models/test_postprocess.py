@@ -11,7 +11,6 @@ from van_dense.models.postprocess import (
     paste_mask,
     paste_masks,
     resize_masks,
-    scale_boxes,
     to_predictions,
 )
 
@@ -53,11 +52,6 @@ def test_a_box_without_any_pixel_gives_an_empty_mask(box):
         paste_mask(np.ones((28, 28), np.float32), np.array(box), size=(12, 14), threshold=0.5).sum()
         == 0
     )
-
-
-def test_boxes_scale_by_height_and_width_apart():
-    scaled = scale_boxes(torch.tensor([[10.0, 20, 30, 40]]), (100, 50), target=(200, 200))
-    assert scaled.tolist() == [[40, 40, 120, 80]]
 
 
 def make_batch() -> Batch:

@@ -20,8 +20,11 @@ from helpers.voc_folder import (
     write_voc,
 )
 
+from van_dense.cli import evaluate
 from van_dense.config import Config, load_config
 from van_dense.core.structures import Prediction
+from van_dense.data.readers.coco_json import dataset_info, with_sigmas
+from van_dense.evaluation.pose import PoseEvaluator
 from van_dense.evaluation.results import to_results
 from van_dense.runs.saved import score_by_config
 from van_dense.tasks import task_of
@@ -93,3 +96,87 @@ def test_other_kinds_and_unknown_images_are_refused(tmp_path: Path) -> None:
         score_by_config(str(file), config, "segm")
     with pytest.raises(ValueError, match=r"image_id 'z' is not in .* whose ids are 'v'"):
         score_by_config(str(file), config, "bbox")
+
+
+def test_both_ways_say_the_same_of_one_file(tmp_path: Path, capsys: Any) -> None:
+    crowded = [annotation(n, 1, bbox=[1, 1, 3, 3 + n / 10]) for n in range(10, 14)]
+    odd = annotation(1, 2, iscrowd="0"), annotation(2, 3, area=-1), annotation(3, category_id=9)
+    images, file = write_coco(tmp_path, coco_data([*odd, *crowded]))
+    found = [
+        {**{key: a[key] for key in ("image_id", "category_id", "bbox", "segmentation")}, "score": 1}
+        for a in [*crowded, *crowded[:1]]
+    ]
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps(found))
+    saved = ["--predictions", str(results), "--max-detections", "2"]
+    said = set()
+    for kind in ("bbox", "segm"):
+        assert evaluate.main([*saved, "--annotations", str(file), "--type", kind]) == 0
+        said |= warnings(capsys)
+    parts = [f"data.{part}.{key}={value}" for part in ("train", "val")
+             for key, value in (("images", images), ("annotations", file))]  # fmt: skip
+    assert evaluate.main([*saved, "--config", "maskrcnn_van_b0", *parts]) == 0
+    assert warnings(capsys) == said
+    for words in (
+        "iscrowd is text",
+        "areas cannot be right",
+        "left out: 1 annotations name a category id",
+        "left out: annotations[2] (id 3): the category id 9 does not exist",
+        "AP counts the best 2 detections of an image and class",
+        "3 of 5 results are beyond the best 2",
+        "1 of 5 records repeat another one",
+        "masks are polygons",
+    ):
+        assert any(words in line for line in said), words
+
+
+def warnings(capsys: Any) -> set[str]:
+    """Lines of warnings that were printed, each once."""
+    captured = capsys.readouterr()
+    assert captured.err == "", "nothing is said twice"
+    found = [line for line in captured.out.splitlines() if line.startswith("warning: ")]
+    assert len(set(found)) == len(found)
+    return set(found)
+
+
+def test_options_of_saved_predictions_change_the_config(tmp_path: Path, capsys: Any) -> None:
+    records = [annotation(1, iscrowd=1), annotation(2, 2), annotation(3, 3)]
+    images, file = write_coco(tmp_path, coco_data(records))
+    results = tmp_path / "results.json"
+    box = {"category_id": 5, "bbox": [2, 3, 4, 5], "score": 1}
+    results.write_text(json.dumps([{"image_id": n, **box} for n in (2, 3)]))
+    parts = [f"data.{part}.{key}={value}" for part in ("train", "val")
+             for key, value in (("images", images), ("annotations", file))]  # fmt: skip
+    saved = ["--predictions", str(results), "--config", "retinanet_van_b0", *parts]
+    assert evaluate.main(saved) == 0
+    assert "100.0" in capsys.readouterr().out
+    assert evaluate.main([*saved, "--crowds", "objects"]) == 0
+    assert "read as objects" in capsys.readouterr().out
+    metrics = json.loads((tmp_path / "metrics.json").read_text())["metrics"]
+    assert metrics["bbox/AR100"] == pytest.approx(2 / 3), "the crowd is an object that is missed"
+    assert evaluate.main([*saved, "--quarantine", str(tmp_path / "none.json")]) == 1
+    assert "none.json" in capsys.readouterr().err
+    other = [*saved[:4], "data.format=yolo", f"data.yolo_root={tmp_path}", "--crowds", "objects"]
+    assert evaluate.main(other) == 1
+    assert "--crowds is of COCO files alone" in capsys.readouterr().err
+
+
+def test_a_missing_file_is_a_sentence(tmp_path: Path, capsys: Any) -> None:
+    config = voc(tmp_path / "data")
+    saved = ["--predictions", str(tmp_path / "none.json"), "--config", "retinanet_van_b0", *config]
+    assert evaluate.main(saved) == 1
+    assert "none.json: no such file; give the JSON file of results" in capsys.readouterr().err
+
+
+def test_poses_are_measured_without_the_boxes_beside_them(tmp_path: Path) -> None:
+    joints = [2, 3, 2, 6, 8, 2]
+    pose = annotation(1, keypoints=joints, num_keypoints=2, area=2000)
+    data = coco_data([pose], 1)
+    data["categories"] = [{"id": 5, "name": "cat", "keypoints": ["nose", "tail"]}]
+    file = tmp_path / "gt.json"
+    info = dataset_info(file, data, "cats")
+    evaluator = PoseEvaluator(data, with_sigmas(info), backend="pycocotools")
+    record: Any = {"image_id": 1, "category_id": 5, "score": 1.0, "keypoints": joints}
+    evaluator.take([{**record, "bbox": [0, 0, 20, 12]}], evaluator.types)
+    evaluator.save(tmp_path)
+    assert json.loads((tmp_path / "predictions.json").read_text()) == [record]

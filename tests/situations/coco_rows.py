@@ -35,6 +35,14 @@ def _all(**changes: Any) -> Callable[[Path], None]:
     return _write(coco_data([annotation(n, n, **changes) for n in (1, 2, 3)]))
 
 
+def _one_class(root: Path) -> None:
+    """Three images; 2 of 3 dogs are crowd regions, and none of 39 cats."""
+    boxes = [[x, y, 3, 4] for x in range(14) for y in range(3)]
+    kinds = [{"category_id": 2, "iscrowd": int(n < 2)} if n < 3 else {} for n in range(42)]
+    records = [annotation(n + 1, n % 3 + 1, bbox=boxes[n], **kinds[n]) for n in range(42)]
+    _write(coco_data(records))(root)
+
+
 def _image(**changes: Any) -> Callable[[Path], None]:
     """The second of three image records has some changes; "-" takes a key out."""
     data = coco_data([annotation(1), annotation(2, 2), annotation(3, 3)])
@@ -333,5 +341,21 @@ SITUATIONS = [
         _poses(num_keypoints=0),
         POSES,
         "num_keypoints says 0, but 3 keypoints have a visibility > 0",
+    ),
+    Situation(
+        "a class of which most objects are crowd regions",
+        _one_class,
+        _check("maskrcnn_van_b0"),
+        "3 images, 2 crowds, 40 objects",
+        ("neither learnt nor evaluated: 2 of 3 dog",),
+        objects=42,
+    ),
+    Situation(
+        "a polygon on a line",
+        _files(segmentation=[[2, 3, 6, 8, 2, 3]]),
+        _check("maskrcnn_van_b0"),
+        "3 images, 3 objects",
+        ("the mask has no pixel: it is a line",),
+        objects=3,
     ),
 ]

@@ -159,7 +159,7 @@ SITUATIONS = [
               "", ("3 of 6 records repeat another one",)),
     Situation("results beyond the limit, with a config", _saved(
         records=lambda found: [{**found[0], "score": 0.5 + k / 1000} for k in range(101)] + found),
-        BY_CONFIG, "bbox/AP 1.000", ("eval.max_detections=102 counts all",)),
+        BY_CONFIG, "bbox/AP 1.000", ("--max-detections 102 counts all",)),
     Situation("results of an image that a run leaves out, with a config", _saved(
         records=lambda found: found, broken=True), BY_CONFIG, "bbox/AP 1.000",
         ("1 records are of images that are left out of the annotations",)),

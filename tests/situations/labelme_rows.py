@@ -59,6 +59,21 @@ def _check(*overrides: str, project: str = "maskrcnn_van_b0") -> tuple[str, ...]
     return ("check", "--config", project, "--quiet", *paths, *overrides)
 
 
+def _beside(root: Path) -> None:
+    """Three sound images, and what systems and other programs leave beside them."""
+    _files(CAT)(root)
+    for name in ("._a.jpg", "d.xyz", "list.csv"):
+        (root / "train" / name).write_bytes(b"\0")
+
+
+def _crowded(root: Path) -> None:
+    """A sound training part, and 101 boxes of a class in an image of the validation part."""
+    _files(CAT)(root)
+    boxes = [[[x, y], [x + 3, y + 3]] for x in range(14) for y in range(8)][:101]
+    shapes = [shape(points=box, shape_type="rectangle") for box in boxes]
+    write_labelme(root / "val", {"v": labelme_data(*shapes)}, seed=1)
+
+
 CHECK, BOXES = _check(), _check(project="retinanet_van_b0")
 
 
@@ -238,6 +253,16 @@ SITUATIONS = [
               ("leaves the 20x12 image by 6 pixels",), objects=3),
     Situation("a shape twice", _files(CAT, CAT), CHECK, "3 images, 4 objects",
               ("object 1 has the same class and box",), objects=4),
+    Situation("more objects of a class than AP counts, in labelme", _crowded,
+              _check(project="retinanet_van_b0"), "3 images, 3 objects",
+              ("AP counts the best 100 detections of an image and class, and 1 image holds more",),
+              objects=3),
+    Situation("a polygon on a line in a file of labelme",
+              _files(shape(points=[[2, 3], [6, 8], [2, 3]])), CHECK,
+              "3 images, 3 objects", ("its mask is a line, and has no pixel",), objects=3),
+    Situation("hidden and foreign files beside those of labelme", _beside, CHECK,
+              "3 images, 3 objects",
+              ("1 hidden file (._a.jpg)", "2 files of other kinds (.xyz, .csv)"), objects=3),
     Situation("rectangles alone where masks are to be learned",
               _parts(lambda f: write_labelme(f, {"a": labelme_data(RECTANGLE)})), CHECK,
               "nothing", ("all shapes are rectangles",), exit_code=1, objects=1),

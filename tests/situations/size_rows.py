@@ -70,7 +70,7 @@ SITUATIONS = [
         _check("retinanet_van_b0", 300),
         "2 images, 40 objects",
         (
-            "20 in the middle, at most 40",
+            "median 20, at most 40",
             "train, test 300       40      60x30",
             "0.50   0.50  0.50",
         ),

@@ -44,6 +44,23 @@ def _check(*overrides: str, project: str = "retinanet_van_b0") -> tuple[str, ...
 
 
 CHECK = _check()
+TOO_MANY = "AP counts the best 100 detections of an image and class, and 1 image holds more objects"
+
+
+def _beside(root: Path) -> None:
+    """Three sound images, and what systems and other programs leave beside them."""
+    _files(CAT)(root)
+    for name in ("JPEGImages/._a.jpg", "__MACOSX/b.jpg", "JPEGImages/d.xyz"):
+        (root / "voc" / name).parent.mkdir(exist_ok=True)
+        (root / "voc" / name).write_bytes(b"\0")
+
+
+def _crowded(root: Path) -> None:
+    """A sound training part, and 101 boxes of a class in an image of the validation part."""
+    boxes = [(x, y, x + 3, y + 3) for x in range(1, 15) for y in range(1, 9)][:101]
+    content = voc_xml(*(voc_object(box=box) for box in boxes))
+    files = {"a": voc_xml(CAT), "b": voc_xml(CAT), "c": voc_xml(DOG), "v": content}
+    write_voc(root / "voc", files, {"train": "a\nb\nc"})
 
 
 def _broken(title: str, *objects: str, says: str) -> Situation:
@@ -254,6 +271,13 @@ SITUATIONS = [
               "nothing", ("its class 'dog' is none of cat",), exit_code=1, objects=2),
     Situation("masks to be learned of VOC's boxes", _files(CAT), _check(project="maskrcnn_van_b0"),
               "nothing", ("the model learns masks",), exit_code=1, objects=3),
+    Situation("more objects of a class than AP counts, in VOC", _crowded,
+              _check("data.voc.train=train", "data.voc.val=val"),
+              "3 images, 3 objects", (TOO_MANY,), objects=3),
+    Situation("hidden and foreign files beside those of VOC", _beside, CHECK,
+              "3 images, 3 objects",
+              ("1 hidden file (JPEGImages/._a.jpg)", "1 image in hidden or system folders",
+               "1 file of other kinds (.xyz)"), objects=3),
     Situation("SegmentationClass without Annotations", _segmentation_only,
               _check("data.voc.train=.", "data.voc.val=."), "nothing",
               ("it looks like folders of label maps", "choose a semantic project"), exit_code=1,

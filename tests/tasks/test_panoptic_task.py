@@ -14,12 +14,14 @@ from van_dense.config import Config, ConfigError, load_config
 from van_dense.core.segments import label_map, thing_instances
 from van_dense.core.structures import Prediction, Segment, encode_masks
 from van_dense.data.collate import collate
-from van_dense.data.dataset import ReadError
+from van_dense.data.dataset import ReadError, notes_of
+from van_dense.data.doctor.doctor import CocoPart, check_dataset
 from van_dense.data.io.panoptic import read_ids
 from van_dense.data.sample.sample_data import write_sample_data
 from van_dense.engine.device import make_accelerator
 from van_dense.models.panoptic.mask2former import Mask2Former
 from van_dense.models.panoptic.panoptic_fpn import PanopticFPN
+from van_dense.runs.data_doctor import measure_boxes
 from van_dense.runs.evaluation import Evaluation
 from van_dense.tasks import TASKS
 from van_dense.tasks.panoptic.truth import ids_of, instances_of, maps_of
@@ -179,6 +181,47 @@ def test_instances_of_another_part_are_refused(config, root):
     cfg = config(ALL, f"data.val.instances={root}/annotations/instances_train2017.json")
     with pytest.raises(ValueError, match=r"lacks 4 images .* of the same part"):
         panoptic.evaluator_factory(panoptic.build_dataset(cfg, "val"), cfg)
+
+
+def test_what_instances_lose_is_a_note_and_honours_the_quarantine(config, root, tmp_path):
+    data = json.loads((root / "annotations/instances_val2017.json").read_text())
+    broken, ignored = (annotation["id"] for annotation in data["annotations"][:2])
+    data["annotations"][0]["category_id"] = 999
+    file, listed = tmp_path / "instances.json", tmp_path / "quarantine.json"
+    file.write_text(json.dumps(data))
+    report = check_dataset([CocoPart("val", f"{root}/val2017", str(file), masks=True)])
+    report.parts[0].note("error", "unwanted", "", annotation_id=ignored)
+    quarantine = report.quarantine()
+    assert {broken, ignored} <= quarantine.of(file).annotations
+    quarantine.save(listed)
+    for options, left in (
+        ([], f"{file}: left out: 1 annotation"),
+        ([f"data.quarantine={listed}"], f"{file}: quarantine leaves out 2 annotations"),
+    ):
+        cfg = config(ALL, f"data.val.instances={file}", *options)
+        dataset = panoptic.build_dataset(cfg, "val")
+        assert any(left in note for note in notes_of(dataset)), notes_of(dataset)
+        evaluators = panoptic.evaluator_factory(dataset, cfg)().evaluators
+        (truth,) = [e.ground_truth for e in evaluators if hasattr(e, "ground_truth")]
+        assert len(truth["annotations"]) == len(data["annotations"]) - (2 if options else 1)
+    assert not notes_of(panoptic.build_dataset(cfg, "train"))
+    assert [part.source for part in panoptic.check_parts(cfg)][2:] == [str(file)]
+    assert len(panoptic.check_parts(config(f"data.val.instances={file}"))) == 2  # not compared
+
+
+def test_sizes_of_boxes_are_told_where_the_model_has_anchors(config, root):
+    cfg = config(
+        ALL,
+        f"data.val.instances={root}/annotations/instances_val2017.json",
+        project="panopticfpn_van_b2",
+    )
+    report = check_dataset(panoptic.check_parts(cfg))
+    found = measure_boxes(cfg, report)
+    assert set(found) == {"train", "val"}
+    for statistics, part in zip(found.values(), report.parts, strict=False):
+        assert len(statistics.table.boxes) == sum(part.objects.values()) > 0
+        assert statistics.setting.rule is not None and part.tables
+    assert panoptic.box_setting(config()) is None
 
 
 def test_an_image_whose_map_cannot_be_read_is_left_out_of_the_instances(config, caplog):

@@ -13,6 +13,7 @@ van-dense eval --predictions predictions.json --annotations panoptic_val.json --
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from van_dense.cli.output import command, complain, say
 from van_dense.cli.parser import new_parser, wait_passively
@@ -21,6 +22,9 @@ from van_dense.config.files import missing_data
 from van_dense.config.load import COMMAND_LINE, RawConfig, validate
 from van_dense.core.writing import writing
 from van_dense.data.io.outputs import require_folder
+
+if TYPE_CHECKING:
+    from van_dense.evaluation.saved import Scores
 
 COCO_TYPES, MAP_TYPES = ("bbox", "segm", "keypoints"), ("semantic", "saliency")
 PANOPTIC = "panoptic"
@@ -104,7 +108,7 @@ def check_combination(parser: argparse.ArgumentParser, given: argparse.Namespace
     if given.data and (given.config or given.type == PANOPTIC):
         parser.error("--data belongs to a run, or to saved predictions but panoptic ones")
     for name in ("max_detections", "quarantine", "crowds"):
-        if getattr(given, name) is not None and given.type not in COCO_TYPES:
+        if getattr(given, name) is not None and given.type not in COCO_TYPES and not by_config:
             key = {"max_detections": "eval"}.get(name, "data") + f".{name}=..."
             option = f"--{name.replace('_', '-')}"
             parser.error(f"{option} belongs to --type {', '.join(COCO_TYPES)}; a run has {key}")
@@ -161,17 +165,21 @@ def fragments(arguments: argparse.Namespace) -> list[Path]:
 def evaluate_by_config(arguments: argparse.Namespace) -> Path:
     """Compare COCO results with the validation part of a config."""
     overrides = list(arguments.overrides)
-    if arguments.backend:
-        overrides.append(f"eval.backend={arguments.backend}")
+    keys = {"backend": "eval", "max_detections": "eval", "quarantine": "data", "crowds": "data"}
+    for name, section in keys.items():
+        if (value := getattr(arguments, name)) is not None:
+            overrides.append(f"{section}.{name}={value}")
     config = load_config(arguments.config, overrides)
     if missing := missing_data(config):
         raise ConfigError(missing)
+    if arguments.crowds and getattr(config.data, "format", "coco") != "coco":
+        raise ConfigError("--crowds is of COCO files alone; other formats have no iscrowd")
     from van_dense.evaluation.table import save_metrics
     from van_dense.runs.saved import score_by_config
 
     found, kind = arguments.predictions, arguments.type
     scores = score_by_config(found, config, kind)
-    say(scores.summary)
+    _say_words(scores)
     name = f"metrics_{kind}.json" if kind else "metrics.json"
     path = Path(arguments.output or Path(found).absolute().with_name(name))
     save_metrics(path, scores.metrics, scores.per_class)
@@ -196,9 +204,13 @@ def evaluate_saved(arguments: argparse.Namespace) -> Path:
     settings = {"backend": backend, "masks": arguments.masks, "boundary": arguments.boundary}
     settings["max_detections"] = arguments.max_detections
     scores = score(found, truth, kind=kind, data=data, folder=path.parent, **settings)
+    _say_words(scores)
+    save_metrics(path, scores.metrics, scores.per_class)
+    return path
+
+
+def _say_words(scores: "Scores") -> None:
     for word, sentences in (("warning", scores.warnings), ("note", scores.remarks)):
         for sentence in sentences:
             say(f"{word}: {sentence}")
     say(scores.summary)
-    save_metrics(path, scores.metrics, scores.per_class)
-    return path

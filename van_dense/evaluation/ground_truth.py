@@ -1,7 +1,8 @@
 """Ground truth of any data set as a COCO annotation dictionary.
 
-Source of the format: https://cocodataset.org/#format-data. Official files are kept as they are:
-the size split of the official numbers needs the ``area`` of each annotation itself.
+Source of the format: https://cocodataset.org/#format-data. Sound records of COCO files are kept as
+they are, since the size split of the official numbers needs the ``area`` of each annotation itself;
+what a run leaves out or reads otherwise is so here too (``CocoRecords.cleaned``).
 """
 
 import logging
@@ -28,7 +29,7 @@ class HasCocoDict(Protocol):
     """A data set that was read from a COCO annotation file."""
 
     def coco_dict(self) -> CocoDict:
-        """The annotation file, parsed."""
+        """The annotation file without what the reader leaves out, with all that evaluators need."""
 
 
 @runtime_checkable
@@ -49,9 +50,9 @@ def coco_ground_truth(dataset: DenseDataset) -> CocoDict:
     """Ground truth of the images of a data set, as a COCO annotation dictionary.
 
     A data set with a method ``coco_dict``, or around one that has it, gives its own annotations,
-    unchanged, or ValueError when they lack some of its images. They are built from the records of
-    other readers of instances, without decoding an image, and from the raw samples of any other
-    data set, which decodes every image once.
+    as its reader takes them, or ValueError when they lack some of its images. They are built from
+    the records of other readers of instances, without decoding an image, and from the raw samples
+    of any other data set, which decodes every image once.
     """
     reader = unwrapped(dataset, HasCocoDict)
     if not isinstance(reader, HasCocoDict):

@@ -64,8 +64,8 @@ class PoseEvaluator:
     def take(self, results: Sequence[CocoResult], types: Sequence[Kind]) -> None:
         """Measure saved poses; images without one count as empty."""
         self._pck = None
-        self._coco.take(results, types)
         check_joints(results, self.info, "record")
+        self._coco.take(as_poses(results), types)
 
     def compute(self) -> dict[str, float]:
         """AP, AR and PCK, by the names of ``METRICS``."""

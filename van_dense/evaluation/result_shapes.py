@@ -49,7 +49,11 @@ def _parse(path: str | Path) -> Any:
     file = Path(path)
     if file.is_dir():
         raise ValueError(f"{path} is a folder; give the JSON file of results, {_FORM}")
-    content = file.read_bytes()
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        what = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        raise ValueError(f"{path}: {what}; give the JSON file of results, {_FORM}") from None
     for magic, what in _MAGIC.items():
         if content.startswith(magic):
             raise ValueError(f"{path} is not JSON but {what}")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from van_dense.data.readers.coco_json import CocoDict
 from van_dense.evaluation.box_convention import odd_convention
 from van_dense.evaluation.coco import USUAL_LIMIT, Backend, evaluate_results
 from van_dense.evaluation.evaluator import Evaluator
@@ -14,8 +15,8 @@ from van_dense.evaluation.panoptic import PanopticEvaluator
 from van_dense.evaluation.panoptic_files import evaluate_panoptic_files
 from van_dense.evaluation.pck import evaluate_pck
 from van_dense.evaluation.pose import check_joints
-from van_dense.evaluation.result_files import load_results
-from van_dense.evaluation.results import CocoResult
+from van_dense.evaluation.result_files import SavedResults, load_results
+from van_dense.evaluation.results import CocoResult, as_poses
 from van_dense.evaluation.saved_truth import (
     SavedTruth,
     boxes_without_mask,
@@ -78,14 +79,31 @@ def score(
     found = load_results(predictions, truth.coco, kind, left_out=truth.left_out, keypoints=names)
     if kind == "keypoints":
         check_joints(found.records, truth.info, f"{predictions}: record")
-    limits = limit_notes(truth.coco, found.records, kind, max_detections or USUAL_LIMIT[kind])
-    scores = _score_results(truth, found.records, kind, backend, max_detections)
-    warnings = [*truth.warnings, *found.notes, *limits]
+    compared = compare(predictions, truth.coco, found, kind, max_detections)
+    records = as_poses(found.records) if kind == "keypoints" else found.records
+    scores = _score_results(truth, records, kind, backend, max_detections)
+    warnings = [*truth.warnings, *compared]
     if kind == "bbox":
-        odd = odd_convention(truth.coco, found.records)
-        warnings += [] if odd is None else [f"{predictions}: {odd}"]
         warnings += boxes_without_mask(annotations, truth.coco, found.records)
     return replace(scores, warnings=warnings, remarks=truth.remarks)
+
+
+def compare(
+    predictions: str, truth: CocoDict, found: SavedResults, kind: Kind, max_detections: int | None
+) -> list[str]:
+    """What is to be said of results beside their ground truth, of one kind.
+
+    Args:
+        predictions: Path of the results file, for the messages.
+        truth: Annotations, cleaned.
+        found: Content of the file.
+        kind: What is measured.
+        max_detections: Detections of an image and class that count; None as COCO.
+    """
+    notes = [*found.notes]
+    notes += limit_notes(truth, found.records, kind, max_detections or USUAL_LIMIT[kind])
+    odd = odd_convention(truth, found.records) if kind == "bbox" else None
+    return notes if odd is None else [*notes, f"{predictions}: {odd}"]
 
 
 def _score_panoptic(evaluator: PanopticEvaluator, folder: Path) -> Scores:

@@ -13,7 +13,8 @@ from van_dense.core.structures import Size
 from van_dense.data.crowding import DetectionLimits
 from van_dense.data.messages import CHECK, list_counts
 from van_dense.data.readers import coco_json
-from van_dense.data.readers.coco_images import Broken, ImageRecords
+from van_dense.data.readers.coco import first_broken
+from van_dense.data.readers.coco_images import ImageRecords
 from van_dense.data.readers.coco_json import CocoDict, Record, Skeleton, read_coco_json
 from van_dense.data.readers.coco_records import CocoRecords
 from van_dense.data.readers.quarantine import Quarantine, QuarantinedPart
@@ -77,25 +78,10 @@ def read_truth(annotations: str, kind: Kind, data: Mapping[str, Any]) -> SavedTr
         warnings += [f"{annotations}: {what}" for what in _images_without_run(records)]
     gone = records.image_records.quarantined_ids | records.image_records.broken_ids
     remarks = [note for note in records.notes(annotations) if note not in warnings]
-    warnings += [f"{annotations}: {what}" for what in _first_broken(records)]
+    warnings += [f"{annotations}: {what}" for what in first_broken(records)]
     if (unused := quarantine.unused_problem([annotations])) is not None:
         warnings.append(f"{known}: {unused}")
     return SavedTruth(truth, coco_json.with_sigmas(info), frozenset(gone), warnings, remarks)
-
-
-def _first_broken(records: CocoRecords) -> list[str]:
-    """The first record of each reason for which some are left out; counters are spoilt."""
-    first: dict[str, str] = {}
-    for index, broken in records.image_records.broken:
-        first.setdefault(f"images {broken.reason}", f"images[{index}]: {broken.what}")
-    wanted = set(records.dropped) - first.keys()
-    for index, entry in enumerate(records.data["annotations"]):
-        if not wanted - first.keys():
-            break
-        if not records.is_left_out(index) and isinstance(found := records.read(index), Broken):
-            what = f"annotations[{index}] (id {entry.get('id')!r:.40}): {found.what}"
-            first.setdefault(f"annotations {found.reason}", what)
-    return [f"left out: {what}" for what in first.values()]
 
 
 def _images_without_run(records: CocoRecords) -> list[str]:
@@ -131,7 +117,7 @@ def _frozen(value: Any) -> Any:
 
 
 def limit_notes(
-    truth: CocoDict, results: Sequence[CocoResult], kind: Kind, limit: int, flag: str = LIMIT_FLAG
+    truth: CocoDict, results: Sequence[CocoResult], kind: Kind, limit: int
 ) -> list[str]:
     """What the limit on the detections of an image and class leaves out, of both sides.
 
@@ -140,7 +126,6 @@ def limit_notes(
         results: Records to compare with them.
         kind: What is measured.
         limit: Detections of an image and class that count.
-        flag: Setting that changes the limit, up to its value.
     """
     names = {category["id"]: str(category["name"]) for category in truth["categories"]}
     objects = Counter(
@@ -148,11 +133,13 @@ def limit_notes(
         for entry in truth["annotations"]
         if not entry["iscrowd"] and (kind != "keypoints" or entry["num_keypoints"])
     )
-    notes = DetectionLimits(limit, flag).notes(objects)
+    notes = DetectionLimits(limit, LIMIT_FLAG).notes(objects)
     found = Counter((record["image_id"], record["category_id"]) for record in results)
     if beyond := sum(count - limit for count in found.values() if count > limit):
         what = f"{beyond} of {len(results)} results are beyond the best {limit} of their image and"
-        notes.append(f"{what} class, and do not count; {flag}{max(found.values())} counts all")
+        notes.append(
+            f"{what} class, and do not count; {LIMIT_FLAG}{max(found.values())} counts all"
+        )
     return notes
 
 

@@ -63,15 +63,6 @@ def suppress(boxes: Tensor, scores: Tensor, groups: Tensor, *, iou: float, size:
     return nms(apart, scores.double(), iou)
 
 
-def scale_boxes(boxes: Tensor, size: Size, *, target: Size) -> Tensor:
-    """Scale boxes alone from an image of ``size`` to the same image at ``target`` size.
-
-    Instances have ``moved``, which takes keypoints along.
-    """
-    factor_y, factor_x = target[0] / size[0], target[1] / size[1]
-    return boxes * boxes.new_tensor([factor_x, factor_y, factor_x, factor_y])
-
-
 def paste_mask(mask: np.ndarray, box: np.ndarray, *, size: Size, threshold: float) -> np.ndarray:
     """Resample one mask into its box and threshold it.
 

@@ -17,7 +17,7 @@ from van_dense.tasks.base import Split
 from van_dense.visualize.augmented import save_augmented
 from van_dense.visualize.box_sizes import plot_boxes
 
-_SPLITS: tuple[Split, ...] = ("train", "val")  # in the order of ``Task.check_parts``
+_SPLITS: tuple[Split, ...] = ("train", "val")  # which ``Task.check_parts`` begins with
 _DRAWS = 3  # of the augmentation of a training sample; evaluation draws nothing
 
 
@@ -46,12 +46,14 @@ def measure_boxes(config: Config, report: Report) -> dict[Split, BoxStatistics]:
     if (setting := task.box_setting(config)) is None:
         return {}
     found: dict[Split, BoxStatistics] = {}
-    for split, part in zip(_SPLITS, report.parts, strict=True):
-        with _silent():  # the doctor has told what the reader leaves out
-            try:
-                table = BoxTable.of(task.build_dataset(config, split))
-            except ValueError:
-                continue
+    # Parts of further annotations come behind those two.
+    for split, part in zip(_SPLITS, report.parts, strict=False):
+        if (table := part.box_table()) is None:
+            with silent():  # the doctor has told what the reader leaves out
+                try:
+                    table = BoxTable.of(task.build_dataset(config, split))
+                except ValueError:
+                    continue
         if table is not None:
             found[split] = BoxStatistics(table, setting, is_train=split == "train")
             found[split].add_to(part)
@@ -59,7 +61,8 @@ def measure_boxes(config: Config, report: Report) -> dict[Split, BoxStatistics]:
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
+def silent() -> Iterator[None]:
+    """Keep readers from logging what the caller says itself."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

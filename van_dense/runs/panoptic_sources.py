@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from van_dense.data.readers.table import TableDataset, size_problem
 from van_dense.data.readers.yolo import YoloDataset
 from van_dense.runs.panoptic_painting import Objects
 from van_dense.visualize.palette import distinct_colors
+
+logger = logging.getLogger(__name__)
 
 _SHOWN = 5  # names in a message
 
@@ -117,7 +120,8 @@ class Sources:
         images = self._images()
         if self.maps is None:
             return list(images.values()), []
-        found, twice, _ = files_by_key(self.maps.folder, self.maps.pattern)
+        found, twice, left_out = files_by_key(self.maps.folder, self.maps.pattern)
+        _warn(left_out)
         _require_none([reason for _, reason in twice])
         entries, incomplete = [], []
         for key, entry in images.items():
@@ -133,7 +137,8 @@ class Sources:
     def _images(self) -> dict[str, Entry]:
         """Images by key, in the order of the instances or else of their names."""
         if self.things is None:
-            found, twice, _ = files_by_key(self.images, self.image_pattern)
+            found, twice, left_out = files_by_key(self.images, self.image_pattern)
+            _warn(left_out)
             _require_none([reason for _, reason in twice])
             ordered = enumerate(found.items(), 1)
             return {key: Entry(file, number, None, None) for number, (key, file) in ordered}
@@ -152,6 +157,11 @@ class Sources:
             number = data.image_id(position) if self.things.has_ids else position + 1
             entries[key] = Entry(file, number, position, None)
         return entries
+
+
+def _warn(left_out: list[str]) -> None:
+    for words in left_out:
+        logger.warning("%s", words)
 
 
 def _require_none(problems: list[str]) -> None:

@@ -18,5 +18,5 @@ def voc_folder(root: str) -> list[Part]:
 def labelme_folders(folders: Sequence[str]) -> list[Part]:
     """Folders of labelme, read with masks and as a config without further settings reads them."""
     data = LabelmeData(train=folders[0], val=folders[-1])
-    settings = {"join_groups": data.join_groups, "masks": True}
-    return [*labelme_parts(folders, rules_of(data), data.numbers, **settings)]
+    rules, join = rules_of(data), data.join_groups
+    return [*labelme_parts(folders, rules, data.numbers, join_groups=join, masks=True)]

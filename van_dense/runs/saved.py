@@ -1,20 +1,15 @@
 """Score saved predictions of objects against the validation part of a config, in any format."""
 
-import logging
-
 from van_dense.config import Config
 from van_dense.data.dataset import notes_of
 from van_dense.data.readers.table import TableDataset
-from van_dense.evaluation.box_convention import odd_convention
-from van_dense.evaluation.coco import USUAL_LIMIT, CocoEvaluator
+from van_dense.evaluation.coco import CocoEvaluator
 from van_dense.evaluation.ground_truth import Kind, unwrapped
 from van_dense.evaluation.pose import PoseEvaluator
 from van_dense.evaluation.result_files import load_results
-from van_dense.evaluation.saved import Scores
-from van_dense.evaluation.saved_truth import limit_notes
+from van_dense.evaluation.saved import Scores, compare
+from van_dense.runs.data_doctor import silent
 from van_dense.tasks import task_of
-
-logger = logging.getLogger(__name__)
 
 
 def score_by_config(predictions: str, config: Config, kind: Kind | None) -> Scores:
@@ -31,9 +26,8 @@ def score_by_config(predictions: str, config: Config, kind: Kind | None) -> Scor
     """
     task = task_of(config)
     task.prepare_data(config)
-    dataset = task.build_dataset(config, "val")
-    for note in notes_of(dataset):
-        logger.info("read of val: %s", note)
+    with silent():  # its notes are handed on
+        dataset = task.build_dataset(config, "val")
     evaluator = task.evaluator_factory(dataset, config)()
     if not isinstance(evaluator, CocoEvaluator | PoseEvaluator):
         what = f"--predictions with --config takes results of objects, not of {config.task}"
@@ -43,19 +37,19 @@ def score_by_config(predictions: str, config: Config, kind: Kind | None) -> Scor
         raise ValueError(f"--type {kind}: a run of this config measures {known} alone")
     kinds = evaluator.types if kind is None else (kind,)
     truth, reader = evaluator.ground_truth, unwrapped(dataset, TableDataset)
-    gone = reader.left_out if isinstance(reader, TableDataset) else ()
-    notes: list[str] = []
+    warnings = task.quarantine_notes(config)
+    gone: frozenset[int | str] = frozenset()
+    if isinstance(reader, TableDataset):
+        gone, warnings = reader.left_out, reader.warnings + warnings
+    remarks = [note for note in notes_of(dataset) if note not in warnings]
+    names = dataset.info.keypoint_names if "keypoints" in kinds else ()
     for one in kinds:
-        results, found = load_results(predictions, truth, one, left_out=gone)
-        limit = evaluator.max_detections or USUAL_LIMIT[one]
-        if one == "bbox" and (odd := odd_convention(truth, results)) is not None:
-            notes.append(f"{predictions}: {odd}")
-        notes += [*found, *limit_notes(truth, results, one, limit, "eval.max_detections=")]
-    for note in dict.fromkeys(notes):
-        logger.warning("%s", note)
+        found = load_results(predictions, truth, one, left_out=gone, keypoints=names)
+        warnings += compare(predictions, truth, found, one, evaluator.max_detections)
+    results = found.records
     evaluator.take(results, kinds)
     num_images = len({record["image_id"] for record in results})
-    total = len(evaluator.ground_truth["images"])
-    summary = f"{len(results)} results in {num_images} of {total} images"
+    summary = f"{len(results)} results in {num_images} of {len(truth['images'])} images"
     summary += "; images without results count as empty"
-    return Scores(evaluator.compute(), evaluator.per_class(), summary)
+    once = list(dict.fromkeys(warnings))
+    return Scores(evaluator.compute(), evaluator.per_class(), summary, once, remarks)

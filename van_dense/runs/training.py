@@ -12,7 +12,6 @@ from van_dense.config.load import RawConfig, validate
 from van_dense.core.seeding import Streams
 from van_dense.core.structures import Batch
 from van_dense.core.writing import writing
-from van_dense.data.dataset import notes_of
 from van_dense.data.loader import LoaderPlan, build_train_loader, resolve_workers
 from van_dense.engine.checkpoint import checkpoints, latest_intact, load_checkpoint
 from van_dense.engine.device import make_accelerator
@@ -116,10 +115,6 @@ def check_pipeline(experiment: Experiment, evaluation: Evaluation) -> None:
         evaluator=evaluation.make_evaluator(),
         config=config,
     )
-    for note in notes_of(experiment.val_set):  # the oracle knows nothing of what is not read
-        log.info("validation part: %s", note)
-    for note in task.quarantine_notes(config):
-        log.warning("quarantine: %s", note)
     if not report.ok:
         raise ValueError(f"{report}\n(eval.oracle_images=0 skips this check)")
     log.info("%s", report)

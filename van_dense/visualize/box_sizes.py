@@ -62,6 +62,8 @@ def _title(axes: Axes, text: str) -> None:
 
 
 def _plot_points(axes: Axes, statistics: BoxStatistics) -> None:
+    from matplotlib.patheffects import withStroke
+
     seen = statistics.largest
     step = -(-len(seen.boxes) // _MAX_POINTS)
     width, height = (seen.boxes[::step, 2:] - seen.boxes[::step, :2]).T
@@ -82,10 +84,17 @@ def _plot_points(axes: Axes, statistics: BoxStatistics) -> None:
         axes.scatter(*anchors, marker="+", color=_ANCHOR, s=70, label="anchors")
     low, high = float(min(width.min(), height.min())), float(max(width.max(), height.max()))
     line = np.geomspace(low, high, 50)
+    halo = [withStroke(linewidth=3, foreground="white")]
     for limit in LIMITS:
         axes.plot(line, limit**2 / line, color="0.6", linewidth=0.8, linestyle=":")
         if low < limit < high:
-            axes.text(limit, limit, f"{limit} px", color="0.4", fontsize=9)
+            bold: dict[str, Any] = {
+                "fontsize": 11,
+                "fontweight": "bold",
+                "path_effects": halo,
+                "zorder": 5,
+            }
+            axes.text(limit, limit, f"{limit} px", ha="center", va="center", **bold)
     axes.set(xscale="log", yscale="log", xlabel="width, px", ylabel="height, px")
     axes.set_xlim(low * 0.9, high * 1.1)
     axes.set_ylim(low * 0.9, high * 1.1)
@@ -139,7 +148,7 @@ def _plot_counts(axes: Axes, statistics: BoxStatistics) -> None:
     axes.hist(counts, bins=bins.tolist(), color="C0", alpha=0.5)
     axes.axvline(float(np.median(counts)), color="0.3", linewidth=1.2)
     axes.set(xlabel="objects of an image", ylabel="images")
-    _title(axes, f"{np.median(counts):g} objects in the middle, at most {top}")
+    _title(axes, f"objects of an image: median {np.median(counts):g}, at most {top}")
 
 
 def _plain_ticks(axes: Axes, which: str) -> None:

@@ -116,7 +116,7 @@ def test_the_table_has_a_row_for_each_view_and_each_class() -> None:
     assert found is not None
     (text,) = add(found).tables
     lines = text.splitlines()
-    assert "3 after the transform" in lines[0] and "1 in the middle, at most 2" in lines[0]
+    assert "3 after the transform" in lines[0] and "median 1, at most 2" in lines[0]
     assert "random crops" in lines[1]
     rows = [line.split() for line in lines[5:]]
     assert rows[0][:3] == ["test", "3", "6x6"] and rows[0][-4:] == [

@@ -41,7 +41,7 @@ def test_sound_folders_have_no_problem_and_small_classes_come_first(tmp_path: Pa
     assert report.problems == [] and report.quarantine() == Quarantine()
     assert rows(report) == [
         "images 20 that can be read, of 20".split(),
-        "classes 3, with 5 to 9 images, 6 in the middle".split(),
+        "classes 3, with 5 to 9 images, median 6".split(),
         ["1", "bee", "5"],
         ["2", "cow", "6"],
         ["0", "ant", "9"],

@@ -22,7 +22,8 @@ from helpers.panoptic_folder import (
 )
 from PIL import Image
 
-from van_dense.data.doctor.doctor import PanopticPart, Report, check_dataset
+from van_dense.data.crowding import DetectionLimits
+from van_dense.data.doctor.doctor import CocoPart, PanopticPart, Report, check_dataset
 from van_dense.data.doctor.report import Problem
 from van_dense.data.readers.panoptic import REPAIR, PanopticDataset
 from van_dense.data.readers.quarantine import Quarantine, part_key
@@ -331,3 +332,51 @@ def test_the_quarantine_of_what_was_found_leaves_sound_data(tmp_path: Path) -> N
     )
     assert [dataset.raw(i).image_id for i in range(len(dataset))] == [5, 6]
     assert all(s["label"] == 0 for s in dataset.segments(0)[1:3]) and DOG == 2
+
+
+def test_limits_are_compared_with_the_things_of_all_parts_but_the_training_part(
+    tmp_path: Path,
+) -> None:
+    parts = [write(tmp_path, name=name, seed=seed) for seed, name in enumerate(("train", "val"))]
+    limits = DetectionLimits(None, given=1, given_key="model.queries")
+    for checked in (parts, parts[:1]):
+        *others, last = check_dataset(checked, limits=limits).parts
+        assert [p.what for other in others for p in other.problems if "at most" in p.what] == []
+        (found,) = [p for p in last.problems if "at most" in p.what]
+        assert "2 images hold more (most: 2 in image 1): 2 of 4 objects" in found.what
+        assert found.fix == "set model.queries to 2 or more"
+
+
+def test_boxes_of_the_things_come_from_the_pngs(tmp_path: Path) -> None:
+    (report,) = check_dataset([write(tmp_path)]).parts
+    table, ids = report.box_table(), id_map()
+    assert table is not None
+    assert table.sizes.tolist() == [list(ids.shape)] * 2
+    assert table.images.tolist() == [0, 0, 1, 1]
+    for number, name in ((CAT_ID, "cat"), (DOG_ID, "dog")):
+        rows, columns = np.nonzero(ids == number)
+        box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        (found,) = np.flatnonzero((table.boxes == box).all(axis=1) & (table.images == 0))
+        assert table.class_names[table.labels[found]] == name
+
+
+def test_instances_beside_the_maps_are_judged_without_their_images(tmp_path: Path) -> None:
+    part, data = write(tmp_path), panoptic_data()
+    things = [c for c in data["categories"] if c["isthing"]]
+    box = {"bbox": [0, 0, 4, 4], "segmentation": [[0, 0, 4, 0, 4, 4, 0, 4]], "area": 16}
+    records = [
+        {"id": i, "image_id": 1, "category_id": c["id"], "iscrowd": 0, **box}
+        for i, c in enumerate(things, 1)
+    ]
+    records.append({**records[0], "id": 99, "bbox": [0, 0, -1, 4], "segmentation": []})
+    file = tmp_path / "instances.json"
+    file.write_text(json.dumps({**data, "categories": things, "annotations": records}))
+    beside = CocoPart("val.instances", part.images, str(file), masks=True, is_beside=True)
+    maps, instances = check_dataset([part, beside]).parts
+    assert not maps.problems
+    (problem,) = [p for p in instances.problems if p.severity == "error"]
+    assert problem.annotation_id == 99
+    things[0]["name"] = "another"
+    file.write_text(json.dumps({**data, "categories": things, "annotations": records[:-1]}))
+    (problem,) = check_dataset([part, beside]).parts[1].problems
+    assert "1 ids or names differ from those of 'val'" in problem.what

@@ -7,9 +7,10 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from helpers.frames import read_frames
 
 from van_dense.data.dataset import ReadError
-from van_dense.data.io.video import VideoWriter, read_frames, read_timed_frames, video_info
+from van_dense.data.io.video import VideoWriter, read_timed_frames, video_info
 
 RATE = Fraction(30000, 1001)
 RED, GREEN = (200, 40, 30), (20, 180, 60)

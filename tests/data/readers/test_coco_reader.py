@@ -92,6 +92,14 @@ def test_thin_boxes_and_small_images_stay_in_the_training_part(tmp_path: Path) -
     assert kept.size == (12, 20) and kept.boxes.tolist() == [[2, 3, 2.5, 8]]
 
 
+def test_images_without_an_object_are_a_note_where_they_are_left_out(tmp_path: Path) -> None:
+    images, file = write_coco(tmp_path, coco_data([annotation(1)]))
+    kept, dropped = (CocoDataset(images, file, name="x", drop_empty=drop) for drop in (False, True))
+    assert (len(kept), kept.notes) == (3, [])
+    note = "2 of 3 images show no object; data.drop_empty leaves them out"
+    assert (len(dropped), dropped.notes) == (1, [note])
+
+
 def test_bad_annotations_are_dropped_with_one_warning_that_counts_them(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -180,6 +180,38 @@ def test_iscrowd_is_read_where_it_means_one_thing(stated: Any, crowd: int) -> No
     assert ("iscrowd is text, and read as 0 or 1" in found.changes) == isinstance(stated, str)
 
 
+def test_a_class_of_which_most_are_crowds_has_a_word() -> None:
+    cats = [annotation(n, iscrowd=0) for n in range(1, 41)]
+    dogs = [annotation(n, category_id=2, iscrowd=int(n < 43)) for n in range(41, 44)]
+    found = records([*cats, *dogs])
+    list(found.usable())
+    (warning,) = found.warnings()
+    assert "2 of 43 annotations are crowd regions" in warning
+    assert "evaluated: 2 of 3 dog;" in warning
+    few = records([*cats, *dogs, annotation(44, category_id=2)])
+    list(few.usable())
+    assert few.warnings() == [] and "2 crowd regions" in few.remarks()[0]
+
+
+@pytest.mark.parametrize(
+    ("polygon", "empty"),
+    [
+        ([2, 3, 6, 3, 2, 3], True),
+        ([2, 3, 6, 8, 2, 3], True),
+        ([2.0, 3.0, 6.0, 8.0, 5.9, 8.0], True),
+        ([2, 3, 6, 3, 6, 8], False),
+        ([2, 3, 3, 3, 3, 4, 2, 4], False),
+    ],
+)
+def test_masks_without_a_pixel_are_counted(polygon: list[float], empty: bool) -> None:
+    found = records([annotation(1, segmentation=[polygon]), annotation(2)])
+    assert len(list(found.usable())) == 2
+    assert any("1 masks have no pixel" in what for what in found.warnings()) == empty
+    boxes = records([annotation(1, segmentation=[polygon])], masks=False)
+    list(boxes.usable())
+    assert not boxes.changes, "no masks are read"
+
+
 def test_crowds_can_be_read_as_objects_and_are_counted_by_class() -> None:
     data = [annotation(1, iscrowd=1, segmentation=RUNS), annotation(2, 2), annotation(3, 3)]
     regions = records(data)

@@ -37,6 +37,11 @@ def test_boxes_become_xyxy_image_by_image_in_the_order_of_the_file(images, tmp_p
     assert found[1].labels.tolist() == [0] and len(found[1]) == 1  # no score is too low
 
 
+def test_records_of_a_coco_object_are_read(images, tmp_path) -> None:
+    data = {"images": [{"id": 1}], "categories": [{"id": 1}], "annotations": [box(), box(2)]}
+    assert read_detections(write(tmp_path, data), images).keys() == {1, 2}
+
+
 def test_what_is_left_out_is_counted(images, tmp_path, caplog) -> None:
     entries = [
         box(),
@@ -58,6 +63,7 @@ def test_what_is_left_out_is_counted(images, tmp_path, caplog) -> None:
     [
         ("[{", "not valid JSON"),
         ({"images": []}, "expected a list, got dict"),
+        ({"annotations": [person(1)]}, "it is an annotation file, whose records have no score"),
         ([box(), 3], r"entry 1 \(counted from 0\): expected an object, got 3"),
         ([box(bbox=[1, 2, 3])], r"entry 0 .*'bbox' must be four finite numbers"),
         ([box(score="high")], r"entry 0 .*'score' must lie in 0\.\.1, got 'high'"),
@@ -66,7 +72,18 @@ def test_what_is_left_out_is_counted(images, tmp_path, caplog) -> None:
         ([box(77)], r"none of its 1 detections is usable \(1 of other images\)"),
         ([], "it is empty"),
     ],
-    ids=["cut", "annotations", "no object", "bbox", "score", "nan", "logit", "foreign", "empty"],
+    ids=[
+        "cut",
+        "images",
+        "annotations",
+        "no object",
+        "bbox",
+        "score",
+        "nan",
+        "logit",
+        "foreign",
+        "empty",
+    ],
 )
 def test_a_wrong_file_is_named_with_entry_and_reason(images, tmp_path, entries, words) -> None:
     path = write(tmp_path, entries)

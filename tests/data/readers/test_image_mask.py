@@ -267,3 +267,19 @@ def test_accents_of_a_mac_and_line_breaks_in_names_find_their_masks(tmp_path: Pa
         tmp_path / "images", tmp_path / "masks", image_pattern=pattern, mask_pattern=pattern
     )
     assert pairs.complete == ["a\nb", "\u00e9"] and not pairs.problems and not pairs.left_out
+
+
+def test_a_pattern_that_fits_no_file_is_told_with_what_is_there_and_names_the_folder_once(
+    tmp_path: Path,
+) -> None:
+    for name in ("images/a.png", "masks/a.png"):
+        (tmp_path / name).parent.mkdir()
+        Image.new("L", (4, 4)).save(tmp_path / name)
+    with pytest.raises(ValueError, match=r"no image file is named as .* such as a\.png") as error:
+        Pairs(
+            tmp_path / "images",
+            tmp_path / "masks",
+            image_pattern="{key}.png",
+            mask_pattern="{key}_x.png",
+        )
+    assert str(error.value).count(str(tmp_path)) == 1

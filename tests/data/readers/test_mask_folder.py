@@ -50,13 +50,13 @@ def write(root: Path, *palettes: bytes, values: np.ndarray = LABELS) -> list[str
 def test_one_palette_contradicts_nothing() -> None:
     palettes = Palettes()
     for name in ("a", "b"):
-        assert palettes.problem(name, RED_BLUE, {0, 1, 2}) is None
+        assert palettes.add_palette(name, RED_BLUE, {0, 1, 2}) is None
 
 
 def test_one_index_with_two_colours_names_both_files_and_a_line() -> None:
     palettes = Palettes()
-    assert palettes.problem("a", RED_BLUE, {0, 1}) is None
-    fault = palettes.problem("b", BLUE_RED, {0, 1})
+    assert palettes.add_palette("a", RED_BLUE, {0, 1}) is None
+    fault = palettes.add_palette("b", BLUE_RED, {0, 1})
     assert fault is not None
     assert fault.what == "index 1 of the palette is #000009 here, and #090000 in a"
     assert '"#000009 -> 1" in data.label_map' in fault.fix
@@ -64,24 +64,39 @@ def test_one_index_with_two_colours_names_both_files_and_a_line() -> None:
 
 def test_one_colour_with_two_indices_is_a_contradiction_too() -> None:
     palettes = Palettes()
-    assert palettes.problem("a", RED_BLUE, {0, 1}) is None
-    fault = palettes.problem("b", BLUE_RED, {0, 2})
+    assert palettes.add_palette("a", RED_BLUE, {0, 1}) is None
+    fault = palettes.add_palette("b", BLUE_RED, {0, 2})
     assert fault is not None and fault.what.startswith("#090000 is index 2 of the palette here")
 
 
 def test_palettes_may_differ_in_what_no_file_uses() -> None:
     palettes = Palettes()
-    assert palettes.problem("a", RED_BLUE, {0, 1}) is None
-    assert palettes.problem("b", RED_BLUE[:6] + bytes(3), {0, 1}) is None
-    assert palettes.problem("c", RED_BLUE[:6], {0, 1}) is None
+    assert palettes.add_palette("a", RED_BLUE, {0, 1}) is None
+    assert palettes.add_palette("b", RED_BLUE[:6] + bytes(3), {0, 1}) is None
+    assert palettes.add_palette("c", RED_BLUE[:6], {0, 1}) is None
 
 
-def test_the_reader_refuses_the_file_that_contradicts(tmp_path: Path) -> None:
-    first, second = write(tmp_path, RED_BLUE, BLUE_RED)
+@pytest.mark.parametrize("order", [[1, 4], [4, 1]])
+def test_the_reader_refuses_what_contradicts_those_looked_at_in_any_order(
+    tmp_path: Path, order: list[int]
+) -> None:
+    files = write(tmp_path, *[BLUE_RED if index == 4 else RED_BLUE for index in range(9)])
     palettes = Palettes()
-    assert read_among(first, MAP, palettes).tolist() == LABELS.tolist()
-    with pytest.raises(ReadError, match=r"1\.png: index 1 of the palette .* in .*0\.png"):
-        read_among(second, MAP, palettes)
+    look_at(9, files.__getitem__, MAP, palettes)  # at all but the fifth
+    for index in order:
+        if index == 1:
+            assert read_among(files[1], MAP, palettes).tolist() == LABELS.tolist()
+        else:
+            with pytest.raises(ReadError, match=r"4\.png: index 1 of the palette .* in .*0\.png"):
+                read_among(files[4], MAP, palettes)
+
+
+@pytest.mark.parametrize("order", [[0, 1], [1, 0]])
+def test_reading_remembers_no_palette(tmp_path: Path, order: list[int]) -> None:
+    """Two workers would remember different ones."""
+    files, palettes = write(tmp_path, RED_BLUE, BLUE_RED), Palettes()
+    for index in order:
+        assert read_among(files[index], MAP, palettes).tolist() == LABELS.tolist()
 
 
 def test_by_colour_palettes_may_be_numbered_anew(tmp_path: Path) -> None:

@@ -129,3 +129,22 @@ def test_a_namespace_changes_nothing(tmp_path: Path) -> None:
     file = tmp_path / "a.xml"
     file.write_text(voc_xml(voc_object()).replace("<annotation>", '<annotation xmlns="urn:x">'))
     assert [one.corners for one in parse_voc(file).objects] == [(3, 4, 6, 8)]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_lists_are_read_as_their_byte_order_mark_says(tmp_path: Path, encoding: str) -> None:
+    root = folder(tmp_path, voc_object())
+    (root / "ImageSets/Main/train.txt").write_text("b\n", encoding=encoding)
+    assert len(read(root)) == 1
+
+
+def test_a_list_that_is_no_text_and_a_wrong_list_do_not_name_voc(tmp_path: Path) -> None:
+    root = write_voc(tmp_path, {"a": voc_xml(voc_object())})
+    file = root / "ImageSets/Main/train.txt"
+    file.write_bytes(b"\xff\xe4")
+    with pytest.raises(ValueError, match=r"train.txt: not text in UTF-8 .*; save it as UTF-8"):
+        read(root)
+    file.write_text("z")
+    with pytest.raises(ValueError, match="names no XML file below") as caught:
+        read(root)
+    assert "looks like" not in str(caught.value)

@@ -33,6 +33,7 @@ class VocPart:
     rules: Rules
     first_pixel: FirstPixel
     needs_masks: bool = False  # whether a model is to learn masks, which VOC's files lack
+    name: str = ""  #: name in messages; empty: that of the list or folder
 
     @property
     def source(self) -> str:
@@ -51,6 +52,7 @@ class LabelmePart:
     join_groups: bool
     masks: bool
     needs_masks: bool = False  # whether a model is to learn masks
+    name: str = ""  #: name in messages; empty: the folder
 
     @property
     def source(self) -> str:
@@ -60,7 +62,7 @@ class LabelmePart:
 
 def check_voc(part: VocPart, quarantine: Quarantine) -> PartReport:
     """Check every XML file of a part; of images only the header is read."""
-    report = PartReport(Path(part.source).stem, part.source)
+    report = PartReport(part.name or Path(part.source).stem, part.source)
     try:
         parts, info = read_voc(
             part.root,
@@ -87,7 +89,7 @@ def check_voc(part: VocPart, quarantine: Quarantine) -> PartReport:
 
 def check_labelme(part: LabelmePart, quarantine: Quarantine) -> PartReport:
     """Check every file of a folder; of images only the header is read."""
-    report = PartReport(part.folder, part.folder)
+    report = PartReport(part.name or part.folder, part.folder)
     try:
         parts, info = read_labelme(
             part.folders,
@@ -132,7 +134,9 @@ def _check(
             if verdict.instance.crowd:
                 report.num_crowds += 1
             else:
-                report.counts[info.category_ids[verdict.instance.label]] += 1
+                category_id = info.category_ids[verdict.instance.label]
+                report.counts[category_id] += 1
+                report.objects[verdict.image.id, category_id] += 1
                 usable[verdict.image.id] += 1
         _note(report, verdict, quiet, unknown_is_error=rules.classes is None)
     report.num_empty = sum(usable[str(image.id)] == 0 for image in report.images)
@@ -172,10 +176,13 @@ def voc_parts(
     first_pixel: FirstPixel,
     *,
     needs_masks: bool = False,
+    names: Sequence[str] = (),
 ) -> list[VocPart]:
     """All parts of a VOC folder, which share the training part's classes."""
     shared = (tuple(splits), rules, first_pixel, needs_masks)
-    return [VocPart(root, split, *shared) for split in splits]
+    names = names or [""] * len(splits)
+    pairs = zip(splits, names, strict=True)
+    return [VocPart(root, split, *shared, name) for split, name in pairs]
 
 
 def labelme_parts(
@@ -186,7 +193,10 @@ def labelme_parts(
     join_groups: bool,
     masks: bool,
     needs_masks: bool = False,
+    names: Sequence[str] = (),
 ) -> list[LabelmePart]:
     """All parts of a data set of labelme, which share the training part's classes."""
     shared = (tuple(folders), rules, numbers, join_groups, masks, needs_masks)
-    return [LabelmePart(folder, *shared) for folder in folders]
+    names = names or [""] * len(folders)
+    pairs = zip(folders, names, strict=True)
+    return [LabelmePart(folder, *shared, name) for folder, name in pairs]

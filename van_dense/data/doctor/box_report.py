@@ -64,7 +64,7 @@ class BoxStatistics:
         counts = self.table.per_image
         yield (
             f"  boxes      {len(self.table.boxes)} after the transform, without crowds; objects of "
-            f"an image: {np.median(counts):g} in the middle, at most {counts.max()}"
+            f"an image: median {np.median(counts):g}, at most {counts.max()}"
         )
         if self.setting.remark and self.is_train:
             yield f"             {self.setting.remark}"

@@ -47,22 +47,14 @@ class BoxTable:
             positions, reader = reader.positions[positions], reader.dataset
         if not isinstance(reader, HasInstances):
             return None
-        known = [min(reader.size(position)) > 0 for position in positions.tolist()]
-        positions = positions[np.array(known, dtype=bool)]  # the others have broken files
-        boxes, labels, images = [np.zeros((0, 4), np.float32)], [np.zeros(0, np.int64)], []
-        for index, position in enumerate(positions.tolist()):
+        rows = BoxRows()
+        for position in positions.tolist():
+            if min(size := reader.size(position)) <= 0:
+                continue  # the file is broken
             found = reader.instances(position)
             kept = slice(None) if found.crowd is None else ~found.crowd
-            boxes.append(found.boxes[kept].numpy())
-            labels.append(found.labels[kept].numpy())
-            images.append(np.full(len(labels[-1]), index))
-        return BoxTable(
-            np.concatenate(boxes),
-            np.concatenate(labels),
-            np.concatenate([np.zeros(0, np.int64), *images]),
-            np.array([reader.size(p) for p in positions.tolist()], np.int64).reshape(-1, 2),
-            dataset.info.class_names,
-        )
+            rows.add(size, found.boxes[kept].numpy(), found.labels[kept].numpy())
+        return rows.table(dataset.info.class_names)
 
     @property
     def ratios(self) -> np.ndarray:
@@ -74,6 +66,31 @@ class BoxTable:
     def per_image(self) -> np.ndarray:
         """Number of boxes of each image, int64 (I,)."""
         return np.bincount(self.images, minlength=len(self.sizes))
+
+
+class BoxRows:
+    """Boxes that come image by image."""
+
+    def __init__(self) -> None:
+        self._boxes, self._labels = [np.zeros((0, 4), np.float32)], [np.zeros(0, np.int64)]
+        self._sizes: list[Size] = []
+
+    def add(self, size: Size, boxes: np.ndarray, labels: np.ndarray) -> None:
+        """Add an image of (height, width) with boxes (n, 4) and labels (n,), which may be none."""
+        self._sizes.append(size)
+        self._boxes.append(boxes.astype(np.float32))
+        self._labels.append(labels.astype(np.int64))
+
+    def table(self, class_names: tuple[str, ...]) -> BoxTable:
+        """All of them."""
+        counts = [len(labels) for labels in self._labels[1:]]
+        return BoxTable(
+            np.concatenate(self._boxes),
+            np.concatenate(self._labels),
+            np.repeat(np.arange(len(counts)), counts),
+            np.array(self._sizes, np.int64).reshape(-1, 2),
+            class_names,
+        )
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ class ClassReport(PartReport):
             f"{self.name} ({self.source})",
             f"  images     {self.counts.total()} that can be read, of {len(self.images)}",
             f"  classes    {len(counts)}, with {min(counts, default=0)} to "
-            f"{max(counts, default=0)} images, {middle:g} in the middle",
+            f"{max(counts, default=0)} images, median {middle:g}",
         ]
         rows = sorted(self.categories, key=lambda label: (self.counts[label], label))[:MAX_ROWS]
         lines += self._rows(rows)

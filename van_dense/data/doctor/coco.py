@@ -27,6 +27,7 @@ from van_dense.data.readers.coco_records import (
     LEAVES,
     MASKS,
     MASKS_DIFFER,
+    NO_PIXEL,
     NUM_KEYPOINTS,
     ORPHANS,
     OUTSIDE_TOLERANCE,
@@ -54,6 +55,7 @@ class CocoPart:
     masks: bool | None = None  #: whether a model learns masks; None checks what the file has
     keypoints: bool | None = None  #: whether keypoints are read; None checks what the file has
     crowds: Crowds = "regions"  #: what ``iscrowd: 1`` means
+    is_beside: bool = False  #: whether an earlier part has the same images, and judges these
 
     @property
     def source(self) -> str:
@@ -63,7 +65,7 @@ class CocoPart:
 
 def check_coco(part: CocoPart, quarantine: Quarantine) -> PartReport:
     """Check every record of an annotation file, without opening images."""
-    report = PartReport(part.name, part.annotations)
+    report = PartReport(part.name, part.annotations, is_beside=part.is_beside)
     try:
         data = read_coco_json(part.annotations)
         info = _info(report, part, data)
@@ -84,6 +86,7 @@ def check_coco(part: CocoPart, quarantine: Quarantine) -> PartReport:
         masks=part.masks is not False and not part.poses,
         keypoints=bool(info.keypoint_names),
         crowds=part.crowds,
+        files=not part.is_beside,
     )
     check_images(report, data, records.image_records, part.images)
     geometry = GeometryCheck(records.masks, records.num_keypoints)
@@ -135,6 +138,8 @@ def check_images(report: PartReport, data: CocoDict, found: ImageRecords, folder
         record = records[index]
         where = f"images[{index}] (id {record.get('id')!r:.40}, {record.get('file_name')!s:.80})"
         report.note("error", broken.what, broken.fix, where=where, record=f"images[{index}]")
+    if report.is_beside:
+        return
     first_with_name: dict[str, int] = {}
     paths, spelling = find_all_below(folder, [record["file_name"] for record in found.usable])
     if spelling is not None:
@@ -218,7 +223,7 @@ class _AnnotationCheck:
             what = f"{orphans} annotations are of images whose records are broken"
             report.note("warning", what, "correct the records of these images")
         for kind, change in records.changes.items():
-            if kind in (LEAVES, MASKS_DIFFER, NUM_KEYPOINTS):
+            if kind in (LEAVES, MASKS_DIFFER, NO_PIXEL, NUM_KEYPOINTS):
                 continue  # each of them has its own line
             what = f"{change.count} {kind}; the first: {change.example}"
             report.note("warning", what, "correct the file, or leave it so", where=change.where)

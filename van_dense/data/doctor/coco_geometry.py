@@ -19,7 +19,12 @@ from van_dense.data.readers.coco_geometry import box_iou, segmentation_box
 from van_dense.data.readers.coco_json import Record
 from van_dense.data.readers.coco_records import DIFFER
 from van_dense.data.readers.coco_values import box_around, parse_box, sound_keypoints
-from van_dense.data.readers.segmentation import plain_form, to_rle, usable_segmentation
+from van_dense.data.readers.segmentation import (
+    has_no_pixel,
+    plain_form,
+    to_rle,
+    usable_segmentation,
+)
 from van_dense.data.readers.table import BoxXYXY
 
 Values = tuple[float, float, float, float]  # the four numbers of "bbox" as they stand there
@@ -134,7 +139,7 @@ class GeometryCheck:
         if usable is None:
             return
         pixels = float(mask_utils.area(to_rle(usable, size)))
-        if pixels == 0:
+        if has_no_pixel(usable, size):
             what = "the mask has no pixel: it is a line, smaller than a pixel, or off the image"
             yield what, "draw the object again, or remove the annotation"
         of_box = (box[2] - box[0]) * (box[3] - box[1])

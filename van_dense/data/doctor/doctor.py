@@ -91,7 +91,7 @@ def check_dataset(
     Args:
         parts: Training part first: a picture that a later part holds as well is a problem of it.
         quarantine: Records that are known to be bad; they are left out.
-        limits: What an evaluation counts and a model gives, for all parts but "train".
+        limits: What an evaluation counts and a model gives, for all parts but the first of several.
         threads: Images decoded at the same time; Pillow frees the interpreter meanwhile.
         progress: Wraps the inspections of images, given their number, to show how far they are.
     """
@@ -103,8 +103,8 @@ def check_dataset(
     for index, (part, report) in enumerate(zip(parts, reports, strict=True)):
         if isinstance(part, CocoPart | YoloPart | VocPart | LabelmePart):
             report.note_no_object(is_training=index == 0 and len(parts) > 1)
-    for report in reports:
-        if limits is not None and report.name != "train":
+    if limits is not None:
+        for report in reports[1:] or reports:  # the first of several is for training
             report.note_limits(limits)
     positions = ((report, index) for report in reports for index in range(len(report.images)))
     total = sum(len(report.images) for report in reports)
@@ -210,9 +210,12 @@ def _check_categories(reports: Sequence[PartReport]) -> None:
     complete = [report for report in reports if report.categories]
     for report in complete[1:]:
         first = complete[0]
-        if report.categories != first.categories:
+        differing_names = report.categories.items() ^ first.categories.items()
+        if report.is_beside:  # the file of panoptic maps has stuff too
+            differing_names = report.categories.items() - first.categories.items()
+        if differing_names:
             differing = defaultdict(list)
-            for category, name in set(report.categories.items()) ^ set(first.categories.items()):
+            for category, name in differing_names:
                 differing[category].append(name)
             some = dict(sorted(differing.items())[:3])
             what = f"{len(differing)} ids or names differ from those of {first.name!r}: {some}"

@@ -13,10 +13,10 @@ from van_dense.data.io.image import orientation_tag
 from van_dense.data.io.known_labels import start_lines
 from van_dense.data.io.label_map import LabelMap, count_values, spell_value, suggest_lines
 from van_dense.data.io.masks import full_ade20k, read_labels, read_saliency, read_stored
+from van_dense.data.io.stored import some_of
 from van_dense.data.messages import Fault, shorten
 from van_dense.data.readers.image_mask import Pairs, mask_size_problem
 from van_dense.data.readers.mask_folder import (
-    LOOKED_AT,
     SALIENT,
     Palettes,
     color_of,
@@ -207,7 +207,7 @@ class MaskReport(PartReport):
         bad = []
         for palette, used in sorted(self._palettes, key=lambda found: -number[found[0]]):
             indices = self._palettes[palette, used]
-            if fault := seen.problem(self.masks[indices[0]], palette, used):
+            if fault := seen.add_palette(self.masks[indices[0]], palette, used):
                 bad += [(index, fault) for index in indices]
         if bad:
             self._contradict = True
@@ -310,7 +310,7 @@ def check_masks(part: MaskPart, quarantine: Quarantine) -> MaskReport:
     if part.label_map is not None:
         report.is_color = part.label_map.is_color
     elif report.masks and not part.is_saliency:
-        some = report.masks[:: max(1, len(report.masks) // LOOKED_AT)]  # the first may be black
+        some = [report.masks[index] for index in some_of(len(report.masks))]  # one may be black
         colored = next((mask for mask in some if _has_colors(mask)), None)
         report.is_color = colored is not None
         if colored is not None:

@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.regions import Regions, find_regions
 from van_dense.core.structures import Size, size_of
 from van_dense.data.dataset import ReadError
+from van_dense.data.doctor.boxes import BoxRows, BoxTable
 from van_dense.data.doctor.coco import Finding, check_images
 from van_dense.data.doctor.report import PartReport
 from van_dense.data.io.image import orientation_tag
@@ -83,6 +86,7 @@ class PanopticReport(PartReport):
     _num_bare: int = 0  # segments without area or box
     _turned: list[str] = field(default_factory=list)  # PNGs with an orientation tag
     stuff_crowds: list[str] = field(default_factory=list)  #: segment and place of each
+    _boxes: BoxRows = field(default_factory=BoxRows)  # of things
 
     def read_more(self, index: int) -> MapContent | None:
         """Read the PNG of an image; safe in several threads at the same time."""
@@ -110,8 +114,22 @@ class PanopticReport(PartReport):
         self.num_void += areas.get(0, 0)
         for segment in record.segments:
             self.num_pixels[segment.category_id] += areas[segment.id]
+        self._add_boxes(record.segments, more)
         for severity, what, fix in self._judge(record.segments, more.regions):
             self.note(severity, what, fix, file=record.path, where=where)
+
+    def _add_boxes(self, segments: tuple[SegmentRecord, ...], more: MapContent) -> None:
+        assert self.info is not None and more.regions is not None
+        label_of, is_thing = self.info.label_of, self.info.thing_flags
+        found = {s.id: label_of[s.category_id] for s in segments if not s.crowd}
+        label_of_region = [found.get(region, -1) for region in more.regions.ids.tolist()]
+        kept = [label >= 0 and is_thing[label] for label in label_of_region]
+        labels = np.array(label_of_region, dtype=np.int64)[kept]
+        self._boxes.add(more.size, more.regions.boxes[kept], labels)
+
+    def box_table(self) -> BoxTable | None:
+        """Boxes of the things in the PNGs, which training learns."""
+        return None if self.info is None else self._boxes.table(self.info.class_names)
 
     def _judge(self, segments: tuple[SegmentRecord, ...], regions: Regions) -> Iterator[Finding]:
         """Compare areas and boxes of a PNG whose ids are those of the JSON."""
@@ -320,7 +338,7 @@ class _RecordCheck:
             is_broken = True
         if is_broken:
             return None
-        self._count(where, sound)
+        self._count(where, sound, image_id)
         return tuple(sound)
 
     def _twice(self, segments: list[SegmentRecord]) -> Iterator[tuple[str, str]]:
@@ -338,15 +356,19 @@ class _RecordCheck:
                 fix = "give them one id; models predict stuff as one, and PQ counts the others"
                 yield f"{count} segments are of the stuff {name!r}", f"{fix} as missed"
 
-    def _count(self, where: str, segments: list[SegmentRecord]) -> None:
+    def _count(self, where: str, segments: list[SegmentRecord], image_id: Id) -> None:
         report, info = self.report, self.report.info
+        assert info is not None  # otherwise the part is unreadable
         report.num_empty += not segments
         for segment in segments:
+            is_thing = info.thing_flags[info.label_of[segment.category_id]]
             if not segment.crowd:
                 report.counts[segment.category_id] += 1
+                if is_thing:
+                    report.objects[image_id, segment.category_id] += 1
                 continue
             report.num_crowds += 1
-            if info is not None and not info.is_thing[info.label_of[segment.category_id]]:
+            if not is_thing:
                 report.stuff_crowds.append(f"{segment.id} of {where}")
 
     def _check_folder(self) -> None:

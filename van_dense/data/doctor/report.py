@@ -11,6 +11,7 @@ from typing import Any, Literal
 from van_dense.core.plain_text import one_line
 from van_dense.core.structures import Size
 from van_dense.data.crowding import DetectionLimits
+from van_dense.data.doctor.boxes import BoxTable
 from van_dense.data.doctor.image_list import ImageList
 from van_dense.data.messages import shorten
 from van_dense.data.readers.quarantine import Id, Quarantine, QuarantinedPart, part_key
@@ -57,6 +58,7 @@ class PartReport:
     num_crowds: int = 0  #: number of crowd regions
     num_empty: int = 0  #: number of images without an instance that is no crowd
     tables: list[str] = field(default_factory=list)  #: what else is printed below the summary
+    is_beside: bool = False  #: further annotations of the images of an earlier part
 
     def note(
         self,
@@ -112,6 +114,10 @@ class PartReport:
 
     def add(self, index: int, size: Size | None, more: Any) -> None:
         """Judge an image of (height, width), None if broken, by what ``read_more`` returned."""
+
+    def box_table(self) -> BoxTable | None:
+        """Boxes that only the doctor has seen; None where the reader knows them."""
+        return None
 
     def conclude(self) -> None:
         """Note what is known only after all images were added."""

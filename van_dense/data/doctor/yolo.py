@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from van_dense.data.doctor.image_list import ImageList
 from van_dense.data.doctor.report import PartReport, Severity
 from van_dense.data.readers.quarantine import Quarantine, StaleQuarantine
-from van_dense.data.readers.yolo import YoloRecords, unusual_lines
+from van_dense.data.readers.yolo import YoloRecords
 from van_dense.data.readers.yolo_layout import YoloLayout, part_source
 from van_dense.data.readers.yolo_lines import LabelLine
 
@@ -64,7 +64,7 @@ def check_yolo(part: YoloPart, quarantine: Quarantine) -> PartReport:
             else:
                 _note(report, "error", records, image, line, f"it has {problem}")
         report.num_empty += not usable
-        for line, what in unusual_lines(usable):
+        for line, what in records.unusual(image, usable):
             _note(report, "warning", records, image, line, what.removeprefix("lines with "))
     report.note_unused()
     return report

@@ -17,13 +17,19 @@ from van_dense.core.dataset_info import Color
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.image import decode
 from van_dense.data.io.label_map import LabelMap
-from van_dense.data.io.stored import has_alpha, is_min_white, is_signed, num_bands, to_rgba
+from van_dense.data.io.stored import (
+    has_alpha,
+    is_min_white,
+    is_signed,
+    num_bands,
+    stored_bits,
+    to_rgba,
+)
 
 _LOSSLESS = ("PNG", "BMP", "DIB", "TIFF", "GIF", "PPM", "TGA")  # of label maps
 _LOSSY = ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF", "HEIF")
 _COLORED = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")  # modes that convert to RGB without loss
 _LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")  # compressions, as Pillow names them
-_PNG_BITS, _TIFF_BITS = 24, 258  # byte of the bit depth in a PNG (11.2.1 IHDR); tag in a TIFF
 _PNG_LEVEL = 3  # of compression; 9 takes five times as long for a tenth less
 _SALIENT = 128  # from here on a pixel of a binary mask is salient
 _MOST_ID = 20  # ids of classes are small; greys of a soft edge are spread over 0..255
@@ -82,7 +88,7 @@ def read_stored(path: str | Path, *, color: bool = False) -> StoredLabels:
         return StoredLabels(_as_counted(path, deep) if image.format == "PPM" else deep)
     if image.mode == "F":
         return StoredLabels(_whole_numbers(path, image))
-    bits = stored_bits(path, image)
+    bits = stored_bits(path)
     if bits == 16:
         raise ReadError(f"{path}: 16 bits in a file of the kind {image.mode}; save it as grey")
     fix = 'read it by colour, with lines such as "#804080 -> 0" in data.label_map'
@@ -126,7 +132,7 @@ def _read_grey(path: str | Path) -> tuple[np.ndarray, bool]:
         raise ReadError(f"{path}: {what}; save the mask with 8 bits, 255 = salient")
     if image.mode.startswith("I"):
         values = _unsigned_16(path, image).astype(np.uint32)
-        if stored_bits(path, image) == 12 and values.max() > 255:  # of a TIFF that says so
+        if stored_bits(path) == 12 and values.max() > 255:  # of a TIFF that says so
             values *= 16
         grey = (values if values.max() <= 255 else (values + 128) // 257).astype(np.uint8)
     else:
@@ -166,18 +172,6 @@ def save_png(path: str | Path, image: Image.Image) -> None:
     """Write a PNG without loss, quickly; the folder is made if missing."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     image.save(path, format="PNG", compress_level=_PNG_LEVEL)
-
-
-def stored_bits(path: str | Path, image: Image.Image) -> int:
-    """Bits of one stored channel, which Pillow's mode does not tell: 1 to 8, or 16."""
-    if image.format == "PNG":
-        with Path(path).open("rb") as file:
-            return file.read(_PNG_BITS + 1)[_PNG_BITS]
-    if image.format == "TIFF":
-        return int(image.tag_v2.get(_TIFF_BITS, (8,))[0])  # type: ignore[attr-defined]
-    if image.format == "PPM" and image.mode != "1":
-        return 16 if _largest(path) > 255 else 8
-    return 8
 
 
 def _require_exact(path: str | Path, image: Image.Image) -> None:
@@ -249,7 +243,7 @@ def _colors(path: str | Path, image: Image.Image) -> np.ndarray:
         what = f"a mask of the kind {image.mode} has no plain colours"
         fix = "save it as RGB, or write numbers into data.label_map"
         raise ReadError(f"{path}: {what}; {fix}")
-    if stored_bits(path, image) == 16:
+    if stored_bits(path) == 16:
         what = f"16 bits in a file of the kind {image.mode}, of which 8 would be lost"
         raise ReadError(f"{path}: {what}; save colours with 8 bits")
     if image.mode == "P" and (most := int(np.asarray(image).max())) >= len(_palette(image)) // 3:

@@ -13,7 +13,8 @@ from PIL import Image
 from van_dense.core.segments import LARGEST_ID
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.image import decode
-from van_dense.data.io.masks import save_png, stored_bits
+from van_dense.data.io.masks import save_png
+from van_dense.data.io.stored import stored_bits
 
 _ID = np.dtype("<i4")  # R is the lowest of its four bytes, and the highest is unused
 _KINDS = {"1": "black and white", "L": "grey", "LA": "grey and alpha", "P": "a palette"}
@@ -33,7 +34,7 @@ def read_ids(path: str | Path) -> np.ndarray:
     if image.mode == "RGB" and "transparency" in image.info:
         kind = "RGB with a transparent colour"
     elif image.mode == "RGB":
-        bits = stored_bits(path, image)
+        bits = stored_bits(path)
         kind = "RGB" if bits == 8 else f"{bits}-bit RGB"
     if kind != "RGB":
         what = f"a PNG of {kind}, where the ids of segments need 8-bit RGB"

@@ -15,7 +15,7 @@ from PIL import Image, TiffImagePlugin
 
 from van_dense.data.io.pixels import open_image, our_limit
 
-_BITS, _PHOTOMETRIC, _SAMPLES, _EXTRA, _FORMAT, _DEPTH = 258, 262, 277, 338, 339, 32997
+_BITS, _PHOTOMETRIC, _SAMPLES, _FORMAT, _DEPTH = 258, 262, 277, 339, 32997
 _COMPRESSION, _DESCRIPTION = 259, 270
 _SUBFILE, _REDUCED_OR_MASK = 254, 5  # TIFF 6.0, page 36: bit 0 a reduced copy, bit 2 a mask
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -30,7 +30,7 @@ _COMPRESSIONS = {  # of scanners and of GDAL, by their number in libtiff's tiff.
     52546: "JPEG XL",
 }
 _SIGNED, _FLOAT = 2, 3  # of the tag SampleFormat
-_LOOKED_AT = 8  # images, before training begins
+_LOOKED_AT = 8  # images or masks, before training begins
 _TWELVE_BITS, _FOURTEEN_BITS, _DEEP = 4096, 16384, "I"
 _GREY = "repeated to three channels"
 #: By kind: whether it is worth a warning, what the images are, and what is done about it.
@@ -87,12 +87,18 @@ class StoredKinds:
                 yield is_warning, f"{count} images are {what}, such as {self._first[kind]}", fix
 
 
+def some_of(count: int) -> list[int]:
+    """Positions of those of ``count`` files that are looked at, evenly over all."""
+    spread = np.linspace(0, count - 1, min(_LOOKED_AT, count)).round()
+    return [int(position) for position in spread]
+
+
 def notes_of_some(count: int, path_of: Callable[[int], str]) -> list[str]:
     """What is worth a warning about the storage of some images, evenly over a data set."""
     if not count:
         return []
     found = StoredKinds()
-    some = sorted({round(k * (count - 1) / (_LOOKED_AT - 1)) for k in range(_LOOKED_AT)})
+    some = some_of(count)
     for index in some:
         found.add(path_of(index), stored_as(path_of(index)))
     seen = f"of {len(some)} images looked at, "
@@ -175,16 +181,24 @@ def num_bands(image: Image.Image) -> int:
     return bands
 
 
-def stored_bits(image: Image.Image) -> int:
-    """Bits of a channel of a TIFF, PNG or PPM whose pixels were not read yet; 8 of others."""
-    if image.format == "TIFF":
-        return int(image.tag_v2.get(_BITS, (8,))[0])  # type: ignore[attr-defined]
-    if tiles := getattr(image, "tile", None):
-        if image.format == "PNG":
-            return 16 if ";16" in str(tiles[0][3]) else 8
-        if image.format == "PPM" and isinstance(tiles[0][3], tuple):  # with the largest value
-            return 16 if tiles[0][3][-1] > 255 else 8
-    return 8
+def stored_bits(file: Image.Image | str | Path) -> int:
+    """Bits of a channel, which Pillow's mode does not tell: 1, 2, 4, 8, 12 or 16.
+
+    They are those of a TIFF, PNG or PPM, and 8 of others. A PNG or PPM that is given as an image
+    must not have been decoded, which forgets them.
+    """
+    if not isinstance(file, Image.Image):
+        with our_limit(), open_image(file) as image:
+            return stored_bits(image)
+    if file.format == "TIFF":
+        return int(file.tag_v2.get(_BITS, (8,))[0])  # type: ignore[attr-defined]
+    if file.format not in ("PNG", "PPM") or not (tiles := getattr(file, "tile", None)):
+        return 8
+    args = tiles[0][3] if isinstance(tiles[0][3], tuple) else (tiles[0][3],)
+    if file.format == "PPM" and isinstance(args[-1], int) and args[-1] > 255:  # largest value
+        return 16
+    stored = re.fullmatch(r"\w+;(\d+)B?", str(args[0]))  # such as "L;2" and "RGB;16B"
+    return int(stored[1]) if stored else 8
 
 
 def num_pages(image: Image.Image) -> int:

@@ -79,11 +79,6 @@ class Frame:
     )
 
 
-def read_frames(path: str | Path) -> Iterator[np.ndarray]:
-    """The pixels of ``read_timed_frames``."""
-    return (frame.pixels for frame in read_timed_frames(path))
-
-
 def read_timed_frames(path: str | Path) -> Iterator[Frame]:
     """Frames as uint8 (H, W, 3) RGB, upright and all of the first one's size, with their times.
 

@@ -21,7 +21,7 @@ from van_dense.data.io.image import image_size
 from van_dense.data.messages import CHECK, list_counts
 from van_dense.data.readers.missing_images import unreadable_images
 from van_dense.data.readers.quarantine import Quarantine, QuarantinedPart
-from van_dense.data.readers.segmentation import usable_segmentation
+from van_dense.data.readers.segmentation import has_no_pixel, usable_segmentation
 from van_dense.data.readers.table import (
     BoxXYXY,
     ImageRecord,
@@ -195,7 +195,7 @@ def _judge_object(
     if label is None:
         kind, fix = "objects of other classes", "name it in classes, or rename it"
         what = f"its class {one.name!r} is none of {', '.join(labels)}"
-        return (*found, Finding("info", f"{kind} ({one.name})", what, fix)), None
+        return (*found, Finding("info", f"{kind} ({one.name}), left out", what, fix)), None
     fix = "correct the box, or remove the object"
     if max(one.box) <= 1 and any(value % 1 for value in one.box):
         kind, what = "objects with fractions as box", "its coordinates are fractions of the sides"
@@ -218,6 +218,9 @@ def _judge_object(
         if segmentation is None:
             kind, fix = "objects without a usable mask", "draw the object again, or remove it"
             return (*found, Finding("error", kind, problem or "", fix)), None
+        if has_no_pixel(segmentation, size):
+            kind, what = "objects whose mask has no pixel", "its mask is a line, and has no pixel"
+            found.append(Finding("warning", kind, what, "draw the object again, or remove it"))
         if one.is_box:
             what = "its mask is the whole rectangle"
             found.append(Finding("info", "rectangles, whose masks are filled", what, "none needed"))
@@ -264,8 +267,7 @@ class AnnotatedDataset(TableDataset):
         super().__init__(info, records, instances, masks=reads_masks, drop_empty=drop_empty)
         self.left_out = frozenset(image.id for image in part.images) - {r.id for r in records}
         if (unreadable := unreadable_images(records)) is not None:
-            self.notes.append(f"{part.source}: {unreadable}")
-            logger.warning("%s", self.notes[-1])
+            self._warn(f"{part.source}: {unreadable}")
         if what := known.words():
             self.notes.append(f"{part.source}: {what}")
         self._take_notes(part, counts)
@@ -285,10 +287,10 @@ class AnnotatedDataset(TableDataset):
         if counts["error"]:
             loud.append(f"left out: {list_counts(counts['error'])}; {CHECK}")
         for note in quiet:
-            logger.info("%s: %s", part.source, note)
+            self.notes.append(f"{part.source}: {note}")
+            logger.info("%s", self.notes[-1])
         for note in loud:
-            logger.warning("%s: %s", part.source, note)
-        self.notes += [f"{part.source}: {note}" for note in (*quiet, *loud)]
+            self._warn(f"{part.source}: {note}")
 
 
 def has_masks(part: AnnotatedPart) -> bool:

@@ -11,6 +11,7 @@ from van_dense.core.dataset_info import DatasetInfo
 from van_dense.data.io.json_file import paused_garbage_collection
 from van_dense.data.io.names import find_all_below
 from van_dense.data.messages import CHECK
+from van_dense.data.readers.coco_images import Broken
 from van_dense.data.readers.coco_json import (
     CocoDict,
     Skeleton,
@@ -83,19 +84,21 @@ class CocoDataset(TableDataset):
         super().__init__(info, files, instances, masks=found.masks, drop_empty=drop_empty)
         records = found.image_records
         self.left_out = frozenset(records.quarantined_ids | records.broken_ids)
-        warnings = [f"{annotations}: {what}" for what in found.warnings()]
         bones = skeleton_notes(annotations, data, skeleton) if keypoints else []
-        warnings += bones
+        self.warnings = [f"{annotations}: {what}" for what in found.warnings()] + bones
         if (absent := missing_images(str(images), paths)) is not None:
-            warnings.append(f"{annotations}: {absent}")
-            self.notes.append(warnings[-1])
+            self.warnings.append(f"{annotations}: {absent}")
+            self.notes.append(self.warnings[-1])
         self.notes += found.notes(annotations) + bones
         if (root := empty_root(data)) is not None:
             self.notes.append(f"{annotations}: {root_words(root)}")
         if spelling is not None:
             self.notes.append(f"{annotations}: {spelling}")
         for note in self.notes:
-            logger.log(logging.WARNING if note in warnings else logging.INFO, "%s", note)
+            logger.log(logging.WARNING if note in self.warnings else logging.INFO, "%s", note)
+        first = [f"{annotations}: {what}" for what in first_broken(found)]  # spoils the counters
+        self.warnings += first
+        self.notes += first
         if len(self) == 0:
             what = f"no image remains of {len(data['images'])} with a usable box"
             raise ValueError(f"{annotations}: {what}; {CHECK}")
@@ -117,6 +120,21 @@ class CocoDataset(TableDataset):
         are filled in.
         """
         return self._judge(read_coco_json(self._file), self.info).cleaned()
+
+
+def first_broken(records: CocoRecords) -> list[str]:
+    """The first record of each reason for which some are left out; counters are spoilt."""
+    first: dict[str, str] = {}
+    for index, broken in records.image_records.broken:
+        first.setdefault(f"images {broken.reason}", f"images[{index}]: {broken.what}")
+    wanted = set(records.dropped) - first.keys()
+    for index, entry in enumerate(records.data["annotations"]):
+        if not wanted - first.keys():
+            break
+        if not records.is_left_out(index) and isinstance(found := records.read(index), Broken):
+            what = f"annotations[{index}] (id {entry.get('id')!r:.40}): {found.what}"
+            first.setdefault(f"annotations {found.reason}", what)
+    return [f"left out: {what}" for what in first.values()]
 
 
 def _no_image(found: CocoRecords) -> str:

@@ -74,7 +74,7 @@ def read_coco_lists(path: str | Path) -> CocoDict:
     try:
         data = read_json(path, "annotation file")
     except ValueError as error:
-        raise ValueError(f"{error}{way_in(path)}") from None
+        raise ValueError(f"{error}{way_in(path, read_as=COCO)}") from None
     _check_structure(path, data)
     for index, record in enumerate(data["categories"]):
         _check_category(f"{path}: categories[{index}]", record)

@@ -14,6 +14,7 @@ from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Size
 from van_dense.data.messages import CHECK, Fault, list_counts
 from van_dense.data.readers.class_names import alike_classes
+from van_dense.data.readers.coco_crowds import suspicious_crowds
 from van_dense.data.readers.coco_geometry import (
     area_is_possible,
     derive_area,
@@ -34,6 +35,7 @@ from van_dense.data.readers.coco_values import (
 from van_dense.data.readers.quarantine import QuarantinedPart
 from van_dense.data.readers.segmentation import (
     Segmentation,
+    has_no_pixel,
     plain_form,
     rle_to_json,
     usable_segmentation,
@@ -42,7 +44,6 @@ from van_dense.data.readers.table import BoxXYXY, InstanceRecord, clip_box
 
 Crowds = Literal["regions", "objects"]
 
-MANY_CROWDS = 0.1  # share of an own file that needs a word; COCO has 1.2 %, one class 10 %
 DIFFER = 0.5  # IoU of box and mask below which one of them is wrong
 OUTSIDE_TOLERANCE = 1.0  # pixels; COCO's own boxes leave their images by rounding
 _CORRECT_MASK = "draw the object again, or remove the annotation"
@@ -179,6 +180,8 @@ class CocoRecords:
                 return Broken(MASKS[1], what, _CORRECT_MASK)
             if iou < DIFFER:
                 self._change(MASKS_DIFFER, index, key="bbox")
+            if has_no_pixel(segmentation, size):
+                self._change(NO_PIXEL, index, key="segmentation")
             if problem is not None:
                 self._change("broken polygons are left out of annotations", index, problem)
             if plain is not written:
@@ -353,19 +356,9 @@ class CocoRecords:
 
     def suspicious_crowds(self) -> str | None:
         """Say that objects have most likely become crowds, by class, or None."""
-        crowds, total = self.crowds.total(), self.counts.total()
-        if self._crowds_are_objects or crowds <= MANY_CROWDS * total:
+        if self._crowds_are_objects:
             return None
-        names = self.info.class_names
-        by_class = ", ".join(
-            f"{count} of {self.counts[key]} {names[key]}"
-            for key, count in self.crowds.most_common(5)
-            if count
-        )
-        return (
-            f"{crowds} of {total} annotations are crowd regions (iscrowd 1), and neither learnt "
-            f"nor evaluated: {by_class}; {EXPORTERS}; data.crowds=objects reads them as objects"
-        )
+        return suspicious_crowds(self.crowds, self.counts, self.info.class_names)
 
 
 MASKS = "have no usable segmentation", "have a mask that lies off its box"
@@ -376,10 +369,7 @@ MASKS_DIFFER = "masks and boxes show different places"
 FORMS = "segmentations are not in COCO's form, and are read as what they mean"
 LEAVES = "boxes leave their image, and are clipped"
 AREAS = "areas cannot be right, and are those of the mask or else of the box"
-EXPORTERS = (
-    "exporters that write run lengths for crowds alone, as COCO does, mark objects with holes or "
-    "brush strokes so (Datumaro, CVAT through it, pycococreator)"
-)
+NO_PIXEL = "masks have no pixel, as lines and slivers, and are learnt and counted as empty ones"
 
 
 def _other_type(value: Any) -> Any:

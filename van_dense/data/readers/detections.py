@@ -28,6 +28,9 @@ def read_detections(
 ) -> dict[int | str, Instances]:
     """Boxes, labels and scores by image id from a COCO results file, in the order of the file.
 
+    Records under "annotations" of an object with images and categories, as some tools export
+    predictions, are read as well.
+
     Detections of other images, of categories the data set does not know, with a lower score, or of
     no size are left out, with a line that counts them. Another file, or one of which nothing
     remains, is a ValueError with file, entry and fix.
@@ -41,9 +44,7 @@ def read_detections(
     labels = images.info.label_of
     left_out: Counter[str] = Counter()
     rows: dict[int | str, list[tuple[tuple[float, ...], int, float]]] = defaultdict(list)
-    entries = read_json(path, "file of detections")
-    if not isinstance(entries, list):
-        raise ValueError(f"{path}: expected a list, got {type(entries).__name__}; {_FIX}")
+    entries = _entries(path)
     for index, entry in enumerate(entries):
         box, score = _box_and_score(f"{path}: entry {index} (counted from 0)", entry)
         label = labels.get(parse_id(entry.get("category_id")))
@@ -64,6 +65,19 @@ def read_detections(
         raise ValueError(f"{path}: {what}; the data set has {known}")
     logger.info("%s: %d detections; left out: %s", path, len(entries), counts or "none")
     return {image_id: _instances(found) for image_id, found in rows.items()}
+
+
+def _entries(path: str | Path) -> list[Any]:
+    """Records of a file: the list itself, or that under "annotations" of a COCO-like object."""
+    data = read_json(path, "file of detections")
+    entries = data.get("annotations") if isinstance(data, dict) else data
+    if not isinstance(entries, list):
+        raise ValueError(f"{path}: expected a list, got {type(data).__name__}; {_FIX}")
+    first = entries[0] if entries else None
+    if isinstance(data, dict) and isinstance(first, dict) and "score" not in first:
+        what = "it is an annotation file, whose records have no score"
+        raise ValueError(f"{path}: {what}; without data.detections the annotated boxes are taken")
+    return entries
 
 
 def _box_and_score(where: str, entry: Any) -> tuple[tuple[float, ...], float]:

@@ -67,10 +67,13 @@ METADATA = Foreign("an ImageFolder of Hugging Face (metadata.jsonl)", _SUPERVISI
 RESULTS = Foreign("COCO results, which are predictions", "give the ground truth instead")
 
 
-def way_in(path: str | Path) -> str:
-    """The end of a message: "; it looks like CVAT ...: export ...", or nothing."""
+def way_in(path: str | Path, *, read_as: Foreign | None = None) -> str:
+    """The end of a message: "; it looks like CVAT ...: export ...", or nothing.
+
+    Nothing is said of the format that the path is ``read_as``.
+    """
     found = recognise(path)
-    return "" if found is None else f"; {found}"
+    return "" if found in (None, read_as) else f"; {found}"
 
 
 def recognise(path: str | Path) -> Foreign | None:

@@ -11,6 +11,8 @@ from van_dense.data.io.walk import walk
 
 _IMAGE_FOLDERS = {"jpegimages", "images", "image", "imgs", "img"}
 
+_ANNOTATIONS = {".xml", ".json", ".txt"}  # files and lists beside the images
+
 
 class ImageIndex:
     """Image files below a folder.
@@ -21,7 +23,10 @@ class ImageIndex:
 
     def __init__(self, root: str | Path) -> None:
         self._root = Path(root)
-        self.paths = walk(root).files
+        found = walk(root)
+        self.paths = found.files
+        #: what is not read there, in words, or None
+        self.left_out = found.left_out(besides=_ANNOTATIONS)
         self._by_stem: dict[str, list[PurePosixPath]] = defaultdict(list)
         for path in map(PurePosixPath, self.paths):
             self._by_stem[path.stem.lower()].append(path)

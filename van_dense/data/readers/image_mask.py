@@ -82,7 +82,7 @@ class ImageMaskDataset(ImageFiles):
     def truth(self, index: int) -> np.ndarray:
         """Ground truth alone: labels uint8 (H, W) with 255 = ignore, or saliency 0..255.
 
-        A broken mask, a palette that contradicts that of another one, or a value that the label
+        A broken mask, a palette that contradicts those looked at first, or a value that the label
         map does not name, is a ReadError.
         """
         path = self.mask_path(index)
@@ -175,13 +175,14 @@ def files_by_key(
             twice.append((key, text))
         found[key] = file
     words = listing.left_out()
-    left_out = [] if words is None else [f"{folder}: {words}"]
+    left_out = [] if words is None else [words]
     if others:
         what = f"left out: {len(others)} images not named as {pattern} says, such as {others[0]}"
-        left_out.append(f"{folder}: {what}")
+        left_out.append(what)
     if not found:
         what = f"no image file is named as the pattern {pattern!r} says"
-        raise ValueError("; ".join([f"{folder}: {what}", *left_out]))
+        raise ValueError(f"{folder}: {'; '.join([what, *left_out])}")
+    left_out = [f"{folder}: {words}" for words in left_out]
     return found, twice, left_out
 
 

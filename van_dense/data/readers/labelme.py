@@ -27,7 +27,7 @@ from van_dense.data.readers.annotated_images import (
     names_of,
     repeated,
 )
-from van_dense.data.readers.foreign import way_in
+from van_dense.data.readers.foreign import LABELME, way_in
 from van_dense.data.readers.image_index import ImageIndex, files_below, stated_name
 from van_dense.data.readers.labelme_json import LabelmeFile, Shape, parse_labelme, segmentation_of
 from van_dense.data.readers.quarantine import Quarantine
@@ -107,7 +107,7 @@ def _read_part(folder: Path, rules: Rules, numbers: Numbers, *, join_groups: boo
         raise ValueError(f"{folder}: no such folder; give the folder that holds labelme's files")
     files = files_below(folder, (".json",))
     if not files:
-        raise ValueError(f"{folder}: no JSON file in this folder{way_in(folder)}")
+        raise ValueError(f"{folder}: no JSON file in this folder{way_in(folder, read_as=LABELME)}")
     parsed = [parse_labelme(folder / file) for file in files]
     if all(content.findings for content in parsed):
         first = parsed[0].findings[0]
@@ -127,7 +127,7 @@ def _read_part(folder: Path, rules: Rules, numbers: Numbers, *, join_groups: boo
         images.append(
             AnnotatedImage(image_id, str(folder / file), path, content.stated, objects, findings)
         )
-    part = AnnotatedPart(str(folder), images)
+    part = AnnotatedPart(str(folder), images, [index.left_out] if index.left_out else [])
     described = {image.path for image in images}
     bare = [path for path in index.paths if str(folder / path) not in described]
     if bare:

@@ -30,6 +30,7 @@ from van_dense.data.readers.table import BoxXYXY
 _LINES = ("point", "line", "linestrip", "points", "lines")
 _FOUR_POINTS = ("oriented_rectangle", "rotation", "quadrilateral")
 _NOT_CLASSES = ("__ignore__", "_background_")  # labels.txt of labelme's own examples
+_NO_AREA = "points and lines, which have no area and are left out"
 _CIRCLE_ERROR = 0.1  # pixels between a circle and its polygon
 _FIX = "draw it again, or remove it"
 
@@ -106,14 +107,14 @@ def _shape(record: Any) -> Shape:
     label = label.strip()
     if label in _NOT_CLASSES:
         what = f"{label} is no class"
-        return _left_out(label, f"shapes called {label}", what)
+        return _left_out(label, f"shapes called {label}, which are left out", what)
     kind = record.get("shape_type") or "polygon"  # labelme 2 wrote none
     points = _points(record.get("points"))
     if points is None:
         what = f"its points are no list of finite x, y: {record.get('points')!r:.60}"
         return _broken(label, "shapes whose points are no finite numbers", what)
     if kind in _LINES:
-        return _left_out(label, "points and lines, which have no area", f"it is a {kind}")
+        return _left_out(label, _NO_AREA, f"it is a {kind}")
     group = record.get("group_id")
     if type(group) not in (int, str):
         group = None

@@ -11,10 +11,10 @@ from van_dense.data.dataset import ReadError
 from van_dense.data.io.image import orientation_tag
 from van_dense.data.io.label_map import LabelMap, pack_colors, spell_value, suggest_lines
 from van_dense.data.io.masks import StoredLabels, apply_map, read_saliency, read_stored
+from van_dense.data.io.stored import some_of
 from van_dense.data.messages import CHECK, Fault, shorten
 
 SALIENT = 128  # above it a pixel counts as salient
-LOOKED_AT = 8  # masks that are read before training begins
 _TRAIN_IDS = range(19)
 # The 19 classes among the ids of Cityscapes, in the order of their trainId
 # (github.com/mcordts/cityscapesScripts, helpers/labels.py).
@@ -23,27 +23,37 @@ _TRAIN_LINES = '["0..18 -> 0..18", "255 -> ignore"]'
 
 
 class Palettes:
-    """Palettes of the files of one folder, and a file with the indices in use of each."""
+    """Palettes of some files, such as those looked at first, and the indices in use of each."""
 
     def __init__(self) -> None:
         self._seen: dict[bytes, tuple[str, set[int]]] = {}
 
-    def contradiction(self, path: str, stored: StoredLabels) -> Fault | None:
-        """``problem`` of a file, whose values are counted only where palettes differ."""
-        palette = stored.palette
-        if palette is None or (len(self._seen) == 1 and palette in self._seen):
+    def add(self, path: str, stored: StoredLabels) -> Fault | None:
+        """``problem`` of a file; one that has none is remembered."""
+        if stored.palette is None:
             return None
-        return self.problem(path, palette, values_of(stored.values))
+        return self.add_palette(path, stored.palette, values_of(stored.values))
 
-    def problem(self, path: str, palette: bytes, indices: Collection[int]) -> Fault | None:
-        """Say how a palette contradicts an earlier one in the indices in use, or remember it."""
+    def add_palette(self, path: str, palette: bytes, indices: Collection[int]) -> Fault | None:
+        """The same of a palette and its indices in use."""
+        if (fault := self._problem(palette, indices)) is None:
+            _, known = self._seen.setdefault(palette, (path, set()))
+            known.update(indices)
+        return fault
+
+    def problem(self, stored: StoredLabels) -> Fault | None:
+        """Say how a file contradicts those remembered; its values are counted only if needed."""
+        palette = stored.palette
+        if palette is None or not self._seen.keys() - {palette}:
+            return None
+        return self._problem(palette, values_of(stored.values))
+
+    def _problem(self, palette: bytes, indices: Collection[int]) -> Fault | None:
         for other, (file, others) in self._seen.items():
             if other != palette and (what := _contradiction(palette, indices, other, others)):
                 colour = _spell(palette, min(set(indices) - {0}, default=0))
                 fix = "the colours tell, not the indices: read them with lines such as"
                 return Fault(f"{what} in {file}", f'{fix} "{colour} -> 1" in data.label_map')
-        _, known = self._seen.setdefault(palette, (path, set()))
-        known.update(indices)
         return None
 
 
@@ -73,9 +83,12 @@ def _spell(palette: bytes, index: int) -> str:
 
 
 def read_among(path: str, labels: LabelMap, palettes: Palettes) -> np.ndarray:
-    """Read the classes of a label map; a palette that contradicts an earlier one is a ReadError."""
+    """Read the classes of a label map; a palette that contradicts ``palettes`` is a ReadError.
+
+    Nothing is remembered: which file is refused depends on no order and on no number of workers.
+    """
     stored = read_stored(path, color=labels.is_color)
-    if (fault := palettes.contradiction(path, stored)) is not None:
+    if (fault := palettes.problem(stored)) is not None:
         raise ReadError(f"{path}: {fault}")
     return apply_map(path, stored.values, labels)
 
@@ -137,14 +150,15 @@ def look_at(
 ) -> list[str]:
     """Read some masks evenly over a folder, before training does; more while no class is found.
 
+    ``palettes`` gets theirs, which all the others are compared with.
+
     Returns:
         Notes where some of them cannot be read, teach nothing, or have an orientation tag.
 
     Raises:
         ValueError: Where none can be read, or what they hold together contradicts the label map.
     """
-    some = sorted({round(k * (count - 1) / (LOOKED_AT - 1)) for k in range(LOOKED_AT)})
-    names = [path_of(index) for index in some]
+    names = [path_of(index) for index in some_of(count)]
     unread: list[str] = []
     empty: list[str] = []
     values: set[int] = set()
@@ -155,7 +169,7 @@ def look_at(
                 found = values_of(read_saliency(path))
             else:
                 stored = read_stored(path, color=labels.is_color)
-                _require(palettes.contradiction(path, stored), path)
+                _require(palettes.add(path, stored), path)
                 found = values_of(stored.values)
                 apply_map(path, stored.values, labels)
         except ReadError as error:
@@ -166,8 +180,8 @@ def look_at(
     if labels is not None:
         _require(foreign_ids(labels, values, names), names[0])
     _require(_nothing_anywhere(count, path_of, labels, values), names[0])
-    if len(unread) == len(some):
-        several = f"; so are all {len(some)} masks looked at, {CHECK}" if len(some) > 1 else ""
+    if len(unread) == len(names):
+        several = f"; so are all {len(names)} masks looked at, {CHECK}" if len(names) > 1 else ""
         raise ValueError(f"{unread[0]}{several}")
     turned = [path for path in names if orientation_tag(path) != 1]
     told = {
@@ -176,7 +190,7 @@ def look_at(
         "have an orientation tag, and are read as stored, such as": turned,
     }
     return [
-        f"{len(masks)} of {len(some)} masks looked at {what} {masks[0]}"
+        f"{len(masks)} of {len(names)} masks looked at {what} {masks[0]}"
         for what, masks in told.items()
         if masks
     ]

@@ -5,6 +5,7 @@ process, as Python's reference counts write to each object that is touched.
 """
 
 import itertools
+import logging
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,8 @@ from van_dense.data.dataset import ReadError
 from van_dense.data.io.image import image_size, read_reduced
 from van_dense.data.io.stored import notes_of_some
 from van_dense.data.readers.segmentation import Segmentation, decode_into, to_rle, to_rles
+
+logger = logging.getLogger(__name__)
 
 BoxXYXY = tuple[float, float, float, float]
 
@@ -75,6 +78,7 @@ class TableDataset:
     ) -> None:
         self.info = info
         self.notes: list[str] = []  # see ``HasNotes``
+        self.warnings: list[str] = []  #: those of the notes that need a look
         #: ids of images that are in quarantine or broken
         self.left_out: frozenset[int | str] = frozenset()
         self.has_masks = masks
@@ -89,7 +93,18 @@ class TableDataset:
             targets = np.bincount(owner[~self._crowd], minlength=len(images))
             unknown = self._sizes[:, 0] == 0  # reading it will say what is wrong
             self._kept = np.flatnonzero((targets > 0) | unknown)
+            if gone := len(images) - len(self):
+                why = "data.drop_empty leaves them out"
+                if info.keypoint_names:  # a setting of boxes alone
+                    why = "they are left out"
+                self.notes.append(f"{gone} of {len(images)} images show no object; {why}")
         self.notes += notes_of_some(len(self), self.path)
+
+    def _warn(self, note: str) -> None:
+        """Note what needs a look, and log it."""
+        self.notes.append(note)
+        self.warnings.append(note)
+        logger.warning("%s", note)
 
     def _pack(self, instances: Iterable[InstanceRecord]) -> np.ndarray:
         """Fill the flat arrays; returns the position of each instance's image."""

@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from van_dense.core.dataset_info import DatasetInfo
+from van_dense.data.io.names import read_text
 from van_dense.data.messages import list_counts, shorten
 from van_dense.data.readers.annotated_images import (
     AnnotatedDataset,
@@ -31,7 +32,7 @@ from van_dense.data.readers.annotated_images import (
     names_of,
     repeated,
 )
-from van_dense.data.readers.foreign import way_in
+from van_dense.data.readers.foreign import VOC, way_in
 from van_dense.data.readers.image_index import ImageIndex, files_below, stated_name
 from van_dense.data.readers.quarantine import Quarantine
 from van_dense.data.readers.table import BoxXYXY
@@ -52,7 +53,8 @@ class VocDataset(AnnotatedDataset):
             file, or a folder with XML files, below ``root``.
         name: Name of the data set in titles and logs.
         rules: How names and marks are meant.
-        first_pixel: Number of the first pixel; "auto" looks for corners below 1.
+        first_pixel: Number of the first pixel; "auto" takes 0 where a corner lies below 1 or most
+            boxes have fractions, else 1.
         quarantine: Bad images and objects to leave out.
         drop_empty: Leave out images without an object that counts.
 
@@ -119,6 +121,8 @@ def read_voc(
             for file, image_id, content in zip(one.files, one.ids, files, strict=True)
         ]
         part = AnnotatedPart(one.source, images, [*one.notes, why])
+        if index.left_out is not None:
+            part.notes.append(f"{root}: {index.left_out}")
         part.images += one.missing
         part.warnings = [*one.warnings, *alike_names(names_of(part), "data.voc")]
         parts.append(part)
@@ -174,7 +178,7 @@ def _find_split(root: Path, split: str) -> _Split:
         start = inner if inner.is_dir() else folder
         files = files_below(start, (".xml",))
         if not files:
-            raise ValueError(f"{folder}: no XML file in this folder{way_in(folder)}")
+            raise ValueError(f"{folder}: no XML file in this folder{way_in(folder, read_as=VOC)}")
         ids = [str(PurePosixPath(file).with_suffix("")) for file in files]
         paths = [str(start / file) for file in files]
         bare = [] if start == inner else _unannotated(folder, set(ids))
@@ -183,7 +187,7 @@ def _find_split(root: Path, split: str) -> _Split:
     there = f"there are {', '.join(known)}" if known != ["."] else 'give "." for the folder itself'
     raise ValueError(
         f"{root}: no part {split!r}: neither {_LISTS}/{split}.txt nor a folder; {there}, to be "
-        f"named in data.voc.train and data.voc.val{way_in(root)}"
+        f"named in data.voc.train and data.voc.val{way_in(root, read_as=VOC)}"
     )
 
 
@@ -206,8 +210,7 @@ def _from_list(root: Path, file: Path) -> _Split:
     found: dict[str, str] = {}
     missing, marks = [], dict.fromkeys(_MARKS, 0)
     twice = 0
-    text = file.read_bytes().decode("utf-8-sig", errors="replace")
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(read_text(file).splitlines(), 1):
         entry = line.strip()
         head, _, tail = entry.rpartition(" ")
         if head and tail in _MARKS and entry.lower() not in by_lower:
@@ -232,7 +235,7 @@ def _from_list(root: Path, file: Path) -> _Split:
             found[image_id] = str(start / known[image_id])
     if not found:
         what = f"{file}: names no XML file below {start}"
-        raise ValueError(f"{what}; expected one name in each line{way_in(root)}")
+        raise ValueError(f"{what}; expected one name in each line{way_in(root, read_as=VOC)}")
     notes = []
     warnings = [f"{twice} lines repeat an image, which is read once"] if twice else []
     if used := {f"lines marked {mark}": n for mark, n in marks.items() if n}:

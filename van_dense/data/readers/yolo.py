@@ -22,6 +22,7 @@ from van_dense.data.messages import CHECK, Remark, list_counts
 from van_dense.data.readers.class_names import alike_classes
 from van_dense.data.readers.missing_images import unreadable_images
 from van_dense.data.readers.quarantine import Quarantine
+from van_dense.data.readers.segmentation import has_no_pixel
 from van_dense.data.readers.table import ImageRecord, InstanceRecord, TableDataset, clip_box
 from van_dense.data.readers.yolo_dialect import judge_dialect, mark_tracked
 from van_dense.data.readers.yolo_labels import LabelFiles
@@ -76,22 +77,22 @@ class YoloDataset(TableDataset):
         where = f"{records.layout.file}, {split}"
         self.left_out = records.quarantined.images
         if (unreadable := unreadable_images(records.images)) is not None:
-            self.notes.append(f"{where}: {unreadable}")
-            logger.warning("%s", self.notes[-1])
+            self._warn(f"{where}: {unreadable}")
         if what := records.quarantined.words():
             self.notes.append(f"{where}: {what}")
         if records.dropped and not records.num_used:
             left = list_counts(records.dropped)
             raise ValueError(f"{where}: no line of the label files can be read: {left}; {CHECK}")
-        self.notes += [f"{remark.file}: {remark.what}" for remark in records.remarks]
         changed = records.dropped, records.changed
         for what, counts in zip(("left out", "to be known"), changed, strict=True):
             if counts:
-                self.notes.append(f"{where}: {what}: {list_counts(counts)}; {CHECK}")
-                logger.warning("%s", self.notes[-1])
+                self._warn(f"{where}: {what}: {list_counts(counts)}; {CHECK}")
         for remark in records.remarks:
-            level = logging.WARNING if remark.severity == "warning" else logging.INFO
-            logger.log(level, "%s", remark)
+            if remark.severity == "warning":
+                self._warn(str(remark))
+            else:
+                self.notes.append(f"{remark.file}: {remark.what}")
+                logger.info("%s", remark)
         if len(self) == 0:
             raise ValueError(f"{where}: no image remains of {len(records.images)}; {CHECK}")
 
@@ -179,7 +180,15 @@ class YoloRecords:
                     polygons = line.polygons(size) if self.has_masks else None
                     yield InstanceRecord(image, box, labels[line.label], segmentation=polygons)
             self.num_used += len(sound)
-            self.changed.update(what for _, what in unusual_lines(sound))
+            self.changed.update(what for _, what in self.unusual(image, sound))
+
+    def unusual(self, image: int, lines: list[LabelLine]) -> Iterator[tuple[LabelLine, str]]:
+        """Sound lines of an image with what is to be known about them."""
+        yield from unusual_lines(lines)
+        size = self.images[image].size
+        for line in lines if self.has_masks and size != (0, 0) else []:
+            if has_no_pixel(line.polygons(size), size):
+                yield line, "lines with a mask of no pixel"
 
 
 def unusual_lines(lines: list[LabelLine]) -> Iterator[tuple[LabelLine, str]]:

@@ -5,6 +5,7 @@ from functools import partial
 
 from van_dense.config import detection as schema
 from van_dense.config.detection_data import DetectionTransforms
+from van_dense.config.panoptic import PanopticFPN
 from van_dense.core.structures import Size
 from van_dense.data.doctor.boxes import AnchorLevel, AnchorRule, BoxSetting, View
 from van_dense.data.transforms.detection import fit_size
@@ -12,9 +13,8 @@ from van_dense.models.detection import one_stage, rcnn
 from van_dense.models.detection.anchors import OCTAVE_SCALES, Anchors
 
 
-def box_setting(config: schema.DetectionConfig) -> BoxSetting:
+def box_setting(t: DetectionTransforms, model: schema.AnyDetector | PanopticFPN) -> BoxSetting:
     """Views of test and training, and which boxes have an anchor."""
-    t = config.data.transforms
     test = partial(fit_size, short_side=t.test_short_side, max_long_side=t.max_long_side)
     views = _training_views(t)
     twin = next((view for view in views if view.name == f"train {t.test_short_side}"), None)
@@ -26,7 +26,7 @@ def box_setting(config: schema.DetectionConfig) -> BoxSetting:
     remark = ""
     if t.crop is not None:
         remark = "random crops of training show some objects larger than this"
-    return BoxSetting(views, _rule(config.model), remark)
+    return BoxSetting(views, _rule(model), remark)
 
 
 def _training_views(t: DetectionTransforms) -> list[View]:
@@ -53,7 +53,7 @@ def _jittered(size: Size, *, window: Size, factor: float) -> Size:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _rule(model: schema.AnyDetector) -> AnchorRule | None:
+def _rule(model: schema.AnyDetector | PanopticFPN) -> AnchorRule | None:
     if isinstance(model, schema.MaskRCNN | schema.CascadeMaskRCNN):
         rounded = isinstance(model, schema.MaskRCNN) and model.round_anchors
         iou = model.rpn.min_positive_iou

@@ -64,12 +64,14 @@ def check_parts(data: DetectionData, *, masks: bool) -> list[Part]:
         assert data.voc is not None  # the schema demands it
         splits = (data.voc.train, data.voc.val)
         rules, first_pixel = rules_of(data.voc), data.voc.first_pixel
-        return [*voc_parts(data.voc.root, splits, rules, first_pixel, needs_masks=masks)]
+        named: dict[str, Any] = {"needs_masks": masks, "names": ("train", "val")}
+        return [*voc_parts(data.voc.root, splits, rules, first_pixel, **named)]
     if data.format == "labelme":
         assert data.labelme is not None  # as above
         folders = (data.labelme.train, data.labelme.val)
         rules, numbers = rules_of(data.labelme), data.labelme.numbers
-        settings = {"join_groups": data.labelme.join_groups, "masks": masks, "needs_masks": masks}
+        settings: dict[str, Any] = {"masks": masks, "needs_masks": masks, "names": ("train", "val")}
+        settings["join_groups"] = data.labelme.join_groups
         return [*labelme_parts(folders, rules, numbers, **settings)]
     assert data.train is not None and data.val is not None  # as above
     reads: dict[str, Any] = {"masks": masks, "keypoints": False, "crowds": data.crowds}

@@ -83,7 +83,7 @@ class Detection(Task[DetectionConfig]):
 
     def box_setting(self, config: DetectionConfig) -> BoxSetting:
         """Sizes of test and training, and the anchors."""
-        return box_setting(config)
+        return box_setting(config.data.transforms, config.model)
 
     def largest_input(self, config: DetectionConfig) -> Size:
         """(height, width) of the largest padded training image."""

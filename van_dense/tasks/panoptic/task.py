@@ -15,7 +15,8 @@ from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Batch, Prediction, Size
 from van_dense.data.crowding import DetectionLimits
 from van_dense.data.dataset import DenseDataset, FirstImages, Transform
-from van_dense.data.doctor.doctor import PanopticPart, Part
+from van_dense.data.doctor.boxes import BoxSetting
+from van_dense.data.doctor.doctor import CocoPart, PanopticPart, Part
 from van_dense.data.readers.panoptic import PanopticDataset
 from van_dense.data.readers.panoptic_json import coco_panoptic_info
 from van_dense.data.readers.quarantine import Quarantine
@@ -35,9 +36,17 @@ from van_dense.models.dense_model import DenseModel
 from van_dense.models.panoptic.mask2former import Mask2Former
 from van_dense.tasks.base import PredictionWriter, Split, Task
 from van_dense.tasks.detection import transforms
+from van_dense.tasks.detection.box_setting import box_setting
 from van_dense.tasks.detection.two_stage import panoptic_fpn
 from van_dense.tasks.panoptic.mask2former import mask2former_of
-from van_dense.tasks.panoptic.truth import ids_of, instances_of, labels_of, maps_of, reader_of
+from van_dense.tasks.panoptic.truth import (
+    ids_of,
+    instances_of,
+    labels_of,
+    maps_of,
+    read_instances,
+    reader_of,
+)
 
 _BUILDERS: dict[str, Callable[..., DenseModel]] = {
     "mask2former": mask2former_of,
@@ -62,14 +71,16 @@ class Panoptic(Task[PanopticConfig]):
 
     def build_dataset(self, config: PanopticConfig, split: Split) -> DenseDataset:
         """Reader of one part."""
-        data, part = config.data, _part(config, split)
+        data, part, quarantine = config.data, _part(config, split), _quarantine(config)
         dataset = PanopticDataset(
             part.images,
             part.annotations,
             part.mask_folder,
             name=data.name,
-            quarantine=Quarantine.load(data.quarantine) if data.quarantine else None,
+            quarantine=quarantine,
         )
+        if split == "val" and (file := _instances(config)) is not None:
+            dataset.notes += read_instances(file, quarantine)[1]
         return dataset if data.max_images is None else FirstImages(dataset, data.max_images)
 
     def build_transform(self, config: PanopticConfig, *, train: bool) -> Transform:
@@ -77,11 +88,21 @@ class Panoptic(Task[PanopticConfig]):
         return transforms.build_transform(config.data.transforms, train=train)
 
     def check_parts(self, config: PanopticConfig) -> list[Part]:
-        """JSON and PNG files."""
-        return [
+        """JSON and PNG files, and the instances that the validation part is compared with."""
+        parts: list[Part] = [
             PanopticPart(name, part.images, part.annotations, part.mask_folder)
             for name, part in (("train", config.data.train), ("val", config.data.val))
         ]
+        if (file := _instances(config)) is not None:
+            reads: dict[str, Any] = {"masks": True, "keypoints": False, "is_beside": True}
+            parts.append(CocoPart("val.instances", config.data.val.images, file, **reads))
+        return parts
+
+    def box_setting(self, config: PanopticConfig) -> BoxSetting | None:
+        """Sizes of test and training, and the anchors of Panoptic FPN; Mask2Former has none."""
+        if not isinstance(config.model, PanopticFPN):
+            return None
+        return box_setting(config.data.transforms, config.model)
 
     def largest_input(self, config: PanopticConfig) -> Size:
         """(height, width) of the largest padded training image."""
@@ -143,7 +164,8 @@ class Panoptic(Task[PanopticConfig]):
             boundary = config.eval.boundary
             makers["panoptic"] = partial(PanopticEvaluator, maps, ids, info, boundary=boundary)
         if "instance" in config.eval.types:
-            truth = instances_of(ids, maps, info, config.data.val.instances)
+            quarantine, file = _quarantine(config), _instances(config)
+            truth = instances_of(ids, maps, info, file, quarantine=quarantine)
             kinds: tuple[Kind, ...] = ("bbox", "segm")
             settings = config.eval.model_dump(include={"backend", "max_detections"})
             makers["instance"] = partial(CocoEvaluator, truth, info, kinds, **settings)
@@ -213,6 +235,16 @@ class Panoptic(Task[PanopticConfig]):
                 write_panoptic(prediction, path, png)
 
             yield write
+
+
+def _quarantine(config: PanopticConfig) -> Quarantine | None:
+    path = config.data.quarantine
+    return None if path is None else Quarantine.load(path)
+
+
+def _instances(config: PanopticConfig) -> str | None:
+    """The file of instances, where something is compared with it."""
+    return config.data.val.instances if "instance" in config.eval.types else None
 
 
 def _part(config: PanopticConfig, split: Split) -> PanopticSplit:

@@ -1,8 +1,8 @@
 """Panoptic ground truth as each evaluator wants it: maps with segments, labels, or instances."""
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +14,9 @@ from van_dense.data.dataset import DenseDataset, FirstImages
 from van_dense.data.readers.coco_json import CocoDict, dataset_info, read_coco_json
 from van_dense.data.readers.coco_records import CocoRecords
 from van_dense.data.readers.panoptic import PanopticDataset
-from van_dense.data.readers.quarantine import QuarantinedPart
+from van_dense.data.readers.quarantine import Quarantine
 from van_dense.evaluation.ground_truth import from_truths, restrict
 from van_dense.evaluation.panoptic import Truth
-
-logger = logging.getLogger(__name__)
 
 TruthOf = Callable[[int | str], Truth]  # by image id
 
@@ -48,7 +46,12 @@ def labels_of(maps: TruthOf) -> Callable[[int | str], np.ndarray]:
 
 
 def instances_of(
-    ids: Sequence[int | str], maps: TruthOf, info: DatasetInfo, annotations: str | None
+    ids: Sequence[int | str],
+    maps: TruthOf,
+    info: DatasetInfo,
+    annotations: str | None,
+    *,
+    quarantine: Quarantine | None = None,
 ) -> CocoDict:
     """Instances of a COCO file for some images; without a file, the things of their maps.
 
@@ -56,12 +59,12 @@ def instances_of(
         ValueError: When the file cannot be read, or lacks one of the images.
     """
     if annotations is not None:
-        truth = restrict(_cleaned(annotations), set(ids))
+        truth = restrict(read_instances(annotations, quarantine)[0], set(ids))
         if missing := set(ids) - {image["id"] for image in truth["images"]}:
             raise ValueError(
                 f"{annotations}: lacks {len(missing)} images of the panoptic annotations, such as "
-                f"id {min(missing, key=str)!r}; give the file of the same part, or leave "
-                "data.val.instances out"
+                f"id {min(missing, key=str)!r}; give the file of the same part, quarantine them in "
+                "both, or leave data.val.instances out"
             )
         return truth
 
@@ -75,20 +78,12 @@ def instances_of(
     return from_truths(ids, read, info)
 
 
-def _cleaned(annotations: str) -> CocoDict:
-    """The instances of a file as they are evaluated, with a word about what is left out."""
+def read_instances(annotations: str, quarantine: Quarantine | None) -> tuple[CocoDict, list[str]]:
+    """Instances of a COCO file as they are evaluated, and notes of what is left out or changed."""
     data = read_coco_json(annotations)
     info = dataset_info(annotations, data, "instances", keypoints=False)
-    records = CocoRecords(
-        data,
-        info,
-        QuarantinedPart(),
-        masks=True,
-        keypoints=False,
-        crowds="regions",
-        files=False,
-    )
+    left_out = (quarantine or Quarantine()).of(annotations)
+    reads: dict[str, Any] = {"masks": True, "keypoints": False, "crowds": "regions"}
+    records = CocoRecords(data, info, left_out, **reads, files=False)
     truth = records.cleaned()
-    for what in records.warnings():
-        logger.warning("%s: %s", annotations, what)
-    return truth
+    return truth, records.notes(annotations)
