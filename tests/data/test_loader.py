@@ -343,14 +343,22 @@ def test_a_training_process_that_ends_with_its_loader_open_takes_the_workers_alo
     assert worker.exitcode == 0
 
 
-@pytest.mark.parametrize("words", ["(pid(s) 7) exited unexpectedly", "(pid 7) is killed by signal"])
-def test_a_loader_process_that_is_gone_ends_the_iteration_with_a_sentence(words: str) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly"),
+        RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."),
+        ConnectionResetError(104, "Connection reset by peer"),
+        EOFError(),
+    ],
+)
+def test_a_loader_process_that_is_gone_ends_the_iteration_with_a_sentence(error: Exception) -> None:
     """Killed in earnest, PyTorch's handler would raise anywhere in this process for a while."""
 
     class Lost:
         def __iter__(self) -> Iterator[object]:
             yield 1
-            raise RuntimeError(f"DataLoader worker {words}")
+            raise error
 
     items = loader_module._alive(Lost())
     assert next(items) == 1

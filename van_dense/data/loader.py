@@ -288,7 +288,7 @@ def _alive(loader: DataLoader[Any]) -> Iterator[Any]:
     """Items of a loader; a ChildProcessError, in a sentence, where one of its processes is gone."""
     try:
         yield from loader
-    except RuntimeError as error:
+    except (RuntimeError, ConnectionError, EOFError) as error:
         if (lost := lost_worker(error)) is None:
             raise
         raise lost from error
