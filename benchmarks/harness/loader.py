@@ -15,6 +15,7 @@ import psutil
 
 from benchmarks.harness.clock import one_thread, spread
 from van_dense.config import Config
+from van_dense.core.seeding import Streams, Use
 from van_dense.core.structures import Sample
 from van_dense.data.collate import collate
 from van_dense.data.dataset import DenseDataset, Transform
@@ -50,7 +51,7 @@ def measure_loader(config: Config, *, rounds: int) -> dict[str, Any]:
         size_divisor=config.data.size_divisor,
         group_by_aspect=config.data.group_by_aspect,
         max_bad_fraction=config.data.max_bad_fraction,
-        seed=0,
+        streams=Streams(0),
     )
     with one_thread():
         alone = _in_process(dataset, transform, plan, rounds)
@@ -60,7 +61,7 @@ def measure_loader(config: Config, *, rounds: int) -> dict[str, Any]:
         "images": min(len(dataset), MAX_IMAGES),
         "transforms": config.data.transforms.model_dump(mode="json"),
         "annotations": [name for name in ANNOTATIONS if getattr(sample, name) is not None],
-        "input_size": transform(sample, np.random.default_rng((plan.seed, 0))).size,
+        "input_size": transform(sample, plan.streams.generator(Use.AUGMENTATION, 0)).size,
         "micro_batch": plan.micro_batch,
         "rounds": rounds,
         "one_process": alone,
@@ -99,7 +100,7 @@ def _one_pass(
             cpu, began = process_time(), perf_counter()
             sample = dataset.raw(index)
             read = perf_counter()
-            samples.append(transform(sample, np.random.default_rng((plan.seed, index))))
+            samples.append(transform(sample, plan.streams.generator(Use.AUGMENTATION, index)))
             transformed = perf_counter()
             totals["cpu"] += process_time() - cpu
             decode, in_full = _decoding(sample)

@@ -18,6 +18,7 @@ from torch.nn.utils import clip_grad_norm_
 from benchmarks.harness.backbone import AUTOCAST
 from benchmarks.harness.clock import spread, synchronize
 from van_dense.config import Config
+from van_dense.core.seeding import Streams
 from van_dense.core.structures import Batch
 from van_dense.data.loader import LoaderPlan, build_train_loader
 from van_dense.engine.device import make_accelerator
@@ -54,7 +55,7 @@ def measure_trainer(config: Config, *, precision: str, rounds: int) -> dict[str,
         batch_size=plan.micro_batch,
         micro_batch=plan.micro_batch,
         workers=0,
-        seed=0,
+        streams=Streams(0),
         size_divisor=config.data.size_divisor,
         group_by_aspect=True,
         max_bad_fraction=config.data.max_bad_fraction,
@@ -68,11 +69,11 @@ def measure_trainer(config: Config, *, precision: str, rounds: int) -> dict[str,
     with tempfile.TemporaryDirectory() as folder:
         job = Job(
             model=model,
-            make_loader=lambda _: turns,
+            make_loader=lambda *_: turns,
             evaluate=None,
             plan=plan,
             run_dir=Path(folder),
-            seed=config.seed,
+            streams=Streams(config.seed),
         )
         if train(job, make_accelerator(precision)).interrupted:
             raise RuntimeError("a signal ended the training before it was measured")

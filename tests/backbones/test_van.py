@@ -274,7 +274,7 @@ def test_importing_the_package_registers_van_in_either_order() -> None:
         subprocess.Popen([sys.executable, "-c", f"{imports}; {use}"])
         for imports in ("import van_dense, timm", "import timm; import van_dense")
     ]
-    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    assert [process.wait(timeout=1200) for process in processes] == [0, 0]
 
 
 def test_segmentation_models_opens_van() -> None:

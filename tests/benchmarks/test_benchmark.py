@@ -24,6 +24,7 @@ from benchmarks.harness.eager_van import EagerVAN
 from benchmarks.harness.loader import measure_loader
 from benchmarks.harness.machine import shareable_command
 from van_dense.config import load_config
+from van_dense.core.seeding import Streams
 from van_dense.core.structures import Batch, Sample
 from van_dense.data.io.image import read_reduced
 from van_dense.data.loader import LoaderPlan
@@ -80,13 +81,21 @@ def small_panoptic(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the section "draw" draw over a small picture."""
+    monkeypatch.setattr(draw, "SIZE", (180, 320))
+
+
+@pytest.fixture
 def small_yolo(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the section "yolo" generate few and small images."""
     monkeypatch.setattr(yolo, "IMAGES", 4)
     monkeypatch.setattr(yolo, "SIZE", (48, 64))
 
 
-@pytest.mark.usefixtures("small_maps", "small_folder", "small_panoptic", "small_yolo")
+@pytest.mark.usefixtures(
+    "small_maps", "small_folder", "small_panoptic", "small_yolo", "small_pictures"
+)
 def test_one_run_measures_everything_and_writes_it(arguments, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(panoptic, "_peaks", lambda files, counts: {})  # below, and it takes long
     output = tmp_path / "results" / "x.json"
@@ -318,7 +327,9 @@ def test_files_read_at_a_reduced_scale_are_decoded_as_they_were_read_and_in_full
     def small(sample, rng):
         return replace(sample, image=sample.image[:32, :32])
 
-    result = loader._in_process(Persons(), small, LoaderPlan(2, 2, 0, 0, 32, True, 0.0), rounds=1)
+    result = loader._in_process(
+        Persons(), small, LoaderPlan(2, 2, 0, Streams(0), 32, True, 0.0), rounds=1
+    )
     assert result["images_read_at_reduced_scale"] == 0.5
     assert decoded == [1, 4, "in full"] * 4  # two pairs, and once more to warm up
 
@@ -346,12 +357,12 @@ def test_the_bare_loop_does_the_same_work_as_the_trainer(arguments, monkeypatch)
 
     def train_and_remember(job: Job, accelerator: Accelerator) -> TrainResult:
         def batches() -> Iterator[Batch]:
-            for number, batch in enumerate(job.make_loader(0)):
+            for number, batch in enumerate(job.make_loader(0, job.streams)):
                 if number > 0:
                     remember("trainer", job.model)
                 yield batch
 
-        return train(replace(job, make_loader=lambda _: batches()), accelerator)
+        return train(replace(job, make_loader=lambda *_: batches()), accelerator)
 
     monkeypatch.setattr(trainer.BareLoop, "step", step)
     monkeypatch.setattr(trainer, "train", train_and_remember)

@@ -3,10 +3,10 @@
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from helpers.command import Done, call_main
 from helpers.panoptic_folder import panoptic_data, write_panoptic
 from helpers.voc_folder import (
     labelme_data,
@@ -18,12 +18,13 @@ from helpers.voc_folder import (
 )
 from PIL import Image
 
+from van_dense.cli import check
+
 TOOL = Path(__file__).parents[2] / "tools" / "check_data.py"
 
 
-def call(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(TOOL), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+def call(*arguments: object) -> Done:
+    return call_main(check.main, *arguments)
 
 
 @pytest.fixture
@@ -47,10 +48,10 @@ def coco(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_help_answers_at_once() -> None:
-    start = time.monotonic()
-    result = call("--help")
+    code = "import sys; sys.argv[1:] = ['--help']\ntry: runpy.run_path(PATH, run_name='__main__')\n"
+    code = f"import runpy; PATH = {str(TOOL)!r}; {code}finally: assert 'torch' not in sys.modules"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0 and "--quarantine" in result.stdout
-    assert time.monotonic() - start < 1.5
 
 
 def test_problems_are_printed_quarantined_and_make_the_exit_code_one(

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import signal
+from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -77,6 +78,7 @@ def test_a_folder_becomes_pictures_and_coco_results(runs, photos, tmp_path, caps
     assert predict.main([runs["detector"], str(photos), "--output", str(out)]) == 0
     said = capsys.readouterr().out
     assert "2 of 2 files predicted, " in said
+    assert "2 of 2 pictures and videos are larger than their files" in said
     assert f"{len(json.loads((out / 'predictions.json').read_text()))} instances" in said
     pictures = sorted(path.name for path in (out / "pictures").iterdir())
     assert pictures == ["a.png", "inner"]
@@ -278,3 +280,44 @@ def test_a_batch_of_tiles_is_one_image(runs, photos, tmp_path, monkeypatch):
     assert predict.main([runs["detector"], str(photos), *tile]) == 0
     assert seen == [{"tile": (32, 48), "overlap": 0.2, "batch_size": 3}] * 2
     assert batches == [1, 1]
+
+
+def test_results_are_limited_by_score_class_and_number(runs, photos, tmp_path, capsys):
+    run, out = [runs["detector"], str(photos)], [tmp_path / "all", tmp_path / "few"]
+    assert predict.main([*run, "--output", str(out[0])]) == 0
+    limits = ["--max", "3", "--save-min-score", "0.01", "--classes", "ball,person"]
+    assert predict.main([*run, *limits, "--color", "instance", "--output", str(out[1])]) == 0
+    assert " kept, 0 drawn" in capsys.readouterr().out
+    everything, few = (json.loads((path / "predictions.json").read_text()) for path in out)
+    assert 0 < len(few) < len(everything) and all(result in everything for result in few)
+    assert max(Counter(result["image_id"] for result in few).values()) <= 3
+    names = van_dense.load(runs["detector"]).info
+    known = {names.category_ids[names.class_names.index(name)] for name in ("ball", "person")}
+    assert {result["category_id"] for result in few} <= known
+
+
+def test_poses_are_limited_too(runs, photos, tmp_path):
+    both = ["--detector", runs["detector"], "--pose", runs["pose"], "--min-detection-score", "0"]
+    out = tmp_path / "none"
+    assert predict.main([*both, str(photos), "--max", "0", "--output", str(out)]) == 0
+    assert json.loads((out / "predictions.json").read_text()) == []
+
+
+def test_an_unknown_class_is_named_before_anything_is_written(runs, photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    arguments = [runs["detector"], str(photos), "--classes", "persn", "--output", str(out)]
+    assert predict.main(arguments) == 2
+    assert "no class 'persn'; did you mean 'person'?" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_python_limits_results_alike(runs, photos):
+    loaded = van_dense.load(runs["detector"])
+    everything = loaded.predict(photos)
+    few = loaded.predict(photos, min_score=0.0, classes=["person"], max_instances=2)
+    for all_of, found in zip(everything, few, strict=True):
+        assert found.names == ("person",) * min(2, all_of.names.count("person"))
+    streamed = list(loaded.stream(photos, classes=["person"], max_instances=2))
+    assert [result.names for result in streamed] == [result.names for result in few]
+    with pytest.raises(ValueError, match="no class 'persn'"):
+        loaded.stream(photos, classes=["persn"])

@@ -1,19 +1,18 @@
 """tools/show_config.py prints every value with its origin."""
 
-import subprocess
-import sys
+import contextlib
 from pathlib import Path
+
+from helpers.command import Done, call_main
+
+from van_dense.cli import show_config
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def show(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "tools/show_config.py", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+def show(*arguments: str) -> Done:
+    with contextlib.chdir(ROOT):
+        return call_main(show_config.main, *arguments)
 
 
 def test_every_value_is_printed_with_the_file_it_came_from() -> None:
@@ -40,3 +39,10 @@ def test_a_mistake_is_one_line_and_no_traceback() -> None:
     result = show("projects/maskrcnn_van_b2.yaml", "sead=7")
     assert result.returncode == 1
     assert result.stderr == "sead: unknown key in command line; did you mean 'seed'?\n"
+
+
+def test_the_project_is_named_as_for_the_other_commands_too() -> None:
+    first, second = show("maskrcnn_van_b2", "seed=7"), show("seed=7", "--config", "maskrcnn_van_b2")
+    assert first.returncode == second.returncode == 0
+    assert first.stdout == second.stdout
+    assert "name a PROJECT" in show().stderr

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from van_dense.config import ConfigError, load_config
 from van_dense.config.detection import DetectionConfig, MaskRCNN, RetinaNet
 from van_dense.config.detection_data import DetectionData
 from van_dense.config.schema import Backbone, Section, Train
@@ -94,3 +95,11 @@ def test_extra_transforms_are_named_and_keep_their_arguments() -> None:
     for wrong in ({"limit": 5}, {"name": 3}, "Rotate", ["Rotate"]):
         with pytest.raises(ValidationError, match=r"transforms\.extra\.0"):
             DetectionData.model_validate({**DATA, "transforms": {"extra": [wrong]}})
+
+
+def test_an_epsilon_of_van_is_none_of_other_backbones() -> None:
+    other = "model.backbone.name=resnet50"
+    assert load_config("maskrcnn_van_b2").model.backbone.norm_eps == 1e-5
+    assert load_config("maskrcnn_van_b2", [other]).model.backbone.norm_eps is None
+    with pytest.raises(ConfigError, match=r"norm_eps=0\.001: resnet50 keeps its own"):
+        load_config("maskrcnn_van_b2", [other, "model.backbone.norm_eps=1e-3"])

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from van_dense.core.seeding import Streams
 from van_dense.core.structures import Batch, Instances
 from van_dense.data.collate import collate
 from van_dense.data.loader import LoaderPlan, build_train_loader
@@ -29,7 +30,7 @@ def batch(config) -> Batch:
         batch_size=2,
         micro_batch=2,
         workers=0,
-        seed=0,
+        streams=Streams(0),
         size_divisor=32,
         group_by_aspect=True,
         max_bad_fraction=0.0,

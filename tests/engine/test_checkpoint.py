@@ -106,7 +106,7 @@ def test_a_checkpoint_of_the_first_format_passes_through_every_migration(tmp_pat
     old = {"format": 1, "step": 2, "config": {"data": {"max_bad_share": 0.5}}}
     torch.save(old, tmp_path / "a.pt")
     new = {"format": checkpoint.FORMAT, "step": 2, "config": {"data": {"max_bad_fraction": 0.5}}}
-    new["position"] = {"step": 2, "batch_size": None}
+    new |= {"position": {"step": 2, "batch_size": None}, "streams": 1}
     assert load_checkpoint(tmp_path / "a.pt") == new
 
 

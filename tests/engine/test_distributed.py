@@ -30,7 +30,7 @@ def two_processes(tmp_path_factory) -> Path:
         done = subprocess.run(
             [sys.executable, *launcher, str(script), str(run_dir)],
             env=environment,
-            timeout=90,
+            timeout=900,
             capture_output=True,
             text=True,
         )

@@ -82,3 +82,40 @@ def test_the_rate_of_a_step_follows_the_schedule():
 def test_the_description_warns_of_a_warm_up_longer_than_the_run():
     assert "never reached" in plan_of(steps=10).describe()["warm-up"]
     assert "never reached" not in plan_of(steps=1000).describe()["warm-up"]
+
+
+def test_the_largest_learning_rate_of_a_long_warm_up_is_told():
+    schedule = {"name": "cosine", "warmup_steps": 100, "warmup_ratio": 0.0}
+    plan = plan_of(steps=200, schedule=schedule, optimizer={"lr": 1e-3})
+    peak = max(plan.lr_at(step) for step in range(200))
+    assert f"; {peak:.3g} at most" in plan.describe()["learning rate"]
+    plan = plan_of(steps=200, schedule={**schedule, "name": "step", "milestones": [150]})
+    assert "at most" not in plan.describe()["learning rate"]
+
+
+def test_a_warm_up_longer_than_the_run_is_an_error_with_the_line_to_write():
+    plan = plan_of(steps=200, schedule={"warmup_steps": 500, "milestones": []})
+    with pytest.raises(ValueError, match=r"of 200 steps.*write train\.schedule\.warmup_steps=20"):
+        plan.check()
+
+
+@pytest.mark.parametrize(
+    ("length", "milestones", "line"),
+    [
+        ({"epochs": 6}, [8, 11], r"\[4,5\.5\]"),
+        ({"steps": 600}, [300, 600], r"\[400,550\]"),
+    ],
+)
+def test_milestones_beyond_the_run_are_an_error_with_the_line_to_write(length, milestones, line):
+    schedule = {"warmup_steps": 0, "milestones": milestones}
+    plan = plan_of(**length, batch_size=1, schedule=schedule)
+    with pytest.raises(ValueError, match=rf"beyond the run.*milestones={line}"):
+        plan.check()
+    plan_of(**length, batch_size=1, schedule={**schedule, "name": "cosine"}).check()
+
+
+def test_a_trial_of_few_steps_gets_notes():
+    plan = plan_of(steps=100, schedule={"warmup_steps": 500, "milestones": [8, 110]})
+    plan.check()
+    assert "NOTE: longer than the run" in plan.describe()["warm-up"]
+    assert "NOTE: [110] lie beyond the run" in plan.describe()["schedule"]

@@ -1,6 +1,7 @@
 """What the training loop does besides resuming."""
 
 import dataclasses
+import itertools
 import os
 import signal
 import time
@@ -200,11 +201,11 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr("van_dense.engine.interrupt._SAME_KEY_PRESS", 0.0)
     job = toy_job(tmp_path)
 
-    def make_loader(start):
+    def make_loader(start, streams):
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
-        yield from job.make_loader(start)
+        yield from job.make_loader(start, streams)
 
     with pytest.raises(KeyboardInterrupt):
         run(dataclasses.replace(job, make_loader=make_loader))
@@ -257,6 +258,17 @@ def test_gradients_of_fp16_that_stay_infinite_end_the_run(tmp_path, monkeypatch)
     monkeypatch.setattr("accelerate.optimizer.AcceleratedOptimizer.step_was_skipped", skipped)
     with pytest.raises(NonFiniteLoss, match=r"infinite in 41 steps in a row.*bf16"):
         run(toy_job(tmp_path, steps=60, eval_every=60, save_every=60))
+
+
+def test_a_loader_process_that_dies_within_a_step_is_told_with_the_way_to_go_on(tmp_path):
+    job = toy_job(tmp_path)
+
+    def make_loader(start, streams):  # PyTorch raises wherever the main thread is
+        yield from itertools.islice(job.make_loader(start, streams), 2)
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+
+    with pytest.raises(ChildProcessError, match=r"killed by the system.*--resume"):
+        run(dataclasses.replace(job, make_loader=make_loader))
 
 
 def test_batch_norm_of_one_value_says_what_to_set(tmp_path):

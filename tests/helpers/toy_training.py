@@ -19,6 +19,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from van_dense.config.schema import Train
+from van_dense.core.seeding import Streams
 from van_dense.core.structures import Batch, Prediction
 from van_dense.engine.device import make_accelerator
 from van_dense.engine.inference import predict_chunks
@@ -86,7 +87,7 @@ def toy_job(
         torch.manual_seed(0)
         model = ToyModel()
 
-    def make_loader(start: int) -> Iterator[Batch]:
+    def make_loader(start: int, _: Streams) -> Iterator[Batch]:
         rank = int(os.environ.get("RANK", 0))
         step = start
         while True:
@@ -108,7 +109,7 @@ def toy_job(
         evaluate=evaluate,
         plan=plan,
         run_dir=run_dir,
-        seed=3,
+        streams=Streams(3),
         best_metric="toy/score",
         config={"train": options},
         info={"name": "toy", "class_names": ["a"]},

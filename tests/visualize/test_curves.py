@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from van_dense.engine.log import is_error
-from van_dense.visualize.curves import headline_metrics, plot_curves, smooth
+from van_dense.visualize.curves import _color, headline_metrics, plot_curves, smooth
 
 
 def train(step: int, loss: float = 1.0, **losses: float) -> dict:
@@ -99,3 +99,7 @@ def test_smoothing_skips_missing_values_and_leaves_their_gap():
 def test_smoothing_works_when_the_window_is_longer_than_the_values():
     np.testing.assert_allclose(smooth(np.array([2.0, 4]), 9), [3, 3])
     assert len(smooth(np.zeros(0), 1)) == 0
+
+
+def test_every_curve_has_a_colour_of_its_own() -> None:
+    assert len({_color(number) for number in range(20)}) == 20

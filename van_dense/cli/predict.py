@@ -17,7 +17,7 @@ import argparse
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from van_dense.cli.output import command, complain, say
 from van_dense.cli.parser import new_parser, wait_passively
@@ -25,6 +25,8 @@ from van_dense.core.writing import writing
 
 if TYPE_CHECKING:
     from van_dense.inference.files import Stream
+    from van_dense.inference.loaded import Loaded
+    from van_dense.inference.selection import Selection
 
 
 @command
@@ -42,8 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             files = find_sources(arguments.sources)
             folder = arguments.output or free_folder(Path("predictions"))
             ids = read_ids(arguments.annotations, files)
-            job = FilePrediction(_open(arguments), folder, ids)
-            job.min_score = arguments.min_score
+            stream, limit = _open(arguments)
+            job = FilePrediction(stream, folder, ids)
+            job.min_score = limit if arguments.min_score is None else arguments.min_score
+            job.instance_colors = arguments.color == "instance"
+            job.is_selection = any(value is not None for value in _limits(arguments))
             job.min_detection_score = arguments.min_detection_score
             job.track = track
             job.should_stop = lambda: stop.requested
@@ -55,6 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for message in job.unreadable:
         complain(f"not predicted: {message}")
     say(f"{'stopped: ' if stop.requested else ''}{job.summary(len(files))}: {job.folder}")
+    if note := job.note():
+        say(note)
     return STOPPED if stop.requested else int(bool(job.unreadable))
 
 
@@ -67,6 +74,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, help="default: predictions, predictions_2, ...")
     score = "instances below are not drawn (default: eval.picture_score of the run, or of --pose)"
     parser.add_argument("--min-score", type=float, metavar="SCORE", help=score)
+    kept = "instances and segments below are left out of the results and not drawn (default: none)"
+    parser.add_argument("--save-min-score", type=float, metavar="SCORE", help=kept)
+    best = "keep the best so many instances or segments of each image or frame"
+    parser.add_argument("--max", type=int, metavar="NUMBER", help=best)
+    some = "keep these classes alone, by name with commas between; may be repeated"
+    parser.add_argument("--classes", action="append", metavar="NAMES", help=some)
+    colors = "what colours tell apart in pictures and videos (default class)"
+    parser.add_argument("--color", choices=("class", "instance"), default="class", help=colors)
     ignored = "detections of --detector below are left out by --pose (default 0.3)"
     parser.add_argument("--min-detection-score", type=float, metavar="SCORE", help=ignored)
     names = "COCO file, of instances or panoptic, whose image ids the results get (default: paths)"
@@ -99,13 +114,31 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def _open(arguments: argparse.Namespace) -> Stream:
-    """What predicts any number of images with the runs of the command line."""
+def _limits(arguments: argparse.Namespace) -> tuple[object, ...]:
+    return arguments.save_min_score, arguments.classes, arguments.max
+
+
+def _selection(arguments: argparse.Namespace, loaded: Loaded) -> Selection:
+    """What is kept; ValueError for a class that the run does not know."""
+    from van_dense.inference.selection import Selection
+
+    names: list[str] | None = None
+    if arguments.classes is not None:  # a name may hold commas itself, as in ImageNet
+        known = loaded.info.class_names
+        parts = ([text] if text in known else text.split(",") for text in arguments.classes)
+        names = [name.strip() for part in parts for name in part]
+    selection = Selection(arguments.save_min_score, names, arguments.max)
+    selection.labels(loaded.info)
+    return selection
+
+
+def _open(arguments: argparse.Namespace) -> tuple[Stream, float]:
+    """What predicts images with the runs of the command line, and from which score it is drawn."""
     from van_dense.api import load
     from van_dense.inference.files import stream_poses
     from van_dense.inference.tiles import check_tiling, predict_tiled
 
-    options = {"batch_size": arguments.batch, "precision": arguments.precision}
+    options: dict[str, Any] = {"batch_size": arguments.batch, "precision": arguments.precision}
     if arguments.run is not None:
         loaded = load(arguments.run, device=arguments.device)
         if arguments.tile:
@@ -113,7 +146,10 @@ def _open(arguments: argparse.Namespace) -> Stream:
             check_tiling(loaded, **windows)  # now, since a video gets its folder before its frames
             windows["batch_size"] = options.pop("batch_size")  # the stream gives image after image
             options["predict_image"] = partial(predict_tiled, loaded, **windows)
-        return partial(loaded.stream, **options)
+        options |= vars(_selection(arguments, loaded))
+        return partial(loaded.stream, **options), loaded.config.eval.min_picture_score
     runs = [load(run, device=arguments.device) for run in (arguments.detector, arguments.pose)]
     options["min_score"] = arguments.min_detection_score
-    return lambda sources: stream_poses(sources, *runs, **options)
+    options["selection"] = _selection(arguments, runs[1])
+    limit = runs[1].config.eval.min_picture_score
+    return lambda sources: stream_poses(sources, *runs, **options), limit

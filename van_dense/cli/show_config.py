@@ -20,8 +20,9 @@ WIDTH = 72  # columns before the origin; a longer value pushes it to the right
 def build_parser() -> argparse.ArgumentParser:
     """Define the command line."""
     parser = new_parser("show-config", __doc__)
-    parser.add_argument("config", metavar="PROJECT", help="file, or name of a packaged project")
-    parser.add_argument("overrides", nargs="*", metavar="key.path=value")
+    project = "file, or name of a packaged project"
+    parser.add_argument("words", nargs="*", metavar="PROJECT key.path=value", help=project)
+    parser.add_argument("--config", metavar="PROJECT", help="the same, as other commands take it")
     parser.add_argument("--sample", action="store_true", help="with the settings of the sample")
     return parser
 
@@ -29,16 +30,22 @@ def build_parser() -> argparse.ArgumentParser:
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """Print one line for each value; a mistake in the config is printed and exits with 1."""
-    arguments = build_parser().parse_intermixed_args(argv)
+    parser = build_parser()
+    arguments = parser.parse_intermixed_args(argv)
+    config, overrides = arguments.config, arguments.words
+    if config is None:
+        if not overrides:
+            parser.error("name a PROJECT: a file, or one of van-dense projects")
+        config, *overrides = overrides
     try:
-        raw = load_raw(arguments.config, arguments.overrides, sample=arguments.sample)
-        config = validate(raw)
+        raw = load_raw(config, overrides, sample=arguments.sample)
+        resolved = validate(raw)
     except ConfigError as error:
         complain(error)
         return 1
     lines = [
         (f"{path}: {inline(value)}", raw.origin_of(path))
-        for path, value in leaves(config.model_dump(mode="json"))
+        for path, value in leaves(resolved.model_dump(mode="json"))
     ]
     width = min(WIDTH, max(len(line) for line, _ in lines))
     for line, origin in lines:

@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from van_dense.config import presets
+from van_dense.config.lengths import TRIAL_STEPS, Lengths
 from van_dense.config.migrations import migrate, stamp
 from van_dense.config.tasks import CONFIG_OF_TASK, Config
 from van_dense.core.parse import Yaml, parse_yaml
@@ -38,6 +39,7 @@ class RawConfig:
 
     values: dict[str, Any] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
+    lengths: Lengths = field(default_factory=Lengths)
     texts: dict[str, Any] = field(default_factory=dict)  # leaves as they are written: 001 is no 1
 
     def merge_file(self, path: str | Path) -> None:
@@ -52,6 +54,7 @@ class RawConfig:
         ``texts`` are the same with every scalar as it is written.
         """
         self._merge_into(self.values, values, origin, "")
+        self.lengths.add(origin, self.values)
         for path, text in leaves(texts or {}):
             if path in self.origins:
                 self.texts[path] = text
@@ -206,7 +209,12 @@ def validate(raw: RawConfig) -> Config:
     if not isinstance(task, str) or task not in CONFIG_OF_TASK:
         problem = f"{task!r} from {raw.origin_of('task')} is not a task" if task else "required"
         raise ConfigError(f"task: {problem}; choose one of {sorted(CONFIG_OF_TASK)}")
-    schema = CONFIG_OF_TASK[task]
+    config = _validated(raw, CONFIG_OF_TASK[task])
+    _check_meaning(raw, config)
+    return config
+
+
+def _validated(raw: RawConfig, schema: type[Config]) -> Config:
     try:
         return schema.model_validate(raw.values)
     except ValidationError as first:
@@ -214,8 +222,22 @@ def validate(raw: RawConfig) -> Config:
     try:
         return schema.model_validate(_with_texts(raw, errors))
     except ValidationError as error:
-        lines = [_explain(raw, CONFIG_OF_TASK[task], dict(e)) for e in error.errors()]
+        lines = [_explain(raw, schema, dict(e)) for e in error.errors()]
         raise ConfigError("\n".join(lines)) from error
+
+
+def _check_meaning(raw: RawConfig, config: Config) -> None:
+    """Refuse what is valid by itself and cannot have been meant, as its origin shows."""
+    backbone, name = config.model.backbone, "model.backbone.norm_eps"
+    if raw.origins.get(name) == COMMAND_LINE and not backbone.name.startswith("van_"):
+        value = raw.values["model"]["backbone"]["norm_eps"]
+        if value is not None:
+            what = f"{name}={value}: {backbone.name} keeps its own"
+            raise ConfigError(f"{what}; VAN alone takes another, so leave it out")
+    if (mixed := raw.lengths.mixed(config.train, raw.origins)) is not None:
+        if config.train.steps is None or config.train.steps > TRIAL_STEPS:
+            raise ConfigError(mixed)
+        log.warning("%s", mixed)
 
 
 def _with_texts(raw: RawConfig, errors: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

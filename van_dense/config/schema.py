@@ -11,7 +11,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from van_dense.core.paths import expand_path
 
@@ -114,10 +122,16 @@ class Backbone(Section):
     # Mean and deviation of the pixels, RGB in 0..1; none = what the weights or timm's name say.
     mean: Triple | None = None
     std: Triple | None = None
-    norm_eps: Annotated[float, Field(gt=0)] | None = None  # VAN's LayerNorms; others keep theirs
+    norm_eps: Annotated[float, Field(gt=0)] | None = None  # VAN's LayerNorms; none of others
     checkpointing: bool = False  # recompute activations in backward: less memory, more time
     # Further arguments of the timm model.
     options: Annotated[dict[str, bool | int | float | str], AfterValidator(_no_words)] = {}
+
+    @field_validator("norm_eps")
+    @classmethod
+    def _of_van_alone(cls, value: float | None, info: ValidationInfo) -> float | None:
+        """None for other backbones, so that a resolved config shows no value that is not used."""
+        return value if str(info.data.get("name", "")).startswith("van_") else None
 
 
 # ------------------------------------------------------------------------------------ training

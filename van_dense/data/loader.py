@@ -1,8 +1,8 @@
 """Loaders: an endless training stream that depends on (seed, position) alone, and evaluation.
 
-Position p = step * batch_size + slot fixes the image and, by ``default_rng((seed, p))``, its
-augmentation. The number of workers, processes and micro-batches, and the step a run resumes from,
-therefore change nothing about the sample at a position.
+Position p = step * batch_size + slot fixes the image and, by ``Streams``, its augmentation. The
+number of workers, processes and micro-batches, and the step a run resumes from, therefore change
+nothing about the sample at a position.
 """
 
 import itertools
@@ -20,7 +20,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from van_dense.core.epochs import steps_per_epoch
+from van_dense.core.seeding import Streams, Use
 from van_dense.core.structures import Batch, Sample, Size
+from van_dense.core.workers import lost_worker
 from van_dense.data.collate import collate
 from van_dense.data.dataset import DenseDataset, ReadError, TooManyBadImages, Transform
 from van_dense.data.io.prefetch import usable_cores
@@ -38,7 +40,7 @@ class LoaderPlan:
     batch_size: int  #: number of images of one optimiser step over all processes
     micro_batch: int  #: number of images of one forward pass of one process
     workers: int  #: number of loader processes of this process; 0 reads in the process itself
-    seed: int  #: seed of the order and the augmentation
+    streams: Streams  #: of order and augmentation
     size_divisor: int  #: number that padded sides are multiples of, in pixels
     group_by_aspect: bool  #: whether batches have one orientation, so that padding stays small
     #: Fraction of unreadable images in 0..1 above which the run stops; one image is always
@@ -64,14 +66,19 @@ class LoaderPlan:
 
 
 def epoch_order(
-    num_images: int, batch_size: int, *, seed: int, epoch: int, groups: np.ndarray | None = None
+    num_images: int,
+    batch_size: int,
+    *,
+    streams: Streams,
+    epoch: int,
+    groups: np.ndarray | None = None,
 ) -> np.ndarray:
     """Draw the batches of one epoch.
 
     Args:
         num_images: Number of images of the data set.
         batch_size: Number of images of a batch. With fewer images than that, indices repeat.
-        seed: Seed of the run.
+        streams: Streams of the run.
         epoch: Number of the epoch, from 0.
         groups: int (num_images,); then a batch holds one group, except for at most one mixed batch
             of what is left over. None mixes freely.
@@ -79,7 +86,7 @@ def epoch_order(
     Returns:
         int64 (steps, batch_size) of image indices; images beyond the last full batch are dropped.
     """
-    rng = np.random.default_rng((seed, epoch))
+    rng = streams.generator(Use.ORDER, epoch)
     order = rng.permutation(num_images)
     steps = steps_per_epoch(num_images, batch_size)
     if num_images < batch_size:
@@ -152,7 +159,7 @@ class _TrainBatches(Dataset[Batch]):
         samples, seeds = [], []
         for slot in slots[part * plan.micro_batch : (part + 1) * plan.micro_batch]:
             sample = self._read(int(images[slot]), skipped)
-            rng = np.random.default_rng((plan.seed, step * plan.batch_size + slot))
+            rng = plan.streams.generator(Use.AUGMENTATION, step * plan.batch_size + slot)
             samples.append(self._transform(sample, rng))
             seeds.append(int(rng.integers(2**63)))
         batch = collate(samples, plan.size_divisor, plan.min_size)
@@ -164,7 +171,7 @@ class _TrainBatches(Dataset[Batch]):
         if epoch != self._epoch:
             self._epoch = epoch
             self._order = epoch_order(
-                num_images, plan.batch_size, seed=plan.seed, epoch=epoch, groups=self._groups
+                num_images, plan.batch_size, streams=plan.streams, epoch=epoch, groups=self._groups
             )
         return self._order[row]
 
@@ -243,7 +250,7 @@ class _EvalBatches(Dataset["Batch | list[str]"]):
                 continue
             # Evaluators own the ground truth; resizing masks here would double the reading time.
             bare = Sample(s.image, s.image_id, s.path, s.orig_size, proposals=s.proposals)
-            samples.append(self.transform(bare, np.random.default_rng((0, index))))
+            samples.append(self.transform(bare, Streams(0).generator(Use.EVALUATION, index)))
         return replace(collate(samples, self.size_divisor), skipped=skipped) if samples else skipped
 
 
@@ -281,12 +288,10 @@ def _alive(loader: DataLoader[Any]) -> Iterator[Any]:
     """Items of a loader; a ChildProcessError, in a sentence, where one of its processes is gone."""
     try:
         yield from loader
-    except RuntimeError as error:
-        if "exited unexpectedly" not in str(error) and "killed by signal" not in str(error):
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        if (lost := lost_worker(error)) is None:
             raise
-        what = "a loader process ended unexpectedly, killed by the system or by someone"
-        fix = "memory is the usual reason: fewer data.workers, or smaller batches, need less"
-        raise ChildProcessError(f"{what}; {fix} ({str(error).splitlines()[0]})") from error
+        raise lost from error
 
 
 def _init_worker(_: int) -> None:

@@ -4,7 +4,7 @@ Layout: ``RUN/checkpoints/step_00000500.pt`` and ``RUN/checkpoints/best.pt``, a 
 best of them (so it survives when the numbered file is removed, and costs no space).
 
 A checkpoint is a plain dictionary: format, checksum, step, model, ema, optimizer, scaler, window,
-position, world_size, config (with its version), info. Those of older formats pass through
+position, streams, world_size, config (with its version), info. Those of older formats pass through
 ``MIGRATIONS``. It holds no state of random number generators, because everything random here is
 seeded anew from (seed, position); the global generators of Python and NumPy are not used.
 """
@@ -41,8 +41,17 @@ def _position(state: State) -> State:
     return {**state, "position": {"step": state.get("step"), "batch_size": batch}}
 
 
+def _streams(state: State) -> State:
+    """0.2.0: streams of random numbers know their use; a run goes on with those it began with."""
+    return {**state, "streams": 1}
+
+
 # From each format to the next, in order: append, and change no older step.
-MIGRATIONS: tuple[Callable[[State], State], ...] = (_config_of_version_1, _position)
+MIGRATIONS: tuple[Callable[[State], State], ...] = (
+    _config_of_version_1,
+    _position,
+    _streams,
+)
 _CHECKSUM_SINCE = 3  # format
 FORMAT = 1 + len(MIGRATIONS)
 _STEP_NAME = re.compile(r"step_(\d{8,})\.pt")

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from van_dense.core.seeding import Streams
 from van_dense.core.structures import Batch
 from van_dense.engine.plan import TrainPlan
 from van_dense.engine.position import position_of
@@ -20,14 +21,14 @@ class Job:
     Attributes:
         model: Model of which ``model(batch)`` gives a dictionary of scalar losses, always with the
             same names.
-        make_loader: Function from a step of the plan to the endless stream of this rank's
-            micro-batches from that step on, determined by (seed, position).
+        make_loader: Function of a step of the plan and of ``streams`` that gives the endless
+            micro-batches of this rank from that step on, which follow from the two.
         evaluate: Function of the model (or its average), the step and a function that says whether
             to stop, for ``predict_chunks``; gives metrics. It runs on every rank, and the metrics
             of rank 0 count. None evaluates nothing.
         plan: Lengths, batch split and learning rate.
         run_dir: Run folder, on a disk that all processes see.
-        seed: Seed of the model's own draws.
+        streams: Where all random numbers come from; a resumed run keeps the kind it began with.
         best_metric: Name of the metric that chooses the best checkpoint, or None for no best one.
         config: Complete configuration as plain data, kept in checkpoints.
         info: Plain data of ``DatasetInfo.to_dict()``, kept in checkpoints.
@@ -36,11 +37,11 @@ class Job:
     """
 
     model: nn.Module
-    make_loader: Callable[[int], Iterable[Batch]]
+    make_loader: Callable[[int, Streams], Iterable[Batch]]
     evaluate: Callable[[nn.Module, int, Callable[[], bool]], dict[str, float]] | None
     plan: TrainPlan
     run_dir: Path
-    seed: int
+    streams: Streams
     best_metric: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)
@@ -69,7 +70,8 @@ class Job:
     def saved_after(self, step: int) -> dict[str, Any]:
         """What the checkpoint after ``step`` optimiser steps holds besides the state."""
         position = position_of(self.plan, step)
-        return {"config": self.config, "info": self.info, "position": position}
+        fixed = {"config": self.config, "info": self.info, "streams": self.streams.kind}
+        return {**fixed, "position": position}
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,19 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 
+_held: set[IO[str]] = set()
+
+
+def _leave_to_parent() -> None:
+    """Close the locks in a child: loader processes may outlive a killed run by seconds."""
+    while _held:
+        _held.pop().close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)
+
+
 class RunLock:
     """Context in which a run folder belongs to this process; ValueError where another has it.
 
@@ -39,6 +52,7 @@ class RunLock:
                 ) from None
             except OSError:  # a file system without locks
                 return self
+            _held.add(self._file)
             self._file.truncate(0)
             self._file.write(str(os.getpid()))
             self._file.flush()
@@ -46,4 +60,5 @@ class RunLock:
 
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
+            _held.discard(self._file)
             self._file.close()

@@ -7,9 +7,12 @@ All arithmetic between the two is here, so that ``--dry-run`` prints what the lo
 import math
 from dataclasses import dataclass
 
+from van_dense.config.lengths import TRIAL_STEPS
 from van_dense.config.schema import Optimizer, Schedule, Train
 from van_dense.core.epochs import steps_per_epoch
 from van_dense.engine.schedule import lr_factor
+
+_MILESTONES = (2 / 3, 11 / 12)  # of the run, as in the 1x and 3x schedules
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,44 @@ class TrainPlan:
         }
         if schedule.warmup_steps >= self.steps:
             lines["warm-up"] += "; NOTE: longer than the run, the full rate is never reached"
+        rising = range(min(schedule.warmup_steps, self.last_step - 1) + 1)
+        if f"{(peak := max(map(self.lr_at, rising))):.3g}" != f"{self.lr:.3g}":
+            lines["learning rate"] += f"; {peak:.3g} at most, after the warm-up of this schedule"
+        if late := self._late_milestones():
+            lines["schedule"] += f"; NOTE: {late} lie beyond the run"
         return lines
+
+    def _late_milestones(self) -> list[int]:
+        """Milestones that the run never comes to, in steps."""
+        if self.settings.schedule.name != "step":
+            return []
+        return [milestone for milestone in self.milestones if milestone >= self.steps]
+
+    def check(self) -> None:
+        """Refuse what cannot have been meant, by a ValueError with the line to write.
+
+        Runs of few steps are trials, in which the plan's note is enough.
+        """
+        schedule, settings = self.settings.schedule, self.settings
+        if self.steps <= TRIAL_STEPS:
+            return
+        if schedule.warmup_steps >= self.steps:
+            raise ValueError(
+                f"train.schedule.warmup_steps={schedule.warmup_steps} is longer than the run of "
+                f"{self.steps} steps, so the learning rate of {self.lr:.4g} is never reached; "
+                f"write train.schedule.warmup_steps={self.steps // 10}, or train longer"
+            )
+        if late := self._late_milestones():
+            unit = "steps" if settings.epochs is None else "epochs"
+            length = settings.steps or settings.epochs or 0
+            parts = [length * part for part in _MILESTONES]
+            scaled = [f"{round(x)}" if unit == "steps" else f"{x:.3g}" for x in parts]
+            written = [f"{milestone:g}" for milestone in schedule.milestones]
+            raise ValueError(
+                f"train.schedule.milestones=[{','.join(written)}]: {len(late)} of them lie beyond "
+                f"the run of {length:g} {unit}, so the learning rate is not lowered there; write "
+                f"'train.schedule.milestones=[{','.join(scaled)}]', or [] to lower it nowhere"
+            )
 
 
 def make_plan(train: Train, *, num_images: int, world_size: int) -> TrainPlan:

@@ -1,6 +1,7 @@
 """Everything that changes while a run goes on, and how it is saved and restored."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +101,8 @@ class TrainState:
         self.accelerator.wait_for_everyone()
         return path
 
-    def restore(self, path: Path, job: Job) -> TrainPlan:
-        """Continue from a checkpoint, and return the plan of the rest.
+    def restore(self, path: Path, job: Job) -> Job:
+        """Continue from a checkpoint, and return the rest of the job: its plan, and its streams.
 
         A changed ``job.config`` is warned about and takes effect. ValueError when the checkpoint
         belongs to another model or other classes, lacks the average, or leaves open what is left.
@@ -133,7 +134,7 @@ class TrainState:
         self.window = Window(**state["window"])
         self.step = state["step"]
         log.info("resumed from %s", path)
-        return plan
+        return replace(job, plan=plan, streams=replace(job.streams, kind=state["streams"]))
 
     def _restore_optimizer(self, state: dict[str, Any]) -> None:
         # load_state_dict would bring back old hyper-parameters and hide a changed configuration.

@@ -11,17 +11,17 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from typing import TypeVar
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor
 
+from van_dense.core.seeding import Use
 from van_dense.core.structures import Batch
+from van_dense.core.workers import lost_worker
 from van_dense.engine.checkpoint import mark_best
 from van_dense.engine.inference import EvaluationStopped
 from van_dense.engine.interrupt import StopSignal
@@ -63,7 +63,12 @@ def train(job: Job, accelerator: Accelerator, *, resume: bool = False) -> TrainR
     """
     with RunLock(job.run_dir, enabled=accelerator.is_main_process):
         try:
-            return _train(job, accelerator, resume)
+            try:
+                return _train(job, accelerator, resume)
+            except RuntimeError as error:
+                if (lost := lost_worker(error)) is None:
+                    raise
+                raise lost from error
         except OSError as error:
             raise type(error)(f"{error}; resume with: {job.resume_command}") from error
 
@@ -73,7 +78,7 @@ def _train(job: Job, accelerator: Accelerator, resume: bool) -> TrainResult:
     state = TrainState(job.model, job.plan, accelerator)
     path = _from_rank_0(find_checkpoint(job.run_dir, resume) if is_main else None)
     if path is not None:
-        job = replace(job, plan=state.restore(path, job))
+        job = state.restore(path, job)
     plan = job.plan
     if is_main:
         job.begin()
@@ -84,7 +89,7 @@ def _train(job: Job, accelerator: Accelerator, resume: bool) -> TrainResult:
         metrics: dict[str, float] = {}
         try:
             metrics, finished = _catch_up(job, state, run_log, stop)
-            batches = iter(job.make_loader(plan.position(state.step)))
+            batches = iter(job.make_loader(plan.position(state.step), job.streams))
             while state.step < plan.last_step and not finished:
                 lr = plan.lr_at(state.step)
                 set_lr(state.optimizer, lr)
@@ -112,7 +117,7 @@ def _step(job: Job, state: TrainState, batches: Iterator[Batch], stop: StopSigna
     """Make one optimiser step; return whether any process got a signal to stop."""
     accelerator, clip_norm = state.accelerator, job.plan.settings.clip_norm
     began = time.perf_counter()
-    _seed(job.seed, state.step, accelerator.process_index)
+    _seed(job.streams.number(Use.MODEL, state.step, accelerator.process_index))
     state.remember_buffers()
 
     names, forwards, waited = _accumulate(job.plan, state, batches)
@@ -253,9 +258,8 @@ def _judge(job: Job, state: TrainState, run_log: RunLog) -> tuple[dict[str, floa
     return _from_rank_0((metrics, finished))
 
 
-def _seed(*position: int) -> None:
-    """Seed the draws of the model from (seed, step, rank)."""
-    seed = int(np.random.SeedSequence(position).generate_state(1, np.uint64)[0])
+def _seed(seed: int) -> None:
+    """Seed the draws of the model."""
     torch.default_generator.manual_seed(seed)  # torch.manual_seed takes 0.7 ms without a GPU
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed(seed)

@@ -36,6 +36,8 @@ from van_dense.engine.progress import Track, untracked
 from van_dense.evaluation.results import PANOPTIC, Outcome, ResultFiles
 from van_dense.inference.loaded import Loaded, Precision, proposals_from
 from van_dense.inference.result import Result
+from van_dense.inference.selection import Selection
+from van_dense.visualize.draw import MIN_SIDE, default_scale
 
 if TYPE_CHECKING:
     from van_dense.data.io.video import Frame  # needs the extra "video"
@@ -45,6 +47,7 @@ _WAITING = 32
 _PANOPTIC = f"predictions{PANOPTIC}.json"
 _WRITTEN = ("pictures", "masks", "videos", "predictions.json", _PANOPTIC, "predictions.csv")
 
+_EVERYTHING = Selection()
 Stream = Callable[[Iterable[ImageSource]], Iterator[Result | ReadError]]
 
 
@@ -98,6 +101,7 @@ def stream_poses(
     min_score: float,
     batch_size: int = 1,
     precision: Precision = "fp32",
+    selection: Selection = _EVERYTHING,
 ) -> Iterator[Result | ReadError]:
     """Predict the poses of what a detector finds; see ``Loaded.stream``.
 
@@ -108,6 +112,7 @@ def stream_poses(
         min_score: Score below which detections get no pose.
         batch_size: Images, and then crops, that a model sees at a time.
         precision: Autocast of both models: "fp32", "bf16", or on a GPU "fp16".
+        selection: Which poses are kept.
 
     Raises:
         ValueError: When one is a model of another task, or they have no class in common.
@@ -126,16 +131,22 @@ def stream_poses(
             else:
                 yield proposals_from(found, detector.info, pose.info, min_score=min_score)
 
-    yield from pose.stream(again, proposals(), batch_size=batch_size, precision=precision)
+    yield from pose.stream(
+        again, proposals(), batch_size=batch_size, precision=precision, **vars(selection)
+    )
 
 
 @dataclass(frozen=True)
 class _Drawn:
-    """An image that is drawn: its results, how many of them are hidden, and below which score."""
+    """An image that is drawn: its results, how many of them are hidden, and below which score.
+
+    ``is_enlarged`` tells whether its picture has more pixels than itself.
+    """
 
     outcome: Outcome
     hidden: int
     limit: float
+    is_enlarged: bool
 
 
 @dataclass
@@ -146,6 +157,8 @@ class FilePrediction:
     folder: Path  # made if missing
     ids: Mapping[str, int | str] = field(default_factory=dict)  # by file name; else the path is one
     min_score: float | None = None  # to be drawn; None is the model's usual limit
+    instance_colors: bool = False  # instead of colours of classes
+    is_selection: bool = False  # whether the stream leaves results out, for the summary alone
     min_detection_score: float | None = None  # to get a pose, for the summary alone
     track: Track = untracked
     should_stop: Callable[[], bool] = lambda: False  # asked after every image
@@ -156,6 +169,7 @@ class FilePrediction:
     frames: int = 0
     instances: int | None = None  # None where the task has none
     segments: int | None = None  # of panoptic maps, None where the task has none
+    enlarged: int = 0  # pictures of small images and videos, for their letters
     hidden: int = 0  # instances that are not drawn
     limit: float = 0.0  # score below which they are not, from the first result on
 
@@ -193,18 +207,30 @@ class FilePrediction:
         if self.videos:
             done.append(f"{_counted(self.frames, 'frame')} of {_counted(self.videos, 'video')}")
         if self.instances is not None:
-            found = f"{_counted(self.instances, 'instance')} found"
+            found = f"{_counted(self.instances, 'instance')} {self._verb}"
             if (limit := self.min_detection_score) is not None:
                 found += f" in detections of score {limit:g} or more (--min-detection-score)"
             done.append(found)
         if self.segments is not None:
-            found = f"{_counted(self.segments, 'segment')} found"
+            found = f"{_counted(self.segments, 'segment')} {self._verb}"
             below = ": all scores are below the score_threshold of the run's config"
             done.append(found if self.segments else found + below)
         if self.instances and self.hidden:
             drawn = self.instances - self.hidden
             done.append(f"{drawn} drawn, {self.hidden} below score {self.limit:g} (--min-score)")
         return ", ".join(done)
+
+    def note(self) -> str:
+        """What the pictures do not show by themselves, in a line; empty without anything."""
+        if not self.enlarged:
+            return ""
+        of_all = f"{self.enlarged} of {self.images + self.videos} pictures and videos"
+        what = f"{of_all} are larger than their files, which are below {MIN_SIDE} pixels"
+        return f"{what}: labels must be readable; results are in pixels of the files"
+
+    @property
+    def _verb(self) -> str:
+        return "kept" if self.is_selection else "found"
 
     def _predict_images(self, files: Mapping[Path, str]) -> None:
         outcomes = prefetch_map(
@@ -220,6 +246,7 @@ class FilePrediction:
                     self.unreadable.append(str(outcome))
                 else:
                     self.images += 1
+                    self.enlarged += outcome.is_enlarged
                     self._keep(outcome, kept)
 
     def _running(self, sources: Iterable[ImageSource]) -> Iterator[Result | ReadError]:
@@ -235,7 +262,8 @@ class FilePrediction:
         name = files[result.source]
         result = replace(result, image_id=self.ids.get(result.source.name, result.image_id))
         try:  # the file is read again
-            result.save_picture(self.folder / "pictures" / name, min_score=self.min_score)
+            path, colors = self.folder / "pictures" / name, self.instance_colors
+            result.save_picture(path, min_score=self.min_score, instance_colors=colors)
         except ReadError as error:
             return error
         return self._write_maps(result, self.folder, name)
@@ -244,7 +272,8 @@ class FilePrediction:
         """Write the maps of a result into a folder; the rest is left to ``ResultFiles``."""
         result.save_maps(folder / "masks", folder / "predictions", name)
         limit = result.min_score if self.min_score is None else self.min_score
-        return _Drawn(result.outcome(f"{name}.png"), result.num_hidden(limit), limit)
+        is_enlarged = default_scale(result.size) > 1
+        return _Drawn(result.outcome(f"{name}.png"), result.num_hidden(limit), limit, is_enlarged)
 
     def _keep(self, drawn: _Drawn, kept: ResultFiles) -> None:
         kept.add(drawn.outcome)
@@ -260,6 +289,7 @@ class FilePrediction:
         from van_dense.data.io.video import VideoWriter, video_info  # needs the extra "video"
 
         about = video_info(path)
+        is_enlarged = default_scale(about.size) > 1
         threads = max(1, resolve_workers("auto"))
         waiting = max(1, min(_WAITING, WAITING_BYTES // (3 * about.size[0] * about.size[1])))
         decoded = self._whole_frames(path)
@@ -298,6 +328,7 @@ class FilePrediction:
                 self.frames += 1
                 self._keep(outcome, kept)
         self.videos += 1
+        self.enlarged += is_enlarged
 
     def _whole_frames(self, path: Path) -> Iterator[Frame]:
         """Frames until the end, or until the file breaks: what came before is kept."""
@@ -314,7 +345,8 @@ class FilePrediction:
         number, result = numbered
         assert isinstance(result, Result)  # a frame is an array, which is always readable
         result = replace(result, image_id=number)
-        return result.plot_frame(self.min_score), self._write_maps(result, folder, f"{number:06d}")
+        picture = result.plot_frame(self.min_score, instance_colors=self.instance_colors)
+        return picture, self._write_maps(result, folder, f"{number:06d}")
 
 
 def _counted(number: int, noun: str) -> str:

@@ -28,6 +28,7 @@ from van_dense.data.io.sources import (
 )
 from van_dense.data.loader import resolve_workers
 from van_dense.inference.result import Result
+from van_dense.inference.selection import Selection
 from van_dense.inference.stream import predict_stream
 from van_dense.models.dense_model import DenseModel
 from van_dense.tasks import task_of
@@ -72,6 +73,9 @@ class Loaded:
         *,
         batch_size: int = 1,
         precision: Precision = "fp32",
+        min_score: float | None = None,
+        classes: Sequence[str | int] | None = None,
+        max_instances: int | None = None,
     ) -> list[Result]:
         """Predict images.
 
@@ -83,6 +87,9 @@ class Loaded:
                 for the crop of one instance.
             batch_size: Images that the model sees at a time, of one size after the transform.
             precision: Autocast of the model: "fp32", "bf16", or on a GPU "fp16".
+            min_score: Lowest score of what is kept and drawn; see ``Result.filter``.
+            classes: Names or labels of the classes that are kept.
+            max_instances: The best so many instances or segments of each image.
 
         Returns:
             One result for each image, in its own pixels. ``stream`` needs no room for all.
@@ -90,15 +97,18 @@ class Loaded:
         Raises:
             ReadError: When a file cannot be read; it is named.
             ValueError: When an array is no RGB image, a folder holds none, or the proposals are
-                not one for each image.
+                not one for each image; for an unknown class, and a limit that the task has not.
         """
+        selection = Selection(min_score, classes, max_instances)
         sources = list(named_sources(images))
         if proposals is not None:
             proposals = [proposals] if isinstance(proposals, Instances) else list(proposals)
             if (num := len(proposals)) != len(sources):
                 raise ValueError(f"{num} proposals for {len(sources)} images; give one for each")
         results = []
-        for result in self._stream(sources, proposals, batch_size=batch_size, precision=precision):
+        for result in self._stream(
+            sources, proposals, selection, batch_size=batch_size, precision=precision
+        ):
             if isinstance(result, ReadError):
                 raise result
             results.append(result)
@@ -111,6 +121,9 @@ class Loaded:
         *,
         batch_size: int = 1,
         precision: Precision = "fp32",
+        min_score: float | None = None,
+        classes: Sequence[str | int] | None = None,
+        max_instances: int | None = None,
         predict_image: Callable[[np.ndarray], Prediction] | None = None,
     ) -> Iterator[Result | ReadError]:
         """Predict any number of images, in order, while the next ones are read in threads.
@@ -121,6 +134,9 @@ class Loaded:
             proposals: For pose: the boxes to predict poses in, one set for each image.
             batch_size: Images that the model sees at a time, of one size after the transform.
             precision: Autocast of the model: "fp32", "bf16", or on a GPU "fp16".
+            min_score: Lowest score of what is kept and drawn; see ``Result.filter``.
+            classes: Names or labels of the classes that are kept.
+            max_instances: The best so many instances or segments of each image.
             predict_image: Function in place of the model, from uint8 (H, W, 3) RGB to a prediction
                 in its pixels, such as one made of tiles. Image id and transform stay out of it.
 
@@ -133,6 +149,7 @@ class Loaded:
         return self._stream(
             named_sources(images),
             proposals,
+            Selection(min_score, classes, max_instances),
             batch_size=batch_size,
             precision=precision,
             predict_image=predict_image,
@@ -142,6 +159,7 @@ class Loaded:
         self,
         named: Iterable[tuple[str, ImageSource]],
         proposals: Iterable[Instances] | None,
+        selection: Selection,
         *,
         batch_size: int,
         precision: Precision,
@@ -153,6 +171,7 @@ class Loaded:
         """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; give 1 or more")
+        selection.labels(self.info)
         if self.model.training:
             log.warning("the model was in training mode; it predicts in evaluation mode")
             self.model.eval()
@@ -177,7 +196,9 @@ class Loaded:
             weigh=lambda item: source_bytes(item[1][1]),
         )
         return (
-            found if isinstance(found, ReadError) else self.result(found, source, name)
+            found
+            if isinstance(found, ReadError)
+            else self.result(found, source, name).filter(**vars(selection))
             for (_, (name, source), _), found in found_of
         )
 

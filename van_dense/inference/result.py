@@ -34,6 +34,7 @@ from van_dense.evaluation.results import (
     to_results,
     write_panoptic,
 )
+from van_dense.inference.selection import Selection
 from van_dense.visualize.draw import draw, draw_panel
 from van_dense.visualize.maps import class_counts
 from van_dense.visualize.palette import class_colors
@@ -89,8 +90,50 @@ class Result(Prediction):
             **found, info=info, source=source, min_score=min_score, label_map=label_map, name=name
         )
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Class name of each instance, or without instances of each segment of a panoptic map.
+
+        Raises:
+            ValueError: For a task that has neither.
+        """
+        if self.instances is not None:
+            labels = self.instances.labels.tolist()
+        elif self.segments is not None:
+            labels = [segment["label"] for segment in self.segments]
+        else:
+            raise ValueError(
+                f"{self.image_id}: a {self._kind()} has neither instances nor segments"
+            )
+        return tuple(self.info.class_names[label] for label in labels)
+
+    def filter(
+        self,
+        *,
+        min_score: float | None = None,
+        classes: Sequence[str | int] | None = None,
+        max_instances: int | None = None,
+    ) -> Result:
+        """The same result with less in it; nothing is limited by default.
+
+        Args:
+            min_score: Lowest score of instances and segments, which is then also the lowest that
+                is drawn.
+            classes: Names or 0-based labels. In maps, the others become void or ignored.
+            max_instances: The best so many instances, or segments of a panoptic map.
+
+        Raises:
+            ValueError: As ``Selection.of`` says.
+        """
+        selection = Selection(min_score, classes, max_instances)
+        limit = self.min_score if min_score is None else min_score
+        return replace(selection.of(self, self.info), min_score=limit)
+
     def plot(self, min_score: float | None = None, *, instance_colors: bool = False) -> Image.Image:
         """Draw everything that was found over the image; see ``visualize.draw``.
+
+        Images with a side below 640 pixels are enlarged, so that labels can be read, and legends
+        stand below the photo: the picture is then larger than the image.
 
         Args:
             min_score: Instances below are left out; None is the model's usual limit.
@@ -113,7 +156,9 @@ class Result(Prediction):
     def _limit(self, min_score: float | None) -> float:
         return self.min_score if min_score is None else min_score
 
-    def plot_frame(self, min_score: float | None = None) -> np.ndarray:
+    def plot_frame(
+        self, min_score: float | None = None, *, instance_colors: bool = False
+    ) -> np.ndarray:
         """Like ``plot``, for a video: the height depends on the image's size alone.
 
         The legends of label maps and poses follow what was found, so they are left out; the names
@@ -122,7 +167,8 @@ class Result(Prediction):
         maps = self.semantic, self.panoptic, self.instances
         has_legend = any(one is not None for one in maps)
         function = draw_panel if has_legend else draw
-        return function(self._pixels(), self, self.info, min_score=self._limit(min_score))
+        limit, pixels = self._limit(min_score), self._pixels()
+        return function(pixels, self, self.info, min_score=limit, instance_colors=instance_colors)
 
     def _pixels(self) -> np.ndarray:
         return read_source(self.source, str(self.image_id))
@@ -235,12 +281,15 @@ class Result(Prediction):
         maps = self.save_maps(folder / "masks", folder / "predictions" / name, name)
         return written + files.written + maps
 
-    def save_picture(self, path: Path, *, min_score: float | None = None) -> Path:
+    def save_picture(
+        self, path: Path, *, min_score: float | None = None, instance_colors: bool = False
+    ) -> Path:
         """Write ``plot`` to a path without suffix, which is added and returned."""
         is_photo = isinstance(self.source, Path) and self.source.suffix.lower() in _LOSSY
         path = path.with_name(f"{path.name}{'.jpg' if is_photo else '.png'}")
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.plot(min_score).save(path, **(_JPEG if is_photo else _PNG))
+        picture = self.plot(min_score, instance_colors=instance_colors)
+        picture.save(path, **(_JPEG if is_photo else _PNG))
         return path
 
     def save_maps(self, masks: Path, predictions: Path, name: str) -> list[Path]:

@@ -1,8 +1,10 @@
 """Evaluate a model on the validation part and write what a user looks at afterwards."""
 
 import logging
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import cached_property
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -13,12 +15,31 @@ from van_dense.data.dataset import DenseDataset, TooManyBadImages
 from van_dense.data.loader import EvalLoader, resolve_workers
 from van_dense.engine.inference import predict_chunks
 from van_dense.evaluation.evaluator import Evaluator
-from van_dense.evaluation.table import save_metrics
+from van_dense.evaluation.table import PerClass, save_metrics
 from van_dense.models.dense_model import DenseModel
 from van_dense.tasks import task_of
 from van_dense.visualize.sheet import choose_samples, save_comparisons
 
 log = logging.getLogger(__name__)
+
+_WORST = 3  # classes that are named after each evaluation
+
+
+def worst_classes(per_class: PerClass, metric: str) -> str:
+    """A line of the classes that need attention; empty where there are hardly more to choose of.
+
+    ``metric`` is the one of a run, such as "bbox/AP": its classes are ranked by their first value.
+    """
+    kind, _, wanted = metric.partition("/")
+    rows = {name: dict(values) for name, values in per_class.get(kind, {}).items()}
+    name = next((m for values in rows.values() for m in (wanted, *values) if m in values), "")
+    found = {c: v[name] for c, v in rows.items() if name in v and not math.isnan(v[name])}
+    if len(found) <= _WORST:
+        return ""
+    worst = sorted(found, key=found.__getitem__)[:_WORST]
+    return f"worst of {len(found)} classes, {kind} {name}: " + ", ".join(
+        f"{one} {found[one]:.4g}" for one in worst
+    )
 
 
 class Evaluation:
@@ -31,7 +52,11 @@ class Evaluation:
         if accelerator.is_main_process:
             for note in self._task.limit_notes(config, dataset):
                 log.warning("%s", note)
-        self.make_evaluator: Callable[[], Evaluator] = self._task.evaluator_factory(dataset, config)
+
+    @cached_property
+    def make_evaluator(self) -> Callable[[], Evaluator]:
+        """Evaluators of the main process: on others, ground truth would take memory for nothing."""
+        return self._task.evaluator_factory(self._dataset, self._config)
 
     def run(
         self, model: DenseModel, folder: Path, should_stop: Callable[[], bool] = lambda: False
@@ -54,7 +79,7 @@ class Evaluation:
             workers=resolve_workers(config.data.workers),
             size_divisor=config.data.size_divisor,
         )
-        evaluator = self.make_evaluator()
+        evaluator = self.make_evaluator() if main else None
         samples = choose_samples(self._dataset, config.eval.pictures) if main else []
         drawn: dict[int | str, Prediction | None] = {sample.image_id: None for sample in samples}
         count = 0
@@ -62,6 +87,8 @@ class Evaluation:
         writer = self._task.prediction_writer(config, self._dataset, folder)
         with writer if main else nullcontext() as write:
             for chunk in chunks:
+                if evaluator is None:  # the main process has them all
+                    continue
                 evaluator.update(chunk)
                 count += len(chunk)
                 for prediction in chunk:  # kept only where a picture needs it
@@ -69,13 +96,15 @@ class Evaluation:
                         drawn[prediction.image_id] = prediction
                     if write is not None:
                         write(prediction)
-        if not main:
+        if evaluator is None:
             return {}
         self._check_count(count)
         metrics = evaluator.compute()
         folder.mkdir(parents=True, exist_ok=True)
         save_metrics(folder / "metrics.json", metrics, evaluator.per_class())
         evaluator.save(folder)
+        if worst := worst_classes(evaluator.per_class(), self._task.best_metric(config)):
+            log.info("%s", worst)
         self._task.save_figures(evaluator, folder)
         save_comparisons(
             folder / "pictures",

@@ -87,6 +87,8 @@ def prepare(
             raise
         weights = error
     plan = make_plan(config.train, num_images=len(train_set), world_size=accelerator.num_processes)
+    if not resume:  # it goes on as it was planned, with a note
+        plan.check()
     return Experiment(config, task, train_set, val_set, model, weights, plan)
 
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from van_dense.config import Config, dump_config
 from van_dense.config.load import RawConfig, validate
+from van_dense.core.seeding import Streams
 from van_dense.core.structures import Batch
 from van_dense.core.writing import writing
 from van_dense.data.loader import LoaderPlan, build_train_loader, resolve_workers
@@ -76,11 +77,11 @@ def train_run(config: Config, run_dir: Path, *, resume: bool = False) -> TrainRe
 
     job = Job(
         model=experiment.model,
-        make_loader=lambda step: _loader(experiment, accelerator, step),
+        make_loader=lambda step, streams: _loader(experiment, accelerator, step, streams),
         evaluate=evaluate,
         plan=experiment.plan,
         run_dir=run_dir,
-        seed=config.seed,
+        streams=Streams(config.seed),
         best_metric=experiment.task.best_metric(config),
         config=config.model_dump(mode="json"),
         info=experiment.train_set.info.to_dict(),
@@ -119,7 +120,9 @@ def check_pipeline(experiment: Experiment, evaluation: Evaluation) -> None:
     log.info("%s", report)
 
 
-def _loader(experiment: Experiment, accelerator: Accelerator, start_step: int) -> Iterator[Batch]:
+def _loader(
+    experiment: Experiment, accelerator: Accelerator, start_step: int, streams: Streams
+) -> Iterator[Batch]:
     config = experiment.config
     loader_plan = LoaderPlan(
         batch_size=config.train.batch_size,
@@ -127,7 +130,7 @@ def _loader(experiment: Experiment, accelerator: Accelerator, start_step: int) -
         rank=accelerator.process_index,
         world=accelerator.num_processes,
         workers=resolve_workers(config.data.workers),
-        seed=config.seed,
+        streams=streams,
         size_divisor=config.data.size_divisor,
         min_size=experiment.task.smallest_input(config),
         group_by_aspect=config.data.group_by_aspect,

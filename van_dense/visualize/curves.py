@@ -79,7 +79,7 @@ def _plot_losses(axes: Axes, train: Sequence[Mapping[str, Any]]) -> None:
         values[~(values > 0) | np.isinf(values)] = np.nan  # has no place on a logarithmic scale
         if np.isnan(values).all():
             continue
-        color, width = ("black", 2.0) if name == "total" else (f"C{names.index(name) % 10}", 1.4)
+        color, width = ("black", 2.0) if name == "total" else (_color(names.index(name)), 1.4)
         axes.plot(steps, values, color=color, alpha=0.2, linewidth=0.8)
         means = smooth(values, reach)
         lines += axes.plot(steps, means, style, color=color, linewidth=width, label=name)
@@ -109,14 +109,14 @@ def _plot_metrics(
         errors.tick_params(labelsize=10)
         errors.spines["top"].set_visible(False)
     kinds: list[str] = []
-    lines = []
+    lines: list[Line2D] = []
     for name in shown:
         kind, _, metric = name.rpartition("/")
         points = [(e["step"], e["metrics"][name]) for e in evals if name in e["metrics"]]
         steps, values = zip(*points, strict=True)
         style = "o--" if kind in kinds else "o-"
         kinds += [kind] if kind not in kinds else []
-        panel, color = errors if is_error(name) else axes, f"C{kinds.index(kind) % 10}"
+        panel, color = errors if is_error(name) else axes, _color(len(lines))
         label = f"{kind} {metric}: {values[-1]:.3f}".strip()
         lines += panel.plot(steps, values, style, color=color, ms=4, lw=1.6, label=label)
     for panel in {axes, errors}:
@@ -131,6 +131,14 @@ def headline_metrics(evals: Sequence[Mapping[str, Any]]) -> list[str]:
     for name in names:
         of_kind.setdefault(name.rpartition("/")[0], []).append(name)
     return [name for kind in of_kind.values() for name in kind[:_PER_KIND]]
+
+
+def _color(number: int) -> Any:
+    """Colour of a curve: ten strong ones, then their ten pale ones, then again."""
+    from matplotlib import colormaps
+
+    row, column = divmod(number % 20, 10)
+    return colormaps["tab20"](2 * column + row)
 
 
 def _plot_rate(axes: Axes, train: Sequence[Mapping[str, Any]]) -> None:

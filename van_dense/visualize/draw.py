@@ -74,12 +74,13 @@ def draw_panel(
     info: DatasetInfo,
     *,
     min_score: float = 0.0,
+    instance_colors: bool = False,
     scale: float | None = None,
 ) -> np.ndarray:
     """Like ``draw`` but without the legend, so that the picture has exactly the photo's shape."""
     prediction = _shown(prediction, min_score)
     canvas = _with_maps(image, prediction, info, scale=scale)
-    _add_instances(canvas, prediction, info, by_instance=False, scale=scale)
+    _add_instances(canvas, prediction, info, by_instance=instance_colors, scale=scale)
     return canvas
 
 

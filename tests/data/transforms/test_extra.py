@@ -10,6 +10,7 @@ from helpers.boxed_sample import box_of, boxed_sample
 
 from van_dense.config import load_config
 from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.seeding import Streams
 from van_dense.core.structures import Sample
 from van_dense.data.loader import LoaderPlan, build_train_loader
 from van_dense.data.transforms.extra import Extra, usable, with_extra
@@ -260,7 +261,9 @@ def test_the_number_of_workers_changes_nothing():
 
     extra = Extra([TURN, {"name": "RandomCrop", "height": 64, "width": 64}, {"name": "Blur"}])
     streams = [
-        build_train_loader(Repeated(), extra, plan=LoaderPlan(2, 2, workers, 0, 32, True, 0.0))
+        build_train_loader(
+            Repeated(), extra, plan=LoaderPlan(2, 2, workers, Streams(0), 32, True, 0.0)
+        )
         for workers in (0, 2)
     ]
     for _ in range(4):

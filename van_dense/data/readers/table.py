@@ -112,8 +112,9 @@ class TableDataset:
         boxes, keypoints, coordinates = array("f"), array("f"), array("d")
         polygon_ends, polygons_until = array("q", [0]), array("q", [0])
         num_keypoints = len(self.info.keypoint_names)
-        self._rles: dict[int, RLE] = {}
-        for row, instance in enumerate(instances):
+        rle_text, rle_sizes = bytearray(), array("i")
+        rle_ends, rles_until = array("q", [0]), array("q", [0])
+        for instance in instances:
             owner.append(instance.image)
             boxes.extend(instance.box)
             labels.append(instance.label)
@@ -121,12 +122,15 @@ class TableDataset:
             if num_keypoints:
                 keypoints.extend(instance.keypoints or [0.0] * (3 * num_keypoints))
             if isinstance(instance.segmentation, dict):
-                self._rles[row] = instance.segmentation
+                rle_text += instance.segmentation["counts"]
+                rle_ends.append(len(rle_text))
+                rle_sizes.extend(instance.segmentation["size"])
             elif instance.segmentation is not None:
                 for polygon in instance.segmentation:
                     coordinates.extend(polygon)
                     polygon_ends.append(len(coordinates))
             polygons_until.append(len(polygon_ends) - 1)
+            rles_until.append(len(rle_ends) - 1)
         self._boxes = np.array(boxes, dtype=np.float32).reshape(-1, 4)
         self._labels = np.array(labels, dtype=np.int64)
         self._crowd = np.array(crowd, dtype=bool)
@@ -137,6 +141,10 @@ class TableDataset:
         self._coordinates = np.array(coordinates, dtype=np.float64)
         self._polygon_ends = np.array(polygon_ends)
         self._polygons_until = np.array(polygons_until)
+        self._rle_text = np.frombuffer(rle_text, dtype=np.uint8)
+        self._rle_ends = np.array(rle_ends)
+        self._rle_sizes = np.array(rle_sizes, dtype=np.int32).reshape(-1, 2)
+        self._rles_until = np.array(rles_until)
         return np.array(owner, dtype=np.int64)
 
     def __len__(self) -> int:
@@ -206,7 +214,7 @@ class TableDataset:
             size = image_size(self.path(index))
         if self.has_masks:
             rows = self._rows_of(index).tolist()
-            masks = to_rles([self._rles.get(row) or self._polygons(row) for row in rows], size)
+            masks = to_rles(list(map(self._segmentation, rows)), size)
             instances = replace(instances, masks=masks)
         return Prediction(self.image_id(index), size, instances)
 
@@ -230,11 +238,16 @@ class TableDataset:
     def _masks(self, rows: np.ndarray, size: Size) -> np.ndarray:
         masks = np.zeros((len(rows), *size), dtype=np.uint8)
         for mask, row in zip(masks, rows.tolist(), strict=True):
-            segmentation = self._rles.get(row) or self._polygons(row)
-            decode_into(to_rle(segmentation, size), mask)
+            decode_into(to_rle(self._segmentation(row), size), mask)
         return masks
 
-    def _polygons(self, row: int) -> list[np.ndarray]:
+    def _segmentation(self, row: int) -> Segmentation:
+        """RLE or polygons of an instance."""
+        number, after = self._rles_until[row : row + 2].tolist()
+        if number < after:
+            start, end = self._rle_ends[number : number + 2]
+            counts = self._rle_text[start:end].tobytes()
+            return RLE(size=self._rle_sizes[number].tolist(), counts=counts)
         first, last = self._polygons_until[row : row + 2]
         ends = self._polygon_ends[first : last + 1]
         return [self._coordinates[start:end] for start, end in itertools.pairwise(ends)]
