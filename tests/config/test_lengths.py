@@ -15,7 +15,7 @@ def test_intervals_of_epochs_in_a_run_of_steps_are_an_error_with_the_line_to_wri
     text = str(error.value)
     assert "train.schedule.milestones=[8,11] (configs/_schedule/1x.yaml)" in text
     line = text.rpartition(": ")[2].replace("'", "").split()
-    expected = ["train.eval_every=17", "train.save_every=17", "train.schedule.milestones=[133,183]"]
+    expected = ["train.eval_every=16", "train.save_every=16", "train.schedule.milestones=[133,183]"]
     assert line == expected
     config = load_config("maskrcnn_van_b2", [*IN_STEPS, *line])
     assert config.train.schedule.milestones == (133, 183)

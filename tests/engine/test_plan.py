@@ -118,4 +118,4 @@ def test_a_trial_of_few_steps_gets_notes():
     plan = plan_of(steps=100, schedule={"warmup_steps": 500, "milestones": [8, 110]})
     plan.check()
     assert "NOTE: longer than the run" in plan.describe()["warm-up"]
-    assert "NOTE: [110] lie beyond the run" in plan.describe()["schedule"]
+    assert "NOTE: the run ends before [110]" in plan.describe()["schedule"]

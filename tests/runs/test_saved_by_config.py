@@ -152,7 +152,7 @@ def test_options_of_saved_predictions_change_the_config(tmp_path: Path, capsys: 
     assert "100.0" in capsys.readouterr().out
     assert evaluate.main([*saved, "--crowds", "objects"]) == 0
     assert "read as objects" in capsys.readouterr().out
-    metrics = json.loads((tmp_path / "metrics.json").read_text())["metrics"]
+    metrics = json.loads((tmp_path / "metrics_all.json").read_text())["metrics"]
     assert metrics["bbox/AR100"] == pytest.approx(2 / 3), "the crowd is an object that is missed"
     assert evaluate.main([*saved, "--quarantine", str(tmp_path / "none.json")]) == 1
     assert "none.json" in capsys.readouterr().err

@@ -180,8 +180,7 @@ def evaluate_by_config(arguments: argparse.Namespace) -> Path:
     found, kind = arguments.predictions, arguments.type
     scores = score_by_config(found, config, kind)
     _say_words(scores)
-    name = f"metrics_{kind}.json" if kind else "metrics.json"
-    path = Path(arguments.output or Path(found).absolute().with_name(name))
+    path = _file_of_metrics(arguments)
     save_metrics(path, scores.metrics, scores.per_class)
     return path
 
@@ -199,7 +198,7 @@ def evaluate_saved(arguments: argparse.Namespace) -> Path:
     for fragment in fragments(arguments):
         raw.merge_file(fragment)
     data = raw.values.get("data", {}) | {k: v for k, v in vars(arguments).items() if v is not None}
-    path = Path(arguments.output or Path(found).absolute().with_name(f"metrics_{kind}.json"))
+    path = _file_of_metrics(arguments)
     backend = arguments.backend or DetectionEval().backend
     settings = {"backend": backend, "masks": arguments.masks, "boundary": arguments.boundary}
     settings["max_detections"] = arguments.max_detections
@@ -207,6 +206,18 @@ def evaluate_saved(arguments: argparse.Namespace) -> Path:
     _say_words(scores)
     save_metrics(path, scores.metrics, scores.per_class)
     return path
+
+
+def _file_of_metrics(arguments: argparse.Namespace) -> Path:
+    """Where the metrics of saved predictions go: --output, or beside the predictions.
+
+    Never metrics.json, which is that of the run itself where the predictions are its own.
+    """
+    name = f"metrics_{arguments.type or 'all'}.json"
+    if arguments.output is None:
+        return Path(arguments.predictions).absolute().with_name(name)
+    path = Path(arguments.output)
+    return path / name if path.is_dir() else path
 
 
 def _say_words(scores: "Scores") -> None:

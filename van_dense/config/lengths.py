@@ -92,7 +92,8 @@ def _last(layers: list[str], layer: str | None) -> int:
 def _scaled(value: Any, factor: float, unit: Unit) -> Any:
     if isinstance(value, tuple):
         return tuple(_scaled(one, factor, unit) for one in value)
-    return max(1, round(value * factor)) if unit == "steps" else float(f"{value * factor:.3g}")
+    # Rounded down: a milestone in the last step would lower nothing.
+    return max(1, int(value * factor)) if unit == "steps" else float(f"{value * factor:.3g}")
 
 
 def _written(value: Any) -> str:

@@ -74,7 +74,7 @@ class TrainPlan:
         if f"{(peak := max(map(self.lr_at, rising))):.3g}" != f"{self.lr:.3g}":
             lines["learning rate"] += f"; {peak:.3g} at most, after the warm-up of this schedule"
         if late := self._late_milestones():
-            lines["schedule"] += f"; NOTE: {late} lie beyond the run"
+            lines["schedule"] += f"; NOTE: the run ends before {late}"
         return lines
 
     def _late_milestones(self) -> list[int]:
@@ -101,7 +101,7 @@ class TrainPlan:
             unit = "steps" if settings.epochs is None else "epochs"
             length = settings.steps or settings.epochs or 0
             parts = [length * part for part in _MILESTONES]
-            scaled = [f"{round(x)}" if unit == "steps" else f"{x:.3g}" for x in parts]
+            scaled = [f"{int(x)}" if unit == "steps" else f"{x:.3g}" for x in parts]
             written = [f"{milestone:g}" for milestone in schedule.milestones]
             raise ValueError(
                 f"train.schedule.milestones=[{','.join(written)}]: {len(late)} of them lie beyond "
