@@ -74,8 +74,8 @@ def test_other_backbones_have_no_large_kernel_attention():
 def test_a_backbone_is_left_as_it_was():
     backbone = van().train()
     kept = {name: value.clone() for name, value in backbone.state_dict().items()}
-    with pytest.raises(RuntimeError):
-        lka_maps(backbone, torch.randn(4, 32, 32))  # four channels
+    with pytest.raises(ValueError, match="channels"):
+        lka_maps(backbone, torch.randn(4, 32, 32))
     lka_maps(backbone, torch.randn(3, 32, 32))
     assert backbone.training and all(module.training for module in backbone.modules())
     assert not any(module._forward_hooks for module in backbone.modules())
