@@ -65,18 +65,39 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
     # Only now torch: a mistake above is reported at once.
+    from benchmarks.harness.machine import describe_machine, shareable_command
+
+    measures = measures_of(arguments, configs)
+    result: dict[str, Any] = {"machine": describe_machine(), "command": shareable_command(argv)}
+    try:
+        for name in sorted(set(sections), key=SECTIONS.index):
+            result[name] = measures[name]()
+            print(f"{name}\n{json.dumps(result[name], indent=2)}")
+    except (ValueError, RuntimeError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    path = Path(arguments.output)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(f"results: {path}")
+    return 0
+
+
+def measures_of(
+    arguments: argparse.Namespace, configs: dict[str, Config]
+) -> dict[str, Callable[[], dict[str, Any]]]:
+    """What measures each section."""
     from benchmarks.harness.backbone import measure_backbone
     from benchmarks.harness.draw import measure_draw
     from benchmarks.harness.evaluation import measure_evaluation
     from benchmarks.harness.loader import measure_loader
-    from benchmarks.harness.machine import describe_machine, shareable_command
     from benchmarks.harness.panoptic import measure_panoptic
     from benchmarks.harness.predict import measure_predict
     from benchmarks.harness.trainer import measure_trainer
     from benchmarks.harness.yolo import measure_yolo
 
     rounds, precision = arguments.repeats, arguments.precision
-    measures: dict[str, Callable[[], dict[str, Any]]] = {
+    return {
         "loader": lambda: measure_loader(configs["loader"], rounds=rounds),
         "trainer": lambda: measure_trainer(configs["trainer"], precision=precision, rounds=rounds),
         "backbone": lambda: measure_backbone(
@@ -92,19 +113,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         "predict": lambda: measure_predict(rounds=rounds),
         "yolo": lambda: measure_yolo(rounds=rounds),
     }
-    result: dict[str, Any] = {"machine": describe_machine(), "command": shareable_command(argv)}
-    try:
-        for name in sorted(set(sections), key=SECTIONS.index):
-            result[name] = measures[name]()
-            print(f"{name}\n{json.dumps(result[name], indent=2)}")
-    except (ValueError, RuntimeError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    path = Path(arguments.output)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(f"results: {path}")
-    return 0
 
 
 def load_configs(

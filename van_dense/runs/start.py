@@ -96,7 +96,7 @@ def start_from(model: DenseModel, source: str, *, backbone: str, info: DatasetIn
         )
     state, own = content["ema"] or content["model"], model.state_dict()
     known = DatasetInfo.from_dict(content["info"])
-    fitting, num_rows = _fitting(
+    fitting, taken = _fitting(
         own, state, here=model.named_rows(info), there=model.named_rows(known)
     )
     anew = tuple(
@@ -114,11 +114,7 @@ def start_from(model: DenseModel, source: str, *, backbone: str, info: DatasetIn
         path=path,
         step=content["step"],
         elements=sum(sizes.values()),
-        taken=sum(
-            size * num_rows.get(key, 1) // (len(own[key]) if key in num_rows else 1)
-            for key, size in sizes.items()
-            if key in fitting
-        ),
+        taken=sum(count for key, count in taken.items() if key in sizes),
         anew=anew,
         unused=tuple(key for key in state if key not in own),
         names={what: Names(b, a) for what, (a, b) in names.items() if a != b},
@@ -132,21 +128,21 @@ def _fitting(
     here: Mapping[str, Rows],
     there: Mapping[str, Rows],
 ) -> tuple[dict[str, Tensor], dict[str, int]]:
-    """Entries to take over, and the number of old rows in those whose rows have other names."""
+    """Entries to take over, and how many elements of each come from the checkpoint."""
     fitting: dict[str, Tensor] = {}
-    num_rows: dict[str, int] = {}
+    taken: dict[str, int] = {}
     for key in own.keys() & state.keys():
         new, old = own[key], state[key]
         names, known = (rows.get(key.rpartition(".")[0], ()) for rows in (here, there))
         if names == known:
             if old.shape == new.shape:
-                fitting[key] = old
+                fitting[key], taken[key] = old, old.numel()
         elif old.shape[1:] == new.shape[1:] and (len(new), len(old)) == (len(names), len(known)):
             place = {name: row for row, name in enumerate(known)}
             shared = [row for row, name in enumerate(names) if name in place]
-            fitting[key], num_rows[key] = new.clone(), len(shared)
+            fitting[key], taken[key] = new.clone(), new[shared].numel()
             fitting[key][shared] = old[[place[names[row]] for row in shared]]
-    return fitting, num_rows
+    return fitting, taken
 
 
 def _architecture(name: str) -> str:

@@ -6,10 +6,13 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.data.doctor.report import PartReport
+from van_dense.data.messages import Fault
 from van_dense.data.readers.annotated_images import (
+    OTHER_CLASS,
     AnnotatedPart,
     Rules,
     Verdict,
@@ -35,10 +38,34 @@ class VocPart:
     needs_masks: bool = False  # whether a model is to learn masks, which VOC's files lack
     name: str = ""  #: name in messages; empty: that of the list or folder
 
+    masks: ClassVar[bool] = False
+    no_masks: ClassVar[Fault] = Fault(
+        "the model learns masks, and XML files of VOC have boxes",
+        "use a retinanet project, or convert the masks of SegmentationObject to COCO JSON",
+    )
+
     @property
     def source(self) -> str:
         """List or folder that keys the quarantine, which need not exist."""
         return source_of(self.root, self.split)
+
+    @property
+    def usual_name(self) -> str:
+        """Name in messages where none is given."""
+        return Path(self.source).stem
+
+    def read(self, quarantine: Quarantine) -> tuple[AnnotatedPart, DatasetInfo]:
+        """The part, of whose classes the training part may lack some; see ``read_voc``."""
+        parts, info = read_voc(
+            self.root,
+            self.splits,
+            name="",
+            rules=self.rules,
+            first_pixel=self.first_pixel,
+            quarantine=quarantine,
+            strict=False,
+        )
+        return parts[self.splits.index(self.split)], info
 
 
 @dataclass(frozen=True)
@@ -54,62 +81,48 @@ class LabelmePart:
     needs_masks: bool = False  # whether a model is to learn masks
     name: str = ""  #: name in messages; empty: the folder
 
+    no_masks: ClassVar[Fault] = Fault(
+        "the model learns masks, and all shapes are rectangles",
+        "draw polygons, or use a retinanet project",
+    )
+
     @property
     def source(self) -> str:
         """Folder that keys the quarantine, which need not exist."""
         return self.folder
 
+    @property
+    def usual_name(self) -> str:
+        """Name in messages where none is given."""
+        return self.folder
 
-def check_voc(part: VocPart, quarantine: Quarantine) -> PartReport:
-    """Check every XML file of a part; of images only the header is read."""
-    report = PartReport(part.name or Path(part.source).stem, part.source)
-    try:
-        parts, info = read_voc(
-            part.root,
-            part.splits,
-            name="",
-            rules=part.rules,
-            first_pixel=part.first_pixel,
-            quarantine=quarantine,
-            strict=False,
-        )
-    except StaleQuarantine:
-        raise  # the caller judges everything, so that a new list can be written
-    except ValueError as error:
-        report.note_unreadable(error)
-        return report
-    found = parts[part.splits.index(part.split)]
-    _check(report, found, info, quarantine, masks=False, rules=part.rules)
-    if part.needs_masks:
-        what, fix = "the model learns masks, and XML files of VOC have boxes", "retinanet project"
-        fix = f"use a {fix}, or convert the masks of SegmentationObject to COCO JSON"
-        report.note("error", what, fix)
-    return report
-
-
-def check_labelme(part: LabelmePart, quarantine: Quarantine) -> PartReport:
-    """Check every file of a folder; of images only the header is read."""
-    report = PartReport(part.name or part.folder, part.folder)
-    try:
+    def read(self, quarantine: Quarantine) -> tuple[AnnotatedPart, DatasetInfo]:
+        """The part, of whose classes the training part may lack some; see ``read_labelme``."""
         parts, info = read_labelme(
-            part.folders,
+            self.folders,
             name="",
-            rules=part.rules,
-            numbers=part.numbers,
-            join_groups=part.join_groups,
+            rules=self.rules,
+            numbers=self.numbers,
+            join_groups=self.join_groups,
             quarantine=quarantine,
             strict=False,
         )
+        return parts[self.folders.index(self.folder)], info
+
+
+def check_annotated(part: VocPart | LabelmePart, quarantine: Quarantine) -> PartReport:
+    """Check every annotation file of a part; of images only the header is read."""
+    report = PartReport(part.name or part.usual_name, part.source)
+    try:
+        found, info = part.read(quarantine)
     except StaleQuarantine:
         raise  # the caller judges everything, so that a new list can be written
     except ValueError as error:
         report.note_unreadable(error)
         return report
-    found = parts[part.folders.index(part.folder)]
     _check(report, found, info, quarantine, masks=part.masks, rules=part.rules)
-    if part.needs_masks and not has_masks(found):
-        what = "the model learns masks, and all shapes are rectangles"
-        report.note("error", what, "draw polygons, or use a retinanet project")
+    if part.needs_masks and not (part.masks and has_masks(found)):
+        report.note("error", *part.no_masks)
     return report
 
 
@@ -156,7 +169,7 @@ def _note(
     image, one = verdict.image, verdict.object
     for finding in verdict.findings:
         severity, fix = finding.severity, finding.fix
-        if unknown_is_error and finding.kind.startswith("objects of other classes"):
+        if unknown_is_error and finding.kind.startswith(OTHER_CLASS):
             severity = "error"  # the training part names all classes, and lacks this one
             fix = "name all classes in the config (classes), or rename this one (rename)"
         if severity == "info":

@@ -21,8 +21,7 @@ from van_dense.data.dataset import ReadError
 from van_dense.data.doctor.annotated_images import (
     LabelmePart,
     VocPart,
-    check_labelme,
-    check_voc,
+    check_annotated,
 )
 from van_dense.data.doctor.classes import ClassPart, check_classes
 from van_dense.data.doctor.coco import CocoPart, check_coco
@@ -54,8 +53,8 @@ Part = CocoPart | YoloPart | VocPart | LabelmePart | MaskPart | ClassPart | Pano
 _RECORD_CHECKS: dict[type, Callable[[Any, Quarantine], PartReport]] = {
     CocoPart: check_coco,
     YoloPart: check_yolo,
-    VocPart: check_voc,
-    LabelmePart: check_labelme,
+    VocPart: check_annotated,
+    LabelmePart: check_annotated,
     ClassPart: check_classes,
     MaskPart: check_masks,
     PanopticPart: check_panoptic,

@@ -10,14 +10,12 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Size
-from van_dense.data.dataset import ReadError
-from van_dense.data.io.image import image_size
+from van_dense.data.io.sizes import read_sizes
 from van_dense.data.messages import CHECK, list_counts
 from van_dense.data.readers.missing_images import unreadable_images
 from van_dense.data.readers.quarantine import Quarantine, QuarantinedPart
@@ -33,7 +31,8 @@ from van_dense.data.readers.table import (
 
 logger = logging.getLogger(__name__)
 
-_HEADER_THREADS = 8
+#: Begins the kind of finding of an object whose class is none of those that are learnt.
+OTHER_CLASS = "objects of other classes"
 _OUTSIDE = 1.0  # pixels that a box may leave its image by without a word, as by rounding
 
 
@@ -148,8 +147,7 @@ def with_sizes(images: Sequence[AnnotatedImage]) -> Iterator[tuple[AnnotatedImag
     Where a file states another one, a finding says so: an error, or a warning where the two numbers
     were written the wrong way round: some box of the part shows it, and none speaks against it.
     """
-    with ThreadPoolExecutor(_HEADER_THREADS) as pool:
-        real = list(pool.map(_size_or_zero, (image.path for image in images)))
+    real = read_sizes([image.path for image in images])
     turned = [
         (image.stated, size, [one.box for one in image.objects if one.box])
         for image, size in zip(images, real, strict=True)
@@ -172,15 +170,6 @@ def with_sizes(images: Sequence[AnnotatedImage]) -> Iterator[tuple[AnnotatedImag
         yield replace(image, findings=(*image.findings, finding)), size
 
 
-def _size_or_zero(path: str | None) -> Size:
-    if path is None:
-        return 0, 0
-    try:
-        return image_size(path)
-    except ReadError:  # raised again, with the reason, when the image is read
-        return 0, 0
-
-
 def _fit(boxes: Sequence[BoxXYXY], size: Size) -> bool:
     return all(b[2] <= size[1] + _OUTSIDE and b[3] <= size[0] + _OUTSIDE for b in boxes)
 
@@ -193,9 +182,9 @@ def _judge_object(
     found = list(one.findings)
     label = labels.get(one.name)
     if label is None:
-        kind, fix = "objects of other classes", "name it in classes, or rename it"
+        fix = "name it in classes, or rename it"
         what = f"its class {one.name!r} is none of {', '.join(labels)}"
-        return (*found, Finding("info", f"{kind} ({one.name}), left out", what, fix)), None
+        return (*found, Finding("info", f"{OTHER_CLASS} ({one.name}), left out", what, fix)), None
     fix = "correct the box, or remove the object"
     if max(one.box) <= 1 and any(value % 1 for value in one.box):
         kind, what = "objects with fractions as box", "its coordinates are fractions of the sides"

@@ -66,14 +66,14 @@ class PanopticDataset:
         left_out = (quarantine or Quarantine()).of(annotations)
         file = read_panoptic_json(annotations, name=name, left_out=left_out)
         require_folders(images, masks)
-        if left_out:
-            count = len(left_out.images | left_out.records)
-            logger.info("%s: quarantine leaves out %d images and records", annotations, count)
         if not (kept := file.images):
             raise ValueError(f"{annotations}: the quarantine leaves no image; {CHECK}")
         self.info = file.info
         self._ids = [image.id for image in kept]
         self.notes: list[str] = []  # see ``HasNotes``
+        if what := left_out.words():
+            self.notes.append(f"{annotations}: {what}")
+            logger.info("%s", self.notes[-1])
         self._images = pack(self._find(images, [image.file_name for image in kept]))
         self._masks = self._mask_files = pack([image.png for image in kept])
         found = self._find(masks, [image.png for image in kept])

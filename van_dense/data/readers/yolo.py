@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 
 from van_dense.core.dataset_info import DatasetInfo
-from van_dense.core.structures import Size
-from van_dense.data.dataset import ReadError
-from van_dense.data.io.image import image_size
+from van_dense.data.io.sizes import read_sizes
 from van_dense.data.messages import CHECK, Remark, list_counts
 from van_dense.data.readers.class_names import alike_classes
 from van_dense.data.readers.missing_images import unreadable_images
@@ -30,9 +27,6 @@ from van_dense.data.readers.yolo_layout import YoloLayout, part_source
 from van_dense.data.readers.yolo_lines import LabelLine, is_cut, line_problem, read_lines
 
 logger = logging.getLogger(__name__)
-
-_HEADER_THREADS = 8
-_HEADERS = 64  # files that a thread takes at a time
 
 
 class YoloDataset(TableDataset):
@@ -202,22 +196,3 @@ def unusual_lines(lines: list[LabelLine]) -> Iterator[tuple[LabelLine, str]]:
             yield line, "lines with the name of a class in place of its number"
         if is_cut(line):
             yield line, "lines with a box that reaches beyond its image, where it is cut"
-
-
-def read_sizes(paths: Sequence[str]) -> list[Size]:
-    """(height, width) of images, (0, 0) where a header cannot be read; in threads for slow disks.
-
-    Each thread takes many files at a time: handing one over takes as long as reading its header.
-    """
-    parts = [paths[start : start + _HEADERS] for start in range(0, len(paths), _HEADERS)]
-    with ThreadPoolExecutor(_HEADER_THREADS) as pool:
-        found = pool.map(lambda part: [size_or_zero(path) for path in part], parts)
-        return [size for sizes in found for size in sizes]
-
-
-def size_or_zero(file: str) -> Size:
-    """(height, width) of an image, (0, 0) where its header cannot be read."""
-    try:
-        return image_size(file)
-    except ReadError:  # raised again, with the reason, when the image is read
-        return 0, 0
