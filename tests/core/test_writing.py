@@ -1,4 +1,4 @@
-"""Errors of a full disk name what could not be written."""
+"""Errors of a full disk name what could not be written; files are whole or not there."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from van_dense.core.writing import writing
+from van_dense.core.writing import replacing, write_whole, writing
 
 
 def full() -> OSError:
@@ -49,3 +49,30 @@ def test_other_errors_pass_as_they_are(tmp_path: Path, error: Exception) -> None
     with pytest.raises(type(error)) as found, writing(tmp_path):
         raise error
     assert found.value is error
+
+
+def test_a_file_is_the_old_one_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    write_whole(path, "old")
+    with pytest.raises(OSError, match=r"config\.yaml cannot be written: No space left on device$"):
+        with writing(path, keep=True), replacing(path) as temporary:
+            temporary.write_text("half")
+            assert path.read_text() == "old"
+            raise full()
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("config.yaml", "old")]
+    (tmp_path / ".config.yaml.tmp").write_text("half of a killed process")
+    write_whole(path, "new")
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("config.yaml", "new")]
+
+
+def test_a_full_disk_keeps_the_old_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "config.yaml"
+    write_whole(path, "old")
+
+    def fail(descriptor: int) -> None:
+        raise full()
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match=r"config\.yaml cannot be written: No space left on device$"):
+        write_whole(path, "new")
+    assert path.read_text() == "old"

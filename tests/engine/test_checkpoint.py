@@ -156,6 +156,16 @@ def test_a_damaged_checkpoint_names_a_sound_one(tmp_path):
         load_checkpoint(best_path(tmp_path))
 
 
+def test_no_more_files_are_read_than_until_a_sound_one(tmp_path, monkeypatch):
+    save_steps(tmp_path, 1, 2, 3)
+    flip_a_byte(checkpoint_path(tmp_path, 3), 9000)
+    tried = []
+    monkeypatch.setattr(checkpoint, "is_intact", lambda p: tried.append(p) or is_intact(p))
+    with pytest.raises(ValueError, match=rf"; {checkpoint_path(tmp_path, 2)} is sound"):
+        load_checkpoint(checkpoint_path(tmp_path, 3))
+    assert checkpoint_path(tmp_path, 1) not in tried
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import time
 
 import pytest
 
@@ -42,6 +43,18 @@ def test_entries_come_back_from_the_file(tmp_path):
     }
     assert entries[2] == {"kind": "eval", "step": 2, "metrics": {"bbox/AP": 0.2}}
     assert list((tmp_path / "tensorboard").glob("events.*"))
+
+
+@pytest.mark.parametrize("start", [0, 2])  # killed before its first checkpoint, and after
+def test_tensorboard_shows_what_was_trained_again_once(tmp_path, start):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    for rest in ([1, 2, 3, 4], range(start + 1, 5)):
+        with RunLog(tmp_path, rest[0] - 1, total_steps=4) as run_log:
+            for step in rest:
+                run_log.train(step, VALUES)
+        time.sleep(1.1)  # names and order of its files count seconds
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("train/loss")] == [1, 2, 3, 4]
 
 
 def test_a_torn_last_line_is_left_out_but_a_broken_one_inside_is_an_error(tmp_path):

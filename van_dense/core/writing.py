@@ -1,7 +1,8 @@
-"""Errors of writing, such as on a full disk, in words that name what could not be written."""
+"""Files that are whole or not there, and errors that name what could not be written."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,43 @@ def writing(path: str | Path, *, keep: bool = False) -> Iterator[None]:
         if not keep and Path(path).is_file():
             Path(path).unlink()
         raise OSError(f"{path} cannot be written: {reason}") from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that takes its place when the block succeeds.
+
+    Whenever the process is killed, ``path`` is the old file or the new one. Against power loss the
+    block calls ``os.fsync`` on the file that it wrote.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")  # of a name that no reader of a run looks for
+    temporary.unlink(missing_ok=True)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:  # half a file keeps a disk full; replacing a link by another of its file does nothing
+        temporary.unlink(missing_ok=True)
+    if os.name == "posix":  # the new name itself reaches the disk with its folder
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Replace a text file, so that ``path`` holds the old text or the new, even after power loss.
+
+    An OSError names the file.
+    """
+    with (
+        writing(path, keep=True),
+        replacing(path) as temporary,
+        open(temporary, "w", encoding="utf-8") as file,
+    ):
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def reason_of_system(error: BaseException | None) -> str | None:

@@ -15,14 +15,14 @@ import pickle
 import re
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from van_dense.config.migrations import migrate, stamp
+from van_dense.core.writing import replacing
 from van_dense.engine.checksum import checksum
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ def save_checkpoint(path: Path, state: State) -> None:
     state["checksum"] = checksum(state)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _replacing(path) as temporary, open(temporary, "wb") as file:
+        with replacing(path) as temporary, open(temporary, "wb") as file:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
@@ -111,8 +111,8 @@ def load_checkpoint(path: Path) -> State:
     try:
         state = _read(path)
     except DamagedCheckpoint as error:
-        sound = [other for other in checkpoints(path.parent.parent)[::-1] if is_intact(other)]
-        other = f"{sound[0]} is sound" if sound else "copy the file again"
+        sound = next(filter(is_intact, checkpoints(path.parent.parent)[::-1]), None)
+        other = f"{sound} is sound" if sound else "copy the file again"
         raise DamagedCheckpoint(f"{error}; {other}") from error
     number = state.get("format")
     if not isinstance(number, int) or not 1 <= number <= FORMAT:
@@ -199,7 +199,7 @@ def keep_last(run_dir: Path, count: int) -> None:
 def mark_best(run_dir: Path, step: int) -> None:
     """Make best.pt the checkpoint of ``step``."""
     source, best = checkpoint_path(run_dir, step), best_path(run_dir)
-    with _replacing(best) as temporary:
+    with replacing(best) as temporary:
         try:
             os.link(source, temporary)
         except OSError:  # file systems without hard links
@@ -216,24 +216,6 @@ def changed_keys(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "
         elif before != after:
             changes.append(f"{prefix}{key}: {before} -> {after}")
     return changes
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place when the block succeeds."""
-    temporary = path.with_name(f".{path.name}.tmp")  # the glob of checkpoints() does not see it
-    temporary.unlink(missing_ok=True)
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:  # half a file keeps a disk full; replacing a link by another of its file does nothing
-        temporary.unlink(missing_ok=True)
-    if os.name == "posix":  # the new name itself reaches the disk with its folder
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def choose_checkpoint(run: str | Path, which: str = "best") -> Path:

@@ -32,7 +32,7 @@ from rich.table import Column
 from van_dense.core.optional import MissingPackage, require
 from van_dense.core.parse import parse_json
 from van_dense.core.plain_text import PlainFormatter
-from van_dense.core.writing import writing
+from van_dense.core.writing import write_whole, writing
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ def _summary_writer(folder: Path, start_step: int) -> Any:
         return None
     from torch.utils.tensorboard import SummaryWriter  # slow to import
 
-    return SummaryWriter(str(folder), purge_step=start_step + 1 if start_step else None)
+    return SummaryWriter(str(folder), purge_step=start_step + 1)
 
 
 class RunLog:
@@ -258,7 +258,5 @@ def _rewind(path: Path, step: int) -> list[Entry]:
     if not path.exists():
         return []
     entries = [entry for entry in read_log(path) if entry["step"] <= step]
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
-    os.replace(temporary, path)
+    write_whole(path, "".join(json.dumps(entry) + "\n" for entry in entries))
     return entries

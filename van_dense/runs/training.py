@@ -11,7 +11,7 @@ from van_dense.config import Config, dump_config
 from van_dense.config.load import RawConfig, validate
 from van_dense.core.seeding import Streams
 from van_dense.core.structures import Batch
-from van_dense.core.writing import writing
+from van_dense.core.writing import write_whole, writing
 from van_dense.data.loader import LoaderPlan, build_train_loader, resolve_workers
 from van_dense.engine.checkpoint import checkpoints, latest_intact, load_checkpoint
 from van_dense.engine.device import make_accelerator
@@ -72,8 +72,7 @@ def train_run(config: Config, run_dir: Path, *, resume: bool = False) -> TrainRe
 
     def begin() -> None:
         run_dir.mkdir(parents=True, exist_ok=True)
-        with writing(run_dir / "config.yaml"):
-            (run_dir / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+        write_whole(run_dir / "config.yaml", dump_config(config))
 
     job = Job(
         model=experiment.model,
@@ -95,8 +94,7 @@ def restore_config(run_dir: Path) -> None:
     path = latest_intact(run_dir)
     if path is not None:
         config = validate(RawConfig(load_checkpoint(path)["config"]))
-        with writing(run_dir / "config.yaml"):
-            (run_dir / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+        write_whole(run_dir / "config.yaml", dump_config(config))
         log.warning("%s was missing or empty; written from %s", run_dir / "config.yaml", path)
 
 
