@@ -45,7 +45,7 @@ def _cpu_name() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def shareable_command(arguments: Sequence[str]) -> str:
+def shareable_command(arguments: Sequence[str], script: str = "tools/benchmark.py") -> str:
     """The command line, with paths that lead out of the working folder cut to their last two parts.
 
     ``data.train.images=/home/me/coco/train2017`` becomes ``data.train.images=coco/train2017``.
@@ -54,4 +54,4 @@ def shareable_command(arguments: Sequence[str]) -> str:
         _FOREIGN_PATH.sub(lambda match: "/".join(PurePath(match[0]).parts[-2:]).lstrip("/"), text)
         for text in arguments
     ]
-    return shlex.join(["python", "tools/benchmark.py", *shortened])
+    return shlex.join(["python", script, *shortened])

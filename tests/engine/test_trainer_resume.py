@@ -10,42 +10,18 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-import torch
 from helpers.toy_training import run, slow_job, toy_job
 
-from van_dense.engine.checkpoint import best_path, checkpoint_path, checkpoints, load_checkpoint
+from benchmarks.harness.same_runs import run_differences
+from van_dense.engine.checkpoint import checkpoint_path, checkpoints
 from van_dense.engine.device import make_accelerator
 from van_dense.engine.inference import predict_chunks
 from van_dense.engine.log import read_log
 
-TIMES = {"images_per_s", "data_fraction", "memory_gb"}  # what may differ between two equal runs
-
-
-def assert_same(a, b, where="state"):
-    assert type(a) is type(b), where
-    if isinstance(a, torch.Tensor):
-        assert torch.equal(a, b), where
-    elif isinstance(a, dict):
-        assert a.keys() == b.keys(), where
-        for key in a:
-            assert_same(a[key], b[key], f"{where}.{key}")
-    elif isinstance(a, list | tuple):
-        assert len(a) == len(b), where
-        for i, pair in enumerate(zip(a, b, strict=True)):
-            assert_same(*pair, f"{where}[{i}]")
-    else:
-        assert a == b, where
-
 
 def assert_same_runs(one: Path, other: Path, last_step: int) -> None:
     """Weights, average, optimiser state, log window, best checkpoint and log are equal."""
-    for path in (checkpoint_path(one, last_step), best_path(one)):
-        assert_same(load_checkpoint(path), load_checkpoint(other / path.relative_to(one)))
-    logs = [
-        [{k: v for k, v in entry.items() if k not in TIMES} for entry in read_log(d / "log.jsonl")]
-        for d in (one, other)
-    ]
-    assert_same(*logs)
+    assert run_differences(one, other, last_step) == []
 
 
 class Crash(Exception):
