@@ -129,12 +129,18 @@ def _leave(run: Run, random: np.random.Generator) -> None:
 
 
 def _tear_log(run: Run, random: np.random.Generator) -> None:
-    """Half of the last line is lost."""
+    """Only the beginning of the last line is there, as after a power loss.
+
+    Where the newest checkpoint came after that line, so that it was on the disk, the next one is.
+    """
     log = run.path / "log.jsonl"
-    data = log.read_bytes() if log.exists() else b""
-    if data:
-        start = data.rstrip(b"\n").rfind(b"\n") + 1
-        log.write_bytes(data[: int(random.integers(start + 1, len(data)))])
+    lines = log.read_bytes().splitlines(keepends=True) if log.exists() else []
+    if lines and lines[-1].endswith(b"\n"):
+        last = json.loads(lines[-1])
+        if last["kind"] == "eval" or last["step"] > run.step:
+            lines.pop()
+        torn = json.dumps(last).encode()
+        log.write_bytes(b"".join([*lines, torn[: int(random.integers(1, len(torn)))]]))
 
 
 def _move(run: Run, random: np.random.Generator) -> None:

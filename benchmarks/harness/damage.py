@@ -42,6 +42,7 @@ SETTINGS = (
     SMALL[0],
     "data.sample={train_images: 24, val_images: 6, size: 128, root: datasets/sample}",
     "data.workers=1",
+    "model.fpn.channels=64",  # four of five parameters are the backbone's
     f"train.steps={NEWEST}",
     f"train.save_every={OLDER}",
     "train.log_every=1",
@@ -92,7 +93,7 @@ def damage(folder: Path, *, seed: int) -> dict[str, Any]:
     path = checkpoint_path(whole.path, NEWEST)
     cases = make_cases(path, np.random.default_rng(seed))
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(2, spawn, _begin, (whole.path, folder)) as pool:
+    with ProcessPoolExecutor(4, spawn, _begin, (whole.path, folder)) as pool:
         outcomes = list(pool.map(_read, cases, chunksize=4))
     kinds: dict[str, Any] = {}
     for case, (noticed, faults) in zip(cases, outcomes, strict=True):

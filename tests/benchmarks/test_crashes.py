@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from benchmarks.harness.accidents import ACCIDENTS, Run
 from benchmarks.harness.damage import PAGE, Case, make_cases, outside_tensors
 from benchmarks.harness.same_runs import differences, file_differences, run_differences
 from van_dense.engine.checkpoint import best_path, checkpoint_path, mark_best, save_checkpoint
+from van_dense.engine.log import read_log
 
 
 def make_run(path: Path, value: float = 1.0, loss: float = 0.5, speed: float = 9.0) -> Path:
@@ -54,16 +57,22 @@ def test_files_that_one_run_lacks_or_that_differ_are_named(tmp_path: Path) -> No
     ]
 
 
-def test_a_log_is_torn_in_its_last_line_and_a_moved_run_is_known_by_its_new_name(
-    tmp_path: Path,
+@pytest.mark.parametrize(("step", "whole"), [(2, 2), (3, 1)])  # its checkpoint came after the line
+def test_a_log_is_torn_in_a_line_that_no_checkpoint_follows(
+    tmp_path: Path, step: int, whole: int
 ) -> None:
     run = Run(tmp_path, [])
-    make_run(run.path)
-    first = (run.path / "log.jsonl").read_text()
-    (run.path / "log.jsonl").write_text(first + first)
-    ACCIDENTS["torn_log"].afterwards(run, np.random.default_rng(0))
-    assert len(first) < len((run.path / "log.jsonl").read_text()) < 2 * len(first) - 1
-    before = run.path
+    log = make_run(run.path) / "log.jsonl"
+    log.write_text(log.read_text() + json.dumps({"kind": "train", "step": step}) + "\n")
+    for _ in range(2):  # killed again before it resumed
+        ACCIDENTS["torn_log"].afterwards(run, np.random.default_rng(0))
+    assert log.read_text().count("\n") == whole and not log.read_text().endswith("\n")
+    assert len(read_log(log)) == whole
+
+
+def test_a_moved_run_is_known_by_its_new_name(tmp_path: Path) -> None:
+    run = Run(tmp_path, [])
+    before = make_run(run.path)
     ACCIDENTS["moved"].afterwards(run, np.random.default_rng(0))
     assert not before.exists() and best_path(run.path).exists()
 

@@ -57,6 +57,17 @@ def test_tensorboard_shows_what_was_trained_again_once(tmp_path, start):
     assert [event.step for event in events.Scalars("train/loss")] == [1, 2, 3, 4]
 
 
+def test_lines_are_on_the_disk_before_a_checkpoint_can_be(tmp_path, monkeypatch):
+    """Resuming after a power loss would not write those again that its checkpoint has behind it."""
+    synced = []
+    monkeypatch.setattr("os.fsync", lambda _: synced.append(len(read_log(tmp_path / "log.jsonl"))))
+    with RunLog(tmp_path, total_steps=3) as run_log:
+        run_log.train(1, VALUES)
+        run_log.train(2, VALUES)
+        run_log.evaluation(2, {"bbox/AP": 0.5})
+    assert synced == [1, 2, 3]
+
+
 def test_a_torn_last_line_is_left_out_but_a_broken_one_inside_is_an_error(tmp_path):
     path = tmp_path / "log.jsonl"
     path.write_text('{"step": 1}\n{"ste')

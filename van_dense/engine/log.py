@@ -159,14 +159,13 @@ class RunLog:
             log.info("step %d/%d  %s", step, self._total_steps, line)
 
     def evaluation(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Write the metrics of an evaluation; they are on the disk when this returns."""
+        """Write the metrics of an evaluation."""
         if not self._enabled:
             return
         scalars = _finite(metrics)
         entry = {"kind": "eval", "step": step, "metrics": scalars}
         self._write(entry, scalars)
         self.evaluations.append(entry)
-        os.fsync(self._file.fileno())
         shown = (f"{key} {value:.4g}" for key, value in metrics.items() if key.count("/") < 2)
         log.info("step %d/%d  evaluation: %s", step, self._total_steps, "  ".join(shown))
 
@@ -174,6 +173,7 @@ class RunLog:
         with writing(self._path, keep=True):
             self._file.write(json.dumps(entry) + "\n")
             self._file.flush()
+            os.fsync(self._file.fileno())  # before a checkpoint after which it is not written again
         with writing(self._path.with_name("tensorboard")):
             for name, value in scalars.items() if self._tensorboard is not None else ():
                 if value is not None:
