@@ -33,7 +33,7 @@ def files(tmp_path: Path) -> list[str]:
     return ["--predictions", predictions, "--annotations", annotations, "--type", "bbox"]
 
 
-@pytest.mark.parametrize("backend", ["faster", "pycocotools"])
+@pytest.mark.parametrize("backend", ["hotcoco", "pycocotools"])
 def test_saved_predictions_are_printed_and_written(files, backend, tmp_path, capsys):
     assert evaluate.main([*files, "--backend", backend]) == 0
     printed = capsys.readouterr().out

@@ -25,6 +25,7 @@ from van_dense.config import Config, load_config
 from van_dense.core.structures import Prediction
 from van_dense.data.readers.coco_json import dataset_info, with_sigmas
 from van_dense.evaluation.pose import PoseEvaluator
+from van_dense.evaluation.result_table import ResultTable
 from van_dense.evaluation.results import to_results
 from van_dense.runs.saved import score_by_config
 from van_dense.tasks import task_of
@@ -177,6 +178,8 @@ def test_poses_are_measured_without_the_boxes_beside_them(tmp_path: Path) -> Non
     info = dataset_info(file, data, "cats")
     evaluator = PoseEvaluator(data, with_sigmas(info), backend="pycocotools")
     record: Any = {"image_id": 1, "category_id": 5, "score": 1.0, "keypoints": joints}
-    evaluator.take([{**record, "bbox": [0, 0, 20, 12]}], evaluator.types)
+    table = ResultTable(data, ("keypoints",))
+    table.extend([{**record, "bbox": [0, 0, 20, 12]}])
+    evaluator.take(table, evaluator.types)
     evaluator.save(tmp_path)
     assert json.loads((tmp_path / "predictions.json").read_text()) == [record]

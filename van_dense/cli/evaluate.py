@@ -71,7 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
     pngs = "panoptic: folder of the PNGs of --annotations (default: that of its name beside it)"
     saved.add_argument("--masks", metavar="DIR", help=pngs)
     saved.add_argument("--type", choices=TYPES, help="what to measure")
-    saved.add_argument("--backend", help="faster (default), or pycocotools: same numbers")
+    saved.add_argument("--backend", help="hotcoco (default), or pycocotools: same numbers")
     limit = "detections of an image and class that AP counts (default 100, keypoints 20)"
     saved.add_argument("--max-detections", type=int, metavar="N", help=limit)
     bad = "quarantine list of van-dense check: bad images and annotations to leave out"

@@ -176,15 +176,15 @@ class _AnnotationCheck:
         """Report every problem of annotations that are not in quarantine."""
         with_objects: set[int] = set()
         records = self.records
-        annotations: list[Record] = records.data["annotations"]
+        annotations: Sequence[Record] = records.data["annotations"]
         uses = Counter(parse_id(record.get("id")) for record in annotations)
         for index, record in enumerate(annotations):
-            if records.is_left_out(index):
+            if records.is_left_out(index, record):
                 continue
             where = f"annotations[{index}] (id {record.get('id')!r:.40})"
             for severity, what, fix in self._judge_identity(index, record):
                 report.note(severity, what, fix, where=where)
-            found = records.read(index)
+            found = records.read(index, record)
             if isinstance(found, Broken):
                 self.broken[found.reason] += 1
                 self._compare(record)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Size
+from van_dense.data.io.packed_records import PackedRecords
 from van_dense.data.messages import CHECK, Fault, list_counts
 from van_dense.data.readers.class_names import alike_classes
 from van_dense.data.readers.coco_crowds import suspicious_crowds
@@ -126,17 +127,17 @@ class CocoRecords:
         part = self._part
         in_quarantine = bool(part.images or part.annotations or part.records)
         for index, annotation in enumerate(self.data["annotations"]):
-            if in_quarantine and self.is_left_out(index):
+            if in_quarantine and self.is_left_out(index, annotation):
                 continue
-            found = self.read(index)
+            found = self.read(index, annotation)
             if isinstance(found, Broken):
                 self.dropped[f"annotations {found.reason}"] += 1
             else:
                 yield annotation, found
 
-    def is_left_out(self, index: int) -> bool:
-        """Whether an annotation is in quarantine, which is counted, or its image is."""
-        annotation, part = self.data["annotations"][index], self._part
+    def is_left_out(self, index: int, annotation: Record) -> bool:
+        """Whether the annotation at ``index`` is in quarantine, which is counted, or its image."""
+        part = self._part
         if parse_id(annotation.get("id")) in part.annotations or (
             part.records and f"annotations[{index}]" in part.records
         ):
@@ -144,13 +145,13 @@ class CocoRecords:
             return True
         return parse_id(annotation.get("image_id")) in self.image_records.quarantined_ids
 
-    def read(self, index: int) -> InstanceRecord | Broken:
+    def read(self, index: int, annotation: Record) -> InstanceRecord | Broken:
         """Read one annotation and count it, or say what is wrong with it.
 
         Args:
             index: Position in the file, counted from 0.
+            annotation: The record there.
         """
-        annotation = self.data["annotations"][index]
         image = self._image_of(annotation, index)
         if isinstance(image, Broken):
             return image
@@ -288,7 +289,7 @@ class CocoRecords:
         missing or impossible (``derive_area``), keypoints and num_keypoints where those are read,
         and ids that repeat, are missing or 0, which pycocotools takes for "no match".
         """
-        kept = []
+        kept, ids = PackedRecords(), []
         for annotation, instance in self.usable():
             size = self.sizes[instance.image]
             changed: Record = {
@@ -314,10 +315,12 @@ class CocoRecords:
             if not area_is_possible(annotation, box, size):
                 changed["area"] = derive_area(annotation, box, size)
             kept.append(changed)
-        ids = {parse_id(annotation.get("id", 0)) for annotation in kept}
-        sound = len(ids) == len(kept) and 0 not in ids and all(is_id(a["id"]) for a in kept)
-        if not sound:
-            kept = [{**annotation, "id": number} for number, annotation in enumerate(kept, 1)]
+            ids.append(annotation.get("id", 0))
+        known = set(map(parse_id, ids))
+        if len(known) < len(ids) or 0 in known or not all(map(is_id, ids)):
+            as_found, kept = kept, PackedRecords()
+            for number, annotation in enumerate(as_found, 1):
+                kept.append({**annotation, "id": number})
         return {**self.data, "images": self.images, "annotations": kept}
 
     # ------------------------------------------------------------------------------------- words

@@ -3,7 +3,7 @@
 Source of the format: https://cocodataset.org/#format-data, "Panoptic Segmentation".
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -184,7 +184,7 @@ def _color(path: str | Path, category: Record) -> Color:
 
 def _annotations_by_image(
     path: str | Path,
-    annotations: list[Record],
+    annotations: Sequence[Record],
     images: Mapping[int | str, Record],
     absent: Collection[int | str],
     left_out: QuarantinedPart,
