@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from van_dense.core.counting import counted
 from van_dense.data.readers.coco_json import CocoDict
 from van_dense.evaluation.box_convention import odd_convention
 from van_dense.evaluation.coco import USUAL_LIMIT, Backend, evaluate_results
@@ -109,7 +110,7 @@ def compare(
 def _score_panoptic(evaluator: PanopticEvaluator, folder: Path) -> Scores:
     """Panoptic quality, and segments.csv in a folder."""
     evaluator.save(folder)
-    summary = f"{evaluator.num_images} images"
+    summary = f"{counted(evaluator.num_images, 'image')}"
     return Scores(evaluator.compute(), evaluator.per_class(), summary)
 
 
@@ -130,7 +131,9 @@ def _score_results(
         metrics |= {f"pck/{name}": value for name, value in joints.metrics.items()}
         per_class |= {"pck": joints.per_joint}
     num_images = len({record["image_id"] for record in results})
-    summary = f"{len(results)} results in {num_images} of {len(truth.coco['images'])} images"
+    summary = (
+        f"{counted(len(results), 'result')} in {num_images} of {len(truth.coco['images'])} images"
+    )
     return Scores(metrics, per_class, f"{summary}; images without results count as empty")
 
 
@@ -150,4 +153,4 @@ def _score_maps(
     else:
         evaluator = evaluate_label_maps(files, data["label_map"], data.get("classes", ()))
     evaluator.save(folder)
-    return Scores(evaluator.compute(), evaluator.per_class(), f"{len(files)} maps")
+    return Scores(evaluator.compute(), evaluator.per_class(), f"{counted(len(files), 'map')}")

@@ -1,6 +1,7 @@
 """Score saved predictions of objects against the validation part of a config, in any format."""
 
 from van_dense.config import Config
+from van_dense.core.counting import counted
 from van_dense.data.dataset import notes_of
 from van_dense.data.readers.table import TableDataset
 from van_dense.evaluation.coco import CocoEvaluator
@@ -49,7 +50,7 @@ def score_by_config(predictions: str, config: Config, kind: Kind | None) -> Scor
     results = found.records
     evaluator.take(results, kinds)
     num_images = len({record["image_id"] for record in results})
-    summary = f"{len(results)} results in {num_images} of {len(truth['images'])} images"
+    summary = f"{counted(len(results), 'result')} in {num_images} of {len(truth['images'])} images"
     summary += "; images without results count as empty"
     once = list(dict.fromkeys(warnings))
     return Scores(evaluator.compute(), evaluator.per_class(), summary, once, remarks)
