@@ -136,12 +136,12 @@ def test_tables_that_agree_but_for_folders_and_case_are_none(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "note"),
     [
-        ({"image_id": "1"}, "1 records name images by text instead of numbers"),
-        ({"image_id": "day/1.png"}, "1 records name images by name instead of id"),
+        ({"image_id": "1"}, "1 record names images by text instead of numbers"),
+        ({"image_id": "day/1.png"}, "1 record names images by name instead of id"),
         ({"image_id": "1.png"}, "images by name"),
         ({"category_id": "3"}, "categories by text instead of numbers"),
         ({"category_id": "cat"}, "categories by name instead of id"),
-        ({"score": "0.5"}, "scores are written as text"),
+        ({"score": "0.5"}, "1 score is written as text"),
     ],
 )
 def test_what_means_one_thing_is_read_and_counted(tmp_path, changes, note):
@@ -172,7 +172,7 @@ def test_polygons_and_plain_run_lengths_become_masks(tmp_path):
 
 def test_records_of_images_that_are_left_out_are_left_out_and_counted(tmp_path):
     records, notes = read(tmp_path, [BOX, BOX | {"image_id": 9}], left_out={9})
-    assert records == [BOX] and "1 records are of images that are left out" in notes[0]
+    assert records == [BOX] and "1 record is of images that are left out" in notes[0]
 
 
 @pytest.mark.parametrize(

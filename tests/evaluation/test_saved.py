@@ -25,7 +25,7 @@ def test_coco_results_are_scored_with_a_line_that_counts_them(tmp_path):
     files = str(tmp_path / "results.json"), str(tmp_path / "gt.json")
     scores = score(*files, kind="bbox", data={}, backend="hotcoco", folder=tmp_path)
     assert scores.metrics["bbox/AP"] == scores.per_class["bbox"]["cat"]["AP"] == pytest.approx(1)
-    assert scores.summary.startswith("1 results in 1 of 2 images")
+    assert scores.summary.startswith("1 result in 1 of 2 images")
 
 
 # ------------------------------------------------------------------------------ keypoints
@@ -68,7 +68,7 @@ def test_the_poses_of_coco_need_no_settings(tmp_path):
         "error": pytest.approx(0.3),
         "count": 1,
     }
-    assert scores.summary.startswith("1 results in 1 of 1 images")
+    assert scores.summary.startswith("1 result in 1 of 1 images")
 
 
 @pytest.mark.parametrize("backend", ["hotcoco", "pycocotools"])
@@ -139,7 +139,7 @@ def test_maps_are_scored_and_what_the_evaluator_keeps_is_written(folder, tmp_pat
     scores = score(
         folder, folder, kind="semantic", data=data, backend="hotcoco", folder=tmp_path / "out"
     )
-    assert scores.metrics["semantic/mIoU"] == 1 and scores.summary == "1 maps"
+    assert scores.metrics["semantic/mIoU"] == 1 and scores.summary == "1 map"
     assert list(scores.per_class["semantic"]) == ["off", "on"]
     assert (tmp_path / "out" / "confusion.csv").is_file()
     scores = score(

@@ -85,7 +85,7 @@ def test_every_format_is_a_ground_truth(tmp_path: Path, make: Any, as_paths: boo
     scores = score_by_config(str(file), config, None)
     assert scores.metrics["bbox/AP"] == pytest.approx(0.5), "one class of two is found"
     assert scores.per_class["bbox"]["dog"]["AP"] == pytest.approx(1)
-    assert scores.summary.startswith("1 results in 1 of 1 images")
+    assert scores.summary.startswith("1 result in 1 of 1 images")
 
 
 def test_other_kinds_and_unknown_images_are_refused(tmp_path: Path) -> None:
@@ -120,8 +120,8 @@ def test_both_ways_say_the_same_of_one_file(tmp_path: Path, capsys: Any) -> None
     assert warnings(capsys) == said
     for words in (
         "iscrowd is text",
-        "areas cannot be right",
-        "left out: 1 annotations name a category id",
+        "1 area cannot be right",
+        "left out: 1 annotation names a category id",
         "left out: annotations[2] (id 3): the category id 9 does not exist",
         "AP counts the best 2 detections of an image and class",
         "3 of 5 results are beyond the best 2",

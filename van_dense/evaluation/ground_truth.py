@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 
+from van_dense.core.counting import counted
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import RLE, Instances, Prediction, Size
 from van_dense.data.dataset import DenseDataset, ReadError
@@ -62,7 +63,10 @@ def coco_ground_truth(dataset: DenseDataset) -> CocoDict:
     ground_truth = restrict(reader.coco_dict(), image_ids)
     unknown = image_ids - {image["id"] for image in ground_truth["images"]}
     if unknown:
-        absent = f"{len(unknown)} image ids are not in its annotation file, such as"
+        absent = (
+            f"{counted(len(unknown), 'image id is', 'image ids are')} not in its annotation file, "
+            "such as"
+        )
         ids = f"{sorted(unknown, key=str)[:5]}; image_id() must return the ids of it"
         raise ValueError(f"data set {dataset.info.name!r}: {absent} {ids}")
     return ground_truth

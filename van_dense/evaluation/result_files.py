@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from van_dense.core.counting import of_kind
 from van_dense.core.structures import Size
 from van_dense.data.io.json_file import paused_garbage_collection
 from van_dense.data.readers.coco_json import CocoDict, Record, posed_categories
@@ -42,7 +43,7 @@ _WORDS = {
     "category_id": "records name categories by {}, and are read so",
     "score": "scores are written as text, and are read so",
     "polygons": "masks are polygons or lists of run lengths, and are read so",
-    "gone": "records are of images that are left out of the annotations, and so are they",
+    "gone": "records are of images that are left out of the annotations, and are left out too",
 }
 
 
@@ -228,7 +229,7 @@ class _Reader:
 
     def notes(self) -> list[str]:
         """What was changed or left out, with counts; after the last record."""
-        return [f"{count} {what}" for what, count in self._counts.items()]
+        return [of_kind(count, what) for what, count in self._counts.items()]
 
 
 def _names_of(image: Record) -> set[str]:

@@ -17,6 +17,7 @@ from typing import Any, TypedDict
 import torch
 from torchvision.ops import box_convert
 
+from van_dense.core.counting import counted
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Instances, Prediction, encode_masks
 from van_dense.data.io.panoptic import write_ids
@@ -144,7 +145,10 @@ def _checked_numbers(
     if broken.any():
         first = boxes[broken][0].tolist()
         form = "finite xyxy with x1 <= x2 and y1 <= y2"
-        raise ValueError(f"{where}: {int(broken.sum())} boxes are not {form}, first {first}")
+        raise ValueError(
+            f"{where}: {counted(int(broken.sum()), 'box is', 'boxes are')} not {form}, first "
+            f"{first}"
+        )
     return scores, xywh
 
 

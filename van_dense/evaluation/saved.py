@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from van_dense.core.counting import counted
 from van_dense.data.readers.coco_json import CocoDict
 from van_dense.evaluation.box_convention import odd_convention
 from van_dense.evaluation.coco import USUAL_LIMIT, evaluate_results
@@ -107,7 +108,7 @@ def compare(
 def _score_panoptic(evaluator: PanopticEvaluator, folder: Path) -> Scores:
     """Panoptic quality, and segments.csv in a folder."""
     evaluator.save(folder)
-    summary = f"{evaluator.num_images} images"
+    summary = f"{counted(evaluator.num_images, 'image')}"
     return Scores(evaluator.compute(), evaluator.per_class(), summary)
 
 
@@ -133,7 +134,7 @@ def _score_results(
 def summary_of(results: ResultTable) -> str:
     """One line on what was compared."""
     found, images = int(np.count_nonzero(results.rows_of_each("image"))), len(results.image_ids)
-    counts = f"{len(results)} results in {found} of {images} images"
+    counts = f"{counted(len(results), 'result')} in {found} of {images} images"
     return f"{counts}; images without results count as empty"
 
 
@@ -153,4 +154,4 @@ def _score_maps(
     else:
         evaluator = evaluate_label_maps(files, data["label_map"], data.get("classes", ()))
     evaluator.save(folder)
-    return Scores(evaluator.compute(), evaluator.per_class(), f"{len(files)} maps")
+    return Scores(evaluator.compute(), evaluator.per_class(), f"{counted(len(files), 'map')}")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from van_dense.core.counting import counted, of_kind
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Size
 from van_dense.data.io.packed_records import PackedRecords
@@ -338,7 +339,7 @@ class CocoRecords:
         if self.dropped:
             found.append(f"left out: {list_counts(self.dropped)}; {CHECK}")
         for kind, change in self.changes.items():
-            found.append(f"{change.count} {kind}, such as {change.where}: {change.example}")
+            found.append(f"{of_kind(change.count, kind)}, such as {change.where}: {change.example}")
         if (what := self.suspicious_crowds()) is not None:
             found.append(what)
         return found + [str(unclear) for unclear in self.unclear_classes()]
@@ -351,10 +352,11 @@ class CocoRecords:
     def remarks(self) -> list[str]:
         """What is as the format has it, and worth knowing."""
         crowds = self.crowds.total()
+        found = counted(crowds, "crowd region (iscrowd 1) is", "crowd regions (iscrowd 1) are")
         if crowds and self._crowds_are_objects:
-            return [f"{crowds} crowd regions (iscrowd 1) are read as objects: data.crowds"]
+            return [f"{found} read as objects: data.crowds"]
         if crowds and self.suspicious_crowds() is None:
-            return [f"{crowds} crowd regions (iscrowd 1) are neither learnt nor counted as objects"]
+            return [f"{found} neither learnt nor counted as objects"]
         return []
 
     def suspicious_crowds(self) -> str | None:
@@ -368,10 +370,10 @@ MASKS = "have no usable segmentation", "have a mask that lies off its box"
 KEYPOINTS = ("have broken keypoints",)
 ORPHANS = "are of images that are left out"
 NUM_KEYPOINTS = "num_keypoints contradict the keypoints, and are counted anew"
-MASKS_DIFFER = "masks and boxes show different places"
+MASKS_DIFFER = "annotations have mask and box in different places"
 FORMS = "segmentations are not in COCO's form, and are read as what they mean"
 LEAVES = "boxes leave their image, and are clipped"
-AREAS = "areas cannot be right, and are those of the mask or else of the box"
+AREAS = "areas cannot be right, and are taken from the mask or else the box"
 NO_PIXEL = "masks have no pixel, as lines and slivers, and are learnt and counted as empty ones"
 
 
@@ -387,7 +389,7 @@ def _broken_keypoints(value: Any, num_keypoints: int) -> Broken:
     count = len(value) if isinstance(value, list) else 0
     what = f"the keypoints are not {num_keypoints} times x, y and visibility 0, 1 or 2"
     if count != 3 * num_keypoints:
-        what += f" ({count} values)"
+        what += f" ({counted(count, 'value')})"
     elif odd := [v for v in value[2::3] if v not in (0, 1, 2)]:
         what += f" (there is {odd[0]!r:.40})"
     return Broken(KEYPOINTS[0], what, "correct the list")
