@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from van_dense.core.counting import counted
 from van_dense.data.readers.coco_json import CocoDict
 from van_dense.evaluation.ground_truth import Kind, annotation_rle
 from van_dense.evaluation.result_table import sorted_ids
@@ -100,7 +101,7 @@ class TruthTable:
     def _check_joints(self, keypoints: Sequence[float]) -> None:
         count = len(keypoints) // 3
         if count != self._num_joints:
-            both = f"{count} keypoints, but there are {self._num_joints} OKS sigmas"
+            both = f"{counted(count, 'keypoint')}, but there are {self._num_joints} OKS sigmas"
             raise ValueError(f"annotations have {both}; give one sigma for each keypoint")
 
 
