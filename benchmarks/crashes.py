@@ -1,6 +1,6 @@
 """Do training runs survive? Accidents of each kind for each task, and damage to a checkpoint.
 
-crashes.py --output FILE.json           everything, some 15 minutes of two cores
+crashes.py --output FILE.json           everything, under an hour on two busy cores
 crashes.py --only kill --tasks pose     a part of it; the rest of FILE.json stays
 
 Runs of golden.py with an average of the weights and gradients of two passes are struck at random
