@@ -63,7 +63,7 @@ def test_problems_are_printed_quarantined_and_make_the_exit_code_one(
     assert result.returncode == 1, result.stderr
     lines = result.stdout.splitlines()
     assert lines[0].startswith(f"error: {file}: annotations[1] (id 2): the box [1, 1, 0, 5]")
-    assert "1 errors, 1 warnings, 1 notes" in lines  # there is no area
+    assert "1 error, 1 warning, 1 note" in lines  # there is no area
     assert any("cat" in line and line.endswith("1") for line in lines)
     assert f"data.quarantine={out}" in lines[-1]
     (part,) = json.loads(out.read_text())["parts"]
@@ -104,7 +104,7 @@ def test_parts_of_a_voc_folder_and_folders_of_labelme_are_found(tmp_path: Path) 
         write_labelme(tmp_path / part, {"a": labelme_data(shape())}, seed)
     result = call("--labelme", tmp_path / "shots", tmp_path / "more")
     assert result.returncode == 0, result.stdout + result.stderr
-    assert result.stdout.endswith("\n0 errors, 0 warnings, 1 notes\n")  # both are called a.png
+    assert result.stdout.endswith("\n0 errors, 0 warnings, 1 note\n")  # both are called a.png
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def test_pictures_in_training_and_validation_make_the_exit_code_one(tmp_path: Pa
     result = call("--classes", train, val)
     assert result.returncode == 1, result.stderr
     assert result.stdout.startswith(f"error: {train}/dog/0_11.png")
-    assert "1 errors, 0 warnings, 0 notes" in result.stdout
+    assert "1 error, 0 warnings, 0 notes" in result.stdout
 
 
 def test_a_classification_project_is_checked(tmp_path: Path) -> None:
@@ -194,8 +194,8 @@ def test_samples_are_drawn_and_unreadable_ones_reported(tmp_path: Path) -> None:
     assert result.returncode == 1  # of the broken file
     assert "no picture of image cat/0_0.png" in result.stderr
     assert result.stdout.splitlines()[-2:] == [
-        f"train: 1 pictures in {out / 'train'}",
-        f"val: 1 pictures in {out / 'val'}",
+        f"train: 1 picture in {out / 'train'}",
+        f"val: 1 picture in {out / 'val'}",
     ]
     assert [file.name for file in (out / "train").iterdir()] == ["000_cat_0_10.png.png"]
 
@@ -230,19 +230,32 @@ def test_cub_is_checked_in_its_own_layout(tmp_path: Path) -> None:
         (["--yolo", "a", "--saliency"], "--masks DIR"),
         (["--images", "a", "--annotations", "b", "--label-map", "0 -> 0"], "--masks DIR"),
         (["--images", "a", "--masks", "b", "--saliency", "--label-map", "0 -> 0"], "not allowed"),
-        (["--images", "a", "--masks", "b", "--label-map", "0 = 0"], "'0 = 0' cannot be read"),
         (["--images", "a"], "give --config"),
         (["--yolo", "a", "--config", "b"], "give --config"),
         (["--yolo", "a", "seed=1"], "unexpected"),
         (["--yolo", "a", "--threads", "0"], "--threads"),
         (["--yolo", "a", "--draw", "3"], "--draw N takes"),
         (["--config", "b", "--draw", "0"], "--draw N takes"),
-        (["--yolo", "missing"], "data.yaml"),
         (["--voc", "a", "--labelme", "b"], "give --config"),
-        (["--config", "missing.yaml"], "missing.yaml: no such file"),
     ],
 )
 def test_misuse_gives_two_and_one_line_why(arguments: list[str], message: str) -> None:
     result = call(*arguments)
     assert result.returncode == 2
     assert message in result.stderr and "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--yolo", "missing"], "data.yaml"),
+        (["--images", "a", "--masks", "b", "--label-map", "0 = 0"], "'0 = 0' cannot be read"),
+        (["--config", "missing.yaml"], "missing.yaml: no such file"),
+    ],
+)
+def test_what_files_and_label_maps_lack_gives_one_and_a_line_why(
+    arguments: list[str], message: str
+) -> None:
+    result = call(*arguments)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: ") and message in result.stderr

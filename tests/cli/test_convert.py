@@ -127,7 +127,16 @@ def test_a_detector_goes_to_detectron2_and_back(tmp_path: Path) -> None:
     assert all(torch.equal(value, again[key]) for key, value in model.state_dict().items())
     with pytest.raises(ValueError, match="not the network of the project"):
         wrong = [*small, "model.backbone.name=van_b1"]
-        import_weights(str(theirs), back, project, wrong)
+        import_weights(str(theirs), tmp_path / "wrong.pt", project, wrong)
+
+
+@pytest.mark.parametrize("target", [["--to", "official"], ["--project", "quickstart"]])
+def test_no_file_is_replaced(tmp_path: Path, capsys, target: list[str]) -> None:
+    mine = tmp_path / ("mine.pt" if "--project" in target else "mine.pth")
+    mine.write_text("mine")
+    assert convert.main(["nothing.pth", str(mine), *target]) == 1
+    assert "exists, and would be replaced; name another file" in capsys.readouterr().err
+    assert mine.read_text() == "mine"
 
 
 def test_mistakes_end_with_one_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -102,7 +102,7 @@ def test_the_data_doctor_finds_nothing_wrong(
     part = PanopticPart("val", str(coco["images"]), str(file), str(file.with_suffix("")))
     report = check_dataset([part])
     assert not report.problems, report.text()
-    assert "3 images, 8 segments and 1 crowd regions" in text
+    assert "3 images, 8 segments and 1 crowd region" in text
     assert f"van-dense check --images {coco['images']} --panoptic {file}" in text
 
 

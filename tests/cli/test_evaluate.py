@@ -33,11 +33,11 @@ def files(tmp_path: Path) -> list[str]:
     return ["--predictions", predictions, "--annotations", annotations, "--type", "bbox"]
 
 
-@pytest.mark.parametrize("backend", ["faster", "pycocotools"])
+@pytest.mark.parametrize("backend", ["hotcoco", "pycocotools"])
 def test_saved_predictions_are_printed_and_written(files, backend, tmp_path, capsys):
     assert evaluate.main([*files, "--backend", backend]) == 0
     printed = capsys.readouterr().out
-    assert "1 results in 1 of 1 images" in printed
+    assert "1 result in 1 of 1 images" in printed
     assert "AP50" in printed and "70.0" in printed and "cat" in printed
     written = json.loads((tmp_path / "metrics_bbox.json").read_text())
     assert written["metrics"]["bbox/AP"] == pytest.approx(0.7)
@@ -220,7 +220,7 @@ LABEL_MAP = ["--label-map", "0 -> ignore", "1..2 -> 0..1"]
 def test_label_maps_are_compared_through_a_label_map(maps, tmp_path, capsys):
     assert evaluate.main([*maps, *LABEL_MAP]) == 0
     printed = capsys.readouterr().out
-    assert "1 maps" in printed and "mIoU" in printed and "33.3" in printed
+    assert "1 map" in printed and "mIoU" in printed and "33.3" in printed
     written = json.loads((tmp_path / "metrics_semantic.json").read_text())
     assert written["metrics"]["semantic/mIoU"] == pytest.approx((2 / 3 + 0) / 2)
     assert written["per_class"]["semantic"]["1"]["IoU"] == pytest.approx(2 / 3)
@@ -298,7 +298,7 @@ def panoptic(tmp_path: Path) -> list[str]:
 def test_panoptic_results_are_compared(panoptic, tmp_path, capsys):
     assert evaluate.main(panoptic) == 0
     printed = capsys.readouterr().out
-    assert "1 images" in printed and "PQ_st" in printed and "66.7" in printed
+    assert "1 image" in printed and "PQ_st" in printed and "66.7" in printed
     written = json.loads((tmp_path / "metrics_panoptic.json").read_text())
     assert written["metrics"]["panoptic/PQ"] == pytest.approx((3 / 4 + 2 / 3) / 2)
     assert written["per_class"]["panoptic"]["cat"]["PQ"] == pytest.approx(3 / 4)

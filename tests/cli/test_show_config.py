@@ -38,7 +38,7 @@ def test_the_sample_shows_where_its_settings_come_from() -> None:
 def test_a_mistake_is_one_line_and_no_traceback() -> None:
     result = show("projects/maskrcnn_van_b2.yaml", "sead=7")
     assert result.returncode == 1
-    assert result.stderr == "sead: unknown key in command line; did you mean 'seed'?\n"
+    assert result.stderr == "error: sead: unknown key in command line; did you mean 'seed'?\n"
 
 
 def test_the_project_is_named_as_for_the_other_commands_too() -> None:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 from van_dense.config import ConfigError, load_config
 from van_dense.config.detection import DetectionConfig, MaskRCNN, RetinaNet
 from van_dense.config.detection_data import DetectionData
+from van_dense.config.files import missing_data
 from van_dense.config.schema import Backbone, Section, Train
 
 SPLIT = {"images": "a", "annotations": "a.json"}
@@ -103,3 +104,11 @@ def test_an_epsilon_of_van_is_none_of_other_backbones() -> None:
     assert load_config("maskrcnn_van_b2", [other]).model.backbone.norm_eps is None
     with pytest.raises(ConfigError, match=r"norm_eps=0\.001: resnet50 keeps its own"):
         load_config("maskrcnn_van_b2", [other, "model.backbone.norm_eps=1e-3"])
+
+
+def test_detections_that_are_not_there_may_be_left_out() -> None:
+    """Poses of one's own, with a project of COCO: its detections are of other images."""
+    own = [f"data.{part}.{key}=." for part in ("train", "val") for key in ("images", "annotations")]
+    message = missing_data(load_config("pose_van_b0_256x192", own))
+    assert message is not None and "data.detections=null takes the boxes" in message
+    assert missing_data(load_config("pose_van_b0_256x192", [*own, "data.detections=null"])) is None

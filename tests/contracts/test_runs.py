@@ -94,7 +94,7 @@ def test_the_plan_says_what_will_happen(make_config):
     config = make_config("train.batch_size=4", "train.micro_batch=2")
     text = plan_run(config)
     for words in (
-        "4 images a step = 1 process(es) x 2 forward pass(es) x 2 images",
+        "4 images a step = 1 process x 2 forward passes x 2 images",
         "learning rate:",
         "4 steps",
         "norm mode:",

@@ -42,7 +42,7 @@ def test_the_learning_rate_follows_the_images():
 def test_images_of_a_begun_epoch_are_seen_again_rather_than_missed():
     rest, change = resumed(plan_of(8), 13, position_of(plan_of(4), 13))  # 12 images into epoch 1
     assert rest.position(13) == 5 + 1
-    assert "goes on after 1 epochs and 12 images, of which 4 are seen again, 14 steps" in change
+    assert "goes on after 1 epoch and 12 images, of which 4 are seen again, 14 steps" in change
 
 
 @pytest.mark.parametrize(("made", "position"), [(10, 2), (11 + 10, 4), (3 * 11 + 10, 8)])
@@ -65,7 +65,7 @@ def test_it_changes_more_than_once():
 def test_other_data_keep_the_epochs():
     rest, change = resumed(plan_of(4, num_images=80), 15, position_of(plan_of(4), 15))
     assert rest.position(15) == 20 + 10
-    assert "of 80 instead of 40" in change
+    assert "80 training images instead of 40" in change
 
 
 def test_steps_of_another_size_cannot_be_counted():
@@ -88,4 +88,4 @@ def test_a_resumed_run_names_its_steps_in_one_row(tmp_path, batch, last, caplog)
     steps = [entry["step"] for entry in read_log(tmp_path / "log.jsonl")]
     assert sorted(set(steps)) == list(range(1, last + 1))
     assert load_checkpoint(checkpoint_path(tmp_path, last))["position"]["batch_size"] == batch
-    assert ("goes on after 1 epochs" in caplog.text) == (batch != 4)
+    assert ("goes on after 1 epoch" in caplog.text) == (batch != 4)

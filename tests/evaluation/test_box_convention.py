@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from van_dense.evaluation.box_convention import odd_convention
+from van_dense.evaluation.result_table import ResultTable
 
 BOXES = [[10 * n, 5 * n, 20 + n, 10 + n] for n in range(1, 6)]
 OTHERS = {
@@ -21,13 +22,15 @@ def truth() -> dict[str, Any]:
     entries = [
         {"image_id": n, "category_id": 1, "bbox": box, "iscrowd": 0} for n, box in enumerate(BOXES)
     ]
-    return {"images": [], "categories": [], "annotations": entries}
+    images = [{"id": n} for n in range(len(BOXES))]
+    return {"images": images, "categories": [{"id": 1}], "annotations": entries}
 
 
-def found(boxes: list[list[float]]) -> list[Any]:
-    return [
+def found(boxes: list[list[float]]) -> ResultTable:
+    records: list[Any] = [
         {"image_id": n, "category_id": 1, "bbox": box, "score": 1.0} for n, box in enumerate(boxes)
     ]
+    return ResultTable.of(records, truth())
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -41,4 +44,4 @@ def test_another_convention_is_named(name: str) -> None:
 def test_boxes_that_agree_or_agree_in_no_way_need_no_word() -> None:
     assert odd_convention(truth(), found(BOXES)) is None
     assert odd_convention(truth(), found([[500, 500, 1, 1]] * 5)) is None
-    assert odd_convention(truth(), []) is None
+    assert odd_convention(truth(), found([])) is None

@@ -76,7 +76,7 @@ def test_annotations_of_a_file_stay_exactly_as_they_are():
 def test_an_id_that_the_file_lacks_is_refused():
     dataset = Official()
     dataset.ids = (1, 4)
-    with pytest.raises(ValueError, match=r"1 image ids are not in its annotation file, .*\[4\]"):
+    with pytest.raises(ValueError, match=r"1 image id is not in its annotation file, .*\[4\]"):
         coco_ground_truth(dataset)
 
 

@@ -76,7 +76,7 @@ def test_predictions_without_annotation_are_counted_and_left_out(folders, caplog
     save(maps / "z.png", RAW)
     with caplog.at_level(logging.WARNING):
         assert list(find_files(maps, masks)) == ["a", "street/b"]
-    assert "1 predictions have no annotation and are not evaluated: z" in caplog.text
+    assert "not evaluated: 1 prediction without annotation: z" in caplog.text
 
 
 def test_two_predictions_of_one_image_are_an_error(folders):

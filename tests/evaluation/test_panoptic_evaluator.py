@@ -155,7 +155,7 @@ def test_stuff_in_several_segments_counts_each_and_is_named(caplog):
         evaluator = evaluate((ROW, ROW_SEGMENTS, found, segments({5: CAT, 7: SKY, 8: SKY})))
         assert evaluator.compute()["panoptic/SQ_st"] == pytest.approx(3 / 4)
     assert counts(evaluator, SKY) == [1, 1, 0]
-    assert "1 predictions have several segments of one class of stuff" in caplog.text
+    assert "1 prediction has several segments of one class of stuff" in caplog.text
     assert "sky of image 0" in caplog.text
 
 

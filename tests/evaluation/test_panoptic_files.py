@@ -103,7 +103,7 @@ def test_predictions_of_other_images_are_logged_and_left_out(truth, tmp_path, ca
     found = write(tmp_path / "results.json", dict.fromkeys((1, 2, 3, 8), FOUND))
     with caplog.at_level(logging.WARNING):
         assert evaluate_panoptic_files(found, truth, boundary=False).num_images == 3
-    assert "1 predictions are of images without annotation and are not evaluated: 8" in caplog.text
+    assert "not evaluated: 1 prediction of no annotated image: 8" in caplog.text
 
 
 def test_images_without_a_prediction_are_named(truth, tmp_path):

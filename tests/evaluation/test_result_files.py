@@ -3,6 +3,7 @@
 import json
 import pickle
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -26,7 +27,7 @@ MASK = RECORD | {"segmentation": {"size": [4, 6], "counts": "5220;"}}
 def load(tmp_path: Path, content: object, kind: str = "bbox") -> list:
     path = tmp_path / "results.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content))
-    return load_results(path, TRUTH, kind).records
+    return list(load_results(path, TRUTH, (kind,)).table)
 
 
 def test_sound_records_of_each_type_are_read(tmp_path: Path):
@@ -93,10 +94,16 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path):
 # ------------------------------------------------------------------------------ other shapes
 
 
-def read(tmp_path: Path, content: object, kind: str = "bbox", **options: object) -> tuple:
+class Read(NamedTuple):
+    records: list
+    notes: list[str]
+
+
+def read(tmp_path: Path, content: object, kind: str = "bbox", **options: object) -> Read:
     path = tmp_path / "results.json"
     path.write_text(json.dumps(content))
-    return load_results(path, TRUTH, kind, **options)
+    table, notes, _ = load_results(path, TRUTH, (kind,), **options)
+    return Read(list(table), notes)
 
 
 @pytest.mark.parametrize("key", ["annotations", "results", "predictions", "detections"])
@@ -129,12 +136,12 @@ def test_tables_that_agree_but_for_folders_and_case_are_none(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "note"),
     [
-        ({"image_id": "1"}, "1 records name images by text instead of numbers"),
-        ({"image_id": "day/1.png"}, "1 records name images by name instead of id"),
+        ({"image_id": "1"}, "1 record names images by text instead of numbers"),
+        ({"image_id": "day/1.png"}, "1 record names images by name instead of id"),
         ({"image_id": "1.png"}, "images by name"),
         ({"category_id": "3"}, "categories by text instead of numbers"),
         ({"category_id": "cat"}, "categories by name instead of id"),
-        ({"score": "0.5"}, "scores are written as text"),
+        ({"score": "0.5"}, "1 score is written as text"),
     ],
 )
 def test_what_means_one_thing_is_read_and_counted(tmp_path, changes, note):
@@ -147,9 +154,12 @@ def test_a_name_of_two_images_is_refused(tmp_path):
     path = tmp_path / "results.json"
     path.write_text(json.dumps([BOX | {"image_id": "a.png"}]))
     with pytest.raises(ValueError, match=r"image_id 'a\.png' is not in the annotation file"):
-        load_results(path, {**TRUTH, "images": twice}, "bbox")
+        load_results(path, {**TRUTH, "images": twice}, ("bbox",))
     path.write_text(json.dumps([BOX | {"image_id": "20/a.png"}]))
-    assert load_results(path, {**TRUTH, "images": twice}, "bbox").records[0]["image_id"] == 20
+    assert (
+        next(iter(load_results(path, {**TRUTH, "images": twice}, ("bbox",)).table))["image_id"]
+        == 20
+    )
 
 
 def test_polygons_and_plain_run_lengths_become_masks(tmp_path):
@@ -162,7 +172,7 @@ def test_polygons_and_plain_run_lengths_become_masks(tmp_path):
 
 def test_records_of_images_that_are_left_out_are_left_out_and_counted(tmp_path):
     records, notes = read(tmp_path, [BOX, BOX | {"image_id": 9}], left_out={9})
-    assert records == [BOX] and "1 records are of images that are left out" in notes[0]
+    assert records == [BOX] and "1 record is of images that are left out" in notes[0]
 
 
 @pytest.mark.parametrize(
@@ -219,12 +229,12 @@ def test_what_is_no_json_is_named(tmp_path, content, message):
     path = tmp_path / "results.json"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message):
-        load_results(path, TRUTH, "bbox")
+        load_results(path, TRUTH, ("bbox",))
     with pytest.raises(ValueError, match="is a folder"):
-        load_results(tmp_path, TRUTH, "bbox")
+        load_results(tmp_path, TRUTH, ("bbox",))
 
 
 def test_a_byte_order_mark_is_passed_over(tmp_path):
     path = tmp_path / "results.json"
     path.write_text(json.dumps([BOX]), encoding="utf-8-sig")
-    assert load_results(path, TRUTH, "bbox").records == [BOX]
+    assert list(load_results(path, TRUTH, ("bbox",)).table) == [BOX]

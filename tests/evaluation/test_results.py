@@ -117,12 +117,12 @@ def test_a_saved_file_evaluates_to_the_same_numbers(tmp_path: Path):
         )
         for i in range(6)
     ]
-    evaluator = CocoEvaluator(truth, INFO, ("bbox",), backend="faster")
+    evaluator = CocoEvaluator(truth, INFO, ("bbox",), backend="hotcoco")
     evaluator.update(predictions)
     path = tmp_path / "eval" / "predictions.json"
     save_results(path, [r for p in predictions for r in to_results(p, INFO)])
     metrics = evaluate_results(
-        truth, load_results(path, truth, "bbox").records, "bbox", backend="faster"
+        truth, load_results(path, truth, ("bbox",)).table, "bbox", backend="hotcoco"
     ).metrics
     assert 0.1 < metrics["AP"] < 0.9
     computed = list(evaluator.compute().values())

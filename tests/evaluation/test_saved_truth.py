@@ -17,6 +17,7 @@ from van_dense.data.readers.segmentation import rle_to_json
 from van_dense.evaluation.coco import CocoEvaluator
 from van_dense.evaluation.ground_truth import annotation_rle
 from van_dense.evaluation.pose import PoseEvaluator
+from van_dense.evaluation.result_table import ResultTable
 from van_dense.evaluation.saved import score
 from van_dense.evaluation.saved_truth import read_truth
 
@@ -50,14 +51,14 @@ def test_it_is_what_a_run_evaluates_with(tmp_path: Path, changes: dict[str, Any]
     truth = read_truth(str(file), kind, {})
     assert truth.coco["annotations"] == run.coco_dict()["annotations"]
     assert [*truth.warnings, *truth.remarks][: len(run.notes)] == run.notes
-    evaluator = CocoEvaluator(run.coco_dict(), run.info, (kind,), backend="faster")
+    evaluator = CocoEvaluator(run.coco_dict(), run.info, (kind,), backend="hotcoco")
     results = [{**annotation(i), "image_id": i, "score": 0.5} for i in (1, 2, 3)]
     for record in results:
         record["segmentation"] = rle_to_json(annotation_rle(annotation(1), (12, 20)))
-    evaluator.results = results
+    evaluator.results.extend(results)
     (tmp_path / "found.json").write_text(json.dumps(results))
     files = str(tmp_path / "found.json"), str(file)
-    scores = score(*files, kind=kind, data={}, backend="faster", folder=tmp_path)
+    scores = score(*files, kind=kind, data={}, backend="hotcoco", folder=tmp_path)
     assert scores.metrics == pytest.approx(evaluator.compute(), abs=0, nan_ok=True)
 
 
@@ -86,11 +87,11 @@ def test_poses_are_what_a_run_evaluates_with(tmp_path: Path, changes: dict[str, 
         {"image_id": i, "category_id": 1, "score": 0.5, "keypoints": [v + 1 for v in SEEN]}
         for i in (1, 2)
     ]
-    evaluator = PoseEvaluator(run.coco_dict(), run.info, backend="faster")
-    evaluator._coco.results = results
+    evaluator = PoseEvaluator(run.coco_dict(), run.info, backend="hotcoco")
+    evaluator.take(ResultTable.of(results, evaluator.ground_truth), evaluator.types)
     (tmp_path / "found.json").write_text(json.dumps(results))
     files = str(tmp_path / "found.json"), str(file)
-    scores = score(*files, kind="keypoints", data=data, backend="faster", folder=tmp_path)
+    scores = score(*files, kind="keypoints", data=data, backend="hotcoco", folder=tmp_path)
     assert scores.metrics == pytest.approx(evaluator.compute(), abs=0, nan_ok=True)
 
 
@@ -117,7 +118,7 @@ def test_boxes_of_a_mask_model_have_a_word_on_annotations_without_mask(tmp_path:
     found = [{**annotation(1), "score": 0.5}]
     (tmp_path / "found.json").write_text(json.dumps(found))
     files = str(tmp_path / "found.json"), str(file)
-    scores = score(*files, kind="bbox", data={}, backend="faster", folder=tmp_path)
+    scores = score(*files, kind="bbox", data={}, backend="hotcoco", folder=tmp_path)
     assert "1 of 2 annotations have no segmentation; a run of a model with" in scores.warnings[0]
 
 
@@ -127,7 +128,7 @@ def test_the_limit_of_detections_is_told_and_set(tmp_path: Path):
     found = [{**record, "score": 0.5} for record in records]
     (tmp_path / "found.json").write_text(json.dumps(found))
     files = str(tmp_path / "found.json"), str(file)
-    given: Any = {"kind": "bbox", "data": {}, "backend": "faster", "folder": tmp_path}
+    given: Any = {"kind": "bbox", "data": {}, "backend": "hotcoco", "folder": tmp_path}
     limited = score(*files, **given, max_detections=15)
     assert limited.metrics["bbox/AP"] == pytest.approx(51 / 101)
     truth, results = limited.warnings

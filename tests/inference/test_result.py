@@ -250,6 +250,16 @@ def test_saving_gives_the_files_of_the_task(kind, files, photo, tmp_path):
     written = found.save(tmp_path / "out")
     assert written == [tmp_path / "out" / name for name in files]
     assert all(path.stat().st_size > 0 for path in written)
+    # Nothing is replaced unasked, also where a single file of this name is there.
+    for kept in written:
+        there = tmp_path / "other" / kept.name / kept.relative_to(tmp_path / "out")
+        there.parent.mkdir(parents=True)
+        there.write_text("mine")
+        if "photo_panoptic/" not in str(kept):  # beside its JSON
+            with pytest.raises(FileExistsError, match=r"would be replaced.*overwrite=True"):
+                found.save(tmp_path / "other" / kept.name)
+            assert [f for f in there.parents[1].rglob("*") if f.is_file()] == [there]
+    assert found.save(tmp_path / "out", overwrite=True) == written
 
 
 def test_saved_records_and_table_hold_what_was_found(photo, tmp_path):

@@ -67,5 +67,5 @@ def test_a_part_that_cannot_be_read_says_why_and_the_other_is_drawn(tmp_path):
     Path(cfg.data.val.annotations).write_text("{}")
     drawn = draw_samples(cfg, {}, tmp_path, 1)
     assert drawn.has_failed
-    assert drawn.text.splitlines()[0].startswith("train: 1 pictures")
+    assert drawn.text.splitlines()[0].startswith("train: 1 picture")
     assert drawn.text.splitlines()[1].startswith("val: no pictures: ")

@@ -25,6 +25,7 @@ from van_dense.config import Config, load_config
 from van_dense.core.structures import Prediction
 from van_dense.data.readers.coco_json import dataset_info, with_sigmas
 from van_dense.evaluation.pose import PoseEvaluator
+from van_dense.evaluation.result_table import ResultTable
 from van_dense.evaluation.results import to_results
 from van_dense.runs.saved import score_by_config
 from van_dense.tasks import task_of
@@ -84,7 +85,7 @@ def test_every_format_is_a_ground_truth(tmp_path: Path, make: Any, as_paths: boo
     scores = score_by_config(str(file), config, None)
     assert scores.metrics["bbox/AP"] == pytest.approx(0.5), "one class of two is found"
     assert scores.per_class["bbox"]["dog"]["AP"] == pytest.approx(1)
-    assert scores.summary.startswith("1 results in 1 of 1 images")
+    assert scores.summary.startswith("1 result in 1 of 1 images")
 
 
 def test_other_kinds_and_unknown_images_are_refused(tmp_path: Path) -> None:
@@ -119,8 +120,8 @@ def test_both_ways_say_the_same_of_one_file(tmp_path: Path, capsys: Any) -> None
     assert warnings(capsys) == said
     for words in (
         "iscrowd is text",
-        "areas cannot be right",
-        "left out: 1 annotations name a category id",
+        "1 area cannot be right",
+        "left out: 1 annotation names a category id",
         "left out: annotations[2] (id 3): the category id 9 does not exist",
         "AP counts the best 2 detections of an image and class",
         "3 of 5 results are beyond the best 2",
@@ -177,6 +178,8 @@ def test_poses_are_measured_without_the_boxes_beside_them(tmp_path: Path) -> Non
     info = dataset_info(file, data, "cats")
     evaluator = PoseEvaluator(data, with_sigmas(info), backend="pycocotools")
     record: Any = {"image_id": 1, "category_id": 5, "score": 1.0, "keypoints": joints}
-    evaluator.take([{**record, "bbox": [0, 0, 20, 12]}], evaluator.types)
+    table = ResultTable(data, ("keypoints",))
+    table.extend([{**record, "bbox": [0, 0, 20, 12]}])
+    evaluator.take(table, evaluator.types)
     evaluator.save(tmp_path)
     assert json.loads((tmp_path / "predictions.json").read_text()) == [record]

@@ -119,7 +119,7 @@ SITUATIONS = [
         "a missing box beside a polygon",
         _files(bbox=None),
         BOXES,
-        "1 boxes are missing, and are those of the mask",
+        "1 box is missing, and is taken from the mask",
     ),
     _lost(
         "a missing box and no mask",
@@ -240,7 +240,7 @@ SITUATIONS = [
         "masks exported as run lengths with iscrowd 1",
         _write(coco_data([annotation(1), annotation(2, 2, segmentation=RUNS, iscrowd=1)])),
         MASKS,
-        "1 images, 1 objects",
+        "1 image, 1 object",
         ("1 of 2 annotations are crowd regions", "1 of 2 cat", "Datumaro", "data.crowds=objects"),
         objects=2,
     ),
@@ -257,7 +257,7 @@ SITUATIONS = [
     _lost("iscrowd 2", _files(iscrowd=2), BOXES, "'iscrowd' must be 0 or 1, got 2"),
     # ------------------------------------------------------------------------- area
     *(
-        _kept(f"area {name}", _files(area=value), BOXES, "1 areas cannot be right")
+        _kept(f"area {name}", _files(area=value), BOXES, "1 area cannot be right")
         for name, value in (
             ("missing", None),
             ("0", 0),
@@ -268,7 +268,7 @@ SITUATIONS = [
         )
     ),
     # ------------------------------------------------------------------------- ids
-    _kept("a category id as text", _files(category_id="5"), BOXES, "ids of categories are text"),
+    _kept("a category id as text", _files(category_id="5"), BOXES, "1 id of categories is text"),
     _lost("a category id that does not exist", _files(category_id=7), BOXES, "id 7 does not exist"),
     _lost("the category id true", _files(category_id=True), BOXES, "id True does not exist"),
     _kept(
@@ -333,7 +333,7 @@ SITUATIONS = [
         _poses(keypoints=None, num_keypoints=None),
         POSES,
         TWO,
-        ("1 objects have no list of keypoints, so no labelled joint",),
+        ("1 object has no list of keypoints, so no labelled joint",),
         objects=3,
     ),
     _kept(

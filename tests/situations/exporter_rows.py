@@ -19,9 +19,9 @@ Record = dict[str, Any]
 Make = Callable[[Path], None]
 
 changed, poses, kept = coco_rows._files, coco_rows._poses, coco_rows._kept
-FORM = "segmentations are not in COCO's form, and are read as what they mean"
-BOX_FORM = "boxes are written as text or in another form, and are read as what they mean"
-TURNED = "boxes have a rotation, and are read as upright ones"
+FORM = "1 segmentation is not in COCO's form, and is read as what it means"
+BOX_FORM = "1 box is written as text or in another form, and is read as what it means"
+TURNED = "box has a rotation, and is read as upright"
 PAIRS = [[x, y] for x, y in zip(SQUARE[0][0::2], SQUARE[0][1::2], strict=True)]
 NAMED = [{"x": x, "y": y} for x, y in PAIRS]
 CROWDS = ("data.crowds=objects",)
@@ -111,7 +111,7 @@ SITUATIONS = [
     kept("polygons of objects with x and y", changed(segmentation=[NAMED]), MASKS, FORM),
     kept("run lengths in a list", changed(segmentation=[RUNS]), MASKS, FORM),
     kept("a missing box beside a polygon of pairs", changed(segmentation=[PAIRS], bbox=None),
-         BOXES, "boxes are missing, and are those of the mask"),
+         BOXES, "1 box is missing, and is taken from the mask"),
     kept("a box with names of its numbers", changed(
         bbox={"x": 2, "y": 3, "width": 4, "height": 5}), BOXES, BOX_FORM),
     kept("a box with names of its corners", changed(
@@ -122,9 +122,9 @@ SITUATIONS = [
         ("3 of 3 records: the run lengths go row by row",), exit_code=1),
     # -------------------------------------------------------------------------------- marks
     kept("an object marked as ignore", changed(ignore=1), BOXES,
-         "1 objects are marked as ignore or difficult, and are read as all others"),
+         "1 object is marked as ignore or difficult, and is read as all others"),
     kept("an object marked as difficult by Datumaro", changed(attributes={"difficult": True}),
-         BOXES, "1 objects are marked as ignore or difficult, and are read as all others"),
+         BOXES, "1 object is marked as ignore or difficult, and is read as all others"),
     kept("crowds that are read as objects", coco_rows._all(iscrowd=1, segmentation=RUNS),
          (*MASKS, *CROWDS)),
     kept("two categories of one name", _names("cat", "cat"), BOXES,
@@ -132,21 +132,21 @@ SITUATIONS = [
     kept("categories whose names differ in case", _names("Cat", "cat "), BOXES,
          "are alike but for case or spaces"),
     kept("labelled joints at 0, 0", poses(keypoints=[0, 0, 2, 5, 4, 2, 4, 7, 1]), POSES,
-         "1 objects have labelled joints at 0, 0"),
+         "1 object has labelled joints at 0, 0"),
     kept("keypoints with a list for each joint", poses(keypoints=[[3, 4, 2], [5, 4, 2], [4, 7, 1]]),
-         POSES, "lists of keypoints hold a list for each joint"),
+         POSES, "1 list of keypoints holds a list for each joint"),
     Situation("file names with a folder that is not there", _other_folder, BOXES,
               "0 images, 0 classes", ("is train/images/1.png meant?",), exit_code=1, objects=3),
     # ------------------------------------------------------------------------------ trackers
     Situation("tracks of YOLO, of which number 1 looks like a polygon", _tracked(2),
-              yolo_rows.BOXES, "1 images, 1 objects",
+              yolo_rows.BOXES, "1 image, 1 object",
               ("it has a whole number at its end", "the number of a tracker"),
-              exit_code=1, objects=4, quarantined="1 images, 1 objects"),
+              exit_code=1, objects=4, quarantined="1 image, 1 object"),
     Situation("tracks of YOLO that are all number 1", _tracked(1), yolo_rows.BOXES,
-              "1 images, 1 objects", ("it has a whole number at its end",),
-              exit_code=1, objects=3, quarantined="1 images, 1 objects"),
+              "1 image, 1 object", ("it has a whole number at its end",),
+              exit_code=1, objects=3, quarantined="1 image, 1 object"),
     Situation("two YOLO classes of one name", yolo_rows._files(
-        {"a": yolo_rows.BOX}, names=["cat", "cat"]), yolo_rows.BOXES, "1 images, 1 objects",
+        {"a": yolo_rows.BOX}, names=["cat", "cat"]), yolo_rows.BOXES, "1 image, 1 object",
         ("the classes 0 and 1 are both called 'cat'",), objects=1),
     # -------------------------------------------------------------------------------- results
     Situation("results as two corners", _saved(records=_boxes(
@@ -162,8 +162,8 @@ SITUATIONS = [
         BY_CONFIG, "bbox/AP 1.000", ("--max-detections 102 counts all",)),
     Situation("results of an image that a run leaves out, with a config", _saved(
         records=lambda found: found, broken=True), BY_CONFIG, "bbox/AP 1.000",
-        ("1 records are of images that are left out of the annotations",)),
+        ("1 record is of images that are left out of the annotations",)),
     Situation("results of an image that a run leaves out, with its file", _saved(
         records=lambda found: found, broken=True), BY_FILE, "bbox/AP 1.000",
-        ("1 images have no file name; a run leaves them out, here they count",)),
+        ("1 image has no file name; a run leaves them out, here they count",)),
 ]  # fmt: skip

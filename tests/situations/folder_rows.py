@@ -248,21 +248,21 @@ SITUATIONS = [
         "nothing",
         ("the image train1.jpg has no mask", "left out: 1 file of other kinds (.npy)"),
         exit_code=1,
-        quarantined="1 images, labels 0 1",
+        quarantined="1 image, labels 0 1",
     ),
     Situation(
         "images that the pattern does not name",
         _masks(lambda root: write_image(root / "train/extra.png", 20, 12, 9)),
         (*MASKS[:8], 'data.image_pattern="{key}.jpg"', *MASKS[9:]),
         "2 images, labels 0 1",
-        ("left out: 1 images not named as {key}.jpg says, such as extra.png",),
+        ("left out: 1 image not named as {key}.jpg says, such as extra.png",),
     ),
     Situation(
         "a COCO file with backslashes in file names",
         _coco("sub\\2.png", "sub/2.png"),
         BOXES,
         "2 images, 2 objects",
-        ("1 file names are spelled otherwise than the files: sub\\2.png is sub/2.png",),
+        ("1 file name is spelled otherwise than the files: sub\\2.png is sub/2.png",),
         objects=2,
     ),
     Situation(
@@ -270,7 +270,7 @@ SITUATIONS = [
         _coco("my%20cat.png", "my cat.png"),
         BOXES,
         "2 images, 2 objects",
-        ("1 file names are spelled otherwise than the files: my%20cat.png is my cat.png",),
+        ("1 file name is spelled otherwise than the files: my%20cat.png is my cat.png",),
         objects=2,
     ),
     Situation(
@@ -285,7 +285,7 @@ SITUATIONS = [
         _coco("caf\u00e9.png", "cafe\u0301.png"),
         BOXES,
         "2 images, 2 objects",
-        ("1 file names are spelled otherwise than the files",),
+        ("1 file name is spelled otherwise than the files",),
         objects=2,
     ),
     Situation(

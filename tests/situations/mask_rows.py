@@ -235,7 +235,7 @@ LABEL_MAPS = [
         "palettes that each file numbers anew",
         _make(_own_palettes),
         "have a palette of their own", "of the palette is #", 'in data.label_map',
-        quarantined="1 images, labels 0 1 2",
+        quarantined="1 image, labels 0 1 2",
     ),
     _read("palettes that each file numbers anew, read by colour", _make(_own_palettes), BY_COLOR),
     _refused(
@@ -289,7 +289,7 @@ LABEL_MAPS = [
     _refused(
         "masks with smoothed edges",
         _make(_smooth),
-        "is not in data.label_map", "more values are not in data.label_map",
+        "is not in data.label_map", "1 more value is not in data.label_map",
         command=_semantic("0 -> 0", "100 -> 1", "200 -> 2"),
     ),
     _refused(
@@ -410,7 +410,7 @@ IMAGES = [
     _read(
         "12-bit images in 16 bits",
         _make(image=_deep(16)),
-        says=("3 images are of 16 bits and never go beyond 4095", "at most 16 of 256 grey levels"),
+        says=("3 images are of 16 bits and never beyond 4095", "at most 16 of 256 grey levels"),
     ),
     _read(
         "images of 16 bits",

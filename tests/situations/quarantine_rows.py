@@ -259,7 +259,7 @@ SITUATIONS = [
         (*BOXES, LIST),
         "nothing",
         ("a list of an older van_dense", "write it anew: van-dense check"),
-        exit_code=2,
+        exit_code=1,
     ),
     Situation(
         "a list of other files than those of the config",
@@ -291,7 +291,7 @@ SITUATIONS = [
         (*BOXES, LIST),
         "nothing",
         ("quarantine bad.json: not valid JSON",),
-        exit_code=2,
+        exit_code=1,
     ),
     Situation(
         "a list that is not there",
@@ -299,7 +299,7 @@ SITUATIONS = [
         (*BOXES, LIST),
         "nothing",
         ("quarantine bad.json: no such quarantine list",),
-        exit_code=2,
+        exit_code=1,
     ),
     Situation(
         "an image id that two records of a COCO file have",

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from van_dense.cli.main import main
 from van_dense.config import load_config
+from van_dense.core.counting import counted
 from van_dense.core.structures import Sample
 from van_dense.data.dataset import DenseDataset, ReadError, notes_of
 from van_dense.data.io.walk import walk
@@ -123,19 +124,20 @@ def training_part(command: tuple[str, ...]) -> DenseDataset | str:
 def describe(dataset: DenseDataset) -> str:
     """Images that can be read and what they show: "3 images, 7 objects"."""
     samples = list(_readable(dataset))
-    images = f"{len(samples)} images"
+    images = counted(len(samples), "image")
     if any(sample.segments is not None for sample in samples):
-        return f"{images}, {sum(len(sample.segments or ()) for sample in samples)} segments"
+        count = sum(len(sample.segments or ()) for sample in samples)
+        return f"{images}, {counted(count, 'segment')}"
     if any(sample.boxes is not None for sample in samples):
         count = sum(0 if s.boxes is None else len(s.boxes) for s in samples)
         crowds = sum(0 if s.crowd is None else int(s.crowd.sum()) for s in samples)
-        regions = f"{crowds} crowds, " if crowds else ""
-        return f"{images}, {regions}{count - crowds} objects"
+        regions = f"{counted(crowds, 'crowd')}, " if crowds else ""
+        return f"{images}, {regions}{counted(count - crowds, 'object')}"
     maps = [m for s in samples for m in (s.semantic, s.saliency) if m is not None]
     if maps:
         values = sorted({int(value) for one in maps for value in set(one.reshape(-1).tolist())})
         return f"{images}, labels {' '.join(map(str, values))}"
-    return f"{images}, {len({sample.label for sample in samples})} classes"
+    return f"{images}, {counted(len({sample.label for sample in samples}), 'class')}"
 
 
 def _readable(dataset: DenseDataset) -> Iterator[Sample]:

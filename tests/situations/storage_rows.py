@@ -124,7 +124,7 @@ SITUATIONS = [
     _row(
         "14-bit images of thermal cameras in 16 bits",
         _photos(_fourteen_bits),
-        "3 images are of 16 bits and never go beyond 16383", "at most 64 of 256 grey levels",
+        "3 images are of 16 bits and never beyond 16383", "at most 64 of 256 grey levels",
     ),
     _row(
         "masks of a compression of GDAL that Pillow lacks",

@@ -63,7 +63,7 @@ DOGS = (
 )
 COCO_NAMES = list(COCO_SIGMAS)
 BOWL = {"id": 2, "name": "bowl"}
-UNLABELLED = "1 objects have no list of keypoints, so no labelled joint"
+UNLABELLED = "1 object has no list of keypoints, so no labelled joint"
 
 
 def _with_bowl() -> dict[str, Any]:
@@ -134,7 +134,7 @@ SKELETONS = [
         "a class without keypoints beside one with them",
         _parts(_with_bowl()),
         DOGS,
-        "1 images, 1 objects",
+        "1 image, 1 object",
         (UNLABELLED,),
         objects=2,
     ),
@@ -142,7 +142,7 @@ SKELETONS = [
         "an object without a list of keypoints",
         _parts(_poses(PAWS, {"keypoints": None})),
         DOGS,
-        "1 images, 1 objects",
+        "1 image, 1 object",
         (UNLABELLED,),
         objects=2,
     ),
@@ -236,7 +236,7 @@ CROWDED = [
         "101 objects of a class in an image, for training",
         _parts(_grid(101)),
         _check("retinanet_van_b0"),
-        "1 images, 101 objects",
+        "1 image, 101 objects",
         (
             "AP counts the best 100 detections of an image and class, and 1 image holds more",
             "the model gives at most 100 objects of an image (model.head.max_detections)",
@@ -247,7 +247,7 @@ CROWDED = [
         "101 objects of a class in an image, with room for them",
         _parts(_grid(101)),
         _check("retinanet_van_b0", "eval.max_detections=101", "model.head.max_detections=101"),
-        "1 images, 101 objects",
+        "1 image, 101 objects",
         objects=101,
     ),
     Situation(
@@ -322,15 +322,13 @@ MPII_LIST = [{"image": "a.jpg", "joints": [[1, 2]], "joints_vis": [1], "center":
 TRUTHS = [
     _row("iscrowd that is null", _truth(iscrowd=None), "bbox/AP 1.000"),
     _row("iscrowd that is the word false", _truth(iscrowd="false"), "bbox/AP 1.000", "iscrowd is"),
-    _row(
-        "area that is null", _truth(area=None), "bbox/AP 1.000", "1 areas cannot be right", "area"
-    ),
-    _row("area written as text", _truth(area="20"), "bbox/AP 1.000", "1 areas cannot be right"),
+    _row("area that is null", _truth(area=None), "bbox/AP 1.000", "1 area cannot be right", "area"),
+    _row("area written as text", _truth(area="20"), "bbox/AP 1.000", "1 area cannot be right"),
     _row(
         "an annotation whose category is null",
         _truth(category_id=None),
         "bbox/AP 0.750",
-        "1 annotations name a category id that does not exist",
+        "1 annotation names a category id that does not exist",
         f"{LEFT_OUT}the category id None does not exist",
     ),
     _row(
@@ -343,19 +341,19 @@ TRUTHS = [
         "an annotation without image_id",
         _truth(image_id=...),
         "bbox/AP 0.750",
-        "1 annotations name an image id that does not exist",
+        "1 annotation names an image id that does not exist",
     ),
     _row(
         "an annotation whose image id is text",
         _truth(image_id="1"),
         "bbox/AP 1.000",
-        "ids of images are text here and numbers there",
+        "1 id of images is text here and numbers there",
     ),
     _row(
         "an annotation without a box, with a polygon",
         _truth(bbox=[], segmentation=POLYGON),
         "bbox/AP 1.000",
-        "1 boxes are missing, and are those of the mask",
+        "1 box is missing, and is taken from the mask",
     ),
     _row(
         "an annotation without a box or polygon",
@@ -391,7 +389,7 @@ TRUTHS = [
         _quarantined,
         _eval("bbox", "--quarantine", "bad.json"),
         "bbox/AP 1.000",
-        ("quarantine leaves out 1 images", "1 records are of images that are left out"),
+        ("quarantine leaves out 1 image", "1 record is of images that are left out"),
     ),
 ]
 
@@ -411,13 +409,13 @@ POSE_TRUTHS = [
         "poses without area, as of AI Challenger, CrowdPose and JHMDB",
         _poses(PAWS, {"area": None}),
         "keypoints/AP 1.000",
-        "1 areas cannot be right, and are those of the mask or else of the box",
+        "1 area cannot be right, and is taken from the mask or else the box",
     ),
     _pose_row(
         "a pose without a box",
         _poses(PAWS, {"bbox": None}),
         "keypoints/AP 1.000",
-        "1 boxes are missing, and are those around the labelled joints",
+        "1 box is missing, and is drawn around the labelled joints",
     ),
     _pose_row(
         "a pose without a list of keypoints",

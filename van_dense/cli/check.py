@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from van_dense.cli.output import command, complain, say
+from van_dense.cli.output import FAILED, command, say
 from van_dense.cli.parser import new_parser
 from van_dense.core.writing import writing
 from van_dense.data.io.outputs import require_file
@@ -32,17 +32,13 @@ if TYPE_CHECKING:
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print one line for each problem, then a summary; 1 when there are errors, 2 on misuse."""
+    """Print one line for each problem, then a summary; 1 when there are errors."""
     parser = build_parser()
     args = parser.parse_intermixed_args(argv)
     _check_combination(parser, args)
-    try:
-        if args.quarantine:
-            require_file(Path(args.quarantine))
-        config, parts, known = _of_config(args) if args.config else (None, _parts(args), None)
-    except ValueError as error:
-        complain(error)
-        return 2
+    if args.quarantine:
+        require_file(Path(args.quarantine))
+    config, parts, known = _of_config(args) if args.config else (None, _parts(args), None)
     from van_dense.data.doctor.doctor import check_dataset, show_progress
 
     progress = None if args.quiet else show_progress
@@ -55,11 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         boxes = measure_boxes(config, report)
     for line in report.lines():
         say(line)
-    try:
-        return _write(args, config, report, boxes)
-    except (ValueError, OSError) as error:
-        complain(f"error: {error}")
-        return 2
+    return _write(args, config, report, boxes)
 
 
 def _write(args: argparse.Namespace, config: Config | None, report: Report, boxes: Any) -> int:
@@ -75,7 +67,8 @@ def _write(args: argparse.Namespace, config: Config | None, report: Report, boxe
         with writing(args.output):
             drawn = draw_samples(config, boxes, Path(args.output), args.draw)
         say(drawn.text)
-    return 1 if report.num_errors or (drawn is not None and drawn.has_failed) else 0
+    has_failed = drawn is not None and drawn.has_failed
+    return FAILED if report.num_errors or has_failed else 0
 
 
 def _limits(config: Config | None) -> DetectionLimits:

@@ -20,7 +20,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from van_dense.cli.output import command, complain, say
+from van_dense.cli.output import command, say
 from van_dense.cli.parser import new_parser
 from van_dense.config import load_config
 from van_dense.core.writing import writing
@@ -55,20 +55,16 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Convert and print what became of it; a mistake is printed and exits with 1."""
+    """Convert and print what became of it."""
     args = _parse(argv)
-    try:
-        if args.project:
-            load_config(args.project, args.overrides)  # a mistake there, before heavy imports
-        from van_dense.runs.convert import export_weights, import_weights
+    if args.project:
+        load_config(args.project, args.overrides)  # a mistake there, before heavy imports
+    from van_dense.runs.convert import export_weights, import_weights
 
-        with writing(args.output):
-            if args.project:
-                done = import_weights(args.input, args.output, args.project, args.overrides)
-            else:
-                done = export_weights(args.input, args.output, args.to)
-        say(done)
-    except (ValueError, OSError) as error:
-        complain(f"error: {error}")
-        return 1
+    with writing(args.output):
+        if args.project:
+            done = import_weights(args.input, args.output, args.project, args.overrides)
+        else:
+            done = export_weights(args.input, args.output, args.to)
+    say(done)
     return 0

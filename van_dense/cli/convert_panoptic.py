@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from van_dense.cli.output import command, complain, say
+from van_dense.cli.output import command, say
 from van_dense.cli.parser import new_parser
 from van_dense.core.writing import writing
 
@@ -58,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Convert and print what became of it; a mistake is printed and exits with 1, misuse with 2."""
+    """Convert and print what became of it."""
     parser = build_parser()
     args = parser.parse_args(argv)
     if not (args.annotations or args.yolo or args.masks):
@@ -71,17 +71,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(what)
     if args.min_area < 1:
         parser.error("--min-area is 1 or more")
-    try:
-        from van_dense.runs.convert_panoptic import Rules, convert_panoptic
+    from van_dense.runs.convert_panoptic import Rules, convert_panoptic
 
-        rules = Rules(args.overlap, args.min_area, args.skip_incomplete)
-        progress = None if args.quiet else _show
-        sources = _sources(args)
-        with writing(args.output):
-            found = convert_panoptic(args.output, args.part, sources, rules, progress=progress)
-    except (ValueError, OSError) as error:
-        complain(f"error: {error}")
-        return 1
+    rules = Rules(args.overlap, args.min_area, args.skip_incomplete)
+    progress = None if args.quiet else _show
+    sources = _sources(args)
+    with writing(args.output):
+        found = convert_panoptic(args.output, args.part, sources, rules, progress=progress)
     json_file = f"{args.output}/annotations/panoptic_{args.part}.json"
     say(f"{json_file}\n{found.text()}")
     say(f"check it with: van-dense check --images {args.images} --panoptic {json_file}")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from van_dense import __version__
-from van_dense.cli.output import command, complain, say
+from van_dense.cli.output import command, say
 from van_dense.cli.parser import new_parser
 from van_dense.cli.show_config import inline
 from van_dense.config import ConfigError, presets
@@ -42,25 +42,21 @@ def build_parser() -> argparse.ArgumentParser:
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the file; 1 when there is no such project, or a file of this name already."""
+    """Write the file, unless there is one of this name already."""
     arguments = build_parser().parse_args(argv)
     name = Path(arguments.project).stem
     output = arguments.output or Path(f"{name}.yaml")
+    if name not in presets.project_names():
+        raise ConfigError(f"{name}: no such packaged project{presets.hint(Path(name))}")
+    text = written(name) if arguments.extends else resolved(name)
+    require_folder(output.parent)
+    output.parent.mkdir(parents=True, exist_ok=True)
     try:
-        if name not in presets.project_names():
-            raise ConfigError(f"{name}: no such packaged project{presets.hint(Path(name))}")
-        text = written(name) if arguments.extends else resolved(name)
-        require_folder(output.parent)
-        output.parent.mkdir(parents=True, exist_ok=True)
         with output.open("x", encoding="utf-8") as file, writing(output):
             file.write(text)
             file.flush()
-    except FileExistsError:
-        complain(f"error: {output} exists; name another file with --output")
-        return 1
-    except (ValueError, OSError) as error:
-        complain(f"error: {error}")
-        return 1
+    except FileExistsError as error:
+        raise FileExistsError(f"{output} exists; name another file with --output") from error
     say(f"{output}; use it with: van-dense train --config {output}")
     return 0
 

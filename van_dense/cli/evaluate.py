@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from van_dense.cli.output import command, complain, say
+from van_dense.cli.output import command, say
 from van_dense.cli.parser import new_parser, wait_passively
 from van_dense.config import ConfigError, load_config, presets
 from van_dense.config.files import missing_data
@@ -33,18 +33,14 @@ TYPES = (*COCO_TYPES, *MAP_TYPES, PANOPTIC)
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print tables and write JSON; a mistake is printed and exits with 1."""
+    """Print tables and write JSON."""
     parser = build_parser()
     arguments = parser.parse_intermixed_args(argv)
     if arguments.config and arguments.run:  # it has no RUN, so the first override stands there
         arguments.run, arguments.overrides = None, [arguments.run, *arguments.overrides]
     check_combination(parser, arguments)
-    try:
-        with writing(arguments.output or "the output beside what is evaluated", keep=True):
-            path = evaluate_saved(arguments) if arguments.predictions else evaluate_model(arguments)
-    except (ValueError, OSError) as error:
-        complain(f"error: {error}")
-        return 1
+    with writing(arguments.output or "the output beside what is evaluated", keep=True):
+        path = evaluate_saved(arguments) if arguments.predictions else evaluate_model(arguments)
     if path is not None:
         from van_dense.evaluation.table import format_metrics, format_per_class, load_metrics
 
@@ -71,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     pngs = "panoptic: folder of the PNGs of --annotations (default: that of its name beside it)"
     saved.add_argument("--masks", metavar="DIR", help=pngs)
     saved.add_argument("--type", choices=TYPES, help="what to measure")
-    saved.add_argument("--backend", help="faster (default), or pycocotools: same numbers")
+    saved.add_argument("--backend", help="hotcoco (default), or pycocotools: same numbers")
     limit = "detections of an image and class that AP counts (default 100, keypoints 20)"
     saved.add_argument("--max-detections", type=int, metavar="N", help=limit)
     bad = "quarantine list of van-dense check: bad images and annotations to leave out"

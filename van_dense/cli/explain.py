@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from van_dense.cli.output import command, complain, say
+from van_dense.cli.output import FAILED, command, complain, say
 from van_dense.cli.parser import new_parser, wait_passively
 from van_dense.core.writing import writing
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the pages; 1 when a file could not be read, 2 when something is wrong."""
+    """Write the pages; 1 when a file could not be read."""
     arguments = _parse(argv)
     wait_passively()
     from van_dense.data.io.sources import find_sources
@@ -45,25 +45,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     from van_dense.explain.pages import load_networks, save_pages
 
     unreadable: list[str] = []
-    failures: list[str] = []
-    written: list[Path] = []
     whole = arguments.view == "field"  # a mean over all images, which is not cut short
-    with StopSignal() as stop, progress(lambda: stop.requested and not whole) as track:
-        try:
+    try:
+        with StopSignal() as stop, progress(lambda: stop.requested and not whole) as track:
             files = find_sources(arguments.images, SUFFIXES)
             networks = load_networks([arguments.run, *arguments.beside], arguments.device)
             pages = _draw(arguments, networks, list(files), track, unreadable)
             with writing(arguments.output):
                 written = save_pages(pages, arguments.output)
-        except (ValueError, OSError) as error:
-            failures.append(f"error: {error}")
-    for message in [f"not explained: {one}" for one in unreadable] + failures:
-        complain(message)
+    finally:
+        for message in unreadable:
+            complain(f"not explained: {message}")
     if written:
         say(*written[:1], *written[1:][-1:], sep=" to ")
-    if failures:
-        return 2
-    return STOPPED if stop.requested else int(bool(unreadable))
+    if stop.requested:
+        return STOPPED
+    return FAILED if unreadable else 0
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from van_dense import __version__
-from van_dense.cli.output import command, complain, say
+from van_dense.cli.output import MISUSED, command, complain, say
 
 # Only the module of the command that runs is imported: --help and mistakes answer at once.
 COMMANDS = {
@@ -41,8 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(COMMANDS)}"
-        complain(f"van-dense: no command {name!r}; {hint}")
-        return 2
+        complain(f"van-dense: error: no command {name!r}; {hint}")
+        return MISUSED
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What commands write to the terminal, and how they end when nobody reads it."""
+"""What commands write to the terminal, and how they end: of mistakes, and when nobody reads."""
 
 import functools
 import logging
@@ -7,7 +7,10 @@ import sys
 from collections.abc import Sequence
 from typing import Protocol, TextIO
 
+from van_dense.core.failure import Failure
 from van_dense.core.plain_text import PlainFormatter, printable
+
+FAILED, MISUSED = 1, 2  # exit codes, of which docs/index.md tells
 
 
 class Main(Protocol):
@@ -29,7 +32,11 @@ def complain(text: object) -> None:
 
 
 def command(main: Main) -> Main:
-    """Let a command finish its work and end quietly where its output is cut off."""
+    """Let a command end as all do.
+
+    What is wrong with files, data and config is a last line "error: ...", and the exit code 1.
+    Where its output is cut off, a command finishes its work and ends quietly.
+    """
 
     @functools.wraps(main)
     def run(argv: Sequence[str] | None = None) -> int:
@@ -37,6 +44,9 @@ def command(main: Main) -> Main:
             logging.lastResort.setFormatter(PlainFormatter())
         try:
             return main(argv)
+        except (ValueError, OSError, Failure) as error:
+            complain(f"error: {error}")
+            return FAILED
         finally:
             for stream in (sys.stdout, sys.stderr):
                 _flush(stream)

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from van_dense.cli.output import command, complain, say
+from van_dense.cli.output import FAILED, command, complain, say
 from van_dense.cli.parser import new_parser, wait_passively
 from van_dense.core.writing import writing
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write pictures and results; 1 when a file could not be read, 2 on misuse."""
+    """Write pictures and results; 1 when a file could not be read."""
     arguments = _parse(argv)
     wait_passively()
     from van_dense.data.io.sources import find_sources
@@ -40,29 +40,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     from van_dense.inference.files import FilePrediction, free_folder, read_ids
 
     with StopSignal() as stop, progress() as track:
-        try:
-            files = find_sources(arguments.sources)
-            folder = arguments.output or free_folder(Path("predictions"))
-            ids = read_ids(arguments.annotations, files)
-            stream, limit = _open(arguments)
-            job = FilePrediction(stream, folder, ids)
-            job.min_score = limit if arguments.min_score is None else arguments.min_score
-            job.instance_colors = arguments.color == "instance"
-            job.is_selection = any(value is not None for value in _limits(arguments))
-            job.min_detection_score = arguments.min_detection_score
-            job.track = track
-            job.should_stop = lambda: stop.requested
-            with writing(job.folder):
-                job.run(files)
-        except (ValueError, OSError) as error:
-            complain(f"error: {error}")
-            return 2
+        files = find_sources(arguments.sources)
+        folder = arguments.output or free_folder(Path("predictions"))
+        ids = read_ids(arguments.annotations, files)
+        stream, limit = _open(arguments)
+        job = FilePrediction(stream, folder, ids)
+        job.min_score = limit if arguments.min_score is None else arguments.min_score
+        job.instance_colors = arguments.color == "instance"
+        job.is_selection = any(value is not None for value in _limits(arguments))
+        job.min_detection_score = arguments.min_detection_score
+        job.track = track
+        job.should_stop = lambda: stop.requested
+        with writing(job.folder):
+            job.run(files)
     for message in job.unreadable:
         complain(f"not predicted: {message}")
     say(f"{'stopped: ' if stop.requested else ''}{job.summary(len(files))}: {job.folder}")
     if note := job.note():
         say(note)
-    return STOPPED if stop.requested else int(bool(job.unreadable))
+    if stop.requested:
+        return STOPPED
+    return FAILED if job.unreadable else 0
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 
 import yaml
 
-from van_dense.cli.output import command, complain, say
+from van_dense.cli.output import command, say
 from van_dense.cli.parser import new_parser
-from van_dense.config import ConfigError
 from van_dense.config.load import leaves, load_raw, validate
 
 WIDTH = 72  # columns before the origin; a longer value pushes it to the right
@@ -29,7 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print one line for each value; a mistake in the config is printed and exits with 1."""
+    """Print one line for each value."""
     parser = build_parser()
     arguments = parser.parse_intermixed_args(argv)
     config, overrides = arguments.config, arguments.words
@@ -37,12 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not overrides:
             parser.error("name a PROJECT: a file, or one of van-dense projects")
         config, *overrides = overrides
-    try:
-        raw = load_raw(config, overrides, sample=arguments.sample)
-        resolved = validate(raw)
-    except ConfigError as error:
-        complain(error)
-        return 1
+    raw = load_raw(config, overrides, sample=arguments.sample)
+    resolved = validate(raw)
     lines = [
         (f"{path}: {inline(value)}", raw.origin_of(path))
         for path, value in leaves(resolved.model_dump(mode="json"))

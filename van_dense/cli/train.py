@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from van_dense.cli.output import command, complain, say
+from van_dense.cli.output import command, say
 from van_dense.cli.parser import new_parser, wait_passively
 from van_dense.config import ConfigError, load_config
 from van_dense.config.files import missing_data
@@ -44,43 +44,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_intermixed_args(argv)
     if arguments.output is None and Path(arguments.config).name == "config.yaml":
         parser.error(f"{arguments.config} is the config of a run; name this one's with --output")
-    try:
-        if arguments.resume and lacks_config(Path(arguments.config)):
-            from van_dense.runs.training import restore_config
+    if arguments.resume and lacks_config(Path(arguments.config)):
+        from van_dense.runs.training import restore_config
 
-            restore_config(Path(arguments.config).parent)
-        config = load_config(arguments.config, arguments.overrides, sample=arguments.sample)
-    except (ConfigError, OSError) as error:
-        complain(error)
-        return 2
-    missing = missing_data(config)
-    if missing is not None:
-        complain(missing)
-        return 2
+        restore_config(Path(arguments.config).parent)
+    config = load_config(arguments.config, arguments.overrides, sample=arguments.sample)
+    if missing := missing_data(config):
+        raise ConfigError(missing)
 
     wait_passively()
     # Only now torch: a mistake above is reported at once.
     import torch
 
-    from van_dense.data.dataset import TooManyBadImages
     from van_dense.data.io.outputs import require_folder
     from van_dense.engine.interrupt import STOPPED
-    from van_dense.engine.trainer import NonFiniteLoss
     from van_dense.runs.training import plan_run, train_run
 
     name = Path(arguments.config).stem + ("_sample" if arguments.sample else "")
     run_dir = Path(arguments.output or f"runs/{name}")
-    try:
-        require_folder(run_dir)
-        if arguments.dry_run:
-            say(f"{'run folder:':<20}{run_dir}\n{plan_run(config)}")
-            return 0
-        if not torch.cuda.is_available():
-            keep_freed_memory()
-        result = train_run(config, run_dir, resume=arguments.resume)
-    except (ValueError, OSError, NonFiniteLoss, TooManyBadImages) as error:
-        complain(f"error: {error}")
-        return 1
+    require_folder(run_dir)
+    if arguments.dry_run:
+        say(f"{'run folder:':<20}{run_dir}\n{plan_run(config)}")
+        return 0
+    if not torch.cuda.is_available():
+        keep_freed_memory()
+    result = train_run(config, run_dir, resume=arguments.resume)
     if result.interrupted:
         return STOPPED
     if os.environ.get("RANK", "0") == "0":  # torchrun starts several of us

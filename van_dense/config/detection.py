@@ -275,7 +275,7 @@ AnyDetector = MaskRCNN | RetinaNet | SparseRCNN | ATSS | GFL | CascadeMaskRCNN
 class DetectionEval(Eval):
     """Evaluation of detections; best_metric: none = segm/AP or bbox/AP."""
 
-    backend: Literal["faster", "pycocotools"] = "faster"  # same numbers, the first is faster
+    backend: Literal["hotcoco", "pycocotools"] = "hotcoco"  # same numbers, first is faster
     max_detections: Positive = 100  # of an image and class that AP counts, the best ones; COCO's
     picture_score: Unit = 0.3  # detections below are not drawn
 

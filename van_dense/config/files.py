@@ -18,5 +18,7 @@ def missing_data(config: Config) -> str | None:
     head = f"The data set {config.data.name!r} is not complete; missing:"
     fix = "Give the right place on the command line, for example "
     fix += f"{key}=PATH (van-dense check --help lists formats);"
+    if "data.detections" in missing:  # a project of COCO names them, and other data have none
+        fix += "\ndata.detections=null takes the boxes of the annotations;"
     other = "or add --sample to run on a small generated data set without any download."
     return "\n".join([head, *lines, fix, other])

@@ -36,7 +36,15 @@ def _statistics(values: Values) -> Values:
     return {**values, "model": {**model, "backbone": {**backbone, **moved}}}
 
 
-MIGRATIONS: tuple[Callable[[Values], Values], ...] = (_fractions, _statistics)
+def _backend(values: Values) -> Values:
+    """0.2.0: hotcoco in the place of faster-coco-eval, with the same numbers."""
+    section = values.get("eval")
+    if not isinstance(section, dict) or section.get("backend") != "faster":
+        return values
+    return {**values, "eval": {**section, "backend": "hotcoco"}}
+
+
+MIGRATIONS: tuple[Callable[[Values], Values], ...] = (_fractions, _statistics, _backend)
 VERSION = 1 + len(MIGRATIONS)
 
 

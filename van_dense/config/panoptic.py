@@ -153,7 +153,7 @@ class PanopticEval(Eval):
     # What one run is asked and measured by.
     types: Annotated[tuple[EvalType, ...], Field(min_length=1)] = ("panoptic",)
     boundary: bool = False  # boundary PQ beside PQ, which takes several times as long
-    backend: Literal["faster", "pycocotools"] = "faster"  # instance: same numbers, first is faster
+    backend: Literal["hotcoco", "pycocotools"] = "hotcoco"  # of instances: same numbers
     max_detections: Positive = 100  # instance: of an image and class that AP counts; COCO's
     save_predictions: bool = False  # write PNGs and JSON as the official servers want them
     picture_score: Unit = 0.3  # instances below are not drawn

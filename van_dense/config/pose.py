@@ -96,7 +96,7 @@ class PoseEval(Eval):
     joint_score: Unit = 0.2  # joints above it make the factor of the box score
     nms: Literal["hard", "soft", "none"] = "hard"  # of persons with almost the same pose
     nms_oks: Annotated[float, Field(gt=0.0, le=1.0)] = 0.9  # hard: those more alike go
-    backend: Literal["faster", "pycocotools"] = "faster"  # same numbers, the first is faster
+    backend: Literal["hotcoco", "pycocotools"] = "hotcoco"  # same numbers, first is faster
     max_detections: Positive = 20  # poses of an image and class that AP counts; COCO's
     picture_score: Unit = 0.3  # persons below are not drawn
 

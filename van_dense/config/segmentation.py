@@ -17,6 +17,7 @@ from van_dense.config.schema import (
     Transforms,
     Unit,
 )
+from van_dense.core.counting import counted
 
 Sides = tuple[Positive, Positive]
 Factor = Annotated[float, Field(gt=0.0)]
@@ -86,7 +87,9 @@ class SemanticData(ImageMaskData):
     @model_validator(mode="after")
     def _colors_for_all(self) -> SemanticData:
         if self.colors is not None and len(self.colors) != len(self.classes):
-            counts = f"{len(self.colors)} entries for {len(self.classes)} classes"
+            counts = (
+                f"{counted(len(self.colors), 'entry')} for {counted(len(self.classes), 'class')}"
+            )
             raise ValueError(f"data.colors has {counts}")
         if len(set(self.classes)) != len(self.classes):
             twice = sorted({name for name in self.classes if self.classes.count(name) > 1})

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from van_dense.core.counting import counted
+
 log = logging.getLogger(__name__)
 
 Color = tuple[int, int, int]
@@ -55,13 +57,16 @@ class DatasetInfo:
         for field in ("category_ids", "is_thing", "colors"):
             values = getattr(self, field)
             if len(values) not in (len(self.class_names), 0 if field != "category_ids" else -1):
-                what = f"{field} has {len(values)} entries for {len(self.class_names)} class names"
+                what = (
+                    f"{field} has {counted(len(values), 'entry')} for "
+                    f"{counted(len(self.class_names), 'class name')}"
+                )
                 raise ValueError(f"data set {self.name!r}: {what}")
         if len(set(self.category_ids)) != len(self.category_ids):
             raise ValueError(f"data set {self.name!r}: category ids repeat: {self.category_ids}")
         count = len(self.keypoint_names)
         if self.sigmas and len(self.sigmas) != count:
-            what = f"{len(self.sigmas)} sigmas for {count} keypoints"
+            what = f"{counted(len(self.sigmas), 'sigma')} for {counted(count, 'keypoint')}"
             raise ValueError(f"data set {self.name!r}: {what}")
         groups = [("upper_body", self.upper_body), ("head", self.head)]
         groups += [("flip_pairs", pair) for pair in self.flip_pairs or ()]

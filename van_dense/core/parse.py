@@ -182,29 +182,38 @@ def parse_json(content: bytes | str, source: str, *, allow_nan: bool = True) -> 
         allow_nan: Read NaN and Infinity, which are no JSON but which Python writes; otherwise the
             first of them ends the reading.
     """
-    too_deep = f"{source}: more than {budgets.JSON_DEPTH} levels of nesting (JSON_DEPTH of "
-    too_deep += "van_dense.core.budgets)"
 
     def refuse(constant: str) -> NoReturn:
-        found = _NO_NUMBER.search(_STRINGS.sub(lambda text: b" " * len(text[0]), data))
-        where = "" if found is None else f", byte {found.start()}"
-        raise ValueError(f"{source}{where}: {constant} is no number of JSON; leave its record out")
+        refuse_constant(constant, data, source)
 
     data = content.encode() if isinstance(content, str) else content
     try:
-        if _is_deep(data):
-            raise OverBudget(too_deep)
+        if is_deep(data):
+            raise too_deep(source)
         text = data.decode(json.detect_encoding(data))
         return json.loads(text, parse_constant=None if allow_nan else refuse)
     except RecursionError:
-        raise OverBudget(too_deep) from None
+        raise too_deep(source) from None
     except json.JSONDecodeError as error:
         raise ValueError(f"{source}: not valid JSON ({error}); is the file complete?") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{source}: not valid JSON ({error})") from error
 
 
-def _is_deep(data: bytes) -> bool:
+def refuse_constant(constant: str, data: bytes, source: str, *, start: int = 0) -> NoReturn:
+    """ValueError for the first NaN or Infinity in JSON, which begins at byte ``start``."""
+    found = _NO_NUMBER.search(_STRINGS.sub(lambda text: b" " * len(text[0]), data))
+    where = "" if found is None else f", byte {start + found.start()}"
+    raise ValueError(f"{source}{where}: {constant} is no number of JSON; leave its record out")
+
+
+def too_deep(source: str) -> OverBudget:
+    """The error for JSON that nests deeper than its budget."""
+    budget = f"{budgets.JSON_DEPTH} levels of nesting (JSON_DEPTH of van_dense.core.budgets)"
+    return OverBudget(f"{source}: more than {budget}")
+
+
+def is_deep(data: bytes) -> bool:
     """Whether brackets nest deeper than the budget: pairs are taken away, innermost first."""
     for content in (data, None):
         if content is None:  # rarely: text may hold brackets

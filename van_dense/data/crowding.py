@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from van_dense.core.counting import counted
 from van_dense.data.dataset import DenseDataset
 
 Id = int | str
@@ -66,13 +67,14 @@ def uncounted(counts: ObjectCounts, limit: int, fix: str) -> str | None:
     if not beyond:
         return None
     (image_id, name), most = max(beyond.items(), key=lambda item: item[1])
-    images = _several(len({image_id for image_id, _ in beyond}), "image holds", "images hold")
-    classes = _several(len({name for _, name in beyond}), "class", "classes")
+    images = counted(len({image_id for image_id, _ in beyond}), "image holds", "images hold")
+    classes = counted(len({name for _, name in beyond}), "class", "classes")
     missed, total = sum(beyond.values()) - limit * len(beyond), sum(counts.values())
     return (
         f"AP counts the best {limit} detections of an image and class, and {images} more objects "
         f"of a class ({classes}; most: {most} of {name!r} in image {image_id!r}): {missed} of "
-        f"{total} objects count as missed even if all are found; {fix}{most} counts all"
+        f"{counted(total, 'object counts', 'objects count')} as missed even if all are found; "
+        f"{fix}{most} counts all"
     )
 
 
@@ -91,14 +93,10 @@ def ungiven(counts: ObjectCounts, limit: int, key: str) -> str | None:
     if not beyond:
         return None
     image_id, most = max(beyond.items(), key=lambda item: item[1])
-    held = _several(len(beyond), "image holds", "images hold")
+    held = counted(len(beyond), "image holds", "images hold")
     missed = sum(beyond.values()) - limit * len(beyond)
     return (
         f"the model gives at most {limit} objects of an image ({key}), and {held} more (most: "
         f"{most} in image {image_id!r}): {missed} of {sum(of_image.values())} objects cannot be "
         f"found; set {key} to {most} or more"
     )
-
-
-def _several(count: int, one: str, more: str) -> str:
-    return f"{count} {one if count == 1 else more}"

@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.failure import Failure
 from van_dense.core.plain_text import one_line
 from van_dense.core.structures import Sample, Size
 
@@ -19,7 +20,7 @@ class ReadError(ValueError):
         return one_line(super().__str__())
 
 
-class TooManyBadImages(RuntimeError):
+class TooManyBadImages(Failure):
     """More images are unreadable than the config allows; training on the rest would mislead."""
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
+from van_dense.core.counting import of_kind
+
 CHECK = "run van-dense check to list them, and to quarantine what is broken"
 
 
@@ -37,5 +39,5 @@ def shorten(names: Sequence[str], count: int = 3) -> str:
 
 
 def list_counts(counts: Mapping[str, int]) -> str:
-    """Such as "2 images, 1 lines with no number"."""
-    return ", ".join(f"{count} {what}" for what, count in counts.items())
+    """Such as "2 images, 1 line with no number"; kinds are written for several."""
+    return ", ".join(of_kind(count, kind) for kind, count in counts.items())

@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from accelerate import Accelerator
 
+from van_dense.core.counting import counted
 from van_dense.core.structures import Batch, Prediction
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ def predict_chunks(
                 images += len(batch)
                 if accelerator.is_main_process and time.monotonic() - reported > REPORT_SECONDS:
                     reported = time.monotonic()
-                    log.info("predicted %d images on this process", images)
+                    log.info("predicted %s on this process", counted(images, "image"))
             done = _count(count < size, accelerator) == accelerator.num_processes
             if _count(should_stop(), accelerator) > 0:
                 raise EvaluationStopped

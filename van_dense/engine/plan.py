@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from van_dense.config.lengths import TRIAL_STEPS
 from van_dense.config.schema import Optimizer, Schedule, Train
+from van_dense.core.counting import counted
 from van_dense.core.epochs import steps_per_epoch
 from van_dense.engine.schedule import lr_factor
 
@@ -55,15 +56,17 @@ class TrainPlan:
         """Name and value of everything a user wants to check before a long run."""
         settings, schedule = self.settings, self.settings.schedule
         lines = {
-            "batch": f"{settings.batch_size} images a step = {self.world_size} process(es) x "
-            f"{self.accumulation} forward pass(es) x {self.micro_batch} images",
+            "batch": f"{counted(settings.batch_size, 'image')} a step = "
+            f"{counted(self.world_size, 'process')} x {counted(self.accumulation, 'forward pass')} "
+            f"x {counted(self.micro_batch, 'image')}",
             "learning rate": self.lr_reason,
-            "length": f"{self.steps} steps = {self.steps / self.steps_per_epoch:.4g} epochs of "
-            f"{self.steps_per_epoch} steps ({self.num_images} images)",
+            "length": f"{counted(self.steps, 'step')} = "
+            f"{self.steps / self.steps_per_epoch:.4g} epochs of "
+            f"{counted(self.steps_per_epoch, 'step')} ({counted(self.num_images, 'image')})",
             "schedule": f"{schedule.name}"
             + (f", lowered after steps {self.milestones}" if schedule.name == "step" else "")
             + (f", at its end for the last {self.cooldown} steps" if self.cooldown else ""),
-            "warm-up": f"{schedule.warmup_steps} steps from x {schedule.warmup_ratio:g}",
+            "warm-up": f"{counted(schedule.warmup_steps, 'step')} from x {schedule.warmup_ratio:g}",
             "precision": settings.precision,
             "evaluation": f"every {self.eval_every} steps and at the end",
             "checkpoints": f"every {self.save_every} steps, the last {settings.keep_last} are kept",
@@ -162,7 +165,7 @@ def _split_batch(train: Train, world_size: int) -> tuple[int, int]:
         fix = f"set train.batch_size to {working}"
         if batch % world_size == 0:
             fix += f", or train.micro_batch to a divisor of {batch // world_size}"
-        over = f"over {world_size} process(es)"
+        over = f"over {counted(world_size, 'process')}"
         over += "" if micro is None else f" with train.micro_batch = {micro}"
         raise ValueError(f"train.batch_size = {batch} cannot be split evenly {over}; {fix}")
     micro = micro or batch // world_size

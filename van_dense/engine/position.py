@@ -8,6 +8,7 @@ checkpoints and lines of the log, goes on from where it was.
 from dataclasses import replace
 from typing import Any
 
+from van_dense.core.counting import counted
 from van_dense.core.epochs import steps_per_epoch
 from van_dense.engine.plan import TrainPlan
 
@@ -41,10 +42,12 @@ def resumed(plan: TrainPlan, step: int, before: dict[str, Any]) -> tuple[TrainPl
         return same, None
     if plan.settings.epochs is None:
         if old_batch == new_batch:
-            return same, f"the training part has {new_images} images, {old_images} before"
+            found = counted(new_images, "image")
+            return same, f"the training part has {found}, {old_images} before"
         raise ValueError(
-            f"the run was trained with {old_batch} images a step, and train.steps counts steps: "
-            f"with {new_batch} images a step nobody knows how much of it is left. Resume with "
+            f"the run was trained with {counted(old_batch, 'image')} a step, and train.steps "
+            f"counts steps: with {counted(new_batch, 'image')} a step nobody knows how much of it "
+            "is left. Resume with "
             f"train.batch_size={old_batch} (train.micro_batch changes memory alone), or start a "
             "new run with train.start_from"
         )
@@ -54,9 +57,12 @@ def resumed(plan: TrainPlan, step: int, before: dict[str, Any]) -> tuple[TrainPl
     steps = min(seen // new_batch, plan.steps_per_epoch)
     rest = replace(plan, offset=epoch * plan.steps_per_epoch + steps - step)
     again = seen - steps * new_batch if steps < plan.steps_per_epoch else 0
-    twice = f", of which {again} are seen again" if again else ""
-    return rest, (
-        f"{new_batch} images a step instead of {old_batch} (of {new_images} instead of "
-        f"{old_images}): goes on after {epoch} epochs and {seen} images{twice}, "
-        f"{rest.last_step - step} steps to the end"
-    )
+    twice = f", of which {again} {'is' if again == 1 else 'are'} seen again" if again else ""
+    changes = []
+    if new_batch != old_batch:
+        changes.append(f"{counted(new_batch, 'image')} a step instead of {old_batch}")
+    if new_images != old_images:
+        changes.append(f"{counted(new_images, 'training image')} instead of {old_images}")
+    done = f"{counted(epoch, 'epoch')} and {counted(seen, 'image')}{twice}"
+    left = counted(rest.last_step - step, "step")
+    return rest, f"{', '.join(changes)}: goes on after {done}, {left} to the end"

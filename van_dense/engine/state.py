@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from van_dense.config.load import ConfigError, RawConfig, validate
+from van_dense.core.counting import counted
 from van_dense.engine import checkpoint
 from van_dense.engine.ema import Ema
 from van_dense.engine.job import Job
@@ -118,8 +119,9 @@ class TrainState:
             log.warning("%s: %s", path, change)
         world_size = self.accelerator.num_processes
         if state["world_size"] != world_size:
-            message = "resumed with %d processes instead of %d: same images, but other random draws"
-            log.warning(message, world_size, state["world_size"])
+            here = counted(world_size, "process")
+            message = "resumed with %s instead of %d: same images, but other random draws"
+            log.warning(message, here, state["world_size"])
         try:
             self.model.load_state_dict(state["model"])
         except RuntimeError as error:

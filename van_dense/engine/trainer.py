@@ -19,6 +19,8 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor
 
+from van_dense.core.counting import counted
+from van_dense.core.failure import Failure
 from van_dense.core.seeding import Use
 from van_dense.core.structures import Batch
 from van_dense.core.workers import lost_worker
@@ -42,7 +44,7 @@ T = TypeVar("T")
 Forward = tuple[list[int | str], Tensor]  # image ids; total loss and its parts (1 + K,)
 
 
-class NonFiniteLoss(RuntimeError):
+class NonFiniteLoss(Failure):
     """A loss or gradient is NaN or infinite; the message names the images and the way back."""
 
 
@@ -254,7 +256,7 @@ def _judge(job: Job, state: TrainState, run_log: RunLog) -> tuple[dict[str, floa
                 mark_best(job.run_dir, best)
             finished = stale >= (job.plan.settings.patience or math.inf)
             if finished:
-                log.info("%s has not improved in %d evaluations", job.best_metric, stale)
+                log.info("%s has not improved in %s", job.best_metric, counted(stale, "evaluation"))
     return _from_rank_0((metrics, finished))
 
 

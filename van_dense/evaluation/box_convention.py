@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from van_dense.data.readers.coco_json import CocoDict
-from van_dense.evaluation.results import CocoResult
+from van_dense.evaluation.result_table import ResultTable
 
 _MOST = 20_000  # annotations that are compared
 _MATCH = 0.5  # IoU
@@ -31,21 +31,19 @@ _OTHERS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def odd_convention(truth: CocoDict, results: Sequence[CocoResult]) -> str | None:
+def odd_convention(truth: CocoDict, results: ResultTable) -> str | None:
     """Say that few objects are found as the boxes stand, and most are in another convention.
 
     Args:
         truth: Annotations, cleaned.
-        results: Records with boxes, which should be x, y, width and height in pixels.
+        results: Results with boxes, which should be x, y, width and height in pixels.
     """
-    found: dict[Any, list[Any]] = defaultdict(list)
-    for record in results:
-        found[record["image_id"], record["category_id"]].append(record["bbox"])
     objects: dict[Any, list[Any]] = defaultdict(list)
     for entry in truth["annotations"][:_MOST]:
         if not entry["iscrowd"]:
             objects[entry["image_id"], entry["category_id"]].append(entry["bbox"])
     total = sum(map(len, objects.values()))
+    found = _boxes(results, {image_id for image_id, _ in objects})
     if total < _LEAST or not found:
         return None
     pairs = [
@@ -59,6 +57,18 @@ def odd_convention(truth: CocoDict, results: Sequence[CocoResult]) -> str | None
         return None
     what = f"the boxes find {here} of {total} objects as they stand, and {count} as {best}"
     return f"{what}; a box is x, y, width, height in pixels"
+
+
+def _boxes(results: ResultTable, image_ids: Collection[Any]) -> dict[Any, list[Any]]:
+    """Boxes of some images, by image id and category id."""
+    wanted = np.array([key in image_ids for key in results.image_ids], dtype=bool)
+    found: dict[Any, list[Any]] = defaultdict(list)
+    for block in results.blocks():
+        rows = block[wanted[block["image"]]]
+        columns = (rows[name].tolist() for name in ("image", "category", "bbox"))
+        for image, category, box in zip(*columns, strict=True):
+            found[results.image_ids[image], results.category_ids[category]].append(box)
+    return found
 
 
 def _count(item: tuple[str, int]) -> int:

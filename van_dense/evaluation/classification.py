@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from van_dense.core.counting import counted
 from van_dense.core.structures import Prediction
 from van_dense.data.dataset import DenseDataset, ReadError
 from van_dense.evaluation.evaluator import by_name, check_image, mean, ratio, write_csv
@@ -68,7 +69,7 @@ class ClassificationEvaluator:
             raise ValueError(f"the prediction of image {image_id!r} has no class scores")
         if scores.shape != (self.info.num_classes,):
             found = f"the prediction has scores of shape {tuple(scores.shape)}"
-            classes = f"data set {self.info.name!r} has {self.info.num_classes} classes"
+            classes = f"data set {self.info.name!r} has {counted(self.info.num_classes, 'class')}"
             raise ValueError(f"image {image_id!r}: {found}, but {classes}")
         if not bool(scores.isfinite().all()):
             raise ValueError(f"image {image_id!r}: some class scores are not finite; did it learn?")

@@ -1,32 +1,30 @@
-"""COCO metrics: AP and AR of boxes, masks and keypoints, by faster-coco-eval or by pycocotools.
+"""COCO metrics: AP and AR of boxes, masks and keypoints, by hotcoco or by pycocotools.
 
 Reference: pycocotools (https://github.com/cocodataset/cocoapi, ``cocoeval.py``); both backends
-agree with it to 1e-6, see ``tests/evaluation/test_coco.py``. All metrics are in 0..1, and NaN where
+give its numbers, see ``tests/evaluation/test_coco.py``. All metrics are in 0..1, and NaN where
 the data set has no object to measure.
 """
 
-import contextlib
-import io
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Prediction
-from van_dense.data.readers.coco_json import CocoDict
+from van_dense.data.readers.coco_json import COCO_SIGMAS, CocoDict
+from van_dense.evaluation.coco_engines import Accumulated, Backend, Part, Settings, accumulate
+from van_dense.evaluation.coco_truth import TruthTable
 from van_dense.evaluation.evaluator import check_image
-from van_dense.evaluation.ground_truth import Kind, annotation_rle
-from van_dense.evaluation.results import FIELD_OF_KIND, CocoResult, save_results, to_results
+from van_dense.evaluation.ground_truth import Kind
+from van_dense.evaluation.result_table import ResultTable
+from van_dense.evaluation.results import CocoResult, save_results, to_results
 
 logger = logging.getLogger(__name__)
-
-Backend = Literal["faster", "pycocotools"]
 
 # In the order of ``COCOeval.stats``. The small / medium / large split is at 32 and 96 px squared;
 # AR1, AR10, AR100 allow that many detections in an image.
@@ -40,7 +38,9 @@ METRICS_OF_KIND: dict[Kind, tuple[str, ...]] = {
 # Detections of an image and class that COCO counts.
 USUAL_LIMIT: dict[Kind, int] = {"bbox": 100, "segm": 100, "keypoints": 20}
 _RECALL_LIMITS = {"AR1": 1, "AR10": 10, "AR100": 100}  # of boxes and masks
-_SIZES = {"s": "small", "m": "medium", "l": "large"}
+# Size classes in the order of the libraries, by the ends of the metrics: all, small, medium, large.
+SIZES, KEYPOINT_SIZES = ("", "s", "m", "l"), ("", "m", "l")
+_RESULTS_AT_ONCE = 1 << 19  # some 100 MB while they are measured
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class CocoEvaluator:
         self.types = tuple(types)
         self.backend: Backend = backend
         self.max_detections = max_detections
-        self.results: list[CocoResult] = []
+        self.results = ResultTable(ground_truth)
         images = ground_truth["images"]
         self._sizes = {image["id"]: (image["height"], image["width"]) for image in images}
         self._predicted: set[int | str] = set()
@@ -99,13 +99,13 @@ class CocoEvaluator:
         for prediction in predictions:
             self._check(prediction)
             self._predicted.add(prediction.image_id)
-            self.results += to_results(prediction, self.info)
+            self.results.extend(to_results(prediction, self.info))
 
-    def take(self, results: Sequence[CocoResult], types: Sequence[Kind]) -> None:
+    def take(self, results: ResultTable, types: Sequence[Kind]) -> None:
         """Measure saved results by some of the types; images without one count as empty."""
         self._scores = None
         self.types = tuple(types)
-        self.results = list(results)
+        self.results = results
         self._predicted = set(self._sizes)
 
     def compute(self) -> dict[str, float]:
@@ -150,7 +150,7 @@ class CocoEvaluator:
 
 def evaluate_results(
     ground_truth: CocoDict,
-    results: Sequence[CocoResult],
+    results: Iterable[CocoResult] | ResultTable,
     kind: Kind,
     *,
     backend: Backend,
@@ -164,7 +164,8 @@ def evaluate_results(
     Args:
         ground_truth: COCO annotations. A missing "iscrowd" is 0, a missing "area" that of the
             box or mask which is measured.
-        results: COCO records of images in ``ground_truth``; ``load_results`` checks foreign ones.
+        results: COCO records of images in ``ground_truth``, or a table of them; ``load_results``
+            checks foreign ones.
         kind: Field of the records to measure.
         backend: Library that computes the metrics; both give the same numbers.
         sigmas: OKS constants of the K keypoints; empty means the 17 of COCO.
@@ -174,138 +175,63 @@ def evaluate_results(
     Raises:
         ValueError: When an annotation cannot be evaluated, or a metric is outside 0..1.
     """
-    images, categories = _renumbered_images(ground_truth), ground_truth["categories"]
-    truth = [
-        _annotation(entry, number, images.get(entry["image_id"]), kind)
-        for number, entry in enumerate(ground_truth["annotations"], 1)
-    ]
-    found = [
-        _detection(record, number, images[record["image_id"]]["id"], kind)
-        for number, record in enumerate(results, 1)
-    ]
-    coco_class, evaluation_class = _backend_classes(backend)
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
-        indexed = [coco_class(), coco_class()]
-        shared = {"images": list(images.values()), "categories": categories}
-        for coco, annotations in zip(indexed, (truth, found), strict=True):
-            coco.dataset = {**shared, "annotations": annotations}
-            coco.createIndex()
-        evaluation = evaluation_class(*indexed, kind)
-        evaluation.params.catIds = sorted(category["id"] for category in categories)
-        if kind == "keypoints":
-            _set_sigmas(evaluation.params, truth, sigmas)
-        limit = max_detections or USUAL_LIMIT[kind]
-        others = [] if kind == "keypoints" else list(_RECALL_LIMITS.values())
-        evaluation.params.maxDets = sorted({limit, *others})
-        evaluation.evaluate()
-        evaluation.accumulate()
-    table = _Table(evaluation, kind, limit)
-    metrics = {m: _checked(table.mean(m), f"{kind}/{m}") for m in METRICS_OF_KIND[kind]}
-    return CocoScores(metrics, _per_class(table, categories))
-
-
-def _renumbered_images(ground_truth: CocoDict) -> dict[int | str, dict[str, Any]]:
-    """Images by their own id, under new ids 1..n.
-
-    Ids may be text, which the backends refuse. The order decides between equal scores, so it is
-    kept: ascending, as in pycocotools.
-    """
-    images = {image["id"]: image for image in ground_truth["images"]}
-    if len(images) < len(ground_truth["images"]):
-        raise ValueError("the annotation file lists an image id twice; ids must be unique")
-    order = sorted(images, key=lambda image_id: (isinstance(image_id, str), image_id))
-    return {image_id: {**images[image_id], "id": n} for n, image_id in enumerate(order, 1)}
-
-
-def _backend_classes(backend: Backend) -> tuple[Any, Any]:
-    if backend == "faster":
-        from faster_coco_eval import COCO, COCOeval_faster
-
-        return COCO, partial(COCOeval_faster, print_function=logger.debug)  # it logs 20 lines
-    if backend == "pycocotools":
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-
-        return COCO, COCOeval
-    raise ValueError(f"unknown backend {backend!r}; choose faster or pycocotools")
-
-
-def _annotation(
-    entry: dict[str, Any], number: int, image: dict[str, Any] | None, kind: Kind
-) -> dict[str, Any]:
-    """Copy what the backend needs of a ground-truth annotation, under its new ids."""
-    where = f"annotation {number - 1} (counted from 0, id {entry.get('id')!r})"
-    if image is None:
-        absent = f"image {entry['image_id']!r}, which the file does not list"
-        raise ValueError(f"{where} belongs to {absent}; van-dense check finds such records")
-    needed = ["keypoints", "bbox", "area"] if kind == "keypoints" else [FIELD_OF_KIND[kind]]
-    missing = [key for key in needed if entry.get(key) in (None, [])]
-    if missing:
-        fix = f"add it to the annotations, or do not measure {kind!r}"
-        raise ValueError(f"{where} has no {missing}, which {kind!r} needs; {fix}")
-    annotation = {
-        "id": number,
-        "image_id": image["id"],
-        "category_id": entry["category_id"],
-        "iscrowd": int(entry.get("iscrowd", 0)),
-        **{key: entry[key] for key in needed},
-    }
+    limit = max_detections or USUAL_LIMIT[kind]
+    others = [] if kind == "keypoints" else list(_RECALL_LIMITS.values())
+    joints: Sequence[float] = ()
     if kind == "keypoints":
-        visible = sum(v > 0 for v in entry["keypoints"][2::3])
-        annotation["num_keypoints"] = entry.get("num_keypoints", visible)
-    if kind == "segm":
-        annotation["segmentation"] = annotation_rle(entry, (image["height"], image["width"]))
-    annotation["area"] = entry["area"] if "area" in entry else _area(annotation, kind)
-    return annotation
+        joints = sigmas or tuple(COCO_SIGMAS.values())
+    settings = Settings(sorted({limit, *others}), limit, joints)
+    truth = TruthTable(ground_truth, kind, len(joints))
+    table = results if isinstance(results, ResultTable) else ResultTable.of(results, ground_truth)
+    categories = sorted(ground_truth["categories"], key=lambda category: category["id"])
+    parts = []
+    for group in _groups(table.rows_of_each("category")):
+        rows = table.select(group)
+        some = [categories[position] for position in group]
+        part = Part(kind, some, truth, truth.select(group), table, rows)
+        parts.append(accumulate(part, settings, backend))
+    found = _Table(parts, kind, settings)
+    metrics = {m: _checked(found.mean(m), f"{kind}/{m}") for m in METRICS_OF_KIND[kind]}
+    return CocoScores(metrics, _per_class(found, categories))
 
 
-def _detection(record: CocoResult, number: int, image_number: int, kind: Kind) -> dict[str, Any]:
-    """Copy a result under its new ids, with the area that decides its size class."""
-    kept = {key: record[key] for key in ("category_id", "score", FIELD_OF_KIND[kind])}  # type: ignore[literal-required]
-    detection = {"id": number, "image_id": image_number, "iscrowd": 0, **kept}
-    return detection | {"area": _area(detection, kind)}
+def _groups(counts: np.ndarray) -> list[range]:
+    """Neighbouring categories (positions) that are measured at once, as categories are apart.
 
-
-def _area(entry: dict[str, Any], kind: Kind) -> float:
-    """Area of a box, a mask, or the extent of keypoints, as ``COCO.loadRes`` defines it."""
-    from pycocotools import mask as mask_utils
-
-    if kind == "bbox":
-        return entry["bbox"][2] * entry["bbox"][3]
-    if kind == "segm":
-        return float(mask_utils.area(entry["segmentation"]))
-    x, y = entry["keypoints"][0::3], entry["keypoints"][1::3]
-    return (max(x) - min(x)) * (max(y) - min(y))
-
-
-def _set_sigmas(params: Any, truth: Sequence[dict[str, Any]], sigmas: Sequence[float]) -> None:
-    if sigmas:
-        params.kpt_oks_sigmas = np.asarray(sigmas)
-    counts = {len(annotation["keypoints"]) // 3 for annotation in truth}
-    if counts - {len(params.kpt_oks_sigmas)}:
-        both = f"{sorted(counts)} keypoints, but there are {len(params.kpt_oks_sigmas)} OKS sigmas"
-        raise ValueError(f"annotations have {both}; give one sigma for each keypoint")
+    ``counts`` are the results of each category; a group has at most ``_RESULTS_AT_ONCE``, or is one
+    category.
+    """
+    groups, start, total = [], 0, 0
+    for position, count in enumerate(counts.tolist()):
+        if total + count > _RESULTS_AT_ONCE and position > start:
+            groups.append(range(start, position))
+            start, total = position, 0
+        total += count
+    return [*groups, range(start, len(counts))]
 
 
 class _Table:
-    """What a backend accumulated: precision (T, R, C, A, M) and recall (T, C, A, M).
+    """What a library accumulated: precision (T, R, C, A) and recall (T, 1, C, A, M).
 
     T IoU thresholds, R levels of recall, C classes, A size classes, M limits on the number of
     detections. Their own ``summarize`` knows no limits but COCO's: with another one pycocotools
     gives AP -1.
     """
 
-    def __init__(self, evaluation: Any, kind: Kind, limit: int) -> None:
-        self.kind, self._limit, self._params = kind, limit, evaluation.params
-        self._precision = np.asarray(evaluation.eval["precision"])
-        self._recall = np.asarray(evaluation.eval["recall"])[:, None]
+    def __init__(self, parts: Sequence[Accumulated], kind: Kind, settings: Settings) -> None:
+        self.kind, self._settings = kind, settings
+        self._sizes = KEYPOINT_SIZES if kind == "keypoints" else SIZES
+        self._precision = np.concatenate([part.precision for part in parts], axis=2)
+        self._recall = np.concatenate([part.recall for part in parts], axis=1)[:, None]
 
     def values(self, metric: str) -> np.ndarray:
         """Values (T, R, C) that a metric is the mean of; -1 where there is nothing to measure."""
-        limit = self._limit if self.kind == "keypoints" else _RECALL_LIMITS.get(metric, self._limit)
-        kept = self._recall if metric.startswith("AR") else self._precision
-        size = _SIZES.get(metric[2:], "all")
-        kept = kept[..., self._params.areaRngLbl.index(size), self._params.maxDets.index(limit)]
+        kept = self._precision
+        if metric.startswith("AR"):
+            usual = self._settings.limit
+            limit = usual if self.kind == "keypoints" else _RECALL_LIMITS.get(metric, usual)
+            kept = self._recall[..., self._settings.limits.index(limit)]
+        kept = kept[..., self._sizes.index(metric[2:] if metric[2:] in self._sizes else "")]
         return kept[{"50": [0], "75": [5]}.get(metric[2:], slice(None))]
 
     def mean(self, metric: str) -> float:
@@ -313,11 +239,6 @@ class _Table:
         values = self.values(metric)
         known = values[values != -1]
         return float(np.mean(known)) if len(known) else -1.0
-
-    @property
-    def category_ids(self) -> list[int]:
-        """Ids of the C classes."""
-        return list(self._params.catIds)
 
 
 def _per_class(table: _Table, categories: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
@@ -332,7 +253,7 @@ def _per_class(table: _Table, categories: Sequence[dict[str, Any]]) -> dict[str,
             metric: _checked(np.mean(v[..., k]), f"{table.kind}/{metric} of {name_of[category_id]}")
             for metric, v in values.items()
         }
-        for k, category_id in enumerate(table.category_ids)
+        for k, category_id in enumerate(category["id"] for category in categories)
     }
 
 

@@ -11,9 +11,11 @@ from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 
+from van_dense.core.counting import counted
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import RLE, Instances, Prediction, Size
 from van_dense.data.dataset import DenseDataset, ReadError
+from van_dense.data.io.packed_records import PackedRecords, pick
 from van_dense.data.readers.coco_json import CocoDict
 from van_dense.data.readers.segmentation import rle_to_json, to_rle, usable_segmentation
 from van_dense.data.readers.table import TableDataset
@@ -61,7 +63,10 @@ def coco_ground_truth(dataset: DenseDataset) -> CocoDict:
     ground_truth = restrict(reader.coco_dict(), image_ids)
     unknown = image_ids - {image["id"] for image in ground_truth["images"]}
     if unknown:
-        absent = f"{len(unknown)} image ids are not in its annotation file, such as"
+        absent = (
+            f"{counted(len(unknown), 'image id is', 'image ids are')} not in its annotation file, "
+            "such as"
+        )
         ids = f"{sorted(unknown, key=str)[:5]}; image_id() must return the ids of it"
         raise ValueError(f"data set {dataset.info.name!r}: {absent} {ids}")
     return ground_truth
@@ -70,7 +75,7 @@ def coco_ground_truth(dataset: DenseDataset) -> CocoDict:
 def restrict(ground_truth: CocoDict, image_ids: Collection[int | str]) -> CocoDict:
     """Keep only some images and their annotations."""
     images = [image for image in ground_truth["images"] if image["id"] in image_ids]
-    annotations = [a for a in ground_truth["annotations"] if a["image_id"] in image_ids]
+    annotations = pick(ground_truth["annotations"], lambda a: a["image_id"] in image_ids)
     return {**ground_truth, "images": images, "annotations": annotations}
 
 
@@ -112,7 +117,7 @@ def from_truths(
     Images for which ``read`` raises a ReadError are logged and left out.
     """
     images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
+    annotations = PackedRecords()
     for key in keys:
         try:
             truth = read(key)
@@ -121,9 +126,8 @@ def from_truths(
             continue
         height, width = truth.size
         images.append({"id": truth.image_id, "height": height, "width": width})
-        annotations += _annotations(truth, info.category_ids)
-    for number, entry in enumerate(annotations, 1):
-        entry["id"] = number
+        for entry in _annotations(truth, info.category_ids):
+            annotations.append({**entry, "id": len(annotations) + 1})
     categories = zip(info.category_ids, info.class_names, strict=True)
     return {
         "images": images,

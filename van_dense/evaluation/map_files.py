@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from van_dense.core.counting import counted
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Prediction, Size
 from van_dense.data.io.label_map import LabelMap
@@ -51,8 +52,8 @@ def find_files(
     if repeated := [text for key, text in found.problems if key in masks and key in maps]:
         raise ValueError(f"{repeated[0]}; keep one of them, or give a pattern that leaves one out")
     if extra := sorted(maps.keys() - masks.keys()):
-        several = f"{len(extra)} predictions have no annotation"
-        logger.warning("%s and are not evaluated: %s", several, _listed(extra))
+        several = counted(len(extra), "prediction")
+        logger.warning("not evaluated: %s without annotation: %s", several, _listed(extra))
     paths = (Path(predictions), Path(annotations))
     return {key: (paths[0] / maps[key], paths[1] / masks[key]) for key in found.complete}
 

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from van_dense.core.counting import counted
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.segments import run_starts, segment_positions
 from van_dense.core.structures import Prediction, Segment
@@ -144,9 +145,9 @@ class PanopticEvaluator:
         NaN where no class of a kind occurs; a value outside 0..1 is a ValueError.
         """
         if self._first_split is not None:
-            what = "%d predictions have several segments of one class of stuff, the first %s; each "
-            what += "counts, and at most one can match: merge them"
-            logger.warning(what, self._num_split, self._first_split)
+            what = counted(self._num_split, "prediction has", "predictions have")
+            what += f" several segments of one class of stuff, the first {self._first_split}"
+            logger.warning("%s; each counts, and at most one can match: merge them", what)
         parts = (np.ones_like(self._is_thing), self._is_thing, ~self._is_thing)
         metrics: dict[str, float] = {}
         for names, scores in zip((METRICS, BOUNDARY_METRICS), self._scores(), strict=False):

@@ -10,6 +10,7 @@ import logging
 from pathlib import Path
 from typing import NamedTuple
 
+from van_dense.core.counting import counted
 from van_dense.core.structures import Prediction, size_of
 from van_dense.data.io.json_file import paused_garbage_collection, read_json
 from van_dense.data.io.panoptic import read_ids
@@ -135,8 +136,8 @@ def find_results(predictions: str | Path, truth: PanopticFile) -> dict[int | str
         places = f"neither {path.with_suffix('')} nor {path.parent}"
         raise ValueError(f"{path}: {places} holds the PNGs, such as {first}; put them there")
     if extra:
-        several = f"{len(extra)} predictions are of images without annotation"
-        logger.warning("%s and are not evaluated: %s", several, shorten(extra))
+        several = counted(len(extra), "prediction")
+        logger.warning("not evaluated: %s of no annotated image: %s", several, shorten(extra))
     return found
 
 

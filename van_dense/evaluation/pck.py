@@ -42,7 +42,7 @@ class PckScores:
 
 
 def evaluate_pck(
-    ground_truth: CocoDict, results: Sequence[CocoResult], info: DatasetInfo
+    ground_truth: CocoDict, results: Iterable[CocoResult], info: DatasetInfo
 ) -> PckScores:
     """Find the prediction of each person and measure the distances of its joints.
 
@@ -105,7 +105,7 @@ def _labelled(annotations: Iterable[Mapping[str, Any]]) -> dict[_Group, list[Map
 
 def _distances(
     persons: Mapping[_Group, Sequence[Mapping[str, Any]]],
-    results: Sequence[CocoResult],
+    results: Iterable[CocoResult],
     *,
     sigmas: Sequence[float],
 ) -> np.ndarray:

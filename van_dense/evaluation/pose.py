@@ -4,17 +4,17 @@ AP and AR are those of ``coco.py``, PCK that of ``pck.py``; both agree with othe
 ``tests/evaluation/test_pose_evaluator.py`` and ``test_pck.py``.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Prediction
 from van_dense.data.readers.coco_json import CocoDict
-from van_dense.evaluation.coco import KEYPOINT_METRICS, Backend, CocoEvaluator
+from van_dense.evaluation.coco import KEYPOINT_METRICS, CocoEvaluator
+from van_dense.evaluation.coco_engines import Backend
 from van_dense.evaluation.ground_truth import Kind
 from van_dense.evaluation.pck import PCK, PCKH, PckScores, evaluate_pck
-from van_dense.evaluation.results import CocoResult, as_poses
+from van_dense.evaluation.result_table import ResultTable
 from van_dense.evaluation.table import PerClass
 
 # The last one is measured where the data set names joints of the head.
@@ -44,28 +44,30 @@ class PoseEvaluator:
         backend: Backend,
         max_detections: int | None = None,
     ) -> None:
-        check_joints(ground_truth["annotations"], info, "annotation")
+        check_joints(ground_truth, info)
         self.ground_truth, self.info = ground_truth, info
         self.backend: Backend = backend
         self.max_detections = max_detections
         self._coco = CocoEvaluator(
             ground_truth, info, self.types, backend=backend, max_detections=max_detections
         )
+        self._coco.results = ResultTable(ground_truth, ("keypoints",))
         self._pck: PckScores | None = None
 
     def update(self, predictions: Sequence[Prediction]) -> None:
         """Take the poses of some images."""
         self._pck = None
-        num_before = len(self._coco.results)
+        for prediction in predictions:
+            instances = prediction.instances
+            if instances and instances.keypoints is not None:
+                where = f"prediction of image {prediction.image_id!r}"
+                check_count(instances.keypoints.shape[1], self.info, where)
         self._coco.update(predictions)
-        self._coco.results[num_before:] = as_poses(self._coco.results[num_before:])
-        check_joints(self._coco.results[num_before:], self.info, "prediction")
 
-    def take(self, results: Sequence[CocoResult], types: Sequence[Kind]) -> None:
+    def take(self, results: ResultTable, types: Sequence[Kind]) -> None:
         """Measure saved poses; images without one count as empty."""
         self._pck = None
-        check_joints(results, self.info, "record")
-        self._coco.take(as_poses(results), types)
+        self._coco.take(results, types)
 
     def compute(self) -> dict[str, float]:
         """AP, AR and PCK, by the names of ``METRICS``."""
@@ -86,16 +88,21 @@ class PoseEvaluator:
         return self._pck
 
 
-def check_joints(entries: Iterable[Mapping[str, Any]], info: DatasetInfo, what: str) -> None:
-    """ValueError at the first annotation or record with other than the data set's number of joints.
+def check_joints(ground_truth: CocoDict, info: DatasetInfo) -> None:
+    """ValueError at the first annotation with other than the data set's number of joints.
 
-    Entries without "keypoints" pass; whoever needs them says so.
+    Annotations without "keypoints" pass; whoever needs them says so.
     """
-    expected = len(info.keypoint_names)
-    for index, entry in enumerate(entries):
+    for index, entry in enumerate(ground_truth["annotations"]):
         numbers = entry.get("keypoints")
-        if numbers is not None and len(numbers) != 3 * expected:
-            where = f"{what} {index} (counted from 0, image {entry['image_id']!r})"
-            counts = f"has {len(numbers) / 3:g} joints, data set {info.name!r} {expected}"
-            fix = "its names in data.skeleton must be those of the file, one by one"
-            raise ValueError(f"{where} {counts}; {fix}")
+        if numbers is not None:
+            where = f"annotation {index} (counted from 0, image {entry['image_id']!r})"
+            check_count(len(numbers) / 3, info, where)
+
+
+def check_count(found: float, info: DatasetInfo, where: str) -> None:
+    """ValueError, which begins with ``where``, for other than the data set's number of joints."""
+    if found != (expected := len(info.keypoint_names)):
+        counts = f"has {found:g} joints, data set {info.name!r} {expected}"
+        fix = "its names in data.skeleton must be those of the file, one by one"
+        raise ValueError(f"{where} {counts}; {fix}")

@@ -8,10 +8,13 @@ names the others.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from van_dense.core.counting import of_kind
 from van_dense.core.structures import Size
 from van_dense.data.io.json_file import paused_garbage_collection
 from van_dense.data.readers.coco_json import CocoDict, Record, posed_categories
@@ -24,9 +27,11 @@ from van_dense.data.readers.segmentation import (
 )
 from van_dense.data.readers.skeleton_file import check_order
 from van_dense.evaluation.ground_truth import Kind
-from van_dense.evaluation.result_shapes import records_of, renamed
+from van_dense.evaluation.result_shapes import read_records, renamed
+from van_dense.evaluation.result_table import ResultTable
 from van_dense.evaluation.results import FIELD_OF_KIND, CocoResult
 
+_AT_ONCE = 1 << 14  # records that wait for the table
 # Shares of the boxes that must be odd for a word about their convention.
 _SOME, _MANY, _ALMOST_ALL = 0.2, 0.5, 0.95
 _HINTS = {
@@ -38,66 +43,99 @@ _WORDS = {
     "category_id": "records name categories by {}, and are read so",
     "score": "scores are written as text, and are read so",
     "polygons": "masks are polygons or lists of run lengths, and are read so",
-    "gone": "records are of images that are left out of the annotations, and so are they",
+    "gone": "records are of images that are left out of the annotations, and are left out too",
 }
 
 
 class SavedResults(NamedTuple):
-    """Records of a file, and a sentence for each kind of thing that was read otherwise."""
+    """Results of a file, and a sentence for each kind of thing that was read otherwise."""
 
-    records: list[CocoResult]
+    table: ResultTable
     notes: list[str]
+    has_masks: bool  #: whether records hold a segmentation, measured or not
 
 
 @paused_garbage_collection()
 def load_results(
     path: str | Path,
     ground_truth: CocoDict,
-    kind: Kind,
+    kinds: Sequence[Kind],
     *,
     left_out: Collection[Any] = (),
     keypoints: tuple[str, ...] = (),
 ) -> SavedResults:
-    """Read results of one kind, or ValueError at the first record that the annotations contradict.
+    """Read results, or ValueError at the first record that the annotations contradict.
 
-    A list of COCO records, or an object that holds them under "annotations" beside "images" and
-    "categories", which are then compared with those of the annotations. Ids that are text where the
-    annotations count, file names instead of image ids and names instead of category ids are
-    brought to ids where they stand for one image or category.
+    A list of COCO records, which is read record by record, or an object that holds them under
+    "annotations" beside "images" and "categories", which are then compared with those of the
+    annotations. Ids that are text where the annotations count, file names instead of image ids and
+    names instead of category ids are brought to ids where they stand for one image or category.
 
     Args:
         path: Results file, JSON.
         ground_truth: Annotations, cleaned.
-        kind: Field of the records that will be measured.
+        kinds: Fields of the records that will be measured.
         left_out: Ids of images that were left out of the annotations; their records are as well.
-        keypoints: Names of the joints, compared with those that the results name.
+        keypoints: Names of the joints, as many as records must have, compared with those that the
+            results name.
     """
-    data, entries = records_of(path)
+    reader = _Reader(ground_truth, kinds, frozenset(map(parse_id, left_out)), len(keypoints))
+    records = _Records(path, reader, ResultTable(ground_truth, [FIELD_OF_KIND[k] for k in kinds]))
+    data, entries = read_records(path, records)
     if isinstance(data, dict):
         _check_tables(path, data, ground_truth, keypoints)
-    reader = _Reader(ground_truth, kind, frozenset(map(parse_id, left_out)))
-    records: list[CocoResult] = []
-    for index, entry in enumerate(entries):
-        try:
-            record = reader.read(entry)
-        except ValueError as error:
-            raise ValueError(f"{path}, record {index} (counted from 0): {error}") from None
-        if record is not None:
-            records.append(record)
-    found = [f"{path}: {note}" for note in (*reader.notes(), *_odd_boxes(records, kind, reader))]
-    if repeats := _repeats(records, FIELD_OF_KIND[kind]):
-        what = f"{repeats} of {len(records)} records repeat another one, and count as mistakes"
+    for entry in entries:
+        records.append(entry)
+    table = records.finish()
+    odd = _odd_boxes(table, reader) if "bbox" in kinds else []
+    found = [f"{path}: {note}" for note in (*reader.notes(), *odd)]
+    for repeats in sorted({table.count_repeats(field) for field in table.fields} - {0}):
+        what = f"{repeats} of {len(table)} records repeat another one, and count as mistakes"
         found.append(f"{path}: {what}; were files joined twice?")
-    if not records:
+    if not len(table):
         found.append(f"{path}: holds no record, so nothing is found")
-    return SavedResults(records, found)
+    return SavedResults(table, found, reader.has_masks)
+
+
+class _Records:
+    """Takes the records of a file one by one, and fills a table with them."""
+
+    def __init__(self, path: str | Path, reader: _Reader, table: ResultTable) -> None:
+        self._path, self._reader, self._table = path, reader, table
+        self._count = 0
+        self._waiting: list[CocoResult] = []
+
+    def append(self, entry: Any, text: str = "") -> None:
+        try:
+            record = self._reader.read(entry)
+        except ValueError as error:
+            where = f"record {self._count} (counted from 0)"
+            raise ValueError(f"{self._path}, {where}: {error}") from None
+        self._count += 1
+        if record is not None:
+            self._waiting.append(record)
+        if len(self._waiting) == _AT_ONCE:
+            self.finish()
+
+    def finish(self) -> ResultTable:
+        """The table of all records so far."""
+        try:
+            self._table.extend(self._waiting)
+        except ValueError as error:
+            raise ValueError(f"{self._path}: {error}") from None
+        self._waiting = []
+        return self._table
 
 
 class _Reader:
     """Brings records of any origin to COCO's, one by one, and counts what it changes."""
 
-    def __init__(self, truth: CocoDict, kind: Kind, left_out: frozenset[Any]) -> None:
-        self._kind, self._field, self._left_out = kind, FIELD_OF_KIND[kind], left_out
+    def __init__(
+        self, truth: CocoDict, kinds: Sequence[Kind], left_out: frozenset[Any], num_joints: int
+    ) -> None:
+        self._kinds, self._left_out, self._num_joints = kinds, left_out, num_joints
+        self._needed = ("image_id", "category_id", "score", *(FIELD_OF_KIND[k] for k in kinds))
+        self.has_masks = False
         images, categories = truth["images"], truth["categories"]
         self.sizes: dict[Any, Size] = {
             image["id"]: (image["height"], image["width"]) for image in images
@@ -116,10 +154,12 @@ class _Reader:
         """The record, or None for one of an image that is left out."""
         if not isinstance(entry, dict):
             raise ValueError(f"is a {type(entry).__name__}, expected an object")
-        missing = [k for k in ("image_id", "category_id", "score", self._field) if k not in entry]
+        self.has_masks = self.has_masks or "segmentation" in entry
+        missing = [key for key in self._needed if key not in entry]
         if missing:
             hint = renamed(entry, missing)
-            needs = f"--type {self._kind} needs them, it has {sorted(map(str, entry))}"
+            types = " and ".join(self._kinds)
+            needs = f"--type {types} needs them, it has {sorted(map(str, entry))}"
             raise ValueError(f"lacks {missing}; {needs}{hint}")
         if parse_id(entry["image_id"]) in self._left_out:
             self._counts[_WORDS["gone"]] += 1
@@ -136,7 +176,9 @@ class _Reader:
             changed["score"] = score
             self._counts[_WORDS["score"]] += 1
         record: Record = {**entry, **changed} if changed else entry
-        return self._checked(record)
+        for kind in self._kinds:
+            record = self._checked(record, kind)
+        return record  # type: ignore[return-value]
 
     def _other_id(self, key: str, stated: Any) -> Any:
         """The id that text stands for: a number of the file, or a name of one record."""
@@ -156,18 +198,19 @@ class _Reader:
         absent = f"is not in the annotation file, whose ids are {_first(known)}"
         raise ValueError(f"{key} {stated!r:.80} {absent}; {_HINTS[key]}")
 
-    def _checked(self, record: Record) -> CocoResult:
-        value: Any = record[self._field]
-        if self._kind == "bbox" and not (are_numbers(value, 4) and min(value[2:]) >= 0):
+    def _checked(self, record: Record, kind: Kind) -> Record:
+        value: Any = record[FIELD_OF_KIND[kind]]
+        if kind == "bbox" and not (are_numbers(value, 4) and min(value[2:]) >= 0):
             form = "x, y, width >= 0, height >= 0 in pixels"
             raise ValueError(f"bbox is {value!r:.80}, expected {form}")
-        if self._kind == "keypoints":
+        if kind == "keypoints":
             count = len(value) if isinstance(value, list) else 1
             if not count or count % 3 or not are_numbers(value, count):
                 raise ValueError("keypoints must be 3 K numbers: x, y and score of each keypoint")
-        if self._kind == "segm":
-            record = self._with_mask(record, value)
-        return record  # type: ignore[return-value]
+            if self._num_joints and count != 3 * self._num_joints:
+                what = f"has {count // 3} joints, the data set {self._num_joints}"
+                raise ValueError(f"{what}; its names in data.skeleton must be those of the file")
+        return self._with_mask(record, value) if kind == "segm" else record
 
     def _with_mask(self, record: Record, value: Any) -> Record:
         size = self.sizes[record["image_id"]]
@@ -186,7 +229,7 @@ class _Reader:
 
     def notes(self) -> list[str]:
         """What was changed or left out, with counts; after the last record."""
-        return [f"{count} {what}" for what, count in self._counts.items()]
+        return [of_kind(count, what) for what, count in self._counts.items()]
 
 
 def _names_of(image: Record) -> set[str]:
@@ -236,33 +279,27 @@ def _objects(value: Any) -> list[Record]:
     return [record for record in found if isinstance(record, dict) and is_id(record.get("id"))]
 
 
-def _odd_boxes(records: list[CocoResult], kind: Kind, reader: _Reader) -> list[str]:
+def _odd_boxes(table: ResultTable, reader: _Reader) -> list[str]:
     """Say that most boxes look like another convention than x, y, width, height in pixels."""
-    if kind != "bbox" or not records:
-        return []
+    sides = np.array([reader.sizes[key][::-1] for key in table.image_ids], dtype=np.float64)
     corners = leaving = fractions = known = 0
-    for record in records:
-        height, width = reader.sizes[record["image_id"]]
-        x, y, w, h = record["bbox"]
-        fractions += max(w, h) > 0 and max(x, y, w, h) <= 1 < max(height, width)
-        if height and width:
-            known += 1
-            leaving += x + w > width + 1 or y + h > height + 1
-            corners += x < w <= width + 1 and y < h <= height + 1
+    for block in table.blocks():
+        (width, height), (x, y, w, h) = sides[block["image"]].T, block["bbox"].T
+        largest, side = block["bbox"].max(axis=1), np.maximum(width, height)
+        fractions += int(((np.maximum(w, h) > 0) & (largest <= 1) & (side > 1)).sum())
+        sized = (width > 0) & (height > 0)
+        known += int(sized.sum())
+        leaving += int((sized & ((x + w > width + 1) | (y + h > height + 1))).sum())
+        inside = (x < w) & (w <= width + 1) & (y < h) & (h <= height + 1)
+        corners += int((sized & inside).sum())
     notes = []
     if leaving > _SOME * known and corners > _ALMOST_ALL * known:
-        what = f"{leaving} of {len(records)} boxes leave their image, and would not as two corners"
+        what = f"{leaving} of {len(table)} boxes leave their image, and would not as two corners"
         notes.append(f"{what}; a box is x, y, width, height")
-    if fractions > _MANY * len(records):
-        what = f"{fractions} of {len(records)} boxes lie within 0..1"
+    if fractions > _MANY * len(table):
+        what = f"{fractions} of {len(table)} boxes lie within 0..1"
         notes.append(f"{what}; a box is in pixels of the original image, not in fractions")
     return notes
-
-
-def _repeats(records: list[CocoResult], field: str) -> int:
-    keys = ("image_id", "category_id", "score", field)
-    seen = {hash(repr([record.get(key) for key in keys])) for record in records}
-    return len(records) - len(seen)
 
 
 def _first(ids: Iterable[Any]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from van_dense.core.parse import parse_json
+from van_dense.data.io.json_stream import Sink, stream_json
 
 _FORM = "a list of {image_id, category_id, score, bbox: [x, y, width, height], ...}"
 _MAGIC = {
@@ -15,6 +15,8 @@ _MAGIC = {
     b"\x80": "a pickle, which may run code when it is read; have its program write COCO JSON",
     b"\x93NUMPY": "a NumPy array; write it as COCO JSON",
 }
+_BEGINNING = 1 << 16  # bytes that may show what a file is instead
+_LOOKED_AT = 100  # records of a list that may
 _LISTS = ("annotations", "results", "predictions", "detections")  # keys of records in an object
 _ALIASES: Mapping[str, tuple[str, ...]] = {
     "score": ("confidence", "conf", "probability", "prob", "scores"),
@@ -26,41 +28,70 @@ _ALIASES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def records_of(path: str | Path) -> tuple[Any, list[Any]]:
-    """Parsed content of a results file, and the records in it; ValueError for other shapes."""
-    data = _parse(path)
-    if isinstance(data, list):
-        _check_list(path, data)
-        return data, data
+def read_records(path: str | Path, records: Sink) -> tuple[Any, list[Any]]:
+    """Content of a results file, and records in it that ``records`` has not taken yet.
+
+    It takes those of a list while the file is read; those of an object are parsed with the rest of
+    it, and are returned. ValueError for other shapes.
+    """
+    first = _First(path, records)
+    data = _parse(path, first)
+    if data is first:
+        first.finish()
+        return data, []
     if not isinstance(data, dict):
         what = f"it holds a {type(data).__name__} instead of a list of records"
         raise ValueError(f"{path} is no COCO results file: {what}")
     for key in _LISTS:
-        records = data.get(key)
-        if isinstance(records, list) and (not records or _is_record(records[0])):
+        held = data.get(key)
+        if isinstance(held, list) and (not held or _is_record(held[0])):
             if key == "annotations":
-                _check_list(path, records)
-            return data, records
+                _check_list(path, held)
+            return data, held
     what = f"it holds a dict instead of a list of records, with {sorted(map(str, data))[:6]}"
     raise ValueError(f"{path} is no COCO results file: {what}; {_shape(data) or _FORM}")
 
 
-def _parse(path: str | Path) -> Any:
+class _First:
+    """Looks at the first records of a list before they are handed on."""
+
+    def __init__(self, path: str | Path, records: Sink) -> None:
+        self._path, self._records = path, records
+        self._waiting: list[tuple[Any, str]] | None = []
+
+    def append(self, value: Any, text: str) -> None:
+        if self._waiting is None:
+            self._records.append(value, text)
+            return
+        self._waiting.append((value, text))
+        if len(self._waiting) == _LOOKED_AT:
+            self.finish()
+
+    def finish(self) -> None:
+        """Hand on what waits."""
+        waiting, self._waiting = self._waiting or [], None
+        _check_list(self._path, [value for value, _ in waiting])
+        for value, text in waiting:
+            self._records.append(value, text)
+
+
+def _parse(path: str | Path, records: Sink) -> Any:
     file = Path(path)
     if file.is_dir():
         raise ValueError(f"{path} is a folder; give the JSON file of results, {_FORM}")
     try:
-        content = file.read_bytes()
+        with file.open("rb") as stream:
+            beginning = stream.read(_BEGINNING)
     except OSError as error:
         what = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
         raise ValueError(f"{path}: {what}; give the JSON file of results, {_FORM}") from None
     for magic, what in _MAGIC.items():
-        if content.startswith(magic):
+        if beginning.startswith(magic):
             raise ValueError(f"{path} is not JSON but {what}")
     try:
-        return parse_json(content, str(path), allow_nan=False)
+        return stream_json(path, "results file", records, allow_nan=False)
     except ValueError:
-        first = content.split(b"\n", 1)[0].strip()
+        first = beginning.split(b"\n", 1)[0].strip()
         if first.startswith(b"{") and first.endswith(b"}"):
             fix = f"make a list of its lines: jq -s . {path} > results.json"
             raise ValueError(f"{path} is not JSON but a record on each line; {fix}") from None
@@ -73,7 +104,7 @@ def _is_record(value: Any) -> bool:
 
 def _check_list(path: str | Path, records: list[Any]) -> None:
     """ValueError for annotations, and for records of shapes that are known to be others."""
-    objects = [record for record in records[:100] if isinstance(record, dict)]
+    objects = [record for record in records[:_LOOKED_AT] if isinstance(record, dict)]
     if objects and not any(renames(record, "score") or "score" in record for record in objects):
         if any({"area", "iscrowd", "segments_info"} & record.keys() for record in objects):
             what = "its records have no score, as those of an annotation file"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from io import TextIOBase
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, TypedDict
 import torch
 from torchvision.ops import box_convert
 
+from van_dense.core.counting import counted
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Instances, Prediction, encode_masks
 from van_dense.data.io.panoptic import write_ids
@@ -144,7 +145,10 @@ def _checked_numbers(
     if broken.any():
         first = boxes[broken][0].tolist()
         form = "finite xyxy with x1 <= x2 and y1 <= y2"
-        raise ValueError(f"{where}: {int(broken.sum())} boxes are not {form}, first {first}")
+        raise ValueError(
+            f"{where}: {counted(int(broken.sum()), 'box is', 'boxes are')} not {form}, first "
+            f"{first}"
+        )
     return scores, xywh
 
 
@@ -177,7 +181,7 @@ class ResultFiles:
     def add(self, outcome: Outcome) -> None:
         """Append one image."""
         if outcome.records is not None:
-            self._append(".json", outcome.records, around=("[", "]"))
+            self.add_records(outcome.records)
         if outcome.panoptic is not None:
             around = ('{"annotations": [', "]}")
             self._append(f"{PANOPTIC}.json", [outcome.panoptic], around=around)
@@ -186,10 +190,14 @@ class ResultFiles:
             table = csv.writer(self._file(".csv"))
             table.writerows([outcome.header, outcome.row] if is_new else [outcome.row])
 
+    def add_records(self, records: Iterable[CocoResult]) -> None:
+        """Append records of any number of images."""
+        self._append(".json", records, around=("[", "]"))
+
     def _append(
         self,
         suffix: str,
-        records: Sequence[CocoResult] | Sequence[PanopticResult],
+        records: Iterable[CocoResult] | Iterable[PanopticResult],
         *,
         around: tuple[str, str],
     ) -> None:
@@ -220,7 +228,7 @@ class ResultFiles:
             file.close()
 
 
-def save_results(path: str | Path, results: Sequence[CocoResult]) -> None:
+def save_results(path: str | Path, results: Iterable[CocoResult]) -> None:
     """Write records of any number of images as COCO results JSON, to a path ending in .json."""
     with ResultFiles(Path(path).with_suffix("")) as files:
-        files.add(Outcome(results))
+        files.add_records(results)

@@ -5,18 +5,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
+from van_dense.core.counting import counted
 from van_dense.data.readers.coco_json import CocoDict
 from van_dense.evaluation.box_convention import odd_convention
-from van_dense.evaluation.coco import USUAL_LIMIT, Backend, evaluate_results
+from van_dense.evaluation.coco import USUAL_LIMIT, evaluate_results
+from van_dense.evaluation.coco_engines import Backend
 from van_dense.evaluation.evaluator import Evaluator
 from van_dense.evaluation.ground_truth import Kind
 from van_dense.evaluation.map_files import evaluate_label_maps, evaluate_saliency_maps, find_files
 from van_dense.evaluation.panoptic import PanopticEvaluator
 from van_dense.evaluation.panoptic_files import evaluate_panoptic_files
 from van_dense.evaluation.pck import evaluate_pck
-from van_dense.evaluation.pose import check_joints
 from van_dense.evaluation.result_files import SavedResults, load_results
-from van_dense.evaluation.results import CocoResult, as_poses
+from van_dense.evaluation.result_table import ResultTable
 from van_dense.evaluation.saved_truth import (
     SavedTruth,
     boxes_without_mask,
@@ -76,15 +79,12 @@ def score(
         return _score_maps(predictions, annotations, kind, data, folder=folder)
     truth = read_truth(annotations, kind, data)
     names = truth.info.keypoint_names
-    found = load_results(predictions, truth.coco, kind, left_out=truth.left_out, keypoints=names)
-    if kind == "keypoints":
-        check_joints(found.records, truth.info, f"{predictions}: record")
+    found = load_results(predictions, truth.coco, (kind,), left_out=truth.left_out, keypoints=names)
     compared = compare(predictions, truth.coco, found, kind, max_detections)
-    records = as_poses(found.records) if kind == "keypoints" else found.records
-    scores = _score_results(truth, records, kind, backend, max_detections)
-    warnings = [*truth.warnings, *compared]
-    if kind == "bbox":
-        warnings += boxes_without_mask(annotations, truth.coco, found.records)
+    scores = _score_results(truth, found.table, kind, backend, max_detections)
+    warnings = [*truth.warnings, *found.notes, *compared]
+    if kind == "bbox" and found.has_masks:
+        warnings += boxes_without_mask(annotations, truth.coco)
     return replace(scores, warnings=warnings, remarks=truth.remarks)
 
 
@@ -100,22 +100,21 @@ def compare(
         kind: What is measured.
         max_detections: Detections of an image and class that count; None as COCO.
     """
-    notes = [*found.notes]
-    notes += limit_notes(truth, found.records, kind, max_detections or USUAL_LIMIT[kind])
-    odd = odd_convention(truth, found.records) if kind == "bbox" else None
+    notes = limit_notes(truth, found.table, kind, max_detections or USUAL_LIMIT[kind])
+    odd = odd_convention(truth, found.table) if kind == "bbox" else None
     return notes if odd is None else [*notes, f"{predictions}: {odd}"]
 
 
 def _score_panoptic(evaluator: PanopticEvaluator, folder: Path) -> Scores:
     """Panoptic quality, and segments.csv in a folder."""
     evaluator.save(folder)
-    summary = f"{evaluator.num_images} images"
+    summary = f"{counted(evaluator.num_images, 'image')}"
     return Scores(evaluator.compute(), evaluator.per_class(), summary)
 
 
 def _score_results(
     truth: SavedTruth,
-    results: Sequence[CocoResult],
+    results: ResultTable,
     kind: Kind,
     backend: Backend,
     max_detections: int | None,
@@ -129,9 +128,14 @@ def _score_results(
         joints = evaluate_pck(truth.coco, results, truth.info)
         metrics |= {f"pck/{name}": value for name, value in joints.metrics.items()}
         per_class |= {"pck": joints.per_joint}
-    num_images = len({record["image_id"] for record in results})
-    summary = f"{len(results)} results in {num_images} of {len(truth.coco['images'])} images"
-    return Scores(metrics, per_class, f"{summary}; images without results count as empty")
+    return Scores(metrics, per_class, summary_of(results))
+
+
+def summary_of(results: ResultTable) -> str:
+    """One line on what was compared."""
+    found, images = int(np.count_nonzero(results.rows_of_each("image"))), len(results.image_ids)
+    counts = f"{counted(len(results), 'result')} in {found} of {images} images"
+    return f"{counts}; images without results count as empty"
 
 
 def _score_maps(
@@ -150,4 +154,4 @@ def _score_maps(
     else:
         evaluator = evaluate_label_maps(files, data["label_map"], data.get("classes", ()))
     evaluator.save(folder)
-    return Scores(evaluator.compute(), evaluator.per_class(), f"{len(files)} maps")
+    return Scores(evaluator.compute(), evaluator.per_class(), f"{counted(len(files), 'map')}")

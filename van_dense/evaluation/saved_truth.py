@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Size
-from van_dense.data.crowding import DetectionLimits
+from van_dense.data.crowding import DetectionLimits, ObjectCounts
 from van_dense.data.messages import CHECK, list_counts
 from van_dense.data.readers import coco_json
 from van_dense.data.readers.coco import first_broken
@@ -20,7 +22,7 @@ from van_dense.data.readers.coco_records import CocoRecords
 from van_dense.data.readers.quarantine import Quarantine, QuarantinedPart
 from van_dense.data.readers.segmentation import plain_form, usable_segmentation
 from van_dense.evaluation.ground_truth import Kind
-from van_dense.evaluation.results import CocoResult
+from van_dense.evaluation.result_table import ResultTable
 
 LIMIT_FLAG = "--max-detections "
 
@@ -116,44 +118,51 @@ def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
-def limit_notes(
-    truth: CocoDict, results: Sequence[CocoResult], kind: Kind, limit: int
-) -> list[str]:
+def limit_notes(truth: CocoDict, results: ResultTable, kind: Kind, limit: int) -> list[str]:
     """What the limit on the detections of an image and class leaves out, of both sides.
 
     Args:
         truth: Annotations, cleaned.
-        results: Records to compare with them.
+        results: Results to compare with them.
         kind: What is measured.
         limit: Detections of an image and class that count.
     """
-    names = {category["id"]: str(category["name"]) for category in truth["categories"]}
-    objects = Counter(
-        (entry["image_id"], names[entry["category_id"]])
-        for entry in truth["annotations"]
-        if not entry["iscrowd"] and (kind != "keypoints" or entry["num_keypoints"])
-    )
-    notes = DetectionLimits(limit, LIMIT_FLAG).notes(objects)
-    found = Counter((record["image_id"], record["category_id"]) for record in results)
-    if beyond := sum(count - limit for count in found.values() if count > limit):
+    notes = DetectionLimits(limit, LIMIT_FLAG).notes(_crowded(truth, kind, limit))
+    counts = results.counts()
+    if beyond := int((counts[counts > limit] - limit).sum()):
         what = f"{beyond} of {len(results)} results are beyond the best {limit} of their image and"
-        notes.append(
-            f"{what} class, and do not count; {LIMIT_FLAG}{max(found.values())} counts all"
-        )
+        notes.append(f"{what} class, and do not count; {LIMIT_FLAG}{counts.max()} counts all")
     return notes
+
+
+def _crowded(truth: CocoDict, kind: Kind, limit: int) -> ObjectCounts:
+    """Objects by image id and class name; none where no image holds more of a class than ``limit``.
+
+    A dictionary of 50,000 images would take as much memory as all the rest.
+    """
+    ids = [image["id"] for image in truth["images"]]
+    names = [str(category["name"]) for category in truth["categories"]]
+    images = {key: position for position, key in enumerate(ids)}
+    categories = {category["id"]: index for index, category in enumerate(truth["categories"])}
+    codes = array("q")
+    for entry in truth["annotations"]:
+        if not entry["iscrowd"] and (kind != "keypoints" or entry["num_keypoints"]):
+            position = images[entry["image_id"]]
+            codes.append(position * len(names) + categories[entry["category_id"]])
+    values, counts = np.unique(np.array(codes, dtype=np.int64), return_counts=True)
+    if counts.max(initial=0) <= limit:
+        return {}
+    keys = ((ids[value // len(names)], names[value % len(names)]) for value in values.tolist())
+    return dict(zip(keys, counts.tolist(), strict=True))
 
 
 def _has_mask(entry: Record, size: Size) -> bool:
     return usable_segmentation(plain_form(entry.get("segmentation")), size)[0] is not None
 
 
-def boxes_without_mask(
-    annotations: str, truth: CocoDict, results: Sequence[CocoResult]
-) -> list[str]:
-    """Say where a run with masks, which these results are of, knows fewer boxes than are here."""
+def boxes_without_mask(annotations: str, truth: CocoDict) -> list[str]:
+    """Say where a run with masks, which results are of, knows fewer boxes than are here."""
     entries = truth["annotations"]
-    if not any("segmentation" in record for record in results):
-        return []
     sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
     bare = sum(not _has_mask(entry, sizes[entry["image_id"]]) for entry in entries)
     missing = sum(not entry.get("segmentation") for entry in entries)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from van_dense.core.counting import counted
 from van_dense.explain.grid import side_by_side
 from van_dense.explain.layers import as_map, captured, evaluating, find_layer, stage_layers
 from van_dense.visualize.legend import heat
@@ -140,7 +141,7 @@ def field_figure(fields: Mapping[str, Field]) -> np.ndarray:
     captions = {}
     for title, field in fields.items():
         height, width = field.absolute.shape
-        images = "1 image" if field.num_images == 1 else f"{field.num_images} images"
+        images = counted(field.num_images, "image")
         lines = [f"{field.layer}, {images} of {height} x {width}"]
         for threshold, side, area in field.squares():
             lines.append(f"{100 * threshold:.0f} % in {side} px, {100 * area:.3g} % of the area")

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from van_dense.core.counting import counted
 from van_dense.core.optional import require
 from van_dense.core.structures import Instances
 from van_dense.data.dataset import ReadError
@@ -203,16 +204,16 @@ class FilePrediction:
 
     def summary(self, num_files: int) -> str:
         """What was done with so many files, in a line."""
-        done = [f"{self.images + self.videos} of {_counted(num_files, 'file')} predicted"]
+        done = [f"{self.images + self.videos} of {counted(num_files, 'file')} predicted"]
         if self.videos:
-            done.append(f"{_counted(self.frames, 'frame')} of {_counted(self.videos, 'video')}")
+            done.append(f"{counted(self.frames, 'frame')} of {counted(self.videos, 'video')}")
         if self.instances is not None:
-            found = f"{_counted(self.instances, 'instance')} {self._verb}"
+            found = f"{counted(self.instances, 'instance')} {self._verb}"
             if (limit := self.min_detection_score) is not None:
                 found += f" in detections of score {limit:g} or more (--min-detection-score)"
             done.append(found)
         if self.segments is not None:
-            found = f"{_counted(self.segments, 'segment')} {self._verb}"
+            found = f"{counted(self.segments, 'segment')} {self._verb}"
             below = ": all scores are below the score_threshold of the run's config"
             done.append(found if self.segments else found + below)
         if self.instances and self.hidden:
@@ -347,7 +348,3 @@ class FilePrediction:
         result = replace(result, image_id=number)
         picture = result.plot_frame(self.min_score, instance_colors=self.instance_colors)
         return picture, self._write_maps(result, folder, f"{number:06d}")
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -13,6 +13,7 @@ import torch
 
 from van_dense.config import Config
 from van_dense.config.segmentation import SemanticData
+from van_dense.core.counting import counted
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Instances, Prediction, Sample, size_of
 from van_dense.data.collate import collate
@@ -62,8 +63,9 @@ class Loaded:
         """One line; that of the model alone has hundreds."""
         config = self.config
         return (
-            f"Loaded({config.task} on {config.model.backbone.name}, {self.info.num_classes} "
-            f"classes of {self.info.name!r}, step {self.step}, {self.device})"
+            f"Loaded({config.task} on {config.model.backbone.name}, "
+            f"{counted(self.info.num_classes, 'class')} of {self.info.name!r}, step {self.step}, "
+            f"{self.device})"
         )
 
     def predict(

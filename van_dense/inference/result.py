@@ -23,9 +23,11 @@ from van_dense.core.segments import thing_instances
 from van_dense.core.structures import IGNORE_LABEL, Instances, Prediction, decode_masks
 from van_dense.data.io.label_map import LabelMap
 from van_dense.data.io.masks import write_labels, write_saliency
+from van_dense.data.io.outputs import require_free
 from van_dense.data.io.sources import ImageSource, read_source
 from van_dense.evaluation.classification import best_classes, best_columns, best_header
 from van_dense.evaluation.results import (
+    PANOPTIC,
     CocoResult,
     Outcome,
     ResultFiles,
@@ -35,8 +37,8 @@ from van_dense.evaluation.results import (
     write_panoptic,
 )
 from van_dense.inference.selection import Selection
+from van_dense.inference.summary import summarize
 from van_dense.visualize.draw import draw, draw_panel
-from van_dense.visualize.maps import class_counts
 from van_dense.visualize.palette import class_colors
 
 if TYPE_CHECKING:
@@ -46,8 +48,10 @@ _LOSSY = (".jpg", ".jpeg", ".webp")  # of photos, whose pictures are JPEGs as we
 # Without chroma subsampling, or thin coloured lines and letters become blurred.
 _JPEG: dict[str, Any] = {"quality": 92, "subsampling": 0}
 _PNG: dict[str, Any] = {"compress_level": 3}  # as masks: 9 takes five times as long
-_SALIENT = 0.5  # in the summary
-_SHOWN = 6  # classes in the summary
+# Files that save() may write; the PNG of a panoptic map follows its JSON.
+_PICTURES = ("pictures/{}.jpg", "pictures/{}.png")
+_RESULTS = ("{}.json", "{}.csv", f"{{}}{PANOPTIC}.json")
+_SAVED = (*_PICTURES, "masks/{}.png", *(f"predictions/{file}" for file in _RESULTS))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -256,7 +260,12 @@ class Result(Prediction):
         return {"class_name": np.array([self.info.class_names[label] for label in labels], str)}
 
     def save(
-        self, folder: str | Path, *, name: str | None = None, min_score: float | None = None
+        self,
+        folder: str | Path,
+        *,
+        name: str | None = None,
+        min_score: float | None = None,
+        overwrite: bool = False,
     ) -> list[Path]:
         """Write the picture and the results of this image, and return the files.
 
@@ -270,11 +279,19 @@ class Result(Prediction):
         folders, or need a ``name``.
 
         Args:
-            folder: Folder, made if missing; files of the same name are replaced.
+            folder: Folder, made if missing.
             name: File name without suffix; by default the name of the image.
             min_score: Score below which the picture lacks instances; the results hold everything.
+            overwrite: Replace files of this name. What other files the folder holds stays.
+
+        Raises:
+            FileExistsError: When the folder has results or a picture of this name, of whatever
+                task; nothing is written then.
         """
         folder, name = Path(folder), name or self.name or Path(str(self.image_id)).stem
+        if not overwrite:
+            fix = "save to another folder, give a name, or overwrite=True"
+            require_free((folder / file.format(name) for file in _SAVED), fix)
         written = [self.save_picture(folder / "pictures" / name, min_score=min_score)]
         with ResultFiles(folder / "predictions" / name) as files:
             files.add(self.outcome(f"{name}.png"))
@@ -338,9 +355,6 @@ class Result(Prediction):
             return count + masks.nbytes
         return count + sum(len(rle["counts"]) for rle in masks or ())
 
-    def _is_pose(self) -> bool:
-        return self.instances is not None and self.instances.keypoints is not None
-
     def _kind(self) -> str:
         if self.panoptic is not None:
             return "panoptic map"
@@ -348,43 +362,13 @@ class Result(Prediction):
             return "label map"
         return "classification" if self.saliency is None else "saliency map"
 
-    def _summary(self) -> str:
-        names = self.info.class_names
-        if self.segments is not None:
-            counts = np.bincount([s["label"] for s in self.segments], minlength=len(names))
-            found = np.argsort(-counts, kind="stable")[: int((counts > 0).sum())]
-            return f"segments: {_listed([f'{counts[k]} {names[k]}' for k in found]) or 'none'}"
-        if self.instances is not None:
-            scores, what = self.instances.scores, "poses" if self._is_pose() else "instances"
-            shown = self.instances if scores is None else self.instances[scores >= self.min_score]
-            counts = np.bincount(shown.labels.numpy(), minlength=len(names))
-            classes = [f"{counts[k]} {names[k]}" for k in np.argsort(-counts, kind="stable")]
-            listed = _listed(classes[: int((counts > 0).sum())]) or "none"
-            hidden = self.num_hidden()
-            below = f", {hidden} more below score {self.min_score:g}" if hidden else ""
-            return f"{what}: {listed}{below}"
-        if self.semantic is not None:
-            parts = class_counts(self.semantic)[: len(names)] / self.semantic.size
-            order = [k for k in np.argsort(-parts, kind="stable") if parts[k] > 0]
-            return f"label map: {_listed([f'{names[k]} {parts[k]:.0%}' for k in order])}"
-        if self.saliency is not None:
-            return f"saliency map: {(self.saliency > _SALIENT).mean():.0%} salient"
-        assert self.class_scores is not None
-        labels, scores_of = best_classes(self.class_scores.numpy())
-        pairs = zip(labels, scores_of, strict=True)
-        return f"classes: {_listed([f'{names[k]} {score:.0%}' for k, score in pairs])}"
-
     def __repr__(self) -> str:
         height, width = self.size
-        return f"Result({str(self.image_id)!r}, {width} x {height} pixels, {self._summary()})"
+        about = summarize(self, self.info, self.min_score, self.num_hidden())
+        return f"Result({str(self.image_id)!r}, {width} x {height} pixels, {about})"
 
     def _repr_png_(self) -> bytes:
         """What a notebook shows."""
         data = io.BytesIO()
         self.plot().save(data, "PNG", **_PNG)
         return data.getvalue()
-
-
-def _listed(words: Sequence[str]) -> str:
-    more = len(words) - _SHOWN
-    return ", ".join(words[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -13,8 +13,9 @@ from van_dense.backbones.layouts import State, detect_layout, from_official, to_
 from van_dense.backbones.read import read_state
 from van_dense.backbones.weights import compare
 from van_dense.config import load_config
+from van_dense.core.counting import counted
 from van_dense.core.dataset_info import DatasetInfo
-from van_dense.data.io.outputs import require_file
+from van_dense.data.io.outputs import require_file, require_free
 from van_dense.engine.checkpoint import choose_checkpoint, save_checkpoint
 from van_dense.inference.load import load
 from van_dense.integrations.checkpoints.detectors import LAYOUTS as DETECTORS
@@ -27,6 +28,7 @@ from van_dense.tasks.build import build_model
 from van_dense.visualize.palette import class_colors
 
 _SEGMENTERS = ("official", "mmseg")
+_SETTINGS = ".detectron2.yaml"  # of the config that lies beside weights for Detectron2
 
 
 def export_weights(source: str, output: Path, layout: str) -> str:
@@ -40,8 +42,10 @@ def export_weights(source: str, output: Path, layout: str) -> str:
 
     Raises:
         ValueError: When the file cannot be read or the layout has no names for it.
+        FileExistsError: When a file would be replaced.
     """
-    require_file(output)
+    beside = [output.with_suffix(_SETTINGS)] if layout == "detectron2" else []
+    _require_new(output, *beside)
     path = _file_of(source)
     state = read_state(path)
     if is_foreign(state):
@@ -73,7 +77,15 @@ def export_weights(source: str, output: Path, layout: str) -> str:
         _save({**content, name: tensors}, output)
     for file, text in beside.items():
         file.write_text(text, encoding="utf-8")
-    return f"{source}: {summary}\nwrote {len(tensors)} tensors to {output} ({layout} layout)"
+    return (
+        f"{source}: {summary}\nwrote {counted(len(tensors), 'tensor')} to {output} ({layout} "
+        "layout)"
+    )
+
+
+def _require_new(output: Path, *beside: Path) -> None:
+    require_file(output)
+    require_free([output, *beside], "name another file")
 
 
 def _save(content: Any, output: Path) -> None:
@@ -118,7 +130,7 @@ def _whole_detector(checkpoint: Path, layout: str, output: Path) -> tuple[str, d
     renamed = to_layout(state, layout, settings=model, category_ids=info.category_ids)
     if layout == "torchvision":
         return f"{summary}, {torchvision_note(model, renamed)}", {"state_dict": renamed}
-    file = output.with_suffix(".detectron2.yaml")
+    file = output.with_suffix(_SETTINGS)
     beside = {file: detectron2_yaml(config, state, info, weights=str(output))}
     summary += f", for Detectron2 with the config {file}"
     return summary, {"state_dict": renamed, "beside": beside}
@@ -127,7 +139,7 @@ def _whole_detector(checkpoint: Path, layout: str, output: Path) -> tuple[str, d
 def _of_a_run(checkpoint: Path) -> tuple[str, State, DatasetInfo, dict[str, Any]]:
     """Summary, weights (averaged where the run kept some), classes and config."""
     loaded = load(checkpoint, device="cpu", engine="torchvision")
-    summary = f"weights of step {loaded.step}, {loaded.info.num_classes} classes"
+    summary = f"weights of step {loaded.step}, {counted(loaded.info.num_classes, 'class')}"
     return summary, loaded.model.state_dict(), loaded.info, loaded.config.model_dump(mode="json")
 
 
@@ -142,8 +154,9 @@ def import_weights(source: str, output: Path, project: str, overrides: list[str]
 
     Raises:
         ValueError: When file and project are different networks or have different classes.
+        FileExistsError: When a file would be replaced.
     """
-    require_file(output)
+    _require_new(output)
     config = load_config(project, overrides)
     task = task_of(config)
     info = task.foreign_info(config)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from van_dense.core.counting import counted, of_kind
 from van_dense.data.io.outputs import require_folder
 from van_dense.data.io.panoptic import write_ids
 from van_dense.data.messages import shorten
@@ -75,8 +76,9 @@ class Conversion:
         records = self.categories.records
         total = max(1, self.pixels.total() + self.num_void)
         width = max(len(record["name"]) for record in records)
-        lines = [f"  {self.num_images} images, {self.segments.total()} segments and"]
-        lines[0] += f" {self.num_crowds} crowd regions"
+        segments = counted(self.segments.total(), "segment")
+        crowds = counted(self.num_crowds, "crowd region")
+        lines = [f"  {counted(self.num_images, 'image')}, {segments} and {crowds}"]
         for category, record in enumerate(records):
             row = f"  {record['supercategory']} {record['id']:>5}  {record['name']:<{width}}"
             share = self.pixels[category] / total
@@ -96,7 +98,7 @@ class Conversion:
         }
         for what, found in lost.items():
             if found:
-                lines.append(f"  {len(found)} {what}: {shorten(found, _SHOWN)}")
+                lines.append(f"  {of_kind(len(found), what)}: {shorten(found, _SHOWN)}")
         return "\n".join(lines)
 
 
@@ -126,7 +128,10 @@ def convert_panoptic(
     require_folder(masks)
     entries, incomplete = sources.entries()
     if incomplete and not rules.skip_incomplete:
-        what = f"{len(incomplete)} files lack their counterpart: {shorten(incomplete, _SHOWN)}"
+        what = (
+            f"{counted(len(incomplete), 'file lacks', 'files lack')} their counterpart: "
+            f"{shorten(incomplete, _SHOWN)}"
+        )
         fix = "correct --image-pattern and --mask-pattern, add what is missing, or leave them out"
         raise ValueError(f"{what}; {fix} with --skip-incomplete")
     if not entries:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from van_dense.config import Config
+from van_dense.core.counting import counted
 from van_dense.data.crowding import DetectionLimits
 from van_dense.data.doctor.box_report import BoxStatistics
 from van_dense.data.doctor.boxes import BoxTable
@@ -97,7 +98,7 @@ def draw_samples(
             dataset = task.build_dataset(config, split)
             transform = task.build_transform(config, train=split == "train")
             files = save_augmented(folder / split, dataset, transform, num=num, draws=draws)
-            lines.append(f"{split}: {len(files)} pictures in {folder / split}")
+            lines.append(f"{split}: {counted(len(files), 'picture')} in {folder / split}")
         except ValueError as error:
             lines.append(f"{split}: no pictures: {error}")
             has_failed = True

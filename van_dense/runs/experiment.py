@@ -11,6 +11,7 @@ from van_dense.backbones.build import resolve_norm_mode
 from van_dense.backbones.download import DownloadError
 from van_dense.backbones.weights import LoadReport
 from van_dense.config import Config
+from van_dense.core.counting import counted
 from van_dense.core.plain_text import one_line
 from van_dense.data.dataset import DenseDataset, notes_of
 from van_dense.engine.memory import estimate_memory
@@ -108,7 +109,7 @@ def describe(experiment: Experiment, accelerator: Accelerator) -> str:
     lines = {
         "model": f"{config.model.title}, on {config.model.backbone.name}, {total:,} parameters, "
         f"{trainable:,} of them trained",
-        "device": f"{accelerator.device}, {accelerator.num_processes} process(es)",
+        "device": f"{accelerator.device}, {counted(accelerator.num_processes, 'process')}",
         **experiment.plan.describe(),
         "norm mode": f"{norm.mode} ({norm.reason})",
         "weights": weights,
@@ -116,7 +117,7 @@ def describe(experiment: Experiment, accelerator: Accelerator) -> str:
         "parameter groups": groups.replace("\n", "\n" + " " * 20),
         "memory": _memory(experiment),
         "data": f"{len(experiment.train_set)} training {experiment.task.training_items} and "
-        f"{len(experiment.val_set)} validation images",
+        f"{counted(len(experiment.val_set), 'validation image')}",
         **_left_out(experiment),
         "categories": _categories(experiment.train_set),
     }

@@ -7,7 +7,7 @@ from van_dense.evaluation.coco import CocoEvaluator
 from van_dense.evaluation.ground_truth import Kind, unwrapped
 from van_dense.evaluation.pose import PoseEvaluator
 from van_dense.evaluation.result_files import load_results
-from van_dense.evaluation.saved import Scores, compare
+from van_dense.evaluation.saved import Scores, compare, summary_of
 from van_dense.runs.data_doctor import silent
 from van_dense.tasks import task_of
 
@@ -43,13 +43,11 @@ def score_by_config(predictions: str, config: Config, kind: Kind | None) -> Scor
         gone, warnings = reader.left_out, reader.warnings + warnings
     remarks = [note for note in notes_of(dataset) if note not in warnings]
     names = dataset.info.keypoint_names if "keypoints" in kinds else ()
+    found = load_results(predictions, truth, kinds, left_out=gone, keypoints=names)
+    warnings += found.notes
     for one in kinds:
-        found = load_results(predictions, truth, one, left_out=gone, keypoints=names)
         warnings += compare(predictions, truth, found, one, evaluator.max_detections)
-    results = found.records
-    evaluator.take(results, kinds)
-    num_images = len({record["image_id"] for record in results})
-    summary = f"{len(results)} results in {num_images} of {len(truth['images'])} images"
-    summary += "; images without results count as empty"
+    evaluator.take(found.table, kinds)
     once = list(dict.fromkeys(warnings))
+    summary = summary_of(found.table)
     return Scores(evaluator.compute(), evaluator.per_class(), summary, once, remarks)

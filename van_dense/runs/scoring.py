@@ -7,6 +7,7 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from van_dense.config import Config
+from van_dense.core.counting import counted
 from van_dense.data.dataset import DenseDataset
 from van_dense.engine.device import make_accelerator
 from van_dense.engine.log import setup_logging
@@ -84,7 +85,7 @@ def evaluate_weights(config: Config, *, output: str | Path) -> dict[str, float]:
     if missing := report.random_head():
         raise ValueError(
             f"the weights {config.model.backbone.weights} do not fill the classifier of "
-            f"{dataset.info.num_classes} classes: {', '.join(missing)}; train it first"
+            f"{counted(dataset.info.num_classes, 'class')}: {', '.join(missing)}; train it first"
         )
     return Evaluation(config, dataset, accelerator).run(model.to(accelerator.device), Path(output))
 

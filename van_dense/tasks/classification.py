@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from van_dense.config.classification import ClassConfig
+from van_dense.core.counting import counted
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Batch, Prediction, Size
 from van_dense.data.dataset import DenseDataset, FirstImages, Transform
@@ -59,7 +60,7 @@ class Classification(Task[ClassConfig]):
             dataset = ClassFolder(folder, classes=classes or class_names(data.train), **options)
         found = dataset.info.num_classes
         if data.num_classes not in (None, found):
-            counts = f"{found} classes, but data.num_classes is {data.num_classes}"
+            counts = f"{counted(found, 'class')}, but data.num_classes is {data.num_classes}"
             hint = "is the data set complete, and does it hold one folder for each class?"
             raise ValueError(f"{data.root or data.train}: {counts}; {hint}")
         if data.max_images is None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from van_dense.core.counting import counted
 from van_dense.data.doctor.box_report import BoxStatistics
 from van_dense.data.doctor.boxes import LIMITS
 
@@ -99,7 +100,7 @@ def _plot_points(axes: Axes, statistics: BoxStatistics) -> None:
     axes.set_xlim(low * 0.9, high * 1.1)
     axes.set_ylim(low * 0.9, high * 1.1)
     _plain_ticks(axes, "both")
-    _title(axes, f"{len(seen.boxes)} boxes, {seen.view.name} px")
+    _title(axes, f"{counted(len(seen.boxes), 'box')}, {seen.view.name} px")
     for handle in axes.legend(loc="upper left", fontsize=10).legend_handles:
         handle.set_alpha(1)  # type: ignore[union-attr]
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
+from van_dense.core.counting import counted
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import IGNORE_LABEL, Prediction, Size
 from van_dense.visualize.classes import score_bars
@@ -202,7 +203,7 @@ def _check(image: np.ndarray, prediction: Prediction, info: DatasetInfo) -> None
             sizes = f"{image.shape[:2]} (height, width), but its {name} {shape}"
             how = "draw on the original image, in whose pixels predictions are"
             raise ValueError(f"{where} is {sizes}; {how}")
-    known = f"{info.num_classes} classes of {info.name!r}"
+    known = f"{counted(info.num_classes, 'class')} of {info.name!r}"
     if scores is not None and scores.shape != (info.num_classes,):
         raise ValueError(f"{where}: scores of shape {tuple(scores.shape)} for the {known}; {fix}")
     labels = [0, *(segment["label"] for segment in prediction.segments or [])]
@@ -214,7 +215,9 @@ def _check(image: np.ndarray, prediction: Prediction, info: DatasetInfo) -> None
         raise ValueError(f"{where}: label {max(labels)} is none of the {known}; {fix}")
     joints, num = None if instances is None else instances.keypoints, len(info.keypoint_names)
     if joints is not None and (found := joints.shape[1]) != num:
-        raise ValueError(f"{where}: {found} keypoints for the {num} of {info.name!r}; {fix}")
+        raise ValueError(
+            f"{where}: {counted(found, 'keypoint')} for the {num} of {info.name!r}; {fix}"
+        )
 
 
 def resize(image: np.ndarray, scale: float) -> np.ndarray:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import torch
 
+from van_dense.core.counting import counted
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.segments import label_map, thing_instances
 from van_dense.core.structures import IGNORE_LABEL, Prediction, Sample, Size
@@ -258,7 +259,7 @@ def _labels(prediction: Prediction) -> np.ndarray:
 
 def _num_segments(prediction: Prediction) -> str:
     count = len(prediction.segments or [])
-    return f"{count} segment{'' if count == 1 else 's'}"
+    return counted(count, "segment")
 
 
 def _score(truth: np.ndarray, prediction: np.ndarray) -> str:
@@ -297,7 +298,7 @@ def _count(prediction: Prediction, min_score: float = 0.0) -> str:
     shown = 0 if instances is None else len(instances)
     if instances is not None and instances.scores is not None:
         shown = int((instances.scores >= min_score).sum())
-    return f"{shown} object{'' if shown == 1 else 's'}"
+    return counted(shown, "object")
 
 
 def _overview(cases: Sequence[_Case], info: DatasetInfo, min_score: float) -> np.ndarray:

@@ -143,10 +143,10 @@ def test_how_images_are_stored_is_noted(tmp_path: Path) -> None:
     keyed = Image.new("RGB", (50, 50), (1, 2, 3))
     keyed.save(root / "bee" / "keyed.png", transparency=(1, 2, 3))
     notes = [problem.what for problem in found(check(root), "info")]
-    for kind in ("1 images are grey, ", "1 images are CMYK, ", "2 images are transparent, "):
+    for kind in ("1 image is grey, ", "1 image is CMYK, ", "2 images are transparent, "):
         assert any(kind in note for note in notes)
-    assert any("1 images are grey with 16 bits" in note for note in notes)
-    assert any("1 images are of a palette" in note for note in notes)
+    assert any("1 image is grey with 16 bits" in note for note in notes)
+    assert any("1 image is of a palette" in note for note in notes)
     assert len(notes) == 5
 
 
@@ -155,7 +155,7 @@ def test_thumbnails_are_warned_of(tmp_path: Path, side: int, is_small: bool) -> 
     root = write(tmp_path, {"ant": 5, "bee": 5})
     write_image(root / "ant" / "thumbnail.png", 200, side, 99)
     warnings = [problem.what for problem in found(check(root), "warning")]
-    assert any("1 images have a side of less than 32 px" in w for w in warnings) == is_small
+    assert any("1 image has a side of less than 32 px" in w for w in warnings) == is_small
 
 
 def test_other_files_are_counted(tmp_path: Path) -> None:

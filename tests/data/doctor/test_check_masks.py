@@ -235,7 +235,7 @@ def test_saliency_masks_are_counted_as_black_grey_and_white(tmp_path: Path) -> N
     ]
     (note,) = report.problems
     assert note.severity == "info"
-    assert "1 masks are not binary; of all pixels 2.50% are grey" in note.what
+    assert "1 mask is not binary; of all pixels 2.50% are grey" in note.what
 
 
 @pytest.mark.parametrize(

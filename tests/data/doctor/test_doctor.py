@@ -345,8 +345,8 @@ def test_broken_lines_and_images_of_a_yolo_folder_are_found_and_quarantined(
     ]
     assert "a class that does not exist" in errors[0].what and "outside 0..1" in errors[1].what
     (warning,) = found(report, "warning")
-    assert "1 label files have no image" in warning.what and "orphan.txt" in warning.what
-    assert "1 images have no label file" in found(report, "info")[0].what
+    assert "1 label file has no image" in warning.what and "orphan.txt" in warning.what
+    assert "1 image has no label file" in found(report, "info")[0].what
 
     quarantine = report.quarantine()
     part = quarantine.parts[part_key(tmp_path / "train")]
@@ -447,7 +447,7 @@ def test_a_list_of_other_files_is_a_warning(tmp_path: Path) -> None:
 def test_a_part_without_images_has_no_table(tmp_path: Path) -> None:
     _, file = write_coco(tmp_path, coco_data([annotation(1)]))
     report = check_dataset([CocoPart("train", str(tmp_path / "no"), str(file))])
-    assert "images     0" not in report.text() and "1 errors" in report.text()
+    assert "images     0" not in report.text() and "1 error" in report.text()
 
 
 def test_images_are_taken_as_they_are_needed(tmp_path: Path) -> None:

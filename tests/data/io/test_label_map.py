@@ -50,7 +50,7 @@ def test_colors_are_mapped_by_their_hexadecimal_code() -> None:
         (["#80408 -> 0"], 1, "cannot be read"),
         (["0 -> void"], 1, "cannot be read"),
         (["1..3 -> 0..1"], 2, r"'1\.\.3 -> 0\.\.1' maps 3 values to 2 classes"),
-        (["0 -> 0..1"], 2, "maps 1 values to 2 classes"),
+        (["0 -> 0..1"], 2, "maps 1 value to 2 classes"),
         (["3..1 -> ignore", "0 -> 0"], 1, r"the range 3\.\.1 is empty"),
         (["0..65536 -> ignore"], 1, "beyond 65535"),
         (["0..2 -> 0", "2 -> ignore"], 1, r"'2 -> ignore' names 2 again, after '0\.\.2 -> 0'"),
@@ -78,7 +78,7 @@ def test_the_number_of_classes_is_the_largest_that_is_named() -> None:
 def test_values_without_a_line_are_an_error_that_counts_them_and_says_what_to_add() -> None:
     labels = LabelMap.parse(["0 -> 0"], 1)
     raw = np.array([[0, 0, 3], [255, 255, 255]], dtype=np.uint8)
-    expected = '255 (3 pixels), 3 (1 pixels); add for example "255 -> ignore"'
+    expected = '255 (3 pixels), 3 (1 pixel); add for example "255 -> ignore"'
     with pytest.raises(ValueError, match=re.escape(expected)):
         labels.apply(raw)
 
@@ -87,7 +87,7 @@ def test_values_without_a_line_are_an_error_that_counts_them_and_says_what_to_ad
 def test_colors_between_below_and_above_the_known_ones_are_not_covered(color: int) -> None:
     labels = LabelMap.parse(["#0000ff -> 0", "#804080 -> 1"], 2)
     raw = np.array([[[color >> 16, color >> 8 & 255, color & 255]]], dtype=np.uint8)
-    with pytest.raises(ValueError, match=rf"#{color:06x} \(1 pixels\)"):
+    with pytest.raises(ValueError, match=rf"#{color:06x} \(1 pixel\)"):
         labels.apply(raw)
 
 

@@ -53,9 +53,9 @@ def test_kinds_are_counted_and_worth_a_note_where_something_is_lost(tmp_path: Pa
         found.add(path, stored_as(path))
     (_, deep, _), (is_warning, dim, fix) = found.notes()
     assert deep.startswith("2 images are grey with 16 bits") and is_warning
-    assert dim.startswith("1 images are of 16 bits and never go beyond 4095") and "a.png" in dim
+    assert dim.startswith("1 image is of 16 bits and never beyond 4095") and "a.png" in dim
     (note,) = notes_of_some(2, paths.__getitem__)
-    assert note.startswith("of 2 images looked at, 1 images are of 16 bits") and fix in note
+    assert note.startswith("of 2 images looked at, 1 image is of 16 bits") and fix in note
 
 
 def test_pages_are_counted_and_reduced_copies_are_not(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_12_bits_in_16_are_seen_beside_an_alpha_channel(tmp_path: Path, mode: st
 def test_14_bits_in_16_are_worth_a_note(tmp_path: Path) -> None:
     Image.fromarray(COLORS[..., 0].astype(np.uint16) * 64).save(tmp_path / "a.png")
     (note,) = notes_of_some(1, lambda _: str(tmp_path / "a.png"))
-    assert "never go beyond 16383" in note and "at most 64 of 256 grey levels" in note
+    assert "never beyond 16383" in note and "at most 64 of 256 grey levels" in note
 
 
 def test_16_bits_of_a_ppm_are_known(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def test_a_reader_travels_to_loader_processes(tmp_path: Path) -> None:
         pytest.param(
             ["ant/a.txt"],
             None,
-            r"no image in its 1 class folders \(\.jpg.*1 file of other kinds",
+            r"no image in its 1 class folder \(\.jpg.*1 file of other kinds",
             id="text",
         ),
         pytest.param(
@@ -150,7 +150,7 @@ def test_a_reader_travels_to_loader_processes(tmp_path: Path) -> None:
             r"Training and validation need the same folders",
             id="strangers",
         ),
-        pytest.param(["dog/a.png"], ["ant"], "1 folders are none of", id="nothing in common"),
+        pytest.param(["dog/a.png"], ["ant"], "1 folder is none of", id="nothing in common"),
         pytest.param(
             ["ant/a.png", "x.png", "y.jpg"],
             None,

@@ -177,7 +177,7 @@ def test_the_quarantine_is_honoured(tmp_path: Path, caplog: pytest.LogCaptureFix
     )
     assert [dataset.image_id(i) for i in range(len(dataset))] == [1, 3]
     assert len(dataset.raw(0).boxes) == 1
-    assert "quarantine leaves out 1 images, 1 annotations" in caplog.text
+    assert "quarantine leaves out 1 image, 1 annotation" in caplog.text
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
 
 
@@ -188,7 +188,7 @@ def test_repeated_image_ids_keep_the_first_image(
     data["images"][1]["id"] = 1
     dataset = CocoDataset(*write_coco(tmp_path, data), name="coco", drop_empty=False)
     assert len(dataset) == 2 and dataset.raw(0).path.endswith("1.png")
-    assert "1 images repeat the id of another image" in caplog.text
+    assert "1 image repeats the id of another image" in caplog.text
 
 
 # ------------------------------------------------------------------------------- foreign files
@@ -288,7 +288,7 @@ def test_broken_keypoints_are_dropped_and_counted(
         len(CocoDataset(*write_coco(tmp_path, data), name="coco", drop_empty=False).raw(0).boxes)
         == 1
     )
-    assert "1 annotations have broken keypoints" in caplog.text
+    assert "1 annotation has broken keypoints" in caplog.text
 
 
 def test_categories_with_different_keypoints_are_refused(tmp_path: Path) -> None:

@@ -206,7 +206,7 @@ def test_a_class_of_which_most_are_crowds_has_a_word() -> None:
 def test_masks_without_a_pixel_are_counted(polygon: list[float], empty: bool) -> None:
     found = records([annotation(1, segmentation=[polygon]), annotation(2)])
     assert len(list(found.usable())) == 2
-    assert any("1 masks have no pixel" in what for what in found.warnings()) == empty
+    assert any("1 mask has no pixel" in what for what in found.warnings()) == empty
     boxes = records([annotation(1, segmentation=[polygon])], masks=False)
     list(boxes.usable())
     assert not boxes.changes, "no masks are read"
@@ -221,7 +221,7 @@ def test_crowds_can_be_read_as_objects_and_are_counted_by_class() -> None:
     objects = records(data, crowds="objects")
     assert [a["iscrowd"] for a in objects.cleaned()["annotations"]] == [0, 0, 0]
     assert objects.notes("a.json") == [
-        "a.json: 1 crowd regions (iscrowd 1) are read as objects: data.crowds"
+        "a.json: 1 crowd region (iscrowd 1) is read as objects: data.crowds"
     ]
 
 
@@ -257,7 +257,7 @@ def test_an_area_that_cannot_be_right_is_that_of_mask_or_box(area: Any) -> None:
     found = records([{**plain, "area": area}, {**drawn, "area": area}], masks=False)
     assert [a["area"] for a in found.cleaned()["annotations"]] == [32, 16]
     (note,) = found.notes("a.json")
-    assert "2 areas cannot be right, and are those of the mask or else of the box" in note
+    assert "2 areas cannot be right, and are taken from the mask or else the box" in note
 
 
 @pytest.mark.parametrize("area", [20, 20.0, 3.5, 40, 0.5])

@@ -53,7 +53,7 @@ def test_what_is_left_out_is_counted(images, tmp_path, caplog) -> None:
     with caplog.at_level(logging.INFO):
         found = read_detections(write(tmp_path, entries), images, min_score=0.2)
     assert [len(instances) for instances in found.values()] == [1]
-    for words in ("5 detections", "1 of other images", "1 of other categories", "1 of no size"):
+    for words in ("detections: 5", "1 of other images", "1 of other categories", "1 of no size"):
         assert words in caplog.text
     assert "1 below score 0.2" in caplog.text
 
@@ -69,7 +69,7 @@ def test_what_is_left_out_is_counted(images, tmp_path, caplog) -> None:
         ([box(score="high")], r"entry 0 .*'score' must lie in 0\.\.1, got 'high'"),
         ([box(score=float("nan"))], r"'score' must lie in 0\.\.1, got nan"),
         ([box(score=-3)], r"'score' must lie in 0\.\.1, got -3"),
-        ([box(77)], r"none of its 1 detections is usable \(1 of other images\)"),
+        ([box(77)], r"no detection of 1 is usable \(1 of other images\)"),
         ([], "it is empty"),
     ],
     ids=[

@@ -121,5 +121,5 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         options: dict[str, Any] = {"numbers": None, "join_groups": True, "drop_empty": False}
         rules, none = Rules(None, {}, "ignore"), tmp_path / "none"
         LabelmeDataset(none, folders=[none], name="x", rules=rules, masks=True, **options)
-    with pytest.raises(ValueError, match=r"no image remains of 1 \(left out: 1 shapes without"):
+    with pytest.raises(ValueError, match=r"no image remains of 1 \(left out: 1 shape without"):
         read(tmp_path / "b", shape(None), drop_empty=True)

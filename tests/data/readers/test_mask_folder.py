@@ -12,6 +12,7 @@ from van_dense.data.dataset import ReadError
 from van_dense.data.io.label_map import LabelMap
 from van_dense.data.readers.mask_folder import (
     Palettes,
+    classes_of_others,
     foreign_ids,
     look_at,
     nothing_named,
@@ -74,6 +75,33 @@ def test_palettes_may_differ_in_what_no_file_uses() -> None:
     assert palettes.add_palette("a", RED_BLUE, {0, 1}) is None
     assert palettes.add_palette("b", RED_BLUE[:6] + bytes(3), {0, 1}) is None
     assert palettes.add_palette("c", RED_BLUE[:6], {0, 1}) is None
+
+
+def test_masks_of_the_first_few_of_many_classes_are_most_likely_of_another_data_set(
+    tmp_path: Path,
+) -> None:
+    """A project of ADE20K with a folder of one's own, and no ``data.classes``."""
+    ade = LabelMap.parse(["0 -> ignore", "1..150 -> 0..149"])
+    names = ["wall", "building", *map(str, range(148))]
+    (file,) = write(tmp_path, RED_BLUE)  # 0, 1, 2
+    (note,) = look_at(1, [file].__getitem__, ade, Palettes(), names)
+    assert note.startswith("1 mask looked at: of 150 classes, the masks hold 0 wall, 1 building a")
+    assert 'data.classes=[NAME, ...], data.label_map=["0..2 -> 0..2"], data.colors=null' in note
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "values", "is_told"),
+    [
+        (150, [0, 1, 2], True),
+        (150, [3, 99], False),  # some of the later ones: a small part of the data set itself
+        (11, [0], True),
+        (10, [0], False),  # a rare class that few masks show
+        (3, [0], False),
+    ],
+)
+def test_few_classes_are_told_where_they_are_the_first_of_many(num_classes, values, is_told):
+    labels = LabelMap.parse([f"0..{num_classes - 1} -> 0..{num_classes - 1}"])
+    assert (classes_of_others(labels, values, ()) is not None) == is_told
 
 
 @pytest.mark.parametrize("order", [[1, 4], [4, 1]])

@@ -37,5 +37,5 @@ def test_images_without_a_size_could_not_be_read() -> None:
 
 def test_a_quarantine_says_how_much_it_leaves_out() -> None:
     part = QuarantinedPart(images=frozenset((1, 2)), records=frozenset(("images[3]",)))
-    assert part.words() == "quarantine leaves out 2 images, 1 records"
+    assert part.words() == "quarantine leaves out 2 images, 1 record"
     assert QuarantinedPart().words() == ""

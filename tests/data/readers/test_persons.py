@@ -24,7 +24,7 @@ def test_training_takes_every_instance_with_a_labelled_joint_and_says_what_it_le
     with caplog.at_level(logging.INFO):
         persons = Persons(read_persons(tmp_path, records))
     assert [persons.image_id(index) for index in range(len(persons))] == [1, 2]
-    assert "2 instances; left out: 1 without a labelled joint, 1 crowds" in caplog.text
+    assert "instances: 2; left out: 1 without a labelled joint, 1 as crowds" in caplog.text
 
 
 def test_an_item_is_the_whole_image_with_one_instance(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_names_are_renamed_and_others_than_the_given_classes_are_left_out(tmp_pa
     dataset = read(root, rules=rules)
     assert dataset.info.class_names == ("dog", "cat")
     assert dataset.raw(0).labels.tolist() == [1]
-    assert any("1 objects of other classes (bird)" in note for note in dataset.notes)
+    assert any("1 object of other classes (bird)" in note for note in dataset.notes)
 
 
 def test_a_class_that_the_training_part_lacks_is_refused_with_the_line_to_add(

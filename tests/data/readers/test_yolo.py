@@ -135,7 +135,7 @@ def test_boxes_among_polygons_are_dropped_unless_boxes_alone_are_wanted(
 ) -> None:
     root = write_yolo(tmp_path, {"a": f"{BOX}\n{POLYGON}"})
     assert YoloDataset(root, "train", name="yolo", drop_empty=False).raw(0).labels.tolist() == [1]
-    assert "1 lines with a box where other lines have polygons" in caplog.text
+    assert "1 line with a box where other lines have polygons" in caplog.text
     assert YoloDataset(root, "train", masks=False, name="yolo", drop_empty=False).raw(
         0
     ).labels.tolist() == [0, 1]
@@ -147,7 +147,7 @@ def test_binary_label_files_are_counted_as_broken(
     root = write_yolo(tmp_path, {"a": BOX, "b": ""})
     (root / "labels" / "train" / "b.txt").write_bytes(b"\x80\x00\xfe")
     assert len(YoloDataset(root, "train", name="yolo", drop_empty=False).raw(1).boxes) == 0
-    assert "1 lines with an unreadable file" in caplog.text
+    assert "1 line with an unreadable file" in caplog.text
 
 
 def test_a_broken_image_waits_until_it_is_read(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def check(
     to_prediction: Callable[[Batch], list[Prediction]] = undo,
     **options: object,
 ) -> OracleReport:
-    evaluator = CocoEvaluator(coco_ground_truth(Scenes()), INFO, backend="faster")
+    evaluator = CocoEvaluator(coco_ground_truth(Scenes()), INFO, backend="hotcoco")
     arguments = {"evaluator": evaluator, "num_images": 6} | options
     return check_instances(
         dataset or Scenes(), enlarge, to_prediction=to_prediction, size_divisor=32, **arguments
@@ -129,7 +129,7 @@ def test_few_images_are_enough_and_the_first_with_objects_are_among_them() -> No
 
 
 def test_masks_do_not_matter_where_only_boxes_are_measured() -> None:
-    evaluator = CocoEvaluator(coco_ground_truth(Scenes()), INFO, ("bbox",), backend="faster")
+    evaluator = CocoEvaluator(coco_ground_truth(Scenes()), INFO, ("bbox",), backend="hotcoco")
     assert check(to_prediction=editing(lambda i, _: replace(i, masks=None)), evaluator=evaluator).ok
     report = check(to_prediction=lambda batch: undo(batch)[:1], evaluator=evaluator)
     assert "no prediction for 3 of 6 images" in report.diagnosis
@@ -244,7 +244,7 @@ def test_detail_lost_in_a_coarse_resize_is_a_remark_and_no_failure() -> None:
         Scenes(),
         shrink,
         to_prediction=editing(coarse),
-        evaluator=CocoEvaluator(coco_ground_truth(Scenes()), INFO, backend="faster"),
+        evaluator=CocoEvaluator(coco_ground_truth(Scenes()), INFO, backend="hotcoco"),
         num_images=6,
         size_divisor=32,
     )
@@ -327,7 +327,7 @@ def test_a_data_set_that_cannot_be_read_at_all_raises() -> None:
 
 def test_annotations_without_objects_fail_the_check() -> None:
     nothing = coco_ground_truth(Scenes()) | {"annotations": []}
-    report = check(evaluator=CocoEvaluator(nothing, INFO, backend="faster"))
+    report = check(evaluator=CocoEvaluator(nothing, INFO, backend="hotcoco"))
     assert not report.ok
     assert "no objects at all" in report.diagnosis
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from van_dense.core.counting import of_kind
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.data.doctor.report import PartReport
 from van_dense.data.messages import Fault
@@ -154,7 +155,7 @@ def _check(
         _note(report, verdict, quiet, unknown_is_error=rules.classes is None)
     report.num_empty = sum(usable[str(image.id)] == 0 for image in report.images)
     for kind, where in quiet.items():
-        report.note("info", f"{len(where)} {kind}, such as in {where[0]}", _NONE_NEEDED)
+        report.note("info", f"{of_kind(len(where), kind)}, such as in {where[0]}", _NONE_NEEDED)
     for severity, sentences in (("info", part.notes), ("warning", part.warnings)):
         for sentence in sentences:
             what, _, fix = sentence.partition("; ")

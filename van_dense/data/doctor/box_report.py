@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
+from van_dense.core.counting import counted
 from van_dense.core.plain_text import one_line
 from van_dense.data.doctor.boxes import LIMITS, BoxSetting, BoxTable, Seen, see
 from van_dense.data.doctor.report import PartReport
@@ -85,7 +86,7 @@ class BoxStatistics:
             for name, c in zip(shown, classes, strict=False):
                 yield self._row(name.ljust(width), self.seen[0], labels == c)
         if len(classes) > MAX_ROWS:
-            yield f"  and {len(classes) - MAX_ROWS} rarer classes"
+            yield f"  and {counted(len(classes) - MAX_ROWS, 'rarer class')}"
 
     def _head(self, width: int) -> str:
         lower = "".join(f"  {f'<{limit} px':>7}" for limit in LIMITS)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from van_dense.core.counting import counted
 from van_dense.core.structures import Size
 from van_dense.data.doctor.report import PartReport
 from van_dense.data.messages import shorten
@@ -56,10 +57,10 @@ class ClassReport(PartReport):
         """Note what is known only after all images were added."""
         if not self.images:
             return
-        counted = [(name, self.counts[label]) for label, name in self.categories.items()]
-        names, total = list(self.categories.values()), len(counted)
-        empty = [name for name, count in counted if not count]
-        few = [f"{name} ({count})" for name, count in counted if 0 < count < FEW_IMAGES]
+        number_of = [(name, self.counts[label]) for label, name in self.categories.items()]
+        names, total = list(self.categories.values()), len(number_of)
+        empty = [name for name, count in number_of if not count]
+        few = [f"{name} ({count})" for name, count in number_of if 0 < count < FEW_IMAGES]
         if empty:
             what = f"{len(empty)} of {total} classes have no usable image: {shorten(empty)}"
             self.note("warning", what, "add images, or remove the classes from all parts")
@@ -74,7 +75,10 @@ class ClassReport(PartReport):
             what = f"the classes are called {shorten(names)}"
             self.note("warning", what, "give one of these folders, they look like parts")
         if self._small:
-            what = f"{len(self._small)} images have a side of less than {SMALL_SIDE} px"
+            what = (
+                f"{counted(len(self._small), 'image has', 'images have')} a side of less than "
+                f"{SMALL_SIDE} px"
+            )
             fix = "check whether they are thumbnails; they are enlarged"
             self.note("warning", f"{what}: {shorten(self._small)}", fix)
 
@@ -91,7 +95,7 @@ class ClassReport(PartReport):
         rows = sorted(self.categories, key=lambda label: (self.counts[label], label))[:MAX_ROWS]
         lines += self._rows(rows)
         if len(counts) > MAX_ROWS:
-            lines.append(f"  and {len(counts) - MAX_ROWS} larger classes")
+            lines.append(f"  and {counted(len(counts) - MAX_ROWS, 'larger class')}")
         return "\n".join(lines)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from van_dense.core.counting import counted, of_kind
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Size
 from van_dense.data.doctor.coco_geometry import GeometryCheck
@@ -176,15 +177,15 @@ class _AnnotationCheck:
         """Report every problem of annotations that are not in quarantine."""
         with_objects: set[int] = set()
         records = self.records
-        annotations: list[Record] = records.data["annotations"]
+        annotations: Sequence[Record] = records.data["annotations"]
         uses = Counter(parse_id(record.get("id")) for record in annotations)
         for index, record in enumerate(annotations):
-            if records.is_left_out(index):
+            if records.is_left_out(index, record):
                 continue
             where = f"annotations[{index}] (id {record.get('id')!r:.40})"
             for severity, what, fix in self._judge_identity(index, record):
                 report.note(severity, what, fix, where=where)
-            found = records.read(index)
+            found = records.read(index, record)
             if isinstance(found, Broken):
                 self.broken[found.reason] += 1
                 self._compare(record)
@@ -220,12 +221,15 @@ class _AnnotationCheck:
         """Report what concerns the whole file, after all annotations."""
         records = self.records
         if orphans := self.broken[ORPHANS]:
-            what = f"{orphans} annotations are of images whose records are broken"
+            what = (
+                f"{counted(orphans, 'annotation is', 'annotations are')} of images whose records "
+                "are broken"
+            )
             report.note("warning", what, "correct the records of these images")
         for kind, change in records.changes.items():
             if kind in (LEAVES, MASKS_DIFFER, NO_PIXEL, NUM_KEYPOINTS):
                 continue  # each of them has its own line
-            what = f"{change.count} {kind}; the first: {change.example}"
+            what = f"{of_kind(change.count, kind)}; the first: {change.example}"
             report.note("warning", what, "correct the file, or leave it so", where=change.where)
         for what, fix in records.unclear_classes():
             report.note("warning", what, fix, where="categories")
@@ -275,11 +279,17 @@ def _judge_keypoints(record: Record, points: Sequence[float], size: Size) -> Ite
         if max(-x, -y, x - width, y - height) > OUTSIDE_TOLERANCE
     ]
     if far:
-        what = f"{len(far)} labelled keypoints lie outside of the {width}x{height} image: {far[:3]}"
+        what = (
+            f"{counted(len(far), 'labelled keypoint lies', 'labelled keypoints lie')} outside of "
+            f"the {width}x{height} image: {far[:3]}"
+        )
         yield "warning", what, "correct them, or set their visibility to 0"
     stated = record.get("num_keypoints", len(labelled))
     if stated != len(labelled):
-        what = f"num_keypoints says {stated!r}, but {len(labelled)} keypoints have a visibility > 0"
+        what = (
+            f"num_keypoints says {stated!r}, but "
+            f"{counted(len(labelled), 'keypoint has', 'keypoints have')} a visibility > 0"
+        )
         yield "warning", what, "correct the number; COCO's evaluation ignores persons where it is 0"
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from van_dense.core.counting import counted
 from van_dense.core.structures import Size, size_of
 from van_dense.data.crowding import DetectionLimits
 from van_dense.data.dataset import ReadError
@@ -200,7 +201,10 @@ def _check_names(reports: Sequence[PartReport]) -> None:
             names = {os.path.basename(image.path) for image in few}
             found = (os.path.basename(image.path) for image in many)
             if shared := sorted({name for name in found if name in names}):
-                what = f"{len(shared)} file names occur in {earlier.name!r} as well"
+                what = (
+                    f"{counted(len(shared), 'file name occurs', 'file names occur')} in "
+                    f"{earlier.name!r} as well"
+                )
                 report.note("info", f"{what}, such as {', '.join(shared[:3])}", fix)
 
 
@@ -217,7 +221,8 @@ def _check_categories(reports: Sequence[PartReport]) -> None:
             for category, name in differing_names:
                 differing[category].append(name)
             some = dict(sorted(differing.items())[:3])
-            what = f"{len(differing)} ids or names differ from those of {first.name!r}: {some}"
+            number = counted(len(differing), "id or name differs", "ids or names differ")
+            what = f"{number} from those of {first.name!r}: {some}"
             fix = "write the same list of categories into both files"
             report.note("error", what, fix, where="categories")
 

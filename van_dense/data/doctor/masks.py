@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from van_dense.core.counting import counted
 from van_dense.core.plain_text import one_line
 from van_dense.core.structures import IGNORE_LABEL, Size, size_of
 from van_dense.data.dataset import ReadError
@@ -19,6 +20,7 @@ from van_dense.data.readers.image_mask import Pairs, mask_size_problem
 from van_dense.data.readers.mask_folder import (
     SALIENT,
     Palettes,
+    classes_of_others,
     color_of,
     foreign_ids,
     nothing_named,
@@ -162,19 +164,27 @@ class MaskReport(PartReport):
         self._note_uncovered()
         if not self.part.is_saliency and len(self.num_pixels) > MAX_ROWS:
             num_values = len(self.num_pixels)
-            what = f"the masks hold {num_values} values, more than the {MAX_ROWS} of 8 bits"
+            what = (
+                f"the masks hold {counted(num_values, 'value')}, more than the {MAX_ROWS} of 8 bits"
+            )
             fix = "check that they are label maps: resizing or smoothing edges mixes labels, and"
             self.note("warning", what, f"{fix} instance ids are no classes", file=masks)
         if self._num_soft:
             fraction = _num_grey(self.num_pixels) / self.num_pixels.total()
-            what = f"{self._num_soft} masks are not binary; of all pixels {fraction:.2%} are grey"
+            what = (
+                f"{counted(self._num_soft, 'mask is', 'masks are')} not binary; of all pixels "
+                f"{fraction:.2%} are grey"
+            )
             fix = "none needed for outlines; metrics split greys in the middle"
             self.note("info", what, fix, file=masks)
         if self.part.label_map is not None and self.num_pixels:
             used = {self.part.label_map.label_of.get(value) for value in self.num_pixels}
             classes = range(self.part.label_map.num_classes)
             names = [self._class_name(label) for label in classes if label not in used]
-            if names:
+            others = classes_of_others(self.part.label_map, self.num_pixels, self.part.class_names)
+            if others is not None:
+                self.note("warning", *others, file=masks)
+            elif names:
                 what = f"{len(names)} of {len(classes)} classes have no pixel: {shorten(names, 5)}"
                 self.note("info", what, "annotate some, or remove the classes", file=masks)
 
@@ -192,7 +202,10 @@ class MaskReport(PartReport):
         if others := by_pixels[MAX_UNCOVERED:]:
             images = tuple({image: None for value in others for image in self._uncovered[value]})
             some = ", ".join(map(str, images[:3]))
-            what = f"{len(others)} more values are not in data.label_map: {len(images)} images"
+            what = (
+                f"{counted(len(others), 'more value is', 'more values are')} not in "
+                f"data.label_map: {counted(len(images), 'image')}"
+            )
             fix = (
                 "export the masks without smooth edges and without compression, or quarantine them"
             )
@@ -212,14 +225,20 @@ class MaskReport(PartReport):
         if bad:
             self._contradict = True
             first, fault = bad[0]
-            what = f"{len(bad)} masks have a palette of their own, such as {self.masks[first]}: "
+            what = (
+                f"{counted(len(bad), 'mask has', 'masks have')} a palette of their own, such as "
+                f"{self.masks[first]}: "
+            )
             ids = tuple(self.images[index].id for index, _ in bad)
             self.note("error", what + fault.what, fault.fix, file=self.part.masks, image_ids=ids)
 
     def _note_turned(self) -> None:
         """Note masks that have an orientation tag."""
         if self._turned:
-            what = f"{len(self._turned)} masks have an orientation tag, such as {self._turned[0]}"
+            what = (
+                f"{counted(len(self._turned), 'mask has', 'masks have')} an orientation tag, such "
+                f"as {self._turned[0]}"
+            )
             fix = "they are read as stored, whatever the tag says; --draw shows whether they fit"
             self.note("warning", what, fix, file=self.part.masks)
 
@@ -240,7 +259,7 @@ class MaskReport(PartReport):
             row = f"  {name:>10}  {pixels:>14}  {pixels / total:>8.3%}  {masks:>7}  {meaning}"
             lines.append(row.rstrip())
         if len(rows) > MAX_ROWS:
-            lines.append(f"  and {len(rows) - MAX_ROWS} more values")
+            lines.append(f"  and {counted(len(rows) - MAX_ROWS, 'more value')}")
         elif self.part.label_map is None and not self.part.is_saliency and rows:
             lines.append(self._start())
         return "\n".join(lines)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from van_dense.core.counting import counted
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.regions import Regions, find_regions
 from van_dense.core.structures import Size, size_of
@@ -169,18 +170,19 @@ class PanopticReport(PartReport):
     def conclude(self) -> None:
         """Note what is known only after all images were added."""
         if self.stuff_crowds:
-            what = f"{len(self.stuff_crowds)} segments of stuff are crowds, as"
+            what = f"{counted(len(self.stuff_crowds), 'crowd is', 'crowds are')} of stuff, as"
             fix = "set iscrowd to 0; a crowd is never a target, and is left out of PQ"
             self.note("warning", f"{what} {shorten(self.stuff_crowds)}", fix)
         if self._turned:
-            what = f"{len(self._turned)} PNGs have an orientation tag, such as {self._turned[0]}"
+            what = f"orientation tag in {counted(len(self._turned), 'PNG')}: {self._turned[0]}"
             fix = "they are read as stored, whatever the tag says; --draw shows whether they fit"
             self.note("warning", what, fix)
         if self._num_close:
-            what = f"{self._num_close} boxes differ from the PNG by {BOX_TOLERANCE} px or less"
+            what = counted(self._num_close, "box differs", "boxes differ")
+            what += f" from the PNG by {BOX_TOLERANCE} px or less"
             self.note("info", what, "none needed; van-dense takes boxes from the PNG")
         if self._num_bare:
-            what = f"{self._num_bare} segments have no area or no box in the JSON"
+            what = f"no area or no box in the JSON: {counted(self._num_bare, 'segment')}"
             self.note("info", what, "none needed here; other programs read both")
         self.note_unused()
 
@@ -195,7 +197,7 @@ class PanopticReport(PartReport):
             f"{self.name} ({self.source})",
             f"  images     {len(self.images)}, of them {self.num_empty} without a segment",
             f"  segments   {counts[0]} of things, {counts[1]} of stuff, and "
-            f"{self.num_crowds} crowd regions",
+            f"{counted(self.num_crowds, 'crowd region')}",
             f"  void       {self.num_void / total:.2%} of the pixels",
         ]
         width = max(map(len, self.categories.values()), default=0)
@@ -386,10 +388,10 @@ class _RecordCheck:
         unnamed = sorted(set(walk(root).files) - read - self._pngs.keys() - self._unused)
         other = [png for png, i in self._pngs.items() if i in maps and _is_other(maps[i], png)]
         if other:
-            what = f"{len(other)} file names are spelled otherwise than the PNGs: {other[0]}"
+            what = f"{counted(len(other), 'file name')} unlike the PNGs in spelling: {other[0]}"
             self.report.note("info", what, "none needed")
         if unnamed:
-            what = f"{len(unnamed)} PNGs are in no annotation: {shorten(unnamed)}"
+            what = f"in no annotation: {counted(len(unnamed), 'PNG')}: {shorten(unnamed)}"
             fix = "add their records, or remove them; nobody reads them"
             self.report.note("warning", what, fix, file=self.part.masks)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from van_dense.core.counting import counted
 from van_dense.core.plain_text import one_line
 from van_dense.core.structures import Size
 from van_dense.data.crowding import DetectionLimits
@@ -127,7 +128,8 @@ class PartReport:
         lines = [
             f"{self.name} ({self.source})",
             f"  images     {len(self.images)}, of them {self.num_empty} without an object",
-            f"  instances  {sum(self.counts.values())}, and {self.num_crowds} crowd regions",
+            f"  instances  {sum(self.counts.values())}, and "
+            f"{counted(self.num_crowds, 'crowd region')}",
         ]
         return "\n".join([*lines, *self._rows(self.categories)])
 
@@ -165,7 +167,8 @@ class Report:
         for part in self.parts:
             if len(part.images) > 0:
                 yield from (f"\n{table}" for table in (part.summary(), *part.tables))
-        yield f"\n{found['error']} errors, {found['warning']} warnings, {found['info']} notes"
+        errors, warnings = counted(found["error"], "error"), counted(found["warning"], "warning")
+        yield f"\n{errors}, {warnings}, {counted(found['info'], 'note')}"
 
     def text(self) -> str:
         """All ``lines``."""

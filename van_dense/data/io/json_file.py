@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,20 @@ def paused_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-@paused_garbage_collection()
-def read_json(path: str | Path, what: str) -> Any:
-    """Parse a JSON file, or raise a ValueError that calls it ``what``: "annotation file"."""
+@contextmanager
+def opening(path: str | Path, what: str) -> Iterator[BufferedReader]:
+    """Open a file, or raise a ValueError that calls it ``what``: "annotation file"."""
     try:
-        content = Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            yield file
     except FileNotFoundError:
         raise ValueError(f"{path}: no such {what}; looked in {Path.cwd()}") from None
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
-    return parse_json(content, str(path))
+
+
+@paused_garbage_collection()
+def read_json(path: str | Path, what: str) -> Any:
+    """Parse a JSON file, or raise a ValueError that calls it ``what``: "annotation file"."""
+    with opening(path, what) as file:
+        return parse_json(file.read(), str(path))

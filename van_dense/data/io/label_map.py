@@ -14,6 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
+from van_dense.core.counting import counted
 from van_dense.core.structures import IGNORE_LABEL
 
 MAX_VALUES = 65536  # of a 16-bit file
@@ -49,7 +50,7 @@ class LabelMap:
         if num_classes is None:
             num_classes = 1 + max((c for *_, c in pairs if c != IGNORE_LABEL), default=-1)
         if not 1 <= num_classes <= IGNORE_LABEL:
-            what = f"{num_classes} classes; there can be 1 to {IGNORE_LABEL}"
+            what = f"{counted(num_classes, 'class')}; there can be 1 to {IGNORE_LABEL}"
             raise ValueError(f"data.label_map: {what}")
         label_of: dict[int, int] = {}
         line_of: dict[int, str] = {}
@@ -58,7 +59,10 @@ class LabelMap:
                 what = f"{line!r} names {spell_value(value, is_color)} again, after"
                 raise ValueError(f"data.label_map: {what} {line_of[value]!r}; one line decides")
             if num_classes <= label != IGNORE_LABEL:
-                what = f"{line!r} names class {label}, but there are only {num_classes} classes"
+                what = (
+                    f"{line!r} names class {label}, but there are only "
+                    f"{counted(num_classes, 'class')}"
+                )
                 fix = f'0..{num_classes - 1}; "ignore" leaves pixels out'
                 raise ValueError(f"data.label_map: {what}, {fix}")
             label_of[value], line_of[value] = label, line
@@ -103,7 +107,9 @@ class LabelMap:
     def _describe_uncovered(self, raw: np.ndarray) -> str:
         counts = {v: n for v, n in count_values(raw).items() if v not in self.label_of}
         shown = sorted(counts, key=lambda value: -counts[value])[:_SHOWN]
-        listed = ", ".join(f"{spell_value(v, self.is_color)} ({counts[v]} pixels)" for v in shown)
+        listed = ", ".join(
+            f"{spell_value(v, self.is_color)} ({counted(counts[v], 'pixel')})" for v in shown
+        )
         more = f" and {len(counts) - len(shown)} more" if len(counts) > len(shown) else ""
         fix = f'add for example "{spell_value(shown[0], self.is_color)} -> ignore"'
         return f"data.label_map has no line for the values {listed}{more}; {fix}"
@@ -191,7 +197,7 @@ def _read_line(line: str) -> list[tuple[int, int]]:
         what = f"{line!r} names class {labels[-1]}; classes are 0..254"
         raise ValueError(f'data.label_map: {what}, and "ignore" leaves pixels out')
     if len(labels) not in (1, len(values)):
-        what = f"{line!r} maps {len(values)} values to {len(labels)} classes"
+        what = f"{line!r} maps {counted(len(values), 'value')} to {counted(len(labels), 'class')}"
         raise ValueError(f"data.label_map: {what}; give ranges of one length, or one class")
     return list(zip(values, labels if len(labels) > 1 else labels * len(values), strict=True))
 

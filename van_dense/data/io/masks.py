@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from van_dense.core.counting import counted
 from van_dense.core.dataset_info import Color
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.image import decode
@@ -305,7 +306,9 @@ def _grey(path: str | Path, image: Image.Image, fix: str) -> np.ndarray:
     if differing.any():
         row, column = np.argwhere(differing)[0].tolist()
         first = f"row {row}, column {column}: {tuple(channels[row, column].tolist())}"
-        what = f"the mask has colours ({int(differing.sum())} pixels, the first at {first})"
+        what = (
+            f"the mask has colours ({counted(int(differing.sum()), 'pixel')}, the first at {first})"
+        )
         raise ReadError(f"{path}: {what}; {full_ade20k(path, channels) or fix}")
     return channels[..., 0].copy()
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
+from van_dense.core.counting import counted
+
 # The longer ones first: UTF-32's begins with UTF-16's.
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
@@ -60,7 +62,7 @@ def find_all_below(root: str | Path, names: Sequence[str]) -> tuple[list[str], s
     odd = [(name, path) for name, path in pairs if path != os.path.join(root, name)]
     if not odd:
         return paths, None
-    what = f"{len(odd)} file names are spelled otherwise than the files"
+    what = f"{counted(len(odd), 'file name is', 'file names are')} spelled otherwise than the files"
     return paths, f"{what}: {odd[0][0]} is {os.path.relpath(odd[0][1], root)}"
 
 

@@ -1,6 +1,7 @@
 """Check that results can be written to a folder or file, before anything is computed for them."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -24,3 +25,10 @@ def require_file(path: Path) -> None:
     if path.is_dir():
         raise ValueError(f"output {path} is a folder; name a file in it, or another one")
     require_folder(path.parent)
+
+
+def require_free(paths: Iterable[Path], fix: str) -> None:
+    """Make sure that nothing is replaced: FileExistsError, which ends in ``fix``, names a file."""
+    for path in paths:
+        if os.path.lexists(path):
+            raise FileExistsError(f"{path} exists, and would be replaced; {fix}")

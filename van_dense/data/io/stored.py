@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
+from van_dense.core.counting import counted
 from van_dense.data.io.pixels import open_image, our_limit
 
 _BITS, _PHOTOMETRIC, _SAMPLES, _FORMAT, _DEPTH = 258, 262, 277, 339, 32997
@@ -56,12 +57,12 @@ KINDS = {
     ),
     "dim": (
         True,
-        "of 16 bits and never go beyond 4095, as those of 10 or 12 bits",
+        "of 16 bits and never beyond 4095, as those of 10 or 12 bits",
         "at most 16 of 256 grey levels remain; multiply them by 16 (12 bits), or save 8 bits",
     ),
     "14": (
         True,
-        "of 16 bits and never go beyond 16383, as those of 14 bits",
+        "of 16 bits and never beyond 16383, as those of 14 bits",
         "at most 64 of 256 grey levels remain; multiply them by 4 (14 bits), or save 8 bits",
     ),
 }
@@ -84,7 +85,8 @@ class StoredKinds:
         """Of each kind: whether it is worth a warning, how many and which files, and the fix."""
         for kind, (is_warning, what, fix) in KINDS.items():
             if count := self._counts[kind]:
-                yield is_warning, f"{count} images are {what}, such as {self._first[kind]}", fix
+                found = f"{counted(count, 'image is', 'images are')} {what}"
+                yield is_warning, f"{found}, such as {self._first[kind]}", fix
 
 
 def some_of(count: int) -> list[int]:
@@ -101,7 +103,7 @@ def notes_of_some(count: int, path_of: Callable[[int], str]) -> list[str]:
     some = some_of(count)
     for index in some:
         found.add(path_of(index), stored_as(path_of(index)))
-    seen = f"of {len(some)} images looked at, "
+    seen = f"of {counted(len(some), 'image')} looked at, "
     return [f"{seen}{what}; {fix}" for is_warning, what, fix in found.notes() if is_warning]
 
 
@@ -251,7 +253,7 @@ def describe_tiff(start: bytes, file: bytes | str | Path) -> str | None:
     if compression not in TiffImagePlugin.COMPRESSION_INFO:
         what = f"a TIFF of the compression {compression} ({_COMPRESSIONS.get(compression, 'rare')})"
         return f"{what}, which Pillow does not read; save it with LZW or Deflate"
-    bands = "1 band" if number == 1 else f"{number} bands"
+    bands = counted(number, "band")
     what = f"a TIFF of {bands} of {bits[0]} bits ({kind}), which has no fixed meaning as a picture"
     fix = "save 1 or 3 bands of 8 or 16 bits, such as with gdal_translate -b 1 -ot Byte"
     return f"{what} or as labels; {fix}"

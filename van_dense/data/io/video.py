@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from van_dense.core.counting import counted
 from van_dense.core.optional import require
 from van_dense.core.structures import Size, size_of
 from van_dense.data.dataset import ReadError
@@ -203,7 +204,7 @@ class _Video:
                 yield frame
                 number += 1
         except av.error.FFmpegError as error:
-            where = f"after {number} frames" if number else "at its first frame"
+            where = f"after {counted(number, 'frame')}" if number else "at its first frame"
             raise ReadError(f"{self._path}: broken video {where}: {reason_of(error)}") from error
         if frame is not None and number < (expected := self._num_expected(number, frame)):
             what = f"it ends after {number} of {expected} frames"

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from van_dense.core.counting import counted
 from van_dense.data.io.suffixes import MISSING, SUFFIXES
 
 # What file managers, network drives and notebooks write beside the files of their users.
@@ -52,23 +53,23 @@ class Found:
         plain = Counter({suffix: n for suffix, n in others.items() if suffix not in MISSING})
         parts = []
         if self.hidden:
-            parts.append(f"{_count(len(self.hidden), 'hidden file')} ({self.hidden[0]})")
+            parts.append(f"{counted(len(self.hidden), 'hidden file')} ({self.hidden[0]})")
         if self.inside:
-            number = _count(self.inside.total(), "image")
+            number = counted(self.inside.total(), "image")
             parts.append(f"{number} in hidden or system folders ({', '.join(self.inside)})")
         for suffix, n in needed.items():
-            parts.append(f"{_count(n, f'{suffix} file')}, for which {MISSING[suffix]} is missing")
+            parts.append(f"{counted(n, f'{suffix} file')}, for which {MISSING[suffix]} is missing")
         if plain:
             kinds = [suffix or "no suffix" for suffix, _ in plain.most_common(_SHOWN)]
             dots = ", ..." if len(plain) > _SHOWN else ""
-            number = _count(plain.total(), "file")
+            number = counted(plain.total(), "file")
             parts.append(f"{number} of other kinds ({', '.join(kinds)}{dots})")
         if self.links:
-            number = _count(len(self.links), "linked folder")
+            number = counted(len(self.links), "linked folder")
             parts.append(f"{number} read already or leading nowhere ({self.links[0]})")
         if self.closed:
             parts.append(
-                f"{_count(len(self.closed), 'folder')} that cannot be opened ({self.closed[0]})"
+                f"{counted(len(self.closed), 'folder')} that cannot be opened ({self.closed[0]})"
             )
         return f"left out: {', '.join(parts)}" if parts else None
 
@@ -168,7 +169,3 @@ def _key(path: str) -> _Key | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

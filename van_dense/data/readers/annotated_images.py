@@ -212,7 +212,7 @@ def _judge_object(
             found.append(Finding("warning", kind, what, "draw the object again, or remove it"))
         if one.is_box:
             what = "its mask is the whole rectangle"
-            found.append(Finding("info", "rectangles, whose masks are filled", what, "none needed"))
+            found.append(Finding("info", "rectangles with a filled mask", what, "none needed"))
     return tuple(found), InstanceRecord(image, clipped, label, one.ignored, segmentation)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from van_dense.core.counting import counted
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Sample
 from van_dense.data.io.suffixes import SUFFIXES, list_suffixes
@@ -143,19 +144,25 @@ class Listing:
         unknown = sorted(set(folders) - set(names))
         left_out = whole.left_out()
         if not whole.files and not unknown:
-            what = f"no image in its {len(folders)} class folders ({list_suffixes()})"
+            what = f"no image in its {counted(len(folders), 'class folder')} ({list_suffixes()})"
             raise ValueError(f"{root}: {what}{'; ' if left_out else ''}{left_out or ''}")
         return Listing(root, names, whole.files, labels, unknown, beside, left_out)
 
     def require_sound(self, left_out: QuarantinedPart) -> None:
         """Raise a ValueError for unknown folders and images without a class, unless left out."""
         if unknown := [n for n in self.unknown if folder_record(n) not in left_out.records]:
-            what = f"{len(unknown)} folders are none of the {len(self.names)} classes"
+            what = (
+                f"{counted(len(unknown), 'folder is', 'folders are')} none of the "
+                f"{len(self.names)} classes"
+            )
             names = f"{shorten(unknown)}; the classes are {shorten(self.names)}"
             fix = "Training and validation need the same folders; or list them in data.classes"
             raise ValueError(f"{self.root}: {what}: {names}. {fix}")
         if beside := [name for name in self.beside if name not in left_out.images]:
-            what = f"{len(beside)} images lie beside the class folders: {shorten(beside)}"
+            what = (
+                f"{counted(len(beside), 'image lies', 'images lie')} beside the class folders: "
+                f"{shorten(beside)}"
+            )
             fix = "move them into one, or leave them out with van-dense check --quarantine"
             raise ValueError(f"{self.root}: {what}; {fix}")
 

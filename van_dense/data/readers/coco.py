@@ -131,7 +131,9 @@ def first_broken(records: CocoRecords) -> list[str]:
     for index, entry in enumerate(records.data["annotations"]):
         if not wanted - first.keys():
             break
-        if not records.is_left_out(index) and isinstance(found := records.read(index), Broken):
+        if not records.is_left_out(index, entry) and isinstance(
+            found := records.read(index, entry), Broken
+        ):
             what = f"annotations[{index}] (id {entry.get('id')!r:.40}): {found.what}"
             first.setdefault(f"annotations {found.reason}", what)
     return [f"left out: {what}" for what in first.values()]

@@ -96,9 +96,9 @@ def stated_box(
     if box is None and value not in (None, [], {}, ""):
         return None, None
     if (around := segmentation_box(annotation.get("segmentation"), size)) is not None:
-        return around, "boxes are missing, and are those of the mask"
+        return around, "boxes are missing, and are taken from the mask"
     if joints is not None and (around := box_around(joints)) is not None:
-        return around, "boxes are missing, and are those around the labelled joints"
+        return around, "boxes are missing, and are drawn around the labelled joints"
     return box, None
 
 

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from van_dense.core.dataset_info import DatasetInfo
-from van_dense.data.io.json_file import read_json
+from van_dense.data.io.json_file import paused_garbage_collection
+from van_dense.data.io.json_stream import stream_json
+from van_dense.data.io.packed_records import PackedRecords
 from van_dense.data.readers.foreign import COCO, PANOPTIC, RESULTS, name_of_json, way_in
 from van_dense.data.readers.pose_lists import name_pose_list
 from van_dense.data.readers.skeleton_file import check_order, read_bones
@@ -65,14 +67,17 @@ def read_coco_json(path: str | Path) -> CocoDict:
     return data
 
 
+@paused_garbage_collection()
 def read_coco_lists(path: str | Path) -> CocoDict:
     """Parse a file of images, categories and any kind of annotations, which are objects.
+
+    Annotations are packed: see ``PackedRecords``.
 
     A ValueError names file, key and fix where there is something else; categories are checked,
     images and annotations are not looked into.
     """
     try:
-        data = read_json(path, "annotation file")
+        data = stream_json(path, "annotation file", PackedRecords(), key="annotations")
     except ValueError as error:
         raise ValueError(f"{error}{way_in(path, read_as=COCO)}") from None
     _check_structure(path, data)
@@ -101,11 +106,17 @@ def _check_structure(path: str | Path, data: Any) -> None:
         if key not in data:
             has = ", ".join(map(repr, list(data)[:8])) or "nothing"
             raise ValueError(f"{problem}: {key!r} is missing; it holds {has}")
-        if not isinstance(data[key], list):
-            raise ValueError(f"{path}: {key!r} must be a list, got {type(data[key]).__name__}")
-        for index, record in enumerate(data[key]):
-            if not isinstance(record, dict):
-                raise ValueError(f"{path}: {key}[{index}] must be an object, got {record!r:.80}")
+        records = data[key]
+        if isinstance(records, PackedRecords):
+            index = records.first_other
+        elif isinstance(records, list):
+            others = (i for i, record in enumerate(records) if not isinstance(record, dict))
+            index = next(others, None)
+        else:
+            raise ValueError(f"{path}: {key!r} must be a list, got {type(records).__name__}")
+        if index is not None:
+            what = f"{key}[{index}] must be an object, got {records[index]!r:.80}"
+            raise ValueError(f"{path}: {what}")
     for key in ("images", "categories"):
         if not data[key]:
             raise ValueError(f"{path}: {key!r} is empty; there is nothing to learn from")

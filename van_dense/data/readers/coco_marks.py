@@ -9,7 +9,7 @@ from typing import Any
 from van_dense.data.readers.coco_json import Record
 from van_dense.data.readers.coco_values import parse_number
 
-_TURNED = "boxes have a rotation, and are read as upright ones, which show another place"
+_TURNED = "boxes have a rotation, and are read as upright, which shows another place"
 _IGNORED = "objects are marked as ignore or difficult, and are read as all others"
 _AT_ZERO = "objects have labelled joints at 0, 0, as missing ones are written; they are learnt"
 _NESTED = "lists of keypoints hold a list for each joint, and are read as what they mean"

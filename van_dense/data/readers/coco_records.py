@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from van_dense.core.counting import counted, of_kind
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Size
+from van_dense.data.io.packed_records import PackedRecords
 from van_dense.data.messages import CHECK, Fault, list_counts
 from van_dense.data.readers.class_names import alike_classes
 from van_dense.data.readers.coco_crowds import suspicious_crowds
@@ -126,17 +128,17 @@ class CocoRecords:
         part = self._part
         in_quarantine = bool(part.images or part.annotations or part.records)
         for index, annotation in enumerate(self.data["annotations"]):
-            if in_quarantine and self.is_left_out(index):
+            if in_quarantine and self.is_left_out(index, annotation):
                 continue
-            found = self.read(index)
+            found = self.read(index, annotation)
             if isinstance(found, Broken):
                 self.dropped[f"annotations {found.reason}"] += 1
             else:
                 yield annotation, found
 
-    def is_left_out(self, index: int) -> bool:
-        """Whether an annotation is in quarantine, which is counted, or its image is."""
-        annotation, part = self.data["annotations"][index], self._part
+    def is_left_out(self, index: int, annotation: Record) -> bool:
+        """Whether the annotation at ``index`` is in quarantine, which is counted, or its image."""
+        part = self._part
         if parse_id(annotation.get("id")) in part.annotations or (
             part.records and f"annotations[{index}]" in part.records
         ):
@@ -144,13 +146,13 @@ class CocoRecords:
             return True
         return parse_id(annotation.get("image_id")) in self.image_records.quarantined_ids
 
-    def read(self, index: int) -> InstanceRecord | Broken:
+    def read(self, index: int, annotation: Record) -> InstanceRecord | Broken:
         """Read one annotation and count it, or say what is wrong with it.
 
         Args:
             index: Position in the file, counted from 0.
+            annotation: The record there.
         """
-        annotation = self.data["annotations"][index]
         image = self._image_of(annotation, index)
         if isinstance(image, Broken):
             return image
@@ -288,7 +290,7 @@ class CocoRecords:
         missing or impossible (``derive_area``), keypoints and num_keypoints where those are read,
         and ids that repeat, are missing or 0, which pycocotools takes for "no match".
         """
-        kept = []
+        kept, ids = PackedRecords(), []
         for annotation, instance in self.usable():
             size = self.sizes[instance.image]
             changed: Record = {
@@ -314,10 +316,12 @@ class CocoRecords:
             if not area_is_possible(annotation, box, size):
                 changed["area"] = derive_area(annotation, box, size)
             kept.append(changed)
-        ids = {parse_id(annotation.get("id", 0)) for annotation in kept}
-        sound = len(ids) == len(kept) and 0 not in ids and all(is_id(a["id"]) for a in kept)
-        if not sound:
-            kept = [{**annotation, "id": number} for number, annotation in enumerate(kept, 1)]
+            ids.append(annotation.get("id", 0))
+        known = set(map(parse_id, ids))
+        if len(known) < len(ids) or 0 in known or not all(map(is_id, ids)):
+            as_found, kept = kept, PackedRecords()
+            for number, annotation in enumerate(as_found, 1):
+                kept.append({**annotation, "id": number})
         return {**self.data, "images": self.images, "annotations": kept}
 
     # ------------------------------------------------------------------------------------- words
@@ -335,7 +339,7 @@ class CocoRecords:
         if self.dropped:
             found.append(f"left out: {list_counts(self.dropped)}; {CHECK}")
         for kind, change in self.changes.items():
-            found.append(f"{change.count} {kind}, such as {change.where}: {change.example}")
+            found.append(f"{of_kind(change.count, kind)}, such as {change.where}: {change.example}")
         if (what := self.suspicious_crowds()) is not None:
             found.append(what)
         return found + [str(unclear) for unclear in self.unclear_classes()]
@@ -348,10 +352,11 @@ class CocoRecords:
     def remarks(self) -> list[str]:
         """What is as the format has it, and worth knowing."""
         crowds = self.crowds.total()
+        found = counted(crowds, "crowd region (iscrowd 1) is", "crowd regions (iscrowd 1) are")
         if crowds and self._crowds_are_objects:
-            return [f"{crowds} crowd regions (iscrowd 1) are read as objects: data.crowds"]
+            return [f"{found} read as objects: data.crowds"]
         if crowds and self.suspicious_crowds() is None:
-            return [f"{crowds} crowd regions (iscrowd 1) are neither learnt nor counted as objects"]
+            return [f"{found} neither learnt nor counted as objects"]
         return []
 
     def suspicious_crowds(self) -> str | None:
@@ -365,10 +370,10 @@ MASKS = "have no usable segmentation", "have a mask that lies off its box"
 KEYPOINTS = ("have broken keypoints",)
 ORPHANS = "are of images that are left out"
 NUM_KEYPOINTS = "num_keypoints contradict the keypoints, and are counted anew"
-MASKS_DIFFER = "masks and boxes show different places"
+MASKS_DIFFER = "annotations have mask and box in different places"
 FORMS = "segmentations are not in COCO's form, and are read as what they mean"
 LEAVES = "boxes leave their image, and are clipped"
-AREAS = "areas cannot be right, and are those of the mask or else of the box"
+AREAS = "areas cannot be right, and are taken from the mask or else the box"
 NO_PIXEL = "masks have no pixel, as lines and slivers, and are learnt and counted as empty ones"
 
 
@@ -384,7 +389,7 @@ def _broken_keypoints(value: Any, num_keypoints: int) -> Broken:
     count = len(value) if isinstance(value, list) else 0
     what = f"the keypoints are not {num_keypoints} times x, y and visibility 0, 1 or 2"
     if count != 3 * num_keypoints:
-        what += f" ({count} values)"
+        what += f" ({counted(count, 'value')})"
     elif odd := [v for v in value[2::3] if v not in (0, 1, 2)]:
         what += f" (there is {odd[0]!r:.40})"
     return Broken(KEYPOINTS[0], what, "correct the list")

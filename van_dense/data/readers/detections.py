@@ -60,10 +60,10 @@ def read_detections(
             rows[entry["image_id"]].append((box, label, score))
     counts = list_counts(left_out)
     if not rows:
-        what = f"none of its {len(entries)} detections is usable ({counts or 'it is empty'})"
+        what = f"no detection of {len(entries)} is usable ({counts or 'it is empty'})"
         known = f"image ids such as {sorted(ids, key=str)[:3]} and the categories {labels}"
         raise ValueError(f"{path}: {what}; the data set has {known}")
-    logger.info("%s: %d detections; left out: %s", path, len(entries), counts or "none")
+    logger.info("%s: detections: %d; left out: %s", path, len(entries), counts or "none")
     return {image_id: _instances(found) for image_id, found in rows.items()}
 
 

@@ -6,7 +6,7 @@ root of XML, the header of CSV, names of files. Nothing is run or unpacked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
@@ -99,7 +99,7 @@ def name_of_json(data: Any) -> Foreign | None:
     if isinstance(info, dict) and info.get("description") == "ISAT":
         return ISAT
     if {"images", "annotations", "categories"} <= keys:
-        first = data["annotations"][:1] if isinstance(data["annotations"], list) else []
+        first = data["annotations"][:1] if isinstance(data["annotations"], Sequence) else []
         is_panoptic = bool(first) and isinstance(first[0], dict) and "segments_info" in first[0]
         return PANOPTIC if is_panoptic else COCO
     values = list(data.values())[:1]

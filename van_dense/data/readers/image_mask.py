@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from van_dense.core.counting import counted
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Sample, Size, size_of
 from van_dense.data.dataset import ReadError
@@ -68,7 +69,7 @@ class ImageMaskDataset(ImageFiles):
         self._mask_root = str(masks)
         self._masks = pack([pairs.masks[key] for key in keys])
         self._palettes = Palettes()
-        self.notes += look_at(len(self), self.mask_path, labels, self._palettes)
+        self.notes += look_at(len(self), self.mask_path, labels, self._palettes, info.class_names)
 
     def _annotate(self, sample: Sample, index: int) -> None:
         truth = self.truth(index)
@@ -177,7 +178,10 @@ def files_by_key(
     words = listing.left_out()
     left_out = [] if words is None else [words]
     if others:
-        what = f"left out: {len(others)} images not named as {pattern} says, such as {others[0]}"
+        what = (
+            f"left out: {counted(len(others), 'image')} not named as {pattern} says, such as "
+            f"{others[0]}"
+        )
         left_out.append(what)
     if not found:
         what = f"no image file is named as the pattern {pattern!r} says"

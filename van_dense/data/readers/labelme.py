@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Literal
 
+from van_dense.core.counting import counted
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.data.messages import shorten
 from van_dense.data.readers.annotated_images import (
@@ -131,7 +132,10 @@ def _read_part(folder: Path, rules: Rules, numbers: Numbers, *, join_groups: boo
     described = {image.path for image in images}
     bare = [path for path in index.paths if str(folder / path) not in described]
     if bare:
-        what = f"{len(bare)} images have no JSON file, and are left out: {shorten(bare)}"
+        what = (
+            f"{counted(len(bare), 'image has', 'images have')} no JSON file, and are left out: "
+            f"{shorten(bare)}"
+        )
         part.warnings.append(f"{what}; annotate them, or move them away")
     part.warnings += alike_names(names_of(part), "data.labelme")
     return part

@@ -19,6 +19,7 @@ import numpy as np
 from pycocotools import mask as mask_utils
 
 from van_dense.core.budgets import OverBudget
+from van_dense.core.counting import counted
 from van_dense.core.structures import RLE, Size
 from van_dense.data.io.json_file import read_json
 from van_dense.data.io.pixels import open_image
@@ -30,7 +31,7 @@ from van_dense.data.readers.table import BoxXYXY
 _LINES = ("point", "line", "linestrip", "points", "lines")
 _FOUR_POINTS = ("oriented_rectangle", "rotation", "quadrilateral")
 _NOT_CLASSES = ("__ignore__", "_background_")  # labels.txt of labelme's own examples
-_NO_AREA = "points and lines, which have no area and are left out"
+_NO_AREA = "shapes without area (points, lines), left out"
 _CIRCLE_ERROR = 0.1  # pixels between a circle and its polygon
 _FIX = "draw it again, or remove it"
 
@@ -137,7 +138,7 @@ def _of_kind(
     box = min(xs), min(ys), max(xs), max(ys)
     if kind == "rectangle":
         if len(points) not in (2, 4):  # X-AnyLabeling writes all four corners
-            what = f"it has {len(points)} points"
+            what = f"it has {counted(len(points), 'point')}"
             return _broken(label, "rectangles without two corners", what)
         if box[0] == box[2] or box[1] == box[3]:
             what = f"its corners {points[0]} and {points[-2 % len(points)]} enclose nothing"
@@ -148,12 +149,12 @@ def _of_kind(
     if kind not in ("polygon", *_FOUR_POINTS):
         return _broken(label, f"shapes of the kind {kind}", f"a {kind} has no meaning here")
     if len(points) < 3:
-        what = f"it has {len(points)} points, fewer than 3"
+        what = f"it has {counted(len(points), 'point')}, fewer than 3"
         return _broken(label, "polygons of fewer than 3 points", what)
     findings: tuple[Finding, ...] = ()
     if kind in _FOUR_POINTS:
         what = "its box is the upright one around it"
-        findings = (Finding("info", "rotated rectangles, as polygons", what, "none needed"),)
+        findings = (Finding("info", "rotated rectangles, each a polygon", what, "none needed"),)
     flat = [value for point in points for value in point]
     return Shape(label, box=box, polygon=flat, findings=findings, **marks)
 

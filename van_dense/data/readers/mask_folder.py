@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 import numpy as np
 
+from van_dense.core.counting import counted
+from van_dense.core.plain_text import one_line
 from van_dense.core.structures import IGNORE_LABEL
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.image import orientation_tag
@@ -14,6 +16,7 @@ from van_dense.data.io.masks import StoredLabels, apply_map, read_saliency, read
 from van_dense.data.io.stored import some_of
 from van_dense.data.messages import CHECK, Fault, shorten
 
+_MANY = 10  # classes that no mask shows, at least, where most are those of another data set
 SALIENT = 128  # above it a pixel counts as salient
 _TRAIN_IDS = range(19)
 # The 19 classes among the ids of Cityscapes, in the order of their trainId
@@ -137,6 +140,25 @@ def nothing_named(labels: LabelMap, values: Iterable[int]) -> Fault | None:
     return Fault(what, f"name the classes that they mean, such as data.label_map=[{lines}]")
 
 
+def classes_of_others(
+    labels: LabelMap, values: Iterable[int], class_names: Sequence[str]
+) -> Fault | None:
+    """Masks that hold the first few of many classes: most likely, those of another data set.
+
+    Projects name the classes of theirs, as ADE20K's 150, whose first 3 maps of 1, 2, 3 would be.
+    """
+    found = sorted(values)
+    used = sorted({labels.label_of.get(v, IGNORE_LABEL) for v in found} - {IGNORE_LABEL})
+    absent = labels.num_classes - used[-1] - 1 if used else 0
+    if absent < max(_MANY, labels.num_classes / 2):
+        return None
+    names = [one_line(" ".join([str(k), *class_names[k : k + 1]])) for k in used]
+    lines = ", ".join(f'"{line}"' for line in suggest_lines(found, is_color=labels.is_color))
+    what = f"of {labels.num_classes} classes, the masks hold {shorten(names, 5)} alone"
+    fix = "if they do not show these, name your own: data.classes=[NAME, ...], "
+    return Fault(what, f"{fix}data.label_map=[{lines}], data.colors=null and a data.name")
+
+
 def nothing_salient(brightest: int) -> Fault | None:
     """Saliency masks of a folder that hold no salient pixel, by the brightest of all."""
     if brightest > SALIENT:
@@ -146,14 +168,19 @@ def nothing_salient(brightest: int) -> Fault | None:
 
 
 def look_at(
-    count: int, path_of: Callable[[int], str], labels: LabelMap | None, palettes: Palettes
+    count: int,
+    path_of: Callable[[int], str],
+    labels: LabelMap | None,
+    palettes: Palettes,
+    class_names: Sequence[str] = (),
 ) -> list[str]:
     """Read some masks evenly over a folder, before training does; more while no class is found.
 
     ``palettes`` gets theirs, which all the others are compared with.
 
     Returns:
-        Notes where some of them cannot be read, teach nothing, or have an orientation tag.
+        Notes where some of them cannot be read, teach nothing, or have an orientation tag, and
+        where most classes are missing.
 
     Raises:
         ValueError: Where none can be read, or what they hold together contradicts the label map.
@@ -189,11 +216,15 @@ def look_at(
         f"hold {'no salient pixel' if labels is None else 'no pixel of a class'}, such as": empty,
         "have an orientation tag, and are read as stored, such as": turned,
     }
-    return [
+    notes = [
         f"{len(masks)} of {len(names)} masks looked at {what} {masks[0]}"
         for what, masks in told.items()
         if masks
     ]
+    others = None if labels is None else classes_of_others(labels, values, class_names)
+    if others is not None:
+        notes.append(f"{counted(len(names), 'mask')} looked at: {others}")
+    return notes
 
 
 def _nothing(labels: LabelMap | None, values: set[int]) -> Fault | None:

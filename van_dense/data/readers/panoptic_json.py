@@ -3,11 +3,12 @@
 Source of the format: https://cocodataset.org/#format-data, "Panoptic Segmentation".
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
+from van_dense.core.counting import counted
 from van_dense.core.dataset_info import Color, DatasetInfo
 from van_dense.core.segments import LARGEST_ID
 from van_dense.core.structures import IGNORE_LABEL, Segment, Size
@@ -168,7 +169,7 @@ def class_count_problem(count: int) -> str | None:
     """Say that so many classes are too many, and what to do, or None."""
     if count <= IGNORE_LABEL:
         return None
-    what = f"{count} categories, and a pixel has one of at most {IGNORE_LABEL} classes"
+    what = f"{counted(count, 'category')}, and a pixel has one of at most {IGNORE_LABEL} classes"
     what += f" (labels are of 8 bits, and {IGNORE_LABEL} is void)"
     return f"{what}; join rare classes, or take out categories without a segment"
 
@@ -184,7 +185,7 @@ def _color(path: str | Path, category: Record) -> Color:
 
 def _annotations_by_image(
     path: str | Path,
-    annotations: list[Record],
+    annotations: Sequence[Record],
     images: Mapping[int | str, Record],
     absent: Collection[int | str],
     left_out: QuarantinedPart,
@@ -206,7 +207,10 @@ def _annotations_by_image(
         by_image[image_id] = record
         png_of[png] = image_id
     if foreign := [record["file_name"] for i, record in by_image.items() if i not in images]:
-        what = f"{len(foreign)} annotations are of images that are not in 'images'"
+        what = (
+            f"{counted(len(foreign), 'annotation is', 'annotations are')} of images that are not "
+            "in 'images'"
+        )
         raise ValueError(f"{path}: {what}: {shorten(foreign)}; add the images, or take them out")
     if bare := [record["file_name"] for i, record in images.items() if i not in by_image]:
         what = f"{len(bare)} of {len(images)} images have no annotation"

@@ -60,7 +60,7 @@ class Persons(Subset):
             what = f"none of {unlabelled} instances has a labelled joint (visibility 1 or 2)"
             fix = "are these the annotations with keypoints?"
             raise ValueError(f"data set {name!r}: {what}; {fix}")
-        what = "%s: %d instances; left out: %d without a labelled joint, %d crowds"
+        what = "%s: instances: %d; left out: %d without a labelled joint, %d as crowds"
         logger.info(what, name, len(items), unlabelled, crowds)
         super().__init__(images, [index for index, _ in items])
         self.info = with_sigmas(images.info)

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from van_dense.core.counting import counted
 from van_dense.data.io.json_file import read_json
 from van_dense.data.io.walk import walk
 from van_dense.data.messages import list_counts
@@ -121,7 +122,7 @@ class Quarantine:
         if key is None or not (part := self.parts[key]):
             return QuarantinedPart()
         if self.path and part.fingerprint != fingerprint(source, *others):
-            among = f" or what belongs to it ({len(others)} paths)" if others else ""
+            among = f" or what belongs to it ({counted(len(others), 'path')})" if others else ""
             what = f"{source}{among} has changed since the list was written, so that its ids may"
             what += f" stand for other records; {_write_again(self.path)}"
             raise StaleQuarantine(f"quarantine {self.path}: {what}")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_utils
 
+from van_dense.core.counting import counted
 from van_dense.core.rle import run_lengths
 from van_dense.core.structures import RLE, Size
 
@@ -113,7 +114,7 @@ def _usable_rle(value: dict[str, Any], size: Size) -> tuple[RLE | None, str | No
         runs = counts
     height, width = size
     if sum(runs) != height * width:
-        return None, f"the RLE covers {sum(runs)} pixels, its image has {height * width}"
+        return None, f"the RLE covers {counted(sum(runs), 'pixel')}, its image has {height * width}"
     if isinstance(counts, list):
         return mask_utils.frPyObjects({"size": list(size), "counts": counts}, height, width), None
     return {"size": list(size), "counts": data}, None

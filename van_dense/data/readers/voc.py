@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from van_dense.core.counting import counted
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.data.io.names import read_text
 from van_dense.data.messages import list_counts, shorten
@@ -197,7 +198,10 @@ def _unannotated(folder: Path, ids: set[str]) -> list[str]:
     bare = [stem for stem in stems if stem.lower() not in lower]
     if not bare:
         return []
-    what = f"{len(bare)} images have no XML file of their name, and are left out: {shorten(bare)}"
+    what = (
+        f"{counted(len(bare), 'image has', 'images have')} no XML file of their name, and are "
+        f"left out: {shorten(bare)}"
+    )
     return [f"{what}; annotate them, or move them away"]
 
 
@@ -236,8 +240,10 @@ def _from_list(root: Path, file: Path) -> _Split:
     if not found:
         what = f"{file}: names no XML file below {start}"
         raise ValueError(f"{what}; expected one name in each line{way_in(root, read_as=VOC)}")
-    notes = []
-    warnings = [f"{twice} lines repeat an image, which is read once"] if twice else []
+    notes, warnings = [], []
+    if twice:
+        repeats = counted(twice, "line repeats", "lines repeat")
+        warnings.append(f"{repeats} an image, which is read once")
     if used := {f"lines marked {mark}": n for mark, n in marks.items() if n}:
         what = f"{file.name} is the list of one class ({list_counts(used)})"
         notes.append(f"{what}; its marks are not used, and all images and classes are read")
@@ -266,7 +272,10 @@ def _first_pixel(
         why = f"{len(fractions)} of {len(boxes)} boxes have fractions, which no pixel number has"
         if below:
             file, corners = below[0]
-            why = f"{len(below)} boxes begin below 1, such as at {min(corners[:2]):g} in {file}"
+            why = (
+                f"{counted(len(below), 'box begins', 'boxes begin')} below 1, such as at "
+                f"{min(corners[:2]):g} in {file}"
+            )
         fix = "data.voc.first_pixel=1 reads them as VOC's own, from 1"
         return 0, f"corners count from 0 and are taken as they stand, since {why}; {fix}"
     if given == 1:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from van_dense.core.counting import counted
 from van_dense.data.io.names import plain_stem
 from van_dense.data.io.suffixes import SUFFIXES
 from van_dense.data.io.walk import is_left_out
@@ -119,11 +120,17 @@ class LabelFiles:
             if exists and file.name != f"{image.stem}.txt"
         ]
         if odd:
-            what = f"{len(odd)} label files are spelled otherwise than their images: "
+            what = (
+                f"{counted(len(odd), 'label file is', 'label files are')} spelled otherwise than "
+                "their images: "
+            )
             self._note("info", f"{what}{odd[0][0].name} of {odd[0][1].name}", "none needed")
         shared = [file for file, count in Counter(self.files).items() if count > 1]
         if shared:
-            what = f"{len(shared)} label files belong to several images each, such as {shared[0]}"
+            what = (
+                f"{counted(len(shared), 'label file belongs', 'label files belong')} to several "
+                f"images each, such as {shared[0]}"
+            )
             self._note("warning", what, "give every image a name of its own")
         beside = [
             image
@@ -131,15 +138,23 @@ class LabelFiles:
             if not exists and f"{image.stem}.txt" in self._folder(image.parent).names
         ]
         if beside:
-            what = f"{len(beside)} images without a label file have a .txt beside them, such as "
+            what = (
+                f"{counted(len(beside), 'image')} without a label file, and with a .txt beside "
+                "it, such as "
+            )
             what += str(beside[0].with_suffix(".txt"))
             fix = f"move labels to {usual[beside[0].parent]}; other texts may stay"
             self._note("warning", f"{what}, which is not read", fix)
         if lost := self.missing():
-            what = f"{len(lost)} images have no label file, such as {lost[0]}"
+            what = (
+                f"{counted(len(lost), 'image has', 'images have')} no label file, such as {lost[0]}"
+            )
             self._note("info", what, "none needed if they show no object")
         if orphans := self.orphans():
-            what = f"{len(orphans)} label files have no image: {shorten(list(map(str, orphans)))}"
+            what = (
+                f"{counted(len(orphans), 'label file has', 'label files have')} no image: "
+                f"{shorten(list(map(str, orphans)))}"
+            )
             self._note("warning", what, "add the images, or delete the files")
 
     def _note(self, severity: Any, what: str, fix: str) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+from van_dense.core.counting import counted
 from van_dense.core.parse import parse_yaml
 from van_dense.core.paths import expand_path
 from van_dense.data.io.names import read_text, spellings
@@ -76,7 +77,7 @@ class YoloLayout:
             what = f"{split!r}: no image under {value}; known suffixes: {list_suffixes()}"
             raise ValueError("; ".join([f"{self.file}: {what}", *(r.what for r in remarks)]))
         if twice := len(listed) - len(found):
-            what = f"{split!r} lists {twice} images again"
+            what = f"{split!r} lists {counted(twice, 'image')} again"
             remarks.append(Remark("warning", str(self.file), what, "each is read once"))
         return found, remarks
 
@@ -141,7 +142,7 @@ def _data_file(root: Path) -> Path:
     for suffixes in (_YAML, (_DARKNET,)):
         found = [name for name in names if Path(name).suffix.lower() in suffixes]
         if len(found) > 1:
-            what = f"{len(found)} data files: {shorten(found)}"
+            what = f"{counted(len(found), 'data file')}: {shorten(found)}"
             raise ValueError(
                 f"{root}: {what}; name one of them, as data.yolo_root={root}/{found[0]}"
             )
@@ -210,7 +211,7 @@ def _class_names(file: Path, entries: dict[str, Any]) -> dict[int, str]:
     given = entries.get("nc")
     allowed = {str(len(found)), str(max(found) + 1)}
     if given is not None and str(given) not in allowed:
-        what = f"'nc' is {given}, but there are {len(found)} names"
+        what = f"'nc' is {given}, but there are {counted(len(found), 'name')}"
         raise ValueError(f"{file}: {what}; write all names, or remove nc")
     return found
 

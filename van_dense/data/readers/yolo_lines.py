@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from van_dense.core.counting import counted
 from van_dense.core.structures import Size
 from van_dense.data.io.names import read_text
 from van_dense.data.readers.segmentation import MIN_POINTS
@@ -97,7 +98,10 @@ def _parse(line_id: str, words: list[str], meaning: Meaning) -> LabelLine:
     if meaning.keypoints is not None and len(values) != _BOX:
         count = math.prod(meaning.keypoints)
         if len(values) != _BOX + count:
-            what = f"{len(values)} numbers where kpt_shape asks for {_BOX} of a box and {count} "
+            what = (
+                f"{counted(len(values), 'number')} where kpt_shape asks for {_BOX} of a box and "
+                f"{count} "
+            )
             return LabelLine(line_id, -1, values, f"{what}of joints")
         values = values[:_BOX]
     problem = _count_problem(values) or _range_problem(values)
@@ -148,10 +152,10 @@ def _count_problem(numbers: Sequence[float]) -> str | None:
         return "a box, a confidence and the number of a tracker"
     joints = (count - _BOX) // 3
     if joints and (count - _BOX) % 3 == 0 and _are_visibilities(numbers[6::3]):
-        what = f"a box and {joints} joints, as poses have"
+        what = f"a box and {counted(joints, 'joint')}, as poses have"
         return f"{what} (kpt_shape: [{joints}, 3] is missing in data.yaml)"
     if count < 2 * MIN_POINTS or count % 2:
-        return f"{count} numbers, neither 4 numbers of a box nor pairs of a polygon"
+        return f"{counted(count, 'number')}, neither 4 numbers of a box nor pairs of a polygon"
     return None
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_convert, box_iou
 
+from van_dense.core.counting import counted
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import RLE, Prediction, Size, decode_masks, encode_masks
 from van_dense.data.readers.coco_json import CocoDict, Record
@@ -246,7 +247,10 @@ def _explain_rest(pairs: Sequence[Pair]) -> str | None:
         part = f"{num_lost} of {sum(len(truth.boxes) for _, truth in pairs)} do not arrive"
         return f"lost objects: {part}; their sides are {sides.min():.1f} to {sides.max():.1f} px"
     if num_extra:
-        return f"{num_extra} boxes fit no annotation of their image; {_example(pairs)}"
+        return (
+            f"{counted(num_extra, 'box fits', 'boxes fit')} no annotation of their image; "
+            f"{_example(pairs)}"
+        )
     return None
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from van_dense.core.counting import counted
 from van_dense.core.structures import Batch, Prediction, Sample
 from van_dense.data.collate import collate
 from van_dense.data.dataset import DenseDataset, ReadError, Transform
@@ -42,7 +43,7 @@ class OracleReport:
         scores = scores if self.metrics else "no scores"
         verdict = "passed" if self.ok else "FAILED"
         remark = f"; {self.diagnosis}" if self.diagnosis else ""
-        return f"oracle check {verdict} on {self.num_images} images: {scores}{remark}"
+        return f"oracle check {verdict} on {counted(self.num_images, 'image')}: {scores}{remark}"
 
 
 def readable(dataset: DenseDataset, indices: Sequence[int]) -> Iterator[Sample]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from van_dense.core.counting import counted
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.segments import label_map, thing_instances
 from van_dense.core.structures import Prediction, encode_masks, size_of
@@ -62,7 +63,8 @@ def instances_of(
         truth = restrict(read_instances(annotations, quarantine)[0], set(ids))
         if missing := set(ids) - {image["id"] for image in truth["images"]}:
             raise ValueError(
-                f"{annotations}: lacks {len(missing)} images of the panoptic annotations, such as "
+                f"{annotations}: lacks {counted(len(missing), 'image')} of the panoptic "
+                "annotations, such as "
                 f"id {min(missing, key=str)!r}; give the file of the same part, quarantine them in "
                 "both, or leave data.val.instances out"
             )

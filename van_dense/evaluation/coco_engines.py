@@ -1,0 +1,157 @@
+"""The libraries that match results with ground truth and accumulate precision and recall.
+
+hotcoco (https://github.com/derekallman/hotcoco, MIT) takes image by image, so that it holds a few
+tens of bytes of a result; pycocotools (https://github.com/cocodataset/cocoapi) is the reference,
+whose dictionaries take a kilobyte. Both give the same numbers, see
+``tests/evaluation/test_coco.py``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from van_dense.evaluation.coco_truth import TruthTable, area_of
+from van_dense.evaluation.ground_truth import Kind
+from van_dense.evaluation.result_table import ResultTable
+from van_dense.evaluation.results import FIELD_OF_KIND
+
+Backend = Literal["hotcoco", "pycocotools"]
+BACKENDS: tuple[Backend, ...] = ("hotcoco", "pycocotools")
+
+_IMAGES_AT_ONCE = 500
+
+
+@dataclass(frozen=True)
+class Part:
+    """Annotations and results of some categories.
+
+    Attributes:
+        kind: What is measured.
+        categories: Records of the categories.
+        truth: Table of all annotations.
+        chosen: Indices of those of the categories, image by image.
+        table: Table of all results.
+        rows: Those of the categories, image by image.
+    """
+
+    kind: Kind
+    categories: Sequence[Mapping[str, Any]]
+    truth: TruthTable
+    chosen: np.ndarray
+    table: ResultTable
+    rows: np.ndarray
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is counted.
+
+    Attributes:
+        limits: Limits on the detections of an image and class for which recall is asked, ascending.
+        limit: The one of them for which precision is.
+        sigmas: OKS constant of each keypoint, for poses.
+    """
+
+    limits: Sequence[int]
+    limit: int
+    sigmas: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class Accumulated:
+    """Precision (T, R, C, A) and recall (T, C, A, M); -1 where there is nothing to measure.
+
+    T IoU thresholds, R levels of recall, C classes by ascending id, A size classes, M limits.
+    """
+
+    precision: np.ndarray
+    recall: np.ndarray
+
+
+def accumulate(part: Part, settings: Settings, backend: Backend) -> Accumulated:
+    """Match and accumulate by a library, or ValueError for an unknown one."""
+    if backend not in BACKENDS:
+        raise ValueError(f"unknown backend {backend!r}; choose {' or '.join(BACKENDS)}")
+    evaluation = (_hotcoco if backend == "hotcoco" else _pycocotools)(part, settings)
+    precision, recall = (np.asarray(evaluation.eval[key]) for key in ("precision", "recall"))
+    # A copy: the other limits take some 80 MB for 80 classes.
+    return Accumulated(precision[..., settings.limits.index(settings.limit)].copy(), recall)
+
+
+def _hotcoco(part: Part, settings: Settings) -> Any:
+    from hotcoco import Params, StreamingEval
+
+    params = Params(part.kind)
+    params.max_dets = list(settings.limits)
+    params.cat_ids = sorted(category["id"] for category in part.categories)
+    if len(settings.sigmas):
+        params.kpt_oks_sigmas = list(settings.sigmas)
+    stream = StreamingEval(list(map(dict, part.categories)), part.kind, params=params)
+    annotated, found = part.truth.images_of(part.chosen), part.rows["image"]
+    images = np.union1d(annotated, found)
+    for start in range(0, len(images), _IMAGES_AT_ONCE):
+        some = images[start : start + _IMAGES_AT_ONCE]
+        span = some[0], some[-1] + 1
+        truth = part.truth.annotations(part.chosen[slice(*np.searchsorted(annotated, span))])
+        rows = part.rows[slice(*np.searchsorted(found, span))]
+        boxes = part.kind == "bbox"
+        results = _seven_columns(part, rows) if boxes else list(_detections(part, rows))
+        stream.update(part.truth.images(some), truth, results)
+    evaluation = stream.finalize()
+    evaluation.accumulate()
+    return evaluation
+
+
+def _seven_columns(part: Part, rows: np.ndarray) -> np.ndarray:
+    """Image number, box, score and category id of boxes, float64 (N, 7)."""
+    if not len(rows):
+        return np.zeros((0, 7))
+    category_ids = np.array(part.table.category_ids)[rows["category"]]
+    return np.column_stack([rows["image"] + 1, rows["bbox"], rows["score"], category_ids])
+
+
+def _pycocotools(part: Part, settings: Settings) -> Any:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    images = np.union1d(part.truth.images_of(part.chosen), part.rows["image"])
+    shared = {"images": part.truth.images(images), "categories": list(part.categories)}
+    both = part.truth.annotations(part.chosen), list(_detections(part, part.rows))
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints
+        indexed = [COCO(), COCO()]
+        for coco, annotations in zip(indexed, both, strict=True):
+            coco.dataset = {**shared, "annotations": annotations}
+            coco.createIndex()
+        evaluation = COCOeval(*indexed, part.kind)
+        evaluation.params.catIds = sorted(category["id"] for category in part.categories)
+        evaluation.params.maxDets = list(settings.limits)
+        if len(settings.sigmas):
+            evaluation.params.kpt_oks_sigmas = np.asarray(settings.sigmas)
+        evaluation.evaluate()
+        evaluation.accumulate()
+    return evaluation
+
+
+def _detections(part: Part, rows: np.ndarray) -> Iterator[dict[str, Any]]:
+    """Results as dictionaries, with the area that decides their size class."""
+    if not len(rows):
+        return
+    field = FIELD_OF_KIND[part.kind]
+    values = part.table.masks_of(rows) if part.kind == "segm" else rows[field].tolist()
+    columns = (rows[name].tolist() for name in ("image", "category", "score"))
+    for number, (image, category, score, value) in enumerate(zip(*columns, values, strict=True), 1):
+        detection = {
+            "id": number,
+            "image_id": image + 1,
+            "category_id": part.table.category_ids[category],
+            "score": score,
+            "iscrowd": 0,
+            field: value,
+        }
+        yield detection | {"area": area_of(detection, part.kind)}

@@ -1,0 +1,215 @@
+"""Results of objects in columns, which leave the memory where there are many.
+
+A record with a box takes 0.5 kB as a dictionary and 56 bytes here; beyond some 300,000 of them they
+lie in a temporary file without a name, so that memory does not grow with a data set.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from van_dense.data.readers.coco_json import CocoDict
+from van_dense.evaluation.results import FIELD_OF_KIND, CocoResult
+
+_IN_MEMORY = 1 << 24  # bytes of each of the two files
+_BLOCK = 1 << 16  # rows
+_FIELDS = tuple(FIELD_OF_KIND.values())
+
+
+class ResultTable:
+    """Results in the order they came; images and categories are positions in the ground truth.
+
+    Args:
+        ground_truth: COCO annotations. Its images in ascending order of their ids, numbers before
+            text, are what the column "image" counts; "category" counts its sorted category ids.
+        fields: Which of "bbox", "segmentation" and "keypoints" to keep; None keeps what the first
+            record holds, as all others then must.
+
+    Attributes:
+        image_ids: Id of each image.
+        category_ids: Id of each category.
+    """
+
+    def __init__(self, ground_truth: CocoDict, fields: Collection[str] | None = None) -> None:
+        self.image_ids = sorted_ids(image["id"] for image in ground_truth["images"])
+        self.category_ids = sorted(category["id"] for category in ground_truth["categories"])
+        self._images = {key: position for position, key in enumerate(self.image_ids)}
+        self._categories = {key: position for position, key in enumerate(self.category_ids)}
+        self._wanted, self._dtype = fields, np.dtype([])
+        self._num_rows = self._num_bytes = 0
+        self._rows = tempfile.SpooledTemporaryFile(_IN_MEMORY)
+        self._masks = tempfile.SpooledTemporaryFile(_IN_MEMORY)
+
+    @classmethod
+    def of(cls, records: Iterable[CocoResult], ground_truth: CocoDict) -> ResultTable:
+        """A table of records of images and categories of the ground truth."""
+        table = cls(ground_truth)
+        table.extend(records)
+        return table
+
+    def extend(self, records: Iterable[CocoResult]) -> None:
+        """Append records, or ValueError where their fields are not those of the first one."""
+        block: list[CocoResult] = []
+        for record in records:
+            block.append(record)
+            if len(block) == _BLOCK:
+                self._append(block)
+                block = []
+        self._append(block)
+
+    def _append(self, records: Sequence[CocoResult]) -> None:
+        if not records:
+            return
+        if not self._num_rows:
+            self._dtype = self._columns(records[0])
+        rows = np.zeros(len(records), dtype=self._dtype)
+        rows["image"] = [self._images[record["image_id"]] for record in records]
+        rows["category"] = [self._categories[record["category_id"]] for record in records]
+        rows["score"] = [record["score"] for record in records]
+        for field in self.fields:
+            try:
+                values: Any = [record[field] for record in records]  # type: ignore[literal-required]
+                rows[field] = values if field != "segmentation" else self._store(values)
+            except (KeyError, ValueError):
+                held = [len(r[field]) if field in r else None for r in records]  # type: ignore[literal-required]
+                raise ValueError(
+                    f"results differ in their {field}: there are records without, or with another "
+                    f"number of values ({sorted(set(map(str, held)))})"
+                ) from None
+        self._rows.seek(0, 2)
+        self._rows.write(rows.tobytes())
+        self._num_rows += len(rows)
+
+    def _columns(self, record: CocoResult) -> np.dtype[Any]:
+        columns: list[Any] = [("image", "i4"), ("category", "i4"), ("score", "f8")]
+        kept = [f for f in _FIELDS if f in record and (self._wanted is None or f in self._wanted)]
+        for field in kept:
+            if field == "segmentation":  # where the text of its run lengths is
+                inner: Any = [("size", "i4", 2), ("start", "i8"), ("length", "i4"), ("hash", "i8")]
+                columns.append((field, inner))
+            else:
+                columns.append((field, "f8", len(record[field])))  # type: ignore[literal-required]
+        return np.dtype(columns)
+
+    def _store(self, masks: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
+        """Write the run lengths of masks, and return what the rows hold of them."""
+        texts = [mask["counts"] for mask in masks]
+        encoded = [text.encode() if isinstance(text, str) else text for text in texts]
+        lengths = list(map(len, encoded))
+        starts = self._num_bytes + np.cumsum([0, *lengths[:-1]])
+        self._masks.seek(0, 2)
+        self._masks.write(b"".join(encoded))
+        self._num_bytes += sum(lengths)
+        sizes = [tuple(mask["size"]) for mask in masks]
+        return list(zip(sizes, starts.tolist(), lengths, map(hash, encoded), strict=True))
+
+    @property
+    def fields(self) -> list[str]:
+        """Which of "bbox", "segmentation" and "keypoints" the rows hold; none without a row."""
+        return [field for field in _FIELDS if field in (self._dtype.names or ())]
+
+    def __len__(self) -> int:
+        return self._num_rows
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """The rows, some ten thousand at a time, as structured arrays.
+
+        Columns: "image" and "category" (positions), "score", and the ``fields``: "bbox" (N, 4),
+        "keypoints" (N, 3 K), and "segmentation", which ``masks_of`` reads.
+        """
+        size = self._dtype.itemsize
+        for start in range(0, self._num_rows, _BLOCK):
+            self._rows.seek(start * size)
+            count = min(_BLOCK, self._num_rows - start)
+            yield np.frombuffer(self._rows.read(count * size), dtype=self._dtype)
+
+    def _numbered_blocks(self) -> Iterator[tuple[int, np.ndarray]]:
+        """The position of the first row of each block, and the block."""
+        return zip(range(0, len(self), _BLOCK), self.blocks(), strict=True)
+
+    def rows_of_each(self, column: Literal["image", "category"]) -> np.ndarray:
+        """Number of rows of each image or category, int (N,)."""
+        length = len(self.image_ids if column == "image" else self.category_ids)
+        counts = np.zeros(length, dtype=np.int64)
+        for block in self.blocks():
+            counts += np.bincount(block[column], minlength=length)
+        return counts
+
+    def select(self, categories: Collection[int]) -> np.ndarray:
+        """Rows of some categories (positions), image by image, in the order they came."""
+        wanted = np.isin(np.arange(len(self.category_ids)), list(categories))
+        kept = [block[wanted[block["category"]]] for block in self.blocks()]
+        if not kept:
+            return np.zeros(0, dtype=[("image", "i4"), ("category", "i4"), ("score", "f8")])
+        rows = np.concatenate(kept)
+        return rows[np.argsort(rows["image"], kind="stable")]
+
+    def counts(self) -> np.ndarray:
+        """Number of rows of each pair of an image and a category that has some, int (P,)."""
+        codes = np.empty(len(self), dtype=np.int64)
+        for start, block in self._numbered_blocks():
+            here = codes[start : start + len(block)]
+            np.multiply(block["image"], len(self.category_ids), out=here, dtype=np.int64)
+            here += block["category"]
+        codes.sort()
+        edges = np.flatnonzero(np.diff(codes, prepend=-1))
+        return np.diff(edges, append=len(codes))
+
+    def count_repeats(self, field: str) -> int:
+        """Number of rows that repeat an earlier one but for their other fields than ``field``."""
+        mixed = np.zeros(len(self), dtype=np.uint64)
+        for start, block in self._numbered_blocks():
+            here = mixed[start : start + len(block)]
+            columns = [block["image"], block["category"], _bits(block["score"])]
+            values = block[field]
+            columns += [values["hash"]] if field == "segmentation" else list(_bits(values).T)
+            for column in columns:  # as SplitMix64 does, https://prng.di.unimi.it/splitmix64.c
+                here ^= column.astype(np.uint64)
+                here *= np.uint64(0xBF58476D1CE4E5B9)
+                here ^= here >> np.uint64(31)
+        mixed.sort()
+        return int((mixed[1:] == mixed[:-1]).sum())
+
+    def masks_of(self, rows: np.ndarray) -> list[dict[str, Any]]:
+        """Masks of rows as RLE of JSON, "size" (height, width) and "counts" as text."""
+        found = rows["segmentation"]
+        return [
+            {"size": size, "counts": self._read_mask(start, length)}
+            for size, start, length in zip(
+                *(found[name].tolist() for name in ("size", "start", "length")), strict=True
+            )
+        ]
+
+    def _read_mask(self, start: int, length: int) -> str:
+        self._masks.seek(start)
+        return self._masks.read(length).decode("ascii")
+
+    def __iter__(self) -> Iterator[CocoResult]:
+        """The records; coordinates are float."""
+        for block in self.blocks():
+            columns = {name: block[name].tolist() for name in ("image", "category", "score")}
+            fields = {
+                field: self.masks_of(block) if field == "segmentation" else block[field].tolist()
+                for field in self.fields
+            }
+            for index in range(len(block)):
+                record: dict[str, Any] = {
+                    "image_id": self.image_ids[columns["image"][index]],
+                    "category_id": self.category_ids[columns["category"][index]],
+                    "score": columns["score"][index],
+                }
+                record |= {field: values[index] for field, values in fields.items()}
+                yield record  # type: ignore[misc]
+
+
+def _bits(values: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(values).view(np.uint64)
+
+
+def sorted_ids(ids: Iterable[int | str]) -> list[int | str]:
+    """Ids in ascending order, numbers before text, as pycocotools orders images."""
+    return sorted(ids, key=lambda key: (isinstance(key, str), key))
