@@ -123,7 +123,8 @@ def write(arguments: argparse.Namespace, found: dict[str, Any]) -> None:
     """Write what has been found so far."""
     report = {
         "machine": describe_machine(),
-        "command": f"python benchmarks/page_faults.py --rounds {arguments.rounds}",
+        "command": "python benchmarks/page_faults.py "
+        f"--cases {' '.join(arguments.cases)} --rounds {arguments.rounds}",
         "cases": {name: asdict(CASES[name]) for name in found},
         "found": found,
     }

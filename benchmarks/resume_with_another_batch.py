@@ -1,6 +1,6 @@
 """Runs that were stopped in the middle and resumed with another batch, beside uninterrupted ones.
 
-python benchmarks/resume_with_another_batch.py --output runs/resumed [--epochs 16] [overrides ...]
+python benchmarks/resume_with_another_batch.py --output runs/resumed [--epochs 8] [overrides ...]
 
 Semantic FPN on VAN-B0 learns generated scenes of 64 px. One run is uninterrupted. Another gets
 SIGTERM in the middle of an epoch, and copies of its folder are resumed with half, equal and double
@@ -57,7 +57,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for runs and data")
-    parser.add_argument("--epochs", type=int, default=16, help="length of every run")
+    parser.add_argument("--epochs", type=int, default=8, help="length of every run")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="on top of all")
     arguments = parser.parse_intermixed_args()
     root = arguments.output
