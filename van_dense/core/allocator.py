@@ -11,8 +11,8 @@ def keep_freed_memory() -> bool:
     """Let glibc keep what this process frees, for good, and say whether it does so.
 
     By default glibc maps every block above 32 MiB anew, and returns the free end of its heap to the
-    system; a training step on a CPU then spends up to a fifth of its time on page faults
-    (``benchmarks/README.md``). Nothing happens without glibc, or where the user has set
+    system; a training step on a CPU with such blocks then spends 5 to 14 % of its time on page
+    faults (``benchmarks/README.md``). Nothing happens without glibc, or where the user has set
     ``MALLOC_...`` variables or ``glibc.malloc`` tunables.
     """
     is_set = any(name.startswith("MALLOC_") for name in os.environ)
