@@ -12,10 +12,13 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from helpers.command import call_main
 
 from van_dense.cli import evaluate, train
+from van_dense.engine.job import TrainResult
 from van_dense.engine.log import read_log
+from van_dense.runs import training
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools" / "train_net.py"
@@ -142,6 +145,19 @@ def test_evaluation_by_two_processes_equals_that_by_one(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize(
+    ("has_gpu", "option", "times"), [(False, [], 1), (True, [], 0), (False, ["--dry-run"], 0)]
+)
+def test_a_training_on_the_cpu_keeps_freed_memory(tmp_path, monkeypatch, has_gpu, option, times):
+    calls = []
+    monkeypatch.setattr(train, "keep_freed_memory", lambda: calls.append("kept"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    monkeypatch.setattr(training, "plan_run", lambda *_: "the plan")
+    monkeypatch.setattr(training, "train_run", lambda *_, **__: TrainResult(6, {}))
+    run_here("--sample", "--output", "run", *option, folder=tmp_path)
+    assert len(calls) == times
+
+
 def test_a_killed_run_continues_and_ends_as_if_nothing_had_happened(tmp_path):
     run_here("--sample", *TINY, "train.steps=12", "--output", "whole", folder=tmp_path)
 

@@ -45,6 +45,15 @@ def test_images_of_a_begun_epoch_are_seen_again_rather_than_missed():
     assert "goes on after 1 epoch and 12 images, of which 4 are seen again, 14 steps" in change
 
 
+@pytest.mark.parametrize(("made", "position"), [(10, 2), (11 + 10, 4), (3 * 11 + 10, 8)])
+def test_an_epoch_is_over_where_no_batch_of_the_new_size_is_left(made, position):
+    """Batch 4 takes 44 images in 11 steps, batch 20 takes 40 of them in 2."""
+    old, new = plan_of(4, num_images=44), plan_of(20, num_images=44)
+    rest, change = resumed(new, made, position_of(old, made))
+    assert rest.position(made) == position
+    assert "and 40 images, " in change
+
+
 def test_it_changes_more_than_once():
     first = plan_of(4)
     second, _ = resumed(plan_of(8), 10, position_of(first, 10))

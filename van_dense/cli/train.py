@@ -15,6 +15,7 @@ from van_dense.cli.output import command, say
 from van_dense.cli.parser import new_parser, wait_passively
 from van_dense.config import ConfigError, load_config
 from van_dense.config.files import missing_data
+from van_dense.core.allocator import keep_freed_memory
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -53,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     wait_passively()
     # Only now torch: a mistake above is reported at once.
+    import torch
+
     from van_dense.data.io.outputs import require_folder
     from van_dense.engine.interrupt import STOPPED
     from van_dense.runs.training import plan_run, train_run
@@ -63,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.dry_run:
         say(f"{'run folder:':<20}{run_dir}\n{plan_run(config)}")
         return 0
+    if not torch.cuda.is_available():
+        keep_freed_memory()
     result = train_run(config, run_dir, resume=arguments.resume)
     if result.interrupted:
         return STOPPED

@@ -53,10 +53,10 @@ def resumed(plan: TrainPlan, step: int, before: dict[str, Any]) -> tuple[TrainPl
         )
     epoch, row = divmod(before["step"], steps_per_epoch(old_images, old_batch))
     seen = row * old_batch * new_images // old_images  # of the epoch begun
-    whole = epoch * plan.steps_per_epoch
-    position = whole + min(seen // new_batch, plan.steps_per_epoch - 1)
-    rest = replace(plan, offset=position - step)
-    again = seen - (position - whole) * new_batch
+    # Images that are left but make no batch of the new size belong to no step of its epochs.
+    steps = min(seen // new_batch, plan.steps_per_epoch)
+    rest = replace(plan, offset=epoch * plan.steps_per_epoch + steps - step)
+    again = seen - steps * new_batch if steps < plan.steps_per_epoch else 0
     twice = f", of which {again} {'is' if again == 1 else 'are'} seen again" if again else ""
     changes = []
     if new_batch != old_batch:
