@@ -68,7 +68,7 @@ def measure_predict(*, rounds: int) -> dict[str, Any]:
 
         def plain() -> None:
             for path in files:
-                loaded.predict(path)[0].save(folder / "plain")
+                loaded.predict(path)[0].save(folder / "plain", overwrite=True)
 
         def ours() -> None:
             with tempfile.TemporaryDirectory(dir=folder) as output:

@@ -35,7 +35,7 @@ def test_unknown_flip_pairs_refuse_to_flip_but_no_pairs_are_fine():
         ({"category_ids": (1, 2)}, "category_ids has 2 entries for 1"),
         ({"category_ids": ()}, "category_ids has 0 entries"),
         ({"is_thing": (True, False)}, "is_thing"),
-        ({"sigmas": (0.1,)}, "1 sigmas for 3 keypoints"),
+        ({"sigmas": (0.1,)}, "1 sigma for 3 keypoints"),
         ({"flip_pairs": (("left_eye", "right_ear"),)}, "right_ear"),
     ],
 )
