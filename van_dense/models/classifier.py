@@ -121,6 +121,11 @@ class Classifier(DenseModel):
         return self.backbone(self.zeros(3, *size))
 
     def _images(self, batch: Batch) -> Tensor:
+        self.check_unpadded(batch)
+        return self.preprocess(batch)
+
+    def check_unpadded(self, batch: Batch) -> None:
+        """ValueError with the image ids for a padded batch."""
         size = (batch.images.shape[-2], batch.images.shape[-1])
         if any(valid != size for valid in batch.sizes):
             raise ValueError(
@@ -128,4 +133,3 @@ class Classifier(DenseModel):
                 f"to {size}, which a classifier would average over; the transform must bring them "
                 "to one size, and data.size_divisor must divide it"
             )
-        return self.preprocess(batch)

@@ -6,7 +6,7 @@ import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
-from van_dense.core.structures import Batch
+from van_dense.core.structures import Batch, Size
 
 # ImageNet statistics in 0..255, RGB: every downstream VAN recipe uses them (VAN-Segmentation and
 # mmdet configs), unlike the ImageNet-1K classification weights, which were trained with 127.5.
@@ -31,8 +31,12 @@ class Preprocess(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Float images (B, 3, H, W) of a batch of uint8 images."""
-        images = self.normalise(batch.images)
-        for image, (height, width) in zip(images, batch.sizes, strict=True):
+        return self.without_padding(batch.images, batch.sizes)
+
+    def without_padding(self, pixels: Tensor, sizes: Sequence[Size]) -> Tensor:
+        """Normalise pixels 0..255 of any type (B, 3, H, W), of which ``sizes`` are no padding."""
+        images = self.normalise(pixels)
+        for image, (height, width) in zip(images, sizes, strict=True):
             image[:, height:] = 0
             image[:, :, width:] = 0
         return images

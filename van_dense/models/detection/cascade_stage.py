@@ -120,6 +120,11 @@ class CascadeBox(RegionBranch):
         }
 
     @torch.no_grad()
+    def refined(self, deltas: Tensor, labels: Tensor, boxes: Tensor) -> Tensor:
+        """Boxes (R, 4), each moved by the deltas, out of (R, C, 4), of its region's label."""
+        chosen = deltas[torch.arange(len(labels), device=labels.device), labels]
+        return self.coder.decode_single(chosen, boxes)
+
     def refine(
         self, deltas: Tensor, labels: Tensor, *, boxes: Sequence[Tensor], sizes: Sequence[Size]
     ) -> list[Tensor]:
@@ -127,9 +132,7 @@ class CascadeBox(RegionBranch):
 
         Each box moves by the deltas, out of (R, C, 4), of its region's label, out of (R,).
         """
-        chosen = deltas[torch.arange(len(labels), device=labels.device), labels]
-        refined = self.coder.decode_single(chosen, torch.cat(list(boxes)))
-        parts = refined.split([len(b) for b in boxes])
+        parts = self.refined(deltas, labels, torch.cat(list(boxes))).split([len(b) for b in boxes])
         return [clip_boxes_to_image(b, size) for b, size in zip(parts, sizes, strict=True)]
 
     @torch.no_grad()

@@ -120,7 +120,7 @@ class OneStageDetector(DenseModel):
         targets = without_crowd(batch.targets)
         features = self.fpn(self.backbone(self.preprocess(batch))[1:])
         outputs = [torch.cat(levels, dim=1) for levels in self.head(features)]
-        levels = self._levels(features)
+        levels = self.levels(features)
         assignments = [
             self._assign(target, levels, size)
             for target, size in zip(targets, batch.sizes, strict=True)
@@ -131,7 +131,8 @@ class OneStageDetector(DenseModel):
         """Classes of every anchor; see ``DenseModel``."""
         return anchor_rows(self, info.class_names, self.anchors.num_per_position)
 
-    def _levels(self, features: Sequence[Tensor]) -> list[StridedAnchors]:
+    def levels(self, features: Sequence[Tensor]) -> list[StridedAnchors]:
+        """Anchors of each level of the pyramid."""
         return [
             StridedAnchors(boxes, boxes.new_full((len(boxes),), stride))
             for boxes, stride in zip(self.anchors(features), self.anchors.strides, strict=True)
@@ -150,7 +151,7 @@ class OneStageDetector(DenseModel):
         features = self.fpn(self.backbone(self.preprocess(batch))[1:])
         outputs = self.head(features)
         check_finite([of_level for output in outputs for of_level in output], batch.image_ids)
-        levels = self._levels(features)
+        levels = self.levels(features)
         detections = [
             self._detect([[of_level[i] for of_level in o] for o in outputs], levels, size)
             for i, size in enumerate(batch.sizes)
@@ -177,7 +178,7 @@ class OneStageDetector(DenseModel):
         """Class logits of the anchors that the boxes came from, as ``Explainable.box_logits``."""
         features = self.fpn(self.backbone(images)[1:])
         logits, *values = (torch.cat(levels, dim=1)[0] for levels in self.head(features))
-        decoded, _ = self.head.decode(values, StridedAnchors.cat(self._levels(features)))
+        decoded, _ = self.head.decode(values, StridedAnchors.cat(self.levels(features)))
         return origin_logits(logits, decoded, boxes, labels)
 
     def flops_forward(self, size: Size) -> object:

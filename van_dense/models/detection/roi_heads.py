@@ -50,19 +50,25 @@ class RoIAlign:
     ) -> Tensor:
         """Crops (R, channels, output, output) of boxes (R_i, 4) of each image, from P2..P5.
 
-        The level is floor(4 + log2(sqrt(area) / 224)), within 2..5 (FPN paper, eq. 1); maps beyond
-        P5 are not used.
+        Maps beyond P5 are not used.
         """
         image_index = torch.cat([torch.full_like(b[:, :1], i) for i, b in enumerate(boxes)])
         rois = torch.cat([image_index, torch.cat(list(boxes))], dim=1)
-        side = ((rois[:, 3] - rois[:, 1]) * (rois[:, 4] - rois[:, 2])).clamp(min=0).sqrt()
-        level = (4 + torch.log2(side / 224 + 1e-8)).floor().clamp(2, 5).long() - 2
+        level = self.levels(rois[:, 1:])
         here = [(level == index).nonzero()[:, 0] for index in range(4)]
         pooled = [
             roi_align(feature, rois[index], output, 0.25 / 2**i, self.samples, aligned=self.aligned)
             for i, (feature, index) in enumerate(zip(features, here, strict=False))
         ]
         return torch.cat(pooled)[torch.cat(here).argsort()]
+
+    def levels(self, boxes: Tensor) -> Tensor:
+        """Level of boxes (R, 4), int64 (R,) from 0 for P2 to 3 for P5.
+
+        It is floor(4 + log2(sqrt(area) / 224)), within 2..5 (FPN paper, eq. 1).
+        """
+        side = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).clamp(min=0).sqrt()
+        return (4 + torch.log2(side / 224 + 1e-8)).floor().clamp(2, 5).long() - 2
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ every output of the decoder learns the mask, the finest is the result.
 Legend: B images; maps are (B, 1, H, W).
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -55,17 +57,27 @@ class SaliencyModel(DenseModel):
         Probabilities are made at the size of the input and then resized, as in the recipe.
         """
         outputs = self.decoder(self.backbone(self.preprocess(batch)))
-        logits = outputs[0].float()
-        predictions = []
-        for i, (height, width) in enumerate(batch.sizes):
+        for i in range(len(batch.images)):
             check_finite([output[i] for output in outputs], batch.image_ids[i : i + 1])
-            padded = _resize(logits[i : i + 1], (batch.images.shape[-2], batch.images.shape[-1]))
-            # On the CPU first: the map of a huge original then exists only once.
-            probability = padded.sigmoid()[..., :height, :width].cpu()
-            # Rounding of the interpolation may step over 1.
+        size = (batch.images.shape[-2], batch.images.shape[-1])
+        # One after the other, and on the CPU: the map of a huge original exists only once.
+        logits = outputs[0].float().split(1)
+        probabilities = (_resize(one, size).sigmoid()[0].cpu() for one in logits)
+        return self.in_original_pixels(probabilities, batch)
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Probabilities (B, 1, H, W) of normalised images (B, 3, H, W)."""
+        logits = self.decoder(self.backbone(images))[0].float()
+        return _resize(logits, (images.shape[-2], images.shape[-1])).sigmoid()
+
+    def in_original_pixels(self, maps: Iterable[Tensor], batch: Batch) -> list[Prediction]:
+        """Saliency maps of a batch from probabilities (1, H, W) of its padded images."""
+        predictions = []
+        for i, (probability, (height, width)) in enumerate(zip(maps, batch.sizes, strict=True)):
             original = batch.orig_sizes[i]
-            saliency = _resize(probability, original)[0, 0].clamp_(0, 1)
-            predictions.append(Prediction(batch.image_ids[i], original, saliency=saliency.numpy()))
+            # Rounding of the interpolation may step over 1.
+            resized = _resize(probability[None, :, :height, :width], original)[0, 0].clamp_(0, 1)
+            predictions.append(Prediction(batch.image_ids[i], original, saliency=resized.numpy()))
         return predictions
 
     def flops_forward(self, size: Size) -> object:

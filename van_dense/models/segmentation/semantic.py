@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 
 import numpy as np
@@ -25,6 +25,10 @@ from van_dense.models.segmentation.map_inference import (
 )
 
 AUXILIARY_LEVEL = -2  # c4, as in mmseg's UperNet configs
+
+
+# Pixels (B, 3, H, W) in 0..255 and their sizes without padding to logits (B, C, h, w).
+PixelNetwork = Callable[[Tensor, Sequence[Size]], Tensor]
 
 
 class SemanticSegmenter(DenseModel):
@@ -104,32 +108,40 @@ class SemanticSegmenter(DenseModel):
     @torch.no_grad()
     def predict(self, batch: Batch) -> list[Prediction]:
         """The label map of each image in original pixels."""
+        return self.predict_by(self.network, batch)
+
+    def predict_by(self, network: PixelNetwork, batch: Batch) -> list[Prediction]:
+        """As ``predict``, of the logits that a function such as ``network`` gives."""
         maps = self._maps_of_batch if self.inference.is_plain else self._maps_of_each
-        images = zip(batch.image_ids, batch.orig_sizes, maps(batch), strict=True)
+        images = zip(batch.image_ids, batch.orig_sizes, maps(batch, network), strict=True)
         return [Prediction(image_id, size, semantic=labels) for image_id, size, labels in images]
 
-    def _maps_of_batch(self, batch: Batch) -> Iterator[np.ndarray]:
+    def network(self, pixels: Tensor, sizes: Sequence[Size]) -> Tensor:
+        """Logits (B, C, h, w) of pixels (B, 3, H, W) in 0..255 with sizes without padding."""
+        return self.logits(self.preprocess.without_padding(pixels, sizes))
+
+    def _maps_of_batch(self, batch: Batch, network: PixelNetwork) -> Iterator[np.ndarray]:
         """All images in one pass, padded as they are."""
-        logits = self.logits(self.preprocess(batch))
+        logits = network(batch.images, batch.sizes)
         scale_y, scale_x = (logits.shape[axis] / batch.images.shape[axis] for axis in (2, 3))
         for i, (height, width) in enumerate(batch.sizes):
             check_finite([logits[i]], batch.image_ids[i : i + 1])
             extent = (height * scale_y, width * scale_x)
             yield label_map([Resized(Logits(logits[i]), batch.orig_sizes[i], extent=extent)])
 
-    def _maps_of_each(self, batch: Batch) -> Iterator[np.ndarray]:
+    def _maps_of_each(self, batch: Batch, network: PixelNetwork) -> Iterator[np.ndarray]:
         """Image by image, without its padding, through windows or in several views."""
         for i, (height, width) in enumerate(batch.sizes):
 
-            def network(pixels: Tensor, size: Size, i: int = i) -> Tensor:
-                image = self.preprocess.normalise(pixels[None])
-                padding = (0, size[1] - pixels.shape[2], 0, size[0] - pixels.shape[1])
-                logits = self.logits(F.pad(image, padding))
+            def padded(pixels: Tensor, size: Size, i: int = i) -> Tensor:
+                valid = (pixels.shape[1], pixels.shape[2])
+                padding = (0, size[1] - valid[1], 0, size[0] - valid[0])
+                logits = network(F.pad(pixels, padding)[None], [valid])
                 check_finite([logits], batch.image_ids[i : i + 1])
                 return logits[0]
 
             image, size = batch.images[i, :, :height, :width], batch.orig_sizes[i]
-            yield label_map(views_of(image, size, network=network, inference=self.inference))
+            yield label_map(views_of(image, size, network=padded, inference=self.inference))
 
     def flops_forward(self, size: Size) -> object:
         """Label one zero image at its resolution; the paper leaves the auxiliary head out."""

@@ -1,0 +1,76 @@
+"""Files of networks that label pixels or whole images: semantic, saliency, classification."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from van_dense.core.structures import Batch, Prediction, Size
+from van_dense.deploy.network import Network, Run, sizes_of
+from van_dense.models.classifier import Classifier
+from van_dense.models.segmentation.saliency import SaliencyModel
+from van_dense.models.segmentation.semantic import SemanticSegmenter
+
+
+class SemanticNetwork(Network):
+    """Label maps of the input (B, H, W), uint8, and the logits (B, C, h, w) that they come from."""
+
+    outputs = ("labels", "logits")
+    model: SemanticSegmenter
+
+    def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
+        """Labels of each pixel, and logits at the resolution of the network."""
+        logits = self.model.logits(self.normalised(images, sizes)).float()
+        size = (images.shape[2], images.shape[3])
+        upsampled = F.interpolate(logits, size, mode="bilinear", align_corners=False)
+        return upsampled.argmax(dim=1).to(torch.uint8), logits
+
+    def predict(self, run: Run, batch: Batch) -> list[Prediction]:
+        """Label maps in original pixels, through windows and views where the model has some."""
+
+        def network(pixels: Tensor, sizes: Sequence[Size]) -> Tensor:
+            return run(_whole(pixels), sizes_of(sizes))["logits"]
+
+        return self.model.predict_by(network, batch)
+
+
+def _whole(pixels: Tensor) -> Tensor:
+    """Pixels as uint8; those of a rescaled view are rounded."""
+    return pixels if pixels.dtype == torch.uint8 else pixels.round().clamp(0, 255).to(torch.uint8)
+
+
+class SaliencyNetwork(Network):
+    """Probability in 0..1 that a pixel of the input belongs to the salient object, (B, H, W)."""
+
+    outputs = ("saliency",)
+    model: SaliencyModel
+
+    def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
+        """Probabilities of each pixel."""
+        return (self.model.probabilities(self.normalised(images, sizes))[:, 0],)
+
+    def predict(self, run: Run, batch: Batch) -> list[Prediction]:
+        """Saliency maps in original pixels."""
+        found = run(batch.images, sizes_of(batch.sizes))["saliency"][:, None]
+        return self.model.in_original_pixels(found, batch)
+
+
+class ClassificationNetwork(Network):
+    """Probability in 0..1 of each class, (B, C)."""
+
+    outputs = ("probabilities",)
+    model: Classifier
+
+    def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
+        """Probabilities of each image."""
+        return (self.model.backbone(self.normalised(images, sizes)).float().softmax(dim=1),)
+
+    def predict(self, run: Run, batch: Batch) -> list[Prediction]:
+        """Probabilities of each image."""
+        self.model.check_unpadded(batch)
+        rows = run(batch.images, sizes_of(batch.sizes))["probabilities"]
+        each = zip(batch.image_ids, batch.orig_sizes, rows, strict=True)
+        return [Prediction(image_id, size, class_scores=row) for image_id, size, row in each]

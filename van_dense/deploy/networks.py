@@ -1,0 +1,34 @@
+"""Which network an exported file of a model holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from van_dense.deploy.detectors import OneStageNetwork, RegionNetwork
+from van_dense.deploy.maps import ClassificationNetwork, SaliencyNetwork, SemanticNetwork
+from van_dense.deploy.network import Network
+from van_dense.models.classifier import Classifier
+from van_dense.models.dense_model import DenseModel
+from van_dense.models.detection.cascade import CascadeMaskRCNN
+from van_dense.models.detection.maskrcnn import MaskRCNN
+from van_dense.models.detection.one_stage import OneStageDetector
+from van_dense.models.segmentation.saliency import SaliencyModel
+from van_dense.models.segmentation.semantic import SemanticSegmenter
+
+NETWORKS: Mapping[type[DenseModel], type[Network]] = {
+    CascadeMaskRCNN: RegionNetwork,
+    Classifier: ClassificationNetwork,
+    MaskRCNN: RegionNetwork,
+    OneStageDetector: OneStageNetwork,
+    SaliencyModel: SaliencyNetwork,
+    SemanticSegmenter: SemanticNetwork,
+}
+
+
+def network_of(model: DenseModel) -> Network:
+    """What a file of the model holds, or ValueError for one that cannot be exported."""
+    network = NETWORKS.get(type(model))
+    if network is None:
+        known = ", ".join(sorted(kind.__name__ for kind in NETWORKS))
+        raise ValueError(f"{type(model).__name__} cannot be exported; these can: {known}")
+    return network(model)
