@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from van_dense.core.structures import Batch, Prediction
+from van_dense.core.structures import Batch, Prediction, Size
 from van_dense.models.dense_model import DenseModel
 
 Run = Callable[[Tensor, Tensor], Mapping[str, Tensor]]  # images and sizes -> outputs by name
@@ -24,7 +25,10 @@ class Network(nn.Module):
     """
 
     outputs: tuple[str, ...]  #: names of what ``forward`` returns
+    dense: tuple[str, ...] = ()  #: those that can be compared number by number
+    needed: tuple[str, ...] = ()  #: those that ``predict`` asks for; empty for all
     takes_batches: bool = True  #: whether a file takes several images at once
+    takes_any_size: bool = True  #: whether height and width may vary
 
     def __init__(self, model: DenseModel) -> None:
         super().__init__()
@@ -38,6 +42,24 @@ class Network(nn.Module):
             sizes: int64 (B, 2), height and width of each image without padding.
         """
         raise NotImplementedError
+
+    def dynamic_shapes(self) -> dict[str, Any]:
+        """Which dimensions of the inputs may vary, as ``torch.export`` takes it."""
+        vary = torch.export.Dim.DYNAMIC
+        batch = {0: vary} if self.takes_batches else {}
+        sides = {2: vary, 3: vary} if self.takes_any_size else {}
+        return {"images": batch | sides, "sizes": batch}
+
+    def example(self, size: Size) -> dict[str, Tensor]:
+        """Inputs by name to export with, for a network that gets images of ``size``.
+
+        ``torch.export`` takes a dimension of 1, and two that are equal, for constants.
+        """
+        number = 2 if self.takes_batches else 1
+        if self.takes_any_size:
+            size = (max(size[0], 64) + 64, max(size[1], 64))
+        images = torch.zeros(number, 3, *size, dtype=torch.uint8)
+        return {"images": images, "sizes": sizes_of([size] * number)}
 
     def predict(self, run: Run, batch: Batch) -> list[Prediction]:
         """Results as ``DenseModel.predict`` gives them, of outputs that ``run`` computes."""
@@ -57,6 +79,6 @@ class Network(nn.Module):
             return dict(zip(self.outputs, self(images, sizes), strict=True))
 
 
-def sizes_of(sizes: Sequence[tuple[int, int]]) -> Tensor:
+def sizes_of(sizes: Sequence[Size]) -> Tensor:
     """Sizes of a batch as the input of a file, int64 (B, 2)."""
     return torch.tensor(sizes, dtype=torch.int64).reshape(-1, 2)

@@ -9,6 +9,10 @@ import torch
 from van_dense.config.engine import has_detectron2
 from van_dense.config.load import RawConfig, validate
 from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.parse import parse_yaml
+from van_dense.deploy.file_model import FileModel
+from van_dense.deploy.networks import network_of
+from van_dense.deploy.runtime import RUNTIMES, open_file
 from van_dense.engine.checkpoint import choose_checkpoint, load_checkpoint
 from van_dense.inference.loaded import Loaded
 from van_dense.tasks.build import build_model
@@ -24,20 +28,28 @@ def load(
     overrides: Sequence[str] = (),
     device: str | torch.device | None = None,
     engine: str | None = None,
+    runtime: str | None = None,
 ) -> Loaded:
     """Load a trained run: averaged weights if the run kept some, in evaluation mode.
 
     Args:
-        run: Run folder or checkpoint file; nothing else is needed.
+        run: Run folder, checkpoint file, or a file that ``van-dense export`` wrote (.onnx, .xml);
+            nothing else is needed.
         checkpoint: "best", "last" or a file.
         fragments: YAML files, such as another data set, laid over the stored config.
         overrides: ``key.path=value`` on top of them.
         device: A GPU where there is one, otherwise the CPU.
         engine: Instead of the one that a detector was trained on; other tasks have none.
+        runtime: Of an exported file: "onnxruntime" or "openvino", by default one that is installed.
 
     Raises:
         ValueError: When there is no checkpoint, or when it does not fit the config.
     """
+    if Path(run).suffix in RUNTIMES:
+        return _load_file(Path(run), runtime, fragments, overrides)
+    if runtime is not None:
+        fix = f"van-dense export {run}, and load the file"
+        raise ValueError(f"{run} is a run, which PyTorch computes; for {runtime}: {fix}")
     path = choose_checkpoint(run, checkpoint)
     state = load_checkpoint(path)
     raw = RawConfig()
@@ -62,6 +74,24 @@ def load(
         raise ValueError(f"{path} does not fit its model after the overrides: {error}") from error
     target = _device(device)
     return Loaded(model.to(target).eval(), config, info, state["step"], target)
+
+
+def _load_file(
+    path: Path, runtime: str | None, fragments: Sequence[str | Path], overrides: Sequence[str]
+) -> Loaded:
+    """Load an exported file, whose card says everything beside the numbers."""
+    opened = open_file(path, runtime)
+    card = opened.card
+    raw = RawConfig()
+    raw.merge(parse_yaml(card.config, f"config of {path}", is_file=False).values, str(path))
+    for fragment in fragments:
+        raw.merge_file(fragment)
+    raw.override(overrides)
+    config, info = validate(raw), card.dataset_info()
+    with torch.device("meta"):  # the file has the weights
+        network = network_of(build_model(config, info)).eval()
+    model = FileModel(network, opened.runner(network.needed)).eval()
+    return Loaded(model, config, info, card.step, torch.device("cpu"))
 
 
 def _device(name: str | torch.device | None) -> torch.device:
