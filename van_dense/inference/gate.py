@@ -172,12 +172,13 @@ def _differing_instances(run: Instances, file: Instances, tolerance: Tolerance) 
 
 def _found(wanted: Instances, others: Instances, tolerance: Tolerance) -> list[bool]:
     """Whether each sure instance has one of its class, place and score among others."""
-    assert wanted.scores is not None and others.scores is not None
+    if wanted.scores is None:  # of no instance at all
+        return []
     # What stands near the limit may be on either side of it.
     sure = wanted[wanted.scores > _SURE + tolerance.score]
-    assert sure.scores is not None
-    if len(sure) == 0:
-        return []
+    if len(sure) == 0 or len(others) == 0:
+        return [False] * len(sure)
+    assert sure.scores is not None and others.scores is not None
     same = sure.labels[:, None] == others.labels[None]
     near = (sure.scores[:, None] - others.scores[None]).abs() <= tolerance.score
     at = box_iou(sure.boxes, others.boxes) >= tolerance.iou
@@ -198,4 +199,4 @@ def _alike(masks: Sequence[RLE], others: Sequence[RLE], iou: float) -> torch.Ten
     total = (first[:, None] + second[None]).astype(np.float64)
     overlap = mask_utils.iou(list(masks), list(others), [0] * len(others)).reshape(total.shape)
     union = total / (1 + overlap)
-    return torch.from_numpy(union * (1 - overlap) <= np.maximum(_EDGE, (1 - iou) * union))
+    return torch.from_numpy(union * (1 - overlap) <= np.maximum(_EDGE, (1 - iou) * union) + 0.5)

@@ -8,6 +8,7 @@ import torch
 
 from van_dense.config.engine import has_detectron2
 from van_dense.config.load import RawConfig, validate
+from van_dense.config.migrations import migrate
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.parse import parse_yaml
 from van_dense.deploy.file_model import FileModel
@@ -83,7 +84,8 @@ def _load_file(
     opened = open_file(path, runtime)
     card = opened.card
     raw = RawConfig()
-    raw.merge(parse_yaml(card.config, f"config of {path}", is_file=False).values, str(path))
+    stored = parse_yaml(card.config, f"config of {path}", is_file=False)
+    raw.merge(migrate(stored.values), str(path))
     for fragment in fragments:
         raw.merge_file(fragment)
     raw.override(overrides)
