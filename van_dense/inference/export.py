@@ -8,11 +8,11 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
-from van_dense import __version__
 from van_dense.config import dump_config
 from van_dense.core.structures import Batch, Prediction, Sample, size_of
 from van_dense.data.collate import collate
@@ -116,7 +116,7 @@ def _card(loaded: Loaded, network: Network, checkpoint: Path, licence: str) -> C
         step=loaded.step,
         outputs=network.outputs,
         multiple=loaded.config.data.size_divisor,
-        version=__version__,
+        version=version("van_dense"),
         config_sha256=hashlib.sha256(config.encode()).hexdigest(),
         checkpoint_sha256=hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
         licence=licence,

@@ -41,7 +41,8 @@ def load(
         overrides: ``key.path=value`` on top of them.
         device: A GPU where there is one, otherwise the CPU.
         engine: Instead of the one that a detector was trained on; other tasks have none.
-        runtime: Of an exported file: "onnxruntime" or "openvino", by default one that is installed.
+        runtime: What runs an exported file, "onnxruntime" or "openvino"; by default one that is
+            installed.
 
     Raises:
         ValueError: When there is no checkpoint, or when it does not fit the config.
