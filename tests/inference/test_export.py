@@ -15,7 +15,7 @@ from van_dense.config import load_config
 from van_dense.data.sample.sample_data import write_sample_data
 from van_dense.deploy.runtime import choose_runtime, open_file
 from van_dense.inference import export as exporting
-from van_dense.inference.export import export
+from van_dense.runs.export import export_run
 from van_dense.runs.training import train_run
 
 pytest.importorskip("onnxscript")
@@ -83,6 +83,7 @@ def test_the_file_says_what_it_is_and_nothing_of_this_machine(run, file):
     assert (card.licence, card.precision, card.step) == ("CC0-1.0", "fp32", 2)
     assert card.version == van_dense.__version__ and len(card.checkpoint_sha256) == 64
     assert [one.name for one in file.parent.iterdir()] == ["best.onnx"]
+    assert "max_images: null" in card.config
     content = file.read_bytes()
     for private in (str(Path(exporting.__file__).parent), "site-packages", "stack_trace"):
         assert private.encode() not in content
@@ -97,13 +98,13 @@ def test_a_file_that_differs_is_not_left_behind(run, tmp_path, monkeypatch):
     original = exporting.write_onnx
     monkeypatch.setattr(exporting, "write_onnx", wrong)
     with pytest.raises(exporting.Drift, match="stage outputs: output 'logits'"):
-        export(run, tmp_path / "out" / "a.onnx")
+        export_run(run, tmp_path / "out" / "a.onnx")
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_given_images_take_the_place_of_the_validation_part(run, tmp_path):
     Image.fromarray(np.full((50, 90, 3), 90, np.uint8)).save(tmp_path / "a.png")
-    done = export(run, tmp_path / "a.onnx", images=[tmp_path / "a.png"])
+    done = export_run(run, tmp_path / "a.onnx", images=[tmp_path / "a.png"])
     assert (done.images, done.metrics) == (1, {}) and done.path == tmp_path / "a.onnx"
     assert done.differences["output logits"] < 1e-3
 
@@ -161,12 +162,22 @@ def test_runtimes_are_chosen_by_name(file, run):
     assert choose_runtime(Path("a.xml"), None) == "openvino"
     with pytest.raises(ValueError, match="runtime 'tensorrt' does not read"):
         van_dense.load(file, runtime="tensorrt")
-    with pytest.raises(
-        ValueError, match="is a run, which PyTorch computes; for openvino: van-dense"
-    ):
-        van_dense.load(run, runtime="openvino")
     with pytest.raises(ValueError, match=r"ONNX Runtime computes .* as it is; take OpenVINO"):
         open_file(file, "onnxruntime", precision="bf16")
+
+
+def test_a_run_is_exported_once_for_a_runtime(run, file, caplog):
+    before = file.stat().st_mtime_ns
+    image = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
+    caplog.set_level("INFO")
+    by_name = van_dense.load(run, runtime="onnxruntime")
+    assert file.stat().st_mtime_ns == before and "writing" not in caplog.text
+    assert (
+        by_name.predict(image)[0].semantic == van_dense.load(file).predict(image)[0].semantic
+    ).all()
+    file.write_bytes(b"broken")
+    van_dense.load(run, runtime="onnxruntime")
+    assert file.stat().st_size > 100_000 and "it is written again" in caplog.text
 
 
 def test_the_card_is_json_in_the_metadata(file):

@@ -56,14 +56,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--num-images takes a number from 1 on")
     wait_passively()
     from van_dense.config import presets
-    from van_dense.inference.export import export
+    from van_dense.runs.export import export_run
 
     run = Path(arguments.run)
     name = run.stem if run.is_file() else Path(arguments.checkpoint).stem
     folder = (run if run.is_dir() else run.parent) / "exports"
     output = arguments.output or folder / f"{name}{SUFFIXES[arguments.format]}"
     with writing(output):
-        done = export(
+        done = export_run(
             run,
             output,
             format=arguments.format,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from van_dense.config import dump_config
+from van_dense.config import Config, dump_config
 from van_dense.core.structures import Batch, Prediction, Sample, size_of
 from van_dense.data.collate import collate
 from van_dense.data.io.sources import named_sources, read_source, source_name
@@ -22,9 +22,7 @@ from van_dense.deploy.network import Network
 from van_dense.deploy.networks import network_of
 from van_dense.deploy.runtime import open_file
 from van_dense.deploy.write import SUFFIXES, Format, write_onnx, write_openvino, write_torch
-from van_dense.engine.checkpoint import choose_checkpoint
 from van_dense.inference.gate import TOLERANCES, Drift, Gate
-from van_dense.inference.load import load
 from van_dense.inference.loaded import Loaded
 from van_dense.tasks import task_of
 
@@ -43,33 +41,29 @@ class Exported:
     metrics: Mapping[str, tuple[float, float]]  #: of the run and of the file, by name
 
 
-def export(
-    run: str | Path,
+def write_file(
+    loaded: Loaded,
     output: str | Path,
     *,
+    checkpoint: Path,
     format: Format = "onnx",
-    checkpoint: str = "best",
     images: Sequence[str | Path] = (),
     num_images: int = IMAGES,
     licence: str = "not stated",
-    fragments: Sequence[str | Path] = (),
-    overrides: Sequence[str] = (),
 ) -> Exported:
-    """Write a trained run for ONNX Runtime, OpenVINO or ``torch.export``.
+    """Write a loaded run for ONNX Runtime, OpenVINO or ``torch.export``.
 
     The file is opened again in its runtime and compared with the run, see ``Gate``; one that
     differs is not left behind.
 
     Args:
-        run: Run folder or checkpoint file.
+        loaded: The run, on the CPU.
         output: File to write, ending as the format asks (``SUFFIXES``).
+        checkpoint: File that the run was loaded from.
         format: "onnx", "openvino" (.xml, with a .bin beside it) or "torch".
-        checkpoint: "best", "last" or a file.
         images: Images to compare with, in place of some of the validation part; no metric then.
         num_images: Number of validation images to compare with.
         licence: Licence of the weights, to be stated in the file.
-        fragments: YAML files laid over the stored config.
-        overrides: ``key.path=value`` on top of them.
 
     Raises:
         Drift: When file and run differ.
@@ -78,11 +72,10 @@ def export(
     path = Path(output)
     if path.suffix != SUFFIXES[format]:
         raise ValueError(f"{path}: a file of format {format} must end in {SUFFIXES[format]}")
-    wanted = [*overrides, f"data.max_images={num_images}"]
-    loaded = load(run, checkpoint=checkpoint, fragments=fragments, overrides=wanted, device="cpu")
     network = network_of(loaded.model).eval()
+    card = _card(loaded, network, checkpoint, licence)
+    loaded = replace(loaded, config=_of_first_images(loaded.config, num_images))
     batches = list(_given(loaded, images) if images else _validation(loaded))
-    card = _card(loaded, network, choose_checkpoint(run, checkpoint), licence)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         written = Path(folder) / path.name
@@ -94,6 +87,41 @@ def export(
         for file in sorted(Path(folder).iterdir(), key=lambda file: file.suffix == path.suffix):
             os.replace(file, path.with_name(file.name))  # the one that names others comes last
     return replace(found, path=path)
+
+
+def exported_file(loaded: Loaded, checkpoint: Path, runtime: str) -> Path:
+    """The file of a run for a runtime, in ``exports/`` beside its checkpoints.
+
+    It is written once, and again when checkpoint or van_dense have changed.
+    """
+    folder = checkpoint.parent
+    folder = (folder.parent if folder.name == "checkpoints" else folder) / "exports"
+    path = folder / f"{checkpoint.stem}.onnx"
+    if path.is_file():
+        try:
+            card = open_file(path, runtime).card
+        except ValueError as error:
+            log.warning("%s; it is written again", error)
+        else:
+            if (card.checkpoint_sha256, card.version) == (_digest(checkpoint), _version()):
+                return path
+    log.info("writing %s, and comparing it with the run", path)
+    return write_file(loaded, path, checkpoint=checkpoint).path
+
+
+def _of_first_images(config: Config, number: int) -> Config:
+    """The config for some images of each part alone."""
+    known = config.data.max_images
+    number = number if known is None else min(known, number)
+    return config.model_copy(update={"data": config.data.model_copy(update={"max_images": number})})
+
+
+def _digest(checkpoint: Path) -> str:
+    return hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+
+
+def _version() -> str:
+    return version("van_dense")
 
 
 def _write(network: Network, batch: Batch, path: Path, format: Format, card: Card) -> None:
@@ -116,9 +144,9 @@ def _card(loaded: Loaded, network: Network, checkpoint: Path, licence: str) -> C
         step=loaded.step,
         outputs=network.outputs,
         multiple=loaded.config.data.size_divisor,
-        version=version("van_dense"),
+        version=_version(),
         config_sha256=hashlib.sha256(config.encode()).hexdigest(),
-        checkpoint_sha256=hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        checkpoint_sha256=_digest(checkpoint),
         licence=licence,
     )
 

@@ -15,6 +15,7 @@ from van_dense.deploy.file_model import FileModel
 from van_dense.deploy.networks import network_of
 from van_dense.deploy.runtime import RUNTIMES, open_file
 from van_dense.engine.checkpoint import choose_checkpoint, load_checkpoint
+from van_dense.inference.export import exported_file
 from van_dense.inference.loaded import Loaded
 from van_dense.tasks.build import build_model
 
@@ -41,17 +42,14 @@ def load(
         overrides: ``key.path=value`` on top of them.
         device: A GPU where there is one, otherwise the CPU.
         engine: Instead of the one that a detector was trained on; other tasks have none.
-        runtime: What runs an exported file, "onnxruntime" or "openvino"; by default one that is
-            installed.
+        runtime: "onnxruntime" or "openvino": what runs an exported file, by default one that is
+            installed. A run is exported for it once, into its folder ``exports``.
 
     Raises:
         ValueError: When there is no checkpoint, or when it does not fit the config.
     """
     if Path(run).suffix in RUNTIMES:
         return _load_file(Path(run), runtime, fragments, overrides)
-    if runtime is not None:
-        fix = f"van-dense export {run}, and load the file"
-        raise ValueError(f"{run} is a run, which PyTorch computes; for {runtime}: {fix}")
     path = choose_checkpoint(run, checkpoint)
     state = load_checkpoint(path)
     raw = RawConfig()
@@ -74,8 +72,11 @@ def load(
         model.load_state_dict(state["ema"] or state["model"])
     except RuntimeError as error:
         raise ValueError(f"{path} does not fit its model after the overrides: {error}") from error
-    target = _device(device)
-    return Loaded(model.to(target).eval(), config, info, state["step"], target)
+    target = _device(device if runtime is None else "cpu")
+    loaded = Loaded(model.to(target).eval(), config, info, state["step"], target)
+    if runtime is None:
+        return loaded
+    return _load_file(exported_file(loaded, path, runtime), runtime, fragments, overrides)
 
 
 def _load_file(
