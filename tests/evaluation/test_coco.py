@@ -406,7 +406,7 @@ def test_own_keypoints_use_the_sigmas_of_the_data_set():
         ground_truth, [record], "keypoints", sigmas=(0.05, 0.05), backend="hotcoco"
     )
     assert scores.metrics["AP"] == pytest.approx(1.0)
-    with pytest.raises(ValueError, match=r"have 2 keypoints, but there are 17 OKS sigmas"):
+    with pytest.raises(ValueError, match=r"have 2 joints, and there are 17 OKS sigmas"):
         evaluate_results(ground_truth, [record], "keypoints", backend="hotcoco")
 
 
