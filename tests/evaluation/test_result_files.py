@@ -89,13 +89,6 @@ def test_a_wrong_record_is_named_with_file_index_and_reason(tmp_path, record, ki
         load(tmp_path, [sound, record], kind)
 
 
-def test_joints_are_counted(tmp_path: Path):
-    path = tmp_path / "results.json"
-    path.write_text(json.dumps([RECORD | {"keypoints": [1, 2, 1]}]))
-    with pytest.raises(ValueError, match="has 1 joint, the data set 2"):
-        load_results(path, TRUTH, ("keypoints",), keypoints=("left", "right"))
-
-
 def test_a_file_of_another_kind_is_refused(tmp_path: Path):
     with pytest.raises(ValueError, match=r"no score, as those of an annotation file"):
         load(tmp_path, TRUTH | {"annotations": [GIVEN]})
