@@ -8,6 +8,7 @@ folder of temporary files is in memory itself (tmpfs), so are they: TMPDIR names
 from __future__ import annotations
 
 import tempfile
+import weakref
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -46,6 +47,8 @@ class ResultTable:
         self._num_rows = self._num_bytes = 0
         self._rows = tempfile.SpooledTemporaryFile(_IN_MEMORY)
         self._masks = tempfile.SpooledTemporaryFile(_IN_MEMORY)
+        for file in (self._rows, self._masks):
+            weakref.finalize(self, file.close)
 
     @classmethod
     def of(cls, records: Iterable[CocoResult], ground_truth: CocoDict) -> ResultTable:
