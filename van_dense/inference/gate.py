@@ -126,7 +126,7 @@ class Gate:
                 raise Drift(f"stage outputs: {here} {what}")
 
     def _compare_results(self, run: Prediction, file: Prediction) -> None:
-        differ, what = _differing(run, file, self._tolerance)
+        differ, what = differing(run, file, self._tolerance)
         self.differences.results = max(self.differences.results, differ)
         if not differ <= self._tolerance.results:
             limit = f"{100 * self._tolerance.results:g} % are allowed"
@@ -136,7 +136,7 @@ class Gate:
             )
 
 
-def _differing(run: Prediction, file: Prediction, tolerance: Tolerance) -> tuple[float, str]:
+def differing(run: Prediction, file: Prediction, tolerance: Tolerance) -> tuple[float, str]:
     """The part of an image's results that differ, in 0..1, and what they are."""
     if run.panoptic is not None and file.panoptic is not None:
         labels = [_labels(one.panoptic, one.segments) for one in (run, file)]
