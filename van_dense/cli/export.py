@@ -19,11 +19,10 @@ from van_dense.cli.output import command, say
 from van_dense.cli.parser import new_parser, wait_passively
 from van_dense.core.counting import counted
 from van_dense.core.writing import writing
+from van_dense.deploy.formats import SUFFIXES
 
 if TYPE_CHECKING:
     from van_dense.inference.export import Exported
-
-SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2"}
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -13,13 +13,8 @@ from torch import Tensor
 
 from van_dense.core.optional import require
 from van_dense.deploy.card import KEY, Card
+from van_dense.deploy.formats import RUNTIMES, Runtime
 from van_dense.deploy.network import Run
-
-Runtime = Literal["onnxruntime", "openvino"]
-RUNTIMES: Mapping[str, tuple[Runtime, ...]] = {
-    ".onnx": ("onnxruntime", "openvino"),
-    ".xml": ("openvino",),
-}
 
 
 class OpenFile(Protocol):

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,9 +15,6 @@ from torch import Tensor
 from van_dense.core.optional import require
 from van_dense.deploy.card import KEY, Card
 from van_dense.deploy.network import Network
-
-Format = Literal["onnx", "openvino", "torch"]
-SUFFIXES: Mapping[Format, str] = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2"}
 
 
 def write_onnx(network: Network, inputs: Mapping[str, Tensor], path: Path, card: Card) -> None:

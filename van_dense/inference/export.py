@@ -18,10 +18,11 @@ from van_dense.core.structures import Batch, Prediction, Sample, size_of
 from van_dense.data.collate import collate
 from van_dense.data.io.sources import named_sources, read_source, source_name
 from van_dense.deploy.card import Card
+from van_dense.deploy.formats import SUFFIXES, Format
 from van_dense.deploy.network import Network
 from van_dense.deploy.networks import network_of
 from van_dense.deploy.runtime import open_file
-from van_dense.deploy.write import SUFFIXES, Format, write_onnx, write_openvino, write_torch
+from van_dense.deploy.write import write_onnx, write_openvino, write_torch
 from van_dense.inference.gate import TOLERANCES, Drift, Gate
 from van_dense.inference.loaded import Loaded
 from van_dense.tasks import task_of

@@ -12,8 +12,9 @@ from van_dense.config.migrations import migrate
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.parse import parse_yaml
 from van_dense.deploy.file_model import FileModel
+from van_dense.deploy.formats import RUNTIMES
 from van_dense.deploy.networks import network_of
-from van_dense.deploy.runtime import RUNTIMES, open_file
+from van_dense.deploy.runtime import open_file
 from van_dense.engine.checkpoint import choose_checkpoint, load_checkpoint
 from van_dense.inference.export import exported_file
 from van_dense.inference.loaded import Loaded

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from van_dense.deploy.write import Format
+from van_dense.deploy.formats import Format
 from van_dense.engine.checkpoint import choose_checkpoint
 from van_dense.inference.export import IMAGES, Exported, write_file
 from van_dense.inference.load import load
