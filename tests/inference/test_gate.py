@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from van_dense.core.structures import Batch, Instances, Prediction, Sample, encode_masks
 from van_dense.data.collate import collate
 from van_dense.deploy.network import Network, Run
-from van_dense.inference.gate import TOLERANCES, Drift, Gate, _differing
+from van_dense.inference.gate import TOLERANCES, Drift, Gate, differing
 from van_dense.models.dense_model import DenseModel
 
 FP32 = TOLERANCES["fp32"]
@@ -114,15 +114,15 @@ def instances(**changes: Any) -> Instances:
     return Instances(**values)
 
 
-def differing(run: Instances, file: Instances) -> float:
+def of_instances(run: Instances, file: Instances) -> float:
     both = (Prediction(1, (20, 20), instances=one) for one in (run, file))
-    return _differing(*both, FP32)[0]
+    return differing(*both, FP32)[0]
 
 
 def test_instances_are_the_same_in_any_order_and_with_empty_masks():
-    assert differing(instances(), instances()) == 0
-    assert differing(instances(), instances()[torch.tensor([1, 0])]) == 0
-    assert differing(Instances.empty(), Instances.empty()) == 0
+    assert of_instances(instances(), instances()) == 0
+    assert of_instances(instances(), instances()[torch.tensor([1, 0])]) == 0
+    assert of_instances(Instances.empty(), Instances.empty()) == 0
 
 
 @pytest.mark.parametrize(
@@ -135,26 +135,26 @@ def test_instances_are_the_same_in_any_order_and_with_empty_masks():
     ],
 )
 def test_another_class_score_place_or_mask_is_a_difference(changes):
-    assert differing(instances(), instances(**changes)) >= 0.5
+    assert of_instances(instances(), instances(**changes)) >= 0.5
 
 
 def test_instances_that_either_side_lacks_are_differences():
     one = instances()[torch.tensor([0])]
-    assert differing(instances(), one) == differing(one, instances()) == pytest.approx(1 / 3)
+    assert of_instances(instances(), one) == of_instances(one, instances()) == pytest.approx(1 / 3)
 
 
 def test_what_is_hardly_seen_is_not_compared():
     faint = instances(scores=torch.tensor([0.9, 0.055]))
-    assert differing(faint, faint[torch.tensor([0])]) == 0
+    assert of_instances(faint, faint[torch.tensor([0])]) == 0
 
 
 def test_masks_may_differ_at_their_edges():
     masks = torch.zeros(2, 20, 20, dtype=torch.uint8)
     masks[0, 2:12, 2:12] = 1
     masks[0, 2, 2:6] = 0
-    assert differing(instances(), instances(masks=encode_masks(masks))) == 0
+    assert of_instances(instances(), instances(masks=encode_masks(masks))) == 0
     masks[0, 3, 2:6] = 0
-    assert differing(instances(), instances(masks=encode_masks(masks))) == 0.5
+    assert of_instances(instances(), instances(masks=encode_masks(masks))) == 0.5
 
 
 def test_maps_and_classes_are_compared_pixel_by_pixel():
@@ -162,9 +162,9 @@ def test_maps_and_classes_are_compared_pixel_by_pixel():
     other = labels.copy()
     other[0, :3] = 1
     one = Prediction(1, (10, 10), semantic=labels)
-    assert _differing(one, replace(one, semantic=other), FP32) == (0.03, "pixels")
+    assert differing(one, replace(one, semantic=other), FP32) == (0.03, "pixels")
     grey = Prediction(1, (10, 10), saliency=other.astype(np.float32) / 2)
-    assert _differing(grey, replace(grey, saliency=labels.astype(np.float32)), FP32)[0] == 0.03
+    assert differing(grey, replace(grey, saliency=labels.astype(np.float32)), FP32)[0] == 0.03
     sure = Prediction(1, (10, 10), class_scores=torch.tensor([0.5, 0.5]))
-    assert _differing(sure, replace(sure, class_scores=torch.tensor([0.505, 0.495])), FP32)[0] == 0
-    assert _differing(sure, replace(sure, class_scores=torch.tensor([0.6, 0.4])), FP32)[0] == 1
+    assert differing(sure, replace(sure, class_scores=torch.tensor([0.505, 0.495])), FP32)[0] == 0
+    assert differing(sure, replace(sure, class_scores=torch.tensor([0.6, 0.4])), FP32)[0] == 1
