@@ -8,6 +8,7 @@ boxes are xyxy pixels of the input.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -23,7 +24,7 @@ from van_dense.models.detection.maskrcnn import MaskRCNN
 from van_dense.models.detection.one_stage import OneStageDetector, StridedAnchors
 from van_dense.models.detection.one_stage_head import PRE_NMS
 from van_dense.models.detection.rcnn import RCNN
-from van_dense.models.detection.roi_heads import BOX_POOL, MASK_POOL
+from van_dense.models.detection.roi_heads import BOX_POOL, MASK_POOL, RoIAlign
 from van_dense.models.postprocess import DetectionFilter, to_predictions
 
 NOTHING = -torch.inf  # score of what is no candidate
@@ -51,7 +52,14 @@ class DetectionNetwork(Network):
         return to_predictions(batch, found, masks or None, mask_threshold=self.mask_threshold)
 
 
-def _clip(boxes: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
+def cut_out(maps: Sequence[Tensor], boxes: Tensor, output: int, *, align: RoIAlign) -> Tensor:
+    """Crops (R, channels, output, output) of boxes (R, 4) of one image from P2.., as ``align``."""
+    p2, p3, p4, p5 = maps[:4]
+    levels = align.levels(boxes)
+    return pool_regions(p2, p3, p4, p5, boxes, levels, output, align.samples, align.aligned)
+
+
+def clip(boxes: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
     """Boxes (..., 4) within the image of ``sizes`` (1, 2), and which of them have an area."""
     height, width = sizes[0].to(boxes.dtype)
     limits = torch.stack([width, height, width, height])
@@ -72,7 +80,7 @@ def _detections(
 
     Boxes (K, 4), scores (K,) and positions int64 (K,) in the flattened scores.
     """
-    boxes, solid = _clip(boxes, sizes)
+    boxes, solid = clip(boxes, sizes)
     scores = torch.where(solid[:, None], scores, NOTHING)
     chosen = best_boxes(boxes, scores, filter.nms_iou, filter.max_detections)
     position = chosen.clamp(min=0)
@@ -148,7 +156,7 @@ class RegionNetwork(DetectionNetwork):
             best, index = _top(objectness[0], filter.pre_nms)
             boxes.append(rpn.coder.decode_single(deltas[0, index], anchors[index]))
             scores.append(best)
-        clipped, solid = _clip(torch.stack(boxes), sizes)
+        clipped, solid = clip(torch.stack(boxes), sizes)
         joined = torch.where(solid, torch.stack(scores), NOTHING)
         kept = best_boxes(clipped, joined[:, None], filter.nms_iou, filter.post_nms)
         return clipped.reshape(-1, 4)[kept.clamp(min=0)], kept >= 0
@@ -174,17 +182,14 @@ class RegionNetwork(DetectionNetwork):
             logits, deltas = stage.box(self._pool(maps, proposals, BOX_POOL))
             scores.append(logits.softmax(dim=1)[:, :-1])
             refined = stage.box.refined(deltas, likeliest_class(logits), proposals)
-            proposals, _ = _clip(refined, sizes)
+            proposals, _ = clip(refined, sizes)
         logits, deltas = last.box(self._pool(maps, proposals, BOX_POOL))
         scores.append(logits.softmax(dim=1)[:, :-1])
         boxes = last.box.coder.decode_single(deltas.flatten(1), proposals).view_as(deltas)
         return boxes, torch.stack(scores).mean(dim=0), model.filter
 
     def _pool(self, maps: list[Tensor], boxes: Tensor, output: int) -> Tensor:
-        """Crops (R, channels, output, output) of boxes (R, 4), as ``RoIAlign``."""
-        align = self.model.roi_align
-        levels = align.levels(boxes)
-        return pool_regions(*maps[:4], boxes, levels, output, align.samples, align.aligned)
+        return cut_out(maps, boxes, output, align=self.model.roi_align)
 
     def _masks(self, maps: list[Tensor], boxes: Tensor, labels: Tensor) -> Tensor:
         pooled = self._pool(maps, boxes, MASK_POOL)
