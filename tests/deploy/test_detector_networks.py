@@ -9,7 +9,7 @@ from helpers.tiny_models import tiny_model
 from van_dense.deploy.networks import network_of
 
 # What float32 enlarges in a row of heads, or without any suppression, gets smaller outputs.
-SPREAD = {"detection-sparsercnn": 0.25}
+SPREAD = {"detection-maskrcnn": 0.5, "detection-sparsercnn": 0.25}
 KINDS = (
     "detection-atss",
     "detection-cascade_maskrcnn",

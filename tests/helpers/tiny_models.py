@@ -37,9 +37,7 @@ def tiny_model(kind: str, *overrides: str, spread: float = 1.0) -> DenseModel:
     project, options = KINDS[kind]
     of_model = [option for option in options if option.startswith("model")]
     torch.manual_seed(0)
-    config = load_config(
-        PROJECTS / project, [*of_model, "model.backbone.weights=null", *overrides]
-    )
+    config = load_config(PROJECTS / project, [*of_model, "model.backbone.weights=null", *overrides])
     model = build_model(config).eval()
     _standardise(model, spread)
     return model

@@ -8,7 +8,7 @@ boxes are xyxy pixels of the input.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import torch
@@ -39,16 +39,25 @@ class DetectionNetwork(Network):
 
     def predict(self, run: Run, batch: Batch) -> list[Prediction]:
         """Detections in original pixels, image by image."""
+        return self.detections(self.outputs_of(run, batch), batch)
+
+    def outputs_of(self, run: Run, batch: Batch) -> list[Mapping[str, Tensor]]:
+        """What ``run`` gives of each image."""
+        return [
+            run(batch.images[index : index + 1], sizes_of([size]))
+            for index, size in enumerate(batch.sizes)
+        ]
+
+    def detections(self, outputs: Sequence[Mapping[str, Tensor]], batch: Batch) -> list[Prediction]:
+        """Detections in original pixels, of the outputs of each image."""
         found = []
         masks: list[Tensor] = []
-        for index, size in enumerate(batch.sizes):
-            # Alone, an image has less padding than beside larger ones.
-            outputs = run(batch.images[index : index + 1], sizes_of([size]))
-            kept = outputs["scores"] > 0
-            boxes, scores, labels = (outputs[name][kept] for name in ("boxes", "scores", "labels"))
+        for image in outputs:
+            kept = image["scores"] > 0
+            boxes, scores, labels = (image[name][kept] for name in ("boxes", "scores", "labels"))
             found.append(Instances(boxes=boxes, labels=labels, scores=scores))
-            if "masks" in outputs:
-                masks.append(outputs["masks"][kept])
+            if "masks" in image:
+                masks.append(image["masks"][kept])
         return to_predictions(batch, found, masks or None, mask_threshold=self.mask_threshold)
 
 
@@ -125,7 +134,7 @@ class OneStageNetwork(DetectionNetwork):
 class RegionNetwork(DetectionNetwork):
     """Mask R-CNN and its cascade, with mask probabilities (K, M, M) inside the boxes."""
 
-    outputs = ("boxes", "scores", "labels", "masks")
+    outputs: tuple[str, ...] = ("boxes", "scores", "labels", "masks")
     model: RCNN
 
     def __init__(self, model: RCNN) -> None:
@@ -134,7 +143,12 @@ class RegionNetwork(DetectionNetwork):
 
     def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
         """Detect, as ``RCNN.predict``."""
-        maps = self.model.fpn(self.model.backbone(self.normalised(images, sizes)))
+        return self.found(
+            self.model.fpn(self.model.backbone(self.normalised(images, sizes))), sizes
+        )
+
+    def found(self, maps: list[Tensor], sizes: Tensor) -> tuple[Tensor, ...]:
+        """Boxes, scores, labels and masks of the pyramid P2..P6 of one image."""
         proposals, exists = self._proposals(maps, sizes)
         boxes, scores, filter = self._classified(maps, proposals, sizes)
         # (P, C, 4) and (P, C): each class has boxes of its own.

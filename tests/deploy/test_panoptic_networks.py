@@ -1,0 +1,45 @@
+"""Files of panoptic models give what the models give, with every type of result."""
+
+from __future__ import annotations
+
+import pytest
+from helpers.exported import assert_same, images_of, onnx_run
+from helpers.tiny_models import tiny_model
+
+from van_dense.deploy.networks import network_of
+
+TYPES = ("panoptic", "instance", "semantic")
+THREE = ((91, 67), (64, 64), (50, 96))
+
+
+@pytest.fixture(scope="module", params=["panoptic-mask2former", "panoptic-panoptic_fpn"])
+def network(request):
+    network = network_of(tiny_model(request.param, spread=0.5))
+    network.model.types = TYPES
+    return network
+
+
+@pytest.fixture(scope="module")
+def run(network, tmp_path_factory):
+    return onnx_run(network, tmp_path_factory.mktemp("panoptic"))
+
+
+@pytest.mark.parametrize("types", [TYPES, ("instance",), ("semantic",)], ids=" ".join)
+@pytest.mark.parametrize("sizes", [THREE[:1], THREE], ids=["one", "three"])
+def test_a_network_of_a_panoptic_model_finds_what_the_model_finds(
+    network, sizes, types, monkeypatch
+):
+    monkeypatch.setattr(network.model, "types", types)
+    batch = images_of(*sizes)
+    found = network.model.predict(batch)
+    assert_same(network.predict(network.run, batch), found)
+    for one in found:
+        assert "panoptic" not in types or len(one.segments) > 2
+        assert "instance" not in types or len(one.instances) > 2
+        assert (one.semantic is not None) == ("semantic" in types)
+
+
+@pytest.mark.parametrize("sizes", [[(64, 96)], [(91, 67)], [(128, 160)], THREE], ids=str)
+def test_the_file_of_a_panoptic_model_agrees_for_any_size_and_number(network, run, sizes):
+    batch = images_of(*sizes)
+    assert_same(network.predict(run, batch), network.model.predict(batch))
