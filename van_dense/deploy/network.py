@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from van_dense.core.structures import Batch, Prediction
+from van_dense.deploy.expressible import Expressible
 from van_dense.models.dense_model import DenseModel
 
 
@@ -39,6 +40,11 @@ class Network(nn.Module):
     def __init__(self, model: DenseModel) -> None:
         super().__init__()
         self.model = model
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run ``forward`` in operations that exporters know."""
+        with Expressible():
+            return super().__call__(*args, **kwargs)
 
     def predict(self, run: Run, batch: Batch) -> list[Prediction]:
         """Results as ``DenseModel.predict`` gives them, of outputs that ``run`` computes."""

@@ -6,12 +6,8 @@ xyxy pixels of the input.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
-
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from van_dense.core.structures import Batch, Prediction
 from van_dense.deploy.detectors import DetectionNetwork, clip, cut_out
@@ -43,24 +39,6 @@ class SparseRCNNNetwork(DetectionNetwork):
         return found, torch.where(solid, scores, 0.0), pair % num_classes
 
 
-class _SizesAsTensors(TorchFunctionMode):
-    """Make tensors of lists by ``torch.tensor``; exporters fix the sizes that ``as_tensor`` gets.
-
-    The pixel decoder of transformers makes one of the sizes of its maps.
-    """
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Iterable[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Call ``func``, or what stands for it."""
-        is_list = func is torch.as_tensor and isinstance(args[0], list)
-        return (torch.tensor if is_list else func)(*args, **(kwargs or {}))
-
-
 class Mask2FormerNetwork(Network):
     """Logits (B, Q, C + 1) of classes and (B, Q, h, w) of masks at a quarter of the input.
 
@@ -73,8 +51,7 @@ class Mask2FormerNetwork(Network):
 
     def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
         """What the queries say after the last layer, as ``Mask2Former.outputs``."""
-        with _SizesAsTensors():
-            last = self.model.outputs(self.normalised(images, sizes))[-1]
+        last = self.model.outputs(self.normalised(images, sizes))[-1]
         return last.class_logits.float(), last.mask_logits.float()
 
     def predict(self, run: Run, batch: Batch) -> list[Prediction]:
