@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from helpers.exported import assert_same, images_of, onnx_run
 from helpers.tiny_models import tiny_model
@@ -44,3 +46,18 @@ def test_a_network_of_a_panoptic_model_finds_what_the_model_finds(
 def test_the_file_of_a_panoptic_model_agrees_for_any_size_and_number(network, run, sizes):
     batch = images_of(*sizes)
     assert_same(network.predict(run, batch), network.model.predict(batch))
+
+
+def test_no_segments_and_no_instances_are_a_result(network, monkeypatch):
+    model = network.model
+    if hasattr(model, "filters"):
+        # Masks that reach no threshold show nothing.
+        monkeypatch.setattr(model, "filters", replace(model.filters, mask_threshold=1.1))
+    else:
+        nothing = replace(model.box.filter, score_threshold=1.0)
+        monkeypatch.setattr(model.box, "filter", nothing)
+        monkeypatch.setattr(model, "rules", replace(model.rules, stuff_area=10**6))
+    found = network.predict(network.run, images_of(*THREE))
+    assert [len(one.segments) for one in found] == [0, 0, 0]
+    assert [len(one.instances) for one in found] == [0, 0, 0]
+    assert_same(found, model.predict(images_of(*THREE)))

@@ -19,24 +19,19 @@ from van_dense.deploy.network import Network, Run, sizes_of
 PIXELS, SCORE = 1e-3, 1e-5  # tolerance of boxes and joints, and of scores
 
 
-def onnx_run(network: Network, folder: Path, *, fixed: Sequence[str] = ()) -> Run:
-    """Export with dynamic sizes, numbers of images and boxes, and run in ONNX Runtime.
-
-    Inputs called ``fixed`` keep their size.
-    """
+def onnx_run(network: Network, folder: Path) -> Run:
+    """Export with dynamic sizes, numbers of images and boxes, and run in ONNX Runtime."""
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     from van_dense.deploy.onnx_ops import OPSET, TRANSLATIONS
 
     any_size = torch.export.Dim.DYNAMIC
     count = {0: any_size} if network.takes_batches else {}
-    images = count if "images" in fixed else {**count, 2: any_size, 3: any_size}
-    shapes = {"images": images, "sizes": count, "boxes": {0: any_size}}
+    shapes = {"images": {**count, 2: any_size, 3: any_size}, "sizes": count, "boxes": {0: any_size}}
     number = 2 if network.takes_batches else 1
-    side = (64, 64) if "images" in fixed else (64, 96)
     example = {
-        "images": torch.zeros(number, 3, *side, dtype=torch.uint8),
-        "sizes": sizes_of([side] * number),
+        "images": torch.zeros(number, 3, 64, 96, dtype=torch.uint8),
+        "sizes": sizes_of([(64, 96)] * number),
         "boxes": torch.tensor([[2.0, 3, 40, 50], [10, 10, 60, 30], [0, 0, 64, 64]]),
     }
     file = folder / "network.onnx"
