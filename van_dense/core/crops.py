@@ -9,6 +9,8 @@ import numpy as np
 
 from van_dense.core.structures import Size
 
+MIN_SIDE = 1e-3  # pixels; a degenerate box still has a map
+
 
 def regions_of_boxes(boxes: np.ndarray, size: Size, padding: float) -> np.ndarray:
     """Regions float64 (N, 4) around xyxy boxes (N, 4), of the crop's aspect and with ``padding``.
@@ -17,7 +19,7 @@ def regions_of_boxes(boxes: np.ndarray, size: Size, padding: float) -> np.ndarra
     ``size`` is (height, width) of the crop; both sides grow by the factor ``padding``.
     """
     boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
-    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-3)  # a degenerate box still has a map
+    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], MIN_SIDE)
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2
     return np.concatenate([centers, fit_aspect(sides, size) * padding], axis=1)
 

@@ -8,6 +8,7 @@ boxes are xyxy pixels of the input.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import torch
@@ -23,7 +24,7 @@ from van_dense.models.detection.maskrcnn import MaskRCNN
 from van_dense.models.detection.one_stage import OneStageDetector, StridedAnchors
 from van_dense.models.detection.one_stage_head import PRE_NMS
 from van_dense.models.detection.rcnn import RCNN
-from van_dense.models.detection.roi_heads import BOX_POOL, MASK_POOL
+from van_dense.models.detection.roi_heads import BOX_POOL, MASK_POOL, RoIAlign
 from van_dense.models.postprocess import DetectionFilter, to_predictions
 
 NOTHING = -torch.inf  # score of what is no candidate
@@ -38,20 +39,36 @@ class DetectionNetwork(Network):
 
     def predict(self, run: Run, batch: Batch) -> list[Prediction]:
         """Detections in original pixels, image by image."""
+        return self.detections(self.outputs_of(run, batch), batch)
+
+    def outputs_of(self, run: Run, batch: Batch) -> list[Mapping[str, Tensor]]:
+        """What ``run`` gives of each image."""
+        return [
+            run(batch.images[index : index + 1], sizes_of([size]))
+            for index, size in enumerate(batch.sizes)
+        ]
+
+    def detections(self, outputs: Sequence[Mapping[str, Tensor]], batch: Batch) -> list[Prediction]:
+        """Detections in original pixels, of the outputs of each image."""
         found = []
         masks: list[Tensor] = []
-        for index, size in enumerate(batch.sizes):
-            # Alone, an image has less padding than beside larger ones.
-            outputs = run(batch.images[index : index + 1], sizes_of([size]))
-            kept = outputs["scores"] > 0
-            boxes, scores, labels = (outputs[name][kept] for name in ("boxes", "scores", "labels"))
+        for image in outputs:
+            kept = image["scores"] > 0
+            boxes, scores, labels = (image[name][kept] for name in ("boxes", "scores", "labels"))
             found.append(Instances(boxes=boxes, labels=labels, scores=scores))
-            if "masks" in outputs:
-                masks.append(outputs["masks"][kept])
+            if "masks" in image:
+                masks.append(image["masks"][kept])
         return to_predictions(batch, found, masks or None, mask_threshold=self.mask_threshold)
 
 
-def _clip(boxes: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
+def cut_out(maps: Sequence[Tensor], boxes: Tensor, output: int, *, align: RoIAlign) -> Tensor:
+    """Crops (R, channels, output, output) of boxes (R, 4) of one image from P2.., as ``align``."""
+    p2, p3, p4, p5 = maps[:4]
+    levels = align.levels(boxes)
+    return pool_regions(p2, p3, p4, p5, boxes, levels, output, align.samples, align.aligned)
+
+
+def clip(boxes: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
     """Boxes (..., 4) within the image of ``sizes`` (1, 2), and which of them have an area."""
     height, width = sizes[0].to(boxes.dtype)
     limits = torch.stack([width, height, width, height])
@@ -72,7 +89,7 @@ def _detections(
 
     Boxes (K, 4), scores (K,) and positions int64 (K,) in the flattened scores.
     """
-    boxes, solid = _clip(boxes, sizes)
+    boxes, solid = clip(boxes, sizes)
     scores = torch.where(solid[:, None], scores, NOTHING)
     chosen = best_boxes(boxes, scores, filter.nms_iou, filter.max_detections)
     position = chosen.clamp(min=0)
@@ -117,7 +134,7 @@ class OneStageNetwork(DetectionNetwork):
 class RegionNetwork(DetectionNetwork):
     """Mask R-CNN and its cascade, with mask probabilities (K, M, M) inside the boxes."""
 
-    outputs = ("boxes", "scores", "labels", "masks")
+    outputs: tuple[str, ...] = ("boxes", "scores", "labels", "masks")
     model: RCNN
 
     def __init__(self, model: RCNN) -> None:
@@ -126,7 +143,12 @@ class RegionNetwork(DetectionNetwork):
 
     def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
         """Detect, as ``RCNN.predict``."""
-        maps = self.model.fpn(self.model.backbone(self.normalised(images, sizes)))
+        return self.found(
+            self.model.fpn(self.model.backbone(self.normalised(images, sizes))), sizes
+        )
+
+    def found(self, maps: list[Tensor], sizes: Tensor) -> tuple[Tensor, ...]:
+        """Boxes, scores, labels and masks of the pyramid P2..P6 of one image."""
         proposals, exists = self._proposals(maps, sizes)
         boxes, scores, filter = self._classified(maps, proposals, sizes)
         # (P, C, 4) and (P, C): each class has boxes of its own.
@@ -148,7 +170,7 @@ class RegionNetwork(DetectionNetwork):
             best, index = _top(objectness[0], filter.pre_nms)
             boxes.append(rpn.coder.decode_single(deltas[0, index], anchors[index]))
             scores.append(best)
-        clipped, solid = _clip(torch.stack(boxes), sizes)
+        clipped, solid = clip(torch.stack(boxes), sizes)
         joined = torch.where(solid, torch.stack(scores), NOTHING)
         kept = best_boxes(clipped, joined[:, None], filter.nms_iou, filter.post_nms)
         return clipped.reshape(-1, 4)[kept.clamp(min=0)], kept >= 0
@@ -174,17 +196,14 @@ class RegionNetwork(DetectionNetwork):
             logits, deltas = stage.box(self._pool(maps, proposals, BOX_POOL))
             scores.append(logits.softmax(dim=1)[:, :-1])
             refined = stage.box.refined(deltas, likeliest_class(logits), proposals)
-            proposals, _ = _clip(refined, sizes)
+            proposals, _ = clip(refined, sizes)
         logits, deltas = last.box(self._pool(maps, proposals, BOX_POOL))
         scores.append(logits.softmax(dim=1)[:, :-1])
         boxes = last.box.coder.decode_single(deltas.flatten(1), proposals).view_as(deltas)
         return boxes, torch.stack(scores).mean(dim=0), model.filter
 
     def _pool(self, maps: list[Tensor], boxes: Tensor, output: int) -> Tensor:
-        """Crops (R, channels, output, output) of boxes (R, 4), as ``RoIAlign``."""
-        align = self.model.roi_align
-        levels = align.levels(boxes)
-        return pool_regions(*maps[:4], boxes, levels, output, align.samples, align.aligned)
+        return cut_out(maps, boxes, output, align=self.model.roi_align)
 
     def _masks(self, maps: list[Tensor], boxes: Tensor, labels: Tensor) -> Tensor:
         pooled = self._pool(maps, boxes, MASK_POOL)

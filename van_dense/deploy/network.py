@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from van_dense.core.structures import Batch, Prediction, Size
+from van_dense.deploy.expressible import Expressible
 from van_dense.models.dense_model import DenseModel
 
-Run = Callable[[Tensor, Tensor], Mapping[str, Tensor]]  # images and sizes -> outputs by name
+
+class Run(Protocol):
+    """What computes the outputs of a network, such as a runtime with its file."""
+
+    def __call__(self, images: Tensor, sizes: Tensor, **more: Tensor) -> Mapping[str, Tensor]:
+        """Outputs by name; ``more`` are the inputs of the network beyond these two, by name."""
+        ...
 
 
 class Network(nn.Module):
     """From pixels to the final tensors of a model, in operations that exporters know.
 
-    ``forward`` is what is written to a file. ``predict`` makes predictions of what any runtime
-    gives, so that files, pictures and metrics of all runtimes have one way.
+    ``forward`` is what is written to a file: tensors ``outputs`` of tensors ``inputs``, which are
+    images uint8 (B, 3, H, W), RGB, each in the upper left corner, sizes int64 (B, 2), height and
+    width of each image without padding, and what a subclass adds. ``predict`` makes predictions of
+    what any runtime gives, so that files, pictures and metrics of all runtimes have one way.
 
     Args:
         model: Trained model; its weights are those of the file.
     """
 
+    inputs: tuple[str, ...] = ("images", "sizes")  #: names of what ``forward`` takes
     outputs: tuple[str, ...]  #: names of what ``forward`` returns
     dense: tuple[str, ...] = ()  #: those that can be compared number by number
     needed: tuple[str, ...] = ()  #: those that ``predict`` asks for; empty for all
@@ -34,14 +44,10 @@ class Network(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
-        """Compute the outputs.
-
-        Args:
-            images: uint8 (B, 3, H, W), RGB, each in the upper left corner.
-            sizes: int64 (B, 2), height and width of each image without padding.
-        """
-        raise NotImplementedError
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run ``forward`` in operations that exporters know."""
+        with Expressible():
+            return super().__call__(*args, **kwargs)
 
     def dynamic_shapes(self) -> dict[str, Any]:
         """Which dimensions of the inputs may vary, as ``torch.export`` takes it."""
@@ -67,18 +73,22 @@ class Network(nn.Module):
 
     def normalised(self, images: Tensor, sizes: Tensor) -> Tensor:
         """As ``Preprocess``: normalised images whose padding is zero, float32 (B, 3, H, W)."""
-        pixels = self.model.preprocess.normalise(images)
-        rows = torch.arange(images.shape[2], device=images.device)[None] < sizes[:, :1]
-        columns = torch.arange(images.shape[3], device=images.device)[None] < sizes[:, 1:]
-        inside = rows[:, None, :, None] & columns[:, None, None, :]
-        return torch.where(inside, pixels, torch.zeros_like(pixels))
+        return zero_padding(self.model.preprocess.normalise(images), sizes)
 
-    def run(self, images: Tensor, sizes: Tensor) -> Mapping[str, Tensor]:
+    def run(self, images: Tensor, sizes: Tensor, **more: Tensor) -> Mapping[str, Tensor]:
         """The outputs by name, computed here."""
         with torch.inference_mode():
-            return dict(zip(self.outputs, self(images, sizes), strict=True))
+            return dict(zip(self.outputs, self(images, sizes, **more), strict=True))
 
 
 def sizes_of(sizes: Sequence[Size]) -> Tensor:
     """Sizes of a batch as the input of a file, int64 (B, 2)."""
     return torch.tensor(sizes, dtype=torch.int64).reshape(-1, 2)
+
+
+def zero_padding(pixels: Tensor, sizes: Tensor) -> Tensor:
+    """Pixels (B, 3, H, W) that are zero beyond ``sizes`` int64 (B, 2)."""
+    rows = torch.arange(pixels.shape[2], device=pixels.device)[None] < sizes[:, :1]
+    columns = torch.arange(pixels.shape[3], device=pixels.device)[None] < sizes[:, 1:]
+    inside = rows[:, None, :, None] & columns[:, None, None, :]
+    return torch.where(inside, pixels, torch.zeros_like(pixels))

@@ -134,7 +134,8 @@ class OneStageDetector(DenseModel):
     def levels(self, features: Sequence[Tensor]) -> list[StridedAnchors]:
         """Anchors of each level of the pyramid."""
         return [
-            StridedAnchors(boxes, boxes.new_full((len(boxes),), stride))
+            # Not len(boxes), which an exporter takes for a number that never changes.
+            StridedAnchors(boxes, boxes.new_full(boxes.shape[:1], stride))
             for boxes, stride in zip(self.anchors(features), self.anchors.strides, strict=True)
         ]
 

@@ -6,7 +6,7 @@ uses too. The VAN paper names it and prints no result.
 Legend: B images, P proposals of each, D channels of the pyramid, C classes; boxes xyxy pixels.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -39,9 +39,10 @@ class LearnedProposals(nn.Module):
         self.boxes = nn.Parameter(torch.tensor([0.5, 0.5, 1.0, 1.0]).repeat(num, 1))
         self.features = nn.Parameter(torch.randn(num, channels))
 
-    def forward(self, sizes: Sequence[Size]) -> tuple[Tensor, Tensor]:
-        """Boxes (B, P, 4) in the pixels of images of ``sizes``, and features (B, P, D)."""
-        scale = self.boxes.new_tensor([[width, height, width, height] for height, width in sizes])
+    def forward(self, sizes: Sequence[Size] | Tensor) -> tuple[Tensor, Tensor]:
+        """Boxes (B, P, 4) in the pixels of images of ``sizes`` (B, 2), and features (B, P, D)."""
+        sides = torch.as_tensor(sizes, dtype=self.boxes.dtype, device=self.boxes.device)
+        scale = sides[:, [1, 0, 1, 0]]  # (width, height) twice
         boxes = box_convert(self.boxes, "cxcywh", "xyxy") * scale[:, None]
         return boxes, self.features.expand(len(sizes), -1, -1)
 
@@ -111,16 +112,27 @@ class SparseRCNN(DenseModel):
     def _refine(
         self, features: Sequence[Tensor], sizes: Sequence[Size]
     ) -> Iterator[tuple[Tensor, Tensor]]:
+        def pool(boxes: Tensor) -> Tensor:
+            return ROI_ALIGN(features, list(boxes), output=POOL)
+
+        return self.refine(sizes, pool)
+
+    def refine(
+        self, sizes: Sequence[Size] | Tensor, pool: Callable[[Tensor], Tensor]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """Logits (B, P, C) and boxes (B, P, 4) after each head.
 
         Features carry gradients from head to head and boxes do not, except the learned ones.
+
+        Args:
+            sizes: (height, width) of B images.
+            pool: From boxes (B, P, 4) to their crops (B * P, D, 7, 7), as ``ROI_ALIGN`` cuts them.
         """
         boxes, objects = self.proposals(sizes)
         for head in self.heads:
             # Broken weights must give broken losses: RoIAlign would crash on NaN before.
             regions = boxes.detach().nan_to_num(0.0).clamp(-FAR, FAR)
-            pooled = ROI_ALIGN(features, list(regions), output=POOL)
-            logits, deltas, objects = head(pooled, objects)
+            logits, deltas, objects = head(pool(regions), objects)
             boxes = self._decode(deltas, boxes)
             yield logits, boxes
             boxes = boxes.detach()

@@ -112,7 +112,10 @@ class Mask2Former(DenseModel):
     @torch.no_grad()
     def predict(self, batch: Batch) -> list[Prediction]:
         """Segments, instances and label map of each image, as far as ``types`` names them."""
-        output = self.outputs(self.preprocess(batch))[-1]
+        return self.results(self.outputs(self.preprocess(batch))[-1], batch)
+
+    def results(self, output: QueryOutput, batch: Batch) -> list[Prediction]:
+        """As ``predict``, of what the queries say after the last layer."""
         predictions = []
         with without_autocast(batch.images.device):
             for i in range(len(batch)):

@@ -70,6 +70,7 @@ def build_decoders(
     pixel_decoder = module.Mask2FormerPixelDecoder(config, feature_channels=list(in_channels))
     query_decoder = module.Mask2FormerTransformerModule(size.channels, config)
     _name_norms(pixel_decoder)
+    pixel_decoder.encoder.get_reference_points = _reference_points
     with torch.no_grad():
         _init_pixel_decoder(pixel_decoder)
         _init_query_decoder(query_decoder)
@@ -77,6 +78,24 @@ def build_decoders(
         for layer in (*pixel_decoder.encoder.layers, *query_decoder.decoder.layers):
             _recompute(layer)
     return pixel_decoder, query_decoder
+
+
+def _reference_points(
+    spatial_shapes_list: Sequence[tuple[int, int]],
+    valid_ratios: torch.Tensor,
+    device: torch.device,
+) -> torch.Tensor:
+    """Centres of all positions of all levels, (B, positions, levels, 2), x and y in 0..1.
+
+    The same numbers as theirs, which are made by ``torch.linspace``: exporters take its number of
+    steps for one that never changes. Ratios are 1, for no position is masked.
+    """
+    levels = []
+    for height, width in spatial_shapes_list:
+        y = (torch.arange(height, device=device, dtype=valid_ratios.dtype) + 0.5) / height
+        x = (torch.arange(width, device=device, dtype=valid_ratios.dtype) + 0.5) / width
+        levels.append(torch.stack(torch.broadcast_tensors(x, y[:, None]), dim=-1).flatten(0, 1))
+    return torch.cat(levels)[None, :, None] * valid_ratios[:, None]
 
 
 def _name_norms(pixel_decoder: Any) -> None:

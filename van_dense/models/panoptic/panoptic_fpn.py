@@ -169,9 +169,13 @@ class PanopticFPN(MaskRCNN):
     @torch.no_grad()
     def predict(self, batch: Batch) -> list[Prediction]:
         """Panoptic map and segments, instances, and label map of each image, those of ``types``."""
+        return self.merged_parts(self.parts(batch))
+
+    def merged_parts(self, parts: Sequence[tuple[Prediction, Resized | None]]) -> list[Prediction]:
+        """As ``predict``, of what ``parts`` gives."""
         return [
             self.merged(found, None if logits is None else probable_labels(logits))
-            for found, logits in self.parts(batch)
+            for found, logits in parts
         ]
 
     @torch.no_grad()
@@ -181,16 +185,24 @@ class PanopticFPN(MaskRCNN):
         found = [
             self._with_dataset_labels(prediction) for prediction in self.instances(maps, batch)
         ]
-        if set(self.types) == {"instance"}:
+        if not self.gives_maps:
             return [(prediction, None) for prediction in found]
-        logits = self.semantic(maps)
+        return list(zip(found, self.resized(self.semantic(maps), batch), strict=True))
+
+    @property
+    def gives_maps(self) -> bool:
+        """Whether ``types`` ask for more than instances."""
+        return set(self.types) != {"instance"}
+
+    def resized(self, logits: Tensor, batch: Batch) -> list[Resized]:
+        """Logits (B, S + 1, h, w) of the semantic head in the original pixels of each image."""
         scale_y, scale_x = (logits.shape[axis] / batch.images.shape[axis] for axis in (2, 3))
         semantic = []
         for i, (height, width) in enumerate(batch.sizes):
             check_finite([logits[i]], batch.image_ids[i : i + 1])
             extent = (height * scale_y, width * scale_x)
             semantic.append(Resized(Logits(logits[i]), batch.orig_sizes[i], extent=extent))
-        return list(zip(found, semantic, strict=True))
+        return semantic
 
     def _with_dataset_labels(self, prediction: Prediction) -> Prediction:
         found = prediction.instances

@@ -7,7 +7,7 @@ Legend: B images, M instances of all of them, K keypoints, h and w sides of a he
 (height, width); regions are as in ``crops.py``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
@@ -28,6 +28,9 @@ from van_dense.models.pose.pose_nms import oks_nms
 from van_dense.models.postprocess import check_finite, in_original_pixels
 
 CHUNK = 64  # crops in one pass of predict, whatever the number of images and instances
+
+# Boxes (M, 4) and the position of their images (M,) in a batch to joints (M, K, 3), see ``joints``.
+Joints = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -129,30 +132,47 @@ class TopDownPose(DenseModel):
         An image is one proposal as a whole where the batch has none. Joints have scores in 0..1,
         the maxima of their heatmaps; they may lie outside the image.
         """
+        return self.predict_by(partial(self.joints, batch), batch)
+
+    def predict_by(self, joints: Joints, batch: Batch) -> list[Prediction]:
+        """As ``predict``, of what a function such as ``joints`` finds in ``CHUNK`` boxes."""
         proposals = batch.proposals
         if proposals is None:
             proposals = [_whole_image(size) for size in batch.sizes]
         counts = [len(found) for found in proposals]
         owners = np.repeat(np.arange(len(batch)), counts)
         boxes = torch.cat([found.boxes for found in proposals]).cpu().numpy()
-        regions = regions_of_boxes(boxes, self.crop.size, self.crop.padding)
-        chunks = [slice(start, start + CHUNK) for start in range(0, len(regions), CHUNK)]
+        chunks = [slice(start, start + CHUNK) for start in range(0, len(boxes), CHUNK)]
         # The first one is what remains if there is no instance at all.
         parts = [np.zeros((0, len(self.scoring.sigmas), 3))]
-        parts += [self._keypoints(batch, regions[chunk], owners[chunk]) for chunk in chunks]
+        parts += [joints(boxes[chunk], owners[chunk]) for chunk in chunks]
         keypoints = np.concatenate(parts)
+        regions = self._regions(boxes)
         predictions = []
         for i, found in enumerate(proposals):
             instances = self._instances(found, keypoints[owners == i], regions[owners == i])
             predictions.append(_prediction(batch, i, instances))
         return predictions
 
-    def _keypoints(self, batch: Batch, regions: np.ndarray, owners: np.ndarray) -> np.ndarray:
-        """Joints (M, K, 3) in pixels of the batch, of regions (M, 4) in images ``owners`` (M,)."""
+    def _regions(self, boxes: np.ndarray) -> np.ndarray:
+        return regions_of_boxes(boxes, self.crop.size, self.crop.padding)
+
+    def joints(self, batch: Batch, boxes: np.ndarray, owners: np.ndarray) -> np.ndarray:
+        """Joints in the pixels of a batch: x, y and the maximum of the heatmap.
+
+        Args:
+            batch: Images.
+            boxes: float32 (M, 4), xyxy pixels, image by image.
+            owners: int64 (M,), the image of each, rising.
+
+        Returns:
+            float64 (M, K, 3). Heatmaps that are not finite are a ValueError with the image id.
+        """
+        regions = self._regions(boxes)
         images, counts = np.unique(owners, return_counts=True)
         of_image = np.split(regions, counts.cumsum()[:-1])
         crops = [self._crops(batch, i, own) for i, own in zip(images, of_image, strict=True)]
-        heatmaps = self._heatmaps(torch.cat(crops))
+        heatmaps = self.heatmaps(torch.cat(crops))
         for i, own_maps in zip(images, heatmaps.split(counts.tolist()), strict=True):
             check_finite([own_maps], batch.image_ids[i : i + 1])
         points, scores = self.codec.decode(heatmaps, self.crop.size)
@@ -161,21 +181,17 @@ class TopDownPose(DenseModel):
         return np.concatenate([in_image, scores.cpu().numpy()[..., None]], axis=2)
 
     def _crops(self, batch: Batch, index: int, regions: np.ndarray) -> Tensor:
-        """Regions (N, 4) of one image as float32 (N, 3, *crop.size), 0..255, black outside.
-
-        ``crops.to_crop`` without a turn: row and column of the grid depend on y and x alone.
-        """
+        """Regions (N, 4) of one image as float32 (N, 3, *crop.size), 0..255, black outside."""
         height, width = batch.sizes[index]
         image = batch.images[index, :, :height, :width].float()
-        x, y, w, h = torch.from_numpy(regions.astype(np.float32)).to(image.device).split(1, dim=1)
-        # No matrix product as in F.affine_grid, for autocast would round it by whole pixels.
-        columns = (x + w * _centres(self.crop.size[1], image)) * (2 / width) - 1
-        rows = (y + h * _centres(self.crop.size[0], image)) * (2 / height) - 1
-        grid = torch.stack(torch.broadcast_tensors(columns[:, None], rows[:, :, None]), dim=-1)
+        grid = crop_grid(torch.from_numpy(regions.astype(np.float32)), self.crop.size, image)
         return F.grid_sample(image.expand(len(grid), -1, -1, -1), grid, align_corners=False)
 
-    def _heatmaps(self, crops: Tensor) -> Tensor:
-        """float32 heatmaps of crops (M, 3, *crop.size) in 0..255, with the flip test if asked."""
+    def heatmaps(self, crops: Tensor) -> Tensor:
+        """Heatmaps float32 (M, K, h, w) of crops (M, 3, *crop.size) in 0..255.
+
+        They are means of two where there is a flip test.
+        """
         images = self.preprocess.normalise(crops)
         heatmaps = self.head(self.backbone(images)[-1]).float()
         if self.flip_order is None:
@@ -208,6 +224,23 @@ class TopDownPose(DenseModel):
 
 def _size(maps: Tensor) -> Size:
     return maps.shape[-2], maps.shape[-1]
+
+
+def crop_grid(regions: Tensor, size: Size, image: Tensor) -> Tensor:
+    """Where the pixels of crops lie, as ``F.grid_sample`` takes it: (N, h, w, 2), x and y.
+
+    ``crops.to_crop`` without a turn: row and column of the grid depend on y and x alone.
+
+    Args:
+        regions: float32 (N, 4), x and y of the centre, width and height in pixels.
+        size: (h, w) of the crops.
+        image: (..., H, W), which the crops are cut out of.
+    """
+    x, y, w, h = regions.to(image.device).split(1, dim=1)
+    # No matrix product as in F.affine_grid, for autocast would round it by whole pixels.
+    columns = (x + w * _centres(size[1], image)) * (2 / image.shape[-1]) - 1
+    rows = (y + h * _centres(size[0], image)) * (2 / image.shape[-2]) - 1
+    return torch.stack(torch.broadcast_tensors(columns[:, None], rows[:, :, None]), dim=-1)
 
 
 def _centres(num: int, like: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any
 
 import segmentation_models_pytorch as smp
+import torch
 from segmentation_models_pytorch.encoders import encoders
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -123,7 +124,7 @@ class SmpDecoder(nn.Module):
         maps = _continued(features)
         logits = self._decode(maps)
         padded = maps[-4]
-        if padded.shape == c2.shape:
+        if not _is_symbolic(c2) and padded.shape == c2.shape:
             return logits
         if logits.shape[-1] < padded.shape[-1]:  # coarse maps could not be cut where c2 ends
             logits = resize_to(logits, padded)
@@ -151,12 +152,17 @@ def _continued(features: list[Tensor]) -> list[Tensor]:
     height, width = features[-1].shape[-2:]
     maps = []
     for level, feature in enumerate(reversed(features)):
-        below = (height << level) - feature.shape[-2]
-        right = (width << level) - feature.shape[-1]
-        if below or right:
+        below = height * 2**level - feature.shape[-2]
+        right = width * 2**level - feature.shape[-1]
+        if _is_symbolic(feature) or below or right:
             feature = F.pad(feature, (0, right, 0, below), mode="replicate")
         maps.append(feature)
     return maps[::-1]
+
+
+def _is_symbolic(x: Tensor) -> bool:
+    """Whether an exporter looks on: an "if" about sizes would fix the answer of its example."""
+    return any(isinstance(side, torch.SymInt) for side in x.shape)
 
 
 class _StandIn(nn.Module):

@@ -1,0 +1,119 @@
+"""ONNX files of tiny networks, and predictions that must be the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.toy_pose import make_batch, noise
+from pycocotools import mask as mask_utils
+from torch import Tensor
+
+from van_dense.core.structures import Batch, Instances, Prediction, Size
+from van_dense.deploy.network import Network, Run, sizes_of
+
+PIXELS, SCORE = 1e-3, 1e-5  # tolerance of boxes and joints, and of scores
+
+
+def onnx_run(network: Network, folder: Path) -> Run:
+    """Export with dynamic sizes, numbers of images and boxes, and run in ONNX Runtime."""
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    from van_dense.deploy.onnx_ops import OPSET, TRANSLATIONS
+
+    any_size = torch.export.Dim.DYNAMIC
+    count = {0: any_size} if network.takes_batches else {}
+    shapes = {"images": {**count, 2: any_size, 3: any_size}, "sizes": count, "boxes": {0: any_size}}
+    number = 2 if network.takes_batches else 1
+    example = {
+        "images": torch.zeros(number, 3, 64, 96, dtype=torch.uint8),
+        "sizes": sizes_of([(64, 96)] * number),
+        "boxes": torch.tensor([[2.0, 3, 40, 50], [10, 10, 60, 30], [0, 0, 64, 64]]),
+    }
+    file = folder / "network.onnx"
+    program = torch.onnx.export(
+        network.eval(),
+        tuple(example[name] for name in network.inputs),
+        dynamo=True,
+        dynamic_shapes=tuple(shapes[name] for name in network.inputs),
+        input_names=list(network.inputs),
+        output_names=list(network.outputs),
+        opset_version=OPSET,
+        external_data=False,
+        custom_translation_table=TRANSLATIONS,
+        verbose=False,
+    )
+    assert program is not None
+    program.save(str(file))
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = runtime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+
+    def run(images: Tensor, sizes: Tensor, **more: Tensor) -> Mapping[str, Tensor]:
+        given = {"images": images, "sizes": sizes, **more}
+        found = session.run(None, {name: value.numpy() for name, value in given.items()})
+        return dict(zip(network.outputs, map(torch.from_numpy, found), strict=True))
+
+    return run
+
+
+def images_of(*sizes: Size, **fields: Any) -> Batch:
+    """Noise of these sizes, padded on the right and below with what must not be seen."""
+    return make_batch(*(noise(*size, seed=i) for i, size in enumerate(sizes)), **fields)
+
+
+def assert_same(ours: Sequence[Prediction], theirs: Sequence[Prediction]) -> None:
+    """The same predictions: 1e-3 px, 1e-5 in scores, and 1 pixel in 1000 of masks and maps."""
+    assert len(ours) == len(theirs)
+    for a, b in zip(ours, theirs, strict=True):
+        assert (a.image_id, a.size) == (b.image_id, b.size)
+        for name in ("semantic", "panoptic"):
+            maps = getattr(a, name), getattr(b, name)
+            assert (maps[0] is None) == (maps[1] is None)
+            if maps[0] is not None:
+                assert (maps[0] != maps[1]).mean() <= 1e-3
+        _assert_same_segments(a, b)
+        if a.saliency is not None:
+            assert np.abs(a.saliency - b.saliency).max() < SCORE
+        if a.class_scores is not None:
+            assert (a.class_scores - b.class_scores).abs().max() < SCORE
+        assert (a.instances is None) == (b.instances is None)
+        if a.instances is not None:
+            _assert_same_instances(a.instances, b.instances)
+
+
+def _assert_same_segments(a: Prediction, b: Prediction) -> None:
+    if a.segments is None:
+        assert b.segments is None
+        return
+    assert [(s["id"], s["label"]) for s in a.segments] == [
+        (s["id"], s["label"]) for s in b.segments
+    ]
+    scores = [[s["score"] for s in one.segments] for one in (a, b)]
+    assert np.allclose(*scores, rtol=0, atol=1e-3)  # means over pixels, some of which may differ
+
+
+def _assert_same_instances(ours: Instances, theirs: Instances) -> None:
+    """Each has a partner of its class; their order says nothing among equal scores."""
+    assert len(ours) == len(theirs)
+    left = torch.ones(len(theirs), dtype=torch.bool)
+    for index in range(len(ours)):
+        apart = (theirs.boxes - ours.boxes[index]).abs().amax(dim=1)
+        differs = (theirs.scores - ours.scores[index]).abs()
+        fits = left & (theirs.labels == ours.labels[index]) & (apart < PIXELS) & (differs < SCORE)
+        assert fits.any(), f"detection {index} has no partner"
+        partner = int(fits.nonzero()[0])
+        left[partner] = False
+        if ours.keypoints is not None:
+            assert (ours.keypoints[index] - theirs.keypoints[partner]).abs().max() < PIXELS
+        if ours.masks is not None:
+            pair = [ours.masks[index], theirs.masks[partner]]
+            either, both = (
+                mask_utils.area(mask_utils.merge(pair, intersect=is_both))
+                for is_both in (False, True)
+            )
+            assert either - both <= 1e-3 * np.prod(pair[0]["size"])
