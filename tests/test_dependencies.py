@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BLOCKED = (
     *("av", "pytorch_grad_cam", "py_sod_metrics", "tensorboard", "supervision"),
-    "transformers",
+    *("transformers", "onnx", "onnxscript", "onnxruntime", "openvino"),
 )
 
 
@@ -77,9 +77,9 @@ for module in pkgutil.walk_packages(van_dense.__path__, "van_dense."):
         importlib.import_module(module.name)
     except MissingPackage as error:
         refused.append(module.name)
-        assert "pip install 'van_dense[video]'" in str(error)
+        assert "pip install 'van_dense[" in str(error)
 print(refused)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "['van_dense.data.io.video']"
+    assert done.stdout.strip() == "['van_dense.data.io.video', 'van_dense.deploy.onnx_ops']"

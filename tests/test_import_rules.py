@@ -36,8 +36,8 @@ LAYERS: dict[str, set[str]] = {
     "api": {"config", "core", "inference", "runs", "tasks"},
     # The names of the package, and the registration in timm, both when they are first used.
     "__init__": {"api", "backbones", "config"},
-    "cli": {"core", "config", "backbones", "data", "evaluation", "visualize", "engine", "inference",
-            "explain", "runs", "api", "__init__"},
+    "cli": {"core", "config", "backbones", "data", "evaluation", "visualize", "engine", "deploy",
+            "inference", "explain", "runs", "api", "__init__"},
     "__main__": {"cli"},
 }  # fmt: skip
 

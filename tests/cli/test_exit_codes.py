@@ -22,6 +22,7 @@ NOT_THERE = {
     "convert-panoptic": ["out", "--part", "val", "--images", "no", "--annotations", "no.json"],
     "show-config": ["no.yaml"],
     "copy": ["no_project"],
+    "export": ["no_run"],
 }
 WRONG_CONFIG = {
     "train": ["--config", "quickstart", "train.stepz=1"],

@@ -15,6 +15,7 @@ COMMANDS = {
     "predict": ("predict", "predict and draw images and videos"),
     "explain": ("explain", "draw why networks predict what they predict"),
     "check": ("check", "find what is wrong with a data set"),
+    "export": ("export", "write a run as a file of ONNX Runtime, OpenVINO or torch.export"),
     "convert": ("convert", "bring weights of another code base here, or ours there"),
     "convert-panoptic": (
         "convert_panoptic",

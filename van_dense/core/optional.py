@@ -10,6 +10,10 @@ EXTRA_OF = {
     "tensorboard": "tensorboard",
     "supervision": "supervision",
     "transformers": "panoptic",
+    "onnx": "onnx",
+    "onnxscript": "onnx",
+    "onnxruntime": "onnx",
+    "openvino": "openvino",
 }
 
 

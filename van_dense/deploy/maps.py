@@ -19,6 +19,7 @@ class SemanticNetwork(Network):
     """Label maps of the input (B, H, W), uint8, and the logits (B, C, h, w) that they come from."""
 
     outputs = ("labels", "logits")
+    dense = needed = ("logits",)
     model: SemanticSegmenter
 
     def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
@@ -45,7 +46,7 @@ def _whole(pixels: Tensor) -> Tensor:
 class SaliencyNetwork(Network):
     """Probability in 0..1 that a pixel of the input belongs to the salient object, (B, H, W)."""
 
-    outputs = ("saliency",)
+    outputs = dense = ("saliency",)
     model: SaliencyModel
 
     def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
@@ -61,7 +62,7 @@ class SaliencyNetwork(Network):
 class ClassificationNetwork(Network):
     """Probability in 0..1 of each class, (B, C)."""
 
-    outputs = ("probabilities",)
+    outputs = dense = ("probabilities",)
     model: Classifier
 
     def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:

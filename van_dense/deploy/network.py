@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from van_dense.core.structures import Batch, Prediction
+from van_dense.core.structures import Batch, Prediction, Size
 from van_dense.deploy.expressible import Expressible
 from van_dense.models.dense_model import DenseModel
 
@@ -19,6 +19,10 @@ class Run(Protocol):
     def __call__(self, images: Tensor, sizes: Tensor, **more: Tensor) -> Mapping[str, Tensor]:
         """Outputs by name; ``more`` are the inputs of the network beyond these two, by name."""
         ...
+
+
+# No map of it has a side of 1 or is square before stride 128, see ``Network.example``.
+EXAMPLE_SIZE = (224, 160)
 
 
 class Network(nn.Module):
@@ -35,7 +39,10 @@ class Network(nn.Module):
 
     inputs: tuple[str, ...] = ("images", "sizes")  #: names of what ``forward`` takes
     outputs: tuple[str, ...]  #: names of what ``forward`` returns
+    dense: tuple[str, ...] = ()  #: those that can be compared number by number
+    needed: tuple[str, ...] = ()  #: those that ``predict`` asks for; empty for all
     takes_batches: bool = True  #: whether a file takes several images at once
+    takes_any_size: bool = True  #: whether height and width may vary
 
     def __init__(self, model: DenseModel) -> None:
         super().__init__()
@@ -45,6 +52,25 @@ class Network(nn.Module):
         """Run ``forward`` in operations that exporters know."""
         with Expressible():
             return super().__call__(*args, **kwargs)
+
+    def dynamic_shapes(self) -> dict[str, Any]:
+        """Which dimensions of the inputs may vary, as ``torch.export`` takes it."""
+        vary = torch.export.Dim.DYNAMIC
+        batch = {0: vary} if self.takes_batches else {}
+        sides = {2: vary, 3: vary} if self.takes_any_size else {}
+        return {"images": batch | sides, "sizes": batch}
+
+    def example(self, size: Size) -> dict[str, Tensor]:
+        """Inputs by name to export with, for a network that gets images of ``size``.
+
+        Where sizes may vary, ``size`` does not matter: ``torch.export`` takes a side of 1, two that
+        are equal, and the answer of every "if" about sizes for what all images have.
+        """
+        number = 2 if self.takes_batches else 1
+        if self.takes_any_size:
+            size = EXAMPLE_SIZE
+        images = torch.zeros(number, 3, *size, dtype=torch.uint8)
+        return {"images": images, "sizes": sizes_of([size] * number)}
 
     def predict(self, run: Run, batch: Batch) -> list[Prediction]:
         """Results as ``DenseModel.predict`` gives them, of outputs that ``run`` computes."""
@@ -60,7 +86,7 @@ class Network(nn.Module):
             return dict(zip(self.outputs, self(images, sizes, **more), strict=True))
 
 
-def sizes_of(sizes: Sequence[tuple[int, int]]) -> Tensor:
+def sizes_of(sizes: Sequence[Size]) -> Tensor:
     """Sizes of a batch as the input of a file, int64 (B, 2)."""
     return torch.tensor(sizes, dtype=torch.int64).reshape(-1, 2)
 

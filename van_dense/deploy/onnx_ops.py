@@ -8,10 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from onnxscript import FLOAT, INT64
-from onnxscript import opset20 as op
 
 import van_dense.deploy.ops  # noqa: F401  (it registers the operators)
+from van_dense.core.optional import require
+
+onnxscript = require("onnxscript", "writing an ONNX file")
+op, FLOAT, INT64 = onnxscript.opset20, onnxscript.FLOAT, onnxscript.INT64
 
 OPSET = 20  # 2023: the first whose GridSample takes any number of dimensions
 

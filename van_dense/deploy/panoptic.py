@@ -23,6 +23,7 @@ class PanopticFPNNetwork(RegionNetwork):
     """
 
     outputs = ("boxes", "scores", "labels", "masks", "semantic")
+    dense = ("semantic",)
     model: PanopticFPN
 
     def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:

@@ -46,7 +46,7 @@ class Mask2FormerNetwork(Network):
     original image, so they are made outside of the file.
     """
 
-    outputs = ("class_logits", "mask_logits")
+    outputs = dense = ("class_logits", "mask_logits")
     model: Mask2Former
 
     def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:

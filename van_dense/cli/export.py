@@ -1,0 +1,90 @@
+"""Write a trained run as a file that ONNX Runtime, OpenVINO or torch.export runs.
+
+van-dense export RUN                                   RUN/exports/best.onnx
+van-dense export RUN --format openvino --output model.xml
+van-dense export RUN --images photos/ --licence CC-BY-4.0
+
+The file takes uint8 RGB pixels and gives final results: boxes, scores, labels and masks, label
+maps, or probabilities. Before it gets its name it is compared with the run on images of the
+validation part, or on those of --images: outputs, results, metric. One that differs is an error,
+and is not kept. `van-dense predict` and `van-dense eval` take the file in the place of RUN.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from van_dense.cli.output import command, say
+from van_dense.cli.parser import new_parser, wait_passively
+from van_dense.core.counting import counted
+from van_dense.core.writing import writing
+from van_dense.deploy.formats import SUFFIXES
+
+if TYPE_CHECKING:
+    from van_dense.inference.export import Exported
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Define the command line."""
+    parser = new_parser("export", __doc__)
+    parser.add_argument("run", metavar="RUN", help="run folder or checkpoint file")
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="change its config")
+    parser.add_argument("--checkpoint", default="best", help="best (default), last, or a file")
+    kinds = "onnx (default), openvino (.xml and .bin), or torch: a program of torch.export"
+    parser.add_argument("--format", choices=tuple(SUFFIXES), default="onnx", help=kinds)
+    place = "file to write (default: exports/ in the run, named after the checkpoint)"
+    parser.add_argument("--output", type=Path, metavar="FILE", help=place)
+    given = "image, folder or pattern to compare with, in place of the validation part"
+    parser.add_argument("--images", nargs="+", default=[], metavar="SOURCE", help=given)
+    number = "validation images to compare with (default 8)"
+    parser.add_argument("--num-images", type=int, default=8, metavar="N", help=number)
+    data = "YAML file, or packaged name: another data set to compare with"
+    parser.add_argument("--data", action="append", default=[], metavar="FRAGMENT", help=data)
+    words = "licence of the weights, to be stated in the file"
+    parser.add_argument("--licence", default="not stated", help=words)
+    return parser
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write a file and print what was compared."""
+    parser = build_parser()
+    arguments = parser.parse_intermixed_args(argv)
+    if arguments.num_images < 1:
+        parser.error("--num-images takes a number from 1 on")
+    wait_passively()
+    from van_dense.config import presets
+    from van_dense.runs.export import export_run
+
+    run = Path(arguments.run)
+    name = run.stem if run.is_file() else Path(arguments.checkpoint).stem
+    folder = (run if run.is_dir() else run.parent) / "exports"
+    output = arguments.output or folder / f"{name}{SUFFIXES[arguments.format]}"
+    with writing(output):
+        done = export_run(
+            run,
+            output,
+            format=arguments.format,
+            checkpoint=arguments.checkpoint,
+            images=arguments.images,
+            num_images=arguments.num_images,
+            licence=arguments.licence,
+            fragments=[presets.find(name, presets.DATA) for name in arguments.data],
+            overrides=arguments.overrides,
+        )
+    _report(done)
+    return 0
+
+
+def _report(done: "Exported") -> None:
+    megabytes = sum(file.stat().st_size for file in done.path.parent.glob(f"{done.path.stem}.*"))
+    say(f"{done.path}: {megabytes / 1e6:.1f} MB")
+    if not done.images:
+        say("not compared: only Python reads a program of torch.export")
+        return
+    say(f"compared with the run on {counted(done.images, 'image')}:")
+    for name, difference in done.differences.items():
+        say(f"  {name}: largest difference {difference:.2g} (as a part of 1)")
+    for name, (before, after) in done.metrics.items():
+        say(f"  {name}: {before:.4f} with the run, {after:.4f} with the file")

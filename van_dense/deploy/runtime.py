@@ -1,0 +1,148 @@
+"""Open an exported file in ONNX Runtime or OpenVINO."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from van_dense.core.optional import require
+from van_dense.deploy.card import KEY, Card
+from van_dense.deploy.formats import RUNTIMES, Runtime
+from van_dense.deploy.network import Run
+
+
+class OpenFile(Protocol):
+    """A file in its runtime."""
+
+    card: Card
+    runtime: Runtime
+
+    def runner(self, outputs: Sequence[str]) -> Run:
+        """Function that computes some of the outputs; no name asks for all."""
+
+
+def choose_runtime(path: Path, runtime: str | None) -> Runtime:
+    """The runtime of that name, or the first one installed that reads the file; else ValueError."""
+    readers = RUNTIMES.get(path.suffix)
+    if readers is None:
+        known = " and ".join(RUNTIMES)
+        raise ValueError(f"{path}: files of {known} can be opened, not of {path.suffix!r}")
+    if runtime is None:
+        installed = [name for name in readers if find_spec(name) is not None]
+        return installed[0] if installed else readers[0]
+    for name in readers:
+        if name == runtime:
+            return name
+    raise ValueError(f"runtime {runtime!r} does not read {path}; take {' or '.join(readers)}")
+
+
+def open_file(
+    path: str | Path,
+    runtime: str | None = None,
+    *,
+    threads: int | None = None,
+    precision: Literal["fp32", "bf16"] = "fp32",
+) -> OpenFile:
+    """Open a file that this package has written.
+
+    Args:
+        path: .onnx or .xml file.
+        runtime: "onnxruntime" or "openvino"; None takes the first that is installed.
+        threads: Threads of one run; None lets the runtime choose.
+        precision: "bf16" lets OpenVINO compute in bfloat16, where the processor can.
+
+    Raises:
+        ValueError: For a missing or foreign file, and for a precision that the runtime lacks.
+    """
+    file = Path(path)
+    chosen = choose_runtime(file, runtime)
+    if not file.is_file():
+        raise ValueError(f"{path}: no such file; give one that van-dense export wrote")
+    if chosen == "openvino":
+        return _OpenVinoFile(file, threads, precision)
+    if precision != "fp32":
+        raise ValueError(f"ONNX Runtime computes {path} as it is; take OpenVINO for {precision}")
+    return _OnnxFile(file, threads)
+
+
+class _OnnxFile:
+    runtime: Runtime = "onnxruntime"
+
+    def __init__(self, file: Path, threads: int | None) -> None:
+        self._library = require("onnxruntime", "running an ONNX file")
+        options = self._library.SessionOptions()
+        options.log_severity_level = 3  # errors
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        providers = ["CPUExecutionProvider"]
+        try:
+            self._session = self._library.InferenceSession(str(file), options, providers=providers)
+        except Exception as error:  # it has a type for each kind, all of its own
+            raise ValueError(f"{file}: ONNX Runtime cannot open it: {_line(error)}") from error
+        self.card = _card(self._session.get_modelmeta().custom_metadata_map.get(KEY), file)
+
+    def runner(self, outputs: Sequence[str]) -> Run:
+        names = list(outputs or self.card.outputs)
+        settings = self._library.RunOptions()
+        settings.only_execute_path_to_fetches = True
+
+        def run(images: Tensor, sizes: Tensor, **others: Tensor) -> Mapping[str, Tensor]:
+            given = {"images": images, "sizes": sizes, **others}
+            arrays = self._session.run(names, {k: _array(v) for k, v in given.items()}, settings)
+            return {name: torch.from_numpy(a) for name, a in zip(names, arrays, strict=True)}
+
+        return run
+
+
+class _OpenVinoFile:
+    runtime: Runtime = "openvino"
+
+    def __init__(self, file: Path, threads: int | None, precision: str) -> None:
+        self._library = require("openvino", "running a file in OpenVINO")
+        self._core = self._library.Core()
+        try:
+            self._model = self._core.read_model(str(file))
+        except RuntimeError as error:
+            raise ValueError(f"{file}: OpenVINO cannot open it: {_line(error)}") from error
+        stored = [KEY] if file.suffix == ".xml" else ["framework", KEY]
+        has_card = self._model.has_rt_info(stored)
+        self.card = _card(self._model.get_rt_info(stored).value if has_card else None, file)
+        self._hints: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+        self._hints["INFERENCE_PRECISION_HINT"] = {"fp32": "f32", "bf16": "bf16"}[precision]
+        if threads is not None:
+            self._hints["INFERENCE_NUM_THREADS"] = threads
+
+    def runner(self, outputs: Sequence[str]) -> Run:
+        names, model = list(outputs or self.card.outputs), self._model
+        if outputs:  # the others need not be computed
+            chosen = [model.output(name) for name in names]
+            model = self._library.Model(chosen, model.get_parameters())
+        request = self._core.compile_model(model, "CPU", self._hints).create_infer_request()
+
+        def run(images: Tensor, sizes: Tensor, **others: Tensor) -> Mapping[str, Tensor]:
+            given = {"images": images, "sizes": sizes, **others}
+            found = request.infer({k: _array(v) for k, v in given.items()})
+            return {name: torch.from_numpy(np.array(found[name])) for name in names}
+
+        return run
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return np.ascontiguousarray(tensor.numpy())
+
+
+def _card(text: Any, file: Path) -> Card:
+    if text is None:
+        what = "it has no card of van_dense, which names its classes and transform"
+        raise ValueError(f"{file}: {what}; give a file that van-dense export wrote")
+    return Card.loads(str(text), str(file))
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,89 @@
+"""Write a network as ONNX, as OpenVINO's two files, or as a program of ``torch.export``."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from van_dense.core.optional import require
+from van_dense.deploy.card import KEY, Card
+from van_dense.deploy.network import Network
+
+
+def write_onnx(network: Network, inputs: Mapping[str, Tensor], path: Path, card: Card) -> None:
+    """Write an ONNX file of the weights, with the card in its metadata.
+
+    Sources and stack traces of this machine, which the exporter notes at every node, are left out.
+
+    Args:
+        network: Network in evaluation mode.
+        inputs: Inputs of ``network.forward`` by name; any sizes that it takes.
+        path: File to write. Beyond 2 GB the weights go to a second file of the same name + ".data".
+        card: What the file says of itself.
+    """
+    require("onnx", "writing ONNX")
+    require("onnxscript", "writing ONNX")
+    from van_dense.deploy.onnx_ops import OPSET, TRANSLATIONS
+
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            network,
+            tuple(inputs.values()),
+            dynamo=True,
+            dynamic_shapes=network.dynamic_shapes(),
+            input_names=list(inputs),
+            output_names=list(network.outputs),
+            opset_version=OPSET,
+            custom_translation_table=TRANSLATIONS,
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None
+    model: Any = program.model
+    for node in model.graph.all_nodes():
+        node.metadata_props.clear()
+        node.doc_string = None
+    model.graph.metadata_props.clear()
+    model.metadata_props.clear()
+    model.metadata_props[KEY] = card.dumps()
+    model.doc_string = f"{network.model.__class__.__name__}, exported by van_dense {card.version}"
+    program.save(str(path))
+
+
+def write_openvino(onnx: Path, path: Path, card: Card) -> None:
+    """Convert an ONNX file to OpenVINO's .xml at ``path`` and .bin beside it, in full precision."""
+    openvino = require("openvino", "writing OpenVINO files")
+    model = openvino.convert_model(str(onnx))
+    model.set_rt_info(card.dumps(), KEY)
+    openvino.save_model(model, str(path), compress_to_fp16=False)
+
+
+def write_torch(network: Network, inputs: Mapping[str, Tensor], path: Path, card: Card) -> None:
+    """Write a program of ``torch.export``; its operators of ``deploy/ops.py`` need this package."""
+    with _quiet(), torch.no_grad():
+        shapes = network.dynamic_shapes()
+        program = torch.export.export(
+            network, tuple(inputs.values()), dynamic_shapes=shapes, strict=False
+        )
+    torch.export.save(program, path, extra_files={f"{KEY}.json": card.dumps()})
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's lines about what it knows not to be a problem."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
