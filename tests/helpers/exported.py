@@ -14,7 +14,7 @@ from pycocotools import mask as mask_utils
 from torch import Tensor
 
 from van_dense.core.structures import Batch, Instances, Prediction, Size
-from van_dense.deploy.network import Network, Run, sizes_of
+from van_dense.deploy.network import Network, Run
 
 PIXELS, SCORE = 1e-3, 1e-5  # tolerance of boxes and joints, and of scores
 
@@ -25,21 +25,13 @@ def onnx_run(network: Network, folder: Path) -> Run:
     pytest.importorskip("onnxscript")
     from van_dense.deploy.onnx_ops import OPSET, TRANSLATIONS
 
-    any_size = torch.export.Dim.DYNAMIC
-    count = {0: any_size} if network.takes_batches else {}
-    shapes = {"images": {**count, 2: any_size, 3: any_size}, "sizes": count, "boxes": {0: any_size}}
-    number = 2 if network.takes_batches else 1
-    example = {
-        "images": torch.zeros(number, 3, 64, 96, dtype=torch.uint8),
-        "sizes": sizes_of([(64, 96)] * number),
-        "boxes": torch.tensor([[2.0, 3, 40, 50], [10, 10, 60, 30], [0, 0, 64, 64]]),
-    }
+    example = network.example((64, 96))
     file = folder / "network.onnx"
     program = torch.onnx.export(
         network.eval(),
         tuple(example[name] for name in network.inputs),
         dynamo=True,
-        dynamic_shapes=tuple(shapes[name] for name in network.inputs),
+        dynamic_shapes=network.dynamic_shapes(),
         input_names=list(network.inputs),
         output_names=list(network.outputs),
         opset_version=OPSET,

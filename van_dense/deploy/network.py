@@ -21,6 +21,10 @@ class Run(Protocol):
         ...
 
 
+# No map of it has a side of 1 or is square before stride 128, see ``Network.example``.
+EXAMPLE_SIZE = (224, 160)
+
+
 class Network(nn.Module):
     """From pixels to the final tensors of a model, in operations that exporters know.
 
@@ -59,11 +63,12 @@ class Network(nn.Module):
     def example(self, size: Size) -> dict[str, Tensor]:
         """Inputs by name to export with, for a network that gets images of ``size``.
 
-        ``torch.export`` takes a dimension of 1, and two that are equal, for constants.
+        Where sizes may vary, ``size`` does not matter: ``torch.export`` takes a side of 1, two that
+        are equal, and the answer of every "if" about sizes for what all images have.
         """
         number = 2 if self.takes_batches else 1
         if self.takes_any_size:
-            size = (max(size[0], 64) + 64, max(size[1], 64))
+            size = EXAMPLE_SIZE
         images = torch.zeros(number, 3, *size, dtype=torch.uint8)
         return {"images": images, "sizes": sizes_of([size] * number)}
 

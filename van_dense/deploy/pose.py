@@ -52,6 +52,15 @@ class PoseNetwork(Network):
         in_image = regions[:, None, :2] + relative * regions[:, None, 2:]
         return (torch.cat([in_image, scores[..., None]], dim=2),)
 
+    def dynamic_shapes(self) -> dict[str, Any]:
+        """Any number of boxes, too."""
+        return super().dynamic_shapes() | {"boxes": {0: torch.export.Dim.DYNAMIC}}
+
+    def example(self, size: Size) -> dict[str, Tensor]:
+        """An image with three boxes."""
+        boxes = torch.tensor([[2.0, 3.0, 40.0, 50.0]]).repeat(3, 1)
+        return super().example(size) | {"boxes": boxes}
+
     def predict(self, run: Run, batch: Batch) -> list[Prediction]:
         """Poses in original pixels, as ``TopDownPose.predict``."""
 

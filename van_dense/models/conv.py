@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -68,8 +69,13 @@ def explain_single_values() -> Iterator[None]:
         ) from error
 
 
+def is_symbolic(x: Tensor) -> bool:
+    """Whether an exporter looks on: an "if" about sizes would fix the answer of its example."""
+    return any(isinstance(side, torch.SymInt) for side in x.shape)
+
+
 def resize_to(x: Tensor, like: Tensor) -> Tensor:
     """Bilinear resize of (B, C, h, w) to the height and width of ``like``, without corners."""
-    if x.shape[-2:] == like.shape[-2:]:
+    if not (is_symbolic(x) or is_symbolic(like)) and x.shape[-2:] == like.shape[-2:]:
         return x
     return F.interpolate(x, like.shape[-2:], mode="bilinear", align_corners=False)

@@ -23,7 +23,7 @@ from segmentation_models_pytorch.encoders import encoders
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from van_dense.models.conv import resize_to
+from van_dense.models.conv import is_symbolic, resize_to
 
 _NAMES = "Unet UnetPlusPlus MAnet Linknet FPN PSPNet DeepLabV3 DeepLabV3Plus PAN UPerNet"
 ARCHITECTURES: dict[str, Any] = {
@@ -124,7 +124,7 @@ class SmpDecoder(nn.Module):
         maps = _continued(features)
         logits = self._decode(maps)
         padded = maps[-4]
-        if not _is_symbolic(c2) and padded.shape == c2.shape:
+        if not is_symbolic(c2) and padded.shape == c2.shape:
             return logits
         if logits.shape[-1] < padded.shape[-1]:  # coarse maps could not be cut where c2 ends
             logits = resize_to(logits, padded)
@@ -152,17 +152,21 @@ def _continued(features: list[Tensor]) -> list[Tensor]:
     height, width = features[-1].shape[-2:]
     maps = []
     for level, feature in enumerate(reversed(features)):
+        if is_symbolic(feature):
+            maps.append(_with_last(_with_last(feature, 2, height * 2**level), 3, width * 2**level))
+            continue
         below = height * 2**level - feature.shape[-2]
         right = width * 2**level - feature.shape[-1]
-        if _is_symbolic(feature) or below or right:
+        if below or right:
             feature = F.pad(feature, (0, right, 0, below), mode="replicate")
         maps.append(feature)
     return maps[::-1]
 
 
-def _is_symbolic(x: Tensor) -> bool:
-    """Whether an exporter looks on: an "if" about sizes would fix the answer of its example."""
-    return any(isinstance(side, torch.SymInt) for side in x.shape)
+def _with_last(x: Tensor, axis: int, side: int) -> Tensor:
+    """Repeat the last position of an axis up to ``side``, without an "if" about sizes."""
+    position = torch.arange(side, device=x.device).clamp(max=x.shape[axis] - 1)
+    return x.index_select(axis, position)
 
 
 class _StandIn(nn.Module):
