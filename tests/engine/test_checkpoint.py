@@ -98,7 +98,7 @@ def test_another_format_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="is no checkpoint of van_dense"):
         load_checkpoint(tmp_path / "a.pt")
     torch.save({"format": checkpoint.FORMAT + 1}, tmp_path / "a.pt")
-    with pytest.raises(ValueError, match="of a newer version, format .*; update van_dense"):
+    with pytest.raises(ValueError, match=r"of a newer version, format .*; update van_dense"):
         load_checkpoint(tmp_path / "a.pt")
 
 
