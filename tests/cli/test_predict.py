@@ -321,3 +321,18 @@ def test_python_limits_results_alike(runs, photos):
     assert [result.names for result in streamed] == [result.names for result in few]
     with pytest.raises(ValueError, match="no class 'persn'"):
         loaded.stream(photos, classes=["persn"])
+
+
+@pytest.mark.parametrize(
+    ("option", "problem"),
+    [
+        (["--max", "-1"], "--max is -1; give 0 or more"),
+        (["--batch", "0"], "--batch is 0; give 1 or more"),
+        (["--save-min-score", "7"], "--save-min-score is 7; scores lie in 0..1"),
+        (["--min-score", "-0.5"], "--min-score is -0.5; scores lie in 0..1"),
+    ],
+)
+def test_impossible_numbers_are_mistakes_of_the_command_line(option, problem, capsys):
+    with pytest.raises(SystemExit) as end:
+        predict.main(["run", "a.jpg", *option])
+    assert end.value.code == 2 and problem in capsys.readouterr().err

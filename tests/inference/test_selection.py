@@ -124,7 +124,7 @@ def test_what_has_nothing_to_leave_out_says_so(found: dict) -> None:
         ({"classes": ["sqare"]}, "no class 'sqare'; did you mean 'square'"),
         ({"classes": [3]}, r"label 3 is none of 0\.\.2"),
         ({"classes": [-1]}, r"label -1 is none of 0\.\.2"),
-        ({"min_score": 50}, r"min_score is 50; scores lie in 0\.\.1"),
+        ({"min_score": 50}, r"min_score is 50; scores are numbers in 0\.\.1"),
         ({"max_instances": -1}, "max_instances is -1"),
     ],
 )

@@ -98,6 +98,14 @@ def build_parser() -> argparse.ArgumentParser:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = build_parser()
     arguments = parser.parse_args(argv)
+    for option in ("min_score", "save_min_score", "min_detection_score"):
+        score = getattr(arguments, option)
+        if score is not None and not 0 <= score <= 1:
+            parser.error(f"--{option.replace('_', '-')} is {score:g}; scores lie in 0..1")
+    if arguments.max is not None and arguments.max < 0:
+        parser.error(f"--max is {arguments.max}; give 0 or more")
+    if arguments.batch < 1:
+        parser.error(f"--batch is {arguments.batch}; give 1 or more")
     if arguments.tile and arguments.pose:
         parser.error("--tile belongs to a run of its own, not to --detector and --pose")
     if bool(arguments.detector) != bool(arguments.pose):

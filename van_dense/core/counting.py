@@ -21,6 +21,8 @@ def counted(number: int, one: str, several: str | None = None) -> str:
 
     >>> counted(1, "image has", "images have"), counted(2, "label file")
     ('1 image has', '2 label files')
+    >>> counted(2, "epoch"), counted(0, "batch"), counted(3, "match")
+    ('2 epochs', '0 batches', '3 matches')
 
     Args:
         number: How many.
@@ -42,7 +44,7 @@ def of_kind(number: int, kind: str) -> str:
 
 
 def _plural(noun: str) -> str:
-    if re.search(r"([sx]|[cs]h)$", noun):
+    if re.search(r"([sx]|[^o]ch|sh)$", noun):
         return f"{noun}es"
     return re.sub(r"(?<![aeiou])y$", "ie", noun) + "s"
 

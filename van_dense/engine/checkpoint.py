@@ -89,7 +89,8 @@ def save_checkpoint(path: Path, state: State) -> None:
             os.fsync(file.fileno())
     except (OSError, RuntimeError) as error:  # of PyTorch's writer, which has an OSError as cause
         reason = _reason(error)
-        raise OSError(f"{path} cannot be written: {reason}; older checkpoints are whole") from error
+        whole = "; older checkpoints are whole" if checkpoints(path.parent.parent) else ""
+        raise OSError(f"{path} cannot be written: {reason}{whole}") from error
 
 
 def _reason(error: BaseException | None) -> str:
@@ -116,11 +117,11 @@ def load_checkpoint(path: Path) -> State:
         raise DamagedCheckpoint(f"{error}; {other}") from error
     number = state.get("format")
     if not isinstance(number, int) or not 1 <= number <= FORMAT:
-        raise ValueError(
-            f"{path} is not a checkpoint of this version: format {number!r}, expected 1 to "
-            f"{FORMAT}; update van_dense if it is of a newer one, bring another code "
-            "base's network here with van-dense convert, or its backbone by model.backbone.weights"
-        )
+        if isinstance(number, int):
+            known = f"this one reads 1 to {FORMAT}; update van_dense"
+            raise ValueError(f"{path} is a checkpoint of a newer version, format {number}; {known}")
+        fix = "bring another code base's network here with van-dense convert, or its backbone by "
+        raise ValueError(f"{path} is no checkpoint of van_dense; {fix}model.backbone.weights")
     for step in MIGRATIONS[number - 1 :]:
         state = step(state)
     state["format"] = FORMAT
@@ -241,4 +242,6 @@ def choose_checkpoint(run: str | Path, which: str = "best") -> Path:
     path = best if which == "best" and best.is_file() else latest_intact(run)
     if path is None:
         raise ValueError(f"{run}: no checkpoint under {best.parent}; is it a run folder?")
+    if which == "best" and path != best:
+        log.warning("%s: no evaluation has chosen a best checkpoint; %s is taken", run, path.name)
     return path

@@ -23,7 +23,7 @@ from van_dense.core.segments import thing_instances
 from van_dense.core.structures import IGNORE_LABEL, Instances, Prediction, decode_masks
 from van_dense.data.io.label_map import LabelMap
 from van_dense.data.io.masks import write_labels, write_saliency
-from van_dense.data.io.outputs import require_free
+from van_dense.data.io.outputs import require_folder, require_free
 from van_dense.data.io.sources import ImageSource, read_source
 from van_dense.evaluation.classification import best_classes, best_columns, best_header
 from van_dense.evaluation.results import (
@@ -289,6 +289,7 @@ class Result(Prediction):
                 task; nothing is written then.
         """
         folder, name = Path(folder), name or self.name or Path(str(self.image_id)).stem
+        require_folder(folder)
         if not overwrite:
             fix = "save to another folder, give a name, or overwrite=True"
             require_free((folder / file.format(name) for file in _SAVED), fix)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import TypeVar
 
 import numpy as np
@@ -31,8 +32,9 @@ class Selection:
     def __post_init__(self) -> None:
         if isinstance(self.classes, str | int):
             object.__setattr__(self, "classes", (self.classes,))
-        if self.min_score is not None and not 0 <= self.min_score <= 1:
-            raise ValueError(f"min_score is {self.min_score}; scores lie in 0..1")
+        score = self.min_score
+        if score is not None and not (isinstance(score, Real) and 0 <= score <= 1):
+            raise ValueError(f"min_score is {score!r}; scores are numbers in 0..1")
         if self.max_instances is not None and self.max_instances < 0:
             raise ValueError(f"max_instances is {self.max_instances}; give 0 or more")
 
