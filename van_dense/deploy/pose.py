@@ -27,17 +27,6 @@ class PoseNetwork(Network):
     takes_batches = False
     model: TopDownPose
 
-    def dynamic_shapes(self) -> dict[str, Any]:
-        """As ``Network.dynamic_shapes``, with any number of boxes."""
-        return super().dynamic_shapes() | {"boxes": {0: torch.export.Dim.DYNAMIC}}
-
-    def example(self, size: Size) -> dict[str, Tensor]:
-        """As ``Network.example``, with two boxes."""
-        inputs = super().example(size)
-        height, width = inputs["sizes"][0].float()
-        box = torch.stack([width * 0, height * 0, width, height])
-        return inputs | {"boxes": torch.stack([box, box / 2])}
-
     def forward(self, images: Tensor, sizes: Tensor, boxes: Tensor) -> tuple[Tensor, ...]:
         """Find the joints, as ``TopDownPose.joints``, of float32 boxes (R, 4)."""
         height, width = size = self.model.crop.size

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from torch.nn import functional as F
 
 from van_dense.config import Config, dump_config
 from van_dense.core.structures import Batch, Prediction, Sample, size_of
@@ -179,6 +180,8 @@ def _compare(
     tolerance = TOLERANCES[opened.card.precision]
     gate = Gate(network, opened.runner(()), tolerance)
     pairs = [gate.compare(batch) for batch in batches]
+    for batch in _otherwise_shaped(network, batches[0], loaded.config.data.size_divisor):
+        gate.compare(batch)
     metrics: dict[str, tuple[float, float]] = {}
     if has_truth:
         name = task_of(loaded.config).best_metric(loaded.config)
@@ -190,6 +193,24 @@ def _compare(
             values = f"{name} is {run:.4f} with the run and {file:.4f} with the file"
             raise Drift(f"stage metric: {values}; {tolerance.metric:g} is allowed")
     return Exported(path, len(batches), gate.differences.summary(), metrics)
+
+
+def _otherwise_shaped(network: Network, batch: Batch, divisor: int) -> Iterator[Batch]:
+    """An image in other shapes that the file must take: with black below and beside, and twice.
+
+    Exporters fix what they cannot keep variable to the sizes of their example, without a word.
+    """
+    if network.takes_any_size:
+        images = F.pad(batch.images, (0, divisor, 0, 2 * divisor))
+        yield replace(batch, images=images, sizes=[(images.shape[2], images.shape[3])])
+    if network.takes_batches:
+        yield replace(
+            batch,
+            images=batch.images.repeat(2, 1, 1, 1),
+            sizes=[*batch.sizes] * 2,
+            orig_sizes=[*batch.orig_sizes] * 2,
+            image_ids=[*batch.image_ids] * 2,
+        )
 
 
 def _metric(loaded: Loaded, name: str, predictions: list[Prediction]) -> float:
