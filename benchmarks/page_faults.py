@@ -1,7 +1,7 @@
 """Page faults of training steps, and what settings of the allocator change about them.
 
 python benchmarks/page_faults.py --output results.json [--cases 128 320 640 light scales]
-                                 [--rounds 3] [--preload jemalloc=libjemalloc.so.2 ...]
+            [--rounds 3] [--only NAME ...] [--preload jemalloc=libjemalloc.so.2 ...]
 
 glibc gives large blocks back to the system when they are freed, and the next step faults them in
 again, page by page. Training steps of RetinaNet on VAN-B0 (channels-last, AdamW, two shapes of
@@ -32,7 +32,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, installed or not
 import van_dense
-from benchmarks.harness.machine import describe_machine
+from benchmarks.harness.machine import describe_machine, shareable_command
 from van_dense.core.structures import Batch, Instances
 from van_dense.engine.optim import build_optimizer
 
@@ -123,8 +123,7 @@ def write(arguments: argparse.Namespace, found: dict[str, Any]) -> None:
     """Write what has been found so far."""
     report = {
         "machine": describe_machine(),
-        "command": "python benchmarks/page_faults.py "
-        f"--cases {' '.join(arguments.cases)} --rounds {arguments.rounds}",
+        "command": shareable_command(sys.argv[1:], script="benchmarks/page_faults.py"),
         "cases": {name: asdict(CASES[name]) for name in found},
         "found": found,
     }

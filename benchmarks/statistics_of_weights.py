@@ -28,7 +28,7 @@ from PIL import Image
 from timm.data import ImageNetInfo, create_transform
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, installed or not
-from benchmarks.harness.machine import describe_machine
+from benchmarks.harness.machine import describe_machine, shareable_command
 from van_dense.backbones.download import IMAGENET
 from van_dense.engine.log import read_log
 
@@ -91,9 +91,7 @@ def main() -> None:
             runs.append({"statistics": name, "seed": seed, **train(run_dir, settings)})
     report = {
         "machine": describe_machine(),
-        "command": "python benchmarks/statistics_of_weights.py --data bccd --weights "
-        f"{arguments.weights.name} --output runs/statistics --seeds "
-        f"{' '.join(map(str, arguments.seeds))}",
+        "command": shareable_command(sys.argv[1:], script="benchmarks/statistics_of_weights.py"),
         "recipe": [*RECIPE, *arguments.overrides],
         "top_1_of_the_classifier": photos,
         "runs": runs,

@@ -19,7 +19,8 @@ are compared.
   refuses; crowds are regions of many objects, which are no targets. For `van-dense eval` a metric.
 - **What is said**: a part of what the command prints, or "nothing" where there is neither an error
   nor a warning. Where images or objects are lost, `van-dense train --dry-run` says so too.
-- **Exit**: 0 is fine, maybe with warnings; 1 is errors; 2 is wrong arguments or an unusable list.
+- **Exit**: 0 is fine, maybe with warnings; 1 is errors, such as an unusable list; 2 is wrong
+  arguments.
 
 """
 

@@ -26,6 +26,7 @@ import van_dense
 from benchmarks.golden import ROOT, SMALL
 from benchmarks.harness.accidents import Run, environment
 from benchmarks.harness.same_runs import run_differences
+from van_dense.cli.output import FAILED
 from van_dense.engine.checkpoint import (
     best_path,
     checkpoint_path,
@@ -204,7 +205,8 @@ def _command(whole: Run, case: Case, folder: Path) -> tuple[bool, list[str]]:
     done = subprocess.run(
         [sys.executable, *words], cwd=folder, env=environment(), capture_output=True, text=True
     )
-    is_told = done.returncode == 2 and done.stderr.count("\n") == 1 and "sound" in done.stderr
+    one_sentence = done.stderr.count("\n") == 1 and "sound" in done.stderr
+    is_told = done.returncode == FAILED and one_sentence
     if is_told != noticed or (done.returncode != 0) != noticed:
         faults.append(f"{case}: predict: {done.returncode}: {done.stderr}")
     run.finish()

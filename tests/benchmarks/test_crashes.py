@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,15 @@ import pytest
 import torch
 
 from benchmarks.harness.accidents import ACCIDENTS, Run
-from benchmarks.harness.damage import PAGE, Case, make_cases, outside_tensors
+from benchmarks.harness.damage import (
+    NEWEST,
+    OLDER,
+    PAGE,
+    Case,
+    _command,
+    make_cases,
+    outside_tensors,
+)
 from benchmarks.harness.same_runs import differences, file_differences, run_differences
 from van_dense.engine.checkpoint import best_path, checkpoint_path, mark_best, save_checkpoint
 from van_dense.engine.log import read_log
@@ -107,3 +116,25 @@ def test_the_same_seed_gives_the_same_places(tmp_path: Path) -> None:
     cases = [make_cases(path, np.random.default_rng(seed)) for seed in (0, 0, 1)]
     assert cases[0] == cases[1] != cases[2]
     assert len(cases[0]) == 675
+
+
+def test_a_command_that_names_the_damage_and_the_sound_file_has_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real ``predict`` on a damaged checkpoint; training is left out."""
+    whole = Run(tmp_path / "whole", [])
+    for step in (OLDER, NEWEST):
+        save_checkpoint(checkpoint_path(whole.path, step), {"model": {"w": torch.ones(3000)}})
+    (whole.path / "log.jsonl").touch()
+    photo = whole.folder / "datasets/sample/val2017/a.png"
+    photo.parent.mkdir(parents=True)
+    photo.touch()
+
+    def resume(run: Run) -> None:
+        shutil.copytree(whole.path, run.path, dirs_exist_ok=True)
+        mark_best(run.path, NEWEST)
+        (run.folder / "said.txt").write_text("is damaged and left out; trying the one before")
+
+    mark_best(whole.path, NEWEST)
+    monkeypatch.setattr(Run, "finish", resume)
+    assert _command(whole, Case("bits", 9000, 3), tmp_path / "damaged") == (True, [])

@@ -54,15 +54,16 @@ def test_a_number_with_what_it_counts(number: int, words: tuple[str, ...], text:
     [
         ("images", "1 image"),
         ("images have no id", "1 image has no id"),
-        ("annotations are of images that are left out", "1 annotation is of images that are left "
-         "out"),
+        ("annotations are of images that are left out", "1 annotation is of an image that is "
+         "left out"),
         ("boxes leave their image, and are clipped", "1 box leaves its image, and is clipped"),
         ("images of another size than their file says", "1 image of another size than its file "
          "says"),
         ("lines with a box where other lines have polygons",
          "1 line with a box where other lines have polygons"),
         ("objects that repeat another one", "1 object that repeats another one"),
-        ("iscrowd is text, and read as 0 or 1", "1 iscrowd is text, and read as 0 or 1"),
+        ("values of iscrowd are text, and read as 0 or 1",
+         "1 value of iscrowd is text, and read as 0 or 1"),
         ("of other images", "1 of other images"),
         ("broken polygons are left out of annotations",
          "1 broken polygon is left out of annotations"),

@@ -76,3 +76,64 @@ def test_a_full_disk_keeps_the_old_text(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(OSError, match=r"config\.yaml cannot be written: No space left on device$"):
         write_whole(path, "new")
     assert path.read_text() == "old"
+
+
+def test_the_file_behind_a_link_gets_the_text(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept/config.yaml").write_text("old")
+    for name, target in (("a", "kept/config.yaml"), ("b", "a"), ("c", "kept/new.yaml")):
+        (tmp_path / name).symlink_to(target)
+    write_whole(tmp_path / "b", "text")
+    write_whole(tmp_path / "c", "other")
+    assert all((tmp_path / name).is_symlink() for name in "abc")
+    files = {path.name: path.read_text() for path in (tmp_path / "kept").iterdir()}
+    assert files == {"config.yaml": "text", "new.yaml": "other"}
+
+
+def test_replacing_a_link_keeps_the_file_behind_it(tmp_path: Path) -> None:
+    """best.pt may be a link to a numbered checkpoint, which is not the one to overwrite."""
+    (tmp_path / "step_2.pt").write_text("2")
+    best = tmp_path / "best.pt"
+    best.symlink_to("step_2.pt")
+    with replacing(best) as temporary:
+        temporary.write_text("4")
+    assert (best.read_text(), (tmp_path / "step_2.pt").read_text()) == ("4", "2")
+
+
+@pytest.mark.parametrize("linked", [True, False])
+@pytest.mark.parametrize("make", ["mkdir", "mkfifo"])
+def test_what_is_no_regular_file_stays(tmp_path: Path, make: str, linked: bool) -> None:
+    path, link = tmp_path / "special", tmp_path / "log.jsonl"
+    getattr(os, make)(path)
+    link.symlink_to(path)
+    before = path.stat()
+    with pytest.raises(OSError, match="special is no regular file, and is not replaced; remove it"):
+        write_whole(link if linked else path, "text")
+    assert (path.stat().st_ino, path.stat().st_mode) == (before.st_ino, before.st_mode)
+    assert {p.name for p in tmp_path.iterdir()} == {"special", "log.jsonl"}
+
+
+@pytest.mark.parametrize(
+    ("folder", "reason"), [("none", "No such file or directory"), ("file", "Not a directory")]
+)
+def test_errors_name_the_file_and_not_the_temporary_one(
+    tmp_path: Path, folder: str, reason: str
+) -> None:
+    (tmp_path / "file").touch()
+    path = tmp_path / folder / "config.yaml"
+    with pytest.raises(OSError) as found:
+        write_whole(path, "text")
+    assert str(found.value) == f"{path} cannot be written: {reason}"
+
+
+def test_a_failing_rename_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "config.yaml"
+
+    def fail(source: Path, target: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", source, None, target)
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError) as found:
+        write_whole(path, "text")
+    assert str(found.value) == f"{path} cannot be written: Permission denied"
+    assert not list(tmp_path.iterdir())

@@ -200,6 +200,21 @@ def test_numbers_do_not_depend_on_what_is_measured_at_once(kind, backend, monkey
         assert parts.per_class[name] == pytest.approx(row, abs=0, nan_ok=True)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("ids", [(-1, 0, 2), (2**53 + 1, 2**53 + 2, 2**70)])
+def test_category_ids_may_be_any_whole_numbers(backend, ids):
+    ground_truth, results = generated(0)
+    whole = evaluate_results(ground_truth, results, "bbox", backend=backend)
+    other = dict(zip(sorted(c["id"] for c in ground_truth["categories"]), ids, strict=True))
+    moved = copy.deepcopy((ground_truth, results))
+    for entry in (*moved[0]["annotations"], *moved[1]):
+        entry["category_id"] = other[entry["category_id"]]
+    for category in moved[0]["categories"]:
+        category["id"] = other[category["id"]]
+    found = evaluate_results(*moved, "bbox", backend=backend)
+    assert found.metrics == pytest.approx(whole.metrics, abs=0, nan_ok=True)
+
+
 def test_neighbouring_classes_are_measured_at_once_up_to_a_limit(monkeypatch):
     monkeypatch.setattr(coco, "_RESULTS_AT_ONCE", 10)
     counts = np.array([3, 7, 1, 30, 0, 0, 9, 2])
@@ -391,7 +406,7 @@ def test_own_keypoints_use_the_sigmas_of_the_data_set():
         ground_truth, [record], "keypoints", sigmas=(0.05, 0.05), backend="hotcoco"
     )
     assert scores.metrics["AP"] == pytest.approx(1.0)
-    with pytest.raises(ValueError, match=r"have 2 keypoints, but there are 17 OKS sigmas"):
+    with pytest.raises(ValueError, match=r"have 2 joints, and there are 17 OKS sigmas"):
         evaluate_results(ground_truth, [record], "keypoints", backend="hotcoco")
 
 

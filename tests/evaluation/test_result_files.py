@@ -43,7 +43,8 @@ def test_sound_records_of_each_type_are_read(tmp_path: Path):
         (RECORD, "bbox", r"lacks \['bbox'\]; --type bbox needs them"),
         (BOX, "segm", r"lacks \['segmentation'\]"),
         ({"bbox": [0, 0, 2, 2]}, "bbox", r"lacks \['image_id', 'category_id', 'score'\]"),
-        ([1, 2], "bbox", "is a list, expected an object"),
+        (7, "bbox", "is of type int, expected an object"),
+        ([1, 2], "bbox", "is of type list, expected an object"),
         (
             BOX | {"image_id": 2},
             "bbox",
@@ -57,6 +58,10 @@ def test_sound_records_of_each_type_are_read(tmp_path: Path):
         (BOX | {"bbox": [0, 0, 2]}, "bbox", r"bbox is \[0, 0, 2\], expected x, y, width"),
         (BOX | {"bbox": [5, 5, -2, 2]}, "bbox", "expected x, y, width >= 0, height >= 0"),
         (BOX | {"bbox": "0 0 2 2"}, "bbox", "expected x, y, width"),
+        (BOX | {"bbox": [0, 0, 1e308, 2]}, "bbox", "expected x, y, width .* in pixels, below 1e30"),
+        (BOX | {"bbox": [-1e308, 0, 2, 2]}, "bbox", "in pixels, below 1e30"),
+        (BOX | {"bbox": [0, 0, 2, 10**400]}, "bbox", "in pixels, below 1e30"),
+        (RECORD | {"keypoints": [1e308, 2, 1]}, "keypoints", "3 K numbers below 1e30"),
         (RECORD | {"keypoints": [1, 2]}, "keypoints", "3 K numbers"),
         (RECORD | {"segmentation": [[0, 0, 2, 0]]}, "segm", "must be RLE.* 2 points"),
         (
@@ -172,7 +177,7 @@ def test_polygons_and_plain_run_lengths_become_masks(tmp_path):
 
 def test_records_of_images_that_are_left_out_are_left_out_and_counted(tmp_path):
     records, notes = read(tmp_path, [BOX, BOX | {"image_id": 9}], left_out={9})
-    assert records == [BOX] and "1 record is of images that are left out" in notes[0]
+    assert records == [BOX] and "1 record is of an image that is left out" in notes[0]
 
 
 @pytest.mark.parametrize(

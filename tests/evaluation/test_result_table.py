@@ -1,5 +1,6 @@
 """Results in columns are the records that went in, whether they lie in memory or on the disk."""
 
+import errno
 from typing import Any
 
 import numpy as np
@@ -86,3 +87,37 @@ def test_records_of_other_fields_are_refused(other):
     with pytest.raises(ValueError, match="results differ in their keypoints"):
         table.extend([record(7, 5, 0.5, **other)])
     assert len(table) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"image_id": 99}, "results name 99, which is no image or category"),
+        ({"category_id": 6}, "results name 6, which is no image or category"),
+        ({"score": float("nan")}, "scores that are not finite"),
+    ],
+)
+def test_records_that_belong_nowhere_are_refused(changes, problem):
+    with pytest.raises(ValueError, match=problem):
+        ResultTable.of([{**RECORDS[0], **changes}], TRUTH)
+
+
+def test_a_field_that_is_asked_for_must_be_there():
+    table = ResultTable.of([record(3, 5, 0.5, keypoints=[0.0] * 30)], TRUTH)
+    with pytest.raises(ValueError, match=r"no 'bbox', but \['keypoints'\]"):
+        table.check("bbox")
+    with pytest.raises(ValueError, match="10 joints, and there are 17 OKS sigmas"):
+        table.check("keypoints", num_joints=17)
+    table.check("keypoints", num_joints=10)
+    ResultTable(TRUTH).check("bbox")
+
+
+def test_a_full_disk_names_the_folder_of_temporary_files(monkeypatch):
+    table = ResultTable(TRUTH)
+
+    def full(data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(table._rows, "write", full)
+    with pytest.raises(OSError, match=r"TMPDIR.* cannot be written: No space left"):
+        table.extend(RECORDS)

@@ -107,7 +107,7 @@ def test_a_record_with_other_joints_than_the_annotations_is_named(tmp_path):
     records = json.loads((tmp_path / "results.json").read_text())
     records.append({**records[0], "keypoints": [1, 2, 1]})
     (tmp_path / "results.json").write_text(json.dumps(records))
-    with pytest.raises(ValueError, match=r"results.json, record 1 .* has 1 joints, .* 17"):
+    with pytest.raises(ValueError, match=r"results.json, record 1 .* has 1 joint, .* 17"):
         score(found, truth, kind="keypoints", data={}, backend="hotcoco", folder=tmp_path)
 
 

@@ -268,7 +268,7 @@ SITUATIONS = [
         )
     ),
     # ------------------------------------------------------------------------- ids
-    _kept("a category id as text", _files(category_id="5"), BOXES, "1 id of categories is text"),
+    _kept("a category id as text", _files(category_id="5"), BOXES, "1 id of a category is text"),
     _lost("a category id that does not exist", _files(category_id=7), BOXES, "id 7 does not exist"),
     _lost("the category id true", _files(category_id=True), BOXES, "id True does not exist"),
     _kept(

@@ -162,7 +162,7 @@ SITUATIONS = [
         BY_CONFIG, "bbox/AP 1.000", ("--max-detections 102 counts all",)),
     Situation("results of an image that a run leaves out, with a config", _saved(
         records=lambda found: found, broken=True), BY_CONFIG, "bbox/AP 1.000",
-        ("1 record is of images that are left out of the annotations",)),
+        ("1 record is of an image that is left out of the annotations",)),
     Situation("results of an image that a run leaves out, with its file", _saved(
         records=lambda found: found, broken=True), BY_FILE, "bbox/AP 1.000",
         ("1 image has no file name; a run leaves them out, here they count",)),

@@ -197,7 +197,7 @@ SITUATIONS = [
     Situation("an image without a shape", _files(), CHECK, "2 images, 2 objects",
               ("1 of 3 images show no object",), objects=2),
     Situation("an image inside of its file", _edit(_embedded), CHECK, "3 images, 3 objects",
-              ("the one inside of them",), objects=3),
+              ("1 image taken from inside of its annotation file",), objects=3),
     Situation("imagePath with backslashes to another folder", _edit(_backslashes), CHECK,
               "3 images, 3 objects", objects=3),
     Situation("imagePath of another computer", _files(CAT, imagePath="D:\\shots\\old.jpg"), CHECK,

@@ -347,7 +347,7 @@ TRUTHS = [
         "an annotation whose image id is text",
         _truth(image_id="1"),
         "bbox/AP 1.000",
-        "1 id of images is text here and numbers there",
+        "1 id of an image is text here and a number there",
     ),
     _row(
         "an annotation without a box, with a polygon",
@@ -389,7 +389,7 @@ TRUTHS = [
         _quarantined,
         _eval("bbox", "--quarantine", "bad.json"),
         "bbox/AP 1.000",
-        ("quarantine leaves out 1 image", "1 record is of images that are left out"),
+        ("quarantine leaves out 1 image", "1 record is of an image that is left out"),
     ),
 ]
 

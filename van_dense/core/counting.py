@@ -5,12 +5,15 @@ import re
 # What stands behind the numbers of ``of_kind``, and the first verb of a clause about it.
 _NOUN = re.compile(
     r"^((?:broken|turned|rotated|JSON) )?(image|annotation|line|record|object|file|shape|box|mask|"
-    r"segmentation|area|id|list|polygon|rectangle|score|crowd)e?s\b"
+    r"circle|segmentation|area|id|list|polygon|rectangle|score|crowd|value)e?s\b"
 )
 _VERB = re.compile(
     r"(^(?:(?!\b(?:with|without|where|whose)\b)[^,])*?|, and )"
     r"\b(are|have|name|repeat|leave|hold|show|contradict|state)\b"
 )
+
+# What stands for the noun or goes along with it.
+_OBJECTS = {" their ": " its ", "they mean": "it means", "images that are": "an image that is"}
 
 
 def counted(number: int, one: str, several: str | None = None) -> str:
@@ -49,4 +52,6 @@ def _single(kind: str) -> str:
     kind = _NOUN.sub(lambda match: f"{match[1] or ''}{match[2]}", kind)
     verbs = {"are": "is", "have": "has"}
     kind = _VERB.sub(lambda match: match[1] + verbs.get(match[2], f"{match[2]}s"), kind)
-    return kind.replace(" their ", " its ").replace("they mean", "it means")
+    for several, one in _OBJECTS.items():
+        kind = kind.replace(several, one)
+    return kind

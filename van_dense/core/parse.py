@@ -196,15 +196,21 @@ def parse_json(content: bytes | str, source: str, *, allow_nan: bool = True) -> 
         raise too_deep(source) from None
     except json.JSONDecodeError as error:
         raise ValueError(f"{source}: not valid JSON ({error}); is the file complete?") from error
-    except UnicodeDecodeError as error:
+    except (NoNumber, OverBudget):
+        raise
+    except ValueError as error:  # no text, or a number of thousands of digits
         raise ValueError(f"{source}: not valid JSON ({error})") from error
+
+
+class NoNumber(ValueError):
+    """NaN or Infinity in JSON, which has no such numbers."""
 
 
 def refuse_constant(constant: str, data: bytes, source: str, *, start: int = 0) -> NoReturn:
     """ValueError for the first NaN or Infinity in JSON, which begins at byte ``start``."""
     found = _NO_NUMBER.search(_STRINGS.sub(lambda text: b" " * len(text[0]), data))
     where = "" if found is None else f", byte {start + found.start()}"
-    raise ValueError(f"{source}{where}: {constant} is no number of JSON; leave its record out")
+    raise NoNumber(f"{source}{where}: {constant} is no number of JSON; leave its record out")
 
 
 def too_deep(source: str) -> OverBudget:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -32,15 +32,24 @@ def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` that takes its place when the block succeeds.
 
     Whenever the process is killed, ``path`` is the old file or the new one. Against power loss the
-    block calls ``os.fsync`` on the file that it wrote.
+    block calls ``os.fsync`` on the file that it wrote. A symbolic link is replaced itself, and not
+    the file behind it; anything else that is no regular file is an OSError and stays. Errors of the
+    system name ``path`` instead of the temporary one.
     """
+    if path.exists() and not path.is_file() and not path.is_symlink():
+        raise OSError(f"{path} is no regular file, and is not replaced; remove it, or rename it")
     temporary = path.with_name(f".{path.name}.tmp")  # of a name that no reader of a run looks for
-    temporary.unlink(missing_ok=True)
     try:
+        temporary.unlink(missing_ok=True)
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        if str(error.filename) != str(temporary):
+            raise
+        raise OSError(f"{path} cannot be written: {error.strerror}") from error
     finally:  # half a file keeps a disk full; replacing a link by another of its file does nothing
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # of a folder that is none or read-only, as the first error says
+            temporary.unlink(missing_ok=True)
     if os.name == "posix":  # the new name itself reaches the disk with its folder
         folder = os.open(path.parent, os.O_RDONLY)
         try:
@@ -52,11 +61,12 @@ def replacing(path: Path) -> Iterator[Path]:
 def write_whole(path: Path, text: str) -> None:
     """Replace a text file, so that ``path`` holds the old text or the new, even after power loss.
 
-    An OSError names the file.
+    Of a symbolic link the file behind it is replaced. An OSError names the file, also for what is
+    there and no regular file, such as a folder or a device.
     """
     with (
         writing(path, keep=True),
-        replacing(path) as temporary,
+        replacing(Path(os.path.realpath(path))) as temporary,
         open(temporary, "w", encoding="utf-8") as file,
     ):
         file.write(text)

@@ -22,7 +22,7 @@ from van_dense.evaluation.coco_truth import TruthTable
 from van_dense.evaluation.evaluator import check_image
 from van_dense.evaluation.ground_truth import Kind
 from van_dense.evaluation.result_table import ResultTable
-from van_dense.evaluation.results import CocoResult, save_results, to_results
+from van_dense.evaluation.results import FIELD_OF_KIND, CocoResult, save_results, to_results
 
 logger = logging.getLogger(__name__)
 
@@ -183,12 +183,12 @@ def evaluate_results(
     settings = Settings(sorted({limit, *others}), limit, joints)
     truth = TruthTable(ground_truth, kind, len(joints))
     table = results if isinstance(results, ResultTable) else ResultTable.of(results, ground_truth)
+    table.check(FIELD_OF_KIND[kind], num_joints=len(joints))
     categories = sorted(ground_truth["categories"], key=lambda category: category["id"])
     parts = []
     for group in _groups(table.rows_of_each("category")):
         rows = table.select(group)
-        some = [categories[position] for position in group]
-        part = Part(kind, some, truth, truth.select(group), table, rows)
+        part = Part(kind, group, truth, truth.select(group), table, rows)
         parts.append(accumulate(part, settings, backend))
     found = _Table(parts, kind, settings)
     metrics = {m: _checked(found.mean(m), f"{kind}/{m}") for m in METRICS_OF_KIND[kind]}

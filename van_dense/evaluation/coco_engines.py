@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -33,7 +33,7 @@ class Part:
 
     Attributes:
         kind: What is measured.
-        categories: Records of the categories.
+        categories: Positions of the categories among all, from 0 on; their ids are one more.
         truth: Table of all annotations.
         chosen: Indices of those of the categories, image by image.
         table: Table of all results.
@@ -41,7 +41,7 @@ class Part:
     """
 
     kind: Kind
-    categories: Sequence[Mapping[str, Any]]
+    categories: Sequence[int]
     truth: TruthTable
     chosen: np.ndarray
     table: ResultTable
@@ -89,10 +89,10 @@ def _hotcoco(part: Part, settings: Settings) -> Any:
 
     params = Params(part.kind)
     params.max_dets = list(settings.limits)
-    params.cat_ids = sorted(category["id"] for category in part.categories)
+    params.cat_ids = [position + 1 for position in part.categories]
     if len(settings.sigmas):
         params.kpt_oks_sigmas = list(settings.sigmas)
-    stream = StreamingEval(list(map(dict, part.categories)), part.kind, params=params)
+    stream = StreamingEval(_categories(part), part.kind, params=params)
     annotated, found = part.truth.images_of(part.chosen), part.rows["image"]
     images = np.union1d(annotated, found)
     for start in range(0, len(images), _IMAGES_AT_ONCE):
@@ -109,11 +109,15 @@ def _hotcoco(part: Part, settings: Settings) -> Any:
 
 
 def _seven_columns(part: Part, rows: np.ndarray) -> np.ndarray:
-    """Image number, box, score and category id of boxes, float64 (N, 7)."""
+    """Image, box, score and category of boxes, float64 (N, 7)."""
     if not len(rows):
         return np.zeros((0, 7))
-    category_ids = np.array(part.table.category_ids)[rows["category"]]
-    return np.column_stack([rows["image"] + 1, rows["bbox"], rows["score"], category_ids])
+    numbers = rows["image"] + 1, rows["category"] + 1
+    return np.column_stack([numbers[0], rows["bbox"], rows["score"], numbers[1]])
+
+
+def _categories(part: Part) -> list[dict[str, Any]]:
+    return [{"id": position + 1, "name": str(position)} for position in part.categories]
 
 
 def _pycocotools(part: Part, settings: Settings) -> Any:
@@ -121,7 +125,7 @@ def _pycocotools(part: Part, settings: Settings) -> Any:
     from pycocotools.cocoeval import COCOeval
 
     images = np.union1d(part.truth.images_of(part.chosen), part.rows["image"])
-    shared = {"images": part.truth.images(images), "categories": list(part.categories)}
+    shared = {"images": part.truth.images(images), "categories": _categories(part)}
     both = part.truth.annotations(part.chosen), list(_detections(part, part.rows))
     with contextlib.redirect_stdout(io.StringIO()):  # it prints
         indexed = [COCO(), COCO()]
@@ -129,7 +133,7 @@ def _pycocotools(part: Part, settings: Settings) -> Any:
             coco.dataset = {**shared, "annotations": annotations}
             coco.createIndex()
         evaluation = COCOeval(*indexed, part.kind)
-        evaluation.params.catIds = sorted(category["id"] for category in part.categories)
+        evaluation.params.catIds = [position + 1 for position in part.categories]
         evaluation.params.maxDets = list(settings.limits)
         if len(settings.sigmas):
             evaluation.params.kpt_oks_sigmas = np.asarray(settings.sigmas)
@@ -149,7 +153,7 @@ def _detections(part: Part, rows: np.ndarray) -> Iterator[dict[str, Any]]:
         detection = {
             "id": number,
             "image_id": image + 1,
-            "category_id": part.table.category_ids[category],
+            "category_id": category + 1,
             "score": score,
             "iscrowd": 0,
             field: value,

@@ -17,8 +17,9 @@ from van_dense.evaluation.results import FIELD_OF_KIND
 class TruthTable:
     """Where each annotation belongs, and the records themselves on demand.
 
-    Image ids may be text, which the libraries refuse, so images are numbered from 1 on. Their order
-    decides between equal scores and is kept: ascending, as in pycocotools.
+    Image ids may be text and ids of categories negative or beyond 2^53, which the libraries refuse,
+    so both are numbered from 1 on. The order of images decides between equal scores and is kept:
+    ascending, as in pycocotools.
 
     Args:
         ground_truth: COCO annotations. A missing "iscrowd" is 0, a missing "area" that of the box
@@ -68,7 +69,7 @@ class TruthTable:
         return self._image[indices]
 
     def annotations(self, indices: Iterable[int]) -> list[dict[str, Any]]:
-        """Records with "id" and "image_id" from 1 on, or ValueError for what is unusable."""
+        """Records whose ids count from 1 on, or ValueError for what is unusable."""
         return [self._prepare(int(index)) for index in indices]
 
     def _prepare(self, index: int) -> dict[str, Any]:
@@ -84,7 +85,7 @@ class TruthTable:
         annotation = {
             "id": index + 1,
             "image_id": position + 1,
-            "category_id": entry["category_id"],
+            "category_id": int(self._category[index]) + 1,
             "iscrowd": int(entry.get("iscrowd", 0)),
             **{key: entry[key] for key in needed},
         }

@@ -14,11 +14,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from van_dense.core.counting import of_kind
+from van_dense.core.counting import counted, of_kind
 from van_dense.core.structures import Size
 from van_dense.data.io.json_file import paused_garbage_collection
 from van_dense.data.readers.coco_json import CocoDict, Record, posed_categories
-from van_dense.data.readers.coco_values import are_numbers, is_id, parse_id, parse_number
+from van_dense.data.readers.coco_values import (
+    are_coordinates,
+    are_numbers,
+    is_id,
+    parse_box,
+    parse_id,
+    parse_number,
+)
 from van_dense.data.readers.segmentation import (
     plain_form,
     rle_to_json,
@@ -153,7 +160,7 @@ class _Reader:
     def read(self, entry: Any) -> CocoResult | None:
         """The record, or None for one of an image that is left out."""
         if not isinstance(entry, dict):
-            raise ValueError(f"is a {type(entry).__name__}, expected an object")
+            raise ValueError(f"is of type {type(entry).__name__}, expected an object")
         self.has_masks = self.has_masks or "segmentation" in entry
         missing = [key for key in self._needed if key not in entry]
         if missing:
@@ -200,15 +207,15 @@ class _Reader:
 
     def _checked(self, record: Record, kind: Kind) -> Record:
         value: Any = record[FIELD_OF_KIND[kind]]
-        if kind == "bbox" and not (are_numbers(value, 4) and min(value[2:]) >= 0):
-            form = "x, y, width >= 0, height >= 0 in pixels"
+        if kind == "bbox" and (parse_box(value) is None or min(value[2:]) < 0):
+            form = "x, y, width >= 0, height >= 0 in pixels, below 1e30"
             raise ValueError(f"bbox is {value!r:.80}, expected {form}")
         if kind == "keypoints":
             count = len(value) if isinstance(value, list) else 1
-            if not count or count % 3 or not are_numbers(value, count):
-                raise ValueError("keypoints must be 3 K numbers: x, y and score of each keypoint")
+            if not count or count % 3 or not are_coordinates(value, count):
+                raise ValueError("keypoints must be 3 K numbers below 1e30: x, y and score of each")
             if self._num_joints and count != 3 * self._num_joints:
-                what = f"has {count // 3} joints, the data set {self._num_joints}"
+                what = f"has {counted(count // 3, 'joint')}, the data set {self._num_joints}"
                 raise ValueError(f"{what}; its names in data.skeleton must be those of the file")
         return self._with_mask(record, value) if kind == "segm" else record
 

@@ -1,17 +1,21 @@
 """Results of objects in columns, which leave the memory where there are many.
 
-A record with a box takes 0.5 kB as a dictionary and 56 bytes here; beyond some 300,000 of them they
-lie in a temporary file without a name, so that memory does not grow with a data set.
+A record with a box takes 0.5 kB as a dictionary and 48 bytes here; beyond some 300,000 of them they
+lie in a temporary file without a name, so that memory does not grow with a data set. Where the
+folder of temporary files is in memory itself (tmpfs), so are they: TMPDIR names another one.
 """
 
 from __future__ import annotations
 
 import tempfile
+import weakref
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
+from van_dense.core.counting import counted
+from van_dense.core.writing import writing
 from van_dense.data.readers.coco_json import CocoDict
 from van_dense.evaluation.results import FIELD_OF_KIND, CocoResult
 
@@ -43,6 +47,8 @@ class ResultTable:
         self._num_rows = self._num_bytes = 0
         self._rows = tempfile.SpooledTemporaryFile(_IN_MEMORY)
         self._masks = tempfile.SpooledTemporaryFile(_IN_MEMORY)
+        for file in (self._rows, self._masks):
+            weakref.finalize(self, file.close)
 
     @classmethod
     def of(cls, records: Iterable[CocoResult], ground_truth: CocoDict) -> ResultTable:
@@ -67,9 +73,17 @@ class ResultTable:
         if not self._num_rows:
             self._dtype = self._columns(records[0])
         rows = np.zeros(len(records), dtype=self._dtype)
-        rows["image"] = [self._images[record["image_id"]] for record in records]
-        rows["category"] = [self._categories[record["category_id"]] for record in records]
+        try:
+            rows["image"] = [self._images[record["image_id"]] for record in records]
+            rows["category"] = [self._categories[record["category_id"]] for record in records]
+        except KeyError as error:
+            what = (
+                f"results name {error.args[0]!r}, which is no image or category of the annotations"
+            )
+            raise ValueError(what) from None
         rows["score"] = [record["score"] for record in records]
+        if not np.isfinite(rows["score"]).all():
+            raise ValueError("results have scores that are not finite")
         for field in self.fields:
             try:
                 values: Any = [record[field] for record in records]  # type: ignore[literal-required]
@@ -80,9 +94,14 @@ class ResultTable:
                     f"results differ in their {field}: there are records without, or with another "
                     f"number of values ({sorted(set(map(str, held)))})"
                 ) from None
-        self._rows.seek(0, 2)
-        self._rows.write(rows.tobytes())
+        self._write(self._rows, rows.tobytes())
         self._num_rows += len(rows)
+
+    def _write(self, file: tempfile.SpooledTemporaryFile[bytes], data: bytes) -> None:
+        """Append to a file, or OSError that names the folder of temporary files."""
+        with writing(f"{tempfile.gettempdir()} (TMPDIR)", keep=True):
+            file.seek(0, 2)
+            file.write(data)
 
     def _columns(self, record: CocoResult) -> np.dtype[Any]:
         columns: list[Any] = [("image", "i4"), ("category", "i4"), ("score", "f8")]
@@ -101,8 +120,7 @@ class ResultTable:
         encoded = [text.encode() if isinstance(text, str) else text for text in texts]
         lengths = list(map(len, encoded))
         starts = self._num_bytes + np.cumsum([0, *lengths[:-1]])
-        self._masks.seek(0, 2)
-        self._masks.write(b"".join(encoded))
+        self._write(self._masks, b"".join(encoded))
         self._num_bytes += sum(lengths)
         sizes = [tuple(mask["size"]) for mask in masks]
         return list(zip(sizes, starts.tolist(), lengths, map(hash, encoded), strict=True))
@@ -131,6 +149,16 @@ class ResultTable:
         """The position of the first row of each block, and the block."""
         return zip(range(0, len(self), _BLOCK), self.blocks(), strict=True)
 
+    def check(self, field: str, *, num_joints: int = 0) -> None:
+        """ValueError for rows without a field, and for keypoints of another number of joints."""
+        if not self._num_rows:
+            return
+        if field not in self.fields:
+            raise ValueError(f"the results have no {field!r}, but {self.fields}")
+        if field == "keypoints" and (found := self._dtype[field].shape[0] // 3) != num_joints:
+            both = f"{counted(found, 'joint')}, and there are {counted(num_joints, 'OKS sigma')}"
+            raise ValueError(f"the results have {both}; give one sigma for each joint")
+
     def rows_of_each(self, column: Literal["image", "category"]) -> np.ndarray:
         """Number of rows of each image or category, int (N,)."""
         length = len(self.image_ids if column == "image" else self.category_ids)
@@ -141,11 +169,18 @@ class ResultTable:
 
     def select(self, categories: Collection[int]) -> np.ndarray:
         """Rows of some categories (positions), image by image, in the order they came."""
-        wanted = np.isin(np.arange(len(self.category_ids)), list(categories))
-        kept = [block[wanted[block["category"]]] for block in self.blocks()]
-        if not kept:
+        chosen = list(categories)
+        if not self._num_rows:
             return np.zeros(0, dtype=[("image", "i4"), ("category", "i4"), ("score", "f8")])
-        rows = np.concatenate(kept)
+        wanted = np.isin(np.arange(len(self.category_ids)), chosen)
+        rows = np.empty(int(self.rows_of_each("category")[chosen].sum()), dtype=self._dtype)
+        end = 0
+        for block in self.blocks():
+            kept = block[wanted[block["category"]]]
+            rows[end : end + len(kept)] = kept
+            end += len(kept)
+        if (np.diff(rows["image"]) >= 0).all():  # as evaluators write them; no copy
+            return rows
         return rows[np.argsort(rows["image"], kind="stable")]
 
     def counts(self) -> np.ndarray:

@@ -42,6 +42,9 @@ VALUES: list[Any] = [
     "text \\ \u2028",
     12345,
     -0.5,
+    29.97,
+    1e-05,
+    1.5e300,
     None,
     True,
     {"size": [2, 3], "counts": "0,]"},
@@ -104,6 +107,7 @@ def test_a_mistake_is_told_with_its_place(tmp_path, content, problem):
         ("{1: 2}", "Expecting property name"),
         ('{"records" [1]}', "Expecting ':' delimiter"),
         ('{"records": [1]', "Expecting ',' delimiter"),
+        ('{"records": [1], "records": [2]}', "the key 'records' appears twice"),
     ],
 )
 def test_a_mistake_between_keys_is_told(tmp_path, content, problem):
@@ -113,7 +117,8 @@ def test_a_mistake_between_keys_is_told(tmp_path, content, problem):
 
 def test_what_is_no_text_is_told(tmp_path):
     for content in (b"\xff", b'["a", "\xff"]'):
-        with pytest.raises(ValueError, match=r"a\.json: not valid JSON \(.*codec"):
+        place = rf"a\.json: not valid JSON \(not text in utf-8: .* at byte {content.index(255)}\)"
+        with pytest.raises(ValueError, match=place):
             stream(tmp_path, content)
 
 
@@ -122,6 +127,17 @@ def test_numbers_that_json_lacks_are_read_or_refused_with_their_place(tmp_path):
     assert stream(tmp_path, "[1, Infinity, -Infinity]") == [1, float("inf"), -float("inf")]
     with pytest.raises(ValueError, match=r"a\.json, byte 11: NaN is no number of JSON"):
         stream(tmp_path, '["NaN", [1, NaN]]'.replace(" [1,", "[1,"), allow_nan=False)
+
+
+def test_a_number_of_thousands_of_digits_is_told(tmp_path):
+    with pytest.raises(ValueError, match=r"a\.json: not valid JSON \(.*digits"):
+        stream(tmp_path, f"[{'1' * 5000}]")
+
+
+def test_the_place_of_what_is_no_text_counts_from_the_beginning(tmp_path, monkeypatch):
+    monkeypatch.setattr(json_stream, "_BLOCK", 4)
+    with pytest.raises(ValueError, match="invalid start byte at byte 20"):
+        stream(tmp_path, b'["a", "b", "c", "d\xc3\xa9\xff"]'[:20] + b'\xff"]')
 
 
 def test_nesting_has_a_budget(tmp_path, monkeypatch):

@@ -103,7 +103,7 @@ MISTAKES = [
     (("annotations", 0, "file_name"), "b/../../a.png", "leads out of .*; write a path below it"),
     (("annotations", 0, "file_name"), "b.png", "b.png belongs to both|b.png belongs to the images"),
     (("annotations", 0, "image_id"), 7, "image 7 has two annotations, a.png and b.png"),
-    (("annotations", 0, "image_id"), 8, "1 annotation is of images .*: a.png"),
+    (("annotations", 0, "image_id"), 8, "1 annotation is of an image that is not .*: a.png"),
     (("annotations", 0, "image_id"), 1.5, "'image_id' must be a number or text, got 1.5"),
     (("annotations",), CONTENT["annotations"][1:], "1 of 2 images have no annotation: a.jpg"),
     (("images", 1, "id"), 7, "an earlier image has the same id"),

@@ -221,10 +221,9 @@ class _AnnotationCheck:
         """Report what concerns the whole file, after all annotations."""
         records = self.records
         if orphans := self.broken[ORPHANS]:
-            what = (
-                f"{counted(orphans, 'annotation is', 'annotations are')} of images whose records "
-                "are broken"
-            )
+            one = "annotation is of an image whose record is"
+            several = "annotations are of images whose records are"
+            what = f"{counted(orphans, one, several)} broken"
             report.note("warning", what, "correct the records of these images")
         for kind, change in records.changes.items():
             if kind in (LEAVES, MASKS_DIFFER, NO_PIXEL, NUM_KEYPOINTS):

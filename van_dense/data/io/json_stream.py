@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from van_dense.core import budgets
-from van_dense.core.parse import is_deep, refuse_constant, too_deep
+from van_dense.core.parse import NoNumber, is_deep, refuse_constant, too_deep
 from van_dense.data.io.json_file import opening
 
 _BLOCK = 1 << 20  # bytes
@@ -63,7 +63,9 @@ def stream_json(
             if text.peek():
                 text.fail("Extra data")
         except UnicodeDecodeError as error:
-            raise ValueError(f"{path}: not valid JSON ({error})") from error
+            place = f"at byte {file.tell() - len(error.object) + error.start}"
+            what = f"not text in {error.encoding}: {error.reason} {place}"
+            raise ValueError(f"{path}: not valid JSON ({what})") from error
     return document
 
 
@@ -87,6 +89,8 @@ def _members(text: _Text, sink: Sink, key: str) -> dict[str, Any]:
         if text.peek() != '"':
             text.fail("Expecting property name enclosed in double quotes")
         name, _ = text.value()
+        if name in members:
+            text.fail(f"the key {name!r} appears twice")
         text.take(":")
         if name == key and text.peek() == "[":
             _elements(text, sink)
@@ -144,9 +148,13 @@ class _Text:
                 if not self._is_cut(error) or not self._fill():
                     self._fail_at(error)
                 continue
+            except NoNumber:
+                raise
+            except ValueError as error:  # a number of thousands of digits
+                raise ValueError(f"{self._source}: not valid JSON ({error})") from None
             except RecursionError:
                 raise too_deep(self._source) from None
-            if end == len(self._text) and self._fill():  # a number may go on
+            if end + 2 >= len(self._text) and self._fill():  # a number may go on: 1 of "1e-5"
                 continue
             text = self._text[self._at : end]
             if text.count("[") + text.count("{") > budgets.JSON_DEPTH and is_deep(text.encode()):

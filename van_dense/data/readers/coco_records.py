@@ -195,7 +195,7 @@ class CocoRecords:
         self.counts[label] += 1
         self.crowds[label] += crowd
         if type(annotation.get("iscrowd")) is str:
-            self._change("iscrowd is text, and read as 0 or 1", index, key="iscrowd")
+            self._change("values of iscrowd are text, and read as 0 or 1", index, key="iscrowd")
         if not area_is_possible(annotation, box, size):
             self._change(AREAS, index, key="area")
         for kind, what in unread_marks(annotation, joints):
@@ -227,7 +227,7 @@ class CocoRecords:
             what = f"the image id {stated!r:.80} does not exist"
             fix = "add the image, or remove the annotation"
             return Broken("name an image id that does not exist", what, fix)
-        self._change("ids of images are text here and numbers there", index, key="image_id")
+        self._change("ids of an image are text here and a number there", index, key="image_id")
         return other
 
     def _label_of(self, annotation: Record, index: int) -> int | Broken:
@@ -241,7 +241,7 @@ class CocoRecords:
             what = f"the category id {stated!r:.80} does not exist"
             fix = f"add the category or correct the id (known: {known})"
             return Broken("name a category id that does not exist", what, fix)
-        self._change("ids of categories are text here and numbers there", index, key="category_id")
+        self._change("ids of a category are text here and a number there", index, key="category_id")
         return other
 
     def _boxes_of(
@@ -374,7 +374,7 @@ MASKS_DIFFER = "annotations have mask and box in different places"
 FORMS = "segmentations are not in COCO's form, and are read as what they mean"
 LEAVES = "boxes leave their image, and are clipped"
 AREAS = "areas cannot be right, and are taken from the mask or else the box"
-NO_PIXEL = "masks have no pixel, as lines and slivers, and are learnt and counted as empty ones"
+NO_PIXEL = "masks have no pixel, as lines and slivers, and are learnt and counted as empty"
 
 
 def _other_type(value: Any) -> Any:

@@ -55,6 +55,14 @@ def are_numbers(value: Any, count: int) -> bool:
         return False
 
 
+def are_coordinates(value: Any, count: int) -> bool:
+    """Whether parsed JSON is a list of so many numbers that can be pixels.
+
+    Beyond 1e30, products of finite numbers overflow.
+    """
+    return are_numbers(value, count) and all(-_HUGE < v < _HUGE for v in value)
+
+
 def parse_box(value: Any) -> BoxXYXY | None:
     """Read a COCO box (x, y, width, height) as xyxy; None when it is not four finite numbers."""
     if type(value) is not list or len(value) != 4:
@@ -115,7 +123,7 @@ def sound_keypoints(value: Any, num_keypoints: int) -> list[float] | None:
         if any(not isinstance(point, list) or len(point) != 3 for point in value):
             return None
         value = [number for point in value for number in point]
-    if are_numbers(value, 3 * num_keypoints):
+    if are_coordinates(value, 3 * num_keypoints):
         return value if all(v in (0, 1, 2) for v in value[2::3]) else None
     if not isinstance(value, list) or len(value) != 3 * num_keypoints:
         return None
@@ -127,7 +135,7 @@ def sound_keypoints(value: Any, num_keypoints: int) -> list[float] | None:
             return None
         elif visibility == 0:
             points += [0, 0, 0]
-        elif are_numbers([x, y], 2):
+        elif are_coordinates([x, y], 2):
             points += [x, y, visibility]
         else:
             return None

@@ -234,7 +234,7 @@ def _find_image(
         return str(folder / found[0]), ()
     if content.has_image:
         what = f"{content.named!r} is not there; the image inside of the file is taken"
-        kind = "files whose image is the one inside of them"
+        kind = "images taken from inside of their annotation file"
         return str(folder / file), (Finding("info", kind, what, "none needed"),)
     what = f"its image {content.named!r} is not there, nor one called {annotation.stem}"
     fix = "add the image, or correct imagePath"

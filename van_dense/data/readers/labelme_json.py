@@ -101,14 +101,14 @@ def _size(data: dict[str, Any]) -> Size:
 
 def _shape(record: Any) -> Shape:
     if not isinstance(record, dict):
-        return _broken("", "shapes that are no objects", f"it is {record!r:.40}")
+        return _broken("", "shapes that are not an object", f"it is {record!r:.40}")
     label = record.get("label")
     if not isinstance(label, str) or not label.strip():
         return _broken("", "shapes without a label", "it has no label")
     label = label.strip()
     if label in _NOT_CLASSES:
         what = f"{label} is no class"
-        return _left_out(label, f"shapes called {label}, which are left out", what)
+        return _left_out(label, f"shapes called {label}, left out", what)
     kind = record.get("shape_type") or "polygon"  # labelme 2 wrote none
     points = _points(record.get("points"))
     if points is None:

@@ -207,10 +207,8 @@ def _annotations_by_image(
         by_image[image_id] = record
         png_of[png] = image_id
     if foreign := [record["file_name"] for i, record in by_image.items() if i not in images]:
-        what = (
-            f"{counted(len(foreign), 'annotation is', 'annotations are')} of images that are not "
-            "in 'images'"
-        )
+        one, several = "annotation is of an image that is", "annotations are of images that are"
+        what = f"{counted(len(foreign), one, several)} not in 'images'"
         raise ValueError(f"{path}: {what}: {shorten(foreign)}; add the images, or take them out")
     if bare := [record["file_name"] for i, record in images.items() if i not in by_image]:
         what = f"{len(bare)} of {len(images)} images have no annotation"

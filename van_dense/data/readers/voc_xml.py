@@ -132,7 +132,7 @@ def _object(element: ElementTree.Element) -> VocObject:
     if x1 > x2 or y1 > y2:
         what = f"its box ({x1:g}, {y1:g}) to ({x2:g}, {y2:g}) ends before it begins"
         fix = "exchange its corners, or are xmax and ymax its width and height? " + _FIX
-        return _broken(name, "boxes that end before they begin", what, fix)
+        return _broken(name, "boxes with the end before the beginning", what, fix)
     if x1 == x2 or y1 == y2:
         what = f"its box ({x1:g}, {y1:g}) to ({x2:g}, {y2:g}) is a point or a line, such as a click"
         return _broken(name, "boxes of no size", what)
@@ -143,11 +143,11 @@ def _object(element: ElementTree.Element) -> VocObject:
         findings.append(Finding("warning", "objects with an unknown mark difficult", what, _FIX))
     if element.find("polygon") is not None:
         what, fix = "its polygon is not read", "none needed for boxes; masks: export COCO JSON"
-        kind = "polygons, of which the boxes alone are read"
+        kind = "polygons, of which the box alone is read"
         findings.append(Finding("info", kind, what, fix))
     if (turn := _rotation(element)) is not None:
         what = f"its box is turned by {turn:g} and read as an upright one, which is another place"
-        kind, fix = "turned boxes, read as upright ones", "export upright boxes, or polygons"
+        kind, fix = "turned boxes, read as upright", "export upright boxes, or polygons"
         findings.append(Finding("warning", kind, what, fix))
     return VocObject(name, (x1, y1, x2, y2), mark in _TRUE, tuple(findings))
 
