@@ -26,7 +26,7 @@ LAYERS: dict[str, set[str]] = {
     "integrations": {"core", "backbones", "models"},
     "tasks": {"core", "config", "backbones", "models", "data", "evaluation", "visualize",
               "engine", "integrations"},
-    "deploy": {"core", "config", "models"},
+    "deploy": {"core", "config", "backbones", "models"},
     "inference": {"core", "config", "backbones", "models", "data", "evaluation", "visualize",
                   "engine", "tasks", "deploy"},
     "explain": {"core", "config", "backbones", "models", "data", "evaluation", "visualize",

@@ -45,6 +45,15 @@ def _cpu_name() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
+def instruction_sets() -> list[str]:
+    """Those for vectors and matrices that the processor has, in the words of Linux."""
+    info = Path("/proc/cpuinfo")
+    flags = re.findall(r"flags\s*:\s*(.+)", info.read_text()) if info.is_file() else []
+    return sorted(
+        f for f in set(" ".join(flags[:1]).split()) if f.startswith(("avx", "amx", "fma"))
+    )
+
+
 def shareable_command(arguments: Sequence[str], script: str = "tools/benchmark.py") -> str:
     """The command line, with paths that lead out of the working folder cut to their last two parts.
 

@@ -8,6 +8,7 @@ panoptic    panoptic quality of 5,000 generated images beside plain programs on 
 draw        masks and maps on a 4K photo beside whole masks in NumPy
 predict     share of the time in which the model is at work on a folder
 yolo        setting up the validation of 5,000 images beside decoding them
+deploy      backbones in ONNX Runtime and OpenVINO beside eager PyTorch
 tools/benchmark.py [section ...] --config FILE [key.path=value ...] --output FILE   (none = all)
 """
 
@@ -23,7 +24,10 @@ from typing import Any
 from van_dense.config import Config, ConfigError, load_config  # no torch
 from van_dense.config.files import missing_data
 
-SECTIONS = ("loader", "trainer", "backbone", "evaluation", "panoptic", "draw", "predict", "yolo")
+SECTIONS = (
+    *("loader", "trainer", "backbone"),
+    *("evaluation", "panoptic", "draw", "predict", "yolo", "deploy"),
+)
 ALONE = {*SECTIONS[3:]}  # without any config
 
 
@@ -33,9 +37,10 @@ def build_parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("words", nargs="*", metavar="section | key.path=value")
-    parser.add_argument("--config", help="project file; the last five sections need none")
+    parser.add_argument("--config", help="project file; all sections but the first three need none")
     parser.add_argument("--trainer-config", help="another one for the trainer, without overrides")
     parser.add_argument("--sample", action="store_true", help="generated data, small images")
+    parser.add_argument("--photos", type=Path, help="folder of images for deploy")
     parser.add_argument("--output", required=True, help="JSON file to write")
     parser.add_argument("--repeats", type=int, default=7, help="rounds (default 7)")
     parser.add_argument("--batch", type=int, default=8, help="images for the backbone (default 8)")
@@ -88,6 +93,7 @@ def measures_of(
 ) -> dict[str, Callable[[], dict[str, Any]]]:
     """What measures each section."""
     from benchmarks.harness.backbone import measure_backbone
+    from benchmarks.harness.deploy import measure_deploy
     from benchmarks.harness.draw import measure_draw
     from benchmarks.harness.evaluation import measure_evaluation
     from benchmarks.harness.loader import measure_loader
@@ -112,6 +118,7 @@ def measures_of(
         "draw": lambda: measure_draw(rounds=rounds),
         "predict": lambda: measure_predict(rounds=rounds),
         "yolo": lambda: measure_yolo(rounds=rounds),
+        "deploy": lambda: measure_deploy(rounds=rounds, photos=arguments.photos),
     }
 
 

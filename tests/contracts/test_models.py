@@ -8,12 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from van_dense.core.seeding import Streams
-from van_dense.core.structures import Batch, Instances
+from van_dense.core.structures import Batch, Instances, Prediction
 from van_dense.data.collate import collate
 from van_dense.data.loader import LoaderPlan, build_train_loader
+from van_dense.models.cpu_copy import cpu_copy
 from van_dense.models.dense_model import DenseModel
 from van_dense.tasks import TASKS
 
@@ -156,12 +157,31 @@ def test_one_image_is_predicted_the_same_alone_and_beside_one_of_its_size(model,
     samples = [Sample(image, i, "x", (64, 96)) for i, image in enumerate(images)]
     model.eval()
     alone, pair = model.predict(collate(samples[:1]))[0], model.predict(collate(samples))[0]
-    if alone.instances is None:
+    assert_same_result(alone, pair)
+
+
+def assert_same_result(one: Prediction, other: Prediction) -> None:
+    if one.instances is None:
         for name in ("semantic", "saliency", "class_scores", "panoptic"):
-            a, b = getattr(alone, name), getattr(pair, name)
+            a, b = getattr(one, name), getattr(other, name)
             assert (a is None) == (b is None)
             assert a is None or np.isclose(a, b, atol=1e-4).mean() > 0.999
         return
-    assert len(alone.instances) > 0
-    assert torch.allclose(alone.instances.scores, pair.instances.scores, atol=1e-5)
-    assert torch.allclose(alone.instances.boxes, pair.instances.boxes, atol=1e-2)
+    assert len(one.instances) > 0
+    assert torch.allclose(one.instances.scores, other.instances.scores, atol=1e-5)
+    assert torch.allclose(one.instances.boxes, other.instances.boxes, atol=1e-2)
+
+
+def test_the_copy_for_cpus_predicts_the_same(model, config):
+    from van_dense.core.structures import Sample
+
+    images = np.random.default_rng(0).integers(0, 255, (2, 64, 96, 3), dtype=np.uint8)
+    samples = [Sample(image, i, "x", (64, 96)) for i, image in enumerate(images)]
+    batch, clone = collate(samples), cpu_copy(model.eval())
+    assert num_norms(clone) < num_norms(model)
+    for one, other in zip(model.predict(batch), clone.predict(batch), strict=True):
+        assert_same_result(one, other)
+
+
+def num_norms(model: DenseModel) -> int:
+    return sum(isinstance(module, nn.BatchNorm2d) for module in model.modules())

@@ -35,6 +35,8 @@ def load(
 ) -> Loaded:
     """Load a trained run: averaged weights if the run kept some, in evaluation mode.
 
+    On a CPU, predictions come from ``Loaded.network``, a copy that is faster and equal within 1e-4.
+
     Args:
         run: Run folder, checkpoint file, or a file that ``van-dense export`` wrote (.onnx, .xml);
             nothing else is needed.
@@ -74,7 +76,9 @@ def load(
     except RuntimeError as error:
         raise ValueError(f"{path} does not fit its model after the overrides: {error}") from error
     target = _device(device if runtime is None else "cpu")
-    loaded = Loaded(model.to(target).eval(), config, info, state["step"], target)
+    # Detectron2 has layers of its own, which nobody has measured.
+    fast = getattr(config.model, "engine", None) != "detectron2"
+    loaded = Loaded(model.to(target).eval(), config, info, state["step"], target, fast)
     if runtime is None:
         return loaded
     return _load_file(exported_file(loaded, path, runtime), runtime, fragments, overrides)

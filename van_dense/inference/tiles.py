@@ -145,7 +145,7 @@ def _predict_windows(
     def predict(samples: Sequence[Sample]) -> list[Prediction]:
         batch = collate(samples, loaded.config.data.size_divisor).to(loaded.device)
         with torch.inference_mode():
-            return loaded.model.predict(batch)
+            return loaded.network.predict(batch)
 
     prepare = _sample_of(loaded, image)
     views = []
@@ -184,7 +184,7 @@ def _panoptic_windows(
     loaded: Loaded, image: np.ndarray, *, tile: Size, overlap: float, whole: bool
 ) -> Prediction:
     """Instances of all views, and semantic logits averaged over windows, merged once."""
-    model, size, sample_of = loaded.model, size_of(image), _sample_of(loaded, image)
+    model, size, sample_of = loaded.network, size_of(image), _sample_of(loaded, image)
     assert isinstance(model, PanopticFPN)  # the caller asks
     crop = (min(tile[0], size[0]), min(tile[1], size[1]))
     views: dict[Box, View] = {}  # a window at the border of two panels is predicted twice
@@ -217,7 +217,8 @@ def _label_windows(loaded: Loaded, image: np.ndarray, *, tile: Size, overlap: fl
     raw["data"]["transforms"]["test_scale"] = None
     raw["eval"]["inference"].update(mode="slide", crop=crop, stride=strides(crop, overlap))
     config = SemanticConfig.model_validate(raw)
-    model = loaded.model
+    model = loaded.network
     assert isinstance(model, SemanticSegmenter)  # the task builds no other
-    sliding = replace(loaded, config=config, model=model.with_inference(inference_of(config)))
+    sliding_model = model.with_inference(inference_of(config))
+    sliding = replace(loaded, config=config, model=sliding_model, fast=False)  # it is already
     return sliding.predict(image)[0]
