@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers.exported import assert_same, images_of, onnx_run
+from helpers.exported import assert_same, images_of, mostly_slow, onnx_run
 from helpers.tiny_models import tiny_model
 
 from van_dense.deploy.networks import network_of
@@ -30,9 +30,10 @@ def network(request):
     return network_of(tiny_model(request.param, spread=SPREAD.get(request.param, 1.0)))
 
 
-@pytest.fixture(scope="module")
-def run(network, tmp_path_factory):
-    return onnx_run(network, tmp_path_factory.mktemp("detector"))
+@pytest.fixture(scope="module", params=mostly_slow(KINDS, "detection-retinanet"))
+def exported(request, tmp_path_factory):
+    network = network_of(tiny_model(request.param, spread=SPREAD.get(request.param, 1.0)))
+    return network, onnx_run(network, tmp_path_factory.mktemp("detector"))
 
 
 @pytest.mark.parametrize("sizes", [THREE[:1], THREE], ids=["one", "three"])
@@ -44,12 +45,14 @@ def test_a_network_of_a_detector_finds_what_the_detector_finds(network, sizes):
 
 
 @pytest.mark.parametrize("size", [(64, 96), (91, 67), (128, 160)])
-def test_the_file_of_a_detector_agrees_for_any_size(network, run, size):
+def test_the_file_of_a_detector_agrees_for_any_size(exported, size):
+    network, run = exported
     batch = images_of(size)
     assert_same(network.predict(run, batch), network.model.predict(batch))
 
 
-def test_the_file_of_a_detector_takes_padded_images_one_by_one(network, run):
+def test_the_file_of_a_detector_takes_padded_images_one_by_one(exported):
+    network, run = exported
     assert_same(network.predict(run, images_of(*THREE)), network.model.predict(images_of(*THREE)))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from helpers.exported import assert_same, images_of, onnx_run
+from helpers.exported import assert_same, images_of, mostly_slow, onnx_run
 from helpers.tiny_models import tiny_model
 
 from van_dense.deploy.networks import network_of
@@ -17,9 +17,10 @@ def network(request):
     return network_of(tiny_model(request.param))
 
 
-@pytest.fixture(scope="module")
-def run(network, tmp_path_factory):
-    return onnx_run(network, tmp_path_factory.mktemp("map"))
+@pytest.fixture(scope="module", params=mostly_slow(KINDS, "semantic-upernet"))
+def exported(request, tmp_path_factory):
+    network = network_of(tiny_model(request.param))
+    return network, onnx_run(network, tmp_path_factory.mktemp("map"))
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,8 @@ def test_a_network_labels_pixels_as_the_model(network, sizes):
 
 
 @pytest.mark.parametrize("sizes", [[(64, 96)], [(91, 67)] * 2, [(128, 160)], THREE], ids=str)
-def test_the_file_of_a_map_agrees_for_any_size_and_number(network, run, sizes):
+def test_the_file_of_a_map_agrees_for_any_size_and_number(exported, sizes):
+    network, run = exported
     batch = images_of(*sizes)
     assert_same(network.predict(run, batch), network.model.predict(batch))
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers.exported import assert_same, images_of, onnx_run
+from helpers.exported import assert_same, images_of, mostly_slow, onnx_run
 from helpers.toy_pose import CROP, FLIP, SCORING, Eye, boxes, make_batch
 from torch import Tensor, nn
 
@@ -58,7 +58,7 @@ def people() -> Batch:
     return make_batch(painted(91, 103), painted(64, 64), painted(71, 87, 2.5), proposals=found)
 
 
-@pytest.fixture(scope="module", params=CODECS)
+@pytest.fixture(scope="module", params=mostly_slow(CODECS, "udp"))
 def exported(request, tmp_path_factory):
     network = network_of(pose_model(request.param, FLIP))
     return network, onnx_run(network, tmp_path_factory.mktemp("pose"))

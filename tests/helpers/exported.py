@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,46 +11,25 @@ import pytest
 import torch
 from helpers.toy_pose import make_batch, noise
 from pycocotools import mask as mask_utils
-from torch import Tensor
 
 from van_dense.core.structures import Batch, Instances, Prediction, Size
+from van_dense.deploy.card import Card
 from van_dense.deploy.network import Network, Run
+from van_dense.deploy.runtime import open_file
+from van_dense.deploy.write import write_onnx
 
 PIXELS, SCORE = 1e-3, 1e-5  # tolerance of boxes and joints, and of scores
 
 
 def onnx_run(network: Network, folder: Path) -> Run:
-    """Export with dynamic sizes, numbers of images and boxes, and run in ONNX Runtime."""
-    runtime = pytest.importorskip("onnxruntime")
+    """Export a network, and run it in ONNX Runtime."""
+    pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    from van_dense.deploy.onnx_ops import OPSET, TRANSLATIONS
-
-    example = network.example((64, 96))
+    texts = dict.fromkeys(("config", "version", "config_sha256", "checkpoint_sha256"), "")
+    card = Card(info={}, step=0, outputs=network.outputs, multiple=32, **texts)
     file = folder / "network.onnx"
-    program = torch.onnx.export(
-        network.eval(),
-        tuple(example[name] for name in network.inputs),
-        dynamo=True,
-        dynamic_shapes=network.dynamic_shapes(),
-        input_names=list(network.inputs),
-        output_names=list(network.outputs),
-        opset_version=OPSET,
-        external_data=False,
-        custom_translation_table=TRANSLATIONS,
-        verbose=False,
-    )
-    assert program is not None
-    program.save(str(file))
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = runtime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-
-    def run(images: Tensor, sizes: Tensor, **more: Tensor) -> Mapping[str, Tensor]:
-        given = {"images": images, "sizes": sizes, **more}
-        found = session.run(None, {name: value.numpy() for name, value in given.items()})
-        return dict(zip(network.outputs, map(torch.from_numpy, found), strict=True))
-
-    return run
+    write_onnx(network.eval(), network.example((64, 96)), file, card)
+    return open_file(file, "onnxruntime", threads=1).runner(())
 
 
 def images_of(*sizes: Size, **fields: Any) -> Batch:
@@ -109,3 +88,8 @@ def _assert_same_instances(ours: Instances, theirs: Instances) -> None:
                 for is_both in (False, True)
             )
             assert either - both <= 1e-3 * np.prod(pair[0]["size"])
+
+
+def mostly_slow(kinds: Iterable[str], fast: str) -> list[Any]:
+    """Parameters of a fixture that exports, which takes some ten seconds: one alone is fast."""
+    return [pytest.param(kind, marks=() if kind == fast else pytest.mark.slow) for kind in kinds]
