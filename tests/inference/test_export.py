@@ -162,8 +162,18 @@ def test_runtimes_are_chosen_by_name(file, run):
     assert choose_runtime(Path("a.xml"), None) == "openvino"
     with pytest.raises(ValueError, match="runtime 'tensorrt' does not read"):
         van_dense.load(file, runtime="tensorrt")
-    with pytest.raises(ValueError, match=r"ONNX Runtime computes .* as it is; take OpenVINO"):
-        open_file(file, "onnxruntime", precision="bf16")
+
+
+def test_bfloat16_is_openvinos(file):
+    pytest.importorskip("openvino")
+    image = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
+    loaded = van_dense.load(file, runtime="openvino")
+    exact, coarse = (loaded.predict(image, precision=p)[0].semantic for p in ("fp32", "bf16"))
+    assert (exact != coarse).mean() < 0.2
+    with pytest.raises(ValueError, match="OpenVINO computes in fp32 or bf16 on a CPU, not in fp16"):
+        loaded.predict(image, precision="fp16")
+    with pytest.raises(ValueError, match="ONNX Runtime computes a file as it is; OpenVINO does bf"):
+        van_dense.load(file, runtime="onnxruntime").predict(image, precision="bf16")
 
 
 def test_a_run_is_exported_once_for_a_runtime(run, file, caplog):

@@ -17,17 +17,25 @@ class FileModel(DenseModel):
 
     Args:
         network: Network of the file, whose model need not have weights.
-        run: Function that computes the outputs.
+        runner: From a precision to the function that computes the outputs in it.
     """
 
-    def __init__(self, network: Network, run: Run) -> None:
+    def __init__(self, network: Network, runner: Callable[[str], Run]) -> None:
         super(DenseModel, self).__init__()
         self.network = network
-        self.run = run
+        self._runner = runner
+        self._runs: dict[str, Run] = {}
+        self.use("fp32")
+
+    def use(self, precision: str) -> None:
+        """Predict in "fp32" or "bf16" from now on, or ValueError where the runtime cannot."""
+        if precision not in self._runs:  # a runtime takes seconds to prepare one
+            self._runs[precision] = self._runner(precision)
+        self._run = self._runs[precision]
 
     def predict(self, batch: Batch) -> list[Prediction]:
         """Results of each image, in original pixels."""
-        return self.network.predict(self.run, batch)
+        return self.network.predict(self._run, batch)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """ValueError: a file has no losses."""

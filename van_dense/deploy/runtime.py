@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,8 +23,12 @@ class OpenFile(Protocol):
     card: Card
     runtime: Runtime
 
-    def runner(self, outputs: Sequence[str]) -> Run:
-        """Function that computes some of the outputs; no name asks for all."""
+    def runner(self, outputs: Sequence[str] = (), precision: str = "fp32") -> Run:
+        """Function that computes some of the outputs; no name asks for all.
+
+        In "bf16", where the runtime can choose, sums and products are of bfloat16. ValueError for a
+        precision that the runtime lacks.
+        """
 
 
 def choose_runtime(path: Path, runtime: str | None) -> Runtime:
@@ -47,7 +51,6 @@ def open_file(
     runtime: str | None = None,
     *,
     threads: int | None = None,
-    precision: Literal["fp32", "bf16"] = "fp32",
 ) -> OpenFile:
     """Open a file that this package has written.
 
@@ -55,19 +58,16 @@ def open_file(
         path: .onnx or .xml file.
         runtime: "onnxruntime" or "openvino"; None takes the first that is installed.
         threads: Threads of one run; None lets the runtime choose.
-        precision: "bf16" lets OpenVINO compute in bfloat16, where the processor can.
 
     Raises:
-        ValueError: For a missing or foreign file, and for a precision that the runtime lacks.
+        ValueError: For a missing or foreign file.
     """
     file = Path(path)
     chosen = choose_runtime(file, runtime)
     if not file.is_file():
         raise ValueError(f"{path}: no such file; give one that van-dense export wrote")
     if chosen == "openvino":
-        return _OpenVinoFile(file, threads, precision)
-    if precision != "fp32":
-        raise ValueError(f"ONNX Runtime computes {path} as it is; take OpenVINO for {precision}")
+        return _OpenVinoFile(file, threads)
     return _OnnxFile(file, threads)
 
 
@@ -87,7 +87,9 @@ class _OnnxFile:
             raise ValueError(f"{file}: ONNX Runtime cannot open it: {_line(error)}") from error
         self.card = _card(self._session.get_modelmeta().custom_metadata_map.get(KEY), file)
 
-    def runner(self, outputs: Sequence[str]) -> Run:
+    def runner(self, outputs: Sequence[str] = (), precision: str = "fp32") -> Run:
+        if precision != "fp32":
+            raise ValueError(f"ONNX Runtime computes a file as it is; OpenVINO does {precision}")
         names = list(outputs or self.card.outputs)
         settings = self._library.RunOptions()
         settings.only_execute_path_to_fetches = True
@@ -103,7 +105,7 @@ class _OnnxFile:
 class _OpenVinoFile:
     runtime: Runtime = "openvino"
 
-    def __init__(self, file: Path, threads: int | None, precision: str) -> None:
+    def __init__(self, file: Path, threads: int | None) -> None:
         self._library = require("openvino", "running a file in OpenVINO")
         self._core = self._library.Core()
         try:
@@ -114,16 +116,19 @@ class _OpenVinoFile:
         has_card = self._model.has_rt_info(stored)
         self.card = _card(self._model.get_rt_info(stored).value if has_card else None, file)
         self._hints: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
-        self._hints["INFERENCE_PRECISION_HINT"] = {"fp32": "f32", "bf16": "bf16"}[precision]
         if threads is not None:
             self._hints["INFERENCE_NUM_THREADS"] = threads
 
-    def runner(self, outputs: Sequence[str]) -> Run:
+    def runner(self, outputs: Sequence[str] = (), precision: str = "fp32") -> Run:
+        kind = {"fp32": "f32", "bf16": "bf16"}.get(precision)
+        if kind is None:
+            raise ValueError(f"OpenVINO computes in fp32 or bf16 on a CPU, not in {precision}")
         names, model = list(outputs or self.card.outputs), self._model
         if outputs:  # the others need not be computed
             chosen = [model.output(name) for name in names]
             model = self._library.Model(chosen, model.get_parameters())
-        request = self._core.compile_model(model, "CPU", self._hints).create_infer_request()
+        hints = self._hints | {"INFERENCE_PRECISION_HINT": kind}
+        request = self._core.compile_model(model, "CPU", hints).create_infer_request()
 
         def run(images: Tensor, sizes: Tensor, **others: Tensor) -> Mapping[str, Tensor]:
             given = {"images": images, "sizes": sizes, **others}

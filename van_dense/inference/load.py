@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -99,7 +100,7 @@ def _load_file(
     config, info = validate(raw), card.dataset_info()
     with torch.device("meta"):  # the file has the weights
         network = network_of(build_model(config, info)).eval()
-    model = FileModel(network, opened.runner(network.needed)).eval()
+    model = FileModel(network, partial(opened.runner, network.needed)).eval()
     return Loaded(model, config, info, card.step, torch.device("cpu"))
 
 

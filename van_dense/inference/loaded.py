@@ -28,6 +28,7 @@ from van_dense.data.io.sources import (
     source_name,
 )
 from van_dense.data.loader import resolve_workers
+from van_dense.deploy.file_model import FileModel
 from van_dense.inference.result import Result
 from van_dense.inference.selection import Selection
 from van_dense.inference.stream import predict_stream
@@ -91,7 +92,8 @@ class Loaded:
                 ``proposals_from`` makes of a detector's prediction. By default an image is taken
                 for the crop of one instance.
             batch_size: Images that the model sees at a time, of one size after the transform.
-            precision: Autocast of the model: "fp32", "bf16", or on a GPU "fp16".
+            precision: Autocast of the model: "fp32", "bf16", or on a GPU "fp16". Of an exported
+                file OpenVINO computes "bf16" too.
             min_score: Lowest score of what is kept and drawn; see ``Result.filter``.
             classes: Names or labels of the classes that are kept.
             max_instances: The best so many instances or segments of each image.
@@ -138,7 +140,8 @@ class Loaded:
                 a video, is taken as it goes.
             proposals: For pose: the boxes to predict poses in, one set for each image.
             batch_size: Images that the model sees at a time, of one size after the transform.
-            precision: Autocast of the model: "fp32", "bf16", or on a GPU "fp16".
+            precision: Autocast of the model: "fp32", "bf16", or on a GPU "fp16". Of an exported
+                file OpenVINO computes "bf16" too.
             min_score: Lowest score of what is kept and drawn; see ``Result.filter``.
             classes: Names or labels of the classes that are kept.
             max_instances: The best so many instances or segments of each image.
@@ -180,7 +183,7 @@ class Loaded:
         if self.model.training:
             log.warning("the model was in training mode; it predicts in evaluation mode")
             self.model.eval()
-        predict = partial(self._predict, _autocast(self.device, precision), predict_image)
+        predict = partial(self._predict, self._autocast(precision), predict_image)
         transform = task_of(self.config).build_transform(self.config, train=False)
 
         def prepare(item: tuple[int, tuple[str, ImageSource], Instances | None]) -> Sample:
@@ -240,6 +243,13 @@ class Loaded:
         if not isinstance(data, SemanticData):
             return None
         return LabelMap.parse(data.label_map, self.info.num_classes)
+
+    def _autocast(self, precision: Precision) -> Callable[[], AbstractContextManager[object]]:
+        """What predictions run in; a file computes in a precision of its own."""
+        if isinstance(self.model, FileModel):
+            self.model.use(precision)
+            return nullcontext
+        return _autocast(self.device, precision)
 
     def _predict(
         self,
