@@ -195,3 +195,24 @@ def test_the_card_is_json_in_the_metadata(file):
 
     (entry,) = onnx.load(file).metadata_props
     assert entry.key == "van_dense" and json.loads(entry.value)["outputs"] == ["labels", "logits"]
+
+
+# ------------------------------------------------------------------------------ the backbone alone
+
+
+def test_the_backbone_alone_gives_four_maps_of_any_size(run, capsys):
+    import onnxruntime
+
+    assert command.main([str(run), "--backbone"]) == 0
+    file = run / "exports" / "best_backbone.onnx"
+    assert "map c5: largest difference" in capsys.readouterr().out
+    session = onnxruntime.InferenceSession(str(file))
+    maps = session.run(None, {"images": np.zeros((2, 3, 96, 160), dtype=np.uint8)})
+    assert [one.shape[2:] for one in maps] == [(24, 40), (12, 20), (6, 10), (3, 5)]
+    assert b"site-packages" not in file.read_bytes()
+
+
+@pytest.mark.parametrize("options", [["--size", "64", "64"], ["--backbone", "--format=openvino"]])
+def test_options_of_the_backbone_belong_together(options):
+    with pytest.raises(SystemExit, match="2"):
+        command.main(["run", *options])

@@ -3,6 +3,7 @@
 van-dense export RUN                                   RUN/exports/best.onnx
 van-dense export RUN --format openvino --output model.xml
 van-dense export RUN --images photos/ --licence CC-BY-4.0
+van-dense export RUN --backbone [--size 512 512]       RUN/exports/best_backbone.onnx
 
 The file takes uint8 RGB pixels and gives final results: boxes, scores, labels and masks, label
 maps, or probabilities. Before it gets its name it is compared with the run on images of the
@@ -41,6 +42,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--num-images", type=int, default=8, metavar="N", help=number)
     data = "YAML file, or packaged name: another data set to compare with"
     parser.add_argument("--data", action="append", default=[], metavar="FRAGMENT", help=data)
+    alone = "the backbone alone: from pixels to maps at strides 4, 8, 16 and 32"
+    parser.add_argument("--backbone", action="store_true", help=alone)
+    one = "of --backbone: one size for a backbone whose sides the exporter cannot keep variable"
+    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help=one)
     words = "licence of the weights, to be stated in the file"
     parser.add_argument("--licence", default="not stated", help=words)
     return parser
@@ -53,6 +58,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_intermixed_args(argv)
     if arguments.num_images < 1:
         parser.error("--num-images takes a number from 1 on")
+    if arguments.size and not arguments.backbone:
+        parser.error("--size belongs to --backbone; whole models take any size")
+    if arguments.backbone and arguments.format == "openvino":
+        parser.error("--backbone is written as onnx, which OpenVINO reads, or as torch")
     wait_passively()
     from van_dense.config import presets
     from van_dense.runs.export import export_run
@@ -60,7 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     run = Path(arguments.run)
     name = run.stem if run.is_file() else Path(arguments.checkpoint).stem
     folder = (run if run.is_dir() else run.parent) / "exports"
+    name += "_backbone" if arguments.backbone else ""
     output = arguments.output or folder / f"{name}{SUFFIXES[arguments.format]}"
+    if arguments.backbone:
+        return _export_backbone(arguments, run, output)
     with writing(output):
         done = export_run(
             run,
@@ -74,6 +86,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             overrides=arguments.overrides,
         )
     _report(done)
+    return 0
+
+
+def _export_backbone(arguments: argparse.Namespace, run: Path, output: Path) -> int:
+    from van_dense.runs.export import export_backbone
+
+    given = {"format": arguments.format, "checkpoint": arguments.checkpoint}
+    size = tuple(arguments.size) if arguments.size else None
+    with writing(output):
+        differences = export_backbone(run, output, size=size, **given)
+    say(f"{output}: {output.stat().st_size / 1e6:.1f} MB")
+    for name, difference in differences.items():
+        say(f"  map {name}: largest difference {difference:.2g} (as a part of 1)")
     return 0
 
 

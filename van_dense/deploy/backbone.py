@@ -15,6 +15,8 @@ from torch.export import Dim, ExportedProgram
 
 from van_dense.backbones.build import DIVISOR, TimmBackbone, TimmModel, WholeModel
 from van_dense.backbones.van import VAN
+from van_dense.core.optional import require
+from van_dense.deploy.write import quiet, remove_traces
 from van_dense.models.preprocess import Preprocess
 
 OUTPUTS = ("c2", "c3", "c4", "c5")
@@ -110,13 +112,18 @@ def save_onnx_backbone(
         dtype: Type of the images, ``torch.uint8`` or ``torch.float32``.
         size: (height, width) for a file of one size alone.
     """
-    program = torch.onnx.export(
-        exported_backbone(network, dtype=dtype, size=size),
-        dynamo=True,
-        input_names=["images"],
-        output_names=list(OUTPUTS),
-        opset_version=OPSET,
-        external_data=False,
-    )
+    require("onnx", "writing ONNX")
+    require("onnxscript", "writing ONNX")
+    with quiet():
+        program = torch.onnx.export(
+            exported_backbone(network, dtype=dtype, size=size),
+            dynamo=True,
+            input_names=["images"],
+            output_names=list(OUTPUTS),
+            opset_version=OPSET,
+            external_data=False,
+            verbose=False,
+        )
     assert program is not None  # only without dynamo
+    remove_traces(program.model)
     program.save(path)

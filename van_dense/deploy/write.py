@@ -32,7 +32,7 @@ def write_onnx(network: Network, inputs: Mapping[str, Tensor], path: Path, card:
     require("onnxscript", "writing ONNX")
     from van_dense.deploy.onnx_ops import OPSET, TRANSLATIONS
 
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         program = torch.onnx.export(
             network,
             tuple(inputs.values()),
@@ -47,14 +47,19 @@ def write_onnx(network: Network, inputs: Mapping[str, Tensor], path: Path, card:
         )
     assert program is not None
     model: Any = program.model
+    remove_traces(model)
+    model.metadata_props[KEY] = card.dumps()
+    model.doc_string = f"{network.model.__class__.__name__}, exported by van_dense {card.version}"
+    program.save(str(path))
+
+
+def remove_traces(model: Any) -> None:
+    """Remove what the exporter notes at every node: stack traces with paths of this machine."""
     for node in model.graph.all_nodes():
         node.metadata_props.clear()
         node.doc_string = None
     model.graph.metadata_props.clear()
     model.metadata_props.clear()
-    model.metadata_props[KEY] = card.dumps()
-    model.doc_string = f"{network.model.__class__.__name__}, exported by van_dense {card.version}"
-    program.save(str(path))
 
 
 def write_openvino(onnx: Path, path: Path, card: Card) -> None:
@@ -67,7 +72,7 @@ def write_openvino(onnx: Path, path: Path, card: Card) -> None:
 
 def write_torch(network: Network, inputs: Mapping[str, Tensor], path: Path, card: Card) -> None:
     """Write a program of ``torch.export``; its operators of ``deploy/ops.py`` need this package."""
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         shapes = network.dynamic_shapes()
         program = torch.export.export(
             network, tuple(inputs.values()), dynamic_shapes=shapes, strict=False
@@ -76,7 +81,7 @@ def write_torch(network: Network, inputs: Mapping[str, Tensor], path: Path, card
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the exporter's lines about what it knows not to be a problem."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level

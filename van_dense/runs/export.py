@@ -2,10 +2,26 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
+import numpy as np
+import torch
+
+from van_dense.backbones.build import TimmModel
+from van_dense.core.optional import require
+from van_dense.core.structures import Size
+from van_dense.core.writing import replacing
+from van_dense.deploy.backbone import (
+    OUTPUTS,
+    BackboneNetwork,
+    backbone_network,
+    exported_backbone,
+    save_onnx_backbone,
+)
 from van_dense.deploy.formats import Format
 from van_dense.engine.checkpoint import choose_checkpoint
 from van_dense.inference.export import IMAGES, Exported, write_file
+from van_dense.inference.gate import TOLERANCES, Drift
 from van_dense.inference.load import load
 
 
@@ -49,3 +65,58 @@ def export_run(
         num_images=num_images,
         licence=licence,
     )
+
+
+def export_backbone(
+    run: str | Path,
+    output: str | Path,
+    *,
+    format: Format = "onnx",
+    checkpoint: str = "best",
+    size: Size | None = None,
+) -> dict[str, float]:
+    """Write the backbone of a run alone: from uint8 images to maps at strides 4, 8, 16 and 32.
+
+    Args:
+        run: Run folder or checkpoint file.
+        output: File to write, ending in .onnx or .pt2 as the format asks.
+        format: "onnx", or "torch" for a program of ``torch.export``.
+        checkpoint: "best", "last" or a file.
+        size: (height, width) for a file of one size alone; any size otherwise.
+
+    Returns:
+        The largest difference of each map, as a part of its largest number, on noise of two sizes;
+        nothing for a program of ``torch.export``.
+
+    Raises:
+        Drift: When a map differs; no file is left then.
+        ValueError: For a backbone without these maps, or another format.
+    """
+    loaded = load(run, checkpoint=checkpoint, device="cpu")
+    network = backbone_network(cast("TimmModel", loaded.model.backbone))
+    path = Path(output)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        if format == "torch":
+            torch.export.save(exported_backbone(network, size=size), temporary)
+            return {}
+        save_onnx_backbone(network, temporary, size=size)
+        return _compare_maps(network, temporary, [size] if size else [(128, 160), (224, 96)])
+
+
+def _compare_maps(network: BackboneNetwork, file: Path, sizes: Sequence[Size]) -> dict[str, float]:
+    runtime = require("onnxruntime", "comparing an ONNX file")
+    session = runtime.InferenceSession(file.read_bytes(), providers=["CPUExecutionProvider"])
+    differences = dict.fromkeys(OUTPUTS, 0.0)
+    rng = np.random.default_rng(0)
+    for size in sizes:
+        images = rng.integers(0, 256, (1, 3, *size), dtype=np.uint8)
+        with torch.inference_mode():
+            expected = network(torch.from_numpy(images))
+        found = session.run(list(OUTPUTS), {"images": images})
+        for name, one, other in zip(OUTPUTS, expected, found, strict=True):
+            difference = float((one - torch.from_numpy(other)).abs().max() / one.abs().max())
+            differences[name] = max(differences[name], difference)
+            if not difference <= TOLERANCES["fp32"].outputs:
+                raise Drift(f"stage outputs: map {name} at {size} differs by {difference:.3g}")
+    return differences
