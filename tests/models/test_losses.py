@@ -1,6 +1,8 @@
+import subprocess
+import sys
+
 import pytest
 import torch
-from torch import distributed, multiprocessing
 from torchvision.ops import sigmoid_focal_loss
 
 from van_dense.models.losses import focal_sum, l1_sum, synced_count
@@ -35,17 +37,23 @@ def test_a_count_alone_is_itself_and_at_least_one():
     assert synced_count(0, torch.device("cpu")).item() == 1
 
 
-def count_in_process(rank: int, init_file: str, results) -> None:
-    distributed.init_process_group(
-        "gloo", init_method=f"file://{init_file}", rank=rank, world_size=2
-    )
-    results[rank] = synced_count([2, 6][rank], torch.device("cpu")).item()
-    distributed.destroy_process_group()
+COUNT = """
+import sys
+import torch
+from van_dense.models.losses import synced_count
+rank, method = int(sys.argv[1]), f"file://{sys.argv[2]}"
+torch.distributed.init_process_group("gloo", init_method=method, rank=rank, world_size=2)
+print(synced_count([2, 6][rank], torch.device("cpu")).item())
+torch.distributed.destroy_process_group()
+"""
 
 
 def test_processes_share_the_mean_of_their_counts(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager:
-        results = manager.dict()
-        multiprocessing.spawn(count_in_process, (str(tmp_path / "init"), results), nprocs=2)
-        assert dict(results) == {0: 4.0, 1: 4.0}
+    command = [sys.executable, "-c", COUNT]
+    both = [
+        subprocess.Popen(
+            [*command, str(rank), str(tmp_path / "init")], stdout=subprocess.PIPE, text=True
+        )
+        for rank in (0, 1)
+    ]
+    assert [process.communicate()[0].strip() for process in both] == ["4.0", "4.0"]
