@@ -8,12 +8,10 @@ it; the others have one, in NumPy and PIL: ``pq_by_masks`` loops over classes an
 from __future__ import annotations
 
 import json
-import logging
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -26,6 +24,7 @@ from PIL import Image
 
 from benchmarks.harness.clock import compare, one_thread
 from benchmarks.harness.evaluation import bend
+from van_dense.core.quiet import errors_only
 from van_dense.core.structures import Size
 from van_dense.data.io.panoptic import write_ids
 from van_dense.data.io.prefetch import prefetch_map, usable_cores
@@ -62,7 +61,8 @@ def measure_panoptic(*, rounds: int) -> dict[str, Any]:
     Raises:
         RuntimeError: When ours and the others disagree.
     """
-    with TemporaryDirectory() as folder, one_thread(), _without_warnings():
+    # The generated predictions split stuff in places, which is told as a warning.
+    with TemporaryDirectory() as folder, one_thread(), errors_only("van_dense"):
         files = make_files(Path(folder), IMAGES)
         calls: dict[str, Callable[[], Any]] = {
             "numpy_masks_one_core": lambda: pq_by_masks(*files),
@@ -91,18 +91,6 @@ def measure_panoptic(*, rounds: int) -> dict[str, Any]:
             "beside_pairs": compare(seconds, "numpy_pairs_one_core", images=IMAGES)["ours"],
             "peak_rss_mb": _peaks(files, (IMAGES // 10, IMAGES)),
         }
-
-
-@contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Say nothing of stuff, which the generated predictions split in places."""
-    logger = logging.getLogger("van_dense")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
 
 
 def make_files(folder: Path, count: int) -> Paths:

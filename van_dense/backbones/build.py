@@ -17,8 +17,9 @@ from timm.layers import convert_sync_batchnorm
 from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from van_dense.backbones.download import IMAGENET, Normalization, quiet_hub
+from van_dense.backbones.download import HUB, IMAGENET, Normalization
 from van_dense.backbones.van import VAN
+from van_dense.core.quiet import errors_only
 
 NormMode = Literal["auto", "batch", "sync", "frozen"]
 _STRIDES = (4, 8, 16, 32)  # of c2, c3, c4, c5
@@ -307,7 +308,7 @@ def _create_body(
     if name.startswith("swin"):
         arguments.setdefault("strict_img_size", False)  # windows are padded, any size works
     try:
-        with quiet_hub():
+        with errors_only(HUB):
             return timm.create_model(name, num_classes=num_classes, **arguments)
     except (TypeError, RuntimeError) as error:  # an option or a weight tag that it lacks
         if drop_path and "drop_path_rate" in str(error):

@@ -12,8 +12,6 @@ import re
 import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
@@ -21,6 +19,8 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+HUB = "huggingface_hub"  # the logger that tells of each retry, before an error that says as much
 
 logger = logging.getLogger(__name__)
 
@@ -112,18 +112,6 @@ def fetch_weights(name_or_path: str | Path, cache_dir: str | Path | None = None)
                 _download(url, target)
     _check_hash(target, target.name)  # a file put there by hand may be another one
     return target
-
-
-@contextmanager
-def quiet_hub() -> Iterator[None]:
-    """Keep the retries of the Hugging Face hub off the screen: its error says what they would."""
-    hub = logging.getLogger("huggingface_hub")
-    before = hub.level
-    hub.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        hub.setLevel(before)
 
 
 def _address_of(name: str) -> str:

@@ -11,7 +11,7 @@ import timm
 from torch import Tensor, nn
 
 from van_dense.backbones.build import TimmModel
-from van_dense.backbones.download import PUBLISHED, Normalization, fetch_weights, quiet_hub
+from van_dense.backbones.download import HUB, PUBLISHED, Normalization, fetch_weights
 from van_dense.backbones.layouts import (
     DETECTORS,
     State,
@@ -22,6 +22,7 @@ from van_dense.backbones.layouts import (
 from van_dense.backbones.read import read_file, unwrap
 from van_dense.backbones.statistics import statistics_of
 from van_dense.backbones.van import VAN
+from van_dense.core.quiet import errors_only
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +125,7 @@ def _of_timm(cfg: Mapping[str, Any]) -> tuple[State, Normalization]:
     try:  # a number of classes that is not the published one would make timm drop the classifier
         logger.info("fetching timm's weights of %s; without a network this takes a minute", name)
         classes = cfg.get("num_classes", 0)
-        with quiet_hub():
+        with errors_only(HUB):
             model = timm.create_model(name, pretrained=True, num_classes=classes)
     except (RuntimeError, OSError) as error:  # none published, or no network
         lacks = f"timm cannot give weights for {name} ({error})"

@@ -47,6 +47,11 @@ class Part:
     table: ResultTable
     rows: np.ndarray
 
+    @property
+    def category_ids(self) -> list[int]:
+        """Ids of the categories as the libraries get them."""
+        return [position + 1 for position in self.categories]
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -89,7 +94,7 @@ def _hotcoco(part: Part, settings: Settings) -> Any:
 
     params = Params(part.kind)
     params.max_dets = list(settings.limits)
-    params.cat_ids = [position + 1 for position in part.categories]
+    params.cat_ids = part.category_ids
     if len(settings.sigmas):
         params.kpt_oks_sigmas = list(settings.sigmas)
     stream = StreamingEval(_categories(part), part.kind, params=params)
@@ -117,7 +122,7 @@ def _seven_columns(part: Part, rows: np.ndarray) -> np.ndarray:
 
 
 def _categories(part: Part) -> list[dict[str, Any]]:
-    return [{"id": position + 1, "name": str(position)} for position in part.categories]
+    return [{"id": number, "name": str(number)} for number in part.category_ids]
 
 
 def _pycocotools(part: Part, settings: Settings) -> Any:
@@ -133,7 +138,7 @@ def _pycocotools(part: Part, settings: Settings) -> Any:
             coco.dataset = {**shared, "annotations": annotations}
             coco.createIndex()
         evaluation = COCOeval(*indexed, part.kind)
-        evaluation.params.catIds = [position + 1 for position in part.categories]
+        evaluation.params.catIds = part.category_ids
         evaluation.params.maxDets = list(settings.limits)
         if len(settings.sigmas):
             evaluation.params.kpt_oks_sigmas = np.asarray(settings.sigmas)

@@ -162,11 +162,15 @@ class _Text:
             self._at = end
             return value, text
 
+    @property
+    def _byte(self) -> int:
+        """The present position in the file."""
+        return self._bytes_before + len(self._text[: self._at].encode())
+
     def fail(self, message: str) -> NoReturn:
         """ValueError for the present position."""
         line = self._lines_before + self._text.count("\n", 0, self._at) + 1
-        before = self._bytes_before + len(self._text[: self._at].encode())
-        place = f"line {line}, byte {before}"
+        place = f"line {line}, byte {self._byte}"
         problem = f"not valid JSON ({message}: {place}); is the file complete?"
         raise ValueError(f"{self._source}: {problem}")
 
@@ -193,10 +197,10 @@ class _Text:
         if self._ended and not new:
             return False
         self._lines_before += self._text.count("\n", 0, self._at)
-        self._bytes_before += len(self._text[: self._at].encode())
+        self._bytes_before = self._byte
         self._text, self._at = rest + new, 0
         return True
 
     def _refuse(self, constant: str) -> NoReturn:
-        start = self._bytes_before + len(self._text[: self._at].encode())
-        refuse_constant(constant, self._text[self._at :].encode(), self._source, start=start)
+        rest = self._text[self._at :].encode()
+        refuse_constant(constant, rest, self._source, start=self._byte)
