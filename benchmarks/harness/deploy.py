@@ -30,6 +30,7 @@ from van_dense.backbones.van import SIZES
 from van_dense.core.structures import Size
 from van_dense.data.io.image import read_image
 from van_dense.deploy.backbone import BackboneNetwork, backbone_network, save_onnx_backbone
+from van_dense.deploy.runtime import openvino_core
 from van_dense.models.cpu_copy import cpu_copy
 from van_dense.models.dense_model import DenseModel
 
@@ -167,14 +168,12 @@ def _onnxruntime(path: Path, threads: int) -> Run:
 
 
 def _openvino(path: Path, threads: int, precision: str) -> Run:
-    import openvino
-
     settings = {
         "INFERENCE_NUM_THREADS": threads,
         "INFERENCE_PRECISION_HINT": precision,
         "PERFORMANCE_HINT": "LATENCY",
     }
-    compiled = openvino.Core().compile_model(path, "CPU", settings)
+    compiled = openvino_core().compile_model(path, "CPU", settings)
     return lambda image: list(compiled(image).values())
 
 

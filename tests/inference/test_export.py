@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,7 @@ from van_dense.config import load_config
 from van_dense.data.sample.sample_data import write_sample_data
 from van_dense.deploy.runtime import choose_runtime, open_file
 from van_dense.inference import export as exporting
+from van_dense.inference.gate import Drift
 from van_dense.runs.export import export_run
 from van_dense.runs.training import train_run
 
@@ -97,16 +101,40 @@ def test_a_file_that_differs_is_not_left_behind(run, tmp_path, monkeypatch):
 
     original = exporting.write_onnx
     monkeypatch.setattr(exporting, "write_onnx", wrong)
-    with pytest.raises(exporting.Drift, match="stage outputs: output 'logits'"):
+    with pytest.raises(Drift, match="stage outputs: output 'logits'"):
         export_run(run, tmp_path / "out" / "a.onnx")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+SIGNALLED = """
+import gc, signal, sys
+import van_dense
+
+handled = []
+signal.signal(signal.SIGUSR1, lambda *_: handled.append(1))
+for _ in range(2):
+    models = [van_dense.load(sys.argv[1], runtime="openvino") for _ in range(2)]
+    while models:
+        del models[0]  # the first of them first
+        gc.collect()
+signal.raise_signal(signal.SIGUSR1)
+print(handled)
+"""
+
+
+def test_signals_are_handled_after_files_were_opened_and_closed(file):
+    pytest.importorskip("openvino")
+    command = [sys.executable, "-c", SIGNALLED, str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "[1]\n"
 
 
 def test_given_images_take_the_place_of_the_validation_part(run, tmp_path):
     Image.fromarray(np.full((50, 90, 3), 90, np.uint8)).save(tmp_path / "a.png")
     done = export_run(run, tmp_path / "a.onnx", images=[tmp_path / "a.png"])
-    assert (done.images, done.metrics) == (1, {}) and done.path == tmp_path / "a.onnx"
-    assert done.differences["output logits"] < 1e-3
+    assert done.compared is not None and done.path == tmp_path / "a.onnx"
+    assert (done.compared.images, done.compared.metrics) == (1, {})
+    assert done.compared.differences["output logits"] < 1e-3
 
 
 def test_openvino_files_are_two_and_give_the_same(run, file, tmp_path):
@@ -121,6 +149,44 @@ def test_openvino_files_are_two_and_give_the_same(run, file, tmp_path):
         for one, runtime in ((file, "onnxruntime"), (file, "openvino"), (tmp_path / "m.xml", None))
     ]
     assert all((one != results[0]).mean() < 0.001 for one in results)
+
+
+def test_int8_is_measured_beside_the_others(run, tmp_path, capsys):
+    output = tmp_path / "a.onnx"
+    options = ["--precision=int8", "--num-images=2", "--num-calibration=3"]
+    assert command.main([str(run), *options, "--output", str(output)]) == 0
+    card = open_file(output).card
+    assert card.precision == "int8"
+    rows = {(row["runtime"], row["precision"]): row for row in card.measured["measured"]}
+    assert {("torch", "fp32"), ("onnxruntime", "fp32"), ("onnxruntime", "int8")} <= rows.keys()
+    exact, integers = (rows["onnxruntime", one]["metric"] for one in ("fp32", "int8"))
+    assert rows["torch", "fp32"]["metric"] == pytest.approx(exact, abs=1e-4)
+    assert integers == pytest.approx(exact, abs=0.02)
+    printed = capsys.readouterr().out
+    assert re.search(r"onnxruntime int8 +\d+\.\d +\d+\.\d\dx  0\.\d{4}\n", printed)
+    image = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
+    one, other = (van_dense.load(p).predict(image)[0].semantic for p in (run, output))
+    assert (one != other).mean() < 0.4 and _integer_layers(output) > 30
+
+
+def _integer_layers(path: Path) -> int:
+    import onnx
+
+    graph = onnx.load(path).graph
+    dequantised = {n.output[0] for n in graph.node if n.op_type == "DequantizeLinear"}
+    layers = [n for n in graph.node if n.op_type in ("Conv", "MatMul", "Gemm")]
+    return sum(dequantised.issuperset(n.input[:2]) for n in layers)
+
+
+def test_openvino_computes_a_file_of_bf16_in_bf16(run, tmp_path):
+    pytest.importorskip("openvino")
+    output = tmp_path / "a.xml"
+    options = ["--format=openvino", "--precision=bf16", "--num-images=2"]
+    assert command.main([str(run), *options, "--output", str(output)]) == 0
+    image = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
+    loaded = van_dense.load(output)
+    exact, coarse = (loaded.predict(image, precision=p)[0].semantic for p in ("fp32", "bf16"))
+    assert (exact == coarse).all()
 
 
 def test_a_program_of_torch_is_written_without_a_gate(run, tmp_path, capsys):

@@ -2,13 +2,16 @@
 
 van-dense export RUN                                   RUN/exports/best.onnx
 van-dense export RUN --format openvino --output model.xml
+van-dense export RUN --precision int8                  RUN/exports/best_int8.onnx
 van-dense export RUN --images photos/ --licence CC-BY-4.0
 van-dense export RUN --backbone [--size 512 512]       RUN/exports/best_backbone.onnx
 
 The file takes uint8 RGB pixels and gives final results: boxes, scores, labels and masks, label
 maps, or probabilities. Before it gets its name it is compared with the run on images of the
 validation part, or on those of --images: outputs, results, metric. One that differs is an error,
-and is not kept. `van-dense predict` and `van-dense eval` take the file in the place of RUN.
+and is not kept. int8 is calibrated with training images, keeps layers in float32 where results
+suffer, and ends with a table of metric and speed. `van-dense predict` and `van-dense eval` take
+the file in the place of RUN.
 """
 
 import argparse
@@ -20,7 +23,7 @@ from van_dense.cli.output import command, say
 from van_dense.cli.parser import new_parser, wait_passively
 from van_dense.core.counting import counted
 from van_dense.core.writing import writing
-from van_dense.deploy.formats import SUFFIXES
+from van_dense.deploy.formats import PRECISIONS, SUFFIXES
 
 if TYPE_CHECKING:
     from van_dense.inference.export import Exported
@@ -34,12 +37,18 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint", default="best", help="best (default), last, or a file")
     kinds = "onnx (default), openvino (.xml and .bin), or torch: a program of torch.export"
     parser.add_argument("--format", choices=tuple(SUFFIXES), default="onnx", help=kinds)
+    numbers = "what it computes in (default fp32); bf16 is openvino's"
+    parser.add_argument(
+        "--precision", choices=("fp32", "bf16", "int8"), default="fp32", help=numbers
+    )
     place = "file to write (default: exports/ in the run, named after the checkpoint)"
     parser.add_argument("--output", type=Path, metavar="FILE", help=place)
     given = "image, folder or pattern to compare with, in place of the validation part"
     parser.add_argument("--images", nargs="+", default=[], metavar="SOURCE", help=given)
     number = "validation images to compare with (default 8)"
     parser.add_argument("--num-images", type=int, default=8, metavar="N", help=number)
+    ranges = "training images that give the ranges of int8 (default 32)"
+    parser.add_argument("--num-calibration", type=int, default=32, metavar="N", help=ranges)
     data = "YAML file, or packaged name: another data set to compare with"
     parser.add_argument("--data", action="append", default=[], metavar="FRAGMENT", help=data)
     alone = "the backbone alone: from pixels to maps at strides 4, 8, 16 and 32"
@@ -56,10 +65,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write a file and print what was compared."""
     parser = build_parser()
     arguments = parser.parse_intermixed_args(argv)
-    if arguments.num_images < 1:
-        parser.error("--num-images takes a number from 1 on")
+    if min(arguments.num_images, arguments.num_calibration) < 1:
+        parser.error("--num-images and --num-calibration take a number from 1 on")
+    if arguments.precision not in PRECISIONS[arguments.format]:
+        known = " or ".join(PRECISIONS[arguments.format])
+        parser.error(f"--precision of --format {arguments.format} is {known}")
     if arguments.size and not arguments.backbone:
         parser.error("--size belongs to --backbone; whole models take any size")
+    if arguments.backbone and arguments.precision != "fp32":
+        parser.error("--backbone is written in fp32, which its runtime can turn into others")
     if arguments.backbone and arguments.format == "openvino":
         parser.error("--backbone is written as onnx, which OpenVINO reads, or as torch")
     wait_passively()
@@ -70,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = run.stem if run.is_file() else Path(arguments.checkpoint).stem
     folder = (run if run.is_dir() else run.parent) / "exports"
     name += "_backbone" if arguments.backbone else ""
+    name += f"_{arguments.precision}" if arguments.precision != "fp32" else ""
     output = arguments.output or folder / f"{name}{SUFFIXES[arguments.format]}"
     if arguments.backbone:
         return _export_backbone(arguments, run, output)
@@ -78,9 +93,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             run,
             output,
             format=arguments.format,
+            precision=arguments.precision,
             checkpoint=arguments.checkpoint,
             images=arguments.images,
             num_images=arguments.num_images,
+            num_calibration=arguments.num_calibration,
             licence=arguments.licence,
             fragments=[presets.find(name, presets.DATA) for name in arguments.data],
             overrides=arguments.overrides,
@@ -105,11 +122,27 @@ def _export_backbone(arguments: argparse.Namespace, run: Path, output: Path) -> 
 def _report(done: "Exported") -> None:
     megabytes = sum(file.stat().st_size for file in done.path.parent.glob(f"{done.path.stem}.*"))
     say(f"{done.path}: {megabytes / 1e6:.1f} MB")
-    if not done.images:
+    if done.compared is None:
         say("not compared: only Python reads a program of torch.export")
         return
-    say(f"compared with the run on {counted(done.images, 'image')}:")
-    for name, difference in done.differences.items():
+    say(f"compared with the run on {counted(done.compared.images, 'image')}:")
+    for name, difference in done.compared.differences.items():
         say(f"  {name}: largest difference {difference:.2g} (as a part of 1)")
-    for name, (before, after) in done.metrics.items():
+    for name, (before, after) in done.compared.metrics.items():
         say(f"  {name}: {before:.4f} with the run, {after:.4f} with the file")
+    if done.float_layers:
+        say(f"{counted(len(done.float_layers), 'layer')} stayed in float32; the card names them")
+    if done.measured:
+        say(_table(done))
+
+
+def _table(done: "Exported") -> str:
+    """Metric and speed of each precision, a line for each."""
+    assert done.compared is not None
+    metric = next(iter(done.compared.metrics), "")
+    lines = [f"{'':20}{'ms':>9}{'speed':>9}  {metric}"]
+    for one in done.measured:
+        value = "" if one.metric is None else f"{one.metric:.4f}"
+        way = f"{one.runtime} {one.precision}"
+        lines.append(f"{way:20}{one.milliseconds:9.1f}{one.speedup:8.2f}x  {value}".rstrip())
+    return "\n".join(lines)

@@ -11,3 +11,10 @@ RUNTIMES: Mapping[str, tuple[Runtime, ...]] = {  # by suffix, in the order of pr
     ".onnx": ("onnxruntime", "openvino"),
     ".xml": ("openvino",),
 }
+
+Precision = Literal["fp32", "bf16", "int8"]
+PRECISIONS: Mapping[Format, tuple[Precision, ...]] = {
+    "onnx": ("fp32", "int8"),
+    "openvino": ("fp32", "bf16", "int8"),
+    "torch": ("fp32",),
+}

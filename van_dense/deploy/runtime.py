@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,8 +27,8 @@ class OpenFile(Protocol):
     def runner(self, outputs: Sequence[str] = (), precision: str = "fp32") -> Run:
         """Function that computes some of the outputs; no name asks for all.
 
-        In "bf16", where the runtime can choose, sums and products are of bfloat16. ValueError for a
-        precision that the runtime lacks.
+        In "bf16", where the runtime can choose, sums and products are of bfloat16; a file that was
+        exported as bf16 needs no asking. ValueError for a precision that the runtime lacks.
         """
 
 
@@ -107,9 +108,8 @@ class _OpenVinoFile:
 
     def __init__(self, file: Path, threads: int | None) -> None:
         self._library = require("openvino", "running a file in OpenVINO")
-        self._core = self._library.Core()
         try:
-            self._model = self._core.read_model(str(file))
+            self._model = openvino_core().read_model(str(file))
         except RuntimeError as error:
             raise ValueError(f"{file}: OpenVINO cannot open it: {_line(error)}") from error
         stored = [KEY] if file.suffix == ".xml" else ["framework", KEY]
@@ -120,15 +120,15 @@ class _OpenVinoFile:
             self._hints["INFERENCE_NUM_THREADS"] = threads
 
     def runner(self, outputs: Sequence[str] = (), precision: str = "fp32") -> Run:
-        kind = {"fp32": "f32", "bf16": "bf16"}.get(precision)
-        if kind is None:
+        if precision not in ("fp32", "bf16"):
             raise ValueError(f"OpenVINO computes in fp32 or bf16 on a CPU, not in {precision}")
+        kind = "bf16" if "bf16" in (precision, self.card.precision) else "f32"
         names, model = list(outputs or self.card.outputs), self._model
         if outputs:  # the others need not be computed
             chosen = [model.output(name) for name in names]
             model = self._library.Model(chosen, model.get_parameters())
         hints = self._hints | {"INFERENCE_PRECISION_HINT": kind}
-        request = self._core.compile_model(model, "CPU", hints).create_infer_request()
+        request = openvino_core().compile_model(model, "CPU", hints).create_infer_request()
 
         def run(images: Tensor, sizes: Tensor, **others: Tensor) -> Mapping[str, Tensor]:
             given = {"images": images, "sizes": sizes, **others}
@@ -136,6 +136,15 @@ class _OpenVinoFile:
             return {name: torch.from_numpy(np.array(found[name])) for name in names}
 
         return run
+
+
+@cache
+def openvino_core() -> Any:
+    """OpenVINO's devices, once for the whole process.
+
+    With several, the next signal has ended the process (OpenVINO 2026.4 on Linux).
+    """
+    return require("openvino", "running a file in OpenVINO").Core()
 
 
 def _array(tensor: Tensor) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import logging
+import os
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,8 +14,10 @@ import torch
 from torch import Tensor
 
 from van_dense.core.optional import require
+from van_dense.core.quiet import errors_only
 from van_dense.deploy.card import KEY, Card
 from van_dense.deploy.network import Network
+from van_dense.deploy.runtime import openvino_core
 
 
 def write_onnx(network: Network, inputs: Mapping[str, Tensor], path: Path, card: Card) -> None:
@@ -65,9 +68,31 @@ def remove_traces(model: Any) -> None:
 def write_openvino(onnx: Path, path: Path, card: Card) -> None:
     """Convert an ONNX file to OpenVINO's .xml at ``path`` and .bin beside it, in full precision."""
     openvino = require("openvino", "writing OpenVINO files")
-    model = openvino.convert_model(str(onnx))
+    _save_openvino(openvino.convert_model(str(onnx)), path, card)
+
+
+def stamp(path: Path, card: Card) -> None:
+    """Give an ONNX or OpenVINO file another card."""
+    if path.suffix == ".xml":
+        _save_openvino(openvino_core().read_model(str(path)), path, card)
+        return
+    onnx = require("onnx", "writing ONNX")
+    file = onnx.load(str(path), load_external_data=False)
+    for entry in [one for one in file.metadata_props if one.key == KEY]:
+        file.metadata_props.remove(entry)
+    file.metadata_props.add(key=KEY, value=card.dumps())
+    onnx.save(file, str(path))
+
+
+def _save_openvino(model: Any, path: Path, card: Card) -> None:
+    """Write under another name first: a model that was read lies in the file's own memory."""
     model.set_rt_info(card.dumps(), KEY)
-    openvino.save_model(model, str(path), compress_to_fp16=False)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        saved = Path(folder) / path.name
+        openvino = require("openvino", "writing OpenVINO files")
+        openvino.save_model(model, str(saved), compress_to_fp16=False)
+        for file in (saved.with_suffix(".bin"), saved):
+            os.replace(file, path.with_name(file.name))
 
 
 def write_torch(network: Network, inputs: Mapping[str, Tensor], path: Path, card: Card) -> None:
@@ -83,12 +108,6 @@ def write_torch(network: Network, inputs: Mapping[str, Tensor], path: Path, card
 @contextmanager
 def quiet() -> Iterator[None]:
     """Without the exporter's lines about what it knows not to be a problem."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
+    with errors_only("torch.onnx"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -18,9 +18,9 @@ from van_dense.deploy.backbone import (
     exported_backbone,
     save_onnx_backbone,
 )
-from van_dense.deploy.formats import Format
+from van_dense.deploy.formats import Format, Precision
 from van_dense.engine.checkpoint import choose_checkpoint
-from van_dense.inference.export import IMAGES, Exported, write_file
+from van_dense.inference.export import CALIBRATION, IMAGES, Exported, write_file
 from van_dense.inference.gate import TOLERANCES, Drift
 from van_dense.inference.load import load
 
@@ -30,9 +30,11 @@ def export_run(
     output: str | Path,
     *,
     format: Format = "onnx",
+    precision: Precision = "fp32",
     checkpoint: str = "best",
     images: Sequence[str | Path] = (),
     num_images: int = IMAGES,
+    num_calibration: int = CALIBRATION,
     licence: str = "not stated",
     fragments: Sequence[str | Path] = (),
     overrides: Sequence[str] = (),
@@ -43,16 +45,19 @@ def export_run(
         run: Run folder or checkpoint file.
         output: File to write, ending in .onnx, .xml or .pt2 as the format asks.
         format: "onnx", "openvino" (.xml, with a .bin beside it) or "torch".
+        precision: What the file computes in: "fp32", "int8", or of openvino "bf16".
         checkpoint: "best", "last" or a file.
         images: Images to compare with, in place of some of the validation part; no metric then.
         num_images: Number of validation images to compare with.
+        num_calibration: Number of training images that give the ranges of int8.
         licence: Licence of the weights, to be stated in the file.
         fragments: YAML files laid over the stored config.
         overrides: ``key.path=value`` on top of them.
 
     Raises:
         Drift: When file and run differ.
-        ValueError: When the model cannot be exported, or there is nothing to compare with.
+        ValueError: When the model cannot be exported, there is nothing to compare with, or the
+            format has no such precision.
     """
     path = choose_checkpoint(run, checkpoint)
     loaded = load(path, fragments=fragments, overrides=overrides, device="cpu")
@@ -61,8 +66,10 @@ def export_run(
         output,
         checkpoint=path,
         format=format,
+        precision=precision,
         images=images,
         num_images=num_images,
+        num_calibration=num_calibration,
         licence=licence,
     )
 
