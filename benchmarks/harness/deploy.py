@@ -30,6 +30,7 @@ from van_dense.backbones.van import SIZES
 from van_dense.core.structures import Size
 from van_dense.data.io.image import read_image
 from van_dense.deploy.backbone import BackboneNetwork, backbone_network, save_onnx_backbone
+from van_dense.deploy.quantise import Quantiser
 from van_dense.deploy.runtime import openvino_core
 from van_dense.models.cpu_copy import cpu_copy
 from van_dense.models.dense_model import DenseModel
@@ -48,24 +49,40 @@ PHOTOS = 8
 RUNTIMES = ("onnxruntime", "openvino")
 BASELINE = "eager"
 
-Run = Callable[[np.ndarray], Sequence[Any]]  # uint8 (1, 3, H, W) to maps
+Run = Callable[[Any], Sequence[Any]]  # uint8 (1, 3, H, W) to maps, or a file to results
 Seconds = dict[str, dict[str, list[float]]]  # network, way, round
 
 
-def measure_deploy(*, rounds: int, photos: Path | None = None) -> dict[str, Any]:
-    """Time networks as plain eager definitions, as ``van_dense.load`` gives them, and deployed.
+def measure_deploy(
+    *, rounds: int, photos: Path | None = None, runs: Sequence[Path] = ()
+) -> dict[str, Any]:
+    """Time backbones as plain eager definitions, as ``van_dense.load`` gives them, and deployed.
 
     Args:
         rounds: Of measuring.
         photos: Folder of images; generated ones otherwise.
+        runs: Run folders, measured in place of backbones.
     """
+    if runs:
+        from benchmarks.harness.deploy_runs import measure_runs
+
+        found = {"runs": measure_runs(runs, _installed(), threads=THREADS, rounds=rounds)}
+        return _about() | found
     images = [image_of(photo) for photo in _photos(photos)]
-    installed = [name for name in RUNTIMES if importlib.util.find_spec(name)]
+    return _about() | {
+        "images": "photos" if photos else "generated",
+        "backbones": measure_backbones(images, _installed(), rounds=rounds),
+    }
+
+
+def _installed() -> list[str]:
+    return [name for name in RUNTIMES if importlib.util.find_spec(name)]
+
+
+def _about() -> dict[str, Any]:
     return {
         "instruction_sets": instruction_sets(),
-        "runtimes": {name: version(name) for name in installed},
-        "images": "photos" if photos else "generated",
-        "backbones": measure_backbones(images, installed, rounds=rounds),
+        "runtimes": {name: version(name) for name in _installed()},
     }
 
 
@@ -84,7 +101,9 @@ def measure_backbones(
     with tempfile.TemporaryDirectory() as folder:
         networks = {name: _backbone(name) for name in BACKBONES}
         for name, network in networks.items():
-            save_onnx_backbone(network, Path(folder, f"{name}.onnx"), size=SIZE)
+            path = Path(folder, f"{name}.onnx")
+            save_onnx_backbone(network, path, size=SIZE)
+            _write_int8(path, images, runtimes)
         for threads in THREADS:
             torch.set_num_threads(threads)
             ways = {
@@ -97,7 +116,7 @@ def measure_backbones(
             wall, cpu = run_in_turn(ways, images, rounds=rounds)
             result[f"threads_{threads}"] = {
                 "differences": {name: _differences(runs, images[0]) for name, runs in ways.items()},
-                "beside_eager": {name: _beside(wall[name], cpu[name]) for name in ways},
+                "beside_eager": {name: beside(wall[name], cpu[name]) for name in ways},
                 "beside_van_b2": _beside_van(wall, cpu),
             }
     torch.set_num_threads(before)
@@ -150,10 +169,28 @@ def _deployed(path: Path, runtimes: Sequence[str], threads: int) -> dict[str, Ru
     ways: dict[str, Run] = {}
     if "onnxruntime" in runtimes:
         ways["onnxruntime_fp32"] = _onnxruntime(path, threads)
+        ways["onnxruntime_int8"] = _onnxruntime(_int8(path, "onnxruntime"), threads)
     if "openvino" in runtimes:
         ways["openvino_fp32"] = _openvino(path, threads, "f32")
         ways["openvino_bf16"] = _openvino(path, threads, "bf16")
+        ways["openvino_int8"] = _openvino(_int8(path, "openvino"), threads, "f32")
     return ways
+
+
+def _int8(path: Path, runtime: str) -> Path:
+    return path.with_name(f"{path.stem}_{runtime}_int8.onnx")
+
+
+def _write_int8(path: Path, images: Sequence[np.ndarray], runtimes: Sequence[str]) -> None:
+    """Both kinds of int8 files, calibrated with the images that are measured."""
+    if "onnxruntime" not in runtimes:
+        return
+    for runtime in runtimes:
+        with tempfile.TemporaryDirectory() as folder:
+            inputs = [{"images": image} for image in images]
+            integer_outputs = runtime == "onnxruntime"
+            quantiser = Quantiser(path, Path(folder), inputs, integer_outputs=integer_outputs)
+            quantiser.write(_int8(path, runtime), quantiser.layers)
 
 
 def _onnxruntime(path: Path, threads: int) -> Run:
@@ -178,7 +215,7 @@ def _openvino(path: Path, threads: int, precision: str) -> Run:
 
 
 def run_in_turn(
-    ways: Mapping[str, Mapping[str, Run]], images: Sequence[np.ndarray], *, rounds: int
+    ways: Mapping[str, Mapping[str, Run]], images: Sequence[Any], *, rounds: int
 ) -> tuple[Seconds, Seconds]:
     """Seconds of every network and way in every round, by the wall clock and of CPU time.
 
@@ -203,7 +240,7 @@ def run_in_turn(
     return wall, cpu
 
 
-def _beside(wall: Mapping[str, list[float]], cpu: Mapping[str, list[float]]) -> dict[str, Any]:
+def beside(wall: Mapping[str, list[float]], cpu: Mapping[str, list[float]]) -> dict[str, Any]:
     """Time and speed-up over the eager definition of the same network."""
     return {
         way: {

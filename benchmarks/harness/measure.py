@@ -8,7 +8,7 @@ panoptic    panoptic quality of 5,000 generated images beside plain programs on 
 draw        masks and maps on a 4K photo beside whole masks in NumPy
 predict     share of the time in which the model is at work on a folder
 yolo        setting up the validation of 5,000 images beside decoding them
-deploy      backbones in ONNX Runtime and OpenVINO beside eager PyTorch
+deploy      backbones, or whole --runs, in ONNX Runtime and OpenVINO beside eager PyTorch
 tools/benchmark.py [section ...] --config FILE [key.path=value ...] --output FILE   (none = all)
 """
 
@@ -41,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--trainer-config", help="another one for the trainer, without overrides")
     parser.add_argument("--sample", action="store_true", help="generated data, small images")
     parser.add_argument("--photos", type=Path, help="folder of images for deploy")
+    parser.add_argument("--runs", nargs="+", type=Path, default=[], help="run folders for deploy")
     parser.add_argument("--output", required=True, help="JSON file to write")
     parser.add_argument("--repeats", type=int, default=7, help="rounds (default 7)")
     parser.add_argument("--batch", type=int, default=8, help="images for the backbone (default 8)")
@@ -118,7 +119,9 @@ def measures_of(
         "draw": lambda: measure_draw(rounds=rounds),
         "predict": lambda: measure_predict(rounds=rounds),
         "yolo": lambda: measure_yolo(rounds=rounds),
-        "deploy": lambda: measure_deploy(rounds=rounds, photos=arguments.photos),
+        "deploy": lambda: measure_deploy(
+            rounds=rounds, photos=arguments.photos, runs=arguments.runs
+        ),
     }
 
 

@@ -27,7 +27,7 @@ def test_networks_are_compared_with_their_definition_and_with_van_b2(tmp_path, m
     assert found["eager"]["speedup"]["median"] == 1.0
     assert {"load"} < set(found)
     for way, difference in measured["differences"]["van_b0"].items():
-        assert difference < (0.05 if way.endswith("bf16") else 1e-4), way
+        assert difference < {"bf16": 0.05, "int8": 0.5}.get(way[-4:], 1e-4), way
 
 
 def test_each_round_runs_every_way_once_on_one_image():

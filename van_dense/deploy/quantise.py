@@ -7,7 +7,9 @@ files OpenVINO runs as well.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,6 @@ from van_dense.core.optional import require
 from van_dense.core.quiet import errors_only
 
 OPERATORS = ("Conv", "MatMul", "Gemm")
-ROOT = ""  # the logger that ONNX Runtime's quantiser gives advice on
 Inputs = Mapping[str, np.ndarray]
 
 
@@ -48,7 +49,7 @@ class Quantiser:
         """Write the file with some of ``self.layers`` in integers, without a card."""
         from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-        with errors_only(ROOT):
+        with _quiet():
             quantize_static(
                 self._prepared,
                 path,
@@ -70,7 +71,7 @@ def _prepare(source: Path, path: Path) -> None:
     """Fold what can be folded, such as BatchNorms into convolutions."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    with errors_only(ROOT):
+    with _quiet():
         # Symbolic shapes would need one more package, and only say more of what stays float.
         quant_pre_process(source, path, skip_symbolic_shape=True)
 
@@ -94,3 +95,19 @@ class _Reader:
     def get_next(self) -> dict[str, Any] | None:
         found = next(self._next, None)
         return None if found is None else dict(found)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the advice of ONNX Runtime's quantiser.
+
+    It speaks on the root logger by ``logging.warning``, which gives a root logger without handlers
+    one that stays, and prints every later line of this package a second time.
+    """
+    root, handler = logging.getLogger(), logging.NullHandler()
+    root.addHandler(handler)
+    try:
+        with errors_only(""):
+            yield
+    finally:
+        root.removeHandler(handler)

@@ -47,18 +47,12 @@ def choose_runtime(path: Path, runtime: str | None) -> Runtime:
     raise ValueError(f"runtime {runtime!r} does not read {path}; take {' or '.join(readers)}")
 
 
-def open_file(
-    path: str | Path,
-    runtime: str | None = None,
-    *,
-    threads: int | None = None,
-) -> OpenFile:
-    """Open a file that this package has written.
+def open_file(path: str | Path, runtime: str | None = None) -> OpenFile:
+    """Open a file that this package has written; it runs on as many threads as PyTorch would.
 
     Args:
         path: .onnx or .xml file.
         runtime: "onnxruntime" or "openvino"; None takes the first that is installed.
-        threads: Threads of one run; None lets the runtime choose.
 
     Raises:
         ValueError: For a missing or foreign file.
@@ -68,19 +62,18 @@ def open_file(
     if not file.is_file():
         raise ValueError(f"{path}: no such file; give one that van-dense export wrote")
     if chosen == "openvino":
-        return _OpenVinoFile(file, threads)
-    return _OnnxFile(file, threads)
+        return _OpenVinoFile(file)
+    return _OnnxFile(file)
 
 
 class _OnnxFile:
     runtime: Runtime = "onnxruntime"
 
-    def __init__(self, file: Path, threads: int | None) -> None:
+    def __init__(self, file: Path) -> None:
         self._library = require("onnxruntime", "running an ONNX file")
         options = self._library.SessionOptions()
         options.log_severity_level = 3  # errors
-        if threads is not None:
-            options.intra_op_num_threads = threads
+        options.intra_op_num_threads = torch.get_num_threads()
         providers = ["CPUExecutionProvider"]
         try:
             self._session = self._library.InferenceSession(str(file), options, providers=providers)
@@ -106,7 +99,7 @@ class _OnnxFile:
 class _OpenVinoFile:
     runtime: Runtime = "openvino"
 
-    def __init__(self, file: Path, threads: int | None) -> None:
+    def __init__(self, file: Path) -> None:
         self._library = require("openvino", "running a file in OpenVINO")
         try:
             self._model = openvino_core().read_model(str(file))
@@ -115,9 +108,8 @@ class _OpenVinoFile:
         stored = [KEY] if file.suffix == ".xml" else ["framework", KEY]
         has_card = self._model.has_rt_info(stored)
         self.card = _card(self._model.get_rt_info(stored).value if has_card else None, file)
-        self._hints: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
-        if threads is not None:
-            self._hints["INFERENCE_NUM_THREADS"] = threads
+        threads = torch.get_num_threads()
+        self._hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
 
     def runner(self, outputs: Sequence[str] = (), precision: str = "fp32") -> Run:
         if precision not in ("fp32", "bf16"):

@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from van_dense.config import Config
 from van_dense.core.structures import Batch, Prediction, Sample, size_of
 from van_dense.data.collate import collate
+from van_dense.data.dataset import DenseDataset
 from van_dense.data.io.sources import named_sources, read_source, source_name
 from van_dense.deploy.network import Network, Run
 from van_dense.deploy.runtime import open_file
@@ -84,13 +85,22 @@ class Comparison:
     @cached_property
     def batches(self) -> list[Batch]:
         """The images, one by one."""
-        if not self.images:
-            return list(batches_of(self._measured, "val"))
-        return list(_given(self.loaded, self.images))
+        if self.images:
+            return list(_given(self.loaded, self.images))
+        indices = range(len(self._dataset))
+        return [batch_of(self.loaded, self._dataset.raw(index)) for index in indices]
 
     @cached_property
-    def _measured(self) -> Loaded:
-        return first_images(self.loaded, self.number)
+    def _config(self) -> Config:
+        """That of the run, for the first images of each part alone."""
+        data = self.loaded.config.data
+        number = min(self.number, data.max_images or self.number)
+        data = data.model_copy(update={"max_images": number})
+        return self.loaded.config.model_copy(update={"data": data})
+
+    @cached_property
+    def _dataset(self) -> DenseDataset:
+        return task_of(self._config).build_dataset(self._config, "val")
 
     def check(self, path: Path) -> Compared:
         """Compare a file with the run, or raise ``Drift``; see ``Gate``."""
@@ -157,13 +167,11 @@ class Comparison:
     @property
     def metric(self) -> str:
         """Name of the main metric."""
-        config = self._measured.config
-        return task_of(config).best_metric(config)
+        return task_of(self._config).best_metric(self._config)
 
     def _metric(self, predictions: list[Prediction]) -> float:
-        config = self._measured.config
-        task = task_of(config)
-        evaluator = task.evaluator_factory(task.build_dataset(config, "val"), config)()
+        task = task_of(self._config)
+        evaluator = task.evaluator_factory(self._dataset, self._config)()
         evaluator.update(predictions)
         return evaluator.compute()[self.metric]
 
@@ -184,22 +192,6 @@ class Comparison:
                 orig_sizes=[*batch.orig_sizes] * 2,
                 image_ids=[*batch.image_ids] * 2,
             )
-
-
-def first_images(loaded: Loaded, number: int) -> Loaded:
-    """The run for the first images of each part of its data alone."""
-    config: Config = loaded.config
-    known = config.data.max_images
-    number = number if known is None else min(known, number)
-    data = config.data.model_copy(update={"max_images": number})
-    return replace(loaded, config=config.model_copy(update={"data": data}))
-
-
-def batches_of(loaded: Loaded, part: Literal["train", "val"]) -> Iterator[Batch]:
-    """Images of a part of the data one by one, prepared as for predictions."""
-    dataset = task_of(loaded.config).build_dataset(loaded.config, part)
-    for index in range(len(dataset)):
-        yield batch_of(loaded, dataset.raw(index))
 
 
 def _given(loaded: Loaded, images: Sequence[str | Path]) -> Iterator[Batch]:

@@ -59,8 +59,8 @@ def write_int8(
     float32 one at a time; those whose absence brings results closest to the run's stay so.
 
     Args:
-        quantiser: Of the float file.
-        comparison: With the run.
+        quantiser: Writer of files with some layers in integers, made of the float file.
+        comparison: Images that the file and the run are compared on.
         folder: Existing folder for files on the way.
         finish: From an ONNX file to the one that is to be compared.
 
