@@ -29,7 +29,7 @@ def onnx_run(network: Network, folder: Path) -> Run:
     card = Card(info={}, step=0, outputs=network.outputs, multiple=32, **texts)
     file = folder / "network.onnx"
     write_onnx(network.eval(), network.example((64, 96)), file, card)
-    return open_file(file, "onnxruntime", threads=1).runner(())
+    return open_file(file, "onnxruntime").runner(())
 
 
 def images_of(*sizes: Size, **fields: Any) -> Batch:
