@@ -27,7 +27,8 @@ def exported(make_config, tmp_path_factory) -> tuple[Path, Path]:
     train_run(config, run)
     assert type(van_dense.load(run).model) in NETWORKS, "add its network to deploy/networks.py"
     done = export_run(run, run / "exports" / "best.onnx", num_images=4)
-    assert done.images == 4 and done.metrics
+    assert done.compared is not None
+    assert done.compared.images == 4 and done.compared.metrics
     return run, done.path
 
 
