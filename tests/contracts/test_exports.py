@@ -52,3 +52,21 @@ def test_the_file_is_evaluated_as_the_run(exported, tmp_path):
     found = evaluate_run(file, output=tmp_path / "file")
     expected = evaluate_run(run, output=tmp_path / "run")
     assert found == pytest.approx(expected, abs=2e-3, nan_ok=True)
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".xml"])
+def test_a_file_of_integers_passes_its_gate(exported, tmp_path, suffix):
+    if suffix == ".xml":
+        pytest.importorskip("openvino")
+    run, _ = exported
+    done = export_run(
+        run,
+        tmp_path / f"int8{suffix}",
+        format="openvino" if suffix == ".xml" else "onnx",
+        precision="int8",
+        num_images=3,
+        num_calibration=4,
+    )
+    assert done.compared is not None and len(done.measured) >= 3
+    assert {one.precision for one in done.measured} >= {"fp32", "int8"}
+    assert van_dense.load(done.path).predict(np.zeros((64, 96, 3), np.uint8))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from van_dense.deploy import expressible
 from van_dense.deploy.expressible import Expressible
 from van_dense.deploy.ops import best_boxes, pool_regions
 from van_dense.models.detection.roi_heads import RoIAlign
@@ -163,6 +164,17 @@ def test_adaptive_pooling_has_a_stand_in_of_the_same_values(shape, size):
     with Expressible():
         found = F.adaptive_avg_pool2d(x, size)
     assert torch.allclose(found, F.adaptive_avg_pool2d(x, size), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (5, 4), (7, 7)])
+@pytest.mark.parametrize("kernel", [2, 3])
+def test_pooling_in_ceil_mode_has_a_stand_in_of_the_same_values(shape, kernel):
+    x = torch.randn(2, 3, *shape)
+    pool = torch.nn.MaxPool2d(kernel, ceil_mode=True)
+    with Expressible():
+        found = pool(x)
+    assert torch.equal(found, pool(x))
+    assert torch.equal(expressible.max_pool2d(x, kernel, kernel, ceil_mode=True), pool(x))
 
 
 def test_adaptive_pooling_follows_the_size_of_an_image():

@@ -43,6 +43,19 @@ def adaptive_avg_pool2d(x: Tensor, output_size: int | tuple[int | None, int | No
     return _weights(height, x.shape[2], x) @ x @ _weights(width, x.shape[3], x).mT
 
 
+def max_pool2d(x: Tensor, kernel_size: Any, stride: Any = None, **options: Any) -> Tensor:
+    """``F.max_pool2d``; in ceil mode, of square windows side by side, over padded maps (B, C, h, w).
+
+    OpenVINO 2026.4 refuses a window that is larger than the map before it is padded.
+    """
+    plain = options.get("padding", 0) == 0 and options.get("dilation", 1) == 1
+    side_by_side = isinstance(kernel_size, int) and stride in (None, kernel_size)
+    if not (options.get("ceil_mode") and plain and side_by_side):
+        return F.max_pool2d(x, kernel_size, stride, **options)
+    more = kernel_size - 1
+    return F.max_pool2d(F.pad(x, (0, more, 0, more), value=-torch.inf), kernel_size)
+
+
 def _weights(n: int, side: int, like: Tensor) -> Tensor:
     """What every position of one side adds to every pooled one, (n, side)."""
     position = torch.arange(side, device=like.device)
@@ -56,4 +69,5 @@ def _weights(n: int, side: int, like: Tensor) -> Tensor:
 _STAND_INS: Mapping[Callable[..., Any], Callable[..., Any]] = {
     torch.as_tensor: as_tensor,
     F.adaptive_avg_pool2d: adaptive_avg_pool2d,
+    F.max_pool2d: max_pool2d,
 }
