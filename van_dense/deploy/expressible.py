@@ -44,7 +44,7 @@ def adaptive_avg_pool2d(x: Tensor, output_size: int | tuple[int | None, int | No
 
 
 def max_pool2d(x: Tensor, kernel_size: Any, stride: Any = None, **options: Any) -> Tensor:
-    """``F.max_pool2d``; in ceil mode, of square windows side by side, over padded maps (B, C, h, w).
+    """``F.max_pool2d``; of square windows side by side in ceil mode, over padded maps.
 
     OpenVINO 2026.4 refuses a window that is larger than the map before it is padded.
     """
