@@ -1,0 +1,1 @@
+"""Reports that people decide by: intervals, errors split, comparisons, and the page of them."""

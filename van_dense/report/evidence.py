@@ -1,0 +1,174 @@
+"""Intervals and differences of metrics, by resampling images.
+
+The images of a validation part are a sample: another draw gives other numbers. A bootstrap draws as
+many of them with replacement, measures again, and takes quantiles (Efron and Tibshirani, "An
+Introduction to the Bootstrap", 1993, chapter 13). Two models are measured on the same draws, so
+that what is hard for both does not count as a difference.
+
+Legend: N images, B resamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+RESAMPLES = 1000
+CONFIDENCE = 0.9
+_AT_ONCE = 64  # resamples, whose weights and sums are in memory together
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A metric and where it may lie; NaN where there is nothing to measure."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A metric of two models on the same images.
+
+    Attributes:
+        first: Value of the first model.
+        second: Value of the second model.
+        low: Lower end of the interval of second minus first.
+        high: Upper end of it.
+        share: Share of the resamples where the second model has the larger value, ties half.
+    """
+
+    first: float
+    second: float
+    low: float
+    high: float
+    share: float
+
+    @property
+    def value(self) -> float:
+        """Second minus first."""
+        return self.second - self.first
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return self.low > 0 or self.high < 0
+
+
+class Evidence(Protocol):
+    """The metrics of one model on some images, which can be drawn again.
+
+    Attributes:
+        image_ids: Ids of the images.
+        protocol: What another evidence must share to be compared: kind, classes, ground truth,
+            limits, by name.
+    """
+
+    image_ids: Sequence[int | str]
+    protocol: Mapping[str, Any]
+
+    def values(self) -> dict[str, float]:
+        """The metrics by flat name, those of classes as "bbox/AP of cat"."""
+
+    def intervals(self, names: Sequence[str], *, seed: int = 0) -> dict[str, Interval]:
+        """Intervals of some metrics."""
+
+    def differences(
+        self, other: Evidence, names: Sequence[str], *, seed: int = 0
+    ) -> dict[str, Difference]:
+        """Differences of some metrics, ``other`` minus this one, on the same draws."""
+
+
+Measure = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class WeightedEvidence:
+    """Evidence of metrics that weighted sums over images give.
+
+    Attributes:
+        image_ids: Ids of the N images.
+        protocol: What must be equal for a comparison.
+        measure: Function from weights of images, float64 (B, N), to the metrics by name, (B,) each.
+    """
+
+    image_ids: Sequence[int | str]
+    protocol: Mapping[str, Any]
+    measure: Measure
+
+    def values(self) -> dict[str, float]:
+        """The metrics, each image once."""
+        found = self.measure(np.ones((1, len(self.image_ids))))
+        return {name: float(value[0]) for name, value in found.items()}
+
+    def intervals(self, names: Sequence[str], *, seed: int = 0) -> dict[str, Interval]:
+        """Quantiles over the resamples."""
+        values, drawn = self.values(), self._drawn(names, seed)
+        return {name: Interval(values[name], *quantiles(drawn[name])) for name in names}
+
+    def differences(
+        self, other: Evidence, names: Sequence[str], *, seed: int = 0
+    ) -> dict[str, Difference]:
+        """Quantiles of the differences over the same resamples; see ``comparable`` first."""
+        assert isinstance(other, WeightedEvidence)
+        if list(other.image_ids) != list(self.image_ids):
+            raise ValueError("the images are others, or in another order")
+        values, others = self.values(), other.values()
+        first, second = self._drawn(names, seed), other._drawn(names, seed)
+        found = {}
+        for name in names:
+            drawn = second[name] - first[name]
+            known = drawn[~np.isnan(drawn)]
+            share = float(np.mean((known > 0) + 0.5 * (known == 0))) if len(known) else np.nan
+            found[name] = Difference(values[name], others[name], *quantiles(drawn), share)
+        return found
+
+    def _drawn(self, names: Sequence[str], seed: int) -> dict[str, np.ndarray]:
+        """Values of the resamples by name, (B,)."""
+        parts = [self.measure(weights) for weights in resampled(len(self.image_ids), seed=seed)]
+        return {name: np.concatenate([part[name] for part in parts]) for name in names}
+
+
+def resampled(num_images: int, *, seed: int = 0) -> list[np.ndarray]:
+    """How often each image is drawn, float64 (up to 64, N) for some resamples at a time."""
+    rng = np.random.default_rng(seed)
+    chances = np.full(num_images, 1 / num_images)
+    sizes = [min(_AT_ONCE, RESAMPLES - start) for start in range(0, RESAMPLES, _AT_ONCE)]
+    return [rng.multinomial(num_images, chances, size).astype(np.float64) for size in sizes]
+
+
+def quantiles(drawn: np.ndarray) -> tuple[float, float]:
+    """Ends of the central ``CONFIDENCE`` of values (B,), NaN left out; NaN without any."""
+    known = drawn[~np.isnan(drawn)]
+    if not len(known):
+        return np.nan, np.nan
+    low, high = np.quantile(known, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
+def comparable(first: Evidence, second: Evidence, names: Sequence[str]) -> None:
+    """ValueError, naming what differs, where two evidences cannot be compared.
+
+    Args:
+        first: One model.
+        second: Another model.
+        names: Names of the two, for the message.
+    """
+    both = f"{names[0]} and {names[1]} cannot be compared"
+    for key in sorted(first.protocol.keys() | second.protocol.keys()):
+        one, other = first.protocol.get(key), second.protocol.get(key)
+        if one != other:
+            raise ValueError(f"{both}: their {key} differ: {_short(one)} and {_short(other)}")
+    if list(first.image_ids) != list(second.image_ids):
+        ids, others = set(first.image_ids), set(second.image_ids)
+        only = f"{len(ids - others)} images are of the first alone, {len(others - ids)} of the other"
+        raise ValueError(f"{both}: {only}; evaluate both on the same images")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
