@@ -31,13 +31,15 @@ LAYERS: dict[str, set[str]] = {
                   "engine", "tasks", "deploy"},
     "explain": {"core", "config", "backbones", "models", "data", "evaluation", "visualize",
                 "engine", "tasks", "inference"},
+    "report": {"core", "data", "evaluation", "visualize"},
     "runs": {"core", "config", "backbones", "models", "data", "evaluation", "visualize", "engine",
-             "integrations", "tasks", "deploy", "inference"},
+             "integrations", "tasks", "deploy", "inference", "report"},
+    "demo": {"core", "data", "visualize", "inference", "explain"},
     "api": {"config", "core", "inference", "runs", "tasks"},
     # The names of the package, and the registration in timm, both when they are first used.
     "__init__": {"api", "backbones", "config"},
     "cli": {"core", "config", "backbones", "data", "evaluation", "visualize", "engine", "deploy",
-            "inference", "explain", "runs", "api", "__init__"},
+            "inference", "explain", "report", "runs", "demo", "api", "__init__"},
     "__main__": {"cli"},
 }  # fmt: skip
 
