@@ -1,0 +1,158 @@
+"""Two or more models on the same images: what differs, and whether it is more than chance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from van_dense.core.counting import counted
+from van_dense.report.blocks import Finding, Gallery, Picture, Report, Section, Table, Text
+from van_dense.report.evidence import CONFIDENCE, RESAMPLES, Difference, Evidence, comparable
+
+DRAWN = 8  # images where the models differ most
+OF = " of "  # between a metric and its class or slice
+HEADLINES = "Headline numbers"
+
+
+@dataclass(frozen=True)
+class Model:
+    """One side of a comparison.
+
+    Attributes:
+        name: Short name, such as that of its run.
+        evidence: Its metrics.
+        image_scores: A score of each image of the evidence, better models have higher ones, (N,).
+    """
+
+    name: str
+    evidence: Evidence
+    image_scores: np.ndarray
+
+
+def compare(
+    models: Sequence[Model],
+    *,
+    classes: Sequence[str],
+    less_is_better: Callable[[str], bool],
+    draw: Callable[[int | str], np.ndarray | None],
+    seed: int = 0,
+) -> Report:
+    """Compare each model with the first one, on the same draws of images.
+
+    Args:
+        models: At least two, the first of which is the one that others are compared with.
+        classes: Class names, whose metrics get a table of their own.
+        less_is_better: Function that says of which metrics less is better.
+        draw: Function from an image id to truth and all predictions side by side, or None.
+        seed: Seed of the draws.
+
+    Raises:
+        ValueError: When two models cannot be compared; what differs is named.
+    """
+    first, *others = models
+    sections: list[Section] = []
+    findings: list[Finding] = []
+    numbers: dict[str, float] = {}
+    for other in others:
+        comparable(first.evidence, other.evidence, (first.name, other.name))
+        known = first.evidence.values().keys() & other.evidence.values().keys()
+        names = [name for name in first.evidence.values() if name in known]
+        found = first.evidence.differences(other.evidence, names, seed=seed)
+        both = f"{other.name} against {first.name}"
+        sections += _tables(found, (first.name, other.name), classes, both)
+        findings += [
+            _sentence(name, one, (first.name, other.name), less_is_better(name), both)
+            for name, one in found.items()
+            if OF not in name and not math.isnan(one.value)
+        ]
+        numbers |= _numbers(found, other.name)
+        sections.append(_images(first, other, draw, both))
+    num = counted(len(first.evidence.image_ids), "image")
+    draws = f"{RESAMPLES} draws of them, {100 * CONFIDENCE:.0f} % intervals"
+    title = " and ".join(model.name for model in models)
+    return Report(title, f"compared on the same {num}; {draws}", sections, findings, numbers)
+
+
+def _tables(
+    found: Mapping[str, Difference], names: tuple[str, str], classes: Sequence[str], both: str
+) -> list[Section]:
+    """Headline numbers, classes and slices, those that exist."""
+    endings = set(classes)
+    groups: dict[str, list[str]] = {HEADLINES: [], "Classes": [], "Slices": []}
+    for name in found:
+        _, of, what = name.partition(OF)
+        groups[HEADLINES if not of else "Classes" if what in endings else "Slices"].append(name)
+    words = (
+        f"Difference is {names[1]} minus {names[0]}, with its {100 * CONFIDENCE:.0f} % interval; "
+        f"share is the part of the draws where {names[1]} has the larger value."
+    )
+    columns = ["metric", *names, "difference", "from", "to", "share"]
+    sections = []
+    for title, members in groups.items():
+        if not members:
+            continue
+        rows = [
+            [name, one.first, one.second, one.value, one.low, one.high, one.share]
+            for name, one in ((name, found[name]) for name in members)
+        ]
+        order = None if title == HEADLINES else 3
+        table = Table(columns, rows, words, sorted_by=order)
+        sections.append(Section(f"{title}: {both}", [table]))
+    return sections
+
+
+def _sentence(
+    name: str, one: Difference, names: tuple[str, str], less_is_better: bool, both: str
+) -> Finding:
+    interval = f"{100 * CONFIDENCE:.0f} % interval {one.low:+.3f} to {one.high:+.3f}"
+    if one.is_clear:
+        is_better = (one.value > 0) != less_is_better
+        better, worse = names[::-1] if is_better else names
+        text = f"{better} is better than {worse} in {name}: {abs(one.value):.3f} ({interval})."
+    else:
+        text = f"In {name} the two cannot be told apart: {one.value:+.3f} ({interval})."
+    return Finding(text, abs(one.value) if one.is_clear else 0.0, f"{HEADLINES}: {both}")
+
+
+def _numbers(found: Mapping[str, Difference], name: str) -> dict[str, float]:
+    numbers: dict[str, float] = {}
+    for metric, one in found.items():
+        here = f"{name}: {metric}"
+        numbers |= {
+            here: one.second,
+            f"{here}, difference": one.value,
+            f"{here}, low": one.low,
+            f"{here}, high": one.high,
+            f"{here}, share": one.share,
+        }
+    return numbers
+
+
+def _images(
+    first: Model, other: Model, draw: Callable[[int | str], np.ndarray | None], both: str
+) -> Section:
+    """The images where the scores of two models are farthest apart."""
+    apart = np.nan_to_num(other.image_scores - first.image_scores)
+    order = np.argsort(-np.abs(apart), kind="stable")
+    chosen = [index for index in order[: 4 * DRAWN].tolist() if apart[index] != 0]
+    ids = first.evidence.image_ids
+    rows = [
+        [str(ids[i]), float(first.image_scores[i]), float(other.image_scores[i]), float(apart[i])]
+        for i in chosen
+    ]
+    title = f"Images where they differ most: {both}"
+    if not rows:
+        return Section(title, [Text(["The two have the same score on every image."])])
+    table = Table(["image", first.name, other.name, "difference"], rows, "Scores of single images.")
+    pictures = []
+    for index in chosen[:DRAWN]:
+        picture = draw(ids[index])
+        if picture is not None:
+            score = f"{first.image_scores[index]:.3f} and {other.image_scores[index]:.3f}"
+            caption = f"{ids[index]}: {score}"
+            alt = f"Ground truth, {first.name} and {other.name} on image {ids[index]}"
+            pictures.append(Picture(picture, alt, caption))
+    return Section(title, [table, *([Gallery(pictures)] if pictures else [])])
