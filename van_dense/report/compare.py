@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from van_dense.core.counting import counted
-from van_dense.report.blocks import Finding, Gallery, Picture, Report, Section, Table, Text
+from van_dense.report.blocks import Cell, Finding, Gallery, Picture, Report, Section, Table, Text
 from van_dense.report.evidence import CONFIDENCE, RESAMPLES, Difference, Evidence, comparable
 
 DRAWN = 8  # images where the models differ most
@@ -94,7 +94,7 @@ def _tables(
     for title, members in groups.items():
         if not members:
             continue
-        rows = [
+        rows: list[list[Cell]] = [
             [name, one.first, one.second, one.value, one.low, one.high, one.share]
             for name, one in ((name, found[name]) for name in members)
         ]
@@ -139,7 +139,7 @@ def _images(
     order = np.argsort(-np.abs(apart), kind="stable")
     chosen = [index for index in order[: 4 * DRAWN].tolist() if apart[index] != 0]
     ids = first.evidence.image_ids
-    rows = [
+    rows: list[list[Cell]] = [
         [str(ids[i]), float(first.image_scores[i]), float(other.image_scores[i]), float(apart[i])]
         for i in chosen
     ]

@@ -165,10 +165,8 @@ def comparable(first: Evidence, second: Evidence, names: Sequence[str]) -> None:
             raise ValueError(f"{both}: their {key} differ: {_short(one)} and {_short(other)}")
     if list(first.image_ids) != list(second.image_ids):
         ids, others = set(first.image_ids), set(second.image_ids)
-        only = (
-            f"{len(ids - others)} images are of the first alone, {len(others - ids)} of the other"
-        )
-        raise ValueError(f"{both}: {only}; evaluate both on the same images")
+        alone = f"{len(ids - others)} images of the first alone, {len(others - ids)} of the other"
+        raise ValueError(f"{both}: {alone}; evaluate both on the same images")
 
 
 def _short(value: Any) -> str:
