@@ -187,10 +187,7 @@ def _check_hash(file_path: Path, name: str) -> None:
     match = re.search(r"-([0-9a-f]{8})\.", name)
     if match is None:
         return
-    digest = hashlib.sha256()
-    with file_path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    if not digest.hexdigest().startswith(match[1]):
-        found = f"the SHA-256 begins with {digest.hexdigest()[:8]}, but the name says {match[1]}"
+    digest = sha256_of(file_path)
+    if not digest.startswith(match[1]):
+        found = f"the SHA-256 begins with {digest[:8]}, but the name says {match[1]}"
         raise DownloadError(f"{file_path}: {found}; remove the damaged or other file and run again")

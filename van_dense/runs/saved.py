@@ -1,15 +1,28 @@
 """Score saved predictions of objects against the validation part of a config, in any format."""
 
+from typing import NamedTuple
+
 from van_dense.config import Config
-from van_dense.data.dataset import notes_of
+from van_dense.data.dataset import DenseDataset, notes_of
 from van_dense.data.readers.table import TableDataset
 from van_dense.evaluation.coco import CocoEvaluator
 from van_dense.evaluation.ground_truth import Kind, unwrapped
 from van_dense.evaluation.pose import PoseEvaluator
 from van_dense.evaluation.result_files import load_results
+from van_dense.evaluation.result_table import ResultTable
 from van_dense.evaluation.saved import Scores, compare, summary_of
 from van_dense.runs.data_doctor import silent
 from van_dense.tasks import task_of
+
+
+class FoundObjects(NamedTuple):
+    """Results in the evaluator that a run of their config would use."""
+
+    table: ResultTable
+    evaluator: CocoEvaluator | PoseEvaluator
+    kinds: tuple[Kind, ...]  #: what is measured
+    warnings: list[str]  #: what was left out or read otherwise than it is written
+    remarks: list[str]  #: what is as the format has it, and worth knowing
 
 
 def score_by_config(predictions: str, config: Config, kind: Kind | None) -> Scores:
@@ -28,6 +41,27 @@ def score_by_config(predictions: str, config: Config, kind: Kind | None) -> Scor
     task.prepare_data(config)
     with silent():  # its notes are handed on
         dataset = task.build_dataset(config, "val")
+    found = evaluator_of_objects(predictions, config, dataset, kind)
+    metrics, per_class = found.evaluator.compute(), found.evaluator.per_class()
+    summary = summary_of(found.table)
+    return Scores(metrics, per_class, summary, found.warnings, found.remarks)
+
+
+def evaluator_of_objects(
+    predictions: str, config: Config, dataset: DenseDataset, kind: Kind | None
+) -> FoundObjects:
+    """Read COCO results into the evaluator of a run.
+
+    Args:
+        predictions: COCO results file.
+        config: Experiment whose validation part is the ground truth.
+        dataset: That part.
+        kind: What to measure; None measures what a run does.
+
+    Raises:
+        ValueError: When results and data do not fit, or for a task without objects.
+    """
+    task = task_of(config)
     evaluator = task.evaluator_factory(dataset, config)()
     if not isinstance(evaluator, CocoEvaluator | PoseEvaluator):
         what = f"--predictions with --config takes results of objects, not of {config.task}"
@@ -48,6 +82,4 @@ def score_by_config(predictions: str, config: Config, kind: Kind | None) -> Scor
     for one in kinds:
         warnings += compare(predictions, truth, found, one, evaluator.max_detections)
     evaluator.take(found.table, kinds)
-    once = list(dict.fromkeys(warnings))
-    summary = summary_of(found.table)
-    return Scores(evaluator.compute(), evaluator.per_class(), summary, once, remarks)
+    return FoundObjects(found.table, evaluator, kinds, list(dict.fromkeys(warnings)), remarks)

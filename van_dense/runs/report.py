@@ -1,0 +1,118 @@
+"""Reports and comparisons of runs, and of predictions that any program saved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from van_dense.engine.log import is_error
+from van_dense.report import classes, labels, objects, panoptic, saliency
+from van_dense.report.blocks import Finding, Report
+from van_dense.report.compare import Model, compare
+from van_dense.report.page import write_numbers, write_page
+from van_dense.report.sources import Images, Maps, Objects, Panoptic, Source
+
+
+def module_of(source: Source) -> ModuleType:
+    """What makes evidence, report and pictures of a source."""
+    if isinstance(source, Maps):
+        return labels if source.kind == "semantic" else saliency
+    return {Objects: objects, Images: classes, Panoptic: panoptic}[type(source)]
+
+
+def write_report(sources: Sequence[Source], title: str, folder: Path) -> Path:
+    """Write report.html and report.json of one model.
+
+    Args:
+        sources: Its predictions, one source for each kind that is measured.
+        title: Name of the model.
+        folder: Folder to write into.
+
+    Returns:
+        The page.
+    """
+    reports = [module_of(source).report_of(source, title) for source in sources]
+    return _write(joined(reports, [_kind(source) for source in sources]), folder, "report")
+
+
+def write_comparison(
+    models: Mapping[str, Sequence[Source]], folder: Path, *, seed: int = 0
+) -> Path:
+    """Write compare.html and compare.json of several models, each against the first.
+
+    Args:
+        models: Sources of each model by its name, of the same kinds in the same order.
+        folder: Folder to write into.
+        seed: Seed of the draws of images.
+
+    Returns:
+        The page.
+
+    Raises:
+        ValueError: When two models cannot be compared; what differs is named.
+    """
+    kinds = {name: [_kind(source) for source in sources] for name, sources in models.items()}
+    first, *others = models
+    for other in others:
+        if kinds[other] != kinds[first]:
+            both = f"{first} measures {kinds[first]}, {other} {kinds[other]}"
+            raise ValueError(f"{first} and {other} cannot be compared: {both}")
+    reports = [
+        _compared(dict(zip(models, sources, strict=True)), seed)
+        for sources in zip(*models.values(), strict=True)
+    ]
+    return _write(joined(reports, kinds[first]), folder, "compare")
+
+
+def _compared(sources: Mapping[str, Source], seed: int) -> Report:
+    one = next(iter(sources.values()))
+    module = module_of(one)
+    models = []
+    for name, source in sources.items():
+        evidence = module.evidence_of(source)
+        models.append(Model(name, evidence, module.image_scores(source)))
+
+    def draw(image_id: int | str) -> np.ndarray | None:
+        return module.side_by_side(sources, image_id)
+
+    return compare(
+        models,
+        classes=one.info.class_names,
+        less_is_better=is_error,
+        draw=draw,
+        seed=seed,
+    )
+
+
+def joined(reports: Sequence[Report], kinds: Sequence[str]) -> Report:
+    """Several kinds of one model on one page, each section of which names its kind."""
+    if len(reports) == 1:
+        return reports[0]
+    sections, findings, numbers = [], [], {}
+    for report, kind in zip(reports, kinds, strict=True):
+        sections += [replace(one, title=f"{kind}: {one.title}") for one in report.sections]
+        findings += [
+            Finding(f"{kind}: {one.text}", one.weight, f"{kind}: {one.section}")
+            for one in report.findings
+        ]
+        numbers |= report.numbers
+    subtitle = reports[0].subtitle
+    return Report(reports[0].title, subtitle, sections, findings, numbers)
+
+
+def _kind(source: Source) -> str:
+    if isinstance(source, Images):
+        return "classification"
+    return "panoptic" if isinstance(source, Panoptic) else source.kind
+
+
+def _write(report: Report, folder: Path, name: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    page = folder / f"{name}.html"
+    write_page(report, page)
+    write_numbers(report, folder / f"{name}.json")
+    return page
