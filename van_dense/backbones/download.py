@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
+from van_dense.core.digest import sha256_of
+
 HUB = "huggingface_hub"  # the logger that tells of each retry, before an error that says as much
 
 logger = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from van_dense.cli.output import command, say
 from van_dense.cli.parser import new_parser, wait_passively
-from van_dense.cli.saved_predictions import TYPES, add_saved, check_saved
+from van_dense.cli.saved_predictions import add_saved, check_saved, saved_options
 from van_dense.config import presets
 from van_dense.core.writing import writing
 
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         predictions = Path(arguments.predictions)
         folder = arguments.output or predictions.absolute().parent / f"report_{arguments.type}"
-        sources, notes = saved_sources(predictions, arguments, fragments)
+        sources, notes = saved_sources(predictions, fragments=fragments, **saved_options(arguments))
         title = predictions.name
         for note in notes:
             say(f"note: {note}")
@@ -77,6 +77,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         page = write_report(sources, title, folder)
     say(f"report: {page}")
     return 0
-
-
-__all__ = ["TYPES", "build_parser", "main"]
