@@ -12,6 +12,8 @@ from van_dense.cli.output import MISUSED, command, complain, say
 COMMANDS = {
     "train": ("train", "train, evaluate and draw an experiment"),
     "eval": ("evaluate", "evaluate a run, published weights or saved predictions"),
+    "report": ("report", "a page on what a model gets wrong, and what to look at next"),
+    "compare": ("compare", "whether models differ by more than chance, and where"),
     "predict": ("predict", "predict and draw images and videos"),
     "explain": ("explain", "draw why networks predict what they predict"),
     "check": ("check", "find what is wrong with a data set"),
