@@ -58,6 +58,21 @@ def find_files(
     return {key: (paths[0] / maps[key], paths[1] / masks[key]) for key in found.complete}
 
 
+def label_info(label_map: Sequence[str], classes: Sequence[str] = ()) -> DatasetInfo:
+    """Names of the classes of a label map, of its raw values where none are given.
+
+    Args:
+        label_map: Lines such as "1..150 -> 0..149", which ``LabelMap`` parses.
+        classes: Class names.
+
+    Raises:
+        ValueError: For a label map that cannot be read or does not fit the names.
+    """
+    labels = LabelMap.parse(label_map, len(classes) or None)
+    names = tuple(classes or map(str, labels.raw_of_class))
+    return DatasetInfo("annotations", class_names=names, category_ids=labels.raw_of_class)
+
+
 def evaluate_label_maps(
     files: Files, label_map: Sequence[str], classes: Sequence[str] = ()
 ) -> SemanticEvaluator:
@@ -74,9 +89,8 @@ def evaluate_label_maps(
         ValueError: For a label map that cannot be read or does not fit the names, and, with the
             names of the files, for a broken file, a value without a line, or two sizes.
     """
-    labels = LabelMap.parse(label_map, len(classes) or None)
-    names = tuple(classes or map(str, labels.raw_of_class))
-    info = DatasetInfo("annotations", class_names=names, category_ids=labels.raw_of_class)
+    info = label_info(label_map, classes)
+    labels = LabelMap.parse(label_map, info.num_classes)
 
     def read(path: Path) -> np.ndarray:
         return read_classes(path, labels)

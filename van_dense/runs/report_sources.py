@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ import numpy as np
 from van_dense import __version__
 from van_dense.config import Config, dump_config
 from van_dense.config.load import RawConfig
+from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.digest import sha256_of
 from van_dense.core.structures import Prediction, size_of
 from van_dense.core.writing import replacing
@@ -19,9 +21,12 @@ from van_dense.data.dataset import DenseDataset, ReadError
 from van_dense.data.io.image import read_image
 from van_dense.data.io.label_map import LabelMap
 from van_dense.data.io.masks import read_classes, read_grey
+from van_dense.data.io.sources import find_files
 from van_dense.deploy.formats import RUNTIMES
 from van_dense.engine.checkpoint import choose_checkpoint
 from van_dense.evaluation.ground_truth import Kind
+from van_dense.evaluation.map_files import find_files as find_pairs
+from van_dense.evaluation.map_files import label_info
 from van_dense.evaluation.result_files import load_results
 from van_dense.evaluation.saved import MapKind
 from van_dense.evaluation.saved_truth import read_truth
@@ -114,6 +119,19 @@ def _saliency_maps(config: Any, dataset: DenseDataset, folder: Path) -> list[Sou
     return [_maps(dataset, folder, predicted, "saliency")]
 
 
+def _classes(config: Config, dataset: DenseDataset, folder: Path) -> list[Source]:
+    index_of = {str(dataset.image_id(index)): index for index in range(len(dataset))}
+    read = partial(_image_at, dataset, index_of)
+    return [saved_maps.image_classes(folder / "predictions.csv", dataset.info, read=read)]
+
+
+def _panoptic_maps(config: Any, dataset: DenseDataset, folder: Path) -> list[Source]:
+    """Panoptic maps, whatever else a run of the config measures."""
+    data, reader = config.data.val, _reader(dataset)
+    predictions = folder / "predictions"
+    return [saved_maps.panoptic_maps(predictions, data.annotations, masks=data.masks, read=reader)]
+
+
 def _maps(dataset: DenseDataset, folder: Path, predicted: Any, kind: Any) -> Maps:
     """Maps of the images that were predicted; unreadable ones were reported by the evaluation."""
     ids = [dataset.image_id(index) for index in range(len(dataset))]
@@ -123,18 +141,22 @@ def _maps(dataset: DenseDataset, folder: Path, predicted: Any, kind: Any) -> Map
 
 def _reader(dataset: DenseDataset) -> ReadImage:
     index_of = {dataset.image_id(index): index for index in range(len(dataset))}
+    return partial(_image_at, dataset, index_of)
 
-    def read(image_id: int | str) -> np.ndarray | None:
-        try:
-            return dataset.raw(index_of[image_id]).image
-        except ReadError:
-            return None
 
-    return read
+def _image_at(
+    dataset: DenseDataset, index_of: Mapping[Any, int], image_id: int | str
+) -> np.ndarray | None:
+    try:
+        return dataset.raw(index_of[image_id]).image
+    except ReadError:  # the evaluation has named it
+        return None
 
 
 SOURCES: Mapping[str, Callable[[Any, DenseDataset, Path], list[Source]]] = {
+    "classification": _classes,
     "detection": _objects,
+    "panoptic": _panoptic_maps,
     "pose": _objects,
     "saliency": _saliency_maps,
     "semantic": _label_maps,
@@ -173,9 +195,31 @@ def saved_sources(
     data = dict(raw.values.get("data", {})) | ({"label_map": label_map} if label_map else {})
     if type in ("bbox", "segm", "keypoints"):
         return _saved_objects(predictions, annotations, type, data, images, max_detections)
+    read = no_image if images is None else _by_stem(images)
     if type == "panoptic":
-        return [saved_maps.panoptic(predictions, annotations, masks=masks, images=images)], []
-    return [saved_maps.maps(predictions, annotations, type, data, images=images)], []
+        return [saved_maps.panoptic_maps(predictions, annotations, masks=masks, read=read)], []
+    patterns = {k: data[k] for k in ("prediction_pattern", "mask_pattern") if k in data}
+    files = find_pairs(predictions, annotations, **patterns)
+    if type == "saliency":
+        info = DatasetInfo("saliency", class_names=("salient",), category_ids=(1,))
+        return [saved_maps.saliency_maps(files, info, read=read)], []
+    if not data.get("label_map"):
+        fix = "give --data FRAGMENT, such as ade20k, or --label-map"
+        raise ValueError(f"what do the values of the label maps mean? {fix}")
+    lines = data["label_map"]
+    info = label_info(lines, data.get("classes", ()))
+    return [saved_maps.label_maps(files, lines, info, read=read)], []
+
+
+def _by_stem(images: str) -> ReadImage:
+    """Images of a folder by the names of their files without the ending."""
+    paths = {path.stem: path for path in find_files(images)}
+
+    def read(image_id: int | str) -> np.ndarray | None:
+        path = paths.get(Path(str(image_id)).name)
+        return None if path is None else _read(path)
+
+    return read
 
 
 def _saved_objects(
