@@ -87,6 +87,7 @@ setup(
     package_dir=PRESETS,
     package_data={
         "van_dense": ["py.typed"],
+        "van_dense.report": ["assets/*"],
         "van_dense._presets.projects": ["*.yaml", "detectron2/*"],
         "van_dense._presets.configs": ["*/*.yaml"],
     },

@@ -17,7 +17,7 @@ class Number:
 
     Attributes:
         label: What it is, such as "bbox/AP".
-        value: Its value; NaN where there is nothing to measure.
+        value: The number itself; NaN where there is nothing to measure.
         low: Lower end of its interval; None without one.
         high: Upper end of its interval; None without one.
         note: A few words on it.
@@ -132,7 +132,7 @@ class Report:
     """Everything that one page says.
 
     Attributes:
-        title: Such as the name of the run.
+        title: What the page is called, such as the name of the run.
         subtitle: What was compared with what, and how many images.
         sections: In the order of the page; the headline numbers come first.
         findings: What to do next, in any order.
