@@ -12,6 +12,7 @@ A groups of objects ("", sizes, shapes), T IoU thresholds, C categories, N image
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,11 +119,13 @@ def match_all(source: Objects) -> Found:
     owner = np.array([[t["image_id"], t["category_id"]] for t in truth], int).reshape(-1, 2) - 1
     order, rank = _ranked(rows, max(limit, *RECALL_LIMITS.values()))
     kept = rows[order]
-    geometry = _shapes_of(part, kept)
+    geometry = shapes_of(part, kept)
     theirs = [t[FIELD_OF_KIND[kind]] for t in truth]
     groups = KEYPOINT_SIZES if kind == "keypoints" else (*SIZES, *SHAPES)
     areas = np.array([t["area"] for t in truth], dtype=np.float64)
-    ignored = ~_inside(groups, areas, theirs, kind) | np.array([_is_ignored(t) for t in truth])
+    ignored = ~_inside(groups, areas, theirs, kind) | np.array(
+        [_is_ignored(t) for t in truth], bool
+    )
     own_areas = np.array([area_of({FIELD_OF_KIND[kind]: g}, kind) for g in geometry])
     pairs = _pairs(kept, geometry, truth, owner, kind, sigmas)
     near, state, partner = _match(pairs, rank, ignored, truth)
@@ -161,7 +164,8 @@ def _ranked(rows: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
     return order[rank < limit], rank[rank < limit]
 
 
-def _shapes_of(part: Part, rows: np.ndarray) -> list[Any]:
+def shapes_of(part: Part, rows: np.ndarray) -> list[Any]:
+    """Boxes as x, y, width, height, masks as RLE or joints of some rows, as COCO writes them."""
     if part.kind == "segm":
         return part.table.masks_of(rows) if len(rows) else []
     return rows[FIELD_OF_KIND[part.kind]].tolist() if len(rows) else []
@@ -193,13 +197,39 @@ def _boxes(geometry: list[Any], kind: Kind) -> np.ndarray:
     return np.array(geometry, dtype=np.float64).reshape(-1, 4)
 
 
+def result_boxes(part: Part, index: np.ndarray) -> np.ndarray:
+    """Boxes of some results, float64 (M, 4) as x, y, width, height.
+
+    They are those of masks and of joints where the results are masks or poses.
+
+    Args:
+        part: Results.
+        index: Positions among ``part.rows``, int (M,).
+    """
+    rows = part.rows[index]
+    if part.kind != "keypoints":
+        return _boxes(shapes_of(part, rows), part.kind)
+    if not len(rows):
+        return np.zeros((0, 4))
+    points = rows["keypoints"].reshape(len(rows), -1, 3)[..., :2]
+    low, high = points.min(axis=1), points.max(axis=1)
+    return np.concatenate([low, high - low], axis=1)
+
+
+def truth_boxes(annotations: list[dict[str, Any]], kind: Kind) -> np.ndarray:
+    """Boxes of completed annotations, float64 (M, 4) as x, y, width, height."""
+    if kind == "segm":
+        return _boxes([entry["segmentation"] for entry in annotations], kind)
+    return _boxes([entry["bbox"] for entry in annotations], kind)
+
+
 def _pairs(
     rows: np.ndarray,
     geometry: list[Any],
     truth: list[dict[str, Any]],
     owner: np.ndarray,
     kind: Kind,
-    sigmas: Any,
+    sigmas: Sequence[float],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Results, annotations and IoU (P,) of what overlaps by half, by result and annotation."""
     num = 1 + max([*owner[:, 1], *rows["category"][-1:], rows["category"].max(initial=0)])
@@ -212,15 +242,24 @@ def _pairs(
     found: list[tuple[np.ndarray, ...]] = [(np.zeros(0, int), np.zeros(0, int), np.zeros(0))]
     for start, end, low, high in zip(*ends, *their_ends, strict=True):
         targets = order[low:high]
-        overlap = _overlap(geometry[start:end], [truth[t] for t in targets], kind, sigmas)
+        overlap = overlap_of(geometry[start:end], [truth[t] for t in targets], kind, sigmas)
         i, j = np.nonzero(overlap >= THRESHOLDS[0])
         found.append((start + i, targets[j], overlap[i, j]))
     result, target, value = map(np.concatenate, zip(*found, strict=True))
     return result, target, value
 
 
-def _overlap(found: list[Any], truth: list[dict[str, Any]], kind: Kind, sigmas: Any) -> np.ndarray:
-    """IoU or OKS of the results and annotations of one image and category."""
+def overlap_of(
+    found: list[Any], truth: list[dict[str, Any]], kind: Kind, sigmas: Sequence[float]
+) -> np.ndarray:
+    """IoU or OKS (M, G) of results and annotations of one image; with crowds, the share in them.
+
+    Args:
+        found: Shapes of M results, as COCO writes them.
+        truth: Completed annotations.
+        kind: What is measured.
+        sigmas: OKS constants of the joints.
+    """
     from pycocotools import mask as mask_utils
 
     if kind != "keypoints":
@@ -259,7 +298,7 @@ def _match(
     state = np.zeros((len(ignored), len(THRESHOLDS), len(near)), dtype=np.int8)
     partner = np.full(len(near), -1)
     taken = np.zeros((*state.shape[:2], len(truth)), dtype=bool)
-    reusable = np.array([bool(t["iscrowd"]) for t in truth])
+    reusable = np.array([bool(t["iscrowd"]) for t in truth], dtype=bool)
     # The best overlap wins, and of equal ones the later annotation.
     by_preference = np.lexsort((target, overlap))
     preference = np.empty(len(result), dtype=np.int64)
