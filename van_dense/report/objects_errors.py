@@ -116,8 +116,9 @@ class Diagnosis:
         """Confident results that contradict the annotations, the surest first.
 
         Either an object of another class is annotated where they are (IoU 0.5 or more) and no
-        result of that class found it, or nothing is (below 0.1). hotcoco's ``label_errors`` compares boxes, also for masks and poses, and
-        finds nothing where annotations have none; here masks are compared, and poses by OKS.
+        result of that class found it, or nothing is (below 0.1). hotcoco's ``label_errors``
+        compares boxes, also for masks and poses, and finds nothing where annotations have none;
+        here masks are compared, and poses by OKS.
 
         Args:
             min_score: Lowest confidence of the results.
