@@ -207,10 +207,12 @@ def result_boxes(part: Part, index: np.ndarray) -> np.ndarray:
         index: Positions among ``part.rows``, int (M,).
     """
     rows = part.rows[index]
-    if part.kind != "keypoints":
-        return _boxes(shapes_of(part, rows), part.kind)
     if not len(rows):
         return np.zeros((0, 4))
+    if part.kind == "bbox":
+        return rows["bbox"].astype(np.float64)
+    if part.kind == "segm":
+        return _boxes(shapes_of(part, rows), part.kind)
     points = rows["keypoints"].reshape(len(rows), -1, 3)[..., :2]
     low, high = points.min(axis=1), points.max(axis=1)
     return np.concatenate([low, high - low], axis=1)
