@@ -37,7 +37,7 @@ METRICS_OF_KIND: dict[Kind, tuple[str, ...]] = {
 }
 # Detections of an image and class that COCO counts.
 USUAL_LIMIT: dict[Kind, int] = {"bbox": 100, "segm": 100, "keypoints": 20}
-_RECALL_LIMITS = {"AR1": 1, "AR10": 10, "AR100": 100}  # of boxes and masks
+RECALL_LIMITS = {"AR1": 1, "AR10": 10, "AR100": 100}  # of boxes and masks
 # Size classes in the order of the libraries, by the ends of the metrics: all, small, medium, large.
 SIZES, KEYPOINT_SIZES = ("", "s", "m", "l"), ("", "m", "l")
 _RESULTS_AT_ONCE = 1 << 19  # some 100 MB while they are measured
@@ -175,11 +175,9 @@ def evaluate_results(
     Raises:
         ValueError: When an annotation cannot be evaluated, or a metric is outside 0..1.
     """
+    joints = joint_sigmas(kind, sigmas)
     limit = max_detections or USUAL_LIMIT[kind]
-    others = [] if kind == "keypoints" else list(_RECALL_LIMITS.values())
-    joints: Sequence[float] = ()
-    if kind == "keypoints":
-        joints = sigmas or tuple(COCO_SIGMAS.values())
+    others = [] if kind == "keypoints" else list(RECALL_LIMITS.values())
     settings = Settings(sorted({limit, *others}), limit, joints)
     truth = TruthTable(ground_truth, kind, len(joints))
     table = results if isinstance(results, ResultTable) else ResultTable.of(results, ground_truth)
@@ -193,6 +191,19 @@ def evaluate_results(
     found = _Table(parts, kind, settings)
     metrics = {m: _checked(found.mean(m), f"{kind}/{m}") for m in METRICS_OF_KIND[kind]}
     return CocoScores(metrics, _per_class(found, categories))
+
+
+def joint_sigmas(kind: Kind, sigmas: Sequence[float]) -> Sequence[float]:
+    """OKS constants of the joints: those given, or the 17 of COCO; none for boxes and masks."""
+    return (sigmas or tuple(COCO_SIGMAS.values())) if kind == "keypoints" else ()
+
+
+def names_of(categories: Sequence[dict[str, Any]]) -> dict[int, str]:
+    """Name of each category by its id; all with their ids where a name repeats."""
+    name_of = {category["id"]: category.get("name", str(category["id"])) for category in categories}
+    if len(set(name_of.values())) < len(name_of):
+        name_of = {id_: f"{name} (id {id_})" for id_, name in name_of.items()}
+    return name_of
 
 
 def _groups(counts: np.ndarray) -> list[range]:
@@ -229,7 +240,7 @@ class _Table:
         kept = self._precision
         if metric.startswith("AR"):
             usual = self._settings.limit
-            limit = usual if self.kind == "keypoints" else _RECALL_LIMITS.get(metric, usual)
+            limit = usual if self.kind == "keypoints" else RECALL_LIMITS.get(metric, usual)
             kept = self._recall[..., self._settings.limits.index(limit)]
         kept = kept[..., self._sizes.index(metric[2:] if metric[2:] in self._sizes else "")]
         return kept[{"50": [0], "75": [5]}.get(metric[2:], slice(None))]
@@ -243,9 +254,7 @@ class _Table:
 
 def _per_class(table: _Table, categories: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Metrics of each class over all sizes."""
-    name_of = {category["id"]: category.get("name", str(category["id"])) for category in categories}
-    if len(set(name_of.values())) < len(name_of):
-        name_of = {id_: f"{name} (id {id_})" for id_, name in name_of.items()}
+    name_of = names_of(categories)
     metrics = ("AP", "AP50", "AR" if table.kind == "keypoints" else "AR100")
     values = {metric: table.values(metric) for metric in metrics}
     return {

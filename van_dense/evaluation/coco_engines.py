@@ -90,27 +90,68 @@ def accumulate(part: Part, settings: Settings, backend: Backend) -> Accumulated:
 
 
 def _hotcoco(part: Part, settings: Settings) -> Any:
-    from hotcoco import Params, StreamingEval
+    from hotcoco import StreamingEval
+
+    params = _params(part, settings)
+    stream = StreamingEval(_categories(part), part.kind, params=params)
+    images = _images(part)
+    for start in range(0, len(images), _IMAGES_AT_ONCE):
+        stream.update(*_records(part, images[start : start + _IMAGES_AT_ONCE]))
+    evaluation = stream.finalize()
+    evaluation.accumulate()
+    return evaluation
+
+
+def evaluation_of(part: Part, settings: Settings) -> Any:
+    """hotcoco's ``COCOeval`` of a part, matched, for what it tells of single results.
+
+    It holds all annotations and results, of which ``StreamingEval`` keeps nothing: from one of
+    those, ``tide_errors``, ``calibration``, ``confusion_matrix`` and the like are all 0 or empty.
+    Ids of images and categories are positions plus 1, those of results count the rows from 1 on.
+    """
+    from hotcoco import COCO, COCOeval
+
+    images, annotations, results = _records(part, _images(part))
+    data = {"images": images, "annotations": annotations, "categories": _categories(part)}
+    truth = COCO(data)
+    if part.kind == "bbox":
+        found = truth.load_res(results)
+    else:
+        found = COCO({**data, "annotations": results})
+    evaluation = COCOeval(truth, found, part.kind)
+    params = _params(part, settings)
+    params.img_ids = [image["id"] for image in images]
+    evaluation.params = params
+    evaluation.evaluate()
+    return evaluation
+
+
+def _params(part: Part, settings: Settings) -> Any:
+    from hotcoco import Params
 
     params = Params(part.kind)
     params.max_dets = list(settings.limits)
     params.cat_ids = part.category_ids
     if len(settings.sigmas):
         params.kpt_oks_sigmas = list(settings.sigmas)
-    stream = StreamingEval(_categories(part), part.kind, params=params)
+    return params
+
+
+def _images(part: Part) -> np.ndarray:
+    """Positions of the images with an annotation or a result, ascending."""
+    return np.union1d(part.truth.images_of(part.chosen), part.rows["image"])
+
+
+def _records(part: Part, images: np.ndarray) -> tuple[list[dict[str, Any]], list[Any], Any]:
+    """Records of neighbouring images, of their annotations, and of their results."""
+    if not len(images):
+        return [], [], np.zeros((0, 7)) if part.kind == "bbox" else []
     annotated, found = part.truth.images_of(part.chosen), part.rows["image"]
-    images = np.union1d(annotated, found)
-    for start in range(0, len(images), _IMAGES_AT_ONCE):
-        some = images[start : start + _IMAGES_AT_ONCE]
-        span = some[0], some[-1] + 1
-        truth = part.truth.annotations(part.chosen[slice(*np.searchsorted(annotated, span))])
-        rows = part.rows[slice(*np.searchsorted(found, span))]
-        boxes = part.kind == "bbox"
-        results = _seven_columns(part, rows) if boxes else list(_detections(part, rows))
-        stream.update(part.truth.images(some), truth, results)
-    evaluation = stream.finalize()
-    evaluation.accumulate()
-    return evaluation
+    span = images[0], images[-1] + 1
+    truth = part.truth.annotations(part.chosen[slice(*np.searchsorted(annotated, span))])
+    rows = part.rows[slice(*np.searchsorted(found, span))]
+    results = _seven_columns(part, rows) if part.kind == "bbox" else list(_detections(part, rows))
+    return part.truth.images(images), truth, results
 
 
 def _seven_columns(part: Part, rows: np.ndarray) -> np.ndarray:
@@ -129,8 +170,7 @@ def _pycocotools(part: Part, settings: Settings) -> Any:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    images = np.union1d(part.truth.images_of(part.chosen), part.rows["image"])
-    shared = {"images": part.truth.images(images), "categories": _categories(part)}
+    shared = {"images": part.truth.images(_images(part)), "categories": _categories(part)}
     both = part.truth.annotations(part.chosen), list(_detections(part, part.rows))
     with contextlib.redirect_stdout(io.StringIO()):  # it prints
         indexed = [COCO(), COCO()]

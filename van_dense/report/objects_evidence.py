@@ -1,0 +1,174 @@
+"""Metrics of boxes, masks and poses with their intervals, all from one matching.
+
+Reference: ``evaluate_results``, whose numbers these are with each image once, see
+``tests/report/test_report_objects.py``.
+
+AP of few objects is too high, and the fewer the more, as the best precision from a recall on is
+taken: a draw with 63 % of the images, some of them twice, has a larger AP than all of them, and the
+quantiles of the draws can lie beside the value. So the draws are moved until their mean is the
+value (the bias that a bootstrap estimates, Efron and Tibshirani, chapter 10, taken off).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from van_dense.evaluation.coco import METRICS_OF_KIND, RECALL_LIMITS, joint_sigmas, names_of
+from van_dense.report.evidence import Difference, Evidence, Interval, quantiles, resampled
+from van_dense.report.objects_curves import ALL_THRESHOLDS, Asked, Curves
+from van_dense.report.objects_matches import Found, match_all
+from van_dense.report.sources import Objects
+
+# Images by their number of objects, crowds left out.
+_CROWDING = {"1-3 objects": (1, 3), "4-10 objects": (4, 10), "11 or more objects": (11, np.inf)}
+_AT_ONCE = 1 << 20  # weights of results that are in memory together
+
+
+@dataclass(frozen=True)
+class ObjectsEvidence:
+    """The metrics of one model, which can be drawn again.
+
+    Attributes:
+        source: Annotations and results.
+        found: Which of them belong together.
+    """
+
+    source: Objects
+    found: Found
+
+    @property
+    def image_ids(self) -> Sequence[int | str]:
+        """Ids of the images, ascending."""
+        return self.source.results.image_ids
+
+    @cached_property
+    def class_names(self) -> list[str]:
+        """Name of each category, by ascending id."""
+        names = names_of(self.source.ground_truth["categories"])
+        return [names[key] for key in sorted(names)]
+
+    @cached_property
+    def protocol(self) -> Mapping[str, Any]:
+        """What must be equal for a comparison."""
+        f, source = self.found, self.source
+        truth = [json.dumps(t, sort_keys=True, default=_plain) for t in f.truth]
+        return {
+            "kind": source.kind,
+            "classes": self.class_names,
+            "number of images": len(self.image_ids),
+            "annotations (SHA-256)": hashlib.sha256("\n".join(truth).encode()).hexdigest(),
+            "detections of an image and class": f.limit,
+            "OKS constants": list(joint_sigmas(source.kind, source.info.sigmas)),
+        }
+
+    @cached_property
+    def among(self) -> dict[str, np.ndarray]:
+        """Images of each slice, bool (N,), without slices that have none."""
+        f = self.found
+        counts = np.bincount(f.truth_image[~f.ignored[0]], minlength=len(self.image_ids))
+        found = {n: (counts >= low) & (counts <= high) for n, (low, high) in _CROWDING.items()}
+        return {name: images for name, images in found.items() if images.any()}
+
+    @cached_property
+    def asked(self) -> dict[str, Asked]:
+        """What each metric measures, by flat name."""
+        kind, f = self.source.kind, self.found
+        usual = {metric: self._plain(metric) for metric in METRICS_OF_KIND[kind]}
+        found = {f"{kind}/{metric}": asked for metric, asked in usual.items()}
+        for position, name in enumerate(f.groups):
+            if len(name) > 1:
+                whole = Asked(False, position, ALL_THRESHOLDS, f.limit)
+                found[f"{kind}/AP of {name} objects"] = whole
+        for name in self.among:
+            where = Asked(False, 0, ALL_THRESHOLDS, f.limit, among=name)
+            found[f"{kind}/AP of images with {name}"] = where
+        recall = "AR" if kind == "keypoints" else "AR100"
+        for position, name in enumerate(self.class_names):
+            for metric in ("AP", "AP50", recall):
+                a = usual[metric]
+                one = Asked(a.is_recall, a.group, a.thresholds, a.limit, category=position)
+                found[f"{kind}/{metric} of {name}"] = one
+        return found
+
+    def _plain(self, metric: str) -> Asked:
+        f, rest = self.found, metric[2:]
+        is_recall = metric.startswith("AR")
+        limit = f.limit
+        if is_recall and self.source.kind != "keypoints":
+            limit = RECALL_LIMITS.get(metric, limit)
+        group = f.groups.index(rest) if rest in f.groups else 0
+        thresholds = {"50": (0,), "75": (5,)}.get(rest, ALL_THRESHOLDS)
+        return Asked(is_recall, group, thresholds, limit)
+
+    @cached_property
+    def _curves(self) -> Curves:
+        return Curves(self.found, self.among)
+
+    @cached_property
+    def _values(self) -> dict[str, float]:
+        values = self._curves.measure(np.ones((1, len(self.image_ids))), self.asked)
+        return {name: float(value[0]) for name, value in values.items()}
+
+    def values(self) -> dict[str, float]:
+        """The metrics, each image once."""
+        return dict(self._values)
+
+    def intervals(self, names: Sequence[str], *, seed: int = 0) -> dict[str, Interval]:
+        """Quantiles over the resamples."""
+        drawn, values = self._drawn(names, seed), self._values
+        moved = {name: _around(values[name], drawn[name]) for name in names}
+        return {name: Interval(values[name], *quantiles(moved[name])) for name in names}
+
+    def differences(
+        self, other: Evidence, names: Sequence[str], *, seed: int = 0
+    ) -> dict[str, Difference]:
+        """Quantiles of the differences over the same resamples; see ``comparable`` first."""
+        assert isinstance(other, ObjectsEvidence)
+        if list(other.image_ids) != list(self.image_ids):
+            raise ValueError("the images are others, or in another order")
+        first, second = self._drawn(names, seed), other._drawn(names, seed)
+        found = {}
+        for name in names:
+            values = self._values[name], other._values[name]
+            drawn = _around(values[1] - values[0], second[name] - first[name])
+            known = drawn[~np.isnan(drawn)]
+            share = float(np.mean((known > 0) + 0.5 * (known == 0))) if len(known) else np.nan
+            found[name] = Difference(*values, *quantiles(drawn), share)
+        return found
+
+    def _drawn(self, names: Sequence[str], seed: int) -> dict[str, np.ndarray]:
+        """Values of the resamples by name, (B,)."""
+        num = len(self.image_ids)
+        asked = {name: self.asked[name] for name in names}
+        if not num:
+            return {name: np.zeros(0) for name in names}
+        blocks = resampled(num, seed=seed)
+        # Few results are measured over more draws at once, as each call costs the same.
+        most = np.bincount(self.found.category, minlength=1).max() + num
+        joined = max(1, int(_AT_ONCE // (most * len(blocks[0]))))
+        groups = [blocks[i : i + joined] for i in range(0, len(blocks), joined)]
+        parts = [self._curves.measure(np.concatenate(group), asked) for group in groups]
+        return {name: np.concatenate([part[name] for part in parts]) for name in names}
+
+
+def evidence_of(source: Objects) -> ObjectsEvidence:
+    """Match results with annotations; ValueError for those that cannot be measured."""
+    return ObjectsEvidence(source, match_all(source))
+
+
+def _around(value: float, drawn: np.ndarray) -> np.ndarray:
+    """Draws moved until their mean is the value; NaN where the value is."""
+    known = drawn[~np.isnan(drawn)]
+    return drawn - known.mean() + value if len(known) else drawn
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no form for: bytes of run lengths."""
+    return value.decode("ascii") if isinstance(value, bytes) else float(value)
