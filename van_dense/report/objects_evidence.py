@@ -2,11 +2,6 @@
 
 Reference: ``evaluate_results``, whose numbers these are with each image once, see
 ``tests/report/test_report_objects.py``.
-
-AP of few objects is too high, and the fewer the more, as the best precision from a recall on is
-taken: a draw with 63 % of the images, some of them twice, has a larger AP than all of them, and the
-quantiles of the draws can lie beside the value. So the draws are moved until their mean is the
-value (the bias that a bootstrap estimates, Efron and Tibshirani, chapter 10, taken off).
 """
 
 from __future__ import annotations
@@ -21,7 +16,14 @@ from typing import Any
 import numpy as np
 
 from van_dense.evaluation.coco import METRICS_OF_KIND, RECALL_LIMITS, joint_sigmas, names_of
-from van_dense.report.evidence import Difference, Evidence, Interval, quantiles, resampled
+from van_dense.report.evidence import (
+    Difference,
+    Evidence,
+    Interval,
+    difference_of,
+    interval_of,
+    resampled,
+)
 from van_dense.report.objects_curves import ALL_THRESHOLDS, Asked, Curves
 from van_dense.report.objects_matches import Found, match_all
 from van_dense.report.sources import Objects
@@ -123,8 +125,7 @@ class ObjectsEvidence:
     def intervals(self, names: Sequence[str], *, seed: int = 0) -> dict[str, Interval]:
         """Quantiles over the resamples."""
         drawn, values = self._drawn(names, seed), self._values
-        moved = {name: _around(values[name], drawn[name]) for name in names}
-        return {name: Interval(values[name], *quantiles(moved[name])) for name in names}
+        return {name: interval_of(values[name], drawn[name]) for name in names}
 
     def differences(
         self, other: Evidence, names: Sequence[str], *, seed: int = 0
@@ -134,14 +135,8 @@ class ObjectsEvidence:
         if list(other.image_ids) != list(self.image_ids):
             raise ValueError("the images are others, or in another order")
         first, second = self._drawn(names, seed), other._drawn(names, seed)
-        found = {}
-        for name in names:
-            values = self._values[name], other._values[name]
-            drawn = _around(values[1] - values[0], second[name] - first[name])
-            known = drawn[~np.isnan(drawn)]
-            share = float(np.mean((known > 0) + 0.5 * (known == 0))) if len(known) else np.nan
-            found[name] = Difference(*values, *quantiles(drawn), share)
-        return found
+        values = {name: (self._values[name], other._values[name]) for name in names}
+        return {name: difference_of(values[name], (first[name], second[name])) for name in names}
 
     def _drawn(self, names: Sequence[str], seed: int) -> dict[str, np.ndarray]:
         """Values of the resamples by name, (B,)."""
@@ -161,12 +156,6 @@ class ObjectsEvidence:
 def evidence_of(source: Objects) -> ObjectsEvidence:
     """Match results with annotations; ValueError for those that cannot be measured."""
     return ObjectsEvidence(source, match_all(source))
-
-
-def _around(value: float, drawn: np.ndarray) -> np.ndarray:
-    """Draws moved until their mean is the value; NaN where the value is."""
-    known = drawn[~np.isnan(drawn)]
-    return drawn - known.mean() + value if len(known) else drawn
 
 
 def _plain(value: Any) -> Any:
