@@ -36,6 +36,7 @@ def compare(
     models: Sequence[Model],
     *,
     classes: Sequence[str],
+    scored_by: str,
     less_is_better: Callable[[str], bool],
     draw: Callable[[int | str], np.ndarray | None],
     seed: int = 0,
@@ -45,6 +46,7 @@ def compare(
     Args:
         models: At least two, the first of which is the one that others are compared with.
         classes: Class names, whose metrics get a table of their own.
+        scored_by: What ``image_scores`` are, in words.
         less_is_better: Function that says of which metrics less is better.
         draw: Function from an image id to truth and all predictions side by side, or None.
         seed: Seed of the draws.
@@ -69,7 +71,7 @@ def compare(
             if OF not in name and not math.isnan(one.value)
         ]
         numbers |= _numbers(found, other.name)
-        sections.append(_images(first, other, draw, both))
+        sections.append(_images(first, other, draw, both, scored_by))
     num = counted(len(first.evidence.image_ids), "image")
     draws = f"{RESAMPLES} draws of them, {100 * CONFIDENCE:.0f} % intervals"
     title = " and ".join(model.name for model in models)
@@ -132,7 +134,11 @@ def _numbers(found: Mapping[str, Difference], name: str) -> dict[str, float]:
 
 
 def _images(
-    first: Model, other: Model, draw: Callable[[int | str], np.ndarray | None], both: str
+    first: Model,
+    other: Model,
+    draw: Callable[[int | str], np.ndarray | None],
+    both: str,
+    scored_by: str,
 ) -> Section:
     """The images where the scores of two models are farthest apart."""
     apart = np.nan_to_num(other.image_scores - first.image_scores)
@@ -146,7 +152,7 @@ def _images(
     title = f"Images where they differ most: {both}"
     if not rows:
         return Section(title, [Text(["The two have the same score on every image."])])
-    table = Table(["image", first.name, other.name, "difference"], rows, "Scores of single images.")
+    table = Table(["image", first.name, other.name, "difference"], rows, f"Scored by {scored_by}.")
     pictures = []
     for index in chosen[:DRAWN]:
         picture = draw(ids[index])

@@ -47,13 +47,14 @@ def _draw(
     where = evidence.image_ids[position], size_of(photo)
     sides = [
         draw_panel(photo, Prediction(*where, instances), info, scale=scale)
-        for instances in (_truth(evidence, position), _results(evidence, position, min_score))
+        for instances in (truth_of(evidence, position), results_of(evidence, position, min_score))
     ]
     gap = np.full((sides[0].shape[0], _GAP, 3), 255, dtype=np.uint8)
     return np.concatenate([sides[0], gap, sides[1]], axis=1)
 
 
-def _truth(evidence: ObjectsEvidence, position: int) -> Instances:
+def truth_of(evidence: ObjectsEvidence, position: int) -> Instances:
+    """Annotated instances of the image at a position."""
     f = evidence.found
     chosen = np.flatnonzero(f.truth_image == position)
     entries = [f.truth[index] for index in chosen]
@@ -65,7 +66,8 @@ def _truth(evidence: ObjectsEvidence, position: int) -> Instances:
     return _instances(evidence, boxes, labels, masks=masks, joints=joints, crowd=crowd)
 
 
-def _results(evidence: ObjectsEvidence, position: int, min_score: float) -> Instances:
+def results_of(evidence: ObjectsEvidence, position: int, min_score: float) -> Instances:
+    """Results of the image at a position, from a confidence on."""
     f, kind = evidence.found, evidence.source.kind
     chosen = np.flatnonzero((f.image == position) & (f.score >= min_score) & (f.rank < f.limit))
     shapes = shapes_of(f.part, f.part.rows[f.row[chosen]])

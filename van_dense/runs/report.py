@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
-
-import numpy as np
 
 from van_dense.engine.log import is_error
 from van_dense.report import classes, labels, objects, panoptic, saliency
 from van_dense.report.blocks import Finding, Report
 from van_dense.report.compare import Model, compare
 from van_dense.report.page import write_numbers, write_page
+from van_dense.report.side_by_side import Measured, image_scores, kind_of, side_by_side
 from van_dense.report.sources import Images, Maps, Objects, Panoptic, Source
 
 
@@ -36,7 +36,7 @@ def write_report(sources: Sequence[Source], title: str, folder: Path) -> Path:
         The page.
     """
     reports = [module_of(source).report_of(source, title) for source in sources]
-    return _write(joined(reports, [_kind(source) for source in sources]), folder, "report")
+    return _write(joined(reports, [kind_of(source) for source in sources]), folder, "report")
 
 
 def write_comparison(
@@ -55,7 +55,7 @@ def write_comparison(
     Raises:
         ValueError: When two models cannot be compared; what differs is named.
     """
-    kinds = {name: [_kind(source) for source in sources] for name, sources in models.items()}
+    kinds = {name: [kind_of(source) for source in sources] for name, sources in models.items()}
     first, *others = models
     for other in others:
         if kinds[other] != kinds[first]:
@@ -69,21 +69,18 @@ def write_comparison(
 
 
 def _compared(sources: Mapping[str, Source], seed: int) -> Report:
-    one = next(iter(sources.values()))
-    module = module_of(one)
-    models = []
-    for name, source in sources.items():
-        evidence = module.evidence_of(source)
-        models.append(Model(name, evidence, module.image_scores(source)))
-
-    def draw(image_id: int | str) -> np.ndarray | None:
-        return module.side_by_side(sources, image_id)
-
+    measured = {
+        name: Measured(source, module_of(source).evidence_of(source))
+        for name, source in sources.items()
+    }
+    scores = {name: image_scores(model) for name, model in measured.items()}
+    models = [Model(name, measured[name].evidence, scores[name][1]) for name in sources]
     return compare(
         models,
-        classes=one.info.class_names,
+        classes=next(iter(sources.values())).info.class_names,
+        scored_by=scores[models[0].name][0],
         less_is_better=is_error,
-        draw=draw,
+        draw=partial(side_by_side, measured),
         seed=seed,
     )
 
@@ -102,12 +99,6 @@ def joined(reports: Sequence[Report], kinds: Sequence[str]) -> Report:
         numbers |= report.numbers
     subtitle = reports[0].subtitle
     return Report(reports[0].title, subtitle, sections, findings, numbers)
-
-
-def _kind(source: Source) -> str:
-    if isinstance(source, Images):
-        return "classification"
-    return "panoptic" if isinstance(source, Panoptic) else source.kind
 
 
 def _write(report: Report, folder: Path, name: str) -> Path:
