@@ -62,10 +62,7 @@ def image_scores(model: Measured) -> tuple[str, np.ndarray]:
 
 
 def _scores_of_objects(evidence: ObjectsEvidence) -> tuple[str, np.ndarray]:
-    counts = count_images(evidence, _threshold(evidence))
-    total = 2 * counts.right + counts.wrong + counts.missed
-    scores = np.divide(2 * counts.right, total, out=np.full(len(total), np.nan), where=total > 0)
-    return "F1 at IoU 0.5", scores
+    return "F1 at IoU 0.5", count_images(evidence, _threshold(evidence)).f1
 
 
 def _threshold(evidence: ObjectsEvidence) -> float:
