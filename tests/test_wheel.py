@@ -56,7 +56,9 @@ def test_it_holds_the_package_and_its_projects_and_nothing_else(wheel):
     assert files <= held
     assert "projects/paper_tables.yaml" not in held  # for tools/paper_tables.py
     code = {f"{path.relative_to(ROOT)}" for path in ROOT.glob("van_dense/**/*.py")}
-    assert {name for name in ours if not name.startswith(presets)} == {*code, "van_dense/py.typed"}
+    page = {f"van_dense/demo/{name}" for name in ("demo.html", "demo.css", "demo.js", "paint.js")}
+    rest = {name for name in ours if not name.startswith(presets)}
+    assert rest == {*code, *page, "van_dense/py.typed"}
 
 
 def test_it_installs_one_command(wheel):

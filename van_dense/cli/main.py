@@ -14,6 +14,7 @@ COMMANDS = {
     "eval": ("evaluate", "evaluate a run, published weights or saved predictions"),
     "predict": ("predict", "predict and draw images and videos"),
     "explain": ("explain", "draw why networks predict what they predict"),
+    "demo": ("demo", "a local page: drop an image, see what is predicted, and why"),
     "check": ("check", "find what is wrong with a data set"),
     "export": ("export", "write a run as a file of ONNX Runtime, OpenVINO or torch.export"),
     "convert": ("convert", "bring weights of another code base here, or ours there"),
