@@ -93,7 +93,7 @@ async function explain(clicked, name) {
     const found = await ask("/explain", JSON.stringify({ id: result.id, ...clicked }));
     if (mine === asked) {
       showEvidence(found.picture, `${found.title}: warm colours mark what raised the score.`);
-      tell(`Below: what spoke for ${name}.`);
+      tell(`Here is what spoke for ${name}.`);
     }
   } catch (error) {
     if (mine === asked) {
@@ -167,7 +167,7 @@ function rows() {
   if (result.kind === "panoptic") {
     return shown.map((i) => row(i, result.regions[i], result.regions[i].score, place(i)));
   }
-  if (result.kind === "saliency") return [row(0, { name: "salient" }, salient(), {})];
+  if (result.kind === "saliency") return [row(0, { name: "the salient part" }, salient(), {})];
   return result.classes.map((one, i) => row(i, one, one.score, { label: one.label }));
 }
 
@@ -192,7 +192,7 @@ function original(x, y) {
 function fill() {
   const list = $("list");
   const focused = document.activeElement?.dataset?.position;
-  list.classList.toggle("bars", result.kind === "classification");
+  list.classList.toggle("bars", result.kind === "classification" || result.kind === "saliency");
   list.replaceChildren(...rows().map(item));
   if (list.childElementCount === 0) {
     const none = document.createElement("li");
@@ -218,9 +218,9 @@ function item(one) {
     const swatch = part("swatch");
     swatch.style.background = one.color;
     button.append(swatch);
-  } else if (result.kind === "saliency") button.append(part("swatch"));
+  }
   button.append(part("name", one.name), part("number", percent(one.number)));
-  if (result.kind === "classification") {
+  if (result.kind === "classification" || result.kind === "saliency") {
     const bar = part("bar");
     const filled = document.createElement("i");
     filled.style.width = `${Math.max(0.5, one.number * 100)}%`;
