@@ -110,13 +110,13 @@ function paintObjects(pen, result, view, scale, fine) {
   for (const i of order) {
     const one = result.objects[i];
     const faint = view.lit !== null && view.lit !== i;
-    pen.globalAlpha = faint ? 0.3 : 1;
+    pen.globalAlpha = faint ? 0.2 : 1;
     pen.setTransform(scale, 0, 0, scale, 0, 0);
-    if (one.outlines) {
-      pen.globalAlpha = (faint ? 0.3 : 1) * view.opacity;
+    if (one.outlines && !faint) { // faint fills would add up to a strong one
+      pen.globalAlpha = view.opacity;
       pen.fillStyle = one.color;
       pen.fill(outline(one), "evenodd");
-      pen.globalAlpha = faint ? 0.3 : 1;
+      pen.globalAlpha = 1;
       pen.lineWidth = (1.5 * fine) / scale;
       pen.strokeStyle = one.color;
       pen.stroke(outline(one));
