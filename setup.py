@@ -88,6 +88,7 @@ setup(
     package_data={
         "van_dense": ["py.typed"],
         "van_dense.report": ["assets/*"],
+        "van_dense.demo": ["*.html", "*.css", "*.js"],
         "van_dense._presets.projects": ["*.yaml", "detectron2/*"],
         "van_dense._presets.configs": ["*/*.yaml"],
     },

@@ -34,7 +34,7 @@ LAYERS: dict[str, set[str]] = {
     "report": {"core", "data", "evaluation", "visualize"},
     "runs": {"core", "config", "backbones", "models", "data", "evaluation", "visualize", "engine",
              "integrations", "tasks", "deploy", "inference", "report"},
-    "demo": {"core", "data", "visualize", "inference", "explain"},
+    "demo": {"core", "data", "visualize", "tasks", "deploy", "inference", "explain"},
     "api": {"config", "core", "inference", "runs", "tasks"},
     # The names of the package, and the registration in timm, both when they are first used.
     "__init__": {"api", "backbones", "config"},

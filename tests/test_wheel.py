@@ -57,6 +57,7 @@ def test_it_holds_the_package_and_its_projects_and_nothing_else(wheel):
     assert "projects/paper_tables.yaml" not in held  # for tools/paper_tables.py
     code = {f"{path.relative_to(ROOT)}" for path in ROOT.glob("van_dense/**/*.py")}
     data = {f"van_dense/report/assets/page.{suffix}" for suffix in ("css", "js")}
+    data |= {f"van_dense/demo/{name}" for name in ("demo.html", "demo.css", "demo.js", "paint.js")}
     rest = {name for name in ours if not name.startswith(presets)}
     assert rest == {*code, *data, "van_dense/py.typed"}
 

@@ -17,6 +17,7 @@ NOT_THERE = {
     "eval": ["no_run"],
     "predict": ["no_run", "no.jpg"],
     "explain": ["no_run", "no.jpg"],
+    "demo": ["no_run"],
     "check": ["--yolo", "no_folder"],
     "convert": ["no.pth", "out.pth", "--to", "official"],
     "convert-panoptic": ["out", "--part", "val", "--images", "no", "--annotations", "no.json"],

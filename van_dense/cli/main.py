@@ -16,6 +16,7 @@ COMMANDS = {
     "compare": ("compare", "whether models differ by more than chance, and where"),
     "predict": ("predict", "predict and draw images and videos"),
     "explain": ("explain", "draw why networks predict what they predict"),
+    "demo": ("demo", "a local page: drop an image, see what is predicted, and why"),
     "check": ("check", "find what is wrong with a data set"),
     "export": ("export", "write a run as a file of ONNX Runtime, OpenVINO or torch.export"),
     "convert": ("convert", "bring weights of another code base here, or ours there"),

@@ -22,8 +22,14 @@ from van_dense.core.structures import Prediction, Size
 from van_dense.explain.cam import activation_map
 from van_dense.explain.grid import Cell, Row, Table
 from van_dense.explain.layers import evaluating, stage_layers
-from van_dense.explain.subjects import subjects_of
-from van_dense.explain.views import Source, name_of, name_or_number, network_input
+from van_dense.explain.subjects import Subject, subjects_of
+from van_dense.explain.views import (
+    NetworkInput,
+    Source,
+    name_of,
+    name_or_number,
+    network_input,
+)
 from van_dense.models.classifier import Classifier
 from van_dense.models.explainable import Explainable, SegmentExplainable
 from van_dense.models.pose.top_down import TopDownPose
@@ -79,22 +85,34 @@ def explain(
         ValueError: For an unknown target, layer or method, and for models that cannot be asked.
     """
     inputs = network_input(loaded, source)
-    images = loaded.model.preprocess(inputs.batch)
     with evaluating(loaded.model):
         subjects = subjects_of(loaded, inputs, targets or ("1",), min_score=min_score)
-    height, width = inputs.image.shape[:2]
+    return [explain_subject(loaded, inputs, one, layer=layer, method=method) for one in subjects]
+
+
+def explain_subject(
+    loaded: Loaded,
+    inputs: NetworkInput,
+    subject: Subject,
+    *,
+    layer: str | None = None,
+    method: str | None = None,
+) -> Explanation:
+    """Explain one of the things that ``subjects_of`` found; layer and method as ``explain``."""
+    images, where = (
+        loaded.model.preprocess(inputs.batch),
+        layer or default_layer(loaded, subject.kind),
+    )
     method = method or default_method(loaded)
-    explanations = []
-    for one in subjects:
-        where = layer or default_layer(loaded, one.kind)
-        heat = activation_map(loaded.model, images, one.score, layer=where, method=method)
-        heat = heat[:height, :width]  # its highest place may lie in the padding
-        heat = heat / max(float(heat.max()), np.finfo(np.float32).tiny)
-        title = one.title if heat.any() else f"{one.title}: no positive contribution"
-        explanations.append(Explanation(title, inputs.image, heat, one.shown, one.region))
+    heat = activation_map(loaded.model, images, subject.score, layer=where, method=method)
+    height, width = inputs.image.shape[:2]
+    heat = heat[:height, :width]  # its highest place may lie in the padding
+    heat = heat / max(float(heat.max()), np.finfo(np.float32).tiny)
+    title = subject.title if heat.any() else f"{subject.title}: no positive contribution"
+    explanation = Explanation(title, inputs.image, heat, subject.shown, subject.region)
     if isinstance(loaded.model, SaliencyModel):
-        return [_in_proportion(one, inputs.original) for one in explanations]
-    return explanations
+        return _in_proportion(explanation, inputs.original)
+    return explanation
 
 
 def _in_proportion(explanation: Explanation, original: Size) -> Explanation:

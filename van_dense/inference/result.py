@@ -294,10 +294,13 @@ class Result(Prediction):
             fix = "save to another folder, give a name, or overwrite=True"
             require_free((folder / file.format(name) for file in _SAVED), fix)
         written = [self.save_picture(folder / "pictures" / name, min_score=min_score)]
+        return written + self.save_results(folder, name)
+
+    def save_results(self, folder: Path, name: str) -> list[Path]:
+        """Write what ``save`` does, but for the picture, over files of this name."""
         with ResultFiles(folder / "predictions" / name) as files:
             files.add(self.outcome(f"{name}.png"))
-        maps = self.save_maps(folder / "masks", folder / "predictions" / name, name)
-        return written + files.written + maps
+        return files.written + self.save_maps(folder / "masks", folder / "predictions" / name, name)
 
     def save_picture(
         self, path: Path, *, min_score: float | None = None, instance_colors: bool = False

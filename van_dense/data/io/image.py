@@ -76,7 +76,17 @@ def read_reduced(path: str | Path, factor: int) -> tuple[np.ndarray, Size, int]:
         uint8 RGB as ``read_image`` gives it, (height, width) of the whole image, and the factor
         that was applied, which is ``factor`` or 1.
     """
-    image, stored = _decode(path, factor)
+    return _read(path, factor, None)
+
+
+def image_from_bytes(data: bytes, name: str) -> np.ndarray:
+    """Decode a file in memory as ``read_image`` does one on the disk; messages call it ``name``."""
+    return _read(name, 1, data)[0]
+
+
+def _read(path: str | Path, factor: int, data: bytes | None) -> tuple[np.ndarray, Size, int]:
+    """``read_reduced`` of a file, or of its bytes where they are given."""
+    image, stored = _decode(path, factor, data=data)
     try:
         pixels = from_pillow(image)
     except ValueError as error:  # of a kind that has no certain meaning
@@ -106,9 +116,11 @@ def decode(path: str | Path) -> Image.Image:
 
 
 @our_limit()
-def _decode(path: str | Path, factor: int, *, as_stored: bool = False) -> tuple[Image.Image, Size]:
-    """The image, and its stored (width, height)."""
-    data = _read_bytes(path)
+def _decode(
+    path: str | Path, factor: int, *, as_stored: bool = False, data: bytes | None = None
+) -> tuple[Image.Image, Size]:
+    """The image, and its stored (width, height); of ``data`` where the file is in memory."""
+    data = _read_bytes(path) if data is None else data
     image, orientation = _open(path, data)
     _require_jpeg_end(path, data)
     stored = image.size

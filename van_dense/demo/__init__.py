@@ -1,0 +1,1 @@
+"""A local page that shows what a trained network predicts, and why."""
