@@ -19,9 +19,23 @@ def is_outline(labels: np.ndarray) -> np.ndarray:
     takes what that removes. Here a first step finds for all regions at once the pixels that one
     erosion would remove; each further erosion removes the pixels around those before.
     """
-    distance = max(1, round(OUTLINE_RATIO * math.hypot(*labels.shape)))
-    square = np.ones((3, 3), np.uint8)
-    is_edge = cv2.dilate(labels, square) != cv2.erode(labels, square)
+    is_edge = _is_edge(labels)
     is_edge[[0, -1]] = is_edge[:, [0, -1]] = True
+    return _is_near(is_edge)
+
+
+def is_boundary(labels: np.ndarray) -> np.ndarray:
+    """Where another label is near, but not where the border of the image is; see ``is_outline``."""
+    return _is_near(_is_edge(labels))
+
+
+def _is_edge(labels: np.ndarray) -> np.ndarray:
+    square = np.ones((3, 3), np.uint8)
+    is_edge: np.ndarray = cv2.dilate(labels, square) != cv2.erode(labels, square)
+    return is_edge
+
+
+def _is_near(is_edge: np.ndarray) -> np.ndarray:
+    distance = max(1, round(OUTLINE_RATIO * math.hypot(*is_edge.shape)))
     around = np.ones((2 * distance - 1, 2 * distance - 1), np.uint8)
     return cv2.dilate(is_edge.view(np.uint8), around).view(np.bool_)
