@@ -25,7 +25,7 @@ _SELDOM = 0.05  # share of a class, up to which a confusion is none that the mod
 
 @dataclass(frozen=True)
 class Area:
-    """A connected area of one true and one predicted class, without what is near an outline.
+    """A connected area of one true and one predicted class, much of it away from outlines.
 
     Attributes:
         image_id: Id of the image.
@@ -67,12 +67,15 @@ def find_areas(
         first, second = divmod(code, IGNORE_LABEL)
         if pairs[first, second] < max(1, LARGEST * num):
             break
-        mask = ((inside == first) & (found == second)).view(np.uint8)
-        _, _, stats, _ = cv2.connectedComponentsWithStats(mask)
-        stats = stats[1:]
-        left, top, width, height, pixels = stats[stats[:, cv2.CC_STAT_AREA].argmax()].tolist()
-        if pixels < LARGEST * num:
+        mask = ((truth == first) & (found == second)).view(np.uint8)
+        count, components, stats, _ = cv2.connectedComponentsWithStats(mask)
+        # Strips along outlines are cut off, but belong to the area that they lead to.
+        inner = np.bincount(components[~near], minlength=count)
+        inner[0] = 0
+        best = int(inner.argmax())
+        if inner[best] < LARGEST * num:
             continue
+        left, top, width, height, pixels = stats[best].tolist()
         accuracy = right / max(num - pixels, 1)
         box = (left, top, left + width, top + height)
         areas.append(Area(image_id, first, second, pixels, pixels / num, accuracy, box))

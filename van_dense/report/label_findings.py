@@ -16,7 +16,7 @@ from van_dense.evaluation.outlines import OUTLINE_RATIO
 from van_dense.evaluation.semantic import score_classes
 from van_dense.report.blocks import Finding
 from van_dense.report.label_areas import Area
-from van_dense.report.wording import listed, median, percent, points, worst_first
+from van_dense.report.wording import NOTHING, listed, median, percent, points, worst_first
 
 CLASSES = "Classes"
 CONFUSIONS = "Confusions"
@@ -141,7 +141,7 @@ def find(
     findings += _at_boundary(totals)
     findings += _worst_images(image_counts, totals.counts)
     findings += _contradicting(totals, suspects)
-    return [finding for finding in findings if finding.weight > 0]
+    return [finding for finding in findings if finding.weight > NOTHING]
 
 
 def _confused(totals: Totals, names: Sequence[str]) -> list[Finding]:

@@ -54,7 +54,7 @@ class SaliencyMeasures:
 
     def evidence(self) -> WeightedEvidence:
         """Metrics that draws of the images give."""
-        truth = fingerprint(self.measures["area"], "images of salient pixels")
+        truth = fingerprint(self.measures["area"], "shares of salient pixels")
         protocol = {"kind": "saliency", "ground truth": truth}
         ids = tuple(self.source.image_ids)
         return WeightedEvidence(ids, protocol, partial(_measured, self.measures))
@@ -91,7 +91,6 @@ def _measure_image(
         raise ValueError(f"image {image_id!r}: {problem}")
     grey, salient = to_grey(found), truth > 128
     difference = grey.astype(np.int16) - truth
-    measures = measure_pair(grey, truth)
     return measure_pair(grey, truth) | {
         "area": float(salient.mean()),
         "excess": float(np.maximum(difference, 0).mean() / 255),

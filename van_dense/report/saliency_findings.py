@@ -12,7 +12,7 @@ import numpy as np
 from van_dense.core.counting import counted
 from van_dense.evaluation.saliency import BETA_SQUARED
 from van_dense.report.blocks import Finding
-from van_dense.report.wording import percent, points
+from van_dense.report.wording import NOTHING, percent, points
 
 THRESHOLDS = "Thresholds"
 ERRORS = "Too much and too little"
@@ -42,7 +42,7 @@ def find(measures: Mapping[str, np.ndarray]) -> list[Finding]:
     """What to do next about saliency maps, each with what F at the best threshold would rise by."""
     findings = [*_one_sided(measures), *_threshold(measures), *_soft(measures)]
     findings += [*_small(measures), *_failed(measures)]
-    return [finding for finding in findings if finding.weight > 0]
+    return [finding for finding in findings if finding.weight > NOTHING]
 
 
 def _one_sided(measures: Mapping[str, np.ndarray]) -> list[Finding]:

@@ -13,6 +13,7 @@ from van_dense.evaluation.table import MEANING
 from van_dense.report.blocks import Number, Numbers, Text
 from van_dense.report.evidence import CONFIDENCE, Interval
 
+NOTHING = 1e-6  # what is won below is rounding, and no finding
 _LISTED = 5  # names in a sentence
 _FEW = 30  # images, below which intervals of resampling are too narrow
 
@@ -77,14 +78,14 @@ def bounds(interval: Interval) -> str:
 
 
 def fingerprint(counts: np.ndarray, what: str) -> str:
-    """Short text that differs where ground truths do, of the numbers that an evaluator counts.
+    """Short text that differs where ground truths do.
 
     Args:
-        counts: Numbers of each image, any shape.
-        what: What their sum is, such as "labelled pixels".
+        counts: Numbers of each image that follow from its ground truth, any shape.
+        what: What they are, such as "labelled pixels".
     """
-    digest = hashlib.sha256(np.ascontiguousarray(counts, dtype=np.float64).tobytes()).hexdigest()
-    return f"{int(counts.sum()):,} {what}, {digest[:8]}"
+    numbers = np.ascontiguousarray(counts, dtype=np.float64)
+    return f"{what} {hashlib.sha256(numbers.tobytes()).hexdigest()[:8]}"
 
 
 def median(values: np.ndarray) -> float:
