@@ -186,7 +186,7 @@ def _weak(counts: np.ndarray, names: Sequence[str]) -> list[Finding]:
         ratio(counts[0], counts[1]),
         ratio(counts[0], counts[2]),
     )
-    usual, share = median(iou), counts[1] / counts[1].sum()
+    usual, share = median(iou[accuracy >= _UNFOUND]), counts[1] / counts[1].sum()
     findings = []
     for label in worst_first(np.where(accuracy >= _UNFOUND, iou, np.nan), num=_TOLD).tolist():
         mended = iou.copy()
@@ -200,7 +200,7 @@ def _weak(counts: np.ndarray, names: Sequence[str]) -> list[Finding]:
         rare = f", and it is rare, {percent(share[label])} of the pixels" if is_rare else ""
         text = (
             f"{names[label]} has an IoU of {percent(iou[label])}: {how}{rare}. At the median of "
-            f"the classes, {percent(usual)}, mIoU would rise by {points(gain)}."
+            f"the classes that are found, {percent(usual)}, mIoU would rise by {points(gain)}."
         )
         findings.append(Finding(text, gain, CLASSES))
     return findings
