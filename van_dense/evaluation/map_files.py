@@ -115,9 +115,8 @@ def evaluate_saliency_maps(files: Files) -> SaliencyEvaluator:
         grey = read_grey(paths[0])
         brightest = max(brightest, int(grey.max()))
         size = _size(truth(key))
-        if grey.shape != size:
-            grey = _resize(grey, size, paths)
-            resized += 1
+        resized += grey.shape != size
+        grey = fit_grey(grey, size, paths)
         prediction = Prediction(key, size, saliency=grey.astype(np.float32) / np.float32(255))
         _update(evaluator, prediction, paths)
     if brightest == 1:
@@ -134,7 +133,13 @@ def _update(evaluator: Evaluator, prediction: Prediction, paths: tuple[Path, Pat
         evaluator.update([prediction])
 
 
-def _resize(grey: np.ndarray, size: Size, paths: tuple[Path, Path]) -> np.ndarray:
+def fit_grey(grey: np.ndarray, size: Size, paths: tuple[Path, Path]) -> np.ndarray:
+    """A saliency map uint8 (H, W), brought to the (height, width) of its annotation bilinearly.
+
+    ValueError, with the names of both files, where height and width are swapped.
+    """
+    if grey.shape == size:
+        return grey
     if grey.shape == size[::-1]:
         sizes = f"is {size[0]}x{size[1]} (width x height), {paths[1]} {size[1]}x{size[0]}"
         fix = "height and width are swapped; turn the map as the annotation is"

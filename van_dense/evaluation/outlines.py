@@ -19,9 +19,41 @@ def is_outline(labels: np.ndarray) -> np.ndarray:
     takes what that removes. Here a first step finds for all regions at once the pixels that one
     erosion would remove; each further erosion removes the pixels around those before.
     """
-    distance = max(1, round(OUTLINE_RATIO * math.hypot(*labels.shape)))
-    square = np.ones((3, 3), np.uint8)
-    is_edge = cv2.dilate(labels, square) != cv2.erode(labels, square)
+    is_edge = _is_edge(labels)
     is_edge[[0, -1]] = is_edge[:, [0, -1]] = True
+    return _is_near(is_edge)
+
+
+def is_boundary(labels: np.ndarray) -> np.ndarray:
+    """Where another label is near, but not where the border of the image is; see ``is_outline``."""
+    return _is_near(_is_edge(labels))
+
+
+def is_displaced(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Where two label maps differ because an outline is displaced: bool (H, W), from uint8.
+
+    There the truth has the predicted label near, and the prediction the true one: a shift of
+    outlines by up to 2 % of the image diagonal explains the difference. An object that is missed as
+    a whole, however thin, is no such place.
+    """
+    differs = truth != found
+    explained = differs.copy()
+    for here, there in ((truth, found), (found, truth)):
+        is_there = np.zeros_like(differs)
+        for label in np.flatnonzero(np.bincount(here[differs], minlength=256)):
+            is_there |= (here == label) & _is_near(there == label, reach=1)
+        explained &= is_there
+    return explained
+
+
+def _is_edge(labels: np.ndarray) -> np.ndarray:
+    square = np.ones((3, 3), np.uint8)
+    is_edge: np.ndarray = cv2.dilate(labels, square) != cv2.erode(labels, square)
+    return is_edge
+
+
+def _is_near(mask: np.ndarray, *, reach: int = 0) -> np.ndarray:
+    """What lies less than the width of outlines, and ``reach`` pixels, away from a mask."""
+    distance = max(1, round(OUTLINE_RATIO * math.hypot(*mask.shape))) + reach
     around = np.ones((2 * distance - 1, 2 * distance - 1), np.uint8)
-    return cv2.dilate(is_edge.view(np.uint8), around).view(np.bool_)
+    return cv2.dilate(mask.view(np.uint8), around).view(np.bool_)

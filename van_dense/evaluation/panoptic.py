@@ -16,7 +16,7 @@ does. Legend: C classes; T and F segments of ground truth and prediction, which 
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -148,11 +148,9 @@ class PanopticEvaluator:
             what = counted(self._num_split, "prediction has", "predictions have")
             what += f" several segments of one class of stuff, the first {self._first_split}"
             logger.warning("%s; each counts, and at most one can match: merge them", what)
-        parts = (np.ones_like(self._is_thing), self._is_thing, ~self._is_thing)
         metrics: dict[str, float] = {}
         for names, scores in zip((METRICS, BOUNDARY_METRICS), self._scores(), strict=False):
-            values = [mean(scores[quality][part]) for part in parts for quality in _QUALITIES]
-            metrics |= dict(zip(names, values, strict=True))
+            metrics |= dict(zip(names, mean_qualities(scores, self._is_thing), strict=True))
         return metrics
 
     def per_class(self) -> PerClass:
@@ -190,6 +188,12 @@ def qualities(sums: np.ndarray) -> dict[str, np.ndarray]:
         "SQ": np.divide(iou, matched, out=nothing.copy(), where=matched > 0),
         "RQ": np.divide(matched, half, out=nothing.copy(), where=occurs),
     }
+
+
+def mean_qualities(scores: Mapping[str, np.ndarray], is_thing: np.ndarray) -> list[float]:
+    """Means of ``qualities`` in the order of ``METRICS``, by flags of things, bool (C,)."""
+    parts = (np.ones_like(is_thing), is_thing, ~is_thing)
+    return [mean(scores[quality][part]) for part in parts for quality in _QUALITIES]
 
 
 def match_segments(truth: Truth, found: Truth, num_classes: int, *, boundary: bool) -> np.ndarray:

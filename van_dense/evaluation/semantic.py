@@ -10,6 +10,7 @@ Outlines of classes follow Cheng et al., "Boundary IoU", CVPR 2021; see ``outlin
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,6 +21,22 @@ from van_dense.evaluation.outlines import is_outline
 from van_dense.evaluation.table import PerClass
 
 METRICS = tuple(f"semantic/{m}" for m in "mIoU aAcc mAcc Dice fwIoU boundary_IoU".split())
+
+
+class MapCounts(NamedTuple):
+    """Pixels of one image, or of many."""
+
+    confusion: np.ndarray  #: by true and predicted class, int64 (C, C + 1); the last column is none
+    outlines: np.ndarray  #: of outlines in both maps, truth and prediction, int64 (3, C)
+
+    def of_classes(self) -> np.ndarray:
+        """Counts (6, C) that all metrics follow from: pixels, and pixels of outlines.
+
+        Rows are those in both maps, in the truth, and in the prediction, of either kind.
+        """
+        right = np.diagonal(self.confusion)
+        truth, found = self.confusion.sum(axis=1), self.confusion[:, :-1].sum(axis=0)
+        return np.stack([right, truth, found, *self.outlines])
 
 
 class SemanticEvaluator:
@@ -54,60 +71,85 @@ class SemanticEvaluator:
 
     def update(self, predictions: Sequence[Prediction]) -> None:
         """Count the pixels of some images."""
-        classes = self.info.num_classes
         for prediction in predictions:
             found, truth = self._truth.pair(prediction, "semantic")
-            if found.dtype != np.uint8 and not 0 <= found.min() <= found.max() <= IGNORE_LABEL:
-                where, span = f"image {prediction.image_id!r}", f"{found.min()} to {found.max()}"
-                fix = "labels are 0..254, and 255 is no class"
-                raise ValueError(f"{where}: the prediction holds labels from {span}; {fix}")
-            found = found.astype(np.uint8, copy=False)
-            pairs = count_pairs(truth, found)
-            self._check_labels(pairs, prediction.image_id)
-            self.confusion += pairs[:classes, [*range(classes), IGNORE_LABEL]]
-            self._outlines += count_outlines(truth, found)[:, :classes]
+            counts = count_maps(truth, found, self.info.num_classes, prediction.image_id)
+            self.confusion += counts.confusion
+            self._outlines += counts.outlines
             self._truth.close(prediction)
-
-    def _check_labels(self, pairs: np.ndarray, image_id: int | str) -> None:
-        classes = self.info.num_classes
-        for name, counts in (("ground truth", pairs.sum(axis=1)), ("prediction", pairs.sum(0))):
-            foreign = classes + np.flatnonzero(counts[classes:IGNORE_LABEL])
-            if len(foreign):
-                holds = f"the {name} holds the labels {foreign[:5].tolist()}"
-                known = f"there are {classes} classes, 0..{classes - 1}"
-                raise ValueError(f"image {image_id!r}: {holds}, but {known}")
 
     def compute(self) -> dict[str, float]:
         """Means over classes, and accuracy over pixels, by the names of ``METRICS``."""
-        scores = self._scores()
-        pixels = self.confusion.sum(axis=1)
-        total, occurs = int(pixels.sum()), pixels > 0
-        weighted = float((scores["IoU"] * pixels)[occurs].sum() / total) if total else math.nan
-        accuracy = float(np.trace(self.confusion) / total) if total else math.nan
-        iou, acc, dice, outlines = (mean(values) for values in scores.values())
-        return dict(zip(METRICS, (iou, accuracy, acc, dice, weighted, outlines), strict=True))
+        return summarize(self._counts())
 
     def per_class(self) -> PerClass:
         """IoU, Acc, Dice and boundary_IoU of each class; NaN where there is nothing to measure."""
-        return {"semantic": by_name(self.info.class_names, self._scores())}
+        return {"semantic": by_name(self.info.class_names, score_classes(self._counts()))}
 
-    def _scores(self) -> dict[str, np.ndarray]:
-        right = np.diagonal(self.confusion)
-        truth = self.confusion.sum(axis=1)
-        found = self.confusion[:, : self.info.num_classes].sum(axis=0)
-        common, of_truth, of_found = self._outlines
-        return {
-            "IoU": ratio(right, truth + found - right),
-            "Acc": ratio(right, truth),
-            "Dice": ratio(2 * right, truth + found),
-            "boundary_IoU": ratio(common, of_truth + of_found - common),
-        }
+    def _counts(self) -> np.ndarray:
+        return MapCounts(self.confusion, self._outlines).of_classes()
 
     def save(self, folder: Path) -> None:
         """Write the confusion matrix as confusion.csv: a row for each true class, in pixels."""
         names = self.info.class_names
         rows = ([n, *row] for n, row in zip(names, self.confusion.tolist(), strict=True))
         write_csv(folder / "confusion.csv", ["truth", *names, "no class"], rows)
+
+
+def score_classes(counts: np.ndarray) -> dict[str, np.ndarray]:
+    """IoU, Acc, Dice and boundary_IoU of each class, (C,), from ``MapCounts.of_classes``."""
+    right, truth, found, common, of_truth, of_found = counts
+    return {
+        "IoU": ratio(right, truth + found - right),
+        "Acc": ratio(right, truth),
+        "Dice": ratio(2 * right, truth + found),
+        "boundary_IoU": ratio(common, of_truth + of_found - common),
+    }
+
+
+def summarize(counts: np.ndarray) -> dict[str, float]:
+    """The metrics by the names of ``METRICS``, from ``MapCounts.of_classes``, (6, C)."""
+    scores, right, pixels = score_classes(counts), counts[0], counts[1]
+    total, occurs = pixels.sum(), pixels > 0
+    weighted = float((scores["IoU"] * pixels)[occurs].sum() / total) if total else math.nan
+    accuracy = float(right.sum() / total) if total else math.nan
+    iou, acc, dice, outlines = (mean(values) for values in scores.values())
+    return dict(zip(METRICS, (iou, accuracy, acc, dice, weighted, outlines), strict=True))
+
+
+def count_maps(
+    truth: np.ndarray, found: np.ndarray, num_classes: int, image_id: int | str
+) -> MapCounts:
+    """Count the pixels of one image.
+
+    Args:
+        truth: Labels 0..C-1 and 255 = ignore, uint8 (H, W).
+        found: Predicted labels 0..C-1 and 255 = no class, integers (H, W).
+        num_classes: Number of classes C.
+        image_id: Id of the image, for messages.
+
+    Raises:
+        ValueError: For labels that are no class.
+    """
+    if found.dtype != np.uint8 and not 0 <= found.min() <= found.max() <= IGNORE_LABEL:
+        where, span = f"image {image_id!r}", f"{found.min()} to {found.max()}"
+        fix = "labels are 0..254, and 255 is no class"
+        raise ValueError(f"{where}: the prediction holds labels from {span}; {fix}")
+    found = found.astype(np.uint8, copy=False)
+    pairs = count_pairs(truth, found)
+    for name, counts in (("ground truth", pairs.sum(axis=1)), ("prediction", pairs.sum(axis=0))):
+        foreign = num_classes + np.flatnonzero(counts[num_classes:IGNORE_LABEL])
+        if len(foreign):
+            holds = f"the {name} holds the labels {foreign[:5].tolist()}"
+            known = f"there are {num_classes} classes, 0..{num_classes - 1}"
+            raise ValueError(f"image {image_id!r}: {holds}, but {known}")
+    outlines = count_outlines(truth, found)[:, :num_classes]
+    return MapCounts(confusion_of(pairs, num_classes), outlines)
+
+
+def confusion_of(pairs: np.ndarray, num_classes: int) -> np.ndarray:
+    """Confusion matrix (C, C + 1) out of pairs of labels (256, 256); the last column is none."""
+    return pairs[:num_classes, [*range(num_classes), IGNORE_LABEL]]
 
 
 def count_pairs(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
