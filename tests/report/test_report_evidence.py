@@ -94,7 +94,7 @@ def test_quantiles_leave_out_nan():
 def test_what_is_not_comparable_is_named():
     one = evidence(np.ones(2), np.ones(2), kind="semantic")
     other = evidence(np.ones(2), np.ones(2), kind="saliency")
-    with pytest.raises(ValueError, match="a and b cannot be compared: their kind differ"):
+    with pytest.raises(ValueError, match=r"a and b cannot be compared: .*kind"):
         comparable(one, other, ["a", "b"])
-    with pytest.raises(ValueError, match="1 images are of the first alone, 0 of the other"):
+    with pytest.raises(ValueError, match=r"a and b cannot be compared: .*1 image"):
         comparable(one, evidence(np.ones(1), np.ones(1), kind="semantic"), ["a", "b"])

@@ -73,7 +73,7 @@ class Images:
         image_ids: Ids of the N images.
         labels: True label of each image, int64 (N,).
         best: Labels of the up to five best classes of each image, best first, int64 (N, K).
-        scores: Their probabilities in 0..1, float64 (N, K).
+        scores: Probabilities of these classes in 0..1, float64 (N, K).
         info: Classes.
         read: From an image id to RGB uint8 (H, W, 3), or None where there is no picture.
     """
