@@ -11,6 +11,8 @@ import numpy as np
 
 from van_dense.core.structures import RLE, Size
 
+_MOST_DIGITS = 7  # of five bits: more than any run of an image needs
+
 
 def run_lengths(counts: bytes) -> np.ndarray:
     """Lengths int64 (R,) of alternating runs of zeros and ones, of a sound compressed RLE.
@@ -106,3 +108,55 @@ def _from_intervals(intervals: np.ndarray, size: Size) -> RLE:
     # The encoder writes no run of zeros after the last pixel.
     runs = runs if runs[-1] > 0 or len(runs) == 1 else runs[:-1]
     return mask_utils.frPyObjects({"size": list(size), "counts": runs.tolist()}, *size)
+
+
+def are_sound(counts: Sequence[str], num_pixels: np.ndarray) -> bool:
+    """Whether all texts are run lengths of COCO, from 0 on, that cover so many pixels each.
+
+    Args:
+        counts: Compressed run lengths of N masks.
+        num_pixels: Pixels of their images, (N,).
+    """
+    joined = "".join(counts)
+    if not joined.isascii() or not all(counts):
+        return False
+    characters = np.frombuffer(joined.encode(), dtype=np.uint8) - np.uint8(48)
+    if (characters >= 64).any():
+        return False
+    last = np.flatnonzero((characters & 32) == 0)
+    ends = np.cumsum(np.fromiter(map(len, counts), dtype=np.int64, count=len(counts)))
+    if (characters[ends - 1] & 32).any():  # a number goes on behind the end of a text
+        return False
+    digits = np.diff(last, prepend=-1)
+    if digits.max() > _MOST_DIGITS:
+        return False
+    runs = np.zeros(len(last), dtype=np.int64)
+    first = last - digits + 1
+    for place in range(int(digits.max())):
+        there = digits > place
+        runs[there] |= (characters[first[there] + place] & 31).astype(np.int64) << (5 * place)
+    negative = (characters[last] & 16) != 0
+    runs[negative] -= np.int64(1) << (5 * digits[negative])
+    stops = np.searchsorted(last, ends - 1) + 1  # numbers up to the end of each mask
+    starts = np.concatenate([[0], stops[:-1]])
+    return _add_up(runs, starts, stops, num_pixels)
+
+
+def _add_up(
+    runs: np.ndarray, starts: np.ndarray, stops: np.ndarray, num_pixels: np.ndarray
+) -> bool:
+    """Whether differences (R,) of several masks are runs from 0 on that cover their images."""
+    place = np.arange(len(runs)) - np.repeat(starts, stops - starts)
+    total = np.zeros(len(starts), dtype=np.int64)
+    owner = np.repeat(np.arange(len(starts)), stops - starts)
+    # The first run stands alone; the others add up to the last but one.
+    for chain in (place == 0, place % 2 == 1, (place % 2 == 0) & (place > 0)):
+        values, of = runs[chain], owner[chain]
+        begins = np.flatnonzero(np.diff(of, prepend=-1))
+        sums = np.cumsum(values)
+        before = np.repeat(sums[begins] - values[begins], np.diff(begins, append=len(values)))
+        lengths = sums - before
+        if (lengths < 0).any():
+            return False
+        total += np.bincount(of, weights=lengths, minlength=len(starts)).astype(np.int64)
+    return bool((total == num_pixels).all())

@@ -9,8 +9,6 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
-import torch
-
 from van_dense.core.counting import counted
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import RLE, Instances, Prediction, Size
@@ -174,6 +172,8 @@ def keypoints_to_json(instances: Instances) -> list[list[float]]:
     COCO means pixel 0 by x = 0, whose centre lies at 0.5 in the continuous coordinates used inside;
     the readers add this half pixel.
     """
+    import torch
+
     assert instances.keypoints is not None
     shifted = instances.keypoints.double() - torch.tensor([0.5, 0.5, 0.0])
     return shifted.flatten(1).numpy().round(4).tolist()

@@ -32,6 +32,20 @@ def parse_id(value: Any) -> Any:
     return int(value) if is_id(value) else f"not an id: {value!r}"
 
 
+def other_type(value: Any) -> Any:
+    """The same id as number instead of text, or as text instead of a number."""
+    if type(value) is str:
+        stripped = value.strip()
+        return int(stripped) if stripped.isascii() and stripped.isdigit() else None
+    return str(value) if type(value) is int else None
+
+
+def are_same(record: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two annotations have the same JSON, their order aside."""
+    numbers = "image_id", "category_id", "iscrowd"
+    return record == other and all(type(record[key]) is type(other[key]) for key in numbers)
+
+
 def parse_number(value: Any) -> float | None:
     """Read a finite number, which may be written as text; None for anything else."""
     if type(value) is str:
