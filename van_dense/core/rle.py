@@ -130,33 +130,36 @@ def are_sound(counts: Sequence[str], num_pixels: np.ndarray) -> bool:
     digits = np.diff(last, prepend=-1)
     if digits.max() > _MOST_DIGITS:
         return False
-    runs = np.zeros(len(last), dtype=np.int64)
     first = last - digits + 1
-    for place in range(int(digits.max())):
-        there = digits > place
-        runs[there] |= (characters[first[there] + place] & 31).astype(np.int64) << (5 * place)
-    negative = (characters[last] & 16) != 0
+    runs = (characters[first] & 31).astype(np.int64)
+    for place in range(1, int(digits.max())):
+        longer = np.flatnonzero(digits > place)
+        more = (characters[first[longer] + place] & 31).astype(np.int64)
+        runs[longer] |= more << (5 * place)
+    negative = np.flatnonzero(characters[last] & 16)
     runs[negative] -= np.int64(1) << (5 * digits[negative])
     stops = np.searchsorted(last, ends - 1) + 1  # numbers up to the end of each mask
-    starts = np.concatenate([[0], stops[:-1]])
-    return _add_up(runs, starts, stops, num_pixels)
+    return _cover(runs, np.diff(stops, prepend=0), num_pixels)
 
 
-def _add_up(
-    runs: np.ndarray, starts: np.ndarray, stops: np.ndarray, num_pixels: np.ndarray
-) -> bool:
-    """Whether differences (R,) of several masks are runs from 0 on that cover their images."""
-    place = np.arange(len(runs)) - np.repeat(starts, stops - starts)
-    total = np.zeros(len(starts), dtype=np.int64)
-    owner = np.repeat(np.arange(len(starts)), stops - starts)
-    # The first run stands alone; the others add up to the last but one.
-    for chain in (place == 0, place % 2 == 1, (place % 2 == 0) & (place > 0)):
-        values, of = runs[chain], owner[chain]
-        begins = np.flatnonzero(np.diff(of, prepend=-1))
-        sums = np.cumsum(values)
-        before = np.repeat(sums[begins] - values[begins], np.diff(begins, append=len(values)))
-        lengths = sums - before
-        if (lengths < 0).any():
-            return False
-        total += np.bincount(of, weights=lengths, minlength=len(starts)).astype(np.int64)
-    return bool((total == num_pixels).all())
+def _cover(runs: np.ndarray, lengths: np.ndarray, num_pixels: np.ndarray) -> bool:
+    """Whether numbers (R,) of several masks are runs from 0 on that cover their images.
+
+    Two chains of differences add up, of zeros and of ones; here they are the columns of a grid with
+    the numbers of each mask behind a 0, and with another 0 at the end where that makes pairs.
+    """
+    starts = np.cumsum(lengths) - lengths
+    third = starts[lengths >= 3]
+    runs[third + 2] -= runs[third]  # the third number is no difference
+    pairs = (lengths + 2) // 2
+    ends = np.cumsum(pairs)
+    begins = ends - pairs
+    grid = np.zeros(2 * int(ends[-1]), dtype=np.int64)
+    grid[np.arange(len(runs)) + np.repeat(2 * begins - starts + 1, lengths)] = runs
+    grid = grid.reshape(-1, 2)
+    sums = np.cumsum(grid, axis=0)
+    sums -= np.repeat(sums[begins] - grid[begins], pairs, axis=0)
+    sums[ends[lengths % 2 == 0] - 1, 1] = 0
+    if sums.min() < 0:
+        return False
+    return bool((np.add.reduceat(sums, begins, axis=0).sum(axis=1) == num_pixels).all())

@@ -63,8 +63,10 @@ def are_numbers(value: Any, count: int) -> bool:
     """Whether parsed JSON is a list of so many finite numbers."""
     if not isinstance(value, list) or len(value) != count:
         return False
-    try:
-        return all(type(v) in (int, float) and math.isfinite(v) for v in value)
+    if not _NUMBER.issuperset(map(type, value)):
+        return False
+    try:  # one sum meets every bad value
+        return math.isfinite(sum(value)) or all(map(math.isfinite, value))
     except OverflowError:
         return False
 
@@ -74,7 +76,9 @@ def are_coordinates(value: Any, count: int) -> bool:
 
     Beyond 1e30, products of finite numbers overflow.
     """
-    return are_numbers(value, count) and all(-_HUGE < v < _HUGE for v in value)
+    if not are_numbers(value, count):
+        return False
+    return not value or (-_HUGE < min(value) and max(value) < _HUGE)
 
 
 def parse_box(value: Any) -> BoxXYXY | None:
