@@ -210,14 +210,14 @@ def _boxes(rng: np.random.Generator, number: int) -> tuple[np.ndarray, np.ndarra
 
 def _shapes(kind: str, boxes: np.ndarray, *, with_area: bool) -> list[dict[str, Any]]:
     """Fields of boxes, or of ellipses in them."""
+    if not len(boxes):
+        return []
     rounded = boxes.round(2).tolist()
     if kind == "bbox":
         return [{"bbox": b, **({"area": b[2] * b[3]} if with_area else {})} for b in rounded]
     centres, radii = boxes[:, :2] + boxes[:, 2:] / 2, boxes[:, 2:] / 2
     points = np.stack([np.cos(_CIRCLE), np.sin(_CIRCLE)], axis=1)
     polygons = (centres[:, None] + radii[:, None] * points).round(2).reshape(len(boxes), -1)
-    if not len(boxes):
-        return []
     rles = mask_utils.frPyObjects(polygons.tolist(), HEIGHT, WIDTH)
     if with_area:
         areas = mask_utils.area(rles).tolist()
