@@ -35,7 +35,6 @@ CORE = [
 EXTRAS = {
     "video": ["av>=18"],  # earlier ones do not tell where a cut file ends
     "explain": ["grad-cam>=1.5.7"],  # earlier ones bring a second OpenCV
-    "saliency": ["pysodmetrics>=1.4"],
     "tensorboard": ["tensorboard>=2.16"],
     "supervision": ["supervision>=0.31"],  # earlier ones bring a second OpenCV
     "panoptic": ["transformers>=4.57"],  # 4 and 5 are tested
@@ -54,6 +53,7 @@ DEV = [
     "myst-parser>=4",
     "furo>=2024.8",
     "pre-commit>=4",
+    "pysodmetrics>=1.4",  # the reference of saliency metrics
     "transformers>=4.57,<5",  # VAN left transformers in 5.0; parity of our weight export
 ]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCKED = (
-    *("av", "pytorch_grad_cam", "py_sod_metrics", "tensorboard", "supervision"),
+    *("av", "pytorch_grad_cam", "tensorboard", "supervision"),
     *("transformers", "onnx", "onnxscript", "onnxruntime", "openvino"),
 )
 

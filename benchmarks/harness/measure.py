@@ -3,7 +3,8 @@
 loader      images/s of one core: decode, annotations, transform, collate; and through workers
 trainer     overhead of the training loop over a bare one
 backbone    forward and training step of VAN beside the plain eager definition, with peak memory
-evaluation  label maps beside NumPy masks, saliency maps beside PySODMetrics
+evaluation  label maps beside NumPy masks, saliency maps beside PySODMetrics, COCO results of
+            --images generated images, from files to JSON, beside pycocotools (minutes)
 panoptic    panoptic quality of 5,000 generated images beside plain programs on one core
 draw        masks and maps on a 4K photo beside whole masks in NumPy
 predict     share of the time in which the model is at work on a folder
@@ -28,6 +29,7 @@ SECTIONS = (
     *("loader", "trainer", "backbone"),
     *("evaluation", "panoptic", "draw", "predict", "yolo", "deploy"),
 )
+MOST_LONG_ROUNDS = 3  # of what takes minutes
 ALONE = {*SECTIONS[3:]}  # without any config
 
 
@@ -44,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", nargs="+", type=Path, default=[], help="run folders for deploy")
     parser.add_argument("--output", required=True, help="JSON file to write")
     parser.add_argument("--repeats", type=int, default=7, help="rounds (default 7)")
+    parser.add_argument("--images", type=int, default=5000, help="COCO images (default 5000)")
     parser.add_argument("--batch", type=int, default=8, help="images for the backbone (default 8)")
     parser.add_argument("--size", type=int, nargs=2, default=(224, 224), help="height and width")
     parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32")
@@ -94,6 +97,7 @@ def measures_of(
 ) -> dict[str, Callable[[], dict[str, Any]]]:
     """What measures each section."""
     from benchmarks.harness.backbone import measure_backbone
+    from benchmarks.harness.coco_command import measure_coco
     from benchmarks.harness.deploy import measure_deploy
     from benchmarks.harness.draw import measure_draw
     from benchmarks.harness.evaluation import measure_evaluation
@@ -114,7 +118,10 @@ def measures_of(
             precision=precision,
             rounds=rounds,
         ),
-        "evaluation": lambda: measure_evaluation(rounds=rounds),
+        "evaluation": lambda: (
+            measure_evaluation(rounds=rounds)
+            | {"coco": measure_coco(images=arguments.images, rounds=min(rounds, MOST_LONG_ROUNDS))}
+        ),
         "panoptic": lambda: measure_panoptic(rounds=rounds),
         "draw": lambda: measure_draw(rounds=rounds),
         "predict": lambda: measure_predict(rounds=rounds),

@@ -133,9 +133,13 @@ def test_one_run_measures_everything_and_writes_it(arguments, tmp_path, capsys, 
 
 @pytest.mark.usefixtures("small_maps")
 def test_evaluation_is_measured_without_a_config(tmp_path):
+    words = ["evaluation", "--repeats", "1", "--images", "60"]
     output = tmp_path / "x.json"
-    assert benchmark.main(["evaluation", "--repeats", "1", "--output", str(output)]) == 0
+    assert benchmark.main([*words, "--output", str(output)]) == 0
     result = json.loads(output.read_text())["evaluation"]
+    for kind in ("bbox", "segm", "keypoints"):
+        assert result["coco"][kind]["command"]["times_as_fast_by_cpu_s"] > 0
+    assert result["coco"]["segm"]["evaluate_and_accumulate"]["evaluate_times_as_fast_by_cpu_s"] > 1
     plain = {"semantic": "numpy_masks", "saliency": "pysodmetrics"}
     for task, baseline in plain.items():
         assert result[task]["speed"][baseline]["speedup"]["median"] == 1.0

@@ -16,9 +16,9 @@ def test_a_package_that_is_there_is_imported(monkeypatch):
 
 @pytest.mark.parametrize("kind", [ImportError, ValueError])
 def test_a_missing_one_names_feature_package_and_extra(kind, monkeypatch):
-    monkeypatch.setitem(sys.modules, "py_sod_metrics", None)
-    with pytest.raises(kind, match=r"^scoring needs .* py_sod_metrics.*'van_dense\[saliency\]'$"):
-        require("py_sod_metrics", "scoring")
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(kind, match=r"^scoring needs .* av.*'van_dense\[video\]'$"):
+        require("av", "scoring")
 
 
 def test_a_broken_one_raises_what_it_raises(tmp_path, monkeypatch):
@@ -28,15 +28,6 @@ def test_a_broken_one_raises_what_it_raises(tmp_path, monkeypatch):
     with pytest.raises(ModuleNotFoundError, match="a_part_of_av") as caught:
         require("av", "a video")
     assert not isinstance(caught.value, MissingPackage)
-
-
-def test_a_saliency_evaluation_fails_before_it_starts(monkeypatch):
-    from van_dense.evaluation import saliency
-
-    saliency._library.cache_clear()
-    monkeypatch.setitem(sys.modules, "py_sod_metrics", None)
-    with pytest.raises(MissingPackage, match=r"van_dense\[saliency\]"):
-        saliency.SaliencyEvaluator(lambda _: None, [1])
 
 
 def test_a_cam_and_supervision_name_their_extras(monkeypatch):

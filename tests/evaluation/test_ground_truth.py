@@ -6,8 +6,10 @@ import pytest
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Sample, Size, decode_masks
 from van_dense.data.dataset import FirstImages, ReadError
+from van_dense.data.readers.segmentation import mask_areas
 from van_dense.evaluation.ground_truth import annotation_rle, coco_ground_truth, restrict
 
+SQUARE = [[1, 1, 3, 1, 3, 3, 1, 3]]
 INFO = DatasetInfo("shapes", ("cat", "dog"), (3, 8))
 OFFICIAL = {
     "images": [{"id": i, "height": 4, "width": 6} for i in (1, 2, 3)],
@@ -121,6 +123,12 @@ def test_unreadable_images_are_left_out_and_named_in_the_log(caplog):
     truth = coco_ground_truth(Boxes(is_broken=True))
     assert [image["id"] for image in truth["images"]] == ["0.png"]
     assert "left out of the evaluation: 1.png: truncated" in caplog.text
+
+
+def test_an_image_may_have_more_than_255_masks():
+    """pycocotools counts the areas of a list of masks in eight bits."""
+    rle = {"size": [4, 6], "counts": annotation_rle({"segmentation": SQUARE}, (4, 6))["counts"]}
+    assert mask_areas([rle] * 300) == [4.0] * 300
 
 
 def test_restricting_keeps_images_and_their_annotations():

@@ -139,6 +139,19 @@ def by_library(pairs: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
     return dict(zip(METRICS, values, strict=False))
 
 
+def one_pixel(size: tuple[int, ...], at: tuple[int, int]) -> np.ndarray:
+    truth = np.zeros(size, dtype=np.uint8)
+    truth[at] = 255
+    return truth
+
+
+def dots(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Noise beside single pixels: many other pixels have several nearest ones."""
+    rng = np.random.default_rng(seed)
+    truth = (rng.uniform(size=(31, 26)) < 0.05).astype(np.uint8) * np.uint8(255)
+    return rng.integers(0, 256, truth.shape, dtype=np.uint8), truth
+
+
 def cases() -> dict[str, list[tuple[np.ndarray, np.ndarray]]]:
     soft, truth = soft_and_truth(0)
     return {
@@ -151,6 +164,10 @@ def cases() -> dict[str, list[tuple[np.ndarray, np.ndarray]]]:
         "black on black": [(np.zeros_like(soft), np.zeros_like(truth))],
         "binary map": [((soft > 128).astype(np.uint8) * np.uint8(255), truth)],
         "grey truth": [(soft, np.flipud(soft).copy())],
+        "one pixel": [(grey([200]), grey([255])), (grey([200]), grey([0]))],
+        "one salient pixel": [(soft, one_pixel(soft.shape, at)) for at in ((0, 0), (9, 5))],
+        "a constant quadrant": [(np.where(truth > 0, 179, 77).astype(np.uint8), truth)],
+        "dots": [dots(seed) for seed in range(10)],
     }
 
 
@@ -161,7 +178,7 @@ def test_pysod_agrees_with_the_library(name):
     expected = by_library(pairs)
     assert len(expected) == 9
     for metric, value in expected.items():
-        assert metrics[metric] == pytest.approx(value, abs=1e-9), metric
+        assert metrics[metric] == pytest.approx(value, abs=1e-12), metric
 
 
 def test_a_truth_centred_on_the_last_row_does_not_spoil_the_s_measure():

@@ -6,7 +6,6 @@ from typing import Any
 EXTRA_OF = {
     "av": "video",
     "pytorch_grad_cam": "explain",
-    "py_sod_metrics": "saliency",
     "tensorboard": "tensorboard",
     "supervision": "supervision",
     "transformers": "panoptic",

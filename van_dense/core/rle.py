@@ -11,6 +11,8 @@ import numpy as np
 
 from van_dense.core.structures import RLE, Size
 
+_MOST_DIGITS = 7  # of five bits: more than any run of an image needs
+
 
 def run_lengths(counts: bytes) -> np.ndarray:
     """Lengths int64 (R,) of alternating runs of zeros and ones, of a sound compressed RLE.
@@ -106,3 +108,58 @@ def _from_intervals(intervals: np.ndarray, size: Size) -> RLE:
     # The encoder writes no run of zeros after the last pixel.
     runs = runs if runs[-1] > 0 or len(runs) == 1 else runs[:-1]
     return mask_utils.frPyObjects({"size": list(size), "counts": runs.tolist()}, *size)
+
+
+def are_sound(counts: Sequence[str], num_pixels: np.ndarray) -> bool:
+    """Whether all texts are run lengths of COCO, from 0 on, that cover so many pixels each.
+
+    Args:
+        counts: Compressed run lengths of N masks.
+        num_pixels: Pixels of their images, (N,).
+    """
+    joined = "".join(counts)
+    if not joined.isascii() or not all(counts):
+        return False
+    characters = np.frombuffer(joined.encode(), dtype=np.uint8) - np.uint8(48)
+    if (characters >= 64).any():
+        return False
+    last = np.flatnonzero((characters & 32) == 0)
+    ends = np.cumsum(np.fromiter(map(len, counts), dtype=np.int64, count=len(counts)))
+    if (characters[ends - 1] & 32).any():  # a number goes on behind the end of a text
+        return False
+    digits = np.diff(last, prepend=-1)
+    if digits.max() > _MOST_DIGITS:
+        return False
+    first = last - digits + 1
+    runs = (characters[first] & 31).astype(np.int64)
+    for place in range(1, int(digits.max())):
+        longer = np.flatnonzero(digits > place)
+        more = (characters[first[longer] + place] & 31).astype(np.int64)
+        runs[longer] |= more << (5 * place)
+    negative = np.flatnonzero(characters[last] & 16)
+    runs[negative] -= np.int64(1) << (5 * digits[negative])
+    stops = np.searchsorted(last, ends - 1) + 1  # numbers up to the end of each mask
+    return _cover(runs, np.diff(stops, prepend=0), num_pixels)
+
+
+def _cover(runs: np.ndarray, lengths: np.ndarray, num_pixels: np.ndarray) -> bool:
+    """Whether numbers (R,) of several masks are runs from 0 on that cover their images.
+
+    Two chains of differences add up, of zeros and of ones; here they are the columns of a grid with
+    the numbers of each mask behind a 0, and with another 0 at the end where that makes pairs.
+    """
+    starts = np.cumsum(lengths) - lengths
+    third = starts[lengths >= 3]
+    runs[third + 2] -= runs[third]  # the third number is no difference
+    pairs = (lengths + 2) // 2
+    ends = np.cumsum(pairs)
+    begins = ends - pairs
+    grid = np.zeros(2 * int(ends[-1]), dtype=np.int64)
+    grid[np.arange(len(runs)) + np.repeat(2 * begins - starts + 1, lengths)] = runs
+    grid = grid.reshape(-1, 2)
+    sums = np.cumsum(grid, axis=0)
+    sums -= np.repeat(sums[begins] - grid[begins], pairs, axis=0)
+    sums[ends[lengths % 2 == 0] - 1, 1] = 0
+    if sums.min() < 0:
+        return False
+    return bool((np.add.reduceat(sums, begins, axis=0).sum(axis=1) == num_pixels).all())

@@ -3,14 +3,17 @@
 Legend: H, W pixels of the map; N segments that have a pixel in it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
-from torchvision.ops import masks_to_boxes
 
 from van_dense.core.structures import IGNORE_LABEL, Instances, Segment
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LARGEST_ID = 2**24 - 1  # R + 256 G + 65536 B of COCO's panoptic PNGs
 MOST_SEGMENTS = 2**16 - 2  # of one map, so that their positions fit into uint16
@@ -18,6 +21,8 @@ MOST_SEGMENTS = 2**16 - 2  # of one map, so that their positions fit into uint16
 
 def segment_masks(panoptic: Tensor, segments: Sequence[Segment]) -> tuple[list[Segment], Tensor]:
     """Segments that have a pixel in a map (H, W) of ids, and their masks uint8 {0, 1} (N, H, W)."""
+    import torch
+
     present = set(panoptic.unique().tolist())
     kept = [segment for segment in segments if segment["id"] in present]
     ids = torch.tensor([s["id"] for s in kept], dtype=panoptic.dtype, device=panoptic.device)
@@ -28,6 +33,8 @@ def thing_instances(
     panoptic: Tensor, segments: Sequence[Segment], is_thing: Sequence[bool]
 ) -> Instances:
     """Things of a map (H, W) as instances with masks, by C flags, and boxes around each."""
+    import torch
+
     kept, masks = segment_masks(panoptic, [s for s in segments if is_thing[s["label"]]])
     labels = torch.tensor([s["label"] for s in kept], dtype=torch.int64, device=masks.device)
     crowd = torch.tensor([s.get("crowd", False) for s in kept], device=masks.device).bool()
@@ -36,6 +43,8 @@ def thing_instances(
 
 def boxes_around(masks: Tensor) -> Tensor:
     """Boxes float32 (N, 4) that hold all pixels of masks (N, H, W), each of one pixel at least."""
+    from torchvision.ops import masks_to_boxes
+
     boxes = masks_to_boxes(masks)
     return boxes + boxes.new_tensor([0, 0, 1, 1])  # theirs end at the start of the last pixel
 

@@ -11,11 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import chain
-from typing import Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 import numpy as np
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:  # imported where tensors are made: what has none starts seconds earlier
+    import torch
+    from torch import Tensor
+
+    Masks = Tensor | list["RLE"]
 
 Size = tuple[int, int]
 IGNORE_LABEL = 255
@@ -26,9 +30,6 @@ class RLE(TypedDict):
 
     size: list[int]
     counts: bytes
-
-
-Masks = Tensor | list[RLE]
 
 
 class Segment(TypedDict):
@@ -131,6 +132,8 @@ class Instances:
         return f"Instances({len(self.boxes)}: {', '.join(known)})"
 
     def __post_init__(self) -> None:
+        import torch
+
         if self.boxes.ndim != 2 or self.boxes.shape[1] != 4:
             raise ValueError(f"boxes must have shape (N, 4), got {tuple(self.boxes.shape)}")
         if not self.boxes.is_floating_point():
@@ -143,7 +146,7 @@ class Instances:
                 what = f"{f.name} has {len(value)} entries for {len(self.boxes)} boxes"
                 raise ValueError(f"{what}; every field must describe the same instances")
         masks, points = self.masks, self.keypoints
-        if isinstance(masks, Tensor) and (masks.ndim != 3 or masks.dtype != torch.uint8):
+        if isinstance(masks, torch.Tensor) and (masks.ndim != 3 or masks.dtype != torch.uint8):
             raise ValueError(f"masks must be uint8 (N, H, W), got {masks.dtype} {(*masks.shape,)}")
         if points is not None and (points.ndim != 3 or points.shape[-1] != 3):
             raise ValueError(f"keypoints must have shape (N, K, 3), got {(*points.shape,)}")
@@ -153,7 +156,9 @@ class Instances:
 
     def __getitem__(self, index: Tensor) -> Instances:
         """Select instances by a bool (N,) or an int64 (M,) tensor, in every field."""
-        if not isinstance(index, Tensor) or index.ndim != 1:
+        import torch
+
+        if not isinstance(index, torch.Tensor) or index.ndim != 1:
             raise TypeError("index Instances with a 1-d bool or int64 tensor")
         if index.dtype == torch.bool and len(index) != len(self):
             raise IndexError(f"bool index has {len(index)} entries for {len(self)} instances")
@@ -169,9 +174,11 @@ class Instances:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Instances:
         """Move every tensor; RLE lists stay where they are."""
+        import torch
+
         moved: dict[str, Any] = {}
         for f in fields(self):
-            if isinstance(value := getattr(self, f.name), Tensor):
+            if isinstance(value := getattr(self, f.name), torch.Tensor):
                 moved[f.name] = value.to(device, non_blocking=non_blocking)
         return replace(self, **moved)
 
@@ -201,13 +208,15 @@ class Instances:
 
     def pin_memory(self) -> Instances:
         """Pin the masks, by far the largest tensors."""
-        if not isinstance(self.masks, Tensor):
+        if self.masks is None or isinstance(self.masks, list):
             return self
         return replace(self, masks=self.masks.pin_memory())
 
     @staticmethod
     def cat(parts: Sequence[Instances]) -> Instances:
         """Join instances of one image; a field that only some parts have is a ValueError."""
+        import torch
+
         if not parts:
             raise ValueError("cat needs at least one Instances")
         joined: dict[str, Any] = {}
@@ -223,6 +232,8 @@ class Instances:
     @staticmethod
     def empty() -> Instances:
         """No instance at all, without optional fields."""
+        import torch
+
         return Instances(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
 
 
@@ -324,10 +335,14 @@ class Prediction:
 
         ``num_classes`` is the length C of the image-level scores, for samples with a label.
         """
+        import torch
+
         instances = saliency = class_scores = None
         if sample.boxes is not None:
             instances = instances_from_sample(sample)
-            masks = encode_masks(instances.masks) if isinstance(instances.masks, Tensor) else None
+            masks = None
+            if isinstance(instances.masks, torch.Tensor):
+                masks = encode_masks(instances.masks)
             instances = replace(instances, scores=torch.ones(len(instances)), masks=masks)
         if sample.saliency is not None:
             saliency = sample.saliency.astype(np.float32) / np.float32(255)
@@ -358,6 +373,8 @@ def decode_masks(rles: Sequence[RLE], size: Size) -> np.ndarray:
 
 def instances_from_sample(sample: Sample) -> Instances:
     """Turn the instance arrays of a sample into tensors, field by field."""
+    import torch
+
     assert sample.boxes is not None and sample.labels is not None
     boxes = torch.from_numpy(sample.boxes.astype(np.float32).reshape(-1, 4))
     masks, keypoints, crowd = (

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from van_dense.evaluation.coco_truth import TruthTable, area_of
+from van_dense.evaluation.coco_truth import TruthTable, areas_of
 from van_dense.evaluation.ground_truth import Kind
 from van_dense.evaluation.result_table import ResultTable
 from van_dense.evaluation.results import FIELD_OF_KIND
@@ -194,13 +194,15 @@ def _detections(part: Part, rows: np.ndarray) -> Iterator[dict[str, Any]]:
     field = FIELD_OF_KIND[part.kind]
     values = part.table.masks_of(rows) if part.kind == "segm" else rows[field].tolist()
     columns = (rows[name].tolist() for name in ("image", "category", "score"))
-    for number, (image, category, score, value) in enumerate(zip(*columns, values, strict=True), 1):
-        detection = {
+    areas = areas_of(values, part.kind)
+    found = zip(*columns, values, areas, strict=True)
+    for number, (image, category, score, value, area) in enumerate(found, 1):
+        yield {
             "id": number,
             "image_id": image + 1,
             "category_id": category + 1,
             "score": score,
             "iscrowd": 0,
             field: value,
+            "area": area,
         }
-        yield detection | {"area": area_of(detection, part.kind)}

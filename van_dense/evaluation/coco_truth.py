@@ -9,6 +9,7 @@ import numpy as np
 
 from van_dense.core.counting import counted
 from van_dense.data.readers.coco_json import CocoDict
+from van_dense.data.readers.segmentation import mask_areas
 from van_dense.evaluation.ground_truth import Kind, annotation_rle
 from van_dense.evaluation.result_table import sorted_ids
 from van_dense.evaluation.results import FIELD_OF_KIND
@@ -112,11 +113,15 @@ def _where(index: int, entry: dict[str, Any]) -> str:
 
 def area_of(entry: dict[str, Any], kind: Kind) -> float:
     """Area of a box, a mask, or the extent of keypoints, as ``COCO.loadRes`` defines it."""
-    from pycocotools import mask as mask_utils
+    return areas_of([entry[FIELD_OF_KIND[kind]]], kind)[0]
 
+
+def areas_of(values: Sequence[Any], kind: Kind) -> list[float]:
+    """``area_of`` of N boxes, masks as RLE, or lists of keypoints, which are all as long."""
     if kind == "bbox":
-        return float(entry["bbox"][2] * entry["bbox"][3])
+        return [float(box[2] * box[3]) for box in values]
     if kind == "segm":
-        return float(mask_utils.area(entry["segmentation"]))
-    x, y = entry["keypoints"][0::3], entry["keypoints"][1::3]
-    return float((max(x) - min(x)) * (max(y) - min(y)))
+        return mask_areas(values)
+    points = np.array(values, dtype=np.float64)
+    sides = (np.ptp(points[:, axis::3], axis=1) for axis in (0, 1))
+    return np.multiply(*sides).tolist()

@@ -9,15 +9,13 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
-import torch
-
 from van_dense.core.counting import counted
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import RLE, Instances, Prediction, Size
 from van_dense.data.dataset import DenseDataset, ReadError
 from van_dense.data.io.packed_records import PackedRecords, pick
 from van_dense.data.readers.coco_json import CocoDict
-from van_dense.data.readers.segmentation import rle_to_json, to_rle, usable_segmentation
+from van_dense.data.readers.segmentation import mask_areas, rle_to_json, to_rle, usable_segmentation
 from van_dense.data.readers.table import TableDataset
 
 logger = logging.getLogger(__name__)
@@ -137,8 +135,6 @@ def from_truths(
 
 
 def _annotations(truth: Prediction, category_ids: tuple[int, ...]) -> list[dict[str, Any]]:
-    from pycocotools import mask as mask_utils
-
     instances = truth.instances
     if instances is None or len(instances) == 0:
         return []
@@ -157,9 +153,9 @@ def _annotations(truth: Prediction, category_ids: tuple[int, ...]) -> list[dict[
     ]
     if instances.masks is not None:
         rles: list[RLE] = list(instances.masks)  # they are encoded
-        areas = mask_utils.area(rles).tolist()
+        areas = mask_areas(rles)
         for entry, rle, area in zip(entries, rles, areas, strict=True):
-            entry |= {"segmentation": rle_to_json(rle), "area": float(area)}
+            entry |= {"segmentation": rle_to_json(rle), "area": area}
     if instances.keypoints is not None:
         seen = (instances.keypoints[:, :, 2] > 0).sum(dim=1).tolist()
         points = keypoints_to_json(instances)
@@ -174,6 +170,8 @@ def keypoints_to_json(instances: Instances) -> list[list[float]]:
     COCO means pixel 0 by x = 0, whose centre lies at 0.5 in the continuous coordinates used inside;
     the readers add this half pixel.
     """
+    import torch
+
     assert instances.keypoints is not None
     shifted = instances.keypoints.double() - torch.tensor([0.5, 0.5, 0.0])
     return shifted.flatten(1).numpy().round(4).tolist()

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from van_dense.data.io.json_stream import Sink, stream_json
+from van_dense.data.io.json_stream import BlockSink, stream_json
 
 _FORM = "a list of {image_id, category_id, score, bbox: [x, y, width, height], ...}"
 _MAGIC = {
@@ -28,7 +28,7 @@ _ALIASES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def read_records(path: str | Path, records: Sink) -> tuple[Any, list[Any]]:
+def read_records(path: str | Path, records: BlockSink) -> tuple[Any, list[Any]]:
     """Content of a results file, and records in it that ``records`` has not taken yet.
 
     It takes those of a list while the file is read; those of an object are parsed with the rest of
@@ -55,7 +55,7 @@ def read_records(path: str | Path, records: Sink) -> tuple[Any, list[Any]]:
 class _First:
     """Looks at the first records of a list before they are handed on."""
 
-    def __init__(self, path: str | Path, records: Sink) -> None:
+    def __init__(self, path: str | Path, records: BlockSink) -> None:
         self._path, self._records = path, records
         self._waiting: list[tuple[Any, str]] | None = []
 
@@ -67,6 +67,13 @@ class _First:
         if len(self._waiting) == _LOOKED_AT:
             self.finish()
 
+    @property
+    def wants_blocks(self) -> bool:
+        return self._waiting is None and self._records.wants_blocks
+
+    def append_block(self, text: str) -> int:
+        return self._records.append_block(text)
+
     def finish(self) -> None:
         """Hand on what waits."""
         waiting, self._waiting = self._waiting or [], None
@@ -75,7 +82,7 @@ class _First:
             self._records.append(value, text)
 
 
-def _parse(path: str | Path, records: Sink) -> Any:
+def _parse(path: str | Path, records: BlockSink) -> Any:
     file = Path(path)
     if file.is_dir():
         raise ValueError(f"{path} is a folder; give the JSON file of results, {_FORM}")

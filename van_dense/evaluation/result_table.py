@@ -82,8 +82,6 @@ class ResultTable:
             )
             raise ValueError(what) from None
         rows["score"] = [record["score"] for record in records]
-        if not np.isfinite(rows["score"]).all():
-            raise ValueError("results have scores that are not finite")
         for field in self.fields:
             try:
                 values: Any = [record[field] for record in records]  # type: ignore[literal-required]
@@ -94,6 +92,38 @@ class ResultTable:
                     f"results differ in their {field}: there are records without, or with another "
                     f"number of values ({sorted(set(map(str, held)))})"
                 ) from None
+        self._append_rows(rows)
+
+    def append_columns(
+        self,
+        images: np.ndarray,
+        categories: np.ndarray,
+        scores: np.ndarray,
+        fields: Mapping[str, np.ndarray | Sequence[Mapping[str, Any]]],
+    ) -> bool:
+        """Append N records as columns; False where their fields are not those of earlier rows.
+
+        Args:
+            images: Position of the image of each.
+            categories: Position of the category of each.
+            scores: Score of each.
+            fields: Of each field that is kept, N lists of numbers, or N masks as RLE.
+        """
+        first = {f: v[0] for f, v in fields.items()}
+        dtype = self._dtype if self._num_rows else self._columns(first)  # type: ignore[arg-type]
+        if dtype != self._columns(first):  # type: ignore[arg-type]
+            return False
+        self._dtype = dtype
+        rows = np.zeros(len(scores), dtype=dtype)
+        rows["image"], rows["category"], rows["score"] = images, categories, scores
+        for field, values in fields.items():
+            rows[field] = self._store(values) if field == "segmentation" else values  # type: ignore[arg-type]
+        self._append_rows(rows)
+        return True
+
+    def _append_rows(self, rows: np.ndarray) -> None:
+        if not np.isfinite(rows["score"]).all():
+            raise ValueError("results have scores that are not finite")
         self._write(self._rows, rows.tobytes())
         self._num_rows += len(rows)
 

@@ -12,10 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from io import TextIOBase
 from pathlib import Path
-from typing import Any, TypedDict
-
-import torch
-from torchvision.ops import box_convert
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from van_dense.core.counting import counted
 from van_dense.core.dataset_info import DatasetInfo
@@ -23,6 +20,9 @@ from van_dense.core.structures import Instances, Prediction, encode_masks
 from van_dense.data.io.panoptic import write_ids
 from van_dense.data.readers.segmentation import rle_to_json
 from van_dense.evaluation.ground_truth import Kind, keypoints_to_json
+
+if TYPE_CHECKING:
+    import torch
 
 PANOPTIC = "_panoptic"  # ends the names of a panoptic JSON and of the folder of its PNGs
 FIELD_OF_KIND: dict[Kind, str] = {k: k for k in ("bbox", "keypoints")} | {"segm": "segmentation"}
@@ -106,7 +106,7 @@ def to_results(prediction: Prediction, info: DatasetInfo) -> list[CocoResult]:
     ]
     if instances.masks is not None:
         masks = instances.masks
-        rles = encode_masks(masks) if isinstance(masks, torch.Tensor) else masks
+        rles = masks if isinstance(masks, list) else encode_masks(masks)
         for record, rle in zip(records, rles, strict=True):
             if tuple(rle["size"]) != tuple(prediction.size):
                 sizes = f"a mask has size {tuple(rle['size'])}, the image {tuple(prediction.size)}"
@@ -131,6 +131,8 @@ def _checked_numbers(
     instances: Instances, info: DatasetInfo, where: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Scores (N,) and boxes (N, 4) as xywh float64, all of them possible."""
+    from torchvision.ops import box_convert
+
     scores, boxes, labels = instances.scores, instances.boxes.double(), instances.labels
     if scores is None:
         raise ValueError(f"{where} has no scores; ground truth is not a prediction")

@@ -12,16 +12,15 @@ All but two measures then follow from how often each grey meets each grey of the
 """
 
 from collections.abc import Callable, Sequence
-from functools import cache
 from pathlib import Path
-from typing import Any
 
+import cv2
 import numpy as np
 
-from van_dense.core.optional import require
 from van_dense.core.structures import Prediction
 from van_dense.data.io.masks import to_grey
 from van_dense.evaluation.evaluator import MapTruth, write_csv
+from van_dense.evaluation.saliency_measures import s_measure, weighted_f_measure
 from van_dense.evaluation.semantic import count_pairs
 from van_dense.evaluation.table import PerClass
 
@@ -37,7 +36,7 @@ _TINY = np.finfo(float).eps
 class SaliencyEvaluator:
     """Sums the measures of each image; no image is kept.
 
-    Its test compares it with PySODMetrics, to 1e-9, and with a direct statement of EDN's protocol.
+    Its test compares it with PySODMetrics, to 1e-12, and with a direct statement of EDN's protocol.
 
     Args:
         truth: Function from an image id to its ground truth, uint8 (H, W), 255 = salient.
@@ -47,7 +46,6 @@ class SaliencyEvaluator:
     def __init__(
         self, truth: Callable[[int | str], np.ndarray], image_ids: Sequence[int | str]
     ) -> None:
-        _library()  # where it is missing, that shows before hours of prediction
         self._truth = MapTruth(truth, image_ids)
         self._sums: dict[str, np.ndarray | float] = {}  # scalars, and curves over thresholds
 
@@ -114,17 +112,14 @@ def _pysod(
     levels = _GREYS / 255
     if high > low:
         levels = ((levels - levels[low]) / (levels[high] - levels[low])).clip(0, 1)
-    prediction = levels[grey]
-    # Which greys are found at the 256 thresholds, and at the adaptive one.
-    steps = (levels * 255).astype(np.uint8)[:, None] >= _GREYS
-    is_found = np.column_stack([steps, levels >= min(2 * prediction.mean(), 1)])
+    prediction = cv2.LUT(grey, levels)
     on, off = pairs[129:].sum(axis=0), pairs[:129].sum(axis=0)
-    true, false = on @ is_found, off @ is_found  # pixels found rightly and wrongly
+    adaptive = levels >= min(2 * prediction.mean(), 1)
+    true, false = (_found(counts, levels, adaptive) for counts in (on, off))
     num_salient = int(on.sum())
     precision = true / np.maximum(true + false, 1)
     recall = true / max(num_salient, 1)
     f = _f_measure(precision, recall)
-    structure, weighted = _library()
     e = _e_measure(true, false, num_salient, grey.size)
     return {
         "MAE": float(on @ (1 - levels) + off @ levels) / grey.size,
@@ -134,24 +129,16 @@ def _pysod(
         "Fadp": f[-1],
         "E": e[:-1],
         "Eadp": e[-1],
-        "wF": weighted.cal_wfm(prediction, salient) if num_salient else 0.0,
-        "Sm": structure.cal_sm(prediction, salient),
+        "wF": weighted_f_measure(prediction, salient) if num_salient else 0.0,
+        "Sm": s_measure(grey, levels, salient),
     }
 
 
-@cache
-def _library() -> tuple[Any, Any]:
-    """S-measure and weighted F-measure; imported when needed, since that takes a second."""
-    require("py_sod_metrics", "evaluation of saliency maps")
-    import py_sod_metrics as pysod
-
-    class StructureMeasure(pysod.Smeasure):
-        def ssim(self, pred: np.ndarray, gt: np.ndarray) -> float:
-            # Where the salient pixels centre on the last row or column, a quadrant is empty. Its
-            # weight is 0, but the library's mean of it would be NaN.
-            return super().ssim(pred, gt) if pred.size else 0.0
-
-    return StructureMeasure(), pysod.WeightedFmeasure()
+def _found(counts: np.ndarray, levels: np.ndarray, adaptive: np.ndarray) -> np.ndarray:
+    """How many pixels are found at the 256 thresholds, and at the adaptive one, int (257,)."""
+    steps = np.bincount((levels * 255).astype(np.uint8), weights=counts, minlength=256)
+    above = np.cumsum(steps[::-1])[::-1]
+    return np.append(above, counts[adaptive].sum()).astype(np.int64)
 
 
 def _edn(pairs: np.ndarray) -> dict[str, np.ndarray | float]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -14,9 +14,6 @@ from van_dense.evaluation.coco import USUAL_LIMIT, evaluate_results
 from van_dense.evaluation.coco_engines import Backend
 from van_dense.evaluation.evaluator import Evaluator
 from van_dense.evaluation.ground_truth import Kind
-from van_dense.evaluation.map_files import evaluate_label_maps, evaluate_saliency_maps, find_files
-from van_dense.evaluation.panoptic import PanopticEvaluator
-from van_dense.evaluation.panoptic_files import evaluate_panoptic_files
 from van_dense.evaluation.pck import evaluate_pck
 from van_dense.evaluation.result_files import SavedResults, load_results
 from van_dense.evaluation.result_table import ResultTable
@@ -27,6 +24,9 @@ from van_dense.evaluation.saved_truth import (
     read_truth,
 )
 from van_dense.evaluation.table import PerClass
+
+if TYPE_CHECKING:
+    from van_dense.evaluation.panoptic import PanopticEvaluator
 
 MapKind = Literal["semantic", "saliency"]
 
@@ -71,6 +71,8 @@ def score(
             keypoints 20.
     """
     if kind == "panoptic":
+        from van_dense.evaluation.panoptic_files import evaluate_panoptic_files  # needs torch
+
         evaluator = evaluate_panoptic_files(
             predictions, annotations, masks=masks, boundary=boundary
         )
@@ -105,7 +107,7 @@ def compare(
     return notes if odd is None else [*notes, f"{predictions}: {odd}"]
 
 
-def _score_panoptic(evaluator: PanopticEvaluator, folder: Path) -> Scores:
+def _score_panoptic(evaluator: "PanopticEvaluator", folder: Path) -> Scores:
     """Panoptic quality, and segments.csv in a folder."""
     evaluator.save(folder)
     summary = f"{counted(evaluator.num_images, 'image')}"
@@ -142,16 +144,18 @@ def _score_maps(
     predictions: str, annotations: str, kind: MapKind, data: Mapping[str, Any], *, folder: Path
 ) -> Scores:
     """Compare two folders, and write confusion.csv or curves.csv into a third."""
+    from van_dense.evaluation import map_files  # needs OpenCV
+
     if kind == "semantic" and not data.get("label_map"):
         fix = "Give --data FRAGMENT, such as ade20k, or --label-map"
         example = '"0 -> ignore" "1..150 -> 0..149"'
         raise ValueError(f"what do the values of the label maps mean? {fix} {example}")
     patterns = {k: data[k] for k in ("prediction_pattern", "mask_pattern") if k in data}
-    files = find_files(predictions, annotations, **patterns)
+    files = map_files.find_files(predictions, annotations, **patterns)
     evaluator: Evaluator
     if kind == "saliency":
-        evaluator = evaluate_saliency_maps(files)
+        evaluator = map_files.evaluate_saliency_maps(files)
     else:
-        evaluator = evaluate_label_maps(files, data["label_map"], data.get("classes", ()))
+        evaluator = map_files.evaluate_label_maps(files, data["label_map"], data.get("classes", ()))
     evaluator.save(folder)
     return Scores(evaluator.compute(), evaluator.per_class(), f"{counted(len(files), 'map')}")

@@ -15,6 +15,7 @@ import torch
 from torchvision.ops import box_iou
 
 from van_dense.core.structures import RLE, Batch, Instances, Prediction, Segment
+from van_dense.data.readers.segmentation import mask_areas
 from van_dense.deploy.network import Network, Run
 
 log = logging.getLogger(__name__)
@@ -195,8 +196,8 @@ def _alike(masks: Sequence[RLE], others: Sequence[RLE], iou: float) -> torch.Ten
     """Which masks are the same but for their edges, bool (N, M); two empty ones are."""
     from pycocotools import mask as mask_utils
 
-    first, second = mask_utils.area(list(masks)), mask_utils.area(list(others))
-    total = (first[:, None] + second[None]).astype(np.float64)
+    first, second = np.array(mask_areas(masks)), np.array(mask_areas(others))
+    total = first[:, None] + second[None]
     overlap = mask_utils.iou(list(masks), list(others), [0] * len(others)).reshape(total.shape)
     union = total / (1 + overlap)
     return torch.from_numpy(union * (1 - overlap) <= np.maximum(_EDGE, (1 - iou) * union) + 0.5)

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
 from van_dense.core import budgets
 from van_dense.core.parse import NoNumber, is_deep, refuse_constant, too_deep
@@ -28,6 +28,21 @@ class Sink(Protocol):
 
     def append(self, value: Any, text: str, /) -> None:
         """Take an element, parsed and as it is written."""
+
+
+@runtime_checkable
+class BlockSink(Sink, Protocol):
+    """Takes many elements at once where it can."""
+
+    @property
+    def wants_blocks(self) -> bool:
+        """Whether to offer it some now."""
+
+    def append_block(self, text: str, /) -> int:
+        """Take elements that a text begins with, each with its comma; returns their characters.
+
+        The text may end within an element; 0 leaves all of them to ``append``.
+        """
 
 
 def stream_json(
@@ -74,7 +89,11 @@ def _elements(text: _Text, sink: Sink) -> None:
     if text.peek() == "]":
         text.take("]")
         return
+    blocks = sink if isinstance(sink, BlockSink) else None
     while True:
+        if blocks is not None and text.is_new and blocks.wants_blocks:
+            text.peek()
+            text.skip(blocks.append_block(text.rest()))
         sink.append(*text.value())
         if text.peek() == "]":
             text.take("]")
@@ -115,6 +134,7 @@ class _Text:
         )().decode
         self._text, self._at = self._decode(first), 0
         self._ended = False
+        self.is_new = True  # whether ``rest`` was not asked for since more was read
         self._bytes_before = self._lines_before = 0
         constant = None if allow_nan else self._refuse
         # The function behind ``raw_decode``, which asks for no slice of the text.
@@ -162,6 +182,15 @@ class _Text:
             self._at = end
             return value, text
 
+    def rest(self) -> str:
+        """What was read of the file and is not parsed."""
+        self.is_new = False
+        return self._text[self._at :]
+
+    def skip(self, count: int) -> None:
+        """Go behind characters that somebody else parsed."""
+        self._at += count
+
     @property
     def _byte(self) -> int:
         """The present position in the file."""
@@ -199,6 +228,7 @@ class _Text:
         self._lines_before += self._text.count("\n", 0, self._at)
         self._bytes_before = self._byte
         self._text, self._at = rest + new, 0
+        self.is_new = True
         return True
 
     def _refuse(self, constant: str) -> NoReturn:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, overload
 
 _Object = dict[str, Any]
+_AT_ONCE = 256  # objects that are parsed together, in half of the time
 
 
 class PackedRecords(Sequence[_Object]):
@@ -36,6 +37,7 @@ class PackedRecords(Sequence[_Object]):
         if self.first_other is None and not isinstance(value, dict):
             self.first_other = len(self)
         self._texts += (json.dumps(value) if text is None else text).encode()
+        self._texts += b","
         self._ends.append(len(self._texts))
 
     def select(self, wanted: Callable[[_Object], bool]) -> PackedRecords:
@@ -43,11 +45,17 @@ class PackedRecords(Sequence[_Object]):
         chosen = PackedRecords()
         for index, record in enumerate(self):
             if wanted(record):
-                chosen.append(record, self._text(index))
+                chosen.append(record, self.text(index))
         return chosen
 
-    def _text(self, index: int) -> str:
-        return self._texts[self._ends[index] : self._ends[index + 1]].decode()
+    def text(self, index: int) -> str:
+        """An object as it is written; ``index`` counts from 0."""
+        return self._texts[self._ends[index] : self._ends[index + 1] - 1].decode()
+
+    def _parse(self, indices: range) -> list[_Object]:
+        """Objects that follow each other."""
+        text = self._texts[self._ends[indices.start] : self._ends[indices.stop] - 1]
+        return json.loads(f"[{text.decode()}]")
 
     def __len__(self) -> int:
         return len(self._ends) - 1
@@ -67,11 +75,13 @@ class PackedRecords(Sequence[_Object]):
 
     def __getitem__(self, index: int | slice) -> _Object | Sequence[_Object]:
         if isinstance(index, slice):
-            return [self[position] for position in range(len(self))[index]]
-        return json.loads(self._text(range(len(self))[index]))
+            chosen = range(len(self))[index]
+            return self._parse(chosen) if chosen.step == 1 else [self[i] for i in chosen]
+        return json.loads(self.text(range(len(self))[index]))
 
     def __iter__(self) -> Iterator[_Object]:
-        return (json.loads(self._text(index)) for index in range(len(self)))
+        for start in range(0, len(self), _AT_ONCE):
+            yield from self._parse(range(start, min(start + _AT_ONCE, len(self))))
 
 
 def pick(records: Sequence[_Object], wanted: Callable[[_Object], bool]) -> Sequence[_Object]:

@@ -27,8 +27,10 @@ from van_dense.data.readers.coco_images import Broken, ImageRecords
 from van_dense.data.readers.coco_json import CocoDict, Record
 from van_dense.data.readers.coco_marks import unread_marks
 from van_dense.data.readers.coco_values import (
+    are_same,
     is_id,
     num_labelled,
+    other_type,
     parse_crowd,
     parse_id,
     shift_keypoints,
@@ -124,6 +126,10 @@ class CocoRecords:
 
         Each call counts anew; the counters are complete when it ends.
         """
+        return ((annotation, found) for _, annotation, found in self._numbered())
+
+    def _numbered(self) -> Iterator[tuple[int, Record, InstanceRecord]]:
+        """Usable annotations with their positions in the file."""
         self._reset()
         part = self._part
         in_quarantine = bool(part.images or part.annotations or part.records)
@@ -134,7 +140,7 @@ class CocoRecords:
             if isinstance(found, Broken):
                 self.dropped[f"annotations {found.reason}"] += 1
             else:
-                yield annotation, found
+                yield index, annotation, found
 
     def is_left_out(self, index: int, annotation: Record) -> bool:
         """Whether the annotation at ``index`` is in quarantine, which is counted, or its image."""
@@ -222,7 +228,7 @@ class CocoRecords:
         if parse_id(stated) in self.image_records.broken_ids:
             what = f"the record of image {stated!r:.80} is broken"
             return Broken(ORPHANS, what, "correct the record of the image")
-        other = self.image_records.position.get(_other_type(stated))
+        other = self.image_records.position.get(other_type(stated))
         if other is None:
             what = f"the image id {stated!r:.80} does not exist"
             fix = "add the image, or remove the annotation"
@@ -235,7 +241,7 @@ class CocoRecords:
         found = self._labels.get(stated if type(stated) is int else parse_id(stated))
         if found is not None:
             return found
-        other = self._labels.get(_other_type(stated))
+        other = self._labels.get(other_type(stated))
         if other is None:
             known = f"{self.info.category_ids[0]}..{self.info.category_ids[-1]}"
             what = f"the category id {stated!r:.80} does not exist"
@@ -290,8 +296,8 @@ class CocoRecords:
         missing or impossible (``derive_area``), keypoints and num_keypoints where those are read,
         and ids that repeat, are missing or 0, which pycocotools takes for "no match".
         """
-        kept, ids = PackedRecords(), []
-        for annotation, instance in self.usable():
+        kept, ids, texts = PackedRecords(), [], self.data["annotations"]
+        for index, annotation, instance in self._numbered():
             size = self.sizes[instance.image]
             changed: Record = {
                 **annotation,
@@ -315,7 +321,8 @@ class CocoRecords:
                 changed["bbox"] = [x1, y1, x2 - x1, y2 - y1]
             if not area_is_possible(annotation, box, size):
                 changed["area"] = derive_area(annotation, box, size)
-            kept.append(changed)
+            is_same = isinstance(texts, PackedRecords) and are_same(annotation, changed)
+            kept.append(changed, texts.text(index) if is_same else None)
             ids.append(annotation.get("id", 0))
         known = set(map(parse_id, ids))
         if len(known) < len(ids) or 0 in known or not all(map(is_id, ids)):
@@ -375,14 +382,6 @@ FORMS = "segmentations are not in COCO's form, and are read as what they mean"
 LEAVES = "boxes leave their image, and are clipped"
 AREAS = "areas cannot be right, and are taken from the mask or else the box"
 NO_PIXEL = "masks have no pixel, as lines and slivers, and are learnt and counted as empty"
-
-
-def _other_type(value: Any) -> Any:
-    """The same id as number instead of text, or as text instead of a number."""
-    if type(value) is str:
-        stripped = value.strip()
-        return int(stripped) if stripped.isascii() and stripped.isdigit() else None
-    return str(value) if type(value) is int else None
 
 
 def _broken_keypoints(value: Any, num_keypoints: int) -> Broken:

@@ -32,6 +32,20 @@ def parse_id(value: Any) -> Any:
     return int(value) if is_id(value) else f"not an id: {value!r}"
 
 
+def other_type(value: Any) -> Any:
+    """The same id as number instead of text, or as text instead of a number."""
+    if type(value) is str:
+        stripped = value.strip()
+        return int(stripped) if stripped.isascii() and stripped.isdigit() else None
+    return str(value) if type(value) is int else None
+
+
+def are_same(record: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two annotations have the same JSON, their order aside."""
+    numbers = "image_id", "category_id", "iscrowd"
+    return record == other and all(type(record[key]) is type(other[key]) for key in numbers)
+
+
 def parse_number(value: Any) -> float | None:
     """Read a finite number, which may be written as text; None for anything else."""
     if type(value) is str:
@@ -49,8 +63,10 @@ def are_numbers(value: Any, count: int) -> bool:
     """Whether parsed JSON is a list of so many finite numbers."""
     if not isinstance(value, list) or len(value) != count:
         return False
-    try:
-        return all(type(v) in (int, float) and math.isfinite(v) for v in value)
+    if not _NUMBER.issuperset(map(type, value)):
+        return False
+    try:  # one sum meets every bad value
+        return math.isfinite(sum(value)) or all(map(math.isfinite, value))
     except OverflowError:
         return False
 
@@ -60,7 +76,9 @@ def are_coordinates(value: Any, count: int) -> bool:
 
     Beyond 1e30, products of finite numbers overflow.
     """
-    return are_numbers(value, count) and all(-_HUGE < v < _HUGE for v in value)
+    if not are_numbers(value, count):
+        return False
+    return not value or (-_HUGE < min(value) and max(value) < _HUGE)
 
 
 def parse_box(value: Any) -> BoxXYXY | None:

@@ -162,6 +162,12 @@ def to_rle(segmentation: Segmentation, size: Size) -> RLE:
     return mask_utils.merge(mask_utils.frPyObjects(segmentation, *size))
 
 
+def mask_areas(rles: Sequence[Any]) -> list[float]:
+    """Pixels of N compressed RLE, 255 at a time: pycocotools fails for more (2.0.11, NumPy 2)."""
+    blocks = (rles[start : start + 255] for start in range(0, len(rles), 255))
+    return [float(area) for block in blocks for area in mask_utils.area(list(block)).tolist()]
+
+
 def rle_to_json(rle: RLE) -> dict[str, Any]:
     """Make a compressed RLE fit for JSON: its counts become text."""
     counts = rle["counts"]

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import RLE, Instances, Prediction, Sample, Size, size_of
@@ -176,6 +175,8 @@ class TableDataset:
 
     def instances(self, index: int) -> Instances:
         """Boxes, labels, crowds and keypoints of an image, which is not read."""
+        import torch
+
         rows = self._rows_of(index)
         columns = self._boxes[rows], self._labels[rows], self._crowd[rows]
         boxes, labels, crowd = map(torch.from_numpy, columns)
