@@ -10,7 +10,13 @@ import numpy as np
 
 from van_dense.core.counting import counted
 from van_dense.report.blocks import Cell, Finding, Gallery, Picture, Report, Section, Table, Text
-from van_dense.report.evidence import CONFIDENCE, RESAMPLES, Difference, Evidence, comparable
+from van_dense.report.evidence import (
+    DIFFERENCE_CONFIDENCE,
+    RESAMPLES,
+    Difference,
+    Evidence,
+    comparable,
+)
 
 DRAWN = 8  # images where the models differ most
 OF = " of "  # between a metric and its class or slice
@@ -73,7 +79,7 @@ def compare(
         numbers |= _numbers(found, other.name)
         sections.append(_images(first, other, draw, both, scored_by))
     num = counted(len(first.evidence.image_ids), "image")
-    draws = f"{RESAMPLES} draws of them, {100 * CONFIDENCE:.0f} % intervals"
+    draws = f"{RESAMPLES} draws of them, {100 * DIFFERENCE_CONFIDENCE:.0f} % intervals"
     title = " and ".join(model.name for model in models)
     return Report(title, f"compared on the same {num}; {draws}", sections, findings, numbers)
 
@@ -88,7 +94,7 @@ def _tables(
         _, of, what = name.partition(OF)
         groups[HEADLINES if not of else "Classes" if what in endings else "Slices"].append(name)
     words = (
-        f"Difference is {names[1]} minus {names[0]}, with its {100 * CONFIDENCE:.0f} % interval; "
+        f"Difference is {names[1]} minus {names[0]}, with its {100 * DIFFERENCE_CONFIDENCE:.0f} % interval; "
         f"share is the part of the draws where {names[1]} has the larger value."
     )
     columns = ["metric", *names, "difference", "from", "to", "share"]
@@ -109,7 +115,7 @@ def _tables(
 def _sentence(
     name: str, one: Difference, names: tuple[str, str], less_is_better: bool, both: str
 ) -> Finding:
-    interval = f"{100 * CONFIDENCE:.0f} % interval {one.low:+.3f} to {one.high:+.3f}"
+    interval = f"{100 * DIFFERENCE_CONFIDENCE:.0f} % interval {one.low:+.3f} to {one.high:+.3f}"
     if one.is_clear:
         is_better = (one.value > 0) != less_is_better
         better, worse = names[::-1] if is_better else names
