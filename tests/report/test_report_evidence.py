@@ -83,10 +83,11 @@ def test_the_same_seed_gives_the_same_interval():
 
 
 def test_intervals_leave_out_nan_and_lie_around_the_value():
-    drawn = np.concatenate([np.arange(101.0), [np.nan]])
-    found = interval_of(70.0, drawn)
+    drawn = np.concatenate([np.linspace(0, 0.5, 101), [np.nan]])
+    found = interval_of(0.7, drawn)
     ends = found.low, found.high
-    assert ends == pytest.approx((70 - 50 * CONFIDENCE, 70 + 50 * CONFIDENCE))
+    assert ends == pytest.approx((0.7 - 0.25 * CONFIDENCE, 0.7 + 0.25 * CONFIDENCE))
+    assert interval_of(0.1, drawn).low == 0
     nothing = interval_of(np.nan, np.full(3, np.nan))
     assert np.isnan([nothing.low, nothing.high]).all()
 

@@ -60,12 +60,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _models(arguments: argparse.Namespace) -> "dict[str, Sequence[Source]]":
     """Sources of each model by a name that tells it apart."""
-    from van_dense.explain.pages import titles_of
+    from van_dense.explain.pages import short_names
     from van_dense.runs.report_sources import saved_sources, sources_of_run
 
     fragments = [presets.find(name, presets.DATA) for name in arguments.data]
     paths = [Path(model) for model in arguments.models]
-    names = titles_of([str(path) for path in paths], [""] * len(paths))
+    names = short_names([str(path) for path in paths])
     models: dict[str, Sequence[Source]] = {}
     for name, path in zip(names, paths, strict=True):
         if arguments.annotations:

@@ -154,9 +154,9 @@ def _cover(runs: np.ndarray, lengths: np.ndarray, num_pixels: np.ndarray) -> boo
     pairs = (lengths + 2) // 2
     ends = np.cumsum(pairs)
     begins = ends - pairs
-    grid = np.zeros(2 * int(ends[-1]), dtype=np.int64)
-    grid[np.arange(len(runs)) + np.repeat(2 * begins - starts + 1, lengths)] = runs
-    grid = grid.reshape(-1, 2)
+    flat = np.zeros(2 * int(ends[-1]), dtype=np.int64)
+    flat[np.arange(len(runs)) + np.repeat(2 * begins - starts + 1, lengths)] = runs
+    grid = flat.reshape(-1, 2)
     sums = np.cumsum(grid, axis=0)
     sums -= np.repeat(sums[begins] - grid[begins], pairs, axis=0)
     sums[ends[lengths % 2 == 0] - 1, 1] = 0

@@ -50,12 +50,13 @@ def titles_of(runs: Sequence[str], backbones: Sequence[str]) -> list[str]:
     for backbone, times in Counter(backbones).items():
         same = [i for i, name in enumerate(backbones) if name == backbone]
         if times > 1:
-            for i, name in zip(same, _endings([runs[i] for i in same]), strict=True):
+            for i, name in zip(same, short_names([runs[i] for i in same]), strict=True):
                 titles[i] = f"{backbone}, {name}"
     return titles
 
 
-def _endings(runs: Sequence[str]) -> list[str]:
+def short_names(runs: Sequence[str]) -> list[str]:
+    """As many last parts of each path, without suffix, as tell them all apart."""
     whole = [Path(os.path.abspath(run)) for run in runs]
     plain = [path.with_suffix("") if path.suffix == ".pt" else path for path in whole]
     paths = plain if len(set(plain)) == len(plain) else whole

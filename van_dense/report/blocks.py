@@ -137,6 +137,7 @@ class Report:
         sections: In the order of the page; the headline numbers come first.
         findings: What to do next, in any order.
         numbers: All values by flat name, as report.json holds them.
+        findings_title: Heading of the findings.
     """
 
     title: str
@@ -144,3 +145,4 @@ class Report:
     sections: Sequence[Section]
     findings: Sequence[Finding] = ()
     numbers: dict[str, float] = field(default_factory=dict)
+    findings_title: str = "What costs most, and what to look at next"

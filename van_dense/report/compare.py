@@ -69,7 +69,7 @@ def compare(
         known = first.evidence.values().keys() & other.evidence.values().keys()
         names = [name for name in first.evidence.values() if name in known]
         found = first.evidence.differences(other.evidence, names, seed=seed)
-        both = f"{other.name} against {first.name}"
+        both = f": {other.name} against {first.name}" if len(others) > 1 else ""
         sections += _tables(found, (first.name, other.name), classes, both)
         findings += [
             _sentence(name, one, (first.name, other.name), less_is_better(name), both)
@@ -81,7 +81,10 @@ def compare(
     num = counted(len(first.evidence.image_ids), "image")
     draws = f"{RESAMPLES} draws of them, {100 * DIFFERENCE_CONFIDENCE:.0f} % intervals"
     title = " and ".join(model.name for model in models)
-    return Report(title, f"compared on the same {num}; {draws}", sections, findings, numbers)
+    found_title = "What differs, and whether it is more than chance"
+    return Report(
+        title, f"compared on the same {num}; {draws}", sections, findings, numbers, found_title
+    )
 
 
 def _tables(
@@ -93,8 +96,9 @@ def _tables(
     for name in found:
         _, of, what = name.partition(OF)
         groups[HEADLINES if not of else "Classes" if what in endings else "Slices"].append(name)
+    interval = f"with its {100 * DIFFERENCE_CONFIDENCE:.0f} % interval"
     words = (
-        f"Difference is {names[1]} minus {names[0]}, with its {100 * DIFFERENCE_CONFIDENCE:.0f} % interval; "
+        f"Difference is {names[1]} minus {names[0]}, {interval}; "
         f"share is the part of the draws where {names[1]} has the larger value."
     )
     columns = ["metric", *names, "difference", "from", "to", "share"]
@@ -108,7 +112,7 @@ def _tables(
         ]
         order = None if title == HEADLINES else 3
         table = Table(columns, rows, words, sorted_by=order)
-        sections.append(Section(f"{title}: {both}", [table]))
+        sections.append(Section(f"{title}{both}", [table]))
     return sections
 
 
@@ -122,7 +126,7 @@ def _sentence(
         text = f"{better} is better than {worse} in {name}: {abs(one.value):.3f} ({interval})."
     else:
         text = f"In {name} the two cannot be told apart: {one.value:+.3f} ({interval})."
-    return Finding(text, abs(one.value) if one.is_clear else 0.0, f"{HEADLINES}: {both}")
+    return Finding(text, abs(one.value) if one.is_clear else 0.0, f"{HEADLINES}{both}")
 
 
 def _numbers(found: Mapping[str, Difference], name: str) -> dict[str, float]:
@@ -155,7 +159,7 @@ def _images(
         [str(ids[i]), float(first.image_scores[i]), float(other.image_scores[i]), float(apart[i])]
         for i in chosen
     ]
-    title = f"Images where they differ most: {both}"
+    title = f"Images where they differ most{both}"
     if not rows:
         return Section(title, [Text(["The two have the same score on every image."])])
     table = Table(["image", first.name, other.name, "difference"], rows, f"Scored by {scored_by}.")

@@ -146,13 +146,14 @@ def resampled(num_images: int, *, seed: int = 0) -> list[np.ndarray]:
 
 
 def interval_of(value: float, drawn: np.ndarray) -> Interval:
-    """The central ``CONFIDENCE`` of a metric over its draws.
+    """The central ``CONFIDENCE`` of a metric over its draws, within 0..1 as all metrics are.
 
     Args:
         value: The metric of all images.
         drawn: Those of the resamples, (B,); NaN is left out.
     """
-    return Interval(value, *_ends(_around(value, drawn), CONFIDENCE))
+    low, high = _ends(_around(value, drawn), CONFIDENCE)
+    return Interval(value, float(np.clip(low, 0, 1)), float(np.clip(high, 0, 1)))
 
 
 def difference_of(values: tuple[float, float], drawn: tuple[np.ndarray, np.ndarray]) -> Difference:

@@ -6,6 +6,7 @@ import numpy as np
 
 from van_dense.core.counting import counted
 from van_dense.report.blocks import Finding, Number, Numbers, Report, Section, Text
+from van_dense.report.evidence import CONFIDENCE
 from van_dense.report.objects_classes import class_section, curve_section, slice_section
 from van_dense.report.objects_errors import Diagnosis, Split, count_images
 from van_dense.report.objects_evidence import ObjectsEvidence, evidence_of
@@ -95,8 +96,8 @@ def report_of(source: Objects, title: str) -> Report:
 
 def _on_intervals() -> str:
     return (
-        "Intervals hold 90 % of what other draws of as many images would give (bootstrap over "
-        "images, moved to the value)."
+        f"Intervals hold {100 * CONFIDENCE:.0f} % of what other draws of as many images would give "
+        "(bootstrap over images)."
     )
 
 

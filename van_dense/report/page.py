@@ -18,7 +18,6 @@ from pathlib import Path
 from van_dense.core.writing import write_whole
 from van_dense.report.blocks import (
     Block,
-    Finding,
     Gallery,
     Numbers,
     Plot,
@@ -27,7 +26,6 @@ from van_dense.report.blocks import (
     Table,
     Text,
 )
-from van_dense.report.evidence import CONFIDENCE
 from van_dense.report.markup import Html, element, joined
 from van_dense.report.tables import numbers_html, shown, table_html
 from van_dense.report.thumbnails import Thumbnail, image_of, thumbnails
@@ -38,7 +36,6 @@ _TABLE_BYTES = 6_000_000  # of all tables
 _PICTURE_BYTES = 11_000_000  # of all pictures; drawings and text have the rest
 _SHORT_GALLERY = 12  # pictures of a gallery that are shown at first
 _FIRST_FINDINGS = 6  # shown; the others unfold
-FINDINGS = "What costs most, and what to look at next"
 
 
 def write_page(report: Report, path: Path) -> None:
@@ -67,8 +64,8 @@ def page_html(report: Report) -> str:
     """Text of the page."""
     ids = _ids(report.sections)
     titles = [(section.title, id_) for section, id_ in zip(report.sections, ids, strict=True)]
-    findings = _findings(report.findings, dict(reversed(titles)))
-    links = [*([("What to look at next", "findings")] if report.findings else []), *titles]
+    findings = _findings(report, dict(reversed(titles)))
+    links = [*([(report.findings_title, "findings")] if report.findings else []), *titles]
     entries = [element("li", element("a", title, href=f"#{id_}")) for title, id_ in links]
     nav = element("nav", element("ul", *entries), aria_label="Sections")
     toggle = element("button", "Dark", type="button", id="theme", hidden=True, aria_pressed="false")
@@ -118,8 +115,9 @@ def _ids(sections: Sequence[Section]) -> list[str]:
     return ids
 
 
-def _findings(findings: Sequence[Finding], ids: dict[str, str]) -> Html:
+def _findings(report: Report, ids: dict[str, str]) -> Html:
     """What to do next, with links to the sections by title."""
+    findings = report.findings
     if not findings:
         return Html()
     unknown = sorted({finding.section for finding in findings} - ids.keys())
@@ -131,7 +129,7 @@ def _findings(findings: Sequence[Finding], ids: dict[str, str]) -> Html:
         for f in known
     ]
     first, others = sentences[:_FIRST_FINDINGS], sentences[_FIRST_FINDINGS:]
-    parts = [element("h2", FINDINGS, id="findings-title"), element("ol", *first)]
+    parts = [element("h2", report.findings_title, id="findings-title"), element("ol", *first)]
     if others:
         rest = element("ol", *others, start=len(first) + 1)
         parts.append(element("details", element("summary", f"{len(others)} more"), rest))
@@ -168,10 +166,7 @@ def _section(section: Section, id_: str, html: dict[int, Html]) -> Html:
 
 def _block(block: Block, html: dict[int, Html]) -> Html:
     if isinstance(block, Numbers):
-        ranges = f"Ranges are {100 * CONFIDENCE:.0f} % intervals over resampled images."
-        has_ranges = any(number.low is not None for number in block.numbers)
-        note = [element("p", ranges, class_="caption")] if has_ranges else []
-        return joined(numbers_html(block), *note)
+        return numbers_html(block)
     if isinstance(block, Text):
         return joined(*(element("p", text) for text in block.paragraphs))
     if isinstance(block, Plot):

@@ -260,7 +260,7 @@ def _entries(names: Sequence[str]) -> list[str]:
 
 def _columns(entries: Sequence[str]) -> int:
     """How many entries of the legend stand beside each other."""
-    widest = 0.56 * FONT_SIZE * max(map(len, entries)) + 48
+    widest = 0.56 * FONT_SIZE * max(map(len, entries)) + 62  # its line and gaps
     return max(1, min(4, len(entries), int((WIDTH - 16) // widest)))
 
 

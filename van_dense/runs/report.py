@@ -10,7 +10,7 @@ from types import ModuleType
 
 from van_dense.engine.log import is_error
 from van_dense.report import classes, labels, objects, panoptic, saliency
-from van_dense.report.blocks import Finding, Report
+from van_dense.report.blocks import Finding, Report, Section
 from van_dense.report.compare import Model, compare
 from van_dense.report.page import write_numbers, write_page
 from van_dense.report.side_by_side import Measured, image_scores, kind_of, side_by_side
@@ -89,7 +89,9 @@ def joined(reports: Sequence[Report], kinds: Sequence[str]) -> Report:
     """Several kinds of one model on one page, each section of which names its kind."""
     if len(reports) == 1:
         return reports[0]
-    sections, findings, numbers = [], [], {}
+    sections: list[Section] = []
+    findings: list[Finding] = []
+    numbers: dict[str, float] = {}
     for report, kind in zip(reports, kinds, strict=True):
         sections += [replace(one, title=f"{kind}: {one.title}") for one in report.sections]
         findings += [
