@@ -15,7 +15,7 @@ from helpers.report_page import HOSTILE, NAN, large_report, picture, sample_repo
 
 from van_dense.report.blocks import Finding, Gallery, Picture, Report, Section, Table
 from van_dense.report.markup import Html, element
-from van_dense.report.page import FINDINGS, MAX_BYTES, page_html, write_numbers, write_page
+from van_dense.report.page import MAX_BYTES, page_html, write_numbers, write_page
 from van_dense.report.tables import shown
 from van_dense.report.thumbnails import thumbnails
 
@@ -91,7 +91,7 @@ def test_links_lead_to_what_is_there(page):
 
 
 def test_the_findings_come_first_the_largest_before_the_others(page):
-    assert page.all("h2")[0]["text"] == FINDINGS
+    assert page.all("h2")[0]["text"] == "What costs most, and what to look at next"
     sentences = [e["text"] for e in page.all("li") if "cost" in e["text"] and "." in e["text"]]
     assert sentences == [f"{HOSTILE} costs 0.100. Errors & costs", "Dogs cost 0.020. Classes"]
     assert page.all("li")[-1]["text"].startswith("Nobody knows")

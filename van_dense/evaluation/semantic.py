@@ -141,7 +141,7 @@ def count_maps(
         foreign = num_classes + np.flatnonzero(counts[num_classes:IGNORE_LABEL])
         if len(foreign):
             holds = f"the {name} holds the labels {foreign[:5].tolist()}"
-            known = f"there are {num_classes} classes, 0..{num_classes - 1}"
+            known = f"labels of classes are 0..{num_classes - 1}"
             raise ValueError(f"image {image_id!r}: {holds}, but {known}")
     outlines = count_outlines(truth, found)[:, :num_classes]
     return MapCounts(confusion_of(pairs, num_classes), outlines)

@@ -28,9 +28,9 @@ class Model:
     """One side of a comparison.
 
     Attributes:
-        name: Short name, such as that of its run.
-        evidence: Its metrics.
-        image_scores: A score of each image of the evidence, better models have higher ones, (N,).
+        name: Short name, such as that of a run.
+        evidence: Metrics of the model.
+        image_scores: Score of each image of the evidence, higher where it is better, (N,).
     """
 
     name: str

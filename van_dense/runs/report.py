@@ -28,7 +28,7 @@ def write_report(sources: Sequence[Source], title: str, folder: Path) -> Path:
     """Write report.html and report.json of one model.
 
     Args:
-        sources: Its predictions, one source for each kind that is measured.
+        sources: Predictions of the model, one source for each kind that is measured.
         title: Name of the model.
         folder: Folder to write into.
 

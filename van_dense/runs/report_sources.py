@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from van_dense import __version__
 from van_dense.config import Config, dump_config
 from van_dense.config.load import RawConfig
 from van_dense.core.dataset_info import DatasetInfo
@@ -72,7 +72,7 @@ def sources_of_run(
     made_of = folder / _MADE_OF
     if "save_predictions" in type(config.eval).model_fields:
         given["overrides"] = [*overrides, "eval.save_predictions=true"]
-    wanted = f"{__version__}\n{sha256_of(path)}\n{dump_config(config)}"
+    wanted = f"{version('van_dense')}\n{sha256_of(path)}\n{dump_config(config)}"
     if made_of.is_file() and made_of.read_text(encoding="utf-8") == wanted:
         log.info("predictions are those in %s", folder)
     else:

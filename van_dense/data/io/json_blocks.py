@@ -180,7 +180,7 @@ def columns_of(form: RecordForm, path: Path, length: int | None = None) -> slice
     Args:
         form: Form of the records.
         path: Where the value is.
-        length: Of the list that the value is; None for a single number.
+        length: Length of a list of numbers; None for a single number.
     """
     wanted = [path] if length is None else [(*path, index) for index in range(length)]
     held = [index for index, other in enumerate(form.numbers) if other[: len(path)] == path]
