@@ -66,7 +66,7 @@ def test_a_difference_within_chance_is_called_so(right):
 
 
 def test_classes_and_slices_have_tables_of_their_own(right):
-    found = tables(report(model("a", right), model("b", right + [[0.2], [0]])))
+    found = tables(report(model("a", right), model("b", right + np.array([[0.2], [0]]))))
     assert [row[0] for row in found["Headline numbers"].rows] == ["acc"]
     assert {row[0]: round(row[3], 3) for row in found["Classes"].rows} == {
         "acc of cat": 0.2,
