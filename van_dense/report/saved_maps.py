@@ -6,7 +6,8 @@ Files are read when they are asked for, so that no more than a few maps are in m
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,7 @@ def panoptic_maps(
     annotations: str | Path,
     *,
     masks: str | Path | None = None,
+    only: Collection[int | str] | None = None,
     read: ReadImage = no_image,
 ) -> Panoptic:
     """Source of panoptic results and an annotation file, in the order of its images.
@@ -136,12 +138,16 @@ def panoptic_maps(
         predictions: JSON of results, or its folder; see ``panoptic_files.find_results``.
         annotations: Panoptic annotation file.
         masks: Folder of its PNGs; None is the folder of the same name beside it.
+        only: Ids of the images to take; None takes all.
         read: From an image id to RGB uint8 (H, W, 3), or None where there is no picture.
 
     Raises:
         ValueError: For what ``panoptic_files.evaluate_panoptic_files`` refuses.
     """
     file = read_panoptic_json(annotations, name=Path(annotations).stem)
+    if only is not None:
+        kept = [image for image in file.images if image.id in only]
+        file = replace(file, images=kept)
     label_of, truths = file.info.label_of, Path(masks or Path(annotations).with_suffix(""))
     require_masks(truths)
     images = {image.id: image for image in file.images}

@@ -37,6 +37,7 @@ from van_dense.runs.saved import evaluator_of_objects
 from van_dense.runs.scoring import evaluate_run
 from van_dense.tasks import task_of
 from van_dense.tasks.image_masks import truth_of
+from van_dense.tasks.panoptic.truth import reader_of
 
 log = logging.getLogger(__name__)
 
@@ -127,9 +128,19 @@ def _classes(config: Config, dataset: DenseDataset, folder: Path) -> list[Source
 
 def _panoptic_maps(config: Any, dataset: DenseDataset, folder: Path) -> list[Source]:
     """Panoptic maps, whatever else a run of the config measures."""
-    data, reader = config.data.val, _reader(dataset)
-    predictions = folder / "predictions"
-    return [saved_maps.panoptic_maps(predictions, data.annotations, masks=data.masks, read=reader)]
+    data, reader = config.data.val, reader_of(dataset)
+    pngs = {
+        reader.image_id(index): folder / "predictions_panoptic" / reader.mask_name(index)
+        for index in range(len(dataset))
+    }
+    source = saved_maps.panoptic_maps(
+        folder,
+        data.annotations,
+        masks=data.masks,
+        only={image_id for image_id, png in pngs.items() if png.is_file()},
+        read=_reader(dataset),
+    )
+    return [source]
 
 
 def _maps(dataset: DenseDataset, folder: Path, predicted: Any, kind: Any) -> Maps:
