@@ -18,6 +18,8 @@ NOT_THERE = {
     "predict": ["no_run", "no.jpg"],
     "explain": ["no_run", "no.jpg"],
     "demo": ["no_run"],
+    "report": ["no_run"],
+    "compare": ["no_run", "other_run"],
     "check": ["--yolo", "no_folder"],
     "convert": ["no.pth", "out.pth", "--to", "official"],
     "convert-panoptic": ["out", "--part", "val", "--images", "no", "--annotations", "no.json"],

@@ -48,14 +48,14 @@ def tables(found) -> dict[str, Table]:
 def test_a_gain_on_every_image_is_clear_and_said_in_words(right):
     found = report(model("a", right), model("b", right + 0.1))
     [sentence] = found.findings
-    assert sentence.text == "b is better than a in acc: 0.100 (95 % interval +0.100 to +0.100)."
+    assert sentence.text == "b is better than a in acc by 0.100 (95 % interval 0.100 to 0.100)."
     assert found.numbers["b: acc, difference"] == pytest.approx(0.1)
     assert found.numbers["b: acc, share"] == 1
 
 
 def test_of_an_error_less_is_better(right):
     [sentence] = report(model("a", right), model("b", right + 0.1), less_is_better=True).findings
-    assert sentence.text.startswith("a is better than b in acc: 0.100")
+    assert sentence.text.startswith("a is better than b in acc by 0.100")
 
 
 def test_a_difference_within_chance_is_called_so(right):

@@ -55,10 +55,13 @@ def titles_of(runs: Sequence[str], backbones: Sequence[str]) -> list[str]:
     return titles
 
 
+_FILES = (".json", ".onnx", ".pt", ".xml")  # runs and results, as opposed to folders with a dot
+
+
 def short_names(runs: Sequence[str]) -> list[str]:
     """As many last parts of each path, without suffix, as tell them all apart."""
     whole = [Path(os.path.abspath(run)) for run in runs]
-    plain = [path.with_suffix("") if path.suffix == ".pt" else path for path in whole]
+    plain = [path.with_suffix("") if path.suffix in _FILES else path for path in whole]
     paths = plain if len(set(plain)) == len(plain) else whole
     for parts in count(1):
         names = ["/".join(path.parts[-parts:]) for path in paths]

@@ -119,13 +119,16 @@ def _tables(
 def _sentence(
     name: str, one: Difference, names: tuple[str, str], less_is_better: bool, both: str
 ) -> Finding:
-    interval = f"{100 * DIFFERENCE_CONFIDENCE:.0f} % interval {one.low:+.3f} to {one.high:+.3f}"
+    interval = f"{100 * DIFFERENCE_CONFIDENCE:.0f} % interval"
     if one.is_clear:
         is_better = (one.value > 0) != less_is_better
         better, worse = names[::-1] if is_better else names
-        text = f"{better} is better than {worse} in {name}: {abs(one.value):.3f} ({interval})."
+        low, high = sorted((abs(one.low), abs(one.high)))
+        by = f"{abs(one.value):.3f} ({interval} {low:.3f} to {high:.3f})"
+        text = f"{better} is better than {worse} in {name} by {by}."
     else:
-        text = f"In {name} the two cannot be told apart: {one.value:+.3f} ({interval})."
+        apart = f"{one.value:+.3f} ({interval} {one.low:+.3f} to {one.high:+.3f})"
+        text = f"In {name} the two cannot be told apart: {apart}."
     return Finding(text, abs(one.value) if one.is_clear else 0.0, f"{HEADLINES}{both}")
 
 
