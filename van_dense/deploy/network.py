@@ -42,7 +42,7 @@ class Network(nn.Module):
     dense: tuple[str, ...] = ()  #: those that can be compared number by number
     needed: tuple[str, ...] = ()  #: those that ``predict`` asks for; empty for all
     takes_batches: bool = True  #: whether a file takes several images at once
-    takes_any_size: bool = True  #: whether height and width may vary
+    takes_any_size: bool = True  #: whether height and width may vary; else a file has one size
 
     def __init__(self, model: DenseModel) -> None:
         super().__init__()
