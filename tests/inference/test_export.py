@@ -299,9 +299,9 @@ def test_options_of_the_backbone_belong_together(options, problem, capsys):
 
 def test_overrides_reach_the_backbone(run, tmp_path, capsys):
     output = tmp_path / "a.onnx"
-    wrong = "model.backbone.nam=van_b1"
+    wrong = "model.backbone.colour=red"
     assert command.main([str(run), wrong, "--backbone", "--output", str(output)]) == 1
-    assert "model.backbone.nam" in capsys.readouterr().err and not output.exists()
+    assert "model.backbone.colour" in capsys.readouterr().err and not output.exists()
 
 
 @pytest.mark.parametrize(
