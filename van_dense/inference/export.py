@@ -21,7 +21,7 @@ from van_dense.deploy.card import Card
 from van_dense.deploy.formats import PRECISIONS, RUNTIMES, SUFFIXES, Format, Precision
 from van_dense.deploy.network import Network, Run
 from van_dense.deploy.networks import network_of
-from van_dense.deploy.quantise import Quantiser
+from van_dense.deploy.quantise import Inputs, Quantiser
 from van_dense.deploy.runtime import open_file
 from van_dense.deploy.write import stamp, write_onnx, write_openvino, write_torch
 from van_dense.inference.comparison import Compared, Comparison, Measured
@@ -118,6 +118,9 @@ def _write_compared(
     comparison: Comparison, card: Card, written: Path, num_calibration: int
 ) -> Exported:
     network, folder = comparison.network, written.parent.parent
+    inputs: Sequence[Inputs] = ()
+    if card.precision == "int8":  # first of all, for there may be no images to calibrate with
+        inputs = calibration_inputs(comparison.loaded, network, num_calibration)
     source = folder / "float.onnx"
     write_onnx(network, _example(comparison), source, replace(card, precision="fp32"))
 
@@ -131,7 +134,6 @@ def _write_compared(
 
     kept: list[str] = []
     if card.precision == "int8":
-        inputs = calibration_inputs(comparison.loaded, network, num_calibration)
         integer_outputs = written.suffix == ".onnx"
         quantiser = Quantiser(source, folder, inputs, integer_outputs=integer_outputs)
         compared, kept = write_int8(quantiser, comparison, folder, finish)
