@@ -148,6 +148,8 @@ def _report(done: "Exported") -> None:
         say("not compared: only Python reads a program of torch.export")
         return
     say(f"compared with the run on {counted(done.compared.images, 'image')}:")
+    if done.compared.instances is not None:
+        say(f"  {counted(done.compared.instances, 'instance')} of the run looked for in the file")
     for name, difference in done.compared.differences.items():
         say(f"  {name}: largest difference {difference:.2g} (as a part of 1)")
     for name, (before, after) in done.compared.metrics.items():

@@ -20,6 +20,7 @@ class SemanticNetwork(Network):
 
     outputs = ("labels", "logits")
     dense = needed = ("logits",)
+    maps = ("labels",)
     model: SemanticSegmenter
 
     def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:

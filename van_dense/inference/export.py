@@ -20,7 +20,7 @@ from van_dense.deploy.card import Card
 from van_dense.deploy.formats import PRECISIONS, RUNTIMES, SUFFIXES, Format, Precision
 from van_dense.deploy.network import Network, Run
 from van_dense.deploy.networks import network_of
-from van_dense.deploy.quantise import Quantiser
+from van_dense.deploy.quantise import Inputs, Quantiser
 from van_dense.deploy.runtime import choose_runtime, open_file
 from van_dense.deploy.write import (
     copy_onnx,
@@ -123,6 +123,9 @@ def _write_compared(
     comparison: Comparison, card: Card, written: Path, num_calibration: int
 ) -> Exported:
     network, folder = comparison.network, written.parent.parent
+    inputs: Sequence[Inputs] = ()
+    if card.precision == "int8":  # first of all, for there may be no images to calibrate with
+        inputs = calibration_inputs(comparison.loaded, network, num_calibration)
     source = folder / "float" / f"{written.stem}.onnx"  # names its weights
     source.parent.mkdir()
     write_onnx(network, _example(comparison), source, replace(card, precision="fp32"))
@@ -137,7 +140,6 @@ def _write_compared(
 
     kept: list[str] = []
     if card.precision == "int8":
-        inputs = calibration_inputs(comparison.loaded, network, num_calibration)
         integer_outputs = written.suffix == ".onnx"
         quantiser = Quantiser(source, folder, inputs, integer_outputs=integer_outputs)
         compared, kept = write_int8(quantiser, comparison, folder, finish)
