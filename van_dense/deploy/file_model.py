@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
@@ -18,6 +18,9 @@ from van_dense.deploy.network import Network, Run
 from van_dense.deploy.panoptic import PanopticFPNNetwork
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.segmentation.map_inference import MapInference, Resized
+
+if TYPE_CHECKING:
+    from typing import Self  # of Python 3.11 on
 
 # From a precision to the function that computes the outputs of a file in it.
 Runner = Callable[[str], Run]
