@@ -88,7 +88,7 @@ def test_everything_else_may_be_changed(file):
         (["explain", "FILE", "IMAGE", "--view", "features"], "an exported file has no"),
         (["explain", "FILE", "IMAGE", "--view", "field"], "an exported file has no"),
         (["export", "FILE"], "is no checkpoint of ours"),
-        (["export", "FILE", "--backbone"], "an exported file has no"),
+        (["export", "FILE", "--backbone"], "is no checkpoint of ours"),
         (["eval", "FILE", "--checkpoint", "last"], "the file has its model inside"),
         (["eval", "FILE", "model.decoder.channels=32"], "the file has its model inside"),
     ],
