@@ -38,7 +38,8 @@ EXTRAS = {
     "tensorboard": ["tensorboard>=2.16"],
     "supervision": ["supervision>=0.31"],  # earlier ones bring a second OpenCV
     "panoptic": ["transformers>=4.57"],  # 4 and 5 are tested
-    "onnx": ["onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.20"],
+    # onnxscript: earlier ones lack what torch 2.11 asks for; onnxruntime: the quantiser's cache
+    "onnx": ["onnx>=1.18", "onnxscript>=0.6", "onnxruntime>=1.27"],
     "openvino": ["openvino>=2025.0"],
 }
 DEV = [

@@ -48,3 +48,13 @@ def test_another_card_is_refused(change, problem):
 def test_what_a_newer_version_adds_is_passed_over():
     values = json.loads(CARD.dumps()) | {"colour": "red"}
     assert Card.loads(json.dumps(values), "a.onnx").step == 12
+
+
+def test_numbers_that_json_lacks_are_null():
+    measured = {"metrics": {"ap": (float("nan"), 0.5)}, "measured": [{"metric": float("inf")}]}
+    text = replace(CARD, measured=measured).dumps()
+    assert "NaN" not in text and "Infinity" not in text
+    assert Card.loads(text, "a.onnx").measured == {
+        "metrics": {"ap": [None, 0.5]},
+        "measured": [{"metric": None}],
+    }

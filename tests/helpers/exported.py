@@ -24,12 +24,17 @@ PIXELS, SCORE = 1e-3, 1e-5  # tolerance of boxes and joints, and of scores
 def onnx_run(network: Network, folder: Path) -> Run:
     """Export a network, and run it in ONNX Runtime."""
     pytest.importorskip("onnxruntime")
+    return open_file(exported_file(network, folder), "onnxruntime").runner(())
+
+
+def exported_file(network: Network, folder: Path, size: Size = (64, 96)) -> Path:
+    """The ONNX file of a network, with a card that says little."""
     pytest.importorskip("onnxscript")
     texts = dict.fromkeys(("config", "version", "config_sha256", "checkpoint_sha256"), "")
     card = Card(info={}, step=0, outputs=network.outputs, multiple=32, **texts)
     file = folder / "network.onnx"
-    write_onnx(network.eval(), network.example((64, 96)), file, card)
-    return open_file(file, "onnxruntime").runner(())
+    write_onnx(network.eval(), network.example(size), file, card)
+    return file
 
 
 def images_of(*sizes: Size, **fields: Any) -> Batch:

@@ -19,7 +19,7 @@ from van_dense.data.sample.sample_data import write_sample_data
 from van_dense.deploy.runtime import choose_runtime, open_file
 from van_dense.inference import export as exporting
 from van_dense.inference.gate import Drift
-from van_dense.runs.export import export_run
+from van_dense.runs.export import export_backbone, export_run
 from van_dense.runs.training import train_run
 
 pytest.importorskip("onnxscript")
@@ -151,6 +151,7 @@ def test_openvino_files_are_two_and_give_the_same(run, file, tmp_path):
     assert all((one != results[0]).mean() < 0.001 for one in results)
 
 
+@pytest.mark.slow  # tests/contracts/test_exports.py has int8 of every model
 def test_int8_is_measured_beside_the_others(run, tmp_path, capsys):
     output = tmp_path / "a.onnx"
     options = ["--precision=int8", "--num-images=2", "--num-calibration=3"]
@@ -278,7 +279,41 @@ def test_the_backbone_alone_gives_four_maps_of_any_size(run, capsys):
     assert b"site-packages" not in file.read_bytes()
 
 
-@pytest.mark.parametrize("options", [["--size", "64", "64"], ["--backbone", "--format=openvino"]])
-def test_options_of_the_backbone_belong_together(options):
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--size", "64", "64"], "--size belongs to --backbone"),
+        (["--backbone", "--format=openvino"], "--backbone is written as onnx"),
+        (["--backbone", "--precision=int8"], "--backbone is written in fp32"),
+        (["--backbone", "--images", "a.png"], "--backbone takes no --images:"),
+        (["--backbone", "--num-images", "2", "--data", "a.yaml"], "no --num-images and --data:"),
+        (["--backbone", "--num-calibration", "2"], "--backbone takes no --num-calibration:"),
+        (["--backbone", "--licence", "CC0-1.0"], "--backbone takes no --licence:"),
+    ],
+)
+def test_options_of_the_backbone_belong_together(options, problem, capsys):
     with pytest.raises(SystemExit, match="2"):
         command.main(["run", *options])
+    assert problem in capsys.readouterr().err
+
+
+def test_overrides_reach_the_backbone(run, tmp_path, capsys):
+    output = tmp_path / "a.onnx"
+    wrong = "model.backbone.colour=red"
+    assert command.main([str(run), wrong, "--backbone", "--output", str(output)]) == 1
+    assert "model.backbone.colour" in capsys.readouterr().err and not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "format", "problem"),
+    [("a.xml", "openvino", "onnx, which OpenVINO reads, or torch"), ("a.pt2", "onnx", "in .onnx")],
+)
+def test_a_backbone_has_the_formats_of_its_suffixes(run, tmp_path, name, format, problem):
+    with pytest.raises(ValueError, match=problem):
+        export_backbone(run, tmp_path / name, format=format)
+
+
+def test_a_backbone_as_a_program_is_written_without_a_warning(run, tmp_path, caplog):
+    assert export_backbone(run, tmp_path / "a.pt2", format="torch", size=(64, 64)) == {}
+    assert [one.name for one in tmp_path.iterdir()] == ["a.pt2"]
+    assert "ending in .pt2" not in caplog.text

@@ -70,31 +70,52 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.precision not in PRECISIONS[arguments.format]:
         known = " or ".join(PRECISIONS[arguments.format])
         parser.error(f"--precision of --format {arguments.format} is {known}")
-    if arguments.size and not arguments.backbone:
-        parser.error("--size belongs to --backbone; whole models take any size")
-    if arguments.backbone and arguments.precision != "fp32":
-        parser.error("--backbone is written in fp32, which its runtime can turn into others")
-    if arguments.backbone and arguments.format == "openvino":
-        parser.error("--backbone is written as onnx, which OpenVINO reads, or as torch")
+    if arguments.backbone:
+        _check_backbone(parser, arguments)
+    elif arguments.size:
+        parser.error("--size belongs to --backbone; a whole model takes the sizes of its config")
     wait_passively()
+    from van_dense.engine.checkpoint import choose_checkpoint
+    from van_dense.inference.export import export_path
+
+    checkpoint = choose_checkpoint(arguments.run, arguments.checkpoint)
+    output = arguments.output or export_path(
+        checkpoint,
+        format=arguments.format,
+        precision=arguments.precision,
+        is_backbone=arguments.backbone,
+    )
+    export = _export_backbone if arguments.backbone else _export_run
+    with writing(output, keep=True):  # what was there before
+        export(arguments, checkpoint, output)
+    return 0
+
+
+def _check_backbone(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Refuse what would have no effect on a backbone alone."""
+    if arguments.precision != "fp32":
+        parser.error("--backbone is written in fp32, which its runtime can turn into others")
+    if arguments.format == "openvino":
+        parser.error("--backbone is written as onnx, which OpenVINO reads, or as torch")
+    whole = ("images", "num_images", "num_calibration", "data", "licence")
+    given = [name for name in whole if getattr(arguments, name) != parser.get_default(name)]
+    if given:
+        names = " and ".join(f"--{name.replace('_', '-')}" for name in given)
+        what = "it is compared on noise, is not calibrated, and states no licence"
+        parser.error(f"--backbone takes no {names}: {what}")
+
+
+def _export_run(arguments: argparse.Namespace, checkpoint: Path, output: Path) -> None:
     from van_dense.config import presets
     from van_dense.runs.export import export_run
 
-    run = Path(arguments.run)
-    name = run.stem if run.is_file() else Path(arguments.checkpoint).stem
-    folder = (run if run.is_dir() else run.parent) / "exports"
-    name += "_backbone" if arguments.backbone else ""
-    name += f"_{arguments.precision}" if arguments.precision != "fp32" else ""
-    output = arguments.output or folder / f"{name}{SUFFIXES[arguments.format]}"
-    if arguments.backbone:
-        return _export_backbone(arguments, run, output)
-    with writing(output):
-        done = export_run(
-            run,
+    _report(
+        export_run(
+            arguments.run,
             output,
             format=arguments.format,
             precision=arguments.precision,
-            checkpoint=arguments.checkpoint,
+            checkpoint=str(checkpoint),
             images=arguments.images,
             num_images=arguments.num_images,
             num_calibration=arguments.num_calibration,
@@ -102,30 +123,33 @@ def main(argv: Sequence[str] | None = None) -> int:
             fragments=[presets.find(name, presets.DATA) for name in arguments.data],
             overrides=arguments.overrides,
         )
-    _report(done)
-    return 0
+    )
 
 
-def _export_backbone(arguments: argparse.Namespace, run: Path, output: Path) -> int:
+def _export_backbone(arguments: argparse.Namespace, checkpoint: Path, output: Path) -> None:
     from van_dense.runs.export import export_backbone
 
-    given = {"format": arguments.format, "checkpoint": arguments.checkpoint}
-    size = tuple(arguments.size) if arguments.size else None
-    with writing(output):
-        differences = export_backbone(run, output, size=size, **given)
+    differences = export_backbone(
+        arguments.run,
+        output,
+        format=arguments.format,
+        checkpoint=str(checkpoint),
+        size=tuple(arguments.size) if arguments.size else None,
+        overrides=arguments.overrides,
+    )
     say(f"{output}: {output.stat().st_size / 1e6:.1f} MB")
     for name, difference in differences.items():
         say(f"  map {name}: largest difference {difference:.2g} (as a part of 1)")
-    return 0
 
 
 def _report(done: "Exported") -> None:
-    megabytes = sum(file.stat().st_size for file in done.path.parent.glob(f"{done.path.stem}.*"))
-    say(f"{done.path}: {megabytes / 1e6:.1f} MB")
+    say(f"{done.path}: {sum(file.stat().st_size for file in done.files) / 1e6:.1f} MB")
     if done.compared is None:
         say("not compared: only Python reads a program of torch.export")
         return
     say(f"compared with the run on {counted(done.compared.images, 'image')}:")
+    if done.compared.instances is not None:
+        say(f"  {counted(done.compared.instances, 'instance')} of the run looked for in the file")
     for name, difference in done.compared.differences.items():
         say(f"  {name}: largest difference {difference:.2g} (as a part of 1)")
     for name, (before, after) in done.compared.metrics.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -47,8 +48,8 @@ class Card:
     format: int = FORMAT
 
     def dumps(self) -> str:
-        """The card as JSON."""
-        return json.dumps(asdict(self))
+        """The card as JSON; a number that JSON lacks, such as NaN, becomes null."""
+        return json.dumps(_finite(asdict(self)), allow_nan=False)
 
     @staticmethod
     def loads(text: str, source: str) -> Card:
@@ -67,3 +68,12 @@ class Card:
     def dataset_info(self) -> DatasetInfo:
         """Classes and keypoints."""
         return DatasetInfo.from_dict(self.info)
+
+
+def _finite(value: Any) -> Any:
+    """The same with None in place of floats that are not finite."""
+    if isinstance(value, Mapping):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

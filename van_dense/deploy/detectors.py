@@ -1,7 +1,8 @@
 """Files of detectors: anchors, proposals and regions of one image, with results of fixed number.
 
 Everything has a fixed number of rows, those that are missing have score 0: exporters know no
-tensors whose size depends on their content.
+tensors whose size depends on their content. All scores are NaN where the network gives numbers that
+are not finite.
 Legend: L levels, A_l anchors of level l, P proposals, C classes, K detections, M mask resolution;
 boxes are xyxy pixels of the input.
 """
@@ -25,7 +26,8 @@ from van_dense.models.detection.one_stage import OneStageDetector, StridedAnchor
 from van_dense.models.detection.one_stage_head import PRE_NMS
 from van_dense.models.detection.rcnn import RCNN
 from van_dense.models.detection.roi_heads import BOX_POOL, MASK_POOL, RoIAlign
-from van_dense.models.postprocess import DetectionFilter, to_predictions
+from van_dense.models.detection.rpn import RPNOutput
+from van_dense.models.postprocess import DetectionFilter, check_finite, to_predictions
 
 NOTHING = -torch.inf  # score of what is no candidate
 
@@ -49,21 +51,27 @@ class DetectionNetwork(Network):
         ]
 
     def detections(self, outputs: Sequence[Mapping[str, Tensor]], batch: Batch) -> list[Prediction]:
-        """Detections in original pixels, of the outputs of each image."""
+        """Detections in original pixels, of the outputs of each image.
+
+        Scores and masks that are not finite are a ValueError with the image id, as in the run.
+        """
         found = []
         masks: list[Tensor] = []
-        for image in outputs:
+        for image, image_id in zip(outputs, batch.image_ids, strict=True):
+            check_finite([image["scores"]], [image_id])
             kept = image["scores"] > 0
             boxes, scores, labels = (image[name][kept] for name in ("boxes", "scores", "labels"))
             found.append(Instances(boxes=boxes, labels=labels, scores=scores))
             if "masks" in image:
                 masks.append(image["masks"][kept])
+                check_finite(masks[-1:], [image_id])
         return to_predictions(batch, found, masks or None, mask_threshold=self.mask_threshold)
 
 
 def cut_out(maps: Sequence[Tensor], boxes: Tensor, output: int, *, align: RoIAlign) -> Tensor:
     """Crops (R, channels, output, output) of boxes (R, 4) of one image from P2.., as ``align``."""
     p2, p3, p4, p5 = maps[:4]
+    boxes = torch.where(boxes.isfinite(), boxes, 0.0)  # NaN has no level, and would give no crop
     levels = align.levels(boxes)
     return pool_regions(p2, p3, p4, p5, boxes, levels, output, align.samples, align.aligned)
 
@@ -74,6 +82,19 @@ def clip(boxes: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
     limits = torch.stack([width, height, width, height])
     clipped = torch.minimum(boxes.clamp(min=0), limits)
     return clipped, ((clipped[..., 2:] - clipped[..., :2]) > 0).all(dim=-1)
+
+
+def unless_broken(scores: Tensor, raw: Sequence[Tensor]) -> Tensor:
+    """Scores; all are NaN where a raw output of the network is not finite.
+
+    Within a file NaN is no candidate in any comparison, so that only detections would be missing.
+
+    Args:
+        scores: (K,).
+        raw: Maps and outputs of the heads; maps too, for the ReLU of OpenVINO makes 0 of NaN.
+    """
+    is_sound = torch.stack([output.isfinite().all() for output in raw]).all()
+    return torch.where(is_sound, scores, torch.nan)
 
 
 def _top(scores: Tensor, number: int) -> tuple[Tensor, Tensor]:
@@ -128,7 +149,8 @@ class OneStageNetwork(DetectionNetwork):
         found, best, position = _detections(
             torch.cat(boxes)[None], by_class[None], sizes, filter=model.filter
         )
-        return found, best, position // len(every)
+        raw = [*features, *(of_level for output in outputs for of_level in output)]
+        return found, unless_broken(best, raw), position // len(every)
 
 
 class RegionNetwork(DetectionNetwork):
@@ -149,20 +171,21 @@ class RegionNetwork(DetectionNetwork):
 
     def found(self, maps: list[Tensor], sizes: Tensor) -> tuple[Tensor, ...]:
         """Boxes, scores, labels and masks of the pyramid P2..P6 of one image."""
-        proposals, exists = self._proposals(maps, sizes)
-        boxes, scores, filter = self._classified(maps, proposals, sizes)
+        output = self.model.rpn(maps)
+        proposals, exists = self._proposals(output, sizes)
+        raw = [*maps, *output.objectness, *output.deltas]
+        boxes, scores, filter = self._classified(maps, proposals, sizes, raw)
         # (P, C, 4) and (P, C): each class has boxes of its own.
         scores = torch.where(exists[:, None] & (scores > filter.score_threshold), scores, NOTHING)
         boxes, best, position = _detections(
             boxes.transpose(0, 1), scores.t()[:, None], sizes, filter=filter
         )
         labels = position // len(proposals)
-        return boxes, best, labels, self._masks(maps, boxes, labels)
+        return boxes, unless_broken(best, raw), labels, self._masks(maps, boxes, labels)
 
-    def _proposals(self, maps: list[Tensor], sizes: Tensor) -> tuple[Tensor, Tensor]:
+    def _proposals(self, output: RPNOutput, sizes: Tensor) -> tuple[Tensor, Tensor]:
         """Proposals (P, 4), and whether each is one: bool (P,)."""
         rpn, filter = self.model.rpn, self.model.rpn.test_filter
-        output = rpn(maps)
         boxes, scores = [], []
         for objectness, deltas, anchors in zip(
             output.objectness, output.deltas, output.anchors, strict=True
@@ -176,28 +199,39 @@ class RegionNetwork(DetectionNetwork):
         return clipped.reshape(-1, 4)[kept.clamp(min=0)], kept >= 0
 
     def _classified(
-        self, maps: list[Tensor], proposals: Tensor, sizes: Tensor
+        self, maps: list[Tensor], proposals: Tensor, sizes: Tensor, raw: list[Tensor]
     ) -> tuple[Tensor, Tensor, DetectionFilter]:
-        """Boxes (P, C, 4) and probabilities (P, C) of proposals (P, 4), and their filter."""
+        """Boxes (P, C, 4) and probabilities (P, C) of proposals (P, 4), and their filter.
+
+        What the heads give is added to ``raw``.
+        """
         if isinstance(self.model, CascadeMaskRCNN):
-            return self._cascade(self.model, maps, proposals, sizes)
+            return self._cascade(self.model, maps, proposals, sizes, raw)
         assert isinstance(self.model, MaskRCNN)
         box = self.model.box
         logits, deltas = box(self._pool(maps, proposals, BOX_POOL))
+        raw += [logits, deltas]
         boxes = box.coder.decode_single(deltas, proposals).view(-1, box.num_classes, 4)
         return boxes, logits.softmax(dim=1)[:, :-1], box.filter
 
     def _cascade(
-        self, model: CascadeMaskRCNN, maps: list[Tensor], proposals: Tensor, sizes: Tensor
+        self,
+        model: CascadeMaskRCNN,
+        maps: list[Tensor],
+        proposals: Tensor,
+        sizes: Tensor,
+        raw: list[Tensor],
     ) -> tuple[Tensor, Tensor, DetectionFilter]:
         scores = []
         *refining, last = cast("list[CascadeStage]", list(model.stages))
         for stage in refining:
             logits, deltas = stage.box(self._pool(maps, proposals, BOX_POOL))
+            raw += [logits, deltas]
             scores.append(logits.softmax(dim=1)[:, :-1])
             refined = stage.box.refined(deltas, likeliest_class(logits), proposals)
             proposals, _ = clip(refined, sizes)
         logits, deltas = last.box(self._pool(maps, proposals, BOX_POOL))
+        raw += [logits, deltas]
         scores.append(logits.softmax(dim=1)[:, :-1])
         boxes = last.box.coder.decode_single(deltas.flatten(1), proposals).view_as(deltas)
         return boxes, torch.stack(scores).mean(dim=0), model.filter

@@ -2,40 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Self
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import Tensor
 
 from van_dense.core.structures import Batch, Prediction, Size
+from van_dense.deploy.maps import SemanticNetwork
 from van_dense.deploy.network import Network, Run
+from van_dense.deploy.panoptic import PanopticFPNNetwork
 from van_dense.models.dense_model import DenseModel
+from van_dense.models.segmentation.map_inference import MapInference, Resized
+
+if TYPE_CHECKING:
+    from typing import Self  # of Python 3.11 on
+
+# From a precision to the function that computes the outputs of a file in it.
+Runner = Callable[[str], Run]
+
+# Precision of each file within the ``with`` blocks around; threads do not see that of each other.
+_PRECISION_OF: ContextVar[Mapping[Runner, str]] = ContextVar(
+    "precisions of files", default=MappingProxyType({})
+)
+
+
+def file_model(network: Network, runner: Runner) -> FileModel:
+    """A file as a model, with what models of its kind do beside predicting.
+
+    Args:
+        network: Network of the file, whose model need not have weights.
+        runner: From "fp32" or "bf16" to the function that computes the outputs in it, or ValueError
+            where the runtime cannot. It is asked for every batch, so it keeps what it prepared.
+    """
+    return _KINDS.get(type(network), FileModel)(network, runner)
 
 
 class FileModel(DenseModel):
     """Predicts as the model that was exported; it cannot be trained, explained or moved.
 
     Args:
-        network: Network of the file, whose model need not have weights.
-        runner: From a precision to the function that computes the outputs in it.
+        network: As ``file_model``.
+        runner: As ``file_model``.
     """
 
-    def __init__(self, network: Network, runner: Callable[[str], Run]) -> None:
+    def __init__(self, network: Network, runner: Runner) -> None:
         super(DenseModel, self).__init__()
         self.network = network
-        self._runner = runner
-        self._runs: dict[str, Run] = {}
-        self.use("fp32")
+        self.runner = runner
+        runner("fp32")  # a file that cannot be run says so now
 
-    def use(self, precision: str) -> None:
-        """Predict in "fp32" or "bf16" from now on, or ValueError where the runtime cannot."""
-        if precision not in self._runs:  # a runtime takes seconds to prepare one
-            self._runs[precision] = self._runner(precision)
-        self._run = self._runs[precision]
+    def autocast(self, precision: str) -> Callable[[], AbstractContextManager[None]]:
+        """Blocks in which this file computes in "bf16", or in "fp32" as what is around them.
+
+        A precision that its runtime lacks is a ValueError, here and not in the block.
+        """
+        self.runner(precision)
+        return nullcontext if precision == "fp32" else partial(_computing, self.runner, precision)
+
+    def run(self, images: Tensor, sizes: Tensor, **more: Tensor) -> Mapping[str, Tensor]:
+        """Outputs of the file by name, as ``Run``, in the precision of the block around."""
+        return self.runner(_PRECISION_OF.get().get(self.runner, "fp32"))(images, sizes, **more)
 
     def predict(self, batch: Batch) -> list[Prediction]:
         """Results of each image, in original pixels."""
-        return self.network.predict(self._run, batch)
+        return self.network.predict(self.run, batch.to("cpu"))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """ValueError: a file has no losses."""
@@ -45,5 +80,61 @@ class FileModel(DenseModel):
         """ValueError: a file has no layers to count."""
         raise ValueError("operations of an exported file cannot be counted; take its run")
 
+    def __getattr__(self, name: str) -> Any:
+        """As ``nn.Module``, but ValueError for the parts of a ``DenseModel``."""
+        if name in ("backbone", "preprocess"):
+            raise ValueError(
+                f"an exported file has no {name}, and no layers to look into or to explain; take "
+                "the run that it was made of"
+            )
+        return super().__getattr__(name)
+
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         return self  # the runtime holds the weights, and the model here has none
+
+
+class SemanticFile(FileModel):
+    """File of a ``SemanticSegmenter``."""
+
+    network: SemanticNetwork
+
+    def with_inference(self, inference: MapInference) -> SemanticFile:
+        """The same file with other windows, scales or flips."""
+        network = SemanticNetwork(self.network.model.with_inference(inference))
+        return SemanticFile(network, self.runner).train(self.training)
+
+
+class PanopticFile(FileModel):
+    """File of a ``PanopticFPN``."""
+
+    network: PanopticFPNNetwork
+
+    @property
+    def gives_maps(self) -> bool:
+        """As ``PanopticFPN.gives_maps``."""
+        return self.network.model.gives_maps
+
+    def parts(self, batch: Batch) -> list[tuple[Prediction, Resized | None]]:
+        """As ``PanopticFPN.parts``."""
+        return self.network.parts(self.run, batch.to("cpu"))
+
+    def merged(
+        self, found: Prediction, semantic: tuple[np.ndarray, np.ndarray] | None
+    ) -> Prediction:
+        """As ``PanopticFPN.merged``."""
+        return self.network.model.merged(found, semantic)
+
+
+_KINDS: Mapping[type[Network], type[FileModel]] = {
+    PanopticFPNNetwork: PanopticFile,
+    SemanticNetwork: SemanticFile,
+}
+
+
+@contextmanager
+def _computing(runner: Runner, precision: str) -> Iterator[None]:
+    before = _PRECISION_OF.set({**_PRECISION_OF.get(), runner: precision})
+    try:
+        yield
+    finally:
+        _PRECISION_OF.reset(before)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from van_dense.core.structures import Batch, Prediction, Size
 from van_dense.deploy.network import Network, Run, sizes_of
 from van_dense.models.classifier import Classifier
+from van_dense.models.postprocess import check_finite
 from van_dense.models.segmentation.saliency import SaliencyModel
 from van_dense.models.segmentation.semantic import SemanticSegmenter
 
@@ -20,6 +21,7 @@ class SemanticNetwork(Network):
 
     outputs = ("labels", "logits")
     dense = needed = ("logits",)
+    maps = ("labels",)
     model: SemanticSegmenter
 
     def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
@@ -56,6 +58,8 @@ class SaliencyNetwork(Network):
     def predict(self, run: Run, batch: Batch) -> list[Prediction]:
         """Saliency maps in original pixels."""
         found = run(batch.images, sizes_of(batch.sizes))["saliency"][:, None]
+        for one, image_id in zip(found, batch.image_ids, strict=True):
+            check_finite([one], [image_id])
         return self.model.in_original_pixels(found, batch)
 
 
@@ -73,5 +77,8 @@ class ClassificationNetwork(Network):
         """Probabilities of each image."""
         self.model.check_unpadded(batch)
         rows = run(batch.images, sizes_of(batch.sizes))["probabilities"]
-        each = zip(batch.image_ids, batch.orig_sizes, rows, strict=True)
-        return [Prediction(image_id, size, class_scores=row) for image_id, size, row in each]
+        predictions = []
+        for image_id, size, row in zip(batch.image_ids, batch.orig_sizes, rows, strict=True):
+            check_finite([row], [image_id])
+            predictions.append(Prediction(image_id, size, class_scores=row))
+        return predictions

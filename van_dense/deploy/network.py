@@ -40,9 +40,10 @@ class Network(nn.Module):
     inputs: tuple[str, ...] = ("images", "sizes")  #: names of what ``forward`` takes
     outputs: tuple[str, ...]  #: names of what ``forward`` returns
     dense: tuple[str, ...] = ()  #: those that can be compared number by number
+    maps: tuple[str, ...] = ()  #: those that are integers for each pixel of the input, (B, H, W)
     needed: tuple[str, ...] = ()  #: those that ``predict`` asks for; empty for all
     takes_batches: bool = True  #: whether a file takes several images at once
-    takes_any_size: bool = True  #: whether height and width may vary
+    takes_any_size: bool = True  #: whether height and width may vary; else a file has one size
 
     def __init__(self, model: DenseModel) -> None:
         super().__init__()

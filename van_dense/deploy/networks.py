@@ -42,4 +42,8 @@ def network_of(model: DenseModel) -> Network:
     if network is None:
         known = ", ".join(sorted(kind.__name__ for kind in NETWORKS))
         raise ValueError(f"{type(model).__name__} cannot be exported; these can: {known}")
-    return network(model)
+    made = network(model)
+    if isinstance(model, Classifier):  # ViT refuses other sizes, and Swin takes minutes to export
+        about = getattr(model.backbone.body, "pretrained_cfg", None) or {}
+        made.takes_any_size = not about.get("fixed_input_size", False)
+    return made

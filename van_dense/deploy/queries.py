@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from van_dense.core.structures import Batch, Prediction
-from van_dense.deploy.detectors import DetectionNetwork, clip, cut_out
+from van_dense.deploy.detectors import DetectionNetwork, clip, cut_out, unless_broken
 from van_dense.deploy.network import Network, Run, sizes_of
 from van_dense.models.detection.dynamic_head import POOL
 from van_dense.models.detection.sparsercnn import ROI_ALIGN, SparseRCNN
@@ -31,12 +31,15 @@ class SparseRCNNNetwork(DetectionNetwork):
         def pool(boxes: Tensor) -> Tensor:
             return cut_out(maps, boxes[0], POOL, align=ROI_ALIGN)
 
-        *_, (logits, boxes) = model.refine(sizes, pool)
+        stages = list(model.refine(sizes, pool))
+        logits, boxes = stages[-1]
         num_classes = logits.shape[2]
         number = min(model.max_detections, logits.shape[1] * num_classes)
         scores, pair = logits[0].sigmoid().flatten().topk(number)
         found, solid = clip(boxes[0, pair // num_classes], sizes)
-        return found, torch.where(solid, scores, 0.0), pair % num_classes
+        best = torch.where(solid, scores, 0.0)
+        raw = [*maps, *(output for stage in stages for output in stage)]
+        return found, unless_broken(best, raw), pair % num_classes
 
 
 class Mask2FormerNetwork(Network):

@@ -80,15 +80,18 @@ class _OnnxFile:
         except Exception as error:  # it has a type for each kind, all of its own
             raise ValueError(f"{file}: ONNX Runtime cannot open it: {_line(error)}") from error
         self.card = _card(self._session.get_modelmeta().custom_metadata_map.get(KEY), file)
+        shape = self._session.get_inputs()[0].shape  # a number, or the name of what may vary
+        self._sides = tuple(side if isinstance(side, int) else None for side in shape[2:])
 
     def runner(self, outputs: Sequence[str] = (), precision: str = "fp32") -> Run:
         if precision != "fp32":
             raise ValueError(f"ONNX Runtime computes a file as it is; OpenVINO does {precision}")
-        names = list(outputs or self.card.outputs)
+        names, sides = list(outputs or self.card.outputs), self._sides
         settings = self._library.RunOptions()
         settings.only_execute_path_to_fetches = True
 
         def run(images: Tensor, sizes: Tensor, **others: Tensor) -> Mapping[str, Tensor]:
+            _check_size(images, sides)
             given = {"images": images, "sizes": sizes, **others}
             arrays = self._session.run(names, {k: _array(v) for k, v in given.items()}, settings)
             return {name: torch.from_numpy(a) for name, a in zip(names, arrays, strict=True)}
@@ -109,13 +112,15 @@ class _OpenVinoFile:
         has_card = self._model.has_rt_info(stored)
         self.card = _card(self._model.get_rt_info(stored).value if has_card else None, file)
         threads = torch.get_num_threads()
+        shape = self._model.input("images").partial_shape
+        self._sides = tuple(None if shape[i].is_dynamic else shape[i].get_length() for i in (2, 3))
         self._hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
 
     def runner(self, outputs: Sequence[str] = (), precision: str = "fp32") -> Run:
         if precision not in ("fp32", "bf16"):
             raise ValueError(f"OpenVINO computes in fp32 or bf16 on a CPU, not in {precision}")
         kind = "bf16" if "bf16" in (precision, self.card.precision) else "f32"
-        names, model = list(outputs or self.card.outputs), self._model
+        names, model, sides = list(outputs or self.card.outputs), self._model, self._sides
         if outputs:  # the others need not be computed
             chosen = [model.output(name) for name in names]
             model = self._library.Model(chosen, model.get_parameters())
@@ -123,6 +128,7 @@ class _OpenVinoFile:
         request = openvino_core().compile_model(model, "CPU", hints).create_infer_request()
 
         def run(images: Tensor, sizes: Tensor, **others: Tensor) -> Mapping[str, Tensor]:
+            _check_size(images, sides)
             given = {"images": images, "sizes": sizes, **others}
             found = request.infer({k: _array(v) for k, v in given.items()})
             return {name: torch.from_numpy(np.array(found[name])) for name in names}
@@ -137,6 +143,14 @@ def openvino_core() -> Any:
     With several, the next signal has ended the process (OpenVINO 2026.4 on Linux).
     """
     return require("openvino", "running a file in OpenVINO").Core()
+
+
+def _check_size(images: Tensor, sides: Sequence[int | None]) -> None:
+    """ValueError for another size than the one of a file that has one: OpenVINO would compute."""
+    found = images.shape[2:]
+    if any(side not in (None, one) for side, one in zip(sides, found, strict=True)):
+        made = f"the file takes images of {sides[1]}x{sides[0]} alone, not {found[1]}x{found[0]}"
+        raise ValueError(f"{made}; leave data.transforms as it was exported, or export it anew")
 
 
 def _array(tensor: Tensor) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -28,7 +29,7 @@ def write_onnx(network: Network, inputs: Mapping[str, Tensor], path: Path, card:
     Args:
         network: Network in evaluation mode.
         inputs: Inputs of ``network.forward`` by name; any sizes that it takes.
-        path: File to write. Beyond 2 GB the weights go to a second file of the same name + ".data".
+        path: File to write. Weights of more than 1.5 GiB go to a second one, ``weights_beside``.
         card: What the file says of itself.
     """
     require("onnx", "writing ONNX")
@@ -54,6 +55,40 @@ def write_onnx(network: Network, inputs: Mapping[str, Tensor], path: Path, card:
     model.metadata_props[KEY] = card.dumps()
     model.doc_string = f"{network.model.__class__.__name__}, exported by van_dense {card.version}"
     program.save(str(path))
+
+
+def weights_beside(path: Path) -> Path:
+    """Where PyTorch's exporter puts weights that are too large for the ONNX file at ``path``."""
+    return path.with_name(f"{path.name}.data")
+
+
+def copy_onnx(source: Path, path: Path) -> None:
+    """Copy an ONNX file, and weights beside it under their own name, by which it knows them."""
+    shutil.copyfile(source, path)
+    weights = weights_beside(source)
+    if weights.is_file():
+        shutil.copyfile(weights, path.with_name(weights.name))
+
+
+@contextmanager
+def into_place(path: Path) -> Iterator[Path]:
+    """A path of the same name in an empty folder, whose files all move beside ``path`` at the end.
+
+    Nothing moves when the block fails, so what was there stays whole. The folder above the path is
+    the block's own too, and goes with what is left in it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        written = Path(folder) / "done" / path.name
+        written.parent.mkdir()
+        yield written
+        for file in files_of(written):
+            os.replace(file, path.with_name(file.name))
+
+
+def files_of(written: Path) -> list[Path]:
+    """All files in the folder of ``written``; that one, which names the others, comes last."""
+    return sorted(written.parent.iterdir(), key=lambda file: (file.name == written.name, file.name))
 
 
 def remove_traces(model: Any) -> None:

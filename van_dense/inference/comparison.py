@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
@@ -15,15 +17,19 @@ import torch
 from torch.nn import functional as F
 
 from van_dense.config import Config
+from van_dense.core.counting import counted
 from van_dense.core.structures import Batch, Prediction, Sample, size_of
 from van_dense.data.collate import collate
 from van_dense.data.dataset import DenseDataset
-from van_dense.data.io.sources import named_sources, read_source, source_name
+from van_dense.data.io.sources import ImageSource, named_sources, read_source, source_name
 from van_dense.deploy.network import Network, Run
 from van_dense.deploy.runtime import open_file
-from van_dense.inference.gate import TOLERANCES, Drift, Gate, differing
+from van_dense.evaluation.evaluator import Evaluator
+from van_dense.inference.gate import TOLERANCES, Drift, Gate, differing, sure_from
 from van_dense.inference.loaded import Loaded
 from van_dense.tasks import task_of
+
+log = logging.getLogger(__name__)
 
 Predict = Callable[[Batch], list[Prediction]]
 
@@ -36,11 +42,14 @@ class Compared:
         images: Number of images.
         differences: The largest ones, by name.
         metrics: Those of the run and of the file, by name.
+        instances: Number of instances of the run that the file had to find, those of hardly any
+            score aside; None for a task without instances.
     """
 
     images: int
     differences: Mapping[str, float]
     metrics: Mapping[str, tuple[float, float]]
+    instances: int | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,28 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Batches:
+    """Images one by one, prepared whenever they are asked for: all of them may not fit in memory.
+
+    Attributes:
+        number: Number of images.
+        prepare: Function that prepares the image of an index.
+    """
+
+    number: int
+    prepare: Callable[[int], Batch]
+
+    def __len__(self) -> int:
+        return self.number
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.prepare(range(self.number)[index])
+
+    def __iter__(self) -> Iterator[Batch]:
+        return map(self.prepare, range(self.number))
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Images that a run and files of it are compared on.
 
@@ -83,12 +114,13 @@ class Comparison:
     number: int
 
     @cached_property
-    def batches(self) -> list[Batch]:
+    def batches(self) -> Batches:
         """The images, one by one."""
         if self.images:
-            return list(_given(self.loaded, self.images))
-        indices = range(len(self._dataset))
-        return [batch_of(self.loaded, self._dataset.raw(index)) for index in indices]
+            sources = list(named_sources([str(one) for one in self.images]))
+            return Batches(len(sources), lambda i: _given(self.loaded, sources[i][1], i))
+        dataset = self._dataset
+        return Batches(len(dataset), lambda i: batch_of(self.loaded, dataset.raw(i)))
 
     @cached_property
     def _config(self) -> Config:
@@ -103,37 +135,50 @@ class Comparison:
         return task_of(self._config).build_dataset(self._config, "val")
 
     def check(self, path: Path) -> Compared:
-        """Compare a file with the run, or raise ``Drift``; see ``Gate``."""
+        """Compare a file with the trained model, or raise ``Drift``; see ``Gate``."""
         opened = open_file(path)
         tolerance = TOLERANCES[opened.card.precision]
-        gate = Gate(self.network, opened.runner(()), tolerance)
-        pairs = [gate.compare(batch) for batch in self.batches]
+        gate = Gate(self.network, opened.runner(()), tolerance, model=self.loaded.model)
+        run, file = self._evaluator(), self._evaluator()
+        for batch in self.batches:
+            expected, found = gate.compare(batch)
+            if run is not None and file is not None:
+                run.update(expected)
+                file.update(found)
+        instances = gate.differences.instances
         for batch in self._otherwise_shaped():
             gate.compare(batch)
         metrics: dict[str, tuple[float, float]] = {}
-        if not self.images:
+        if run is not None and file is not None:
             name = self.metric
-            run, file = (self._metric([one for pair in pairs for one in pair[i]]) for i in (0, 1))
-            metrics[name] = (run, file)
-            if abs(run - file) > tolerance.metric:  # NaN, where nothing is annotated, passes
-                values = f"{name} is {run:.4f} with the run and {file:.4f} with the file"
-                raise Drift(f"stage metric: {values}; {tolerance.metric:g} is allowed")
-        return Compared(len(self.batches), gate.differences.summary(), metrics)
+            metrics[name] = (run.compute()[name], file.compute()[name])
+            if not _near(*metrics[name], tolerance.metric):
+                values = "{} is {:.4f} with the run and {:.4f} with the file"
+                limit = f"{tolerance.metric:g} is allowed"
+                raise Drift(f"stage metric: {values.format(name, *metrics[name])}; {limit}")
+        if instances == 0:
+            log.warning(
+                "the run finds nothing with a score above %g in %s, so no instance of it was "
+                "looked for in the file; give images of what it finds with --images",
+                sure_from(tolerance),
+                counted(len(self.batches), "image"),
+            )
+        return Compared(len(self.batches), gate.differences.summary(), metrics, instances)
 
     def error(self, run: Run) -> float:
-        """Mean part of an image's results, in 0..1, that are not quite those of the run."""
-        found = [self.network.predict(run, batch) for batch in self.batches]
-        pairs = zip(self._expected, found, strict=True)
-        each = [
-            differing(one, other, TOLERANCES["fp32"])[0]
-            for expected, predicted in pairs
-            for one, other in zip(expected, predicted, strict=True)
-        ]
+        """Mean part of an image's results, in 0..1, that are not quite the trained model's."""
+        each = []
+        with torch.inference_mode():
+            for expected, batch in zip(self._expected, self.batches, strict=True):
+                pairs = zip(expected, self.network.predict(run, batch), strict=True)
+                each += [differing(one, other, TOLERANCES["fp32"])[0] for one, other in pairs]
         return float(np.mean(each))
 
     @cached_property
     def _expected(self) -> list[list[Prediction]]:
-        return [self.network.predict(self.network.run, batch) for batch in self.batches]
+        """Of the trained model; many files are compared with them, and it is slow."""
+        with torch.inference_mode():
+            return [self.loaded.model.predict(batch) for batch in self.batches]
 
     def measure(self, ways: Mapping[tuple[str, str], Run]) -> list[Measured]:
         """Metric and time of the run and of files, which take turns at every image.
@@ -144,10 +189,10 @@ class Comparison:
         predict: dict[tuple[str, str], Predict] = {("torch", "fp32"): self.loaded.network.predict}
         predict |= {way: partial(self.network.predict, run) for way, run in ways.items()}
         seconds: dict[tuple[str, str], list[float]] = {way: [] for way in predict}
-        found: dict[tuple[str, str], list[Prediction]] = {}
+        metrics: dict[tuple[str, str], float | None] = {}
         with torch.inference_mode():
             for way, one in predict.items():  # the first calls are slower
-                found[way] = [image for batch in self.batches for image in one(batch)]
+                metrics[way] = self._metric_of(one)
             for batch in self.batches:
                 for way, one in predict.items():
                     began = perf_counter()
@@ -157,7 +202,7 @@ class Comparison:
         return [
             Measured(
                 *way,
-                metric=None if self.images else self._metric(found[way]),
+                metric=metrics[way],
                 milliseconds=round(1000 * median(seconds[way]), 2),
                 speedup=round(float(np.median(first / seconds[way])), 2),
             )
@@ -169,11 +214,19 @@ class Comparison:
         """Name of the main metric."""
         return task_of(self._config).best_metric(self._config)
 
-    def _metric(self, predictions: list[Prediction]) -> float:
-        task = task_of(self._config)
-        evaluator = task.evaluator_factory(self._dataset, self._config)()
-        evaluator.update(predictions)
-        return evaluator.compute()[self.metric]
+    def _metric_of(self, predict: Predict) -> float | None:
+        evaluator = self._evaluator()
+        for batch in self.batches:
+            found = predict(batch)
+            if evaluator is not None:
+                evaluator.update(found)
+        return None if evaluator is None else evaluator.compute()[self.metric]
+
+    def _evaluator(self) -> Evaluator | None:
+        """A new evaluator of the validation part, or None for given images."""
+        if self.images:
+            return None
+        return task_of(self._config).evaluator_factory(self._dataset, self._config)()
 
     def _otherwise_shaped(self) -> Iterator[Batch]:
         """An image in other shapes that a file must take: with black below and beside, and twice.
@@ -185,20 +238,26 @@ class Comparison:
             images = F.pad(batch.images, (0, divisor, 0, 2 * divisor))
             yield replace(batch, images=images, sizes=[(images.shape[2], images.shape[3])])
         if self.network.takes_batches:
-            yield replace(
-                batch,
+            yield Batch(
                 images=batch.images.repeat(2, 1, 1, 1),
                 sizes=[*batch.sizes] * 2,
                 orig_sizes=[*batch.orig_sizes] * 2,
                 image_ids=[*batch.image_ids] * 2,
+                proposals=None if batch.proposals is None else [*batch.proposals] * 2,
             )
 
 
-def _given(loaded: Loaded, images: Sequence[str | Path]) -> Iterator[Batch]:
-    for index, (_, source) in enumerate(named_sources([str(one) for one in images])):
-        name = source_name(source, index)
-        image = read_source(source, name)
-        yield batch_of(loaded, Sample(image, name, path=name, orig_size=size_of(image)))
+def _near(one: float, other: float, limit: float) -> bool:
+    """Whether two metrics are the same; both are NaN where nothing is annotated."""
+    if math.isnan(one) or math.isnan(other):
+        return math.isnan(one) and math.isnan(other)
+    return abs(one - other) <= limit
+
+
+def _given(loaded: Loaded, source: ImageSource, index: int) -> Batch:
+    name = source_name(source, index)
+    image = read_source(source, name)
+    return batch_of(loaded, Sample(image, name, path=name, orig_size=size_of(image)))
 
 
 def batch_of(loaded: Loaded, sample: Sample) -> Batch:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,13 +15,23 @@ from typing import Any
 from torch import Tensor
 
 from van_dense.config import dump_config
+from van_dense.core.digest import sha256_of
+from van_dense.core.optional import require
 from van_dense.deploy.card import Card
 from van_dense.deploy.formats import PRECISIONS, RUNTIMES, SUFFIXES, Format, Precision
 from van_dense.deploy.network import Network, Run
 from van_dense.deploy.networks import network_of
-from van_dense.deploy.quantise import Quantiser
-from van_dense.deploy.runtime import open_file
-from van_dense.deploy.write import stamp, write_onnx, write_openvino, write_torch
+from van_dense.deploy.quantise import Inputs, Quantiser
+from van_dense.deploy.runtime import choose_runtime, open_file
+from van_dense.deploy.write import (
+    copy_onnx,
+    files_of,
+    into_place,
+    stamp,
+    write_onnx,
+    write_openvino,
+    write_torch,
+)
 from van_dense.inference.comparison import Compared, Comparison, Measured
 from van_dense.inference.loaded import Loaded
 from van_dense.inference.quantisation import calibration_inputs, write_int8
@@ -40,6 +48,7 @@ class Exported:
 
     Attributes:
         path: The file.
+        files: All that were written: it, and those that it names, such as OpenVINO's .bin.
         compared: What the gate saw; None for a program of ``torch.export``, which is not compared.
         measured: Metric and time of the run and of the file in each precision, but for fp32.
         float_layers: Names of the layers of an int8 file that stayed in float32.
@@ -49,11 +58,12 @@ class Exported:
     compared: Compared | None
     measured: Sequence[Measured] = ()
     float_layers: Sequence[str] = ()
+    files: Sequence[Path] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """All but the path, as JSON can hold it."""
+        """What was seen, as JSON can hold it."""
         values = asdict(self)
-        del values["path"]
+        del values["path"], values["files"]
         return values
 
 
@@ -99,39 +109,37 @@ def write_file(
     network = network_of(loaded.model).eval()
     card = _card(loaded, network, checkpoint, licence, precision)
     comparison = Comparison(loaded, network, images, num_images)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        written = Path(folder) / "done" / path.name
-        written.parent.mkdir()
+    with into_place(path) as written:
         if format == "torch":
             write_torch(network, _example(comparison), written, card)
             done = Exported(path, None)
         else:
             done = _write_compared(comparison, card, written, num_calibration)
-        files = sorted(written.parent.iterdir(), key=lambda file: file.suffix == path.suffix)
-        for file in files:  # the one that names others comes last
-            os.replace(file, path.with_name(file.name))
-    return replace(done, path=path)
+        files = [path.with_name(file.name) for file in files_of(written)]
+    return replace(done, path=path, files=files)
 
 
 def _write_compared(
     comparison: Comparison, card: Card, written: Path, num_calibration: int
 ) -> Exported:
     network, folder = comparison.network, written.parent.parent
-    source = folder / "float.onnx"
+    inputs: Sequence[Inputs] = ()
+    if card.precision == "int8":  # first of all, for there may be no images to calibrate with
+        inputs = calibration_inputs(comparison.loaded, network, num_calibration)
+    source = folder / "float" / f"{written.stem}.onnx"  # names its weights
+    source.parent.mkdir()
     write_onnx(network, _example(comparison), source, replace(card, precision="fp32"))
 
     def finish(onnx: Path) -> Path:
         if written.suffix == ".xml":
             write_openvino(onnx, written, card)
         else:
-            shutil.copyfile(onnx, written)
+            copy_onnx(onnx, written)
             stamp(written, card)
         return written
 
     kept: list[str] = []
     if card.precision == "int8":
-        inputs = calibration_inputs(comparison.loaded, network, num_calibration)
         integer_outputs = written.suffix == ".onnx"
         quantiser = Quantiser(source, folder, inputs, integer_outputs=integer_outputs)
         compared, kept = write_int8(quantiser, comparison, folder, finish)
@@ -167,28 +175,72 @@ def _example(comparison: Comparison) -> dict[str, Tensor]:
     return comparison.network.example((images.shape[2], images.shape[3]))
 
 
+def export_path(
+    checkpoint: Path,
+    *,
+    format: Format = "onnx",
+    precision: Precision = "fp32",
+    is_backbone: bool = False,
+) -> Path:
+    """Where the file of a checkpoint is unless another place is named: in ``exports/`` of its run.
+
+    Args:
+        checkpoint: File, under the name that the export is named after, such as ``best.pt``.
+        format: As ``write_file`` takes it.
+        precision: As ``write_file`` takes it.
+        is_backbone: Whether it is the backbone alone.
+    """
+    folder = checkpoint.parent
+    run = folder.parent if folder.name == "checkpoints" else folder
+    kinds = ["backbone"] if is_backbone else []
+    kinds += [precision] if precision != "fp32" else []
+    return run / "exports" / ("_".join([checkpoint.stem, *kinds]) + SUFFIXES[format])
+
+
 def exported_file(loaded: Loaded, checkpoint: Path, runtime: str) -> Path:
     """The file of a run for a runtime, in ``exports/`` beside its checkpoints.
 
-    It is written once, and again when checkpoint or van_dense have changed.
+    It is written once, and again when checkpoint, config or van_dense have changed.
+
+    Args:
+        loaded: The run, on the CPU.
+        checkpoint: File that the run was loaded from.
+        runtime: "onnxruntime" or "openvino".
+
+    Raises:
+        OSError: When the file is to be written, and its folder cannot be.
+        ValueError: For another runtime, and for one that is not installed; as ``write_file`` does.
     """
-    folder = checkpoint.parent
-    folder = (folder.parent if folder.name == "checkpoints" else folder) / "exports"
-    path = folder / f"{checkpoint.stem}.onnx"
+    path = export_path(checkpoint)
+    require(choose_runtime(path, runtime), f"running a file in {runtime}")
     if path.is_file():
         try:
             card = open_file(path, runtime).card
         except ValueError as error:
             log.warning("%s; it is written again", error)
         else:
-            if (card.checkpoint_sha256, card.version) == (_digest(checkpoint), _version()):
+            found = (card.checkpoint_sha256, card.config_sha256, card.version, card.precision)
+            config = dump_config(loaded.config)
+            if found == (sha256_of(checkpoint), _digest_of(config), _version(), "fp32"):
                 return path
+    _check_writable(path.parent)
     log.info("writing %s, and comparing it with the run", path)
     return write_file(loaded, path, checkpoint=checkpoint).path
 
 
-def _digest(checkpoint: Path) -> str:
-    return hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder):
+            pass
+    except OSError as error:
+        need = f"{folder} cannot be written ({error.strerror}), where a run keeps its exported file"
+        fix = "export it to another place, van-dense export RUN --output FILE.onnx, and load that"
+        raise OSError(f"{need}; {fix} file") from error
+
+
+def _digest_of(config: str) -> str:
+    return hashlib.sha256(config.encode()).hexdigest()
 
 
 def _version() -> str:
@@ -206,8 +258,8 @@ def _card(
         outputs=network.outputs,
         multiple=loaded.config.data.size_divisor,
         version=_version(),
-        config_sha256=hashlib.sha256(config.encode()).hexdigest(),
-        checkpoint_sha256=_digest(checkpoint),
+        config_sha256=_digest_of(config),
+        checkpoint_sha256=sha256_of(checkpoint),
         licence=licence,
         precision=precision,
     )

@@ -245,10 +245,9 @@ class Loaded:
         return LabelMap.parse(data.label_map, self.info.num_classes)
 
     def _autocast(self, precision: Precision) -> Callable[[], AbstractContextManager[object]]:
-        """What predictions run in; a file computes in a precision of its own."""
+        """What every batch is predicted in; ValueError for a precision that is not to be had."""
         if isinstance(self.model, FileModel):
-            self.model.use(precision)
-            return nullcontext
+            return self.model.autocast(precision)
         return _autocast(self.device, precision)
 
     def _predict(

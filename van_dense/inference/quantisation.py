@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import torch
 from torch import Tensor
 
 from van_dense.core.counting import counted
+from van_dense.core.structures import Instances, Sample, instances_from_sample
+from van_dense.data.dataset import DenseDataset
 from van_dense.deploy.network import Network
 from van_dense.deploy.quantise import Inputs, Quantiser
 from van_dense.deploy.runtime import open_file
@@ -30,10 +33,15 @@ Finish = Callable[[Path], Path]  # from an ONNX file to the file in its final fo
 def calibration_inputs(loaded: Loaded, network: Network, number: int) -> list[Inputs]:
     """What the network gets for training images that are spread over all of them.
 
+    A network that takes boxes gets the annotated ones.
+
     Args:
         loaded: The run.
         network: What its files compute.
-        number: Number of images.
+        number: Number of images, or of instances where these are what a run learns from.
+
+    Raises:
+        ValueError: When the training part cannot be read.
     """
     seen: list[Inputs] = []
 
@@ -42,12 +50,38 @@ def calibration_inputs(loaded: Loaded, network: Network, number: int) -> list[In
         seen.append({name: tensor.numpy() for name, tensor in given.items()})
         return dict(network.run(images, sizes, **more))
 
-    dataset = task_of(loaded.config).build_dataset(loaded.config, "train")
+    dataset = _training_part(loaded)
     number = min(number, len(dataset))
     with torch.inference_mode():
         for index in np.linspace(0, len(dataset) - 1, number).round().astype(int):
-            network.predict(record, batch_of(loaded, dataset.raw(int(index))))
+            sample = dataset.raw(int(index))
+            if "boxes" in network.inputs:
+                sample = replace(sample, proposals=_annotated(sample))
+            network.predict(record, batch_of(loaded, sample))
     return seen
+
+
+def _training_part(loaded: Loaded) -> DenseDataset:
+    data = loaded.config.data
+    keys = list(data.files())
+    keys = [key for key in keys if "train" in key] or keys
+    need = "int8 needs images of the training part, which its ranges are calibrated with"
+    fix = f"name those that are here by {' and '.join(keys)} (KEY=PATH), or with --data FRAGMENT"
+    try:
+        dataset = task_of(loaded.config).build_dataset(loaded.config, "train")
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{need}: {error}; {fix}") from error
+    if len(dataset) == 0:
+        raise ValueError(f"{need}, but there are none; {fix}")
+    return dataset
+
+
+def _annotated(sample: Sample) -> Instances:
+    """The annotated instances as proposals, in the pixels of a sample."""
+    found = instances_from_sample(sample)
+    if found.crowd is not None:
+        found = found[~found.crowd]
+    return Instances(found.boxes, found.labels, torch.ones(len(found)))
 
 
 def write_int8(
@@ -68,9 +102,13 @@ def write_int8(
         What the gate saw of the file that was finished last, and its layers in float32 by name.
 
     Raises:
-        Drift: When half of the layers in float32 do not help.
+        Drift: When layers in float32 do not help, half of them where there are many.
+        ValueError: When the model has no layer that integers can compute.
     """
     layers = quantiser.layers
+    if not layers:
+        what = "no convolution or matrix product with weights, so nothing would be in integers"
+        raise ValueError(f"the model has {what}; take --precision fp32")
 
     def write(kept: Sequence[str]) -> Path:
         path = folder / "int8.onnx"
@@ -84,9 +122,12 @@ def write_int8(
         log.info("with all %s in integers: %s", counted(len(layers), "layer"), drift)
         reason = drift
     groups = [list(group) for group in np.array_split(layers, min(GROUPS, len(layers)))]
-    errors = [comparison.error(open_file(write(group)).runner(())) for group in groups]
+    numbers = [number for number in _KEPT if number < len(groups)]
+    # A single layer is no choice: without it nothing is in integers.
+    errors = [comparison.error(open_file(write(one)).runner(())) for one in groups if numbers]
     worst_first = np.argsort(errors, kind="stable")
-    for number in [n for n in _KEPT if n < len(groups)]:
+    kept: list[str] = []
+    for number in numbers:
         kept = [name for index in sorted(worst_first[:number]) for name in groups[index]]
         file = write(kept)
         try:
@@ -94,4 +135,5 @@ def write_int8(
         except Drift as drift:
             log.info("with %s in float32: %s", counted(len(kept), "layer"), drift)
             reason = drift
-    raise Drift(f"int8, with half of the layers in float32: {reason}") from reason
+    tried = f"{len(kept)} of {counted(len(layers), 'layer')} in float32"
+    raise Drift(f"int8, with {tried}: {reason}") from reason

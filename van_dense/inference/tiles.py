@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -22,11 +22,11 @@ import torch
 from van_dense.backbones.build import DIVISOR
 from van_dense.config.segmentation import SemanticConfig
 from van_dense.core.rle import place_mask
-from van_dense.core.structures import Prediction, Sample, Size, size_of
+from van_dense.core.structures import Batch, Prediction, Sample, Size, size_of
 from van_dense.data.collate import collate
 from van_dense.inference.stream import predict_stream
 from van_dense.inference.tile_merge import Box, View, merge_views
-from van_dense.models.panoptic.panoptic_fpn import PanopticFPN
+from van_dense.models.dense_model import DenseModel
 from van_dense.models.segmentation.map_inference import (
     MapInference,
     Resized,
@@ -34,7 +34,6 @@ from van_dense.models.segmentation.map_inference import (
     probable_labels,
     window_starts,
 )
-from van_dense.models.segmentation.semantic import SemanticSegmenter
 from van_dense.tasks import task_of
 from van_dense.tasks.semantic import inference_of
 
@@ -42,6 +41,27 @@ if TYPE_CHECKING:
     from van_dense.inference.loaded import Loaded
 
 log = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class _Semantic(Protocol):
+    """What labels windows: a semantic model, or the file of one."""
+
+    def with_inference(self, inference: MapInference) -> DenseModel: ...
+
+
+@runtime_checkable
+class _Panoptic(Protocol):
+    """What finds instances and stuff in windows: Panoptic FPN, or the file of one."""
+
+    @property
+    def gives_maps(self) -> bool: ...
+
+    def parts(self, batch: Batch) -> list[tuple[Prediction, Resized | None]]: ...
+
+    def merged(
+        self, found: Prediction, semantic: tuple[np.ndarray, np.ndarray] | None
+    ) -> Prediction: ...
 
 
 def predict_tiled(
@@ -59,7 +79,8 @@ def predict_tiled(
     the logits that ``map_inference.WINDOW_ELEMENTS`` bounds, and a copy of the image.
 
     Args:
-        loaded: A run of detection, instance or semantic segmentation, or of Panoptic FPN.
+        loaded: A run of detection, instance or semantic segmentation, or of Panoptic FPN, or an
+            exported file of one.
         image: uint8 RGB (H, W, 3).
         tile: (height, width) of a window in pixels of the image. For a semantic model sides are
             rounded up to multiples of 32, and the image keeps its resolution instead of being
@@ -88,9 +109,9 @@ def predict_tiled(
     size = size_of(image)
     if all(side <= most for side, most in zip(size, tile, strict=True)):
         return loaded.predict(image)[0]
-    if isinstance(loaded.model, SemanticSegmenter):
+    if isinstance(loaded.model, _Semantic):
         return _label_windows(loaded, image, tile=tile, overlap=overlap)
-    if isinstance(loaded.model, PanopticFPN) and set(loaded.model.types) != {"instance"}:
+    if isinstance(loaded.model, _Panoptic) and loaded.model.gives_maps:
         return _panoptic_windows(loaded, image, tile=tile, overlap=overlap, whole=whole)
     windows = lay_windows(size, tile, overlap)
     if whole:
@@ -185,7 +206,7 @@ def _panoptic_windows(
 ) -> Prediction:
     """Instances of all views, and semantic logits averaged over windows, merged once."""
     model, size, sample_of = loaded.network, size_of(image), _sample_of(loaded, image)
-    assert isinstance(model, PanopticFPN)  # the caller asks
+    assert isinstance(model, _Panoptic)  # the caller asks
     crop = (min(tile[0], size[0]), min(tile[1], size[1]))
     views: dict[Box, View] = {}  # a window at the border of two panels is predicted twice
 
@@ -218,7 +239,7 @@ def _label_windows(loaded: Loaded, image: np.ndarray, *, tile: Size, overlap: fl
     raw["eval"]["inference"].update(mode="slide", crop=crop, stride=strides(crop, overlap))
     config = SemanticConfig.model_validate(raw)
     model = loaded.network
-    assert isinstance(model, SemanticSegmenter)  # the task builds no other
+    assert isinstance(model, _Semantic)  # the caller asks
     sliding_model = model.with_inference(inference_of(config))
     sliding = replace(loaded, config=config, model=sliding_model, fast=False)  # it is already
     return sliding.predict(image)[0]

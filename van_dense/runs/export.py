@@ -10,7 +10,6 @@ import torch
 from van_dense.backbones.build import TimmModel
 from van_dense.core.optional import require
 from van_dense.core.structures import Size
-from van_dense.core.writing import replacing
 from van_dense.deploy.backbone import (
     OUTPUTS,
     BackboneNetwork,
@@ -18,7 +17,8 @@ from van_dense.deploy.backbone import (
     exported_backbone,
     save_onnx_backbone,
 )
-from van_dense.deploy.formats import Format, Precision
+from van_dense.deploy.formats import SUFFIXES, Format, Precision
+from van_dense.deploy.write import into_place
 from van_dense.engine.checkpoint import choose_checkpoint
 from van_dense.inference.export import CALIBRATION, IMAGES, Exported, write_file
 from van_dense.inference.gate import TOLERANCES, Drift
@@ -81,6 +81,8 @@ def export_backbone(
     format: Format = "onnx",
     checkpoint: str = "best",
     size: Size | None = None,
+    fragments: Sequence[str | Path] = (),
+    overrides: Sequence[str] = (),
 ) -> dict[str, float]:
     """Write the backbone of a run alone: from uint8 images to maps at strides 4, 8, 16 and 32.
 
@@ -90,6 +92,8 @@ def export_backbone(
         format: "onnx", or "torch" for a program of ``torch.export``.
         checkpoint: "best", "last" or a file.
         size: (height, width) for a file of one size alone; any size otherwise.
+        fragments: YAML files laid over the stored config.
+        overrides: ``key.path=value`` on top of them.
 
     Returns:
         The largest difference of each map, as a part of its largest number, on noise of two sizes;
@@ -99,21 +103,26 @@ def export_backbone(
         Drift: When a map differs; no file is left then.
         ValueError: For a backbone without these maps, or another format.
     """
-    loaded = load(run, checkpoint=checkpoint, device="cpu")
-    network = backbone_network(cast("TimmModel", loaded.model.backbone))
     path = Path(output)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
+    if format not in ("onnx", "torch"):
+        raise ValueError(f"a backbone is written as onnx, which OpenVINO reads, or torch: {format}")
+    if path.suffix != SUFFIXES[format]:
+        raise ValueError(f"{path}: a file of format {format} must end in {SUFFIXES[format]}")
+    loaded = load(
+        run, checkpoint=checkpoint, fragments=fragments, overrides=overrides, device="cpu"
+    )
+    network = backbone_network(cast("TimmModel", loaded.model.backbone))
+    with into_place(path) as written:
         if format == "torch":
-            torch.export.save(exported_backbone(network, size=size), temporary)
+            torch.export.save(exported_backbone(network, size=size), written)
             return {}
-        save_onnx_backbone(network, temporary, size=size)
-        return _compare_maps(network, temporary, [size] if size else [(128, 160), (224, 96)])
+        save_onnx_backbone(network, written, size=size)
+        return _compare_maps(network, written, [size] if size else [(128, 160), (224, 96)])
 
 
 def _compare_maps(network: BackboneNetwork, file: Path, sizes: Sequence[Size]) -> dict[str, float]:
     runtime = require("onnxruntime", "comparing an ONNX file")
-    session = runtime.InferenceSession(file.read_bytes(), providers=["CPUExecutionProvider"])
+    session = runtime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     differences = dict.fromkeys(OUTPUTS, 0.0)
     rng = np.random.default_rng(0)
     for size in sizes:
