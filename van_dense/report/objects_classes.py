@@ -15,11 +15,7 @@ from van_dense.report.plots import bar_plot, line_plot
 
 _CURVES = 6  # classes with a curve of their own
 _BARS = 30  # classes in a plot
-_SIZES = {
-    "s": "small (below 32 x 32 pixels)",
-    "m": "medium",
-    "l": "large (above 96 x 96 pixels)",
-}
+_SIZES = {"s": "small", "m": "medium", "l": "large"}
 
 
 def class_section(evidence: ObjectsEvidence, intervals: Mapping[str, Interval]) -> Section:
@@ -74,7 +70,10 @@ def slice_section(evidence: ObjectsEvidence, intervals: Mapping[str, Interval]) 
         ap = intervals[f"{kind}/AP of images with {name}"]
         count = int((images[f.truth_image] & ~f.ignored[0]).sum())
         rows.append([f"images with {name}", ap.value, ap.low, ap.high, count])
-    caption = "Tall objects are over twice as high as wide, wide ones over twice as wide as high."
+    caption = (
+        "Small objects have less than 32 x 32 pixels, large ones more than 96 x 96; tall ones are "
+        "over twice as high as wide, wide ones over twice as wide as high."
+    )
     known = {str(row[0]): row for row in rows if not np.isnan(row[1])}  # type: ignore[arg-type]
     blocks: list[Block] = []
     if known:

@@ -72,7 +72,7 @@ def confusion_section(
     if len(names) <= _MOST_CLASSES:
         shares = matrix[:-1] / np.maximum(total[:-1, None], 1)
         alt = "share of the objects of each class that are predicted as each class"
-        blocks.insert(0, matrix_plot(shares, names, labels, alt=alt, caption=caption))
+        blocks.insert(0, matrix_plot(shares, names, labels, alt=alt))
     return [Section("Confused classes", blocks)]
 
 
