@@ -45,6 +45,28 @@ def test_saved_predictions_are_printed_and_written(files, backend, tmp_path, cap
     assert written["per_class"]["bbox"]["cat"]["AP"] == pytest.approx(0.7)
 
 
+def test_federated_annotations_have_the_metrics_of_lvis(files, tmp_path, capsys):
+    assert evaluate.main([*files, "--federated"]) == 1
+    assert "have no 'neg_category_ids'; add it as LVIS v1 has it" in capsys.readouterr().err
+    listed = {"neg_category_ids": [], "not_exhaustive_category_ids": []}
+    truth = {
+        **TRUTH,
+        "images": [{**TRUTH["images"][0], **listed}],
+        "categories": [{**TRUTH["categories"][0], "frequency": "r"}],
+    }
+    (tmp_path / "gt.json").write_text(json.dumps(truth))
+    (tmp_path / "results.json").write_text(json.dumps(RESULTS * 302))
+    assert evaluate.main([*files, "--federated"]) == 0
+    printed = capsys.readouterr().out
+    assert "AR300" in printed and "rare classes of LVIS" in printed
+    assert "2 of 302 results are beyond the best 300 of their image, over all classes" in printed
+    assert "--max-detections" not in printed
+    written = json.loads((tmp_path / "metrics_bbox.json").read_text())["metrics"]
+    assert written["bbox/APr"] == written["bbox/AP"] == pytest.approx(0.7)
+    assert evaluate.main([*files, "--federated", "--backend", "pycocotools"]) == 1
+    assert "pycocotools has no federated evaluation" in capsys.readouterr().err
+
+
 def test_the_json_goes_where_output_says(files, tmp_path):
     assert evaluate.main([*files, "--output", str(tmp_path / "a" / "b.json")]) == 0
     assert (tmp_path / "a" / "b.json").is_file()
@@ -87,6 +109,15 @@ def test_a_missing_file_is_named(files, tmp_path, capsys, missing):
         (
             [*"--predictions r --annotations a --type bbox --max-detections 0".split()],
             "--max-detections takes a number from 1 on",
+        ),
+        (["run", "--federated"], "--federated belongs to --type bbox or segm; a run has eval.fed"),
+        (
+            [*"--predictions r --annotations a --type keypoints --federated".split()],
+            "--federated belongs to --type bbox or segm",
+        ),
+        (
+            [*"--predictions r --annotations a --type bbox --federated --max-detections 9".split()],
+            "--federated counts the best 300 of an image; leave out --max-detections",
         ),
         (["run", "--quarantine", "bad.json"], "a run has data.quarantine"),
         (["run", "--crowds", "objects"], "a run has data.crowds"),

@@ -4,6 +4,7 @@ van-dense eval runs/maskrcnn_van_b2 [--checkpoint best] [key.path=value ...]
 van-dense eval runs/saliency_van_b1 --data ecssd
 van-dense eval --config classify_van_b2_in1k model.backbone.weights=van_b2_in1k
 van-dense eval --predictions results.json --annotations gt.json --type bbox|segm|keypoints
+van-dense eval --predictions results.json --annotations lvis.json --type bbox|segm --federated
 van-dense eval --predictions results.json --config PROJECT [--type bbox] [key.path=value ...]
 van-dense eval --predictions maps/ --annotations masks/ --type semantic --data ade20k
 van-dense eval --predictions predictions.json --annotations panoptic_val.json --type panoptic
@@ -70,6 +71,8 @@ def build_parser() -> argparse.ArgumentParser:
     saved.add_argument("--backend", help="hotcoco (default), or pycocotools: same numbers")
     limit = "detections of an image and class that AP counts (default 100, keypoints 20)"
     saved.add_argument("--max-detections", type=int, metavar="N", help=limit)
+    rules = "rules of LVIS: 300 detections of an image, and what nobody looked for is ignored"
+    saved.add_argument("--federated", action="store_true", default=None, help=rules)
     bad = "quarantine list of van-dense check: bad images and annotations to leave out"
     saved.add_argument("--quarantine", metavar="FILE", help=bad)
     crowds = "what iscrowd 1 means: regions of many objects (default), or objects as any other"
@@ -110,6 +113,10 @@ def check_combination(parser: argparse.ArgumentParser, given: argparse.Namespace
             parser.error(f"{option} belongs to --type {', '.join(COCO_TYPES)}; a run has {key}")
     if given.max_detections is not None and given.max_detections < 1:
         parser.error("--max-detections takes a number from 1 on")
+    if given.federated and given.type not in ("bbox", "segm") and not by_config:
+        parser.error("--federated belongs to --type bbox or segm; a run has eval.federated=true")
+    if given.federated and given.max_detections is not None:
+        parser.error("--federated counts the best 300 of an image; leave out --max-detections")
     if given.label_map and given.type == "saliency":
         parser.error("--label-map belongs to --type semantic; saliency masks are white on black")
 
@@ -161,10 +168,12 @@ def fragments(arguments: argparse.Namespace) -> list[Path]:
 def evaluate_by_config(arguments: argparse.Namespace) -> Path:
     """Compare COCO results with the validation part of a config."""
     overrides = list(arguments.overrides)
-    keys = {"backend": "eval", "max_detections": "eval", "quarantine": "data", "crowds": "data"}
+    keys = {"backend": "eval", "max_detections": "eval", "federated": "eval"}
+    keys |= {"quarantine": "data", "crowds": "data"}
     for name, section in keys.items():
         if (value := getattr(arguments, name)) is not None:
-            overrides.append(f"{section}.{name}={value}")
+            text = str(value).lower() if isinstance(value, bool) else value
+            overrides.append(f"{section}.{name}={text}")
     config = load_config(arguments.config, overrides)
     if missing := missing_data(config):
         raise ConfigError(missing)
@@ -197,7 +206,8 @@ def evaluate_saved(arguments: argparse.Namespace) -> Path:
     path = _file_of_metrics(arguments)
     backend = arguments.backend or DetectionEval().backend
     settings = {"backend": backend, "masks": arguments.masks, "boundary": arguments.boundary}
-    settings["max_detections"] = arguments.max_detections
+    settings |= {"max_detections": arguments.max_detections}
+    settings |= {"federated": bool(arguments.federated)}
     scores = score(found, truth, kind=kind, data=data, folder=path.parent, **settings)
     _say_words(scores)
     save_metrics(path, scores.metrics, scores.per_class)

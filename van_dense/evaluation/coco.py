@@ -17,7 +17,15 @@ import numpy as np
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Prediction
 from van_dense.data.readers.coco_json import COCO_SIGMAS, CocoDict
-from van_dense.evaluation.coco_engines import Accumulated, Backend, Part, Settings, accumulate
+from van_dense.evaluation import federated as lvis
+from van_dense.evaluation.coco_engines import (
+    Accumulated,
+    Backend,
+    Part,
+    Rules,
+    Settings,
+    accumulate,
+)
 from van_dense.evaluation.coco_truth import TruthTable
 from van_dense.evaluation.evaluator import check_image
 from van_dense.evaluation.ground_truth import Kind
@@ -61,9 +69,10 @@ class CocoEvaluator:
         backend: Library that computes the metrics; both give the same numbers.
         max_detections: Detections of an image and class that count, the best ones; None as COCO:
             100, of keypoints 20.
+        federated: Whether to measure by the rules of LVIS, which has a limit of its own.
 
     Raises:
-        ValueError: When the annotations lack a category of the data set.
+        ValueError: When the annotations lack a category of the data set, or what LVIS needs.
     """
 
     def __init__(
@@ -74,6 +83,7 @@ class CocoEvaluator:
         *,
         backend: Backend,
         max_detections: int | None = None,
+        federated: bool = False,
     ) -> None:
         known = {category["id"] for category in ground_truth["categories"]}
         named = zip(info.class_names, info.category_ids, info.thing_flags, strict=True)
@@ -83,7 +93,9 @@ class CocoEvaluator:
                 f"data set {info.name!r}: the annotations have no category for {missing}; "
                 "DatasetInfo.category_ids must hold the ids of the annotation file"
             )
-        self.ground_truth, self.info = ground_truth, info
+        if federated:
+            lvis.check_federated(ground_truth)
+        self.ground_truth, self.info, self.federated = ground_truth, info, federated
         self.types = tuple(types)
         self.backend: Backend = backend
         self.max_detections = max_detections
@@ -117,7 +129,7 @@ class CocoEvaluator:
         }
 
     def per_class(self) -> dict[str, dict[str, dict[str, float]]]:
-        """For each type and class name: "AP", "AP50" and "AR100" ("AR" for keypoints)."""
+        """By type and class name: "AP", "AP50" and "AR100", "AR300" (LVIS) or "AR" (keypoints)."""
         return {kind: scores.per_class for kind, scores in self._evaluate().items()}
 
     def save(self, folder: Path) -> None:
@@ -143,7 +155,7 @@ class CocoEvaluator:
             logger.warning("%s images have no prediction; they count as without results", part)
         truth, results = self.ground_truth, self.results
         settings: Any = {"backend": self.backend, "max_detections": self.max_detections}
-        settings["sigmas"] = self.info.sigmas
+        settings |= {"sigmas": self.info.sigmas, "rules": rules_of(federated=self.federated)}
         self._scores = {k: evaluate_results(truth, results, k, **settings) for k in self.types}
         return self._scores
 
@@ -156,6 +168,7 @@ def evaluate_results(
     backend: Backend,
     sigmas: Sequence[float] = (),
     max_detections: int | None = None,
+    rules: Rules = "coco",
 ) -> CocoScores:
     """Compute the COCO metrics of result records, which are left unchanged.
 
@@ -171,26 +184,52 @@ def evaluate_results(
         sigmas: OKS constants of the K keypoints; empty means the 17 of COCO.
         max_detections: Detections of an image and class that count, the best ones; None as COCO:
             100, of keypoints 20. AR1, AR10 and AR100 stay what they are.
+        rules: "federated" for those of LVIS: the metrics of ``federated.METRICS``, and whatever the
+            limit above the best 300 results of an image over all classes.
 
     Raises:
         ValueError: When an annotation cannot be evaluated, or a metric is outside 0..1.
     """
     joints = joint_sigmas(kind, sigmas)
-    limit = max_detections or USUAL_LIMIT[kind]
-    others = [] if kind == "keypoints" else list(RECALL_LIMITS.values())
-    settings = Settings(sorted({limit, *others}), limit, joints)
-    truth = TruthTable(ground_truth, kind, len(joints))
+    settings = _settings(kind, max_detections, joints, rules)
+    is_federated = rules == "federated"
+    if is_federated:
+        lvis.check_federated(ground_truth)
+    lists = lvis.LISTS if is_federated else ()
+    truth = TruthTable(ground_truth, kind, len(joints), lists=lists)
     table = results if isinstance(results, ResultTable) else ResultTable.of(results, ground_truth)
     table.check(FIELD_OF_KIND[kind], num_joints=len(joints))
     categories = sorted(ground_truth["categories"], key=lambda category: category["id"])
+    kept = table.best_of_images(lvis.LIMIT) if is_federated else None
     parts = []
     for group in _groups(table.rows_of_each("category")):
-        rows = table.select(group)
+        rows = table.select(group, kept)
         part = Part(kind, group, truth, truth.select(group), table, rows)
         parts.append(accumulate(part, settings, backend))
-    found = _Table(parts, kind, settings)
-    metrics = {m: _checked(found.mean(m), f"{kind}/{m}") for m in METRICS_OF_KIND[kind]}
+    found = _Table(parts, kind, settings, lvis.frequencies(categories) if is_federated else {})
+    names = metrics_of(kind, rules)
+    metrics = {m: _checked(found.mean(m), f"{kind}/{m}") for m in names}
     return CocoScores(metrics, _per_class(found, categories))
+
+
+def metrics_of(kind: Kind, rules: Rules) -> tuple[str, ...]:
+    """Names of the metrics of one kind."""
+    return lvis.METRICS if rules == "federated" else METRICS_OF_KIND[kind]
+
+
+def rules_of(*, federated: bool) -> Rules:
+    """The rules that a setting asks for."""
+    return "federated" if federated else "coco"
+
+
+def _settings(
+    kind: Kind, max_detections: int | None, sigmas: Sequence[float], rules: Rules
+) -> Settings:
+    if rules == "federated":
+        return Settings([lvis.LIMIT], lvis.LIMIT, rules=rules)
+    limit = max_detections or USUAL_LIMIT[kind]
+    others = [] if kind == "keypoints" else list(RECALL_LIMITS.values())
+    return Settings(sorted({limit, *others}), limit, sigmas, rules)
 
 
 def joint_sigmas(kind: Kind, sigmas: Sequence[float]) -> Sequence[float]:
@@ -229,11 +268,24 @@ class _Table:
     gives AP -1.
     """
 
-    def __init__(self, parts: Sequence[Accumulated], kind: Kind, settings: Settings) -> None:
-        self.kind, self._settings = kind, settings
+    def __init__(
+        self,
+        parts: Sequence[Accumulated],
+        kind: Kind,
+        settings: Settings,
+        frequencies: dict[str, np.ndarray],
+    ) -> None:
+        self.kind, self._settings, self._frequencies = kind, settings, frequencies
         self._sizes = KEYPOINT_SIZES if kind == "keypoints" else SIZES
         self._precision = np.concatenate([part.precision for part in parts], axis=2)
         self._recall = np.concatenate([part.recall for part in parts], axis=1)[:, None]
+
+    @property
+    def recall_name(self) -> str:
+        """The recall that is told of each class."""
+        if self._settings.rules == "federated":
+            return "AR300"
+        return "AR" if self.kind == "keypoints" else "AR100"
 
     def values(self, metric: str) -> np.ndarray:
         """Values (T, R, C) that a metric is the mean of; -1 where there is nothing to measure."""
@@ -242,6 +294,8 @@ class _Table:
             usual = self._settings.limit
             limit = usual if self.kind == "keypoints" else RECALL_LIMITS.get(metric, usual)
             kept = self._recall[..., self._settings.limits.index(limit)]
+        if metric[2:] in self._frequencies:
+            kept = kept[:, :, self._frequencies[metric[2:]]]
         kept = kept[..., self._sizes.index(metric[2:] if metric[2:] in self._sizes else "")]
         return kept[{"50": [0], "75": [5]}.get(metric[2:], slice(None))]
 
@@ -255,7 +309,7 @@ class _Table:
 def _per_class(table: _Table, categories: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Metrics of each class over all sizes."""
     name_of = names_of(categories)
-    metrics = ("AP", "AP50", "AR" if table.kind == "keypoints" else "AR100")
+    metrics = ("AP", "AP50", table.recall_name)
     values = {metric: table.values(metric) for metric in metrics}
     return {
         name_of[category_id]: {

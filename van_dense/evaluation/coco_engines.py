@@ -23,6 +23,8 @@ from van_dense.evaluation.results import FIELD_OF_KIND
 
 Backend = Literal["hotcoco", "pycocotools"]
 BACKENDS: tuple[Backend, ...] = ("hotcoco", "pycocotools")
+# By which rules: those of COCO, or of LVIS (federated).
+Rules = Literal["coco", "federated"]
 
 _IMAGES_AT_ONCE = 500
 
@@ -61,11 +63,13 @@ class Settings:
         limits: Limits on the detections of an image and class for which recall is asked, ascending.
         limit: The one of them for which precision is.
         sigmas: OKS constant of each keypoint, for poses.
+        rules: By which results and annotations are matched.
     """
 
     limits: Sequence[int]
     limit: int
     sigmas: Sequence[float] = ()
+    rules: Rules = "coco"
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,8 @@ def accumulate(part: Part, settings: Settings, backend: Backend) -> Accumulated:
     """Match and accumulate by a library, or ValueError for an unknown one."""
     if backend not in BACKENDS:
         raise ValueError(f"unknown backend {backend!r}; choose {' or '.join(BACKENDS)}")
+    if settings.rules == "federated" and backend == "pycocotools":
+        raise ValueError("pycocotools has no federated evaluation; choose backend hotcoco")
     evaluation = (_hotcoco if backend == "hotcoco" else _pycocotools)(part, settings)
     precision, recall = (np.asarray(evaluation.eval[key]) for key in ("precision", "recall"))
     # A copy: the other limits take some 80 MB for 80 classes.
@@ -93,7 +99,8 @@ def _hotcoco(part: Part, settings: Settings) -> Any:
     from hotcoco import StreamingEval
 
     params = _params(part, settings)
-    stream = StreamingEval(_categories(part), part.kind, params=params)
+    is_federated = settings.rules == "federated"
+    stream = StreamingEval(_categories(part), part.kind, lvis_style=is_federated, params=params)
     images = _images(part)
     for start in range(0, len(images), _IMAGES_AT_ONCE):
         stream.update(*_records(part, images[start : start + _IMAGES_AT_ONCE]))

@@ -107,7 +107,7 @@ class ResultTable:
             images: Position of the image of each.
             categories: Position of the category of each.
             scores: Score of each.
-            fields: Of each field that is kept, N lists of numbers, or N masks as RLE.
+            fields: N lists of numbers, or N masks as RLE, of each field that is kept.
         """
         first = {f: v[0] for f, v in fields.items()}
         dtype = self._dtype if self._num_rows else self._columns(first)  # type: ignore[arg-type]
@@ -197,18 +197,48 @@ class ResultTable:
             counts += np.bincount(block[column], minlength=length)
         return counts
 
-    def select(self, categories: Collection[int]) -> np.ndarray:
-        """Rows of some categories (positions), image by image, in the order they came."""
+    def best_of_images(self, limit: int) -> np.ndarray:
+        """Which rows are among the best of their image, over all categories, bool (N,)."""
+        kept = np.ones(len(self), dtype=bool)
+        is_crowded = self.rows_of_each("image") > limit
+        if not is_crowded.any():
+            return kept
+        found = [
+            (start + np.flatnonzero(is_crowded[block["image"]]), block)
+            for start, block in self._numbered_blocks()
+        ]
+        columns = [
+            [block[name][is_crowded[block["image"]]] for _, block in found]
+            for name in ("image", "score")
+        ]
+        index, image, score = map(np.concatenate, ([rows for rows, _ in found], *columns))
+        order = np.lexsort((-score, image))  # equal scores in the order they came
+        starts = np.flatnonzero(np.diff(image[order], prepend=-1))
+        rank = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
+        kept[index[order[rank >= limit]]] = False
+        return kept
+
+    def select(self, categories: Collection[int], kept: np.ndarray | None = None) -> np.ndarray:
+        """Rows of some categories, image by image, in the order they came.
+
+        Args:
+            categories: Positions of the categories.
+            kept: bool (N,), rows to choose from; None for all.
+        """
         chosen = list(categories)
         if not self._num_rows:
             return np.zeros(0, dtype=[("image", "i4"), ("category", "i4"), ("score", "f8")])
         wanted = np.isin(np.arange(len(self.category_ids)), chosen)
         rows = np.empty(int(self.rows_of_each("category")[chosen].sum()), dtype=self._dtype)
         end = 0
-        for block in self.blocks():
-            kept = block[wanted[block["category"]]]
-            rows[end : end + len(kept)] = kept
-            end += len(kept)
+        for start, block in self._numbered_blocks():
+            is_wanted = wanted[block["category"]]
+            if kept is not None:
+                is_wanted &= kept[start : start + len(block)]
+            found = block[is_wanted]
+            rows[end : end + len(found)] = found
+            end += len(found)
+        rows = rows[:end]
         if (np.diff(rows["image"]) >= 0).all():  # as evaluators write them; no copy
             return rows
         return rows[np.argsort(rows["image"], kind="stable")]
