@@ -67,6 +67,23 @@ def test_federated_annotations_have_the_metrics_of_lvis(files, tmp_path, capsys)
     assert "pycocotools has no federated evaluation" in capsys.readouterr().err
 
 
+def test_boundary_ap_stands_beside_ap_of_masks(files, tmp_path, capsys):
+    square = [[10, 10, 50, 10, 50, 50, 10, 50]]
+    truth = {**TRUTH, "annotations": [{**TRUTH["annotations"][0], "segmentation": square}]}
+    (tmp_path / "gt.json").write_text(json.dumps(truth))
+    moved = [[12, 10, 52, 10, 52, 50, 12, 50]]  # IoU 0.905, of outlines 0.5
+    (tmp_path / "results.json").write_text(json.dumps([{**RESULTS[0], "segmentation": moved}]))
+    assert evaluate.main([*files[:-1], "segm", "--boundary"]) == 0
+    assert "boundary" in capsys.readouterr().out
+    written = json.loads((tmp_path / "metrics_segm.json").read_text())
+    assert written["metrics"]["segm/AP"] == pytest.approx(0.9)
+    assert written["metrics"]["boundary/AP"] == pytest.approx(0.1)
+    assert written["per_class"]["boundary"]["cat"]["AP50"] == pytest.approx(1)
+    assert evaluate.main([*files[:-1], "segm"]) == 0
+    written = json.loads((tmp_path / "metrics_segm.json").read_text())
+    assert not any("boundary" in name for name in written["metrics"])
+
+
 def test_the_json_goes_where_output_says(files, tmp_path):
     assert evaluate.main([*files, "--output", str(tmp_path / "a" / "b.json")]) == 0
     assert (tmp_path / "a" / "b.json").is_file()
@@ -129,6 +146,14 @@ def test_a_missing_file_is_named(files, tmp_path, capsys, missing):
         (["--predictions", "r.json", "--annotations", "a.json"], "needs --annotations and --type"),
         (["run", "--label-map", "1 -> 0"], "--label-map and the patterns belong"),
         (["run", "--boundary"], "--boundary belongs to --type panoptic"),
+        (
+            [*"--predictions r --annotations a --type bbox --boundary".split()],
+            "--boundary belongs to --type panoptic or segm; a run has eval.boundary=true",
+        ),
+        (
+            [*"--predictions r --annotations a --type segm --boundary --federated".split()],
+            "--boundary is COCO's AP of outlines; leave out --federated",
+        ),
         (["run", "--masks", "pngs"], "--masks belongs to --type panoptic"),
         (
             [*"--predictions r.json --annotations a.json --type panoptic --data d.yaml".split()],

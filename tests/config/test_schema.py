@@ -118,5 +118,17 @@ def test_federated_evaluation_has_one_backend_and_one_limit() -> None:
     assert DetectionEval(federated=True, max_detections=100).federated
     with pytest.raises(ValidationError, match=r"pycocotools cannot; set eval\.backend=hotcoco"):
         DetectionEval(federated=True, backend="pycocotools")
+    with pytest.raises(ValidationError, match="boundary AP has COCO's rules; leave out"):
+        DetectionEval(federated=True, boundary=True)
     with pytest.raises(ValidationError, match="max_detections 300 would not be used: federated"):
         DetectionEval(federated=True, max_detections=300)
+
+
+def test_boundary_ap_is_of_models_with_masks() -> None:
+    values = {"task": "detection", "data": DATA, "train": {"epochs": 1}, "eval": {"boundary": True}}
+    model = {"kind": "maskrcnn", "backbone": {"name": "van_b0"}}
+    assert DetectionConfig.model_validate({**values, "model": model}).eval.boundary
+    with pytest.raises(
+        ValidationError, match=r"model\.kind retinanet gives no masks"
+    ):
+        DetectionConfig.model_validate({**values, "model": {**model, "kind": "retinanet"}})

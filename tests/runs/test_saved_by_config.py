@@ -204,3 +204,17 @@ def test_federated_evaluation_is_a_setting_of_a_run(tmp_path: Path, capsys: Any)
     given = ["--predictions", str(results), "--config", "retinanet_van_b0", *own]
     assert evaluate.main([*given, "--federated"]) == 0
     assert "APc" in capsys.readouterr().out
+
+
+def test_boundary_ap_is_a_setting_of_a_run_with_masks(tmp_path: Path, capsys: Any) -> None:
+    own = coco(tmp_path)
+    config = load_config("maskrcnn_van_b0", [*own, "eval.boundary=true"])
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps(perfect(config)))
+    metrics = score_by_config(str(results), config, None).metrics
+    assert list(metrics) == list(task_of(config).measured(config))
+    assert metrics["boundary/AP"] == pytest.approx(0.5)
+    assert "boundary/AP" not in score_by_config(str(results), config, "bbox").metrics
+    given = ["--predictions", str(results), "--config", "maskrcnn_van_b0", *own]
+    assert evaluate.main([*given, "--boundary"]) == 0
+    assert "boundary" in capsys.readouterr().out

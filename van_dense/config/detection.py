@@ -279,6 +279,7 @@ class DetectionEval(Eval):
     max_detections: Positive = 100  # of an image and class that AP counts, the best ones; COCO's
     # By the rules of LVIS, whose limit is the best 300 of an image: AP of rare, common, frequent.
     federated: bool = False
+    boundary: bool = False  # boundary AP of masks beside AP, which takes several times as long
     picture_score: Unit = 0.3  # detections below are not drawn
 
     @model_validator(mode="after")
@@ -289,6 +290,8 @@ class DetectionEval(Eval):
             limit = f"max_detections {self.max_detections} would not be used"
             fix = "federated counts the best 300 of an image; leave it out"
             raise ValueError(f"{limit}: {fix}")
+        if self.federated and self.boundary:
+            raise ValueError("boundary: boundary AP has COCO's rules; leave out eval.federated")
         return self
 
     @property
@@ -306,3 +309,10 @@ class DetectionConfig(Section):
     model: Annotated[AnyDetector, Field(discriminator="kind")]
     train: Train
     eval: DetectionEval = DetectionEval()
+
+    @model_validator(mode="after")
+    def _boundaries_are_of_masks(self) -> DetectionConfig:
+        if self.eval.boundary and not isinstance(self.model, MaskRCNN | CascadeMaskRCNN):
+            what = f"model.kind {self.model.kind} gives no masks"
+            raise ValueError(f"eval.boundary is of masks, and {what}; leave it out")
+        return self

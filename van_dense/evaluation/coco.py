@@ -70,6 +70,7 @@ class CocoEvaluator:
         max_detections: Detections of an image and class that count, the best ones; None as COCO:
             100, of keypoints 20.
         federated: Whether to measure by the rules of LVIS, which has a limit of its own.
+        boundary: Whether to compute boundary AP of masks, which pycocotools alone does.
 
     Raises:
         ValueError: When the annotations lack a category of the data set, or what LVIS needs.
@@ -84,6 +85,7 @@ class CocoEvaluator:
         backend: Backend,
         max_detections: int | None = None,
         federated: bool = False,
+        boundary: bool = False,
     ) -> None:
         known = {category["id"] for category in ground_truth["categories"]}
         named = zip(info.class_names, info.category_ids, info.thing_flags, strict=True)
@@ -96,14 +98,14 @@ class CocoEvaluator:
         if federated:
             lvis.check_federated(ground_truth)
         self.ground_truth, self.info, self.federated = ground_truth, info, federated
-        self.types = tuple(types)
+        self.types, self.boundary = tuple(types), boundary
         self.backend: Backend = backend
         self.max_detections = max_detections
         self.results = ResultTable(ground_truth)
         images = ground_truth["images"]
         self._sizes = {image["id"]: (image["height"], image["width"]) for image in images}
         self._predicted: set[int | str] = set()
-        self._scores: dict[Kind, CocoScores] | None = None
+        self._scores: dict[str, CocoScores] | None = None
 
     def update(self, predictions: Sequence[Prediction]) -> None:
         """Add the predictions of some images; ValueError for unknown, repeated, impossible ones."""
@@ -121,7 +123,7 @@ class CocoEvaluator:
         self._predicted = set(self._sizes)
 
     def compute(self) -> dict[str, float]:
-        """Flat metrics "bbox/AP", "segm/AP50", ...; no prediction at all gives 0."""
+        """Flat metrics "bbox/AP", "boundary/AP50", ...; no prediction at all gives 0."""
         return {
             f"{kind}/{name}": value
             for kind, scores in self._evaluate().items()
@@ -147,7 +149,7 @@ class CocoEvaluator:
             if kind in self.types and instances and getattr(instances, field) is None:
                 raise ValueError(f"{where} has no {field}, which {kind!r} needs")
 
-    def _evaluate(self) -> dict[Kind, CocoScores]:
+    def _evaluate(self) -> dict[str, CocoScores]:
         if self._scores is not None:
             return self._scores
         if missing := len(self._sizes) - len(self._predicted):
@@ -155,8 +157,14 @@ class CocoEvaluator:
             logger.warning("%s images have no prediction; they count as without results", part)
         truth, results = self.ground_truth, self.results
         settings: Any = {"backend": self.backend, "max_detections": self.max_detections}
-        settings |= {"sigmas": self.info.sigmas, "rules": rules_of(federated=self.federated)}
-        self._scores = {k: evaluate_results(truth, results, k, **settings) for k in self.types}
+        settings["sigmas"], rules = self.info.sigmas, rules_of(federated=self.federated)
+        measured: list[tuple[str, Kind, Rules]] = [(kind, kind, rules) for kind in self.types]
+        if self.boundary and "segm" in self.types:
+            measured.append(("boundary", "segm", "boundary"))
+        self._scores = {
+            name: evaluate_results(truth, results, kind, rules=rules, **settings)
+            for name, kind, rules in measured
+        }
         return self._scores
 
 
@@ -185,7 +193,8 @@ def evaluate_results(
         max_detections: Detections of an image and class that count, the best ones; None as COCO:
             100, of keypoints 20. AR1, AR10 and AR100 stay what they are.
         rules: "federated" for those of LVIS: the metrics of ``federated.METRICS``, and whatever the
-            limit above the best 300 results of an image over all classes.
+            limit above the best 300 results of an image over all classes. "boundary" for the AP of
+            masks with the IoU of ``boundary.py``, by pycocotools whatever the backend.
 
     Raises:
         ValueError: When an annotation cannot be evaluated, or a metric is outside 0..1.

@@ -23,8 +23,8 @@ from van_dense.evaluation.results import FIELD_OF_KIND
 
 Backend = Literal["hotcoco", "pycocotools"]
 BACKENDS: tuple[Backend, ...] = ("hotcoco", "pycocotools")
-# By which rules: those of COCO, or of LVIS (federated).
-Rules = Literal["coco", "federated"]
+# By which rules: those of COCO, of LVIS (federated), or of COCO with the IoU of ``boundary.py``.
+Rules = Literal["coco", "federated", "boundary"]
 
 _IMAGES_AT_ONCE = 500
 
@@ -89,7 +89,9 @@ def accumulate(part: Part, settings: Settings, backend: Backend) -> Accumulated:
         raise ValueError(f"unknown backend {backend!r}; choose {' or '.join(BACKENDS)}")
     if settings.rules == "federated" and backend == "pycocotools":
         raise ValueError("pycocotools has no federated evaluation; choose backend hotcoco")
-    evaluation = (_hotcoco if backend == "hotcoco" else _pycocotools)(part, settings)
+    # hotcoco computes the IoU of masks itself.
+    by_hotcoco = backend == "hotcoco" and settings.rules != "boundary"
+    evaluation = (_hotcoco if by_hotcoco else _pycocotools)(part, settings)
     precision, recall = (np.asarray(evaluation.eval[key]) for key in ("precision", "recall"))
     # A copy: the other limits take some 80 MB for 80 classes.
     return Accumulated(precision[..., settings.limits.index(settings.limit)].copy(), recall)
@@ -189,6 +191,10 @@ def _pycocotools(part: Part, settings: Settings) -> Any:
         evaluation.params.maxDets = list(settings.limits)
         if len(settings.sigmas):
             evaluation.params.kpt_oks_sigmas = np.asarray(settings.sigmas)
+        if settings.rules == "boundary":
+            from van_dense.evaluation.boundary import BoundaryIoU  # needs OpenCV
+
+            evaluation.computeIoU = BoundaryIoU(evaluation)
         evaluation.evaluate()
         evaluation.accumulate()
     return evaluation

@@ -68,7 +68,7 @@ def score(
         folder: Folder for what the evaluation of maps writes beside its metrics.
         backend: Library that computes COCO metrics; both give the same numbers.
         masks: Folder of the PNGs of a panoptic annotation file; None is the one of its name.
-        boundary: Whether to compute boundary PQ beside PQ.
+        boundary: Whether to compute boundary PQ beside PQ, or boundary AP beside AP of masks.
         max_detections: Detections of an image and class that AP counts; None as COCO: 100, of
             keypoints 20.
         federated: Whether to measure boxes and masks by the rules of LVIS.
@@ -87,7 +87,7 @@ def score(
     found = load_results(predictions, truth.coco, (kind,), left_out=truth.left_out, keypoints=names)
     settings: Any = {"max_detections": max_detections, "federated": federated}
     compared = compare(predictions, truth.coco, found, kind, **settings)
-    scores = _score_results(truth, found.table, kind, backend, **settings)
+    scores = _score_results(truth, found.table, kind, backend, boundary=boundary, **settings)
     warnings = [*truth.warnings, *found.notes, *compared]
     if kind == "bbox" and found.has_masks:
         warnings += boxes_without_mask(annotations, truth.coco)
@@ -136,13 +136,18 @@ def _score_results(
     *,
     max_detections: int | None,
     federated: bool,
+    boundary: bool,
 ) -> Scores:
-    """COCO metrics, or those of LVIS, and PCK of poses."""
+    """COCO metrics, or those of LVIS, boundary AP of masks if asked for, and PCK of poses."""
     settings: Any = {"backend": backend, "sigmas": truth.info.sigmas}
-    settings |= {"max_detections": max_detections, "rules": rules_of(federated=federated)}
-    scores = evaluate_results(truth.coco, results, kind, **settings)
+    settings["max_detections"], rules = max_detections, rules_of(federated=federated)
+    scores = evaluate_results(truth.coco, results, kind, rules=rules, **settings)
     metrics = {f"{kind}/{name}": value for name, value in scores.metrics.items()}
     per_class: dict[str, dict[str, dict[str, float]]] = {kind: scores.per_class}
+    if boundary:
+        outlines = evaluate_results(truth.coco, results, kind, rules="boundary", **settings)
+        metrics |= {f"boundary/{name}": value for name, value in outlines.metrics.items()}
+        per_class |= {"boundary": outlines.per_class}
     if kind == "keypoints":
         joints = evaluate_pck(truth.coco, results, truth.info)
         metrics |= {f"pck/{name}": value for name, value in joints.metrics.items()}

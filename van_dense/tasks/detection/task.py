@@ -127,14 +127,17 @@ class Detection(Task[DetectionConfig]):
     ) -> Callable[[], CocoEvaluator]:
         """COCO evaluators that share the ground truth."""
         shared = (coco_ground_truth(dataset), dataset.info, metric_types(config))
-        settings = config.eval.model_dump(include={"backend", "max_detections", "federated"})
+        names = {"backend", "max_detections", "federated", "boundary"}
+        settings = config.eval.model_dump(include=names)
         return partial(CocoEvaluator, *shared, **settings)
 
     def measured(self, config: DetectionConfig) -> Sequence[str]:
         """Metrics of boxes, and of masks where the model gives some."""
         rules = rules_of(federated=config.eval.federated)
         kinds = metric_types(config)
-        return [f"{kind}/{name}" for kind in kinds for name in metrics_of(kind, rules)]
+        names = [f"{kind}/{name}" for kind in kinds for name in metrics_of(kind, rules)]
+        boundary = metrics_of("segm", "boundary") if config.eval.boundary else ()
+        return [*names, *(f"boundary/{name}" for name in boundary)]
 
     def default_metric(self, config: DetectionConfig) -> str:
         """AP of masks where the model gives some, otherwise of boxes."""
