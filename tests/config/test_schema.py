@@ -128,7 +128,5 @@ def test_boundary_ap_is_of_models_with_masks() -> None:
     values = {"task": "detection", "data": DATA, "train": {"epochs": 1}, "eval": {"boundary": True}}
     model = {"kind": "maskrcnn", "backbone": {"name": "van_b0"}}
     assert DetectionConfig.model_validate({**values, "model": model}).eval.boundary
-    with pytest.raises(
-        ValidationError, match=r"model\.kind retinanet gives no masks"
-    ):
+    with pytest.raises(ValidationError, match=r"model\.kind retinanet gives no masks"):
         DetectionConfig.model_validate({**values, "model": {**model, "kind": "retinanet"}})
