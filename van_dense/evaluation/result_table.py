@@ -21,6 +21,7 @@ from van_dense.evaluation.results import FIELD_OF_KIND, CocoResult
 
 _IN_MEMORY = 1 << 24  # bytes of each of the two files
 _BLOCK = 1 << 16  # rows
+_MOST_SPARSE = 4  # times as many bytes as are needed are read at once, rather than one by one
 _FIELDS = tuple(FIELD_OF_KIND.values())
 
 
@@ -271,17 +272,26 @@ class ResultTable:
 
     def masks_of(self, rows: np.ndarray) -> list[dict[str, Any]]:
         """Masks of rows as RLE of JSON, "size" (height, width) and "counts" as text."""
+        if not len(rows):
+            return []
         found = rows["segmentation"]
-        return [
-            {"size": size, "counts": self._read_mask(start, length)}
-            for size, start, length in zip(
-                *(found[name].tolist() for name in ("size", "start", "length")), strict=True
-            )
-        ]
+        starts = found["start"]
+        ends = starts + found["length"]
+        sizes = found["size"].tolist()
+        first, total = int(starts.min()), int(found["length"].sum())
+        texts: Iterable[str]
+        if int(ends.max()) - first > _MOST_SPARSE * total:
+            texts = map(self._read, starts.tolist(), ends.tolist())
+        else:
+            text = self._read(first, int(ends.max()))
+            spans = zip((starts - first).tolist(), (ends - first).tolist(), strict=True)
+            texts = (text[start:end] for start, end in spans)
+        return [{"size": s, "counts": text} for s, text in zip(sizes, texts, strict=True)]
 
-    def _read_mask(self, start: int, length: int) -> str:
+    def _read(self, start: int, end: int) -> str:
+        """Run lengths between two places of the file of masks."""
         self._masks.seek(start)
-        return self._masks.read(length).decode("ascii")
+        return self._masks.read(end - start).decode("ascii")
 
     def __iter__(self) -> Iterator[CocoResult]:
         """The records; coordinates are float."""
