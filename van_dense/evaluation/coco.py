@@ -49,6 +49,7 @@ RECALL_LIMITS = {"AR1": 1, "AR10": 10, "AR100": 100}  # of boxes and masks
 # Size classes in the order of the libraries, by the ends of the metrics: all, small, medium, large.
 SIZES, KEYPOINT_SIZES = ("", "s", "m", "l"), ("", "m", "l")
 _RESULTS_AT_ONCE = 1 << 19  # some 100 MB while they are measured
+_OUTLINES_AT_ONCE = 1 << 15  # 150 MB as the dictionaries of pycocotools
 
 
 @dataclass(frozen=True)
@@ -211,7 +212,8 @@ def evaluate_results(
     categories = sorted(ground_truth["categories"], key=lambda category: category["id"])
     kept = table.best_of_images(lvis.LIMIT) if is_federated else None
     parts = []
-    for group in _groups(table.rows_of_each("category")):
+    at_once = _OUTLINES_AT_ONCE if rules == "boundary" else _RESULTS_AT_ONCE
+    for group in _groups(table.rows_of_each("category"), at_once):
         rows = table.select(group, kept)
         part = Part(kind, group, truth, truth.select(group), table, rows)
         parts.append(accumulate(part, settings, backend))
@@ -254,15 +256,15 @@ def names_of(categories: Sequence[dict[str, Any]]) -> dict[int, str]:
     return name_of
 
 
-def _groups(counts: np.ndarray) -> list[range]:
+def _groups(counts: np.ndarray, at_once: int) -> list[range]:
     """Neighbouring categories (positions) that are measured at once, as categories are apart.
 
-    ``counts`` are the results of each category; a group has at most ``_RESULTS_AT_ONCE``, or is one
+    ``counts`` are the results of each category; a group has at most ``at_once``, or is one
     category.
     """
     groups, start, total = [], 0, 0
     for position, count in enumerate(counts.tolist()):
-        if total + count > _RESULTS_AT_ONCE and position > start:
+        if total + count > at_once and position > start:
             groups.append(range(start, position))
             start, total = position, 0
         total += count
