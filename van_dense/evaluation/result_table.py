@@ -108,7 +108,7 @@ class ResultTable:
             images: Position of the image of each.
             categories: Position of the category of each.
             scores: Score of each.
-            fields: N lists of numbers, or N masks as RLE, of each field that is kept.
+            fields: Values of each field that is kept, N lists of numbers, or N masks as RLE.
         """
         first = {f: v[0] for f, v in fields.items()}
         dtype = self._dtype if self._num_rows else self._columns(first)  # type: ignore[arg-type]
