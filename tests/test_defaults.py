@@ -23,6 +23,8 @@ ALLOWED = {
     "van_dense.data.readers.yolo.YoloDataset.masks": "whether to read them, no folder",
     "van_dense.evaluation.coco.CocoEvaluator.types": "kinds of COCO results, no tasks",
     "van_dense.evaluation.coco.CocoEvaluator.max_detections": "None: as COCO for each kind",
+    "van_dense.evaluation.coco.CocoEvaluator.federated": "as COCO, without a config",
+    "van_dense.evaluation.coco.CocoEvaluator.boundary": "as COCO, without a config",
     "van_dense.evaluation.pose.PoseEvaluator.max_detections": "None: as COCO",
     "van_dense.models.postprocess.to_predictions.mask_threshold": "None: there are no masks",
     "van_dense.backbones.weights.LoadReport.head": "a list of names, no part of a network",

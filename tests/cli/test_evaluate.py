@@ -45,6 +45,45 @@ def test_saved_predictions_are_printed_and_written(files, backend, tmp_path, cap
     assert written["per_class"]["bbox"]["cat"]["AP"] == pytest.approx(0.7)
 
 
+def test_federated_annotations_have_the_metrics_of_lvis(files, tmp_path, capsys):
+    assert evaluate.main([*files, "--federated"]) == 1
+    assert "have no 'neg_category_ids'; add it as LVIS v1 has it" in capsys.readouterr().err
+    listed = {"neg_category_ids": [], "not_exhaustive_category_ids": []}
+    truth = {
+        **TRUTH,
+        "images": [{**TRUTH["images"][0], **listed}],
+        "categories": [{**TRUTH["categories"][0], "frequency": "r"}],
+    }
+    (tmp_path / "gt.json").write_text(json.dumps(truth))
+    (tmp_path / "results.json").write_text(json.dumps(RESULTS * 302))
+    assert evaluate.main([*files, "--federated"]) == 0
+    printed = capsys.readouterr().out
+    assert "AR300" in printed and "rare classes of LVIS" in printed
+    assert "2 of 302 results are beyond the best 300 of their image, over all classes" in printed
+    assert "--max-detections" not in printed
+    written = json.loads((tmp_path / "metrics_bbox.json").read_text())["metrics"]
+    assert written["bbox/APr"] == written["bbox/AP"] == pytest.approx(0.7)
+    assert evaluate.main([*files, "--federated", "--backend", "pycocotools"]) == 1
+    assert "pycocotools has no federated evaluation" in capsys.readouterr().err
+
+
+def test_boundary_ap_stands_beside_ap_of_masks(files, tmp_path, capsys):
+    square = [[10, 10, 50, 10, 50, 50, 10, 50]]
+    truth = {**TRUTH, "annotations": [{**TRUTH["annotations"][0], "segmentation": square}]}
+    (tmp_path / "gt.json").write_text(json.dumps(truth))
+    moved = [[12, 10, 52, 10, 52, 50, 12, 50]]  # IoU 0.905, of outlines 0.5
+    (tmp_path / "results.json").write_text(json.dumps([{**RESULTS[0], "segmentation": moved}]))
+    assert evaluate.main([*files[:-1], "segm", "--boundary"]) == 0
+    assert "boundary" in capsys.readouterr().out
+    written = json.loads((tmp_path / "metrics_segm.json").read_text())
+    assert written["metrics"]["segm/AP"] == pytest.approx(0.9)
+    assert written["metrics"]["boundary/AP"] == pytest.approx(0.1)
+    assert written["per_class"]["boundary"]["cat"]["AP50"] == pytest.approx(1)
+    assert evaluate.main([*files[:-1], "segm"]) == 0
+    written = json.loads((tmp_path / "metrics_segm.json").read_text())
+    assert not any("boundary" in name for name in written["metrics"])
+
+
 def test_the_json_goes_where_output_says(files, tmp_path):
     assert evaluate.main([*files, "--output", str(tmp_path / "a" / "b.json")]) == 0
     assert (tmp_path / "a" / "b.json").is_file()
@@ -88,6 +127,15 @@ def test_a_missing_file_is_named(files, tmp_path, capsys, missing):
             [*"--predictions r --annotations a --type bbox --max-detections 0".split()],
             "--max-detections takes a number from 1 on",
         ),
+        (["run", "--federated"], "--federated belongs to --type bbox or segm; a run has eval.fed"),
+        (
+            [*"--predictions r --annotations a --type keypoints --federated".split()],
+            "--federated belongs to --type bbox or segm",
+        ),
+        (
+            [*"--predictions r --annotations a --type bbox --federated --max-detections 9".split()],
+            "--federated counts the best 300 of an image; leave out --max-detections",
+        ),
         (["run", "--quarantine", "bad.json"], "a run has data.quarantine"),
         (["run", "--crowds", "objects"], "a run has data.crowds"),
         (
@@ -98,6 +146,14 @@ def test_a_missing_file_is_named(files, tmp_path, capsys, missing):
         (["--predictions", "r.json", "--annotations", "a.json"], "needs --annotations and --type"),
         (["run", "--label-map", "1 -> 0"], "--label-map and the patterns belong"),
         (["run", "--boundary"], "--boundary belongs to --type panoptic"),
+        (
+            [*"--predictions r --annotations a --type bbox --boundary".split()],
+            "--boundary belongs to --type panoptic or segm; a run has eval.boundary=true",
+        ),
+        (
+            [*"--predictions r --annotations a --type segm --boundary --federated".split()],
+            "--boundary is COCO's AP of outlines; leave out --federated",
+        ),
         (["run", "--masks", "pngs"], "--masks belongs to --type panoptic"),
         (
             [*"--predictions r.json --annotations a.json --type panoptic --data d.yaml".split()],

@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from van_dense.config import ConfigError, load_config
-from van_dense.config.detection import DetectionConfig, MaskRCNN, RetinaNet
+from van_dense.config.detection import DetectionConfig, DetectionEval, MaskRCNN, RetinaNet
 from van_dense.config.detection_data import DetectionData
 from van_dense.config.files import missing_data
 from van_dense.config.schema import Backbone, Section, Train
@@ -112,3 +112,21 @@ def test_detections_that_are_not_there_may_be_left_out() -> None:
     message = missing_data(load_config("pose_van_b0_256x192", own))
     assert message is not None and "data.detections=null takes the boxes" in message
     assert missing_data(load_config("pose_van_b0_256x192", [*own, "data.detections=null"])) is None
+
+
+def test_federated_evaluation_has_one_backend_and_one_limit() -> None:
+    assert DetectionEval(federated=True, max_detections=100).federated
+    with pytest.raises(ValidationError, match=r"pycocotools cannot; set eval\.backend=hotcoco"):
+        DetectionEval(federated=True, backend="pycocotools")
+    with pytest.raises(ValidationError, match="boundary AP has COCO's rules; leave out"):
+        DetectionEval(federated=True, boundary=True)
+    with pytest.raises(ValidationError, match="max_detections 300 would not be used: federated"):
+        DetectionEval(federated=True, max_detections=300)
+
+
+def test_boundary_ap_is_of_models_with_masks() -> None:
+    values = {"task": "detection", "data": DATA, "train": {"epochs": 1}, "eval": {"boundary": True}}
+    model = {"kind": "maskrcnn", "backbone": {"name": "van_b0"}}
+    assert DetectionConfig.model_validate({**values, "model": model}).eval.boundary
+    with pytest.raises(ValidationError, match=r"model\.kind retinanet gives no masks"):
+        DetectionConfig.model_validate({**values, "model": {**model, "kind": "retinanet"}})

@@ -215,11 +215,16 @@ def test_category_ids_may_be_any_whole_numbers(backend, ids):
     assert found.metrics == pytest.approx(whole.metrics, abs=0, nan_ok=True)
 
 
-def test_neighbouring_classes_are_measured_at_once_up_to_a_limit(monkeypatch):
-    monkeypatch.setattr(coco, "_RESULTS_AT_ONCE", 10)
+def test_neighbouring_classes_are_measured_at_once_up_to_a_limit():
     counts = np.array([3, 7, 1, 30, 0, 0, 9, 2])
-    assert coco._groups(counts) == [range(2), range(2, 3), range(3, 4), range(4, 7), range(7, 8)]
-    assert coco._groups(np.array([0, 0])) == [range(2)]
+    assert coco._groups(counts, 10) == [
+        range(2),
+        range(2, 3),
+        range(3, 4),
+        range(4, 7),
+        range(7, 8),
+    ]
+    assert coco._groups(np.array([0, 0]), 10) == [range(2)]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -66,6 +66,30 @@ def test_rows_of_some_categories_come_image_by_image_in_their_order():
     assert len(table.select([])) == 0 and len(ResultTable(TRUTH).select([0])) == 0
 
 
+@pytest.mark.parametrize("most_sparse", [0, 1000])
+def test_masks_are_read_one_by_one_or_at_once(monkeypatch, most_sparse):
+    monkeypatch.setattr(result_table, "_MOST_SPARSE", most_sparse)
+    table = ResultTable.of(RECORDS, TRUTH)
+    (rows,) = table.blocks()
+    for chosen in ([0, 1, 2, 3], [3, 1], [2], []):
+        expected = [RECORDS[index]["segmentation"]["counts"] for index in chosen]
+        assert [mask["counts"] for mask in table.masks_of(rows[chosen])] == expected
+
+
+@pytest.mark.usefixtures("blocks")
+def test_the_best_rows_of_an_image_are_those_that_came_first_among_equals():
+    table = ResultTable.of(
+        [{**RECORDS[0], "image_id": i, "score": s} for i, s in [(3, 0.2), (7, 0.1), (3, 0.5)] * 2],
+        TRUTH,
+    )
+    assert table.best_of_images(2).tolist() == [False, True, True, False, True, True]
+    assert table.best_of_images(3).tolist() == [True, True, True, False, True, True]
+    assert table.best_of_images(1).tolist() == [False, True, True, False, False, False]
+    kept = table.best_of_images(1)
+    assert table.select([0, 1], kept)["score"].tolist() == [0.5, 0.1]
+    assert ResultTable(TRUTH).best_of_images(1).tolist() == []
+
+
 @pytest.mark.usefixtures("blocks")
 def test_pairs_of_image_and_category_and_repeats_are_counted():
     table = ResultTable.of([*RECORDS, RECORDS[0], RECORDS[0], RECORDS[2]], TRUTH)

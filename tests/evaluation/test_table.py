@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from van_dense.evaluation import classification, coco, panoptic, pose, saliency, semantic
+from van_dense.evaluation import classification, coco, federated, panoptic, pose, saliency, semantic
 from van_dense.evaluation.table import (
     MEANING,
     format_metrics,
@@ -42,7 +42,7 @@ def test_every_metric_has_a_row():
     tasks = (semantic, saliency, pose, classification)
     measured = {name.split("/")[1] for task in tasks for name in task.METRICS}
     measured |= {name.split("/")[1] for name in (*panoptic.METRICS, *panoptic.BOUNDARY_METRICS)}
-    assert measured | set(coco.DETECTION_METRICS) == set(MEANING)
+    assert measured | set(coco.DETECTION_METRICS) | set(federated.METRICS) == set(MEANING)
 
 
 def test_types_without_a_common_metric_have_tables_of_their_own():

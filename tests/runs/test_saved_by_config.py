@@ -183,3 +183,38 @@ def test_poses_are_measured_without_the_boxes_beside_them(tmp_path: Path) -> Non
     evaluator.take(table, evaluator.types)
     evaluator.save(tmp_path)
     assert json.loads((tmp_path / "predictions.json").read_text()) == [record]
+
+
+def test_federated_evaluation_is_a_setting_of_a_run(tmp_path: Path, capsys: Any) -> None:
+    own = coco(tmp_path)
+    (file,) = {Path(text.partition("=")[2]) for text in own if "annotations" in text}
+    data = json.loads(file.read_text())
+    for image in data["images"]:
+        image |= {"neg_category_ids": [], "not_exhaustive_category_ids": []}
+    for category in data["categories"]:
+        category["frequency"] = "c"
+    file.write_text(json.dumps(data))
+    config = load_config("retinanet_van_b0", [*own, "eval.federated=true"])
+    assert "bbox/AR300" in task_of(config).measured(config)
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps(perfect(config)))
+    metrics = score_by_config(str(results), config, None).metrics
+    assert list(metrics) == list(task_of(config).measured(config))
+    assert (metrics["bbox/APc"], metrics["bbox/AR300"]) == pytest.approx((0.5, 0.5))
+    given = ["--predictions", str(results), "--config", "retinanet_van_b0", *own]
+    assert evaluate.main([*given, "--federated"]) == 0
+    assert "APc" in capsys.readouterr().out
+
+
+def test_boundary_ap_is_a_setting_of_a_run_with_masks(tmp_path: Path, capsys: Any) -> None:
+    own = coco(tmp_path)
+    config = load_config("maskrcnn_van_b0", [*own, "eval.boundary=true"])
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps(perfect(config)))
+    metrics = score_by_config(str(results), config, None).metrics
+    assert list(metrics) == list(task_of(config).measured(config))
+    assert metrics["boundary/AP"] == pytest.approx(0.5)
+    assert "boundary/AP" not in score_by_config(str(results), config, "bbox").metrics
+    given = ["--predictions", str(results), "--config", "maskrcnn_van_b0", *own]
+    assert evaluate.main([*given, "--boundary"]) == 0
+    assert "boundary" in capsys.readouterr().out

@@ -4,6 +4,8 @@ van-dense eval runs/maskrcnn_van_b2 [--checkpoint best] [key.path=value ...]
 van-dense eval runs/saliency_van_b1 --data ecssd
 van-dense eval --config classify_van_b2_in1k model.backbone.weights=van_b2_in1k
 van-dense eval --predictions results.json --annotations gt.json --type bbox|segm|keypoints
+van-dense eval --predictions results.json --annotations lvis.json --type bbox|segm --federated
+van-dense eval --predictions results.json --annotations gt.json --type segm --boundary
 van-dense eval --predictions results.json --config PROJECT [--type bbox] [key.path=value ...]
 van-dense eval --predictions maps/ --annotations masks/ --type semantic --data ade20k
 van-dense eval --predictions predictions.json --annotations panoptic_val.json --type panoptic
@@ -70,11 +72,14 @@ def build_parser() -> argparse.ArgumentParser:
     saved.add_argument("--backend", help="hotcoco (default), or pycocotools: same numbers")
     limit = "detections of an image and class that AP counts (default 100, keypoints 20)"
     saved.add_argument("--max-detections", type=int, metavar="N", help=limit)
+    rules = "rules of LVIS: 300 detections of an image, and what nobody looked for is ignored"
+    saved.add_argument("--federated", action="store_true", default=None, help=rules)
     bad = "quarantine list of van-dense check: bad images and annotations to leave out"
     saved.add_argument("--quarantine", metavar="FILE", help=bad)
     crowds = "what iscrowd 1 means: regions of many objects (default), or objects as any other"
     saved.add_argument("--crowds", choices=("regions", "objects"), help=crowds)
-    saved.add_argument("--boundary", action="store_true", help="panoptic: boundary PQ as well")
+    outlines = "panoptic: boundary PQ as well; segm: boundary AP"
+    saved.add_argument("--boundary", action="store_true", default=None, help=outlines)
     saved.add_argument("--label-map", nargs="+", metavar="LINE", help="such as '1..9 -> 0..8'")
     saved.add_argument("--prediction-pattern", help="names of maps, such as {key}_labels.png")
     saved.add_argument("--mask-pattern", help="names of masks")
@@ -97,8 +102,11 @@ def check_combination(parser: argparse.ArgumentParser, given: argparse.Namespace
     for_maps = given.label_map or given.prediction_pattern or given.mask_pattern
     if for_maps and given.type not in MAP_TYPES:
         parser.error("--label-map and the patterns belong to --type semantic or saliency")
-    if given.boundary and given.type != PANOPTIC:
-        parser.error("--boundary belongs to --type panoptic; a run has eval.boundary=true")
+    of_masks = given.type == "segm" or (by_config and not given.type)
+    if given.boundary and given.type != PANOPTIC and not of_masks:
+        parser.error("--boundary belongs to --type panoptic or segm; a run has eval.boundary=true")
+    if given.boundary and given.federated:
+        parser.error("--boundary is COCO's AP of outlines; leave out --federated")
     if given.masks and given.type != PANOPTIC:
         parser.error("--masks belongs to --type panoptic; masks of other types are --annotations")
     if given.data and (given.config or given.type == PANOPTIC):
@@ -110,6 +118,10 @@ def check_combination(parser: argparse.ArgumentParser, given: argparse.Namespace
             parser.error(f"{option} belongs to --type {', '.join(COCO_TYPES)}; a run has {key}")
     if given.max_detections is not None and given.max_detections < 1:
         parser.error("--max-detections takes a number from 1 on")
+    if given.federated and given.type not in ("bbox", "segm") and not by_config:
+        parser.error("--federated belongs to --type bbox or segm; a run has eval.federated=true")
+    if given.federated and given.max_detections is not None:
+        parser.error("--federated counts the best 300 of an image; leave out --max-detections")
     if given.label_map and given.type == "saliency":
         parser.error("--label-map belongs to --type semantic; saliency masks are white on black")
 
@@ -161,10 +173,12 @@ def fragments(arguments: argparse.Namespace) -> list[Path]:
 def evaluate_by_config(arguments: argparse.Namespace) -> Path:
     """Compare COCO results with the validation part of a config."""
     overrides = list(arguments.overrides)
-    keys = {"backend": "eval", "max_detections": "eval", "quarantine": "data", "crowds": "data"}
+    names = ("backend", "max_detections", "federated", "boundary")
+    keys = dict.fromkeys(names, "eval") | {"quarantine": "data", "crowds": "data"}
     for name, section in keys.items():
         if (value := getattr(arguments, name)) is not None:
-            overrides.append(f"{section}.{name}={value}")
+            text = str(value).lower() if isinstance(value, bool) else value
+            overrides.append(f"{section}.{name}={text}")
     config = load_config(arguments.config, overrides)
     if missing := missing_data(config):
         raise ConfigError(missing)
@@ -196,8 +210,9 @@ def evaluate_saved(arguments: argparse.Namespace) -> Path:
     data = raw.values.get("data", {}) | {k: v for k, v in vars(arguments).items() if v is not None}
     path = _file_of_metrics(arguments)
     backend = arguments.backend or DetectionEval().backend
-    settings = {"backend": backend, "masks": arguments.masks, "boundary": arguments.boundary}
-    settings["max_detections"] = arguments.max_detections
+    settings = {"backend": backend, "masks": arguments.masks}
+    settings |= {"max_detections": arguments.max_detections}
+    settings |= {key: bool(getattr(arguments, key)) for key in ("boundary", "federated")}
     scores = score(found, truth, kind=kind, data=data, folder=path.parent, **settings)
     _say_words(scores)
     save_metrics(path, scores.metrics, scores.per_class)

@@ -277,7 +277,22 @@ class DetectionEval(Eval):
 
     backend: Literal["hotcoco", "pycocotools"] = "hotcoco"  # same numbers, first is faster
     max_detections: Positive = 100  # of an image and class that AP counts, the best ones; COCO's
+    # By the rules of LVIS, whose limit is the best 300 of an image: AP of rare, common, frequent.
+    federated: bool = False
+    boundary: bool = False  # boundary AP of masks beside AP, which takes several times as long
     picture_score: Unit = 0.3  # detections below are not drawn
+
+    @model_validator(mode="after")
+    def _federated_has_rules_of_its_own(self) -> DetectionEval:
+        if self.federated and self.backend == "pycocotools":
+            raise ValueError("federated: pycocotools cannot; set eval.backend=hotcoco")
+        if self.federated and self.max_detections != 100:
+            limit = f"max_detections {self.max_detections} would not be used"
+            fix = "federated counts the best 300 of an image; leave it out"
+            raise ValueError(f"{limit}: {fix}")
+        if self.federated and self.boundary:
+            raise ValueError("boundary: boundary AP has COCO's rules; leave out eval.federated")
+        return self
 
     @property
     def min_picture_score(self) -> float:
@@ -294,3 +309,10 @@ class DetectionConfig(Section):
     model: Annotated[AnyDetector, Field(discriminator="kind")]
     train: Train
     eval: DetectionEval = DetectionEval()
+
+    @model_validator(mode="after")
+    def _boundaries_are_of_masks(self) -> DetectionConfig:
+        if self.eval.boundary and not isinstance(self.model, MaskRCNN | CascadeMaskRCNN):
+            what = f"model.kind {self.model.kind} gives no masks"
+            raise ValueError(f"eval.boundary is of masks, and {what}; leave it out")
+        return self

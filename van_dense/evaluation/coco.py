@@ -17,7 +17,15 @@ import numpy as np
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Prediction
 from van_dense.data.readers.coco_json import COCO_SIGMAS, CocoDict
-from van_dense.evaluation.coco_engines import Accumulated, Backend, Part, Settings, accumulate
+from van_dense.evaluation import federated as lvis
+from van_dense.evaluation.coco_engines import (
+    Accumulated,
+    Backend,
+    Part,
+    Rules,
+    Settings,
+    accumulate,
+)
 from van_dense.evaluation.coco_truth import TruthTable
 from van_dense.evaluation.evaluator import check_image
 from van_dense.evaluation.ground_truth import Kind
@@ -41,6 +49,7 @@ RECALL_LIMITS = {"AR1": 1, "AR10": 10, "AR100": 100}  # of boxes and masks
 # Size classes in the order of the libraries, by the ends of the metrics: all, small, medium, large.
 SIZES, KEYPOINT_SIZES = ("", "s", "m", "l"), ("", "m", "l")
 _RESULTS_AT_ONCE = 1 << 19  # some 100 MB while they are measured
+_OUTLINES_AT_ONCE = 1 << 15  # 150 MB as the dictionaries of pycocotools
 
 
 @dataclass(frozen=True)
@@ -61,9 +70,11 @@ class CocoEvaluator:
         backend: Library that computes the metrics; both give the same numbers.
         max_detections: Detections of an image and class that count, the best ones; None as COCO:
             100, of keypoints 20.
+        federated: Whether to measure by the rules of LVIS, which has a limit of its own.
+        boundary: Whether to compute boundary AP of masks, which pycocotools alone does.
 
     Raises:
-        ValueError: When the annotations lack a category of the data set.
+        ValueError: When the annotations lack a category of the data set, or what LVIS needs.
     """
 
     def __init__(
@@ -74,6 +85,8 @@ class CocoEvaluator:
         *,
         backend: Backend,
         max_detections: int | None = None,
+        federated: bool = False,
+        boundary: bool = False,
     ) -> None:
         known = {category["id"] for category in ground_truth["categories"]}
         named = zip(info.class_names, info.category_ids, info.thing_flags, strict=True)
@@ -83,15 +96,17 @@ class CocoEvaluator:
                 f"data set {info.name!r}: the annotations have no category for {missing}; "
                 "DatasetInfo.category_ids must hold the ids of the annotation file"
             )
-        self.ground_truth, self.info = ground_truth, info
-        self.types = tuple(types)
+        if federated:
+            lvis.check_federated(ground_truth)
+        self.ground_truth, self.info, self.federated = ground_truth, info, federated
+        self.types, self.boundary = tuple(types), boundary
         self.backend: Backend = backend
         self.max_detections = max_detections
         self.results = ResultTable(ground_truth)
         images = ground_truth["images"]
         self._sizes = {image["id"]: (image["height"], image["width"]) for image in images}
         self._predicted: set[int | str] = set()
-        self._scores: dict[Kind, CocoScores] | None = None
+        self._scores: dict[str, CocoScores] | None = None
 
     def update(self, predictions: Sequence[Prediction]) -> None:
         """Add the predictions of some images; ValueError for unknown, repeated, impossible ones."""
@@ -109,7 +124,7 @@ class CocoEvaluator:
         self._predicted = set(self._sizes)
 
     def compute(self) -> dict[str, float]:
-        """Flat metrics "bbox/AP", "segm/AP50", ...; no prediction at all gives 0."""
+        """Flat metrics "bbox/AP", "boundary/AP50", ...; no prediction at all gives 0."""
         return {
             f"{kind}/{name}": value
             for kind, scores in self._evaluate().items()
@@ -117,7 +132,7 @@ class CocoEvaluator:
         }
 
     def per_class(self) -> dict[str, dict[str, dict[str, float]]]:
-        """For each type and class name: "AP", "AP50" and "AR100" ("AR" for keypoints)."""
+        """By type and class name: "AP", "AP50" and "AR100", "AR300" (LVIS) or "AR" (keypoints)."""
         return {kind: scores.per_class for kind, scores in self._evaluate().items()}
 
     def save(self, folder: Path) -> None:
@@ -135,7 +150,7 @@ class CocoEvaluator:
             if kind in self.types and instances and getattr(instances, field) is None:
                 raise ValueError(f"{where} has no {field}, which {kind!r} needs")
 
-    def _evaluate(self) -> dict[Kind, CocoScores]:
+    def _evaluate(self) -> dict[str, CocoScores]:
         if self._scores is not None:
             return self._scores
         if missing := len(self._sizes) - len(self._predicted):
@@ -143,8 +158,14 @@ class CocoEvaluator:
             logger.warning("%s images have no prediction; they count as without results", part)
         truth, results = self.ground_truth, self.results
         settings: Any = {"backend": self.backend, "max_detections": self.max_detections}
-        settings["sigmas"] = self.info.sigmas
-        self._scores = {k: evaluate_results(truth, results, k, **settings) for k in self.types}
+        settings["sigmas"], rules = self.info.sigmas, rules_of(federated=self.federated)
+        measured: list[tuple[str, Kind, Rules]] = [(kind, kind, rules) for kind in self.types]
+        if self.boundary and "segm" in self.types:
+            measured.append(("boundary", "segm", "boundary"))
+        self._scores = {
+            name: evaluate_results(truth, results, kind, rules=rules, **settings)
+            for name, kind, rules in measured
+        }
         return self._scores
 
 
@@ -156,6 +177,7 @@ def evaluate_results(
     backend: Backend,
     sigmas: Sequence[float] = (),
     max_detections: int | None = None,
+    rules: Rules = "coco",
 ) -> CocoScores:
     """Compute the COCO metrics of result records, which are left unchanged.
 
@@ -171,26 +193,54 @@ def evaluate_results(
         sigmas: OKS constants of the K keypoints; empty means the 17 of COCO.
         max_detections: Detections of an image and class that count, the best ones; None as COCO:
             100, of keypoints 20. AR1, AR10 and AR100 stay what they are.
+        rules: "federated" for those of LVIS: the metrics of ``federated.METRICS``, and whatever the
+            limit above the best 300 results of an image over all classes. "boundary" for the AP of
+            masks with the IoU of ``boundary.py``, by pycocotools whatever the backend.
 
     Raises:
         ValueError: When an annotation cannot be evaluated, or a metric is outside 0..1.
     """
     joints = joint_sigmas(kind, sigmas)
-    limit = max_detections or USUAL_LIMIT[kind]
-    others = [] if kind == "keypoints" else list(RECALL_LIMITS.values())
-    settings = Settings(sorted({limit, *others}), limit, joints)
-    truth = TruthTable(ground_truth, kind, len(joints))
+    settings = _settings(kind, max_detections, joints, rules)
+    is_federated = rules == "federated"
+    if is_federated:
+        lvis.check_federated(ground_truth)
+    lists = lvis.LISTS if is_federated else ()
+    truth = TruthTable(ground_truth, kind, len(joints), lists=lists)
     table = results if isinstance(results, ResultTable) else ResultTable.of(results, ground_truth)
     table.check(FIELD_OF_KIND[kind], num_joints=len(joints))
     categories = sorted(ground_truth["categories"], key=lambda category: category["id"])
+    kept = table.best_of_images(lvis.LIMIT) if is_federated else None
     parts = []
-    for group in _groups(table.rows_of_each("category")):
-        rows = table.select(group)
+    at_once = _OUTLINES_AT_ONCE if rules == "boundary" else _RESULTS_AT_ONCE
+    for group in _groups(table.rows_of_each("category"), at_once):
+        rows = table.select(group, kept)
         part = Part(kind, group, truth, truth.select(group), table, rows)
         parts.append(accumulate(part, settings, backend))
-    found = _Table(parts, kind, settings)
-    metrics = {m: _checked(found.mean(m), f"{kind}/{m}") for m in METRICS_OF_KIND[kind]}
+    found = _Table(parts, kind, settings, lvis.frequencies(categories) if is_federated else {})
+    names = metrics_of(kind, rules)
+    metrics = {m: _checked(found.mean(m), f"{kind}/{m}") for m in names}
     return CocoScores(metrics, _per_class(found, categories))
+
+
+def metrics_of(kind: Kind, rules: Rules) -> tuple[str, ...]:
+    """Names of the metrics of one kind."""
+    return lvis.METRICS if rules == "federated" else METRICS_OF_KIND[kind]
+
+
+def rules_of(*, federated: bool) -> Rules:
+    """The rules that a setting asks for."""
+    return "federated" if federated else "coco"
+
+
+def _settings(
+    kind: Kind, max_detections: int | None, sigmas: Sequence[float], rules: Rules
+) -> Settings:
+    if rules == "federated":
+        return Settings([lvis.LIMIT], lvis.LIMIT, rules=rules)
+    limit = max_detections or USUAL_LIMIT[kind]
+    others = [] if kind == "keypoints" else list(RECALL_LIMITS.values())
+    return Settings(sorted({limit, *others}), limit, sigmas, rules)
 
 
 def joint_sigmas(kind: Kind, sigmas: Sequence[float]) -> Sequence[float]:
@@ -206,15 +256,15 @@ def names_of(categories: Sequence[dict[str, Any]]) -> dict[int, str]:
     return name_of
 
 
-def _groups(counts: np.ndarray) -> list[range]:
+def _groups(counts: np.ndarray, at_once: int) -> list[range]:
     """Neighbouring categories (positions) that are measured at once, as categories are apart.
 
-    ``counts`` are the results of each category; a group has at most ``_RESULTS_AT_ONCE``, or is one
+    ``counts`` are the results of each category; a group has at most ``at_once``, or is one
     category.
     """
     groups, start, total = [], 0, 0
     for position, count in enumerate(counts.tolist()):
-        if total + count > _RESULTS_AT_ONCE and position > start:
+        if total + count > at_once and position > start:
             groups.append(range(start, position))
             start, total = position, 0
         total += count
@@ -229,11 +279,24 @@ class _Table:
     gives AP -1.
     """
 
-    def __init__(self, parts: Sequence[Accumulated], kind: Kind, settings: Settings) -> None:
-        self.kind, self._settings = kind, settings
+    def __init__(
+        self,
+        parts: Sequence[Accumulated],
+        kind: Kind,
+        settings: Settings,
+        frequencies: dict[str, np.ndarray],
+    ) -> None:
+        self.kind, self._settings, self._frequencies = kind, settings, frequencies
         self._sizes = KEYPOINT_SIZES if kind == "keypoints" else SIZES
         self._precision = np.concatenate([part.precision for part in parts], axis=2)
         self._recall = np.concatenate([part.recall for part in parts], axis=1)[:, None]
+
+    @property
+    def recall_name(self) -> str:
+        """The recall that is told of each class."""
+        if self._settings.rules == "federated":
+            return "AR300"
+        return "AR" if self.kind == "keypoints" else "AR100"
 
     def values(self, metric: str) -> np.ndarray:
         """Values (T, R, C) that a metric is the mean of; -1 where there is nothing to measure."""
@@ -242,6 +305,8 @@ class _Table:
             usual = self._settings.limit
             limit = usual if self.kind == "keypoints" else RECALL_LIMITS.get(metric, usual)
             kept = self._recall[..., self._settings.limits.index(limit)]
+        if metric[2:] in self._frequencies:
+            kept = kept[:, :, self._frequencies[metric[2:]]]
         kept = kept[..., self._sizes.index(metric[2:] if metric[2:] in self._sizes else "")]
         return kept[{"50": [0], "75": [5]}.get(metric[2:], slice(None))]
 
@@ -255,7 +320,7 @@ class _Table:
 def _per_class(table: _Table, categories: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Metrics of each class over all sizes."""
     name_of = names_of(categories)
-    metrics = ("AP", "AP50", "AR" if table.kind == "keypoints" else "AR100")
+    metrics = ("AP", "AP50", table.recall_name)
     values = {metric: table.values(metric) for metric in metrics}
     return {
         name_of[category_id]: {

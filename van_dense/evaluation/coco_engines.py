@@ -23,8 +23,10 @@ from van_dense.evaluation.results import FIELD_OF_KIND
 
 Backend = Literal["hotcoco", "pycocotools"]
 BACKENDS: tuple[Backend, ...] = ("hotcoco", "pycocotools")
+# By which rules: those of COCO, of LVIS (federated), or of COCO with the IoU of ``boundary.py``.
+Rules = Literal["coco", "federated", "boundary"]
 
-_IMAGES_AT_ONCE = 500
+_IMAGES_AT_ONCE = 200
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,13 @@ class Settings:
         limits: Limits on the detections of an image and class for which recall is asked, ascending.
         limit: The one of them for which precision is.
         sigmas: OKS constant of each keypoint, for poses.
+        rules: By which results and annotations are matched.
     """
 
     limits: Sequence[int]
     limit: int
     sigmas: Sequence[float] = ()
+    rules: Rules = "coco"
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,11 @@ def accumulate(part: Part, settings: Settings, backend: Backend) -> Accumulated:
     """Match and accumulate by a library, or ValueError for an unknown one."""
     if backend not in BACKENDS:
         raise ValueError(f"unknown backend {backend!r}; choose {' or '.join(BACKENDS)}")
-    evaluation = (_hotcoco if backend == "hotcoco" else _pycocotools)(part, settings)
+    if settings.rules == "federated" and backend == "pycocotools":
+        raise ValueError("pycocotools has no federated evaluation; choose backend hotcoco")
+    # hotcoco computes the IoU of masks itself.
+    by_hotcoco = backend == "hotcoco" and settings.rules != "boundary"
+    evaluation = (_hotcoco if by_hotcoco else _pycocotools)(part, settings)
     precision, recall = (np.asarray(evaluation.eval[key]) for key in ("precision", "recall"))
     # A copy: the other limits take some 80 MB for 80 classes.
     return Accumulated(precision[..., settings.limits.index(settings.limit)].copy(), recall)
@@ -93,10 +101,18 @@ def _hotcoco(part: Part, settings: Settings) -> Any:
     from hotcoco import StreamingEval
 
     params = _params(part, settings)
-    stream = StreamingEval(_categories(part), part.kind, params=params)
+    is_federated = settings.rules == "federated"
+    stream = StreamingEval(_categories(part), part.kind, lvis_style=is_federated, params=params)
     images = _images(part)
     for start in range(0, len(images), _IMAGES_AT_ONCE):
-        stream.update(*_records(part, images[start : start + _IMAGES_AT_ONCE]))
+        chosen = images[start : start + _IMAGES_AT_ONCE]
+        if part.kind == "segm":
+            records, truth, rows = _rows_of(part, chosen)
+            masks: list[Any] = part.table.masks_of(rows) if len(rows) else []
+            columns = _seven_columns(rows, _boxes_of_area(masks))
+            stream.update(records, truth, columns, segmentation=masks)
+        else:
+            stream.update(*_records(part, chosen))
     evaluation = stream.finalize()
     evaluation.accumulate()
     return evaluation
@@ -144,22 +160,41 @@ def _images(part: Part) -> np.ndarray:
 
 def _records(part: Part, images: np.ndarray) -> tuple[list[dict[str, Any]], list[Any], Any]:
     """Records of neighbouring images, of their annotations, and of their results."""
+    records, truth, rows = _rows_of(part, images)
+    if part.kind != "bbox":
+        return records, truth, list(_detections(part, rows))
+    boxes = rows["bbox"] if len(rows) else np.zeros((0, 4))  # a table without a row has no columns
+    return records, truth, _seven_columns(rows, boxes)
+
+
+def _rows_of(
+    part: Part, images: np.ndarray
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], np.ndarray]:
+    """Records of neighbouring images, of their annotations, and the rows of their results."""
     if not len(images):
-        return [], [], np.zeros((0, 7)) if part.kind == "bbox" else []
+        return [], [], part.rows[:0]
     annotated, found = part.truth.images_of(part.chosen), part.rows["image"]
     span = images[0], images[-1] + 1
     truth = part.truth.annotations(part.chosen[slice(*np.searchsorted(annotated, span))])
     rows = part.rows[slice(*np.searchsorted(found, span))]
-    results = _seven_columns(part, rows) if part.kind == "bbox" else list(_detections(part, rows))
-    return part.truth.images(images), truth, results
+    return part.truth.images(images), truth, rows
 
 
-def _seven_columns(part: Part, rows: np.ndarray) -> np.ndarray:
-    """Image, box, score and category of boxes, float64 (N, 7)."""
-    if not len(rows):
-        return np.zeros((0, 7))
+def _boxes_of_area(masks: list[dict[str, Any]]) -> np.ndarray:
+    """Boxes (N, 4) with the area of masks: as wide as these have pixels, and 1 high.
+
+    hotcoco takes the area of the box for the size of the object, and nothing else of it.
+    """
+    boxes = np.zeros((len(masks), 4))
+    if masks:
+        boxes[:, 2], boxes[:, 3] = areas_of(masks, "segm"), 1
+    return boxes
+
+
+def _seven_columns(rows: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Image, box, score and category, float64 (N, 7)."""
     numbers = rows["image"] + 1, rows["category"] + 1
-    return np.column_stack([numbers[0], rows["bbox"], rows["score"], numbers[1]])
+    return np.column_stack([numbers[0], boxes, rows["score"], numbers[1]]).astype(np.float64)
 
 
 def _categories(part: Part) -> list[dict[str, Any]]:
@@ -182,6 +217,10 @@ def _pycocotools(part: Part, settings: Settings) -> Any:
         evaluation.params.maxDets = list(settings.limits)
         if len(settings.sigmas):
             evaluation.params.kpt_oks_sigmas = np.asarray(settings.sigmas)
+        if settings.rules == "boundary":
+            from van_dense.evaluation.boundary import BoundaryIoU  # needs OpenCV
+
+            evaluation.computeIoU = BoundaryIoU(evaluation)
         evaluation.evaluate()
         evaluation.accumulate()
     return evaluation

@@ -27,13 +27,16 @@ class TruthTable:
             or mask which is measured.
         kind: What will be measured.
         num_joints: Number of OKS sigmas, which poses must have as many joints as.
+        lists: Keys of images that hold lists of category ids, for ``images`` to hand on.
 
     Raises:
         ValueError: When an image id repeats, or an annotation is of no image of the file.
     """
 
-    def __init__(self, ground_truth: CocoDict, kind: Kind, num_joints: int) -> None:
-        self._kind, self._num_joints = kind, num_joints
+    def __init__(
+        self, ground_truth: CocoDict, kind: Kind, num_joints: int, *, lists: Sequence[str] = ()
+    ) -> None:
+        self._kind, self._num_joints, self._lists = kind, num_joints, lists
         self._annotations: Sequence[dict[str, Any]] = ground_truth["annotations"]
         images = {image["id"]: image for image in ground_truth["images"]}
         if len(images) < len(ground_truth["images"]):
@@ -41,7 +44,7 @@ class TruthTable:
         self._images = [images[key] for key in sorted_ids(images)]
         position = {image["id"]: index for index, image in enumerate(self._images)}
         category_ids = sorted(category["id"] for category in ground_truth["categories"])
-        categories = {key: index for index, key in enumerate(category_ids)}
+        self._numbers = {key: index + 1 for index, key in enumerate(category_ids)}
         self._image = np.empty(len(self._annotations), dtype=np.int32)
         self._category = np.empty(len(self._annotations), dtype=np.int32)
         for index, entry in enumerate(self._annotations):
@@ -50,7 +53,7 @@ class TruthTable:
                 fix = "van-dense check finds such records"
                 raise ValueError(f"{_where(index, entry)} belongs to {absent}; {fix}")
             self._image[index] = position[entry["image_id"]]
-            self._category[index] = categories.get(entry["category_id"], -1)
+            self._category[index] = self._numbers.get(entry["category_id"], 0) - 1
 
     def select(self, categories: Collection[int]) -> np.ndarray:
         """Indices of the annotations of some categories (positions), image by image."""
@@ -62,6 +65,7 @@ class TruthTable:
         found = [(position, self._images[position]) for position in positions.tolist()]
         return [
             {"id": i + 1, "height": image.get("height", 0), "width": image.get("width", 0)}
+            | {key: [self._numbers[id_] for id_ in image[key]] for key in self._lists}
             for i, image in found
         ]
 

@@ -9,6 +9,8 @@ import math
 import cv2
 import numpy as np
 
+from van_dense.core.structures import Size
+
 OUTLINE_RATIO = 0.02  # of the image diagonal
 
 
@@ -22,6 +24,20 @@ def is_outline(labels: np.ndarray) -> np.ndarray:
     is_edge = _is_edge(labels)
     is_edge[[0, -1]] = is_edge[:, [0, -1]] = True
     return _is_near(is_edge)
+
+
+def mask_outline(mask: np.ndarray, size: Size) -> np.ndarray:
+    """Outline of one mask, bool (h, w).
+
+    Args:
+        mask: Window of the image that holds the mask, uint8 (h, w) of 0 and 1.
+        size: (height, width) of the image.
+    """
+    reach = 2 * _distance(size) + 1
+    square = np.ones((reach, reach), np.uint8)
+    inside = cv2.erode(mask, square, borderType=cv2.BORDER_CONSTANT, borderValue=(0,))
+    is_removed: np.ndarray = mask != inside
+    return is_removed
 
 
 def is_boundary(labels: np.ndarray) -> np.ndarray:
@@ -54,6 +70,11 @@ def _is_edge(labels: np.ndarray) -> np.ndarray:
 
 def _is_near(mask: np.ndarray, *, reach: int = 0) -> np.ndarray:
     """What lies less than the width of outlines, and ``reach`` pixels, away from a mask."""
-    distance = max(1, round(OUTLINE_RATIO * math.hypot(*mask.shape))) + reach
+    distance = _distance(mask.shape) + reach
     around = np.ones((2 * distance - 1, 2 * distance - 1), np.uint8)
     return cv2.dilate(mask.view(np.uint8), around).view(np.bool_)
+
+
+def _distance(size: tuple[int, ...]) -> int:
+    """Width of outlines in an image of (height, width), in pixels."""
+    return max(1, round(OUTLINE_RATIO * math.hypot(*size)))

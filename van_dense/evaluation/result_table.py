@@ -21,6 +21,7 @@ from van_dense.evaluation.results import FIELD_OF_KIND, CocoResult
 
 _IN_MEMORY = 1 << 24  # bytes of each of the two files
 _BLOCK = 1 << 16  # rows
+_MOST_SPARSE = 4  # times as many bytes as are needed are read at once, rather than one by one
 _FIELDS = tuple(FIELD_OF_KIND.values())
 
 
@@ -197,18 +198,48 @@ class ResultTable:
             counts += np.bincount(block[column], minlength=length)
         return counts
 
-    def select(self, categories: Collection[int]) -> np.ndarray:
-        """Rows of some categories (positions), image by image, in the order they came."""
+    def best_of_images(self, limit: int) -> np.ndarray:
+        """Which rows are among the best of their image, over all categories, bool (N,)."""
+        kept = np.ones(len(self), dtype=bool)
+        is_crowded = self.rows_of_each("image") > limit
+        if not is_crowded.any():
+            return kept
+        found = [
+            (start + np.flatnonzero(is_crowded[block["image"]]), block)
+            for start, block in self._numbered_blocks()
+        ]
+        columns = [
+            [block[name][is_crowded[block["image"]]] for _, block in found]
+            for name in ("image", "score")
+        ]
+        index, image, score = map(np.concatenate, ([rows for rows, _ in found], *columns))
+        order = np.lexsort((-score, image))  # equal scores in the order they came
+        starts = np.flatnonzero(np.diff(image[order], prepend=-1))
+        rank = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
+        kept[index[order[rank >= limit]]] = False
+        return kept
+
+    def select(self, categories: Collection[int], kept: np.ndarray | None = None) -> np.ndarray:
+        """Rows of some categories, image by image, in the order they came.
+
+        Args:
+            categories: Positions of the categories.
+            kept: bool (N,), rows to choose from; None for all.
+        """
         chosen = list(categories)
         if not self._num_rows:
             return np.zeros(0, dtype=[("image", "i4"), ("category", "i4"), ("score", "f8")])
         wanted = np.isin(np.arange(len(self.category_ids)), chosen)
         rows = np.empty(int(self.rows_of_each("category")[chosen].sum()), dtype=self._dtype)
         end = 0
-        for block in self.blocks():
-            kept = block[wanted[block["category"]]]
-            rows[end : end + len(kept)] = kept
-            end += len(kept)
+        for start, block in self._numbered_blocks():
+            is_wanted = wanted[block["category"]]
+            if kept is not None:
+                is_wanted &= kept[start : start + len(block)]
+            found = block[is_wanted]
+            rows[end : end + len(found)] = found
+            end += len(found)
+        rows = rows[:end]
         if (np.diff(rows["image"]) >= 0).all():  # as evaluators write them; no copy
             return rows
         return rows[np.argsort(rows["image"], kind="stable")]
@@ -241,17 +272,26 @@ class ResultTable:
 
     def masks_of(self, rows: np.ndarray) -> list[dict[str, Any]]:
         """Masks of rows as RLE of JSON, "size" (height, width) and "counts" as text."""
+        if not len(rows):
+            return []
         found = rows["segmentation"]
-        return [
-            {"size": size, "counts": self._read_mask(start, length)}
-            for size, start, length in zip(
-                *(found[name].tolist() for name in ("size", "start", "length")), strict=True
-            )
-        ]
+        starts = found["start"]
+        ends = starts + found["length"]
+        sizes = found["size"].tolist()
+        first, total = int(starts.min()), int(found["length"].sum())
+        texts: Iterable[str]
+        if int(ends.max()) - first > _MOST_SPARSE * total:
+            texts = map(self._read, starts.tolist(), ends.tolist())
+        else:
+            text = self._read(first, int(ends.max()))
+            spans = zip((starts - first).tolist(), (ends - first).tolist(), strict=True)
+            texts = (text[start:end] for start, end in spans)
+        return [{"size": s, "counts": text} for s, text in zip(sizes, texts, strict=True)]
 
-    def _read_mask(self, start: int, length: int) -> str:
+    def _read(self, start: int, end: int) -> str:
+        """Run lengths between two places of the file of masks."""
         self._masks.seek(start)
-        return self._masks.read(length).decode("ascii")
+        return self._masks.read(end - start).decode("ascii")
 
     def __iter__(self) -> Iterator[CocoResult]:
         """The records; coordinates are float."""

@@ -9,8 +9,9 @@ import numpy as np
 
 from van_dense.core.counting import counted
 from van_dense.data.readers.coco_json import CocoDict
+from van_dense.evaluation import federated as lvis
 from van_dense.evaluation.box_convention import odd_convention
-from van_dense.evaluation.coco import USUAL_LIMIT, evaluate_results
+from van_dense.evaluation.coco import USUAL_LIMIT, evaluate_results, rules_of
 from van_dense.evaluation.coco_engines import Backend
 from van_dense.evaluation.evaluator import Evaluator
 from van_dense.evaluation.ground_truth import Kind
@@ -53,6 +54,7 @@ def score(
     masks: str | None = None,
     boundary: bool = False,
     max_detections: int | None = None,
+    federated: bool = False,
 ) -> Scores:
     """Compare saved predictions with their annotations, or ValueError when they do not fit.
 
@@ -66,9 +68,10 @@ def score(
         folder: Folder for what the evaluation of maps writes beside its metrics.
         backend: Library that computes COCO metrics; both give the same numbers.
         masks: Folder of the PNGs of a panoptic annotation file; None is the one of its name.
-        boundary: Whether to compute boundary PQ beside PQ.
+        boundary: Whether to compute boundary PQ beside PQ, or boundary AP beside AP of masks.
         max_detections: Detections of an image and class that AP counts; None as COCO: 100, of
             keypoints 20.
+        federated: Whether to measure boxes and masks by the rules of LVIS.
     """
     if kind == "panoptic":
         from van_dense.evaluation.panoptic_files import evaluate_panoptic_files  # needs torch
@@ -82,8 +85,9 @@ def score(
     truth = read_truth(annotations, kind, data)
     names = truth.info.keypoint_names
     found = load_results(predictions, truth.coco, (kind,), left_out=truth.left_out, keypoints=names)
-    compared = compare(predictions, truth.coco, found, kind, max_detections)
-    scores = _score_results(truth, found.table, kind, backend, max_detections)
+    settings: Any = {"max_detections": max_detections, "federated": federated}
+    compared = compare(predictions, truth.coco, found, kind, **settings)
+    scores = _score_results(truth, found.table, kind, backend, boundary=boundary, **settings)
     warnings = [*truth.warnings, *found.notes, *compared]
     if kind == "bbox" and found.has_masks:
         warnings += boxes_without_mask(annotations, truth.coco)
@@ -91,7 +95,13 @@ def score(
 
 
 def compare(
-    predictions: str, truth: CocoDict, found: SavedResults, kind: Kind, max_detections: int | None
+    predictions: str,
+    truth: CocoDict,
+    found: SavedResults,
+    kind: Kind,
+    *,
+    max_detections: int | None,
+    federated: bool,
 ) -> list[str]:
     """What is to be said of results beside their ground truth, of one kind.
 
@@ -101,8 +111,12 @@ def compare(
         found: Content of the file.
         kind: What is measured.
         max_detections: Detections of an image and class that count; None as COCO.
+        federated: Whether the rules are those of LVIS, which has a limit of its own.
     """
-    notes = limit_notes(truth, found.table, kind, max_detections or USUAL_LIMIT[kind])
+    if federated:
+        notes = lvis.limit_notes(found.table)
+    else:
+        notes = limit_notes(truth, found.table, kind, max_detections or USUAL_LIMIT[kind])
     odd = odd_convention(truth, found.table) if kind == "bbox" else None
     return notes if odd is None else [*notes, f"{predictions}: {odd}"]
 
@@ -119,13 +133,21 @@ def _score_results(
     results: ResultTable,
     kind: Kind,
     backend: Backend,
+    *,
     max_detections: int | None,
+    federated: bool,
+    boundary: bool,
 ) -> Scores:
-    """COCO metrics, and PCK of poses."""
+    """COCO metrics, or those of LVIS, boundary AP of masks if asked for, and PCK of poses."""
     settings: Any = {"backend": backend, "sigmas": truth.info.sigmas}
-    scores = evaluate_results(truth.coco, results, kind, max_detections=max_detections, **settings)
+    settings["max_detections"], rules = max_detections, rules_of(federated=federated)
+    scores = evaluate_results(truth.coco, results, kind, rules=rules, **settings)
     metrics = {f"{kind}/{name}": value for name, value in scores.metrics.items()}
     per_class: dict[str, dict[str, dict[str, float]]] = {kind: scores.per_class}
+    if boundary:
+        outlines = evaluate_results(truth.coco, results, kind, rules="boundary", **settings)
+        metrics |= {f"boundary/{name}": value for name, value in outlines.metrics.items()}
+        per_class |= {"boundary": outlines.per_class}
     if kind == "keypoints":
         joints = evaluate_pck(truth.coco, results, truth.info)
         metrics |= {f"pck/{name}": value for name, value in joints.metrics.items()}

@@ -24,6 +24,7 @@ from van_dense.data.io.masks import read_classes, read_grey
 from van_dense.data.io.sources import find_files
 from van_dense.deploy.formats import RUNTIMES
 from van_dense.engine.checkpoint import choose_checkpoint
+from van_dense.evaluation.coco import CocoEvaluator
 from van_dense.evaluation.ground_truth import Kind
 from van_dense.evaluation.map_files import find_files as find_pairs
 from van_dense.evaluation.map_files import label_info
@@ -88,6 +89,8 @@ def _objects(config: Config, dataset: DenseDataset, folder: Path) -> list[Source
     """Boxes, masks and poses."""
     found = evaluator_of_objects(str(folder / "predictions.json"), config, dataset, None)
     evaluator = found.evaluator
+    if isinstance(evaluator, CocoEvaluator) and evaluator.federated:
+        log.warning("eval.federated: the report counts as COCO does; van-dense eval as LVIS")
     return [
         Objects(
             evaluator.ground_truth,

@@ -79,7 +79,11 @@ def evaluator_of_objects(
     names = dataset.info.keypoint_names if "keypoints" in kinds else ()
     found = load_results(predictions, truth, kinds, left_out=gone, keypoints=names)
     warnings += found.notes
+    limit = evaluator.max_detections
+    federated = isinstance(evaluator, CocoEvaluator) and evaluator.federated
     for one in kinds:
-        warnings += compare(predictions, truth, found, one, evaluator.max_detections)
+        warnings += compare(
+            predictions, truth, found, one, max_detections=limit, federated=federated
+        )
     evaluator.take(found.table, kinds)
     return FoundObjects(found.table, evaluator, kinds, list(dict.fromkeys(warnings)), remarks)

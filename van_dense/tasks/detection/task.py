@@ -17,7 +17,7 @@ from van_dense.data.doctor.boxes import BoxSetting
 from van_dense.data.doctor.doctor import Part
 from van_dense.data.readers.coco_json import coco_info
 from van_dense.data.readers.quarantine import Quarantine
-from van_dense.evaluation.coco import METRICS_OF_KIND, CocoEvaluator
+from van_dense.evaluation.coco import CocoEvaluator, metrics_of, rules_of
 from van_dense.evaluation.ground_truth import Kind, coco_ground_truth
 from van_dense.evaluation.oracle.instances import check_instances
 from van_dense.evaluation.oracle.metrics import OracleReport
@@ -118,7 +118,8 @@ class Detection(Task[DetectionConfig]):
             given = model.max_detections
         else:
             given, key = model.head.max_detections, f"{key}.head"
-        counted, key = config.eval.max_detections, f"{key}.max_detections"
+        counted = None if config.eval.federated else config.eval.max_detections
+        key = f"{key}.max_detections"
         return DetectionLimits(counted, given=given, given_key=key)
 
     def evaluator_factory(
@@ -126,12 +127,17 @@ class Detection(Task[DetectionConfig]):
     ) -> Callable[[], CocoEvaluator]:
         """COCO evaluators that share the ground truth."""
         shared = (coco_ground_truth(dataset), dataset.info, metric_types(config))
-        backend, limit = config.eval.backend, config.eval.max_detections
-        return partial(CocoEvaluator, *shared, backend=backend, max_detections=limit)
+        names = {"backend", "max_detections", "federated", "boundary"}
+        settings = config.eval.model_dump(include=names)
+        return partial(CocoEvaluator, *shared, **settings)
 
     def measured(self, config: DetectionConfig) -> Sequence[str]:
         """Metrics of boxes, and of masks where the model gives some."""
-        return [f"{kind}/{name}" for kind in metric_types(config) for name in METRICS_OF_KIND[kind]]
+        rules = rules_of(federated=config.eval.federated)
+        kinds = metric_types(config)
+        names = [f"{kind}/{name}" for kind in kinds for name in metrics_of(kind, rules)]
+        boundary = metrics_of("segm", "boundary") if config.eval.boundary else ()
+        return [*names, *(f"boundary/{name}" for name in boundary)]
 
     def default_metric(self, config: DetectionConfig) -> str:
         """AP of masks where the model gives some, otherwise of boxes."""
