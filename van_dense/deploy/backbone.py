@@ -16,6 +16,7 @@ from torch.export import Dim, ExportedProgram
 from van_dense.backbones.build import DIVISOR, TimmBackbone, TimmModel, WholeModel
 from van_dense.backbones.van import VAN
 from van_dense.core.optional import require
+from van_dense.deploy.same_padding import with_constant_padding
 from van_dense.deploy.write import quiet, remove_traces
 from van_dense.models.preprocess import Preprocess
 
@@ -90,6 +91,7 @@ def exported_backbone(
     step = 1 if is_any_size else DIVISOR
     least = DIVISOR + 1 if is_any_size else 1  # of one position, c5 would be a case of its own
     sides = {} if size else {2: step * Dim("h", min=least), 3: step * Dim("w", min=least)}
+    network = with_constant_padding(network)
     images = torch.zeros(2, 3, height, width, dtype=dtype)
     with torch.no_grad():
         return torch.export.export(

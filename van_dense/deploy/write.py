@@ -19,6 +19,7 @@ from van_dense.core.quiet import errors_only
 from van_dense.deploy.card import KEY, Card
 from van_dense.deploy.network import Network
 from van_dense.deploy.runtime import openvino_core
+from van_dense.deploy.same_padding import with_constant_padding
 
 
 def write_onnx(network: Network, inputs: Mapping[str, Tensor], path: Path, card: Card) -> None:
@@ -36,6 +37,7 @@ def write_onnx(network: Network, inputs: Mapping[str, Tensor], path: Path, card:
     require("onnxscript", "writing ONNX")
     from van_dense.deploy.onnx_ops import OPSET, TRANSLATIONS
 
+    network = with_constant_padding(network)
     with quiet(), torch.no_grad():
         program = torch.onnx.export(
             network,
@@ -132,6 +134,7 @@ def _save_openvino(model: Any, path: Path, card: Card) -> None:
 
 def write_torch(network: Network, inputs: Mapping[str, Tensor], path: Path, card: Card) -> None:
     """Write a program of ``torch.export``; its operators of ``deploy/ops.py`` need this package."""
+    network = with_constant_padding(network)
     with quiet(), torch.no_grad():
         shapes = network.dynamic_shapes()
         program = torch.export.export(
