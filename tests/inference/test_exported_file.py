@@ -82,10 +82,42 @@ def test_a_file_of_the_same_config_is_taken(checkpoint, written):
     assert written == []
 
 
-def test_another_config_is_written_anew(checkpoint, written):
-    other = classifier("data.transforms.interpolation=bilinear")
-    assert exported_file(other, checkpoint, "onnxruntime") == export_path(checkpoint)
+@pytest.mark.parametrize(
+    "override", ["data.workers=0", "eval.batch_size=3", "data.transforms.interpolation=bilinear"]
+)
+def test_what_is_not_inside_a_file_leaves_it_as_it_is(checkpoint, written, override):
+    assert exported_file(classifier(override), checkpoint, "onnxruntime") == export_path(checkpoint)
+    assert written == []
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "model.backbone.drop_path=0.3",
+        "data.size_divisor=2",
+        "data.transforms={size: 32, resize: 72}",
+    ],
+)
+def test_what_is_inside_a_file_is_written_anew(checkpoint, written, override):
+    assert exported_file(classifier(override), checkpoint, "onnxruntime") == export_path(checkpoint)
     assert written == [export_path(checkpoint)]
+
+
+def test_the_licence_of_an_earlier_file_stays(checkpoint, monkeypatch):
+    path, given = export_path(checkpoint), []
+    before, card = path.read_bytes(), open_file(path).card
+    stamp(path, replace(card, licence="CC0-1.0", version="0.0.1"))
+
+    def write(loaded: Loaded, path: Path, *, licence: str, **_: object) -> Exported:
+        given.append(licence)
+        return Exported(path, None)
+
+    monkeypatch.setattr(exporting, "write_file", write)
+    exported_file(classifier(), checkpoint, "onnxruntime")
+    path.write_bytes(b"broken")
+    exported_file(classifier(), checkpoint, "onnxruntime")
+    path.write_bytes(before)
+    assert given == ["CC0-1.0", "not stated"]
 
 
 def test_another_precision_is_written_anew(checkpoint, written):
