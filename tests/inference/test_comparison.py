@@ -129,6 +129,21 @@ def test_instances_that_were_compared_are_counted(tmp_path, open_as, caplog, mon
     assert "--images" in caplog.text
 
 
+def test_scores_that_are_nan_are_a_drift_and_an_error_of_1(tmp_path, open_as):
+    comparison = comparison_of("detection-retinanet", tmp_path)
+    file = network_of(comparison.loaded.model).eval()
+
+    def broken(*arguments: Tensor) -> dict[str, Tensor]:
+        found = comparison.network.run(*arguments)
+        return {**found, "scores": found["scores"] * math.nan}
+
+    file.run = broken
+    open_as(file)
+    with pytest.raises(Drift, match="stage outputs: in the file, .* gives non-finite outputs"):
+        comparison.check(Path("a.onnx"))
+    assert comparison.error(broken) == 1.0
+
+
 def test_tasks_without_instances_count_none(semantic, open_as, caplog):
     open_as(semantic.network)
     assert semantic.check(Path("a.onnx")).instances is None

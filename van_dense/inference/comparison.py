@@ -166,11 +166,19 @@ class Comparison:
         return Compared(len(self.batches), gate.differences.summary(), metrics, instances)
 
     def error(self, run: Run) -> float:
-        """Mean part of an image's results, in 0..1, that are not quite the trained model's."""
+        """Mean part of an image's results, in 0..1, that are not quite the trained model's.
+
+        Outputs that are no results, such as NaN, count as 1.
+        """
         each = []
         with torch.inference_mode():
             for expected, batch in zip(self._expected, self.batches, strict=True):
-                pairs = zip(expected, self.network.predict(run, batch), strict=True)
+                try:
+                    found = self.network.predict(run, batch)
+                except ValueError:
+                    each += [1.0] * len(expected)
+                    continue
+                pairs = zip(expected, found, strict=True)
                 each += [differing(one, other, TOLERANCES["fp32"])[0] for one, other in pairs]
         return float(np.mean(each))
 
