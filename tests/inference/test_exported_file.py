@@ -172,6 +172,17 @@ def test_weights_in_a_second_file_go_with_it(checkpoint, photo, tmp_path, monkey
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
+def test_int8_takes_no_weights_in_a_second_file(checkpoint, photo, tmp_path, monkeypatch):
+    from torch.onnx._internal.exporter import _onnx_program
+
+    monkeypatch.setattr(_onnx_program, "_LARGE_MODEL_THRESHOLD", 0)
+    monkeypatch.setattr(exporting, "calibration_inputs", lambda *_: [])
+    output = tmp_path / "made" / "a.onnx"
+    with pytest.raises(ValueError, match=r"int8 takes weights up to 1\.5 GiB; .* fp32"):
+        write_file(classifier(), output, checkpoint=checkpoint, precision="int8", images=[photo])
+    assert list(output.parent.iterdir()) == []
+
+
 def test_a_model_of_one_size_passes_the_gate(checkpoint, photo, tmp_path):
     loaded, path = classifier(), tmp_path / "a.onnx"
     done = write_file(loaded, path, checkpoint=checkpoint, images=[photo])
