@@ -139,7 +139,7 @@ def test_scores_that_are_nan_are_a_drift_and_an_error_of_1(tmp_path, open_as):
 
     file.run = broken
     open_as(file)
-    with pytest.raises(Drift, match="stage outputs: in the file, .* gives non-finite outputs"):
+    with pytest.raises(Drift, match=r"stage outputs: in the file, .* gives non-finite outputs"):
         comparison.check(Path("a.onnx"))
     assert comparison.error(broken) == 1.0
 
