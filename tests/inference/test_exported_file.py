@@ -22,6 +22,7 @@ from van_dense.deploy.write import stamp
 from van_dense.inference import export as exporting
 from van_dense.inference.export import Exported, export_path, exported_file, write_file
 from van_dense.inference.loaded import Loaded
+from van_dense.runs.export import export_backbone
 
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
@@ -190,6 +191,29 @@ def test_a_model_of_one_size_passes_the_gate(checkpoint, photo, tmp_path):
     other = van_dense.load(path, overrides=["data.transforms={size: 32, resize: 32}"])
     with pytest.raises(ValueError, match="images of 64x64 alone, not 32x32; leave"):
         other.predict(photo)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("folder.onnx", r"folder\.onnx is no regular file, and is not replaced"),
+        ("a.xml", r"a\.bin is no regular file, and is not replaced"),
+        ("file/b/a.onnx", r"file is no folder, so .*a\.onnx cannot be written; name another"),
+    ],
+)
+def test_a_place_for_no_file_costs_no_export(checkpoint, tmp_path, monkeypatch, name, words):
+    (tmp_path / "folder.onnx").mkdir()
+    (tmp_path / "a.bin").mkdir()
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("van_dense.runs.export.load", lambda *_, **__: pytest.fail("it began"))
+    monkeypatch.setattr(exporting, "network_of", lambda _: pytest.fail("it began"))
+    output = tmp_path / name
+    format = "openvino" if output.suffix == ".xml" else "onnx"
+    with pytest.raises(OSError, match=words):
+        write_file(classifier(), output, checkpoint=checkpoint, format=format)
+    if format == "onnx":
+        with pytest.raises(OSError, match=words):
+            export_backbone(checkpoint, output)
 
 
 def full(*_: object, **__: object) -> None:
