@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.tiny_models import tiny_model
 from PIL import Image
 
 import van_dense
@@ -17,10 +18,12 @@ from van_dense.cli import export as command
 from van_dense.config import load_config
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.optional import MissingPackage
+from van_dense.deploy.networks import network_of
 from van_dense.deploy.runtime import open_file
 from van_dense.deploy.write import stamp
 from van_dense.inference import export as exporting
 from van_dense.inference.export import Exported, export_path, exported_file, write_file
+from van_dense.inference.file_config import baked_in
 from van_dense.inference.loaded import Loaded
 from van_dense.runs.export import export_backbone
 
@@ -102,6 +105,16 @@ def test_what_is_not_inside_a_file_leaves_it_as_it_is(checkpoint, written, overr
 def test_what_is_inside_a_file_is_written_anew(checkpoint, written, override):
     assert exported_file(classifier(override), checkpoint, "onnxruntime") == export_path(checkpoint)
     assert written == [export_path(checkpoint)]
+
+
+def test_crops_of_poses_are_inside_a_file():
+    kept = "model.backbone.weights=null"
+    network = network_of(tiny_model("pose-simple_baseline"))
+    config, workers, crop = (
+        baked_in(load_config("pose_van_b0_256x192", [kept, *more]), network)
+        for more in ([], ["data.workers=0"], ["data.transforms.padding=1.5"])
+    )
+    assert config == workers != crop
 
 
 def test_the_licence_of_an_earlier_file_stays(checkpoint, monkeypatch):

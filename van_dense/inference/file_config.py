@@ -28,7 +28,7 @@ def baked_in(config: Config, network: Network) -> dict[str, Any]:
     that a classifier takes, or of the crops that a pose model cuts out, with their padding.
     """
     inside = {"model": config.model.model_dump(), "size_divisor": config.data.size_divisor}
-    if not network.takes_any_size or config.task == "pose":
+    if not network.takes_any_size or "boxes" in network.inputs:
         transforms = config.data.transforms.model_dump(include={"size", "padding"})
         inside["transforms"] = transforms
     return inside
