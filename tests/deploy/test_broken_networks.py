@@ -1,4 +1,8 @@
-"""Numbers that are not finite are an error of a file as of its run, and not fewer detections."""
+"""Numbers that are not finite are an error of a file as of its run, and not fewer detections.
+
+So it is in ONNX Runtime, which computes the files here. OpenVINO's ReLU makes 0 of NaN: detectors,
+which look at their maps too, say so there as well; semantic, saliency and pose files do not.
+"""
 
 from __future__ import annotations
 

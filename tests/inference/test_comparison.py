@@ -1,4 +1,4 @@
-"""Files are compared with the trained model on images that are prepared one by one."""
+"""Files are compared with the trained model on images that are prepared once."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import torch
 from helpers.loaded_kinds import loaded_of
 from torch import Tensor
 
-from van_dense.core.structures import Prediction
+from van_dense.core.structures import Batch, Prediction, Sample
 from van_dense.deploy.network import Network
 from van_dense.deploy.networks import network_of
 from van_dense.inference import comparison as comparing
-from van_dense.inference.comparison import Batches, Comparison
+from van_dense.inference.comparison import Comparison, batch_of
 from van_dense.inference.gate import Drift
+from van_dense.inference.loaded import Loaded
 
 SEMANTIC = "semantic-semantic_fpn"
 
@@ -129,6 +130,21 @@ def test_instances_that_were_compared_are_counted(tmp_path, open_as, caplog, mon
     assert "--images" in caplog.text
 
 
+def test_scores_that_are_nan_are_a_drift_and_an_error_of_1(tmp_path, open_as):
+    comparison = comparison_of("detection-retinanet", tmp_path)
+    file = network_of(comparison.loaded.model).eval()
+
+    def broken(*arguments: Tensor) -> dict[str, Tensor]:
+        found = comparison.network.run(*arguments)
+        return {**found, "scores": found["scores"] * math.nan}
+
+    file.run = broken
+    open_as(file)
+    with pytest.raises(Drift, match=r"stage outputs: in the file, .* gives non-finite outputs"):
+        comparison.check(Path("a.onnx"))
+    assert comparison.error(broken) == 1.0
+
+
 def test_tasks_without_instances_count_none(semantic, open_as, caplog):
     open_as(semantic.network)
     assert semantic.check(Path("a.onnx")).instances is None
@@ -141,21 +157,25 @@ def test_measured_ways_have_metrics(semantic):
     assert (other.runtime, other.precision) == ("onnxruntime", "fp32")
 
 
-def test_images_are_prepared_when_they_are_asked_for():
-    asked: list[int] = []
+def test_images_are_prepared_once(tmp_path, monkeypatch):
+    prepared: list[int | str] = []
 
-    def prepare(index: int):
-        asked.append(index)
-        return index
+    def prepare(loaded: Loaded, sample: Sample) -> Batch:
+        prepared.append(sample.image_id)
+        return batch_of(loaded, sample)
 
-    batches = Batches(3, prepare)
-    assert len(batches) == 3 and asked == []
-    assert batches[1] == 1 and asked == [1]
-    iterator = iter(batches)
-    assert next(iterator) == 0 and asked == [1, 0]
-    assert list(batches) == [0, 1, 2]
-    with pytest.raises(IndexError):
-        batches[3]
+    monkeypatch.setattr(comparing, "batch_of", prepare)
+    comparison = comparison_of(SEMANTIC, tmp_path)
+    for _ in range(2):
+        assert comparison.error(comparison.network.run) <= 0.02
+    assert len(prepared) == len(set(prepared)) == 2
+
+
+def test_a_validation_part_without_images_is_told_with_a_way_out(tmp_path):
+    comparison = comparison_of(SEMANTIC, tmp_path)
+    comparison.__dict__["_dataset"] = []
+    with pytest.raises(ValueError, match=r"validation part has no image .* with --images"):
+        _ = comparison.batches
 
 
 def test_batches_of_two_images_have_proposals_for_both(tmp_path):

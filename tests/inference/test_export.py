@@ -287,6 +287,7 @@ def test_the_backbone_alone_gives_four_maps_of_any_size(run, capsys):
         (["--backbone", "--precision=int8"], "--backbone is written in fp32"),
         (["--backbone", "--images", "a.png"], "--backbone takes no --images:"),
         (["--backbone", "--num-images", "2", "--data", "a.yaml"], "no --num-images and --data:"),
+        (["--backbone", "--num-images", "8"], "--backbone takes no --num-images:"),
         (["--backbone", "--num-calibration", "2"], "--backbone takes no --num-calibration:"),
         (["--backbone", "--licence", "CC0-1.0"], "--backbone takes no --licence:"),
     ],

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.tiny_models import tiny_model
 from PIL import Image
 
 import van_dense
@@ -17,11 +18,14 @@ from van_dense.cli import export as command
 from van_dense.config import load_config
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.optional import MissingPackage
+from van_dense.deploy.networks import network_of
 from van_dense.deploy.runtime import open_file
 from van_dense.deploy.write import stamp
 from van_dense.inference import export as exporting
 from van_dense.inference.export import Exported, export_path, exported_file, write_file
+from van_dense.inference.file_config import baked_in
 from van_dense.inference.loaded import Loaded
+from van_dense.runs.export import export_backbone
 
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
@@ -82,10 +86,52 @@ def test_a_file_of_the_same_config_is_taken(checkpoint, written):
     assert written == []
 
 
-def test_another_config_is_written_anew(checkpoint, written):
-    other = classifier("data.transforms.interpolation=bilinear")
-    assert exported_file(other, checkpoint, "onnxruntime") == export_path(checkpoint)
+@pytest.mark.parametrize(
+    "override", ["data.workers=0", "eval.batch_size=3", "data.transforms.interpolation=bilinear"]
+)
+def test_what_is_not_inside_a_file_leaves_it_as_it_is(checkpoint, written, override):
+    assert exported_file(classifier(override), checkpoint, "onnxruntime") == export_path(checkpoint)
+    assert written == []
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "model.backbone.drop_path=0.3",
+        "data.size_divisor=2",
+        "data.transforms={size: 32, resize: 72}",
+    ],
+)
+def test_what_is_inside_a_file_is_written_anew(checkpoint, written, override):
+    assert exported_file(classifier(override), checkpoint, "onnxruntime") == export_path(checkpoint)
     assert written == [export_path(checkpoint)]
+
+
+def test_crops_of_poses_are_inside_a_file():
+    kept = "model.backbone.weights=null"
+    network = network_of(tiny_model("pose-simple_baseline"))
+    config, workers, crop = (
+        baked_in(load_config("pose_van_b0_256x192", [kept, *more]), network)
+        for more in ([], ["data.workers=0"], ["data.transforms.padding=1.5"])
+    )
+    assert config == workers != crop
+
+
+def test_the_licence_of_an_earlier_file_stays(checkpoint, monkeypatch):
+    path, given = export_path(checkpoint), []
+    before, card = path.read_bytes(), open_file(path).card
+    stamp(path, replace(card, licence="CC0-1.0", version="0.0.1"))
+
+    def write(loaded: Loaded, path: Path, *, licence: str, **_: object) -> Exported:
+        given.append(licence)
+        return Exported(path, None)
+
+    monkeypatch.setattr(exporting, "write_file", write)
+    exported_file(classifier(), checkpoint, "onnxruntime")
+    path.write_bytes(b"broken")
+    exported_file(classifier(), checkpoint, "onnxruntime")
+    path.write_bytes(before)
+    assert given == ["CC0-1.0", "not stated"]
 
 
 def test_another_precision_is_written_anew(checkpoint, written):
@@ -140,6 +186,17 @@ def test_weights_in_a_second_file_go_with_it(checkpoint, photo, tmp_path, monkey
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
+def test_int8_takes_no_weights_in_a_second_file(checkpoint, photo, tmp_path, monkeypatch):
+    from torch.onnx._internal.exporter import _onnx_program
+
+    monkeypatch.setattr(_onnx_program, "_LARGE_MODEL_THRESHOLD", 0)
+    monkeypatch.setattr(exporting, "calibration_inputs", lambda *_: [])
+    output = tmp_path / "made" / "a.onnx"
+    with pytest.raises(ValueError, match=r"int8 takes weights up to 1\.5 GiB; .* fp32"):
+        write_file(classifier(), output, checkpoint=checkpoint, precision="int8", images=[photo])
+    assert list(output.parent.iterdir()) == []
+
+
 def test_a_model_of_one_size_passes_the_gate(checkpoint, photo, tmp_path):
     loaded, path = classifier(), tmp_path / "a.onnx"
     done = write_file(loaded, path, checkpoint=checkpoint, images=[photo])
@@ -147,6 +204,29 @@ def test_a_model_of_one_size_passes_the_gate(checkpoint, photo, tmp_path):
     other = van_dense.load(path, overrides=["data.transforms={size: 32, resize: 32}"])
     with pytest.raises(ValueError, match="images of 64x64 alone, not 32x32; leave"):
         other.predict(photo)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("folder.onnx", r"folder\.onnx is no regular file, and is not replaced"),
+        ("a.xml", r"a\.bin is no regular file, and is not replaced"),
+        ("file/b/a.onnx", r"file is no folder, so .*a\.onnx cannot be written; name another"),
+    ],
+)
+def test_a_place_for_no_file_costs_no_export(checkpoint, tmp_path, monkeypatch, name, words):
+    (tmp_path / "folder.onnx").mkdir()
+    (tmp_path / "a.bin").mkdir()
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("van_dense.runs.export.load", lambda *_, **__: pytest.fail("it began"))
+    monkeypatch.setattr(exporting, "network_of", lambda _: pytest.fail("it began"))
+    output = tmp_path / name
+    format = "openvino" if output.suffix == ".xml" else "onnx"
+    with pytest.raises(OSError, match=words):
+        write_file(classifier(), output, checkpoint=checkpoint, format=format)
+    if format == "onnx":
+        with pytest.raises(OSError, match=words):
+            export_backbone(checkpoint, output)
 
 
 def full(*_: object, **__: object) -> None:

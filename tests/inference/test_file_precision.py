@@ -50,6 +50,22 @@ def test_streams_that_take_turns_keep_their_precision(file):
     assert used[4:] == ["fp32", "fp32"]
 
 
+def test_blocks_of_one_file_say_nothing_of_another(file):
+    loaded, used = file
+    other = file_model(loaded.model.network, loaded.model.runner).eval()
+    with loaded.model.autocast("bf16")(), loaded.model.autocast("fp32")():
+        for model in (loaded.model, other):
+            model.predict(images_of((64, 64)))
+    assert used == ["bf16", "fp32"]
+
+
+def test_a_file_has_no_layers(file):
+    model = file[0].model
+    assert not hasattr(model, "backbone") and getattr(model, "preprocess", None) is None
+    with pytest.raises(ValueError, match="an exported file has no backbone"):
+        model.backbone  # noqa: B018
+
+
 def test_a_precision_that_the_runtime_lacks_is_a_mistake_of_the_call(file):
     loaded, used = file
     with pytest.raises(ValueError, match="lacks fp16"):

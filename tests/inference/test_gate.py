@@ -138,6 +138,36 @@ def test_faults_of_exports_are_caught_and_named(network, batch, fault, stage):
         gate_of(network, faulty(network, fault)).compare(batch)
 
 
+def test_outputs_that_are_no_results_are_a_drift(network, batch, monkeypatch):
+    def refuse(self, run: Run, batch: Batch) -> list[Prediction]:
+        run(batch.images, torch.tensor(batch.sizes))
+        raise ValueError("the network gives non-finite outputs for the images [3]")
+
+    monkeypatch.setattr(Boxes, "predict", refuse)
+    with pytest.raises(Drift, match=r"stage outputs: in the file, .* non-finite .* images \[3\]"):
+        gate_of(network, network.run).compare(batch)
+
+
+def test_a_trained_model_of_nan_is_no_drift(network, batch, monkeypatch):
+    def refuse(batch: Batch) -> list[Prediction]:
+        raise ValueError("the weights hold NaN")
+
+    monkeypatch.setattr(network.model, "predict", refuse)
+    with pytest.raises(ValueError, match="the weights hold NaN") as raised:
+        gate_of(network, network.run).compare(batch)
+    assert not isinstance(raised.value, Drift)
+
+
+def test_a_network_without_dense_outputs_is_not_computed(network, batch, monkeypatch):
+    monkeypatch.setattr(Boxes, "dense", ())
+    monkeypatch.setattr(Boxes, "maps", ())
+    file = Boxes(network.model).eval().run
+    monkeypatch.setattr(network, "run", lambda *_: pytest.fail("it was computed"))
+    gate = gate_of(network, file)
+    gate.compare(batch)
+    assert gate.differences.summary() == {"results": 0.0}
+
+
 def test_labels_of_padding_are_not_compared(network, batch):
     batch = replace(batch, sizes=[(12, 14), (12, 13)])
     gate_of(network, faulty(network, "labels of padding")).compare(batch)

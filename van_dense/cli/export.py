@@ -28,6 +28,9 @@ from van_dense.deploy.formats import PRECISIONS, SUFFIXES
 if TYPE_CHECKING:
     from van_dense.inference.export import Exported
 
+# Of ``export_run``, whose defaults they have.
+_NAMED_OPTIONS = ("num_images", "num_calibration", "licence")
+
 
 def build_parser() -> argparse.ArgumentParser:
     """Define the command line."""
@@ -46,9 +49,9 @@ def build_parser() -> argparse.ArgumentParser:
     given = "image, folder or pattern to compare with, in place of the validation part"
     parser.add_argument("--images", nargs="+", default=[], metavar="SOURCE", help=given)
     number = "validation images to compare with (default 8)"
-    parser.add_argument("--num-images", type=int, default=8, metavar="N", help=number)
+    parser.add_argument("--num-images", type=int, metavar="N", help=number)
     ranges = "training images that give the ranges of int8 (default 32)"
-    parser.add_argument("--num-calibration", type=int, default=32, metavar="N", help=ranges)
+    parser.add_argument("--num-calibration", type=int, metavar="N", help=ranges)
     data = "YAML file, or packaged name: another data set to compare with"
     parser.add_argument("--data", action="append", default=[], metavar="FRAGMENT", help=data)
     alone = "the backbone alone: from pixels to maps at strides 4, 8, 16 and 32"
@@ -56,7 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     one = "of --backbone: one size for a backbone whose sides the exporter cannot keep variable"
     parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help=one)
     words = "licence of the weights, to be stated in the file"
-    parser.add_argument("--licence", default="not stated", help=words)
+    parser.add_argument("--licence", help=words)
     return parser
 
 
@@ -65,7 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write a file and print what was compared."""
     parser = build_parser()
     arguments = parser.parse_intermixed_args(argv)
-    if min(arguments.num_images, arguments.num_calibration) < 1:
+    numbers = (arguments.num_images, arguments.num_calibration)
+    if any(number is not None and number < 1 for number in numbers):
         parser.error("--num-images and --num-calibration take a number from 1 on")
     if arguments.precision not in PRECISIONS[arguments.format]:
         known = " or ".join(PRECISIONS[arguments.format])
@@ -98,7 +102,7 @@ def _check_backbone(parser: argparse.ArgumentParser, arguments: argparse.Namespa
     if arguments.format == "openvino":
         parser.error("--backbone is written as onnx, which OpenVINO reads, or as torch")
     whole = ("images", "num_images", "num_calibration", "data", "licence")
-    given = [name for name in whole if getattr(arguments, name) != parser.get_default(name)]
+    given = [name for name in whole if getattr(arguments, name) not in (None, [])]
     if given:
         names = " and ".join(f"--{name.replace('_', '-')}" for name in given)
         what = "it is compared on noise, is not calibrated, and states no licence"
@@ -109,6 +113,7 @@ def _export_run(arguments: argparse.Namespace, checkpoint: Path, output: Path) -
     from van_dense.config import presets
     from van_dense.runs.export import export_run
 
+    options = {name: getattr(arguments, name) for name in _NAMED_OPTIONS}
     _report(
         export_run(
             arguments.run,
@@ -117,11 +122,9 @@ def _export_run(arguments: argparse.Namespace, checkpoint: Path, output: Path) -
             precision=arguments.precision,
             checkpoint=str(checkpoint),
             images=arguments.images,
-            num_images=arguments.num_images,
-            num_calibration=arguments.num_calibration,
-            licence=arguments.licence,
             fragments=[presets.find(name, presets.DATA) for name in arguments.data],
             overrides=arguments.overrides,
+            **{name: value for name, value in options.items() if value is not None},
         )
     )
 

@@ -36,8 +36,7 @@ def replacing(path: Path) -> Iterator[Path]:
     the file behind it; anything else that is no regular file is an OSError and stays. Errors of the
     system name ``path`` instead of the temporary one.
     """
-    if path.exists() and not path.is_file() and not path.is_symlink():
-        raise OSError(f"{path} is no regular file, and is not replaced; remove it, or rename it")
+    check_replaceable(path)
     temporary = path.with_name(f".{path.name}.tmp")  # of a name that no reader of a run looks for
     try:
         temporary.unlink(missing_ok=True)
@@ -56,6 +55,12 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def check_replaceable(path: Path) -> None:
+    """OSError for what is there and no regular file, such as a folder or a device."""
+    if path.exists() and not path.is_file() and not path.is_symlink():
+        raise OSError(f"{path} is no regular file, and is not replaced; remove it, or rename it")
 
 
 def write_whole(path: Path, text: str) -> None:

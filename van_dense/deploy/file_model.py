@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from functools import partial
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,10 +23,9 @@ if TYPE_CHECKING:
 # From a precision to the function that computes the outputs of a file in it.
 Runner = Callable[[str], Run]
 
-# Precision of each file within the ``with`` blocks around; threads do not see that of each other.
-_PRECISION_OF: ContextVar[Mapping[Runner, str]] = ContextVar(
-    "precisions of files", default=MappingProxyType({})
-)
+
+class NoLayers(ValueError, AttributeError):
+    """A file was asked for parts of a network; ``hasattr`` says no."""
 
 
 def file_model(network: Network, runner: Runner) -> FileModel:
@@ -54,6 +51,8 @@ class FileModel(DenseModel):
         super(DenseModel, self).__init__()
         self.network = network
         self.runner = runner
+        #: That of the ``with`` blocks around; threads do not see those of each other.
+        self._precision = ContextVar("precision of a file", default="fp32")
         runner("fp32")  # a file that cannot be run says so now
 
     def autocast(self, precision: str) -> Callable[[], AbstractContextManager[None]]:
@@ -62,11 +61,21 @@ class FileModel(DenseModel):
         A precision that its runtime lacks is a ValueError, here and not in the block.
         """
         self.runner(precision)
-        return nullcontext if precision == "fp32" else partial(_computing, self.runner, precision)
+        if precision == "fp32":
+            return nullcontext
+        return lambda: self._computing(precision)
+
+    @contextmanager
+    def _computing(self, precision: str) -> Iterator[None]:
+        before = self._precision.set(precision)
+        try:
+            yield
+        finally:
+            self._precision.reset(before)
 
     def run(self, images: Tensor, sizes: Tensor, **more: Tensor) -> Mapping[str, Tensor]:
         """Outputs of the file by name, as ``Run``, in the precision of the block around."""
-        return self.runner(_PRECISION_OF.get().get(self.runner, "fp32"))(images, sizes, **more)
+        return self.runner(self._precision.get())(images, sizes, **more)
 
     def predict(self, batch: Batch) -> list[Prediction]:
         """Results of each image, in original pixels."""
@@ -81,9 +90,9 @@ class FileModel(DenseModel):
         raise ValueError("operations of an exported file cannot be counted; take its run")
 
     def __getattr__(self, name: str) -> Any:
-        """As ``nn.Module``, but ValueError for the parts of a ``DenseModel``."""
+        """As ``nn.Module``, but ``NoLayers`` for the parts of a ``DenseModel``."""
         if name in ("backbone", "preprocess"):
-            raise ValueError(
+            raise NoLayers(
                 f"an exported file has no {name}, and no layers to look into or to explain; take "
                 "the run that it was made of"
             )
@@ -101,7 +110,9 @@ class SemanticFile(FileModel):
     def with_inference(self, inference: MapInference) -> SemanticFile:
         """The same file with other windows, scales or flips."""
         network = SemanticNetwork(self.network.model.with_inference(inference))
-        return SemanticFile(network, self.runner).train(self.training)
+        made = SemanticFile(network, self.runner).train(self.training)
+        made._precision = self._precision  # within the blocks around this one
+        return made
 
 
 class PanopticFile(FileModel):
@@ -129,12 +140,3 @@ _KINDS: Mapping[type[Network], type[FileModel]] = {
     PanopticFPNNetwork: PanopticFile,
     SemanticNetwork: SemanticFile,
 }
-
-
-@contextmanager
-def _computing(runner: Runner, precision: str) -> Iterator[None]:
-    before = _PRECISION_OF.set({**_PRECISION_OF.get(), runner: precision})
-    try:
-        yield
-    finally:
-        _PRECISION_OF.reset(before)

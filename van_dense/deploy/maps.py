@@ -1,4 +1,8 @@
-"""Files of networks that label pixels or whole images: semantic, saliency, classification."""
+"""Files of networks that label pixels or whole images: semantic, saliency, classification.
+
+Outputs that are not finite are a ValueError with the image id, as in the run. OpenVINO is the
+exception: its ReLU makes 0 of NaN, so that broken weights before one give finite maps there.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
 """Files of top-down pose models: crops of one image, heatmaps, joints in the image.
 
+Joints that are not finite are a ValueError with the image id, as in the run, but not in OpenVINO
+where weights before a ReLU are broken: it makes 0 of NaN.
 Legend: R boxes, K keypoints, h and w sides of a crop; boxes are xyxy pixels of the input.
 """
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from van_dense.core.optional import require
 from van_dense.core.quiet import errors_only
+from van_dense.deploy.write import weights_beside
 
 OPERATORS = ("Conv", "MatMul", "Gemm")
 Inputs = Mapping[str, np.ndarray]
@@ -31,12 +32,18 @@ class Quantiser:
         inputs: What the network is calibrated with, by the names of its inputs.
         integer_outputs: Whether layers give integers too. ONNX Runtime computes in integers only
             then; in OpenVINO it costs time and precision.
+
+    Raises:
+        ValueError: For a file whose weights are so many that they lie in a second one.
     """
 
     def __init__(
         self, source: Path, folder: Path, inputs: Sequence[Inputs], *, integer_outputs: bool
     ) -> None:
         require("onnxruntime", "writing int8")
+        if weights_beside(source).exists():
+            fix = "write this model with --precision fp32, or bf16 of --format openvino"
+            raise ValueError(f"int8 takes weights up to 1.5 GiB; {fix}")
         self._prepared = folder / "prepared.onnx"
         self._ranges = folder / "ranges.json"
         self._inputs = inputs

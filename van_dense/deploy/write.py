@@ -16,6 +16,7 @@ from torch import Tensor
 
 from van_dense.core.optional import require
 from van_dense.core.quiet import errors_only
+from van_dense.core.writing import check_replaceable
 from van_dense.deploy.card import KEY, Card
 from van_dense.deploy.network import Network
 from van_dense.deploy.runtime import openvino_core
@@ -70,6 +71,16 @@ def copy_onnx(source: Path, path: Path) -> None:
     weights = weights_beside(source)
     if weights.is_file():
         shutil.copyfile(weights, path.with_name(weights.name))
+
+
+def check_place(path: Path) -> None:
+    """OSError, before any work, where ``into_place`` could not put a file."""
+    check_replaceable(path)
+    if path.suffix == ".xml":
+        check_replaceable(path.with_suffix(".bin"))
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise OSError(f"{above} is no folder, so {path} cannot be written; name another place")
 
 
 @contextmanager

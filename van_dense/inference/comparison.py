@@ -76,28 +76,6 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Batches:
-    """Images one by one, prepared whenever they are asked for: all of them may not fit in memory.
-
-    Attributes:
-        number: Number of images.
-        prepare: Function that prepares the image of an index.
-    """
-
-    number: int
-    prepare: Callable[[int], Batch]
-
-    def __len__(self) -> int:
-        return self.number
-
-    def __getitem__(self, index: int) -> Batch:
-        return self.prepare(range(self.number)[index])
-
-    def __iter__(self) -> Iterator[Batch]:
-        return map(self.prepare, range(self.number))
-
-
-@dataclass(frozen=True)
 class Comparison:
     """Images that a run and files of it are compared on.
 
@@ -105,7 +83,7 @@ class Comparison:
         loaded: The run.
         network: What its files compute.
         images: Images to take, in place of some of the validation part; there is no metric then.
-        number: Number of images of the validation part.
+        number: Number of images of the validation part; all of them are kept in memory.
     """
 
     loaded: Loaded
@@ -114,13 +92,19 @@ class Comparison:
     number: int
 
     @cached_property
-    def batches(self) -> Batches:
-        """The images, one by one."""
+    def batches(self) -> list[Batch]:
+        """The images, prepared once and in memory: many files are compared on them.
+
+        ValueError when the validation part has none.
+        """
         if self.images:
-            sources = list(named_sources([str(one) for one in self.images]))
-            return Batches(len(sources), lambda i: _given(self.loaded, sources[i][1], i))
+            sources = named_sources([str(one) for one in self.images])
+            return [_given(self.loaded, source, i) for i, (_, source) in enumerate(sources)]
         dataset = self._dataset
-        return Batches(len(dataset), lambda i: batch_of(self.loaded, dataset.raw(i)))
+        if len(dataset) == 0:
+            what = "the validation part has no image to compare file and run on"
+            raise ValueError(f"{what}; give some with --images")
+        return [batch_of(self.loaded, dataset.raw(index)) for index in range(len(dataset))]
 
     @cached_property
     def _config(self) -> Config:
@@ -166,11 +150,19 @@ class Comparison:
         return Compared(len(self.batches), gate.differences.summary(), metrics, instances)
 
     def error(self, run: Run) -> float:
-        """Mean part of an image's results, in 0..1, that are not quite the trained model's."""
+        """Mean part of an image's results, in 0..1, that are not quite the trained model's.
+
+        Outputs that are no results, such as NaN, count as 1.
+        """
         each = []
         with torch.inference_mode():
             for expected, batch in zip(self._expected, self.batches, strict=True):
-                pairs = zip(expected, self.network.predict(run, batch), strict=True)
+                try:
+                    found = self.network.predict(run, batch)
+                except ValueError:
+                    each += [1.0] * len(expected)
+                    continue
+                pairs = zip(expected, found, strict=True)
                 each += [differing(one, other, TOLERANCES["fp32"])[0] for one, other in pairs]
         return float(np.mean(each))
 

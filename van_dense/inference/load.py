@@ -10,15 +10,14 @@ import torch
 from van_dense.config import Config
 from van_dense.config.engine import has_detectron2
 from van_dense.config.load import RawConfig, leaves, validate
-from van_dense.config.migrations import migrate
 from van_dense.core.dataset_info import DatasetInfo
-from van_dense.core.parse import parse_yaml
 from van_dense.deploy.file_model import file_model
 from van_dense.deploy.formats import RUNTIMES
 from van_dense.deploy.networks import network_of
 from van_dense.deploy.runtime import OpenFile, open_file
 from van_dense.engine.checkpoint import State, choose_checkpoint, load_checkpoint
 from van_dense.inference.export import exported_file
+from van_dense.inference.file_config import config_in
 from van_dense.inference.loaded import Loaded
 from van_dense.tasks.build import build_model
 
@@ -59,7 +58,7 @@ def load(
         _check_is_cpu(device, str(run))
         _check_has_one(run, checkpoint)
         opened = open_file(run, runtime)
-        raw = _config_in(opened, run)
+        raw = config_in(opened.card, run)
         _lay_over(raw, engine, fragments, overrides)
         return _of_file(opened, run, validate(raw))
     if runtime is not None:
@@ -109,16 +108,9 @@ def _lay_over(
     raw.override(overrides)
 
 
-def _config_in(opened: OpenFile, path: str | Path) -> RawConfig:
-    raw = RawConfig()
-    stored = parse_yaml(opened.card.config, f"config of {path}", is_file=False)
-    raw.merge(migrate(stored.values), str(path))
-    return raw
-
-
 def _of_file(opened: OpenFile, path: str | Path, config: Config) -> Loaded:
     """An exported file, used with a config whose model is that of its card, else ValueError."""
-    inside = dict(leaves(validate(_config_in(opened, path)).model.model_dump()))
+    inside = dict(leaves(validate(config_in(opened.card, path)).model.model_dump()))
     wanted = dict(leaves(config.model.model_dump()))
     changed = [key for key in inside | wanted if inside.get(key) != wanted.get(key)]
     if changed:

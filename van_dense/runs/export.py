@@ -18,7 +18,7 @@ from van_dense.deploy.backbone import (
     save_onnx_backbone,
 )
 from van_dense.deploy.formats import SUFFIXES, Format, Precision
-from van_dense.deploy.write import into_place
+from van_dense.deploy.write import check_place, into_place
 from van_dense.engine.checkpoint import choose_checkpoint
 from van_dense.inference.export import CALIBRATION, IMAGES, Exported, write_file
 from van_dense.inference.gate import TOLERANCES, Drift
@@ -48,7 +48,7 @@ def export_run(
         precision: What the file computes in: "fp32", "int8", or of openvino "bf16".
         checkpoint: "best", "last" or a file.
         images: Images to compare with, in place of some of the validation part; no metric then.
-        num_images: Number of validation images to compare with.
+        num_images: Number of validation images to compare with, all of them kept in memory.
         num_calibration: Number of training images that give the ranges of int8.
         licence: Licence of the weights, to be stated in the file.
         fragments: YAML files laid over the stored config.
@@ -81,7 +81,6 @@ def export_backbone(
     format: Format = "onnx",
     checkpoint: str = "best",
     size: Size | None = None,
-    fragments: Sequence[str | Path] = (),
     overrides: Sequence[str] = (),
 ) -> dict[str, float]:
     """Write the backbone of a run alone: from uint8 images to maps at strides 4, 8, 16 and 32.
@@ -92,8 +91,7 @@ def export_backbone(
         format: "onnx", or "torch" for a program of ``torch.export``.
         checkpoint: "best", "last" or a file.
         size: (height, width) for a file of one size alone; any size otherwise.
-        fragments: YAML files laid over the stored config.
-        overrides: ``key.path=value`` on top of them.
+        overrides: ``key.path=value`` over the stored config.
 
     Returns:
         The largest difference of each map, as a part of its largest number, on noise of two sizes;
@@ -101,6 +99,7 @@ def export_backbone(
 
     Raises:
         Drift: When a map differs; no file is left then.
+        OSError: When no file can be put there.
         ValueError: For a backbone without these maps, or another format.
     """
     path = Path(output)
@@ -108,9 +107,8 @@ def export_backbone(
         raise ValueError(f"a backbone is written as onnx, which OpenVINO reads, or torch: {format}")
     if path.suffix != SUFFIXES[format]:
         raise ValueError(f"{path}: a file of format {format} must end in {SUFFIXES[format]}")
-    loaded = load(
-        run, checkpoint=checkpoint, fragments=fragments, overrides=overrides, device="cpu"
-    )
+    check_place(path)
+    loaded = load(run, checkpoint=checkpoint, overrides=overrides, device="cpu")
     network = backbone_network(cast("TimmModel", loaded.model.backbone))
     with into_place(path) as written:
         if format == "torch":
