@@ -114,6 +114,7 @@ def _export_run(arguments: argparse.Namespace, checkpoint: Path, output: Path) -
     from van_dense.runs.export import export_run
 
     options = {name: getattr(arguments, name) for name in _NAMED_OPTIONS}
+    say(f"writing {output} and comparing it with the run; that takes minutes")
     _report(
         export_run(
             arguments.run,

@@ -159,8 +159,10 @@ def _array(tensor: Tensor) -> np.ndarray:
 
 def _card(text: Any, file: Path) -> Card:
     if text is None:
-        what = "it has no card of van_dense, which names its classes and transform"
-        raise ValueError(f"{file}: {what}; give a file that van-dense export wrote")
+        what = (
+            "it has no card of van_dense, which names its classes and transform; a backbone alone"
+        )
+        raise ValueError(f"{file}: {what} has none. Give a model that van-dense export wrote")
     return Card.loads(str(text), str(file))
 
 
