@@ -52,6 +52,17 @@ def test_two_equal_models_are_called_different_in_at_most_a_tenth_of_cases():
     assert 0 < called / REPETITIONS <= 0.1
 
 
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_few_images_that_differ_are_not_clear(number):
+    first = np.full(200, 50.0)
+    second = first + 20 * (np.arange(200) < number)
+    one, other = (evidence(right, np.full(200, 100.0)) for right in (first, second))
+    for seed in range(10):
+        difference = one.differences(other, ["accuracy"], seed=seed)["accuracy"]
+        assert not difference.is_clear and difference.low == 0
+        assert difference.share < 0.99  # draws without any of them are ties
+
+
 def test_a_model_is_not_different_from_itself():
     found = evidence(np.array([1.0, 5, 9]), np.full(3, 10))
     difference = found.differences(found, ["accuracy"])["accuracy"]

@@ -88,7 +88,10 @@ class DemoServer(ThreadingHTTPServer):
             fix = "leave --port out for a free one, or give another"
             raise ValueError(f"port {port} of {ADDRESS}: {error.strerror}; {fix}") from error
         number = self.server_address[1]
-        self.hosts = {f"{name}:{number}" for name in (ADDRESS, "localhost")}
+        names = (ADDRESS, "localhost")
+        self.hosts = {f"{name}:{number}" for name in names}
+        if number == 80:  # which clients leave out
+            self.hosts |= set(names)
         self.url = f"http://{ADDRESS}:{number}/"
 
     def server_bind(self) -> None:

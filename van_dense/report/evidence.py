@@ -7,8 +7,10 @@ that what is hard for both does not count as a difference.
 
 A metric that is no mean can be larger or smaller on draws, which hold 63 % of the images, than on
 all of them: AP of few objects is too high, as the best precision from a recall on is taken, and the
-quantiles can lie beside the value. So the draws are moved until their mean is the value (the bias
-that a bootstrap estimates, chapter 10, taken off).
+quantiles can lie beside the value. So the draws of a metric are moved until their mean is the value
+(the bias that a bootstrap estimates, chapter 10, taken off). Those of a difference stay as they
+are: the bias of two models is much the same, and draws without the few images that differ must
+count as no difference.
 
 Legend: N images, B resamples.
 """
@@ -152,7 +154,10 @@ def interval_of(value: float, drawn: np.ndarray) -> Interval:
         value: The metric of all images.
         drawn: Those of the resamples, (B,); NaN is left out.
     """
-    low, high = _ends(_around(value, drawn), CONFIDENCE)
+    known = drawn[~np.isnan(drawn)]
+    if len(known):
+        known = known - known.mean() + value
+    low, high = _ends(known, CONFIDENCE)
     return Interval(value, float(np.clip(low, 0, 1)), float(np.clip(high, 0, 1)))
 
 
@@ -164,17 +169,10 @@ def difference_of(values: tuple[float, float], drawn: tuple[np.ndarray, np.ndarr
         drawn: Those of the same resamples, (B,) each; NaN is left out.
     """
     first, second = values
-    apart = _around(second - first, drawn[1] - drawn[0])
+    apart = drawn[1] - drawn[0]
+    apart = apart[~np.isnan(apart)]
     share = float(np.mean((apart > 0) + 0.5 * (apart == 0))) if len(apart) else np.nan
     return Difference(first, second, *_ends(apart, DIFFERENCE_CONFIDENCE), share)
-
-
-def _around(value: float, drawn: np.ndarray) -> np.ndarray:
-    """Known draws (up to B,), moved until their mean is the value; equal ones stay equal to it."""
-    known = drawn[~np.isnan(drawn)]
-    if not len(known) or (known == known[0]).all():
-        return np.full(len(known), value)
-    return known - known.mean() + value
 
 
 def _ends(known: np.ndarray, confidence: float) -> tuple[float, float]:

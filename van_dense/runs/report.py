@@ -100,7 +100,8 @@ def joined(reports: Sequence[Report], kinds: Sequence[str]) -> Report:
         ]
         numbers |= report.numbers
     subtitle = reports[0].subtitle
-    return Report(reports[0].title, subtitle, sections, findings, numbers)
+    first = reports[0]
+    return Report(first.title, subtitle, sections, findings, numbers, first.findings_title)
 
 
 def _write(report: Report, folder: Path, name: str) -> Path:

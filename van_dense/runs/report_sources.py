@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
@@ -57,8 +59,8 @@ def sources_of_run(
 
     Args:
         run: Run folder, checkpoint, or exported file.
-        folder: Folder for the evaluation; what it holds is taken where checkpoint, config and
-            version are the same.
+        folder: Folder for the evaluation; what it holds is taken where checkpoint, config, version
+            and ids of the images are the same.
         checkpoint: "best", "last" or a file.
         fragments: YAML files, such as another data set, laid over the stored config.
         overrides: ``key.path=value`` on top of them.
@@ -74,7 +76,12 @@ def sources_of_run(
     made_of = folder / _MADE_OF
     if "save_predictions" in type(config.eval).model_fields:
         given["overrides"] = [*overrides, "eval.save_predictions=true"]
-    wanted = f"{version('van_dense')}\n{sha256_of(path)}\n{dump_config(config)}"
+    task = task_of(config)
+    task.prepare_data(config)
+    dataset = task.build_dataset(config, "val")
+    ids = repr([dataset.image_id(index) for index in range(len(dataset))])
+    digests = version("van_dense"), sha256_of(path), hashlib.sha256(ids.encode()).hexdigest()
+    wanted = "\n".join([*digests, dump_config(config)])
     if made_of.is_file() and made_of.read_text(encoding="utf-8") == wanted:
         log.info("predictions are those in %s", folder)
     else:
@@ -82,7 +89,7 @@ def sources_of_run(
         evaluate_run(path, output=folder, **given)
         with replacing(made_of) as temporary:
             temporary.write_text(wanted, encoding="utf-8")
-    return SOURCES[config.task](config, task_of(config).build_dataset(config, "val"), folder)
+    return SOURCES[config.task](config, dataset, folder)
 
 
 def _objects(config: Config, dataset: DenseDataset, folder: Path) -> list[Source]:
@@ -226,11 +233,15 @@ def saved_sources(
 
 
 def _by_stem(images: str) -> ReadImage:
-    """Images of a folder by the names of their files without the ending."""
-    paths = {path.stem: path for path in find_files(images)}
+    """Images of a folder by their paths in it without the ending, or by such a name alone."""
+    files = find_files(images)
+    names = Counter(file.stem for file in files)
+    paths = {file.stem: file for file in files if names[file.stem] == 1}
+    paths |= {file.relative_to(images).with_suffix("").as_posix(): file for file in files}
 
     def read(image_id: int | str) -> np.ndarray | None:
-        path = paths.get(Path(str(image_id)).name)
+        key = PurePosixPath(str(image_id))
+        path = paths.get(str(key)) or paths.get(key.name)
         return None if path is None else _read(path)
 
     return read
@@ -253,8 +264,13 @@ def _saved_objects(
 
 
 def _by_file_name(records: Sequence[Mapping[str, Any]], images: str) -> ReadImage:
-    names = {record["id"]: record["file_name"] for record in records}
-    return lambda image_id: _read(Path(images) / names[image_id])
+    names = {record["id"]: record.get("file_name") for record in records}
+
+    def read(image_id: int | str) -> np.ndarray | None:
+        name = names[image_id]
+        return None if name is None else _read(Path(images) / str(name))
+
+    return read
 
 
 def _read(path: Path) -> np.ndarray | None:
