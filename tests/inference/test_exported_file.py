@@ -278,4 +278,4 @@ def test_files_are_named_after_their_checkpoints(words, name, tmp_path, monkeypa
     newest = folder / "step_00000002.pt"
     monkeypatch.setattr("van_dense.engine.checkpoint.latest_intact", lambda _: newest)
     assert command.main([word.format(run=run) for word in words]) == 0
-    assert capsys.readouterr().out.startswith(f"{run / 'exports' / name}: 2.0 MB\n")
+    assert f"\n{run / 'exports' / name}: 2.0 MB\n" in capsys.readouterr().out
