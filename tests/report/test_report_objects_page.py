@@ -19,8 +19,10 @@ from test_report_objects import (
 )
 
 from van_dense.core.dataset_info import DatasetInfo
-from van_dense.report.blocks import Gallery, Numbers, Report, Table
-from van_dense.report.objects import evidence_of, report_of
+from van_dense.report.blocks import Gallery, Numbers, Report, Table, Text
+from van_dense.report.objects import ObjectsEvidence, evidence_of, report_of
+from van_dense.report.objects_errors import Diagnosis
+from van_dense.report.objects_sections import confusion_section
 from van_dense.report.sources import Objects
 
 
@@ -97,6 +99,24 @@ def test_a_page_of_one_class_confuses_none() -> None:
     assert_sound(report)
     assert "Confused classes" not in titles(report)
     assert report.numbers["bbox/AP"] == pytest.approx(1)
+
+
+def test_confusions_are_listed_however_much_is_found_where_nothing_is() -> None:
+    names = tuple(f"c{i}" for i in range(32))
+    truth = [annotation(1, 1, SQUARE), *(annotation(2, c, FAR) for c in (2, 2))]
+    found = [result(1, 2, SQUARE, 0.9)]
+    found += [result(1, c, FAR, 0.9) for c in range(1, 33) for _ in range(2)]
+    sections = confusion_section(*_diagnosed(source_of(truth, found, names=names)), 0.5)
+    table = sections[0].blocks[0]
+    assert isinstance(table, Table)
+    assert [list(row) for row in table.rows] == [["c0", "c1", 1, 1.0]]
+    alone = confusion_section(*_diagnosed(source_of(truth, found[1:], names=names)), 0.5)
+    assert isinstance(alone[0].blocks[0], Text)
+
+
+def _diagnosed(source: Objects) -> tuple[ObjectsEvidence, Diagnosis]:
+    evidence = evidence_of(source)
+    return evidence, Diagnosis(evidence)
 
 
 def test_a_page_of_text_ids_and_stuff() -> None:

@@ -57,18 +57,19 @@ def confusion_section(
     labels = [*names, "nothing"]
     off = matrix.copy()
     np.fill_diagonal(off, 0)
+    off[-1] = off[:, -1] = 0  # found where nothing is, and missed: neither is a confusion
     order = np.argsort(-off, axis=None, kind="stable")[:_ROWS]
     pairs = [divmod(int(code), len(labels)) for code in order if off.flat[code]]
     total = matrix.sum(axis=1)
     rows: list[list[Cell]] = [
-        [labels[i], labels[j], int(off[i, j]), float(off[i, j] / total[i])]
-        for i, j in pairs
-        if i < len(names)
+        [labels[i], labels[j], int(off[i, j]), float(off[i, j] / total[i])] for i, j in pairs
     ]
     caption = f"Results of a score of {min_score:.2f} and more, at IoU 0.5."
-    blocks: list[Block] = [
-        Table(["annotated", "predicted", "number", "share of the annotated"], rows, caption)
-    ]
+    heads = ["annotated", "predicted", "number", "share of the annotated"]
+    blocks: list[Block] = [Table(heads, rows, caption)]
+    if not rows:
+        text = f"No object is taken for one of another class at a score of {min_score:.2f} and more"
+        blocks = [Text([f"{text}, and IoU 0.5."])]
     if len(names) <= _MOST_CLASSES:
         shares = matrix[:-1] / np.maximum(total[:-1, None], 1)
         alt = "share of the objects of each class that are predicted as each class"
