@@ -19,9 +19,10 @@ from test_report_objects import (
 )
 
 from van_dense.core.dataset_info import DatasetInfo
-from van_dense.report.blocks import Gallery, Numbers, Report, Table, Text
+from van_dense.report.blocks import Gallery, Numbers, Plot, Report, Table, Text
 from van_dense.report.objects import ObjectsEvidence, evidence_of, report_of
 from van_dense.report.objects_errors import Diagnosis
+from van_dense.report.objects_scores import score_bins
 from van_dense.report.objects_sections import confusion_section
 from van_dense.report.sources import Objects
 
@@ -117,6 +118,20 @@ def test_confusions_are_listed_however_much_is_found_where_nothing_is() -> None:
 def _diagnosed(source: Objects) -> tuple[ObjectsEvidence, Diagnosis]:
     evidence = evidence_of(source)
     return evidence, Diagnosis(evidence)
+
+
+@pytest.mark.parametrize("scores", [(-3.0, 4.5), (7.0, 7.0), (-2.0, -2.0), (0.5, 250.0)])
+def test_scores_that_are_no_probabilities_have_no_calibration(scores: tuple[float, float]) -> None:
+    found = [{**one, "score": score} for one, score in zip(FOUND, scores, strict=True)]
+    report = report_of(source_of(BOTH, found), "logits")
+    assert_sound(report)
+    assert np.isnan(report.numbers["bbox/ECE"]) and np.isnan(report.numbers["bbox/ECE by place"])
+    blocks = next(s for s in report.sections if s.title == "Scores").blocks
+    assert [type(block) for block in blocks] == [Numbers, Plot, Text]
+    text = "The scores are no probabilities in 0..1, so calibration is not measured."
+    assert blocks[-1] == Text([text])
+    edges = score_bins(np.array(scores))
+    assert edges[0] == min(scores) and edges[-1] >= max(scores) and (np.diff(edges) > 0).all()
 
 
 def test_a_page_of_text_ids_and_stuff() -> None:
