@@ -73,7 +73,42 @@ def test_the_largest_error_is_a_finding() -> None:
     cost = report.numbers["bbox/AP50 lost: missed"]
     assert first.weight == cost
     assert first.text.startswith(f"Missed objects cost {cost:.3f} AP50")
-    assert "100% of all that no result found are smaller than 32 x 32 pixels" in first.text
+    lost = "100 % of the 3 objects that no result found are smaller than 32 x 32 pixels: a larger"
+    assert lost in first.text
+
+
+def test_perfect_results_have_no_findings() -> None:
+    found = [{**one, "score": 1.0} for one in FOUND]
+    far = source_of([BOTH[0], annotation(2, 1, FAR)], found)
+    assert not report_of(far, "perfect").findings
+
+
+def test_several_errors_are_told_with_what_to_do_next() -> None:
+    truth = [annotation(i, 1, SQUARE) for i in range(1, 9)]
+    truth += [annotation(i, 2, FAR) for i in range(1, 9)]
+    found = [result(i, 1 + (i < 5), SQUARE, 0.9) for i in range(1, 9)]
+    found += [result(i, 2, FAR, 0.8) for i in range(1, 7)]
+    report = report_of(source_of(truth, found, num_images=8), "errors")
+    costs = [f for f in report.findings if f.section == "What costs most"]
+    assert len(costs) == 2
+    assert costs[0].text.startswith('The error "wrong class" (4 results) costs')
+    assert "more than any other error: look at the confused classes" in costs[0].text
+    assert costs[1].text.startswith("Missed objects cost") and "any other" not in costs[1].text
+    lost = (
+        "none of the 6 objects that no result found are"  # those of a wrong class are lost as well
+    )
+    assert lost in costs[1].text
+    assert "look at the worst images and classes" in costs[1].text
+    assert costs[0].weight > costs[1].weight > 0.005
+
+
+def test_numbers_have_their_meaning_and_one_image_has_no_interval() -> None:
+    report = report_of(source_of(BOTH[:1], FOUND[:1], num_images=1), "one")
+    numbers, text = report.sections[0].blocks
+    assert isinstance(numbers, Numbers) and all(n.low is None for n in numbers.numbers)
+    assert numbers.numbers[0].note.startswith("average precision")
+    words = "One image says nothing about how the numbers vary: there are no intervals."
+    assert text == Text([words])
 
 
 NOTHING: list[Any] = []
