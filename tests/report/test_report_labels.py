@@ -215,10 +215,12 @@ def test_one_class_alone_and_150_classes_give_a_report():
 def test_the_protocol_tells_another_ground_truth():
     pairs = noisy(2, 3)
     others = [(np.where(t == 0, 1, t), p) for t, p in pairs]
-    one, same, other = (
-        evidence_of(source_of(p)).protocol for p in (pairs, [(t, t) for t, _ in pairs], others)
+    moved = [(np.roll(t, 8, axis=0), p) for t, p in pairs]  # as many pixels of each class
+    one, same, other, shifted = (
+        evidence_of(source_of(p)).protocol
+        for p in (pairs, [(t, t) for t, _ in pairs], others, moved)
     )
-    assert one == same and one != other
+    assert one == same and one != other and one != shifted
 
 
 def test_no_image_and_foreign_labels_are_errors():

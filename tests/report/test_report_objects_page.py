@@ -19,8 +19,11 @@ from test_report_objects import (
 )
 
 from van_dense.core.dataset_info import DatasetInfo
-from van_dense.report.blocks import Gallery, Numbers, Report, Table
-from van_dense.report.objects import evidence_of, report_of
+from van_dense.report.blocks import Gallery, Numbers, Plot, Report, Table, Text
+from van_dense.report.objects import ObjectsEvidence, evidence_of, report_of
+from van_dense.report.objects_errors import Diagnosis
+from van_dense.report.objects_scores import score_bins
+from van_dense.report.objects_sections import confusion_section
 from van_dense.report.sources import Objects
 
 
@@ -70,7 +73,40 @@ def test_the_largest_error_is_a_finding() -> None:
     cost = report.numbers["bbox/AP50 lost: missed"]
     assert first.weight == cost
     assert first.text.startswith(f"Missed objects cost {cost:.3f} AP50")
-    assert "100% of all that no result found are smaller than 32 x 32 pixels" in first.text
+    lost = "100 % of the 3 objects that no result found are smaller than 32 x 32 pixels: a larger"
+    assert lost in first.text
+
+
+def test_perfect_results_have_no_findings() -> None:
+    found = [{**one, "score": 1.0} for one in FOUND]
+    far = source_of([BOTH[0], annotation(2, 1, FAR)], found)
+    assert not report_of(far, "perfect").findings
+
+
+def test_several_errors_are_told_with_what_to_do_next() -> None:
+    truth = [annotation(i, 1, SQUARE) for i in range(1, 9)]
+    truth += [annotation(i, 2, FAR) for i in range(1, 9)]
+    found = [result(i, 1 + (i < 5), SQUARE, 0.9) for i in range(1, 9)]
+    found += [result(i, 2, FAR, 0.8) for i in range(1, 7)]
+    report = report_of(source_of(truth, found, num_images=8), "errors")
+    costs = [f for f in report.findings if f.section == "What costs most"]
+    assert len(costs) == 2
+    assert costs[0].text.startswith('The error "wrong class" (4 results) costs')
+    assert "more than any other error: look at the confused classes" in costs[0].text
+    assert costs[1].text.startswith("Missed objects cost") and "any other" not in costs[1].text
+    lost = "none of the 6 objects that no result found are"  # of a wrong class, or missed
+    assert lost in costs[1].text
+    assert "look at the worst images and classes" in costs[1].text
+    assert costs[0].weight > costs[1].weight > 0.005
+
+
+def test_numbers_have_their_meaning_and_one_image_has_no_interval() -> None:
+    report = report_of(source_of(BOTH[:1], FOUND[:1], num_images=1), "one")
+    numbers, text = report.sections[0].blocks
+    assert isinstance(numbers, Numbers) and all(n.low is None for n in numbers.numbers)
+    assert numbers.numbers[0].note.startswith("average precision")
+    words = "One image says nothing about how the numbers vary: there are no intervals."
+    assert text == Text([words])
 
 
 NOTHING: list[Any] = []
@@ -97,6 +133,38 @@ def test_a_page_of_one_class_confuses_none() -> None:
     assert_sound(report)
     assert "Confused classes" not in titles(report)
     assert report.numbers["bbox/AP"] == pytest.approx(1)
+
+
+def test_confusions_are_listed_however_much_is_found_where_nothing_is() -> None:
+    names = tuple(f"c{i}" for i in range(32))
+    truth = [annotation(1, 1, SQUARE), *(annotation(2, c, FAR) for c in (2, 2))]
+    found = [result(1, 2, SQUARE, 0.9)]
+    found += [result(1, c, FAR, 0.9) for c in range(1, 33) for _ in range(2)]
+    sections = confusion_section(*_diagnosed(source_of(truth, found, names=names)), 0.5)
+    table = sections[0].blocks[0]
+    assert isinstance(table, Table)
+    assert [list(row) for row in table.rows] == [["c0", "c1", 1, 1.0]]
+    alone = confusion_section(*_diagnosed(source_of(truth, found[1:], names=names)), 0.5)
+    assert isinstance(alone[0].blocks[0], Text)
+
+
+def _diagnosed(source: Objects) -> tuple[ObjectsEvidence, Diagnosis]:
+    evidence = evidence_of(source)
+    return evidence, Diagnosis(evidence)
+
+
+@pytest.mark.parametrize("scores", [(-3.0, 4.5), (7.0, 7.0), (-2.0, -2.0), (0.5, 250.0)])
+def test_scores_that_are_no_probabilities_have_no_calibration(scores: tuple[float, float]) -> None:
+    found = [{**one, "score": score} for one, score in zip(FOUND, scores, strict=True)]
+    report = report_of(source_of(BOTH, found), "logits")
+    assert_sound(report)
+    assert np.isnan(report.numbers["bbox/ECE"]) and np.isnan(report.numbers["bbox/ECE by place"])
+    blocks = next(s for s in report.sections if s.title == "Scores").blocks
+    assert [type(block) for block in blocks] == [Numbers, Plot, Text]
+    text = "The scores are no probabilities in 0..1, so calibration is not measured."
+    assert blocks[-1] == Text([text])
+    edges = score_bins(np.array(scores))
+    assert edges[0] == min(scores) and edges[-1] >= max(scores) and (np.diff(edges) > 0).all()
 
 
 def test_a_page_of_text_ids_and_stuff() -> None:

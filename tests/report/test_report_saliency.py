@@ -8,6 +8,7 @@ from van_dense.core.structures import Prediction
 from van_dense.data.io.masks import to_grey
 from van_dense.evaluation.saliency import METRICS, SaliencyEvaluator
 from van_dense.report.blocks import Gallery, Table
+from van_dense.report.evidence import comparable
 from van_dense.report.saliency import evidence_of, measure_maps, report_of
 from van_dense.report.saliency_findings import best_threshold, size_groups
 from van_dense.report.sources import Maps
@@ -127,6 +128,17 @@ def test_one_image_and_images_with_nothing_salient_give_a_report():
     report = report_of(source_of([(black, black), (black, black)]), "run")
     tables = [b for s in report.sections for b in s.blocks if isinstance(b, Table)]
     assert tables and not report.findings
+
+
+def test_a_moved_mask_is_another_ground_truth():
+    pairs = noisy(2)
+    moved = [(np.roll(truth, 3, axis=1), found) for truth, found in pairs]
+    first, same, other = (
+        evidence_of(source_of(p)) for p in (pairs, [(t, t / 255) for t, _ in pairs], moved)
+    )
+    comparable(first, same, ["a", "b"])
+    with pytest.raises(ValueError, match="their ground truth differ"):
+        comparable(first, other, ["a", "b"])
 
 
 def test_values_outside_of_0_to_1_are_an_error():

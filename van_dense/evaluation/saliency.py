@@ -11,7 +11,7 @@ Maps are rounded to 8 bits first, as a file holds them, so a run and its saved m
 All but two measures then follow from how often each grey meets each grey of the ground truth.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -26,6 +26,8 @@ from van_dense.evaluation.table import PerClass
 
 _PYSOD = "MAE Fmax Fmean Fadp wF Sm Emax Emean Eadp"
 METRICS = (*(f"pysod/{name}" for name in _PYSOD.split()), "edn/MAE", "edn/Fmax")
+_SCALARS = ("MAE", "Fadp", "wF", "Sm", "Eadp")
+AVERAGED = (*_SCALARS, "F", "E", "edn MAE", "edn precision", "edn recall")  # what metrics need
 CURVES = ("precision", "recall", "F", "E")
 BETA_SQUARED = 0.3  # Achanta et al., "Frequency-tuned salient region detection", CVPR 2009
 _GREYS = np.arange(256)
@@ -69,16 +71,7 @@ class SaliencyEvaluator:
         """All of ``METRICS``; NaN before the first image."""
         if not self.num_images:
             return dict.fromkeys(METRICS, float("nan"))
-        mean = self._means()
-        edn_curve = _f_measure(mean["edn precision"], mean["edn recall"])
-        values = {
-            **{f"pysod/{name}": mean[name] for name in ("MAE", "Fadp", "wF", "Sm", "Eadp")},
-            **{f"pysod/{name}max": mean[name].max() for name in ("F", "E")},
-            **{f"pysod/{name}mean": mean[name].mean() for name in ("F", "E")},
-            "edn/MAE": mean["edn MAE"],
-            "edn/Fmax": edn_curve.max(),
-        }
-        return {name: float(values[name]) for name in METRICS}
+        return {name: float(value) for name, value in metrics_of(self._means()).items()}
 
     def per_class(self) -> PerClass:
         """Nothing: there is one class."""
@@ -93,6 +86,29 @@ class SaliencyEvaluator:
 
     def _means(self) -> dict[str, np.ndarray]:
         return {name: np.asarray(value) / self.num_images for name, value in self._sums.items()}
+
+
+def metrics_of(means: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """All of ``METRICS``, (...), of one or many sets of images.
+
+    Args:
+        means: Means over images of what ``measure_pair`` gives, by the names of ``AVERAGED``:
+            scalars (...), and curves (..., T) over thresholds.
+    """
+    edn_curve = f_measure(means["edn precision"], means["edn recall"])
+    values = {
+        **{f"pysod/{name}": means[name] for name in _SCALARS},
+        **{f"pysod/{name}max": means[name].max(axis=-1) for name in ("F", "E")},
+        **{f"pysod/{name}mean": means[name].mean(axis=-1) for name in ("F", "E")},
+        "edn/MAE": means["edn MAE"],
+        "edn/Fmax": edn_curve.max(axis=-1),
+    }
+    return {name: values[name] for name in METRICS}
+
+
+def f_measure(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
+    """F-measure with beta² = 0.3 of precision and recall, arrays of one shape in 0..1."""
+    return (1 + BETA_SQUARED) * precision * recall / (BETA_SQUARED * precision + recall + _TINY)
 
 
 def measure_pair(grey: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray | float]:
@@ -119,7 +135,7 @@ def _pysod(
     num_salient = int(on.sum())
     precision = true / np.maximum(true + false, 1)
     recall = true / max(num_salient, 1)
-    f = _f_measure(precision, recall)
+    f = f_measure(precision, recall)
     e = _e_measure(true, false, num_salient, grey.size)
     return {
         "MAE": float(on @ (1 - levels) + off @ levels) / grey.size,
@@ -152,10 +168,6 @@ def _edn(pairs: np.ndarray) -> dict[str, np.ndarray | float]:
         "edn precision": true / (found + _TINY),
         "edn recall": true / (on.sum() + _TINY),
     }
-
-
-def _f_measure(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
-    return (1 + BETA_SQUARED) * precision * recall / (BETA_SQUARED * precision + recall + _TINY)
 
 
 def _e_measure(

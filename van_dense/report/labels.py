@@ -36,6 +36,7 @@ from van_dense.report.sources import Maps, ReadImage
 from van_dense.report.wording import (
     best_first,
     bounds,
+    digest,
     fingerprint,
     headline,
     known,
@@ -60,12 +61,14 @@ class LabelCounts:
         source: The maps.
         counts: Pixels of each image and class, float64 (N, 6, C), rows as in
             ``MapCounts.of_classes``.
+        digests: Number of each image that tells its ground truth from another one, (N,).
         totals: Pixels of all images.
         areas: Large areas that contradict the annotation, up to two of each image.
     """
 
     source: Maps
     counts: np.ndarray
+    digests: np.ndarray
     totals: Totals
     areas: Sequence[Area]
 
@@ -73,7 +76,7 @@ class LabelCounts:
         """Metrics that draws of the images give, by the functions of the evaluator."""
         info = self.source.info
         protocol = {"kind": "semantic", "classes": info.class_names}
-        protocol["ground truth"] = fingerprint(self.counts[:, 1], "labelled pixels")
+        protocol["ground truth"] = fingerprint(self.digests, "label maps")
         measure = partial(_measured, self.counts, info.class_names)
         return WeightedEvidence(tuple(self.source.image_ids), protocol, measure)
 
@@ -96,18 +99,18 @@ def count_labels(source: Maps) -> LabelCounts:
     threads = usable_cores()
     outcomes = prefetch_map(count, source.image_ids, threads=threads, prefetch=4 * threads)
     classes = source.info.num_classes
-    counts = np.zeros((len(source.image_ids), 6, classes))
+    counts, digests = np.zeros((len(source.image_ids), 6, classes)), np.zeros(len(source.image_ids))
     confusion = np.zeros((classes, classes + 1), dtype=np.int64)
     near, displaced = np.zeros_like(confusion), np.zeros_like(confusion)
     areas: list[Area] = []
     for index, image in enumerate(outcomes):
-        counts[index] = image.counts.of_classes()
+        counts[index], digests[index] = image.counts.of_classes(), image.digest
         confusion += image.counts.confusion
         near += image.near
         displaced += image.displaced
         areas += image.areas
     totals = Totals(counts.sum(axis=0), confusion, near, displaced)
-    return LabelCounts(source, counts, totals, areas)
+    return LabelCounts(source, counts, digests, totals, areas)
 
 
 class _Image(NamedTuple):
@@ -117,6 +120,7 @@ class _Image(NamedTuple):
     near: np.ndarray
     displaced: np.ndarray
     areas: list[Area]
+    digest: int
 
 
 def _count_image(source: Maps, pairs: MapTruth, image_id: int | str) -> _Image:
@@ -131,7 +135,7 @@ def _count_image(source: Maps, pairs: MapTruth, image_id: int | str) -> _Image:
         return confusion_of(count_pairs(np.where(mask, truth, ignored), found), classes)
 
     areas = find_areas(truth, found, near, image_id)
-    return _Image(counts, part(near), part(displaced), areas)
+    return _Image(counts, part(near), part(displaced), areas, digest(truth))
 
 
 def _measured(

@@ -3,7 +3,8 @@
 Calibration of detectors: Küppers, Kronenberger, Shantia and Haselhoff, "Multivariate Confidence
 Calibration for Object Detection", CVPR Workshops 2020. A bin of results is calibrated when its
 precision is its mean confidence; the error is the mean gap, weighted by the results in a bin. By
-confidence alone this D-ECE is what hotcoco calls ECE.
+confidence alone this D-ECE is what hotcoco calls ECE. AP takes any finite scores, which only order
+the results; those that are no probabilities have no calibration.
 
 Legend: D results, right or wrong at IoU 0.5.
 """
@@ -44,8 +45,9 @@ class Reliability:
     """Precision by confidence.
 
     Attributes:
-        error: Mean gap between precision and confidence (D-ECE); NaN without results.
-        worst: Largest gap of a bin.
+        error: Mean gap between precision and confidence (D-ECE); NaN without results, and for
+            scores outside of 0..1, which have no bins either.
+        worst: Largest gap of a bin; NaN where ``error`` is.
         confidence: Mean confidence of the bins with results.
         precision: Share of right results of these bins.
         count: Number of results of these bins.
@@ -80,8 +82,24 @@ def best_threshold(scores: np.ndarray, right: np.ndarray, num_truth: int) -> Bes
     return Best(float(ordered[best]), float(f1[best]), float(precision), float(recall))
 
 
+def are_probabilities(scores: np.ndarray) -> bool:
+    """Whether all scores (D,) lie in 0..1."""
+    return bool(((scores >= 0) & (scores <= 1)).all())
+
+
+def score_bins(scores: np.ndarray) -> np.ndarray:
+    """Edges (21,) of the bins of a histogram: of 0..1, or of the range of scores beyond it."""
+    if are_probabilities(scores):
+        return np.linspace(0, 1, 21)
+    low, high = float(scores.min()), float(scores.max())
+    least = 0.01 * max(abs(low), abs(high))  # equal scores need a width as well
+    return np.linspace(low, max(high, low + least), 21)
+
+
 def reliability(scores: np.ndarray, right: np.ndarray) -> Reliability:
     """Precision of ten equal bins of confidence; a bin holds its lower edge, the last one both."""
+    if not are_probabilities(scores):
+        return Reliability(np.nan, np.nan, np.zeros(0), np.zeros(0), np.zeros(0, dtype=np.int64))
     bins = np.minimum((scores * BINS).astype(np.int64), BINS - 1)
     error, worst, confidence, precision, count = _gaps(bins, scores, right, fewest=1)
     return Reliability(error, worst, confidence, precision, count)
@@ -90,7 +108,8 @@ def reliability(scores: np.ndarray, right: np.ndarray) -> Reliability:
 def place_error(evidence: ObjectsEvidence, kept: np.ndarray) -> float:
     """D-ECE over bins of confidence and the place of the box in its image (5 x 5 x 5).
 
-    Bins with fewer than 8 results are left out. NaN where no image has a size, or no bin is left.
+    Bins with fewer than 8 results are left out. NaN where no image has a size, where no bin is
+    left, and for scores outside of 0..1.
 
     Args:
         evidence: Results and images.
@@ -101,7 +120,7 @@ def place_error(evidence: ObjectsEvidence, kept: np.ndarray) -> float:
     sizes = [images[key] for key in evidence.image_ids]
     sides = np.array([[s.get("width", 0), s.get("height", 0)] for s in sizes], dtype=np.float64)
     known = kept & (sides[f.image] > 0).all(axis=1) if len(sides) else kept
-    if not known.any():
+    if not known.any() or not are_probabilities(f.score[kept]):
         return np.nan
     boxes = result_boxes(f.part, f.row[known])
     middle = (boxes[:, :2] + boxes[:, 2:] / 2) / sides[f.image[known]]

@@ -12,7 +12,7 @@ from van_dense.report.blocks import Block, Cell, Gallery, Number, Numbers, Secti
 from van_dense.report.objects_errors import Diagnosis, ImageCounts, Split, Suspect
 from van_dense.report.objects_evidence import ObjectsEvidence
 from van_dense.report.objects_pictures import MOST, pictures
-from van_dense.report.objects_scores import Best, Reliability
+from van_dense.report.objects_scores import Best, Reliability, are_probabilities, score_bins
 from van_dense.report.plots import bar_plot, histogram, line_plot, matrix_plot
 
 _MOST_CLASSES = 25  # in a drawn matrix
@@ -57,18 +57,19 @@ def confusion_section(
     labels = [*names, "nothing"]
     off = matrix.copy()
     np.fill_diagonal(off, 0)
+    off[-1] = off[:, -1] = 0  # found where nothing is, and missed: neither is a confusion
     order = np.argsort(-off, axis=None, kind="stable")[:_ROWS]
     pairs = [divmod(int(code), len(labels)) for code in order if off.flat[code]]
     total = matrix.sum(axis=1)
     rows: list[list[Cell]] = [
-        [labels[i], labels[j], int(off[i, j]), float(off[i, j] / total[i])]
-        for i, j in pairs
-        if i < len(names)
+        [labels[i], labels[j], int(off[i, j]), float(off[i, j] / total[i])] for i, j in pairs
     ]
     caption = f"Results of a score of {min_score:.2f} and more, at IoU 0.5."
-    blocks: list[Block] = [
-        Table(["annotated", "predicted", "number", "share of the annotated"], rows, caption)
-    ]
+    heads = ["annotated", "predicted", "number", "share of the annotated"]
+    blocks: list[Block] = [Table(heads, rows, caption)]
+    if not rows:
+        text = f"No object is taken for one of another class at a score of {min_score:.2f} and more"
+        blocks = [Text([f"{text}, and IoU 0.5."])]
     if len(names) <= _MOST_CLASSES:
         shares = matrix[:-1] / np.maximum(total[:-1, None], 1)
         alt = "share of the objects of each class that are predicted as each class"
@@ -99,9 +100,12 @@ def score_section(
         Number("ECE", calibration.error, note=note),
         Number("ECE by place", place, note=f"{note}, in bins of confidence and place"),
     ]
-    bins = np.linspace(0, 1, 21)
+    bins = score_bins(f.score[kept])
     alt = "scores of right and wrong results"
     blocks: list[Block] = [Numbers(numbers), histogram(groups, bins=bins, x="score", alt=alt)]
+    if not are_probabilities(f.score[kept]):
+        text = "The scores are no probabilities in 0..1, so calibration is not measured."
+        blocks.append(Text([text]))
     if len(calibration.count):
         series = {"results": (calibration.confidence, calibration.precision)}
         alt = "precision of results by their confidence; calibrated ones lie on the diagonal"
@@ -165,7 +169,7 @@ def suspect_section(evidence: ObjectsEvidence, suspects: Sequence[Suspect]) -> S
     for s in suspects:
         annotated = "nothing" if s.annotated is None else names[s.annotated]
         rows.append([str(ids[s.image]), names[s.predicted], annotated, s.score, s.overlap])
-        what = f"{names[s.predicted]} {s.score:.0%}, {annotated} annotated"
+        what = f"{names[s.predicted]} {s.score:.2f}, {annotated} annotated"
         captions.append(f"{ids[s.image]}: {what}")
     lowest = min(s.score for s in suspects)
     shown = pictures(evidence, [s.image for s in suspects], captions, min_score=lowest)

@@ -9,6 +9,7 @@ from van_dense.report.blocks import Block, Cell, Finding, Section, Table
 from van_dense.report.plots import bar_plot
 from van_dense.report.poses import KINDS, JointErrors
 from van_dense.report.sources import Objects
+from van_dense.report.wording import NOTHING
 
 TITLE = "Joints"
 
@@ -74,6 +75,8 @@ def pose_findings(joints: JointErrors) -> list[Finding]:
     worst = max(joints.gain, key=lambda kind: joints.gain[kind])
     share = joints.count[:, KINDS.index(worst)].sum() / joints.count.sum()
     cost = joints.gain[worst]
+    if not cost > NOTHING:
+        return []
     what = {
         "jitter": "Joints a little beside their place",
         "inversion": "Joints on the wrong side of the body",

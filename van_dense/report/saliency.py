@@ -16,7 +16,7 @@ from van_dense.core.structures import Prediction, size_of
 from van_dense.data.io.masks import to_grey
 from van_dense.data.io.prefetch import prefetch_map, usable_cores
 from van_dense.evaluation.evaluator import MapTruth, mean
-from van_dense.evaluation.saliency import BETA_SQUARED, CURVES, METRICS, measure_pair
+from van_dense.evaluation.saliency import AVERAGED, CURVES, METRICS, measure_pair, metrics_of
 from van_dense.evaluation.semantic import count_pairs
 from van_dense.report import plots, saliency_findings
 from van_dense.report.blocks import Block, Cell, Plot, Report, Section, Table, Text
@@ -26,6 +26,7 @@ from van_dense.report.saliency_findings import ERRORS, IMAGES, SIZES, THRESHOLDS
 from van_dense.report.sources import Maps
 from van_dense.report.wording import (
     best_first,
+    digest,
     fingerprint,
     headline,
     percent,
@@ -44,9 +45,9 @@ class SaliencyMeasures:
     Attributes:
         source: The maps.
         measures: Numbers of each image by name, (N,), and curves, (N, T): what ``measure_pair``
-            gives, and beside it "area", the salient share of the annotation, "excess" and
-            "lack", the grey too much and too little, as shares of the image, and "binary", the
-            shares of wrong pixels at each threshold.
+            gives, and beside it "area", the salient share of the annotation, "digest", a number
+            that tells annotations apart, "excess" and "lack", the grey too much and too little, as
+            shares of the image, and "binary", the shares of wrong pixels at each threshold.
     """
 
     source: Maps
@@ -54,7 +55,7 @@ class SaliencyMeasures:
 
     def evidence(self) -> WeightedEvidence:
         """Metrics that draws of the images give."""
-        truth = fingerprint(self.measures["area"], "shares of salient pixels")
+        truth = fingerprint(self.measures["digest"], "saliency maps")
         protocol = {"kind": "saliency", "ground truth": truth}
         ids = tuple(self.source.image_ids)
         return WeightedEvidence(ids, protocol, partial(_measured, self.measures))
@@ -93,6 +94,7 @@ def _measure_image(
     difference = grey.astype(np.int16) - truth
     return measure_pair(grey, truth) | {
         "area": float(salient.mean()),
+        "digest": float(digest(truth)),
         "excess": float(np.maximum(difference, 0).mean() / 255),
         "lack": float(np.maximum(-difference, 0).mean() / 255),
         "binary": _wrong_shares(grey, salient),
@@ -115,23 +117,8 @@ def _measured(measures: Mapping[str, np.ndarray], weights: np.ndarray) -> dict[s
     """Metrics (B,) by name, of weights (B, N)."""
     total = weights.sum(axis=1)
 
-    def means(name: str) -> np.ndarray:
-        sums = weights @ measures[name]
-        return (sums.T / total).T
-
-    edn = f_measure(means("edn precision"), means("edn recall"))
-    values = {f"pysod/{name}": means(name) for name in ("MAE", "Fadp", "wF", "Sm", "Eadp")}
-    for name in ("F", "E"):
-        curve = means(name)
-        values |= {f"pysod/{name}max": curve.max(axis=1), f"pysod/{name}mean": curve.mean(axis=1)}
-    values |= {"edn/MAE": means("edn MAE"), "edn/Fmax": edn.max(axis=1)}
-    return {name: values[name] for name in METRICS}
-
-
-def f_measure(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
-    """F-measure with beta² = 0.3 of precision and recall, arrays of one shape in 0..1."""
-    whole = BETA_SQUARED * precision + recall + np.finfo(float).eps
-    return (1 + BETA_SQUARED) * precision * recall / whole
+    sums = {name: weights @ measures[name] for name in AVERAGED}
+    return metrics_of({name: (one.T / total).T for name, one in sums.items()})
 
 
 def report_of(source: Maps, title: str) -> Report:

@@ -50,13 +50,15 @@ def image_scores(model: Measured) -> tuple[str, np.ndarray]:
     """
     if isinstance(model.evidence, ObjectsEvidence):
         return _scores_of_objects(model.evidence)
+    metric = _OF_IMAGE[kind_of(model.source)]
+    if isinstance(model.source, Images):
+        return metric, (model.source.best[:, 0] == model.source.labels).astype(np.float64)
     assert isinstance(model.evidence, WeightedEvidence)
-    metric, num = _OF_IMAGE[kind_of(model.source)], len(model.evidence.image_ids)
-    alone = np.eye(num)
-    parts = [
-        model.evidence.measure(alone[start : start + _AT_ONCE])[metric]
-        for start in range(0, num, _AT_ONCE)
-    ]
+    num = len(model.evidence.image_ids)
+    parts = []
+    for start in range(0, num, _AT_ONCE):
+        alone = np.eye(min(_AT_ONCE, num - start), num, k=start)  # each image by itself
+        parts.append(model.evidence.measure(alone)[metric])
     scores = np.concatenate(parts)
     return (f"1 - {metric}", 1 - scores) if metric == "pysod/MAE" else (metric, scores)
 
