@@ -35,6 +35,7 @@ from van_dense.report.sources import Panoptic
 from van_dense.report.wording import (
     best_first,
     bounds,
+    digest,
     fingerprint,
     headline,
     known,
@@ -56,15 +57,17 @@ class SegmentCounts:
         source: The maps.
         sums: Segments of each image and class, float64 (N, 4, C), rows IOU, MATCHED, WRONG and
             MISSED of the evaluator.
+        digests: Number of each image that tells its ground truth from another one, (N,).
     """
 
     source: Panoptic
     sums: np.ndarray
+    digests: np.ndarray
 
     def evidence(self) -> WeightedEvidence:
         """Metrics that draws of the images give, by the functions of the evaluator."""
         info = self.source.info
-        truth = fingerprint(self.sums[:, MATCHED] + self.sums[:, MISSED], "segments")
+        truth = fingerprint(self.digests, "maps")
         protocol = {"kind": "panoptic", "classes": info.class_names, "things": info.thing_flags}
         measure = partial(_measured, self.sums, info.class_names, np.array(info.thing_flags))
         ids = tuple(self.source.image_ids)
@@ -85,12 +88,15 @@ def count_segments(source: Panoptic) -> SegmentCounts:
     if not source.image_ids:
         raise ValueError("a report needs one image at least, and the source has none")
 
+    digests: dict[int | str, int] = {}
+
     def truth(image_id: int | str) -> Truth:
         found = source.truth(image_id)
         if found.panoptic is None or found.segments is None:
             raise ValueError(
                 f"the ground truth of image {image_id!r} has no panoptic map, segments"
             )
+        digests[image_id] = digest(found.panoptic)
         return found.panoptic, found.segments
 
     evaluator = PanopticEvaluator(truth, source.image_ids, source.info, boundary=False)
@@ -101,7 +107,8 @@ def count_segments(source: Panoptic) -> SegmentCounts:
     threads = usable_cores()
     outcomes = prefetch_map(count, source.image_ids, threads=threads, prefetch=4 * threads)
     sums = np.stack([counts.sums[0] for counts in outcomes])
-    return SegmentCounts(source, sums.astype(np.float64))  # integers where no segment matches
+    marks = np.array([digests[image_id] for image_id in source.image_ids])
+    return SegmentCounts(source, sums.astype(np.float64), marks)  # integers where none matches
 
 
 def _measured(
