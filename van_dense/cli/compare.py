@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from van_dense.cli.output import command, say
 from van_dense.cli.parser import new_parser, wait_passively
-from van_dense.cli.saved_predictions import add_saved, check_saved, saved_options
+from van_dense.cli.saved_predictions import add_saved, check_saved, refuse_results, saved_options
 from van_dense.config import presets
 from van_dense.core.writing import writing
 
@@ -49,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if len(arguments.models) < 2:
         parser.error("give at least two models; van-dense report tells about one")
     check_saved(parser, arguments, needed=arguments.annotations is not None)
+    if not arguments.annotations:
+        refuse_results(parser, arguments.models)
     wait_passively()
     from van_dense.runs.report import write_comparison
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from van_dense.cli.output import command, say
 from van_dense.cli.parser import new_parser, wait_passively
-from van_dense.cli.saved_predictions import add_saved, check_saved, saved_options
+from van_dense.cli.saved_predictions import add_saved, check_saved, refuse_results, saved_options
 from van_dense.config import presets
 from van_dense.core.writing import writing
 
@@ -52,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if bool(arguments.run) == bool(arguments.predictions):
         parser.error("give either RUN, or --predictions with --annotations and --type")
     check_saved(parser, arguments, needed=bool(arguments.predictions))
+    if arguments.run:
+        refuse_results(parser, [arguments.run])
     wait_passively()
     from van_dense.runs.report import write_report
     from van_dense.runs.report_sources import saved_sources, sources_of_run

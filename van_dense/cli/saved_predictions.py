@@ -1,6 +1,7 @@
 """Options of predictions that any program saved, as reports and comparisons take them."""
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from van_dense.cli.evaluate import COCO_TYPES, MAP_TYPES, PANOPTIC, TYPES
@@ -40,6 +41,14 @@ def check_saved(
         parser.error(f"--max-detections belongs to --type {', '.join(COCO_TYPES)}")
     if given.max_detections is not None and given.max_detections < 1:
         parser.error("--max-detections takes a number from 1 on")
+
+
+def refuse_results(parser: argparse.ArgumentParser, runs: Sequence[str]) -> None:
+    """Exit with 2 where a file of results stands in the place of a run."""
+    for run in runs:
+        if run.endswith(".json"):
+            what = "is no run; of saved predictions give --annotations and --type as well"
+            parser.error(f"{run} {what} (van-dense report: --predictions {run})")
 
 
 def saved_options(given: argparse.Namespace) -> dict[str, Any]:

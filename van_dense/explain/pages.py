@@ -61,6 +61,8 @@ _FILES = (".json", ".onnx", ".pt", ".xml")  # runs and results, as opposed to fo
 def short_names(runs: Sequence[str]) -> list[str]:
     """As many last parts of each path, without suffix, as tell them all apart."""
     whole = [Path(os.path.abspath(run)) for run in runs]
+    if len(set(whole)) < len(whole):
+        raise ValueError(f"{', '.join(runs)}: one of them is named twice")
     plain = [path.with_suffix("") if path.suffix in _FILES else path for path in whole]
     paths = plain if len(set(plain)) == len(plain) else whole
     for parts in count(1):

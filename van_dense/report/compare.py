@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from van_dense.core.counting import counted
 from van_dense.report.blocks import Cell, Finding, Gallery, Picture, Report, Section, Table, Text
 from van_dense.report.evidence import (
     DIFFERENCE_CONFIDENCE,
@@ -17,6 +16,7 @@ from van_dense.report.evidence import (
     Evidence,
     comparable,
 )
+from van_dense.report.wording import FEW
 
 DRAWN = 8  # images where the models differ most
 OF = " of "  # between a metric and its class or slice
@@ -61,6 +61,9 @@ def compare(
         ValueError: When two models cannot be compared; what differs is named.
     """
     first, *others = models
+    num = len(first.evidence.image_ids)
+    if num < 2:
+        raise ValueError("a comparison needs two images at least, since it tells chance from skill")
     sections: list[Section] = []
     findings: list[Finding] = []
     numbers: dict[str, float] = {}
@@ -71,19 +74,24 @@ def compare(
         found = first.evidence.differences(other.evidence, names, seed=seed)
         both = f": {other.name} against {first.name}" if len(others) > 1 else ""
         sections += _tables(found, (first.name, other.name), classes, both)
+        known_values = {name: one for name, one in found.items() if not math.isnan(one.value)}
+        headlines = [name for name in known_values if OF not in name]
         findings += [
-            _sentence(name, one, (first.name, other.name), less_is_better(name), both)
-            for name, one in found.items()
-            if OF not in name and not math.isnan(one.value)
+            _sentence(name, found[name], (first.name, other.name), less_is_better(name), both, rank)
+            for rank, name in enumerate(headlines)
         ]
         numbers |= _numbers(found, other.name)
         sections.append(_images(first, other, draw, both, scored_by))
-    num = counted(len(first.evidence.image_ids), "image")
-    draws = f"{RESAMPLES} draws of them, {100 * DIFFERENCE_CONFIDENCE:.0f} % intervals"
     title = " and ".join(model.name for model in models)
-    found_title = "What differs, and whether it is more than chance"
+    few = f"; of only {num} images they are rather too narrow" if num < FEW else ""
+    intervals = f"{100 * DIFFERENCE_CONFIDENCE:.0f} % intervals of {RESAMPLES} draws{few}"
     return Report(
-        title, f"compared on the same {num}; {draws}", sections, findings, numbers, found_title
+        title,
+        f"compared on the same {num} images, with {intervals}",
+        sections,
+        findings,
+        numbers,
+        "What differs, and whether it is more than chance",
     )
 
 
@@ -110,14 +118,24 @@ def _tables(
             [name, one.first, one.second, one.value, one.low, one.high, one.share]
             for name, one in ((name, found[name]) for name in members)
         ]
-        order = None if title == HEADLINES else 3
-        table = Table(columns, rows, words, sorted_by=order)
+        if title != HEADLINES:  # the largest difference first, whichever way
+            rows.sort(key=lambda row: -abs(_known(found[str(row[0])].value)))
+        table = Table(columns, rows, words)
         sections.append(Section(f"{title}{both}", [table]))
     return sections
 
 
+def _known(value: float) -> float:
+    return 0.0 if math.isnan(value) else value
+
+
 def _sentence(
-    name: str, one: Difference, names: tuple[str, str], less_is_better: bool, both: str
+    name: str,
+    one: Difference,
+    names: tuple[str, str],
+    less_is_better: bool,
+    both: str,
+    rank: int,
 ) -> Finding:
     interval = f"{100 * DIFFERENCE_CONFIDENCE:.0f} % interval"
     if one.is_clear:
@@ -129,7 +147,7 @@ def _sentence(
     else:
         apart = f"{one.value:+.3f} ({interval} {one.low:+.3f} to {one.high:+.3f})"
         text = f"In {name} the two cannot be told apart: {apart}."
-    return Finding(text, abs(one.value) if one.is_clear else 0.0, f"{HEADLINES}{both}")
+    return Finding(text, 1 / (1 + rank), f"{HEADLINES}{both}")  # in the order of the metrics
 
 
 def _numbers(found: Mapping[str, Difference], name: str) -> dict[str, float]:

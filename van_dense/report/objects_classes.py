@@ -40,7 +40,9 @@ def class_section(evidence: ObjectsEvidence, intervals: Mapping[str, Interval]) 
     columns = ["class", "AP", "AP from", "AP to", "AP50", recall, "objects", "results"]
     columns += ["best F1", "at a score of"]
     caption = "The best F1 is that at IoU 0.5; results of at least its score are best kept."
-    blocks: list[Block] = [Table(columns, rows, caption, sorted_by=1)]
+    order = np.argsort([values[f"{kind}/AP of {name}"] for name in evidence.class_names])
+    rows = [rows[position] for position in order]  # NaN is the last
+    blocks: list[Block] = [Table(columns, rows, f"The lowest AP first. {caption}")]
     measured = [row for row in rows if not np.isnan(row[1])]  # type: ignore[arg-type]
     if 1 < len(measured):
         lowest = sorted(measured, key=lambda row: row[1])[:_BARS]  # type: ignore[arg-type, return-value]

@@ -29,6 +29,9 @@ def costs_section(split: Split, kind: Kind) -> Section:
     """
     rows: list[list[Cell]] = [[n, cost, split.count[n]] for n, cost in split.cost.items()]
     name = "OKS" if kind == "keypoints" else "IoU"
+    if np.isnan(split.base):
+        text = "No object is annotated, so that no error costs anything."
+        return Section("What costs most", [Text([text])])
     what = (
         f"AP at {name} 0.5 is {split.base:.3f}. Each row says how much higher it would be with one "
         "kind of error put right (TIDE, Bolya et al. 2020); the costs do not add up."

@@ -69,13 +69,13 @@ def table_html(table: Table, room: int) -> tuple[Html, int]:
         caption = f"{caption} {left_out}".strip()
     html = element(
         "table",
-        element("caption", caption) if caption else Html(),
         element("thead", element("tr", *heads)),
         element("tbody", Html("\n".join(lines)), data_short=SHORT),
     )
     label = caption or f"Table of {', '.join(table.columns)}"
     box = element("div", html, class_="scroll", role="group", aria_label=label)
-    return element("div", box, class_="table"), size
+    words = element("p", caption, class_="caption") if caption else Html()
+    return element("div", words, box, class_="table"), size  # words wrap at the page, not the table
 
 
 def _sorted(rows: Sequence[Sequence[Cell]], column: int) -> list[Sequence[Cell]]:

@@ -16,7 +16,7 @@ from van_dense.report.evidence import CONFIDENCE, Interval
 
 NOTHING = 1e-6  # what is won below is rounding, and no finding
 _LISTED = 5  # names in a sentence
-_FEW = 30  # images, below which intervals of resampling are too narrow
+FEW = 30  # images, below which intervals of resampling are too narrow
 
 
 def percent(fraction: float) -> str:
@@ -66,7 +66,7 @@ def _meaning(num_images: int) -> str:
         "be chance; compare the two on the same images to see smaller ones. Images count as "
         "independent: of frames of one video the intervals are too narrow."
     )
-    if num_images < _FEW:
+    if num_images < FEW:
         text += f" Of only {num_images} images, they are rather too narrow as well."
     return text
 

@@ -31,7 +31,7 @@ from van_dense.evaluation.ground_truth import Kind
 from van_dense.evaluation.map_files import find_files as find_pairs
 from van_dense.evaluation.map_files import label_info
 from van_dense.evaluation.result_files import load_results
-from van_dense.evaluation.saved import MapKind
+from van_dense.evaluation.saved import MapKind, compare, summary_of
 from van_dense.evaluation.saved_truth import read_truth
 from van_dense.inference.load import load
 from van_dense.report import saved_maps
@@ -96,6 +96,8 @@ def _objects(config: Config, dataset: DenseDataset, folder: Path) -> list[Source
     """Boxes, masks and poses."""
     found = evaluator_of_objects(str(folder / "predictions.json"), config, dataset, None)
     evaluator = found.evaluator
+    for warning in found.warnings:
+        log.warning("%s", warning)
     if isinstance(evaluator, CocoEvaluator) and evaluator.federated:
         log.warning("eval.federated: the report counts as COCO does; van-dense eval as LVIS")
     return [
@@ -210,6 +212,8 @@ def saved_sources(
     Raises:
         ValueError: When predictions and annotations do not fit.
     """
+    if images is not None and not Path(images).is_dir():
+        raise ValueError(f"--images {images}: no such folder")
     raw = RawConfig()
     for fragment in fragments:
         raw.merge_file(fragment)
@@ -260,7 +264,10 @@ def _saved_objects(
     found = load_results(predictions, truth.coco, (kind,), left_out=truth.left_out, keypoints=names)
     read = no_image if images is None else _by_file_name(truth.coco["images"], images)
     source = Objects(truth.coco, found.table, kind, truth.info, max_detections, read)
-    return [source], [*truth.warnings, *found.notes, *truth.remarks]
+    given: Any = {"max_detections": max_detections, "federated": False}
+    notes = compare(str(predictions), truth.coco, found, kind, **given)
+    said = [*truth.warnings, *found.notes, *notes, *truth.remarks, summary_of(found.table)]
+    return [source], said
 
 
 def _by_file_name(records: Sequence[Mapping[str, Any]], images: str) -> ReadImage:
