@@ -4,6 +4,7 @@ import itertools
 import logging
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -315,6 +316,24 @@ def test_a_number_of_workers_is_taken_as_it_is() -> None:
     assert resolve_workers(0) == 0 and resolve_workers(5) == 5
     with pytest.raises(ValueError, match=r"data\.workers is -1"):
         resolve_workers(-1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
+def test_no_thread_of_a_worker_takes_a_sigterm_though_pytorch_has_several_here() -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        torch.randn(2000, 2000) @ torch.randn(2000, 2000)  # starts the second one
+        loader = build_train_loader(Pictures(11), AUGMENT, plan=replace(PLAN, workers=2))
+        take(loader, 2)
+        for worker in multiprocessing.active_children():
+            tasks = [task.read_text() for task in Path(f"/proc/{worker.pid}/task").glob("*/status")]
+            masks = [int(re.search(r"SigBlk:\s*(\w+)", text)[1], 16) for text in tasks]
+            taken = [mask for mask in masks if not mask >> (signal.SIGTERM - 1) & 1]
+            assert len(taken) == 1  # that of sigwaitinfo
+        loader.close()
+    finally:
+        torch.set_num_threads(threads)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")

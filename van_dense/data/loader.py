@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -287,11 +288,30 @@ def _torch_loader(batches: Dataset[Any], sampler: Iterable[int], workers: int) -
 def _alive(loader: DataLoader[Any]) -> Iterator[Any]:
     """Items of a loader; a ChildProcessError, in a sentence, where one of its processes is gone."""
     try:
-        yield from loader
+        with _sigterm_blocked():
+            batches = iter(loader)  # starts the processes
+        yield from batches
     except (RuntimeError, ConnectionError, EOFError) as error:
         if (lost := lost_worker(error)) is None:
             raise
         raise lost from error
+
+
+@contextmanager
+def _sigterm_blocked() -> Iterator[None]:
+    """Start processes with SIGTERM blocked in all their threads; see ``_init_worker``.
+
+    Beside several threads of PyTorch in this process, a new one starts a thread before
+    ``_init_worker``, which would end the process at the first SIGTERM.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _init_worker(_: int) -> None:
