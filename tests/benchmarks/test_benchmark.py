@@ -101,7 +101,8 @@ def test_one_run_measures_everything_and_writes_it(arguments, tmp_path, capsys, 
     # In test_deploy_benchmark.py, where its optional packages are asked for.
     monkeypatch.setattr("benchmarks.harness.deploy.measure_deploy", lambda **_: {})
     output = tmp_path / "results" / "x.json"
-    extra = ["--repeats", "1", "--batch", "1", "--size", "32", "64", "--output", str(output)]
+    extra = ["--repeats", "1", "--batch", "1", "--size", "32", "64", "--images", "20"]
+    extra += ["--output", str(output)]
     assert benchmark.main([*arguments, *extra]) == 0
     assert f"results: {output}" in capsys.readouterr().out
     result = json.loads(output.read_text())
