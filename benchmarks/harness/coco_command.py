@@ -86,7 +86,7 @@ def _run_both(folder: Path, kind: str) -> dict[str, dict[str, float]]:
 
 
 def _run(command: Sequence[str], folder: Path) -> dict[str, float]:
-    """Wall and CPU seconds and peak memory in MB of a process."""
+    """Wall and CPU seconds of a process."""
     # Installed packages have compiled modules, those of a checkout get them by the first run.
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(folder / "cache")}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -103,7 +103,6 @@ def _run(command: Sequence[str], folder: Path) -> dict[str, float]:
     return {
         "wall_s": time.perf_counter() - began,
         "cpu_s": usage.ru_utime + usage.ru_stime,
-        "peak_mb": usage.ru_maxrss * 1024 / 1e6,
     }
 
 
