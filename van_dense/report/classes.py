@@ -28,6 +28,7 @@ from van_dense.report.class_findings import (
     SUSPECTS,
     confusions,
 )
+from van_dense.report.each_image import require_images
 from van_dense.report.evidence import Interval, WeightedEvidence
 from van_dense.report.pictures import MOST, gallery
 from van_dense.report.sources import Images
@@ -45,8 +46,7 @@ def evidence_of(source: Images) -> WeightedEvidence:
     These are "classification/accuracy of cat" and "classification/precision of cat". Without
     images it is a ValueError.
     """
-    if not len(source.image_ids):
-        raise ValueError("a report needs one image at least, and the source has none")
+    require_images(source.image_ids)
     truth = fingerprint(source.labels, "labels")
     protocol = {"kind": "classification", "classes": source.info.class_names, "ground truth": truth}
     return WeightedEvidence(tuple(source.image_ids), protocol, partial(_measured, source))

@@ -69,16 +69,15 @@ class Difference:
 
 
 class Evidence(Protocol):
-    """The metrics of one model on some images, which can be drawn again.
+    """The metrics of one model on some images, which can be drawn again."""
 
-    Attributes:
-        image_ids: Ids of the images.
-        protocol: What another evidence must share to be compared: kind, classes, ground truth,
-            limits, by name.
-    """
+    @property
+    def image_ids(self) -> Sequence[int | str]:
+        """Ids of the images."""
 
-    image_ids: Sequence[int | str]
-    protocol: Mapping[str, Any]
+    @property
+    def protocol(self) -> Mapping[str, Any]:
+        """What another evidence must share to be compared: kind, classes, limits ..., by name."""
 
     def values(self) -> dict[str, float]:
         """The metrics by flat name, those of classes as "bbox/AP of cat"."""
@@ -90,6 +89,9 @@ class Evidence(Protocol):
         self, other: Evidence, names: Sequence[str], *, seed: int = 0
     ) -> dict[str, Difference]:
         """Differences of some metrics, ``other`` minus this one, on the same draws."""
+
+    def drawn(self, names: Sequence[str], seed: int) -> dict[str, np.ndarray]:
+        """Values of some metrics on the draws of a seed, (B,) by name."""
 
 
 Measure = Callable[[np.ndarray], Mapping[str, np.ndarray]]
@@ -116,24 +118,15 @@ class WeightedEvidence:
 
     def intervals(self, names: Sequence[str], *, seed: int = 0) -> dict[str, Interval]:
         """Quantiles over the resamples."""
-        values, drawn = self.values(), self._drawn(names, seed)
-        return {name: interval_of(values[name], drawn[name]) for name in names}
+        return intervals_of(self, names, seed)
 
     def differences(
         self, other: Evidence, names: Sequence[str], *, seed: int = 0
     ) -> dict[str, Difference]:
         """Quantiles of the differences over the same resamples; see ``comparable`` first."""
-        assert isinstance(other, WeightedEvidence)
-        if list(other.image_ids) != list(self.image_ids):
-            raise ValueError("the images are others, or in another order")
-        values, others = self.values(), other.values()
-        first, second = self._drawn(names, seed), other._drawn(names, seed)
-        return {
-            name: difference_of((values[name], others[name]), (first[name], second[name]))
-            for name in names
-        }
+        return differences_of(self, other, names, seed)
 
-    def _drawn(self, names: Sequence[str], seed: int) -> dict[str, np.ndarray]:
+    def drawn(self, names: Sequence[str], seed: int) -> dict[str, np.ndarray]:
         """Values of the resamples by name, (B,)."""
         parts = [self.measure(weights) for weights in resampled(len(self.image_ids), seed=seed)]
         return {name: np.concatenate([part[name] for part in parts]) for name in names}
@@ -145,6 +138,33 @@ def resampled(num_images: int, *, seed: int = 0) -> list[np.ndarray]:
     chances = np.full(num_images, 1 / num_images)
     sizes = [min(_AT_ONCE, RESAMPLES - start) for start in range(0, RESAMPLES, _AT_ONCE)]
     return [rng.multinomial(num_images, chances, size).astype(np.float64) for size in sizes]
+
+
+def intervals_of(evidence: Evidence, names: Sequence[str], seed: int) -> dict[str, Interval]:
+    """Intervals of some metrics over the draws of a seed."""
+    values, drawn = evidence.values(), evidence.drawn(names, seed)
+    return {name: interval_of(values[name], drawn[name]) for name in names}
+
+
+def differences_of(
+    first: Evidence, second: Evidence, names: Sequence[str], seed: int
+) -> dict[str, Difference]:
+    """Differences of some metrics, the second minus the first, over the draws of a seed.
+
+    Args:
+        first: Metrics of one model.
+        second: Metrics of another model on the same images, else it is a ValueError.
+        names: Metrics to compare.
+        seed: Seed of the draws.
+    """
+    if list(first.image_ids) != list(second.image_ids):
+        raise ValueError("the images are others, or in another order")
+    values, others = first.values(), second.values()
+    drawn, drawn_of_other = first.drawn(names, seed), second.drawn(names, seed)
+    return {
+        name: difference_of((values[name], others[name]), (drawn[name], drawn_of_other[name]))
+        for name in names
+    }
 
 
 def interval_of(value: float, drawn: np.ndarray) -> Interval:

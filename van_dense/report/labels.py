@@ -14,7 +14,6 @@ import numpy as np
 
 from van_dense.core.counting import counted
 from van_dense.core.structures import IGNORE_LABEL, Prediction, size_of
-from van_dense.data.io.prefetch import prefetch_map, usable_cores
 from van_dense.evaluation.evaluator import MapTruth, mean, ratio
 from van_dense.evaluation.outlines import OUTLINE_RATIO, is_boundary, is_displaced
 from van_dense.evaluation.semantic import (
@@ -28,6 +27,7 @@ from van_dense.evaluation.semantic import (
 )
 from van_dense.report import label_findings, plots
 from van_dense.report.blocks import Block, Cell, Gallery, Report, Section, Table, Text
+from van_dense.report.each_image import each_image, require_images
 from van_dense.report.evidence import Interval, WeightedEvidence
 from van_dense.report.label_areas import LARGEST, Area, find_areas, most_suspect
 from van_dense.report.label_findings import BOUNDARY, CLASSES, CONFUSIONS, IMAGES, SUSPECTS, Totals
@@ -92,12 +92,10 @@ def evidence_of(source: Maps) -> WeightedEvidence:
 
 def count_labels(source: Maps) -> LabelCounts:
     """Read all maps of a source once, in threads."""
-    if not source.image_ids:
-        raise ValueError("a report needs one image at least, and the source has none")
+    require_images(source.image_ids)
     pairs = MapTruth(source.truth, source.image_ids)
     count = partial(_count_image, source, pairs)
-    threads = usable_cores()
-    outcomes = prefetch_map(count, source.image_ids, threads=threads, prefetch=4 * threads)
+    outcomes = each_image(count, source.image_ids)
     classes = source.info.num_classes
     counts, digests = np.zeros((len(source.image_ids), 6, classes)), np.zeros(len(source.image_ids))
     confusion = np.zeros((classes, classes + 1), dtype=np.int64)

@@ -20,8 +20,8 @@ from van_dense.report.evidence import (
     Difference,
     Evidence,
     Interval,
-    difference_of,
-    interval_of,
+    differences_of,
+    intervals_of,
     resampled,
 )
 from van_dense.report.objects_curves import ALL_THRESHOLDS, Asked, Curves
@@ -124,21 +124,15 @@ class ObjectsEvidence:
 
     def intervals(self, names: Sequence[str], *, seed: int = 0) -> dict[str, Interval]:
         """Quantiles over the resamples."""
-        drawn, values = self._drawn(names, seed), self._values
-        return {name: interval_of(values[name], drawn[name]) for name in names}
+        return intervals_of(self, names, seed)
 
     def differences(
         self, other: Evidence, names: Sequence[str], *, seed: int = 0
     ) -> dict[str, Difference]:
         """Quantiles of the differences over the same resamples; see ``comparable`` first."""
-        assert isinstance(other, ObjectsEvidence)
-        if list(other.image_ids) != list(self.image_ids):
-            raise ValueError("the images are others, or in another order")
-        first, second = self._drawn(names, seed), other._drawn(names, seed)
-        values = {name: (self._values[name], other._values[name]) for name in names}
-        return {name: difference_of(values[name], (first[name], second[name])) for name in names}
+        return differences_of(self, other, names, seed)
 
-    def _drawn(self, names: Sequence[str], seed: int) -> dict[str, np.ndarray]:
+    def drawn(self, names: Sequence[str], seed: int) -> dict[str, np.ndarray]:
         """Values of the resamples by name, (B,)."""
         num = len(self.image_ids)
         asked = {name: self.asked[name] for name in names}

@@ -11,9 +11,9 @@ from van_dense.core.structures import RLE, Instances, Prediction, size_of
 from van_dense.report.blocks import Picture
 from van_dense.report.objects_evidence import ObjectsEvidence
 from van_dense.report.objects_matches import result_boxes, shapes_of, truth_boxes
+from van_dense.report.pictures import MOST
 from van_dense.visualize.draw import draw_panel
 
-MOST = 12  # pictures of a gallery
 _SIDE = 640  # pixels of the longer side of a panel
 _GAP = 8
 

@@ -11,8 +11,9 @@ from van_dense.evaluation.ground_truth import Kind
 from van_dense.report.blocks import Block, Cell, Gallery, Number, Numbers, Section, Table, Text
 from van_dense.report.objects_errors import Diagnosis, ImageCounts, Split, Suspect
 from van_dense.report.objects_evidence import ObjectsEvidence
-from van_dense.report.objects_pictures import MOST, pictures
+from van_dense.report.objects_pictures import pictures
 from van_dense.report.objects_scores import Best, Reliability, are_probabilities, score_bins
+from van_dense.report.pictures import MOST
 from van_dense.report.plots import bar_plot, histogram, line_plot, matrix_plot
 
 _MOST_CLASSES = 25  # in a drawn matrix

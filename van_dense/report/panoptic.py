@@ -12,7 +12,6 @@ from functools import partial
 import numpy as np
 
 from van_dense.core.counting import counted
-from van_dense.data.io.prefetch import prefetch_map, usable_cores
 from van_dense.evaluation.evaluator import mean
 from van_dense.evaluation.panoptic import (
     IOU,
@@ -28,6 +27,7 @@ from van_dense.evaluation.panoptic import (
 )
 from van_dense.report import panoptic_findings, plots
 from van_dense.report.blocks import Block, Cell, Report, Section, Table, Text
+from van_dense.report.each_image import each_image, require_images
 from van_dense.report.evidence import Interval, WeightedEvidence
 from van_dense.report.panoptic_findings import CLASSES, COSTS, IMAGES
 from van_dense.report.pictures import gallery
@@ -85,8 +85,7 @@ def evidence_of(source: Panoptic) -> WeightedEvidence:
 
 def count_segments(source: Panoptic) -> SegmentCounts:
     """Read all maps of a source once, in threads."""
-    if not source.image_ids:
-        raise ValueError("a report needs one image at least, and the source has none")
+    require_images(source.image_ids)
 
     digests: dict[int | str, int] = {}
 
@@ -104,8 +103,7 @@ def count_segments(source: Panoptic) -> SegmentCounts:
     def count(image_id: int | str) -> ImageCounts:
         return evaluator.count(source.predicted(image_id))
 
-    threads = usable_cores()
-    outcomes = prefetch_map(count, source.image_ids, threads=threads, prefetch=4 * threads)
+    outcomes = each_image(count, source.image_ids)
     sums = np.stack([counts.sums[0] for counts in outcomes])
     marks = np.array([digests[image_id] for image_id in source.image_ids])
     return SegmentCounts(source, sums.astype(np.float64), marks)  # integers where none matches

@@ -14,12 +14,12 @@ import numpy as np
 from van_dense.core.counting import counted
 from van_dense.core.structures import Prediction, size_of
 from van_dense.data.io.masks import to_grey
-from van_dense.data.io.prefetch import prefetch_map, usable_cores
 from van_dense.evaluation.evaluator import MapTruth, mean
 from van_dense.evaluation.saliency import AVERAGED, CURVES, METRICS, measure_pair, metrics_of
 from van_dense.evaluation.semantic import count_pairs
 from van_dense.report import plots, saliency_findings
 from van_dense.report.blocks import Block, Cell, Plot, Report, Section, Table, Text
+from van_dense.report.each_image import each_image, require_images
 from van_dense.report.evidence import WeightedEvidence
 from van_dense.report.pictures import gallery
 from van_dense.report.saliency_findings import ERRORS, IMAGES, SIZES, THRESHOLDS
@@ -72,11 +72,9 @@ def evidence_of(source: Maps) -> WeightedEvidence:
 
 def measure_maps(source: Maps) -> SaliencyMeasures:
     """Read all maps of a source once, in threads."""
-    if not source.image_ids:
-        raise ValueError("a report needs one image at least, and the source has none")
+    require_images(source.image_ids)
     measure = partial(_measure_image, source, MapTruth(source.truth, source.image_ids))
-    threads = usable_cores()
-    outcomes = prefetch_map(measure, source.image_ids, threads=threads, prefetch=4 * threads)
+    outcomes = each_image(measure, source.image_ids)
     rows = list(outcomes)
     measures = {name: np.array([row[name] for row in rows], dtype=np.float64) for name in rows[0]}
     return SaliencyMeasures(source, measures)
