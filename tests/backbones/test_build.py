@@ -91,11 +91,6 @@ def test_an_unknown_name_gets_the_nearest_ones() -> None:
         build_backbone("van_b7")
 
 
-def test_a_model_without_the_strides_is_refused_with_its_strides() -> None:
-    with pytest.raises(ValueError, match=r"strides \[16\], but \[4, 8, 32\]"):
-        build_backbone("vit_tiny_patch16_224")
-
-
 @pytest.mark.parametrize("name", ["van_b0", "resnet18.no_such_tag"])
 def test_an_unknown_option_or_tag_is_named(name: str) -> None:
     with pytest.raises(ValueError, match=f"timm cannot build {name}"):
@@ -308,9 +303,17 @@ def test_keys_of_a_classifier_are_those_of_a_backbone_and_its_head() -> None:
 
 
 def test_a_model_of_one_size_says_what_to_set() -> None:
-    model = build_classifier("vit_tiny_patch16_224", 5, options={"img_size": 32, "depth": 1})
+    model = build_classifier("beit_base_patch16_224", 5, options={"img_size": 32, "depth": 1})
     with pytest.raises(ValueError, match=r"images of 48x32 .*data\.transforms.*img_size"):
         model(torch.randn(1, 3, 32, 48))
+
+
+def test_a_model_of_one_size_gets_the_size_of_all_images() -> None:
+    options = {"depth": 1}
+    model = build_classifier("beit_base_patch16_224", 5, options=options, size=(32, 48))
+    assert model(torch.randn(1, 3, 32, 48)).shape == (1, 5)
+    backbone = build_backbone("beit_base_patch16_224", options=options, size=(32, 64))
+    assert [level.shape[-2:] for level in backbone(torch.randn(1, 3, 32, 64))][2] == (2, 4)
 
 
 def test_a_classifier_is_frozen_as_a_backbone_is() -> None:
@@ -329,10 +332,12 @@ def test_a_classifier_is_frozen_as_a_backbone_is() -> None:
     assert model.body.head.weight.grad is not None
 
 
-def test_a_classifier_without_such_stages_cannot_freeze_them() -> None:
-    model = build_classifier("vit_tiny_patch16_224", 5, options={"img_size": 32, "depth": 1})
-    with pytest.raises(ValueError, match=r"strides \[16\], but \[4, 8, 32\]"):
-        model.adapt(norm_mode="auto", freeze_stages=1, checkpointing=False)
+def test_a_stage_of_a_plain_vit_is_a_quarter_of_its_blocks() -> None:
+    model = build_classifier("vit_tiny_patch16_224", 5, options={"depth": 4})
+    model.adapt(norm_mode="auto", freeze_stages=3, checkpointing=False)
+    left = {".".join(name.split(".")[1:3]) for name in trained(model)}
+    assert left == {"blocks.3", "norm.weight", "norm.bias", "head.weight", "head.bias"}
+    assert model(torch.randn(1, 3, 40, 70)).shape == (1, 5)  # of any size
 
 
 def test_a_classifier_takes_the_options_of_its_model() -> None:

@@ -1,4 +1,4 @@
-"""Any timm model with feature maps at strides 4, 8, 16 and 32 as a backbone, or whole to classify.
+"""Any timm model as a backbone with maps at strides 4, 8, 16 and 32, or whole to classify.
 
 Shapes: images (B, 3, H, W) become c2, c3, c4, c5 of (B, C, ceil(H / s), ceil(W / s)), s = 4..32, or
 the logits (B, C) of C classes.
@@ -6,32 +6,22 @@ the logits (B, C) of C classes.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-import timm
 import torch
 import torch.nn.functional as F
 from timm.layers import convert_sync_batchnorm
+from timm.models import group_parameters
 from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from van_dense.backbones.download import HUB, IMAGENET, Normalization
-from van_dense.backbones.van import VAN
-from van_dense.core.quiet import errors_only
+from van_dense.backbones.create import create_body, refused_size
+from van_dense.backbones.download import IMAGENET, Normalization
+from van_dense.backbones.pyramid import OTHERS, STRIDES, SimplePyramid, sources_of
+from van_dense.core.structures import Size
 
 NormMode = Literal["auto", "batch", "sync", "frozen"]
-_STRIDES = (4, 8, 16, 32)  # of c2, c3, c4, c5
-_SET_ELSEWHERE = {  # arguments of timm models that belong to other keys
-    "in_chans": "images are read as RGB, with 3 channels",
-    "num_classes": "the classes of the data set say it",
-    "drop_path_rate": "set model.backbone.drop_path instead",
-    "checkpoint_path": "set model.backbone.weights instead",
-    "features_only": "maps are taken from whole models here",
-    "out_indices": "c2 to c5 are taken here",
-    "global_pool": "classifiers keep timm's own pooling",
-}
 DIVISOR = 32  # deepest stride; sides of images are its multiples for most models
 
 
@@ -104,12 +94,12 @@ class TimmModel(nn.Module):
         """Freeze the stem and the first stages: no gradient, and evaluation mode for good.
 
         A stage is everything that the model registers up to the module of its feature map: for
-        VAN patch_embed1, block1, norm1; for ResNet conv1, bn1 and layer1. A model without such
-        stages, or where they are no modules of their own, is a ValueError.
+        VAN patch_embed1, block1, norm1; for ResNet conv1, bn1 and layer1. Of a plain ViT it is a
+        quarter of the blocks. A model where they are no modules of their own is a ValueError.
         """
-        if not 1 <= num_stages <= len(_STRIDES):
-            raise ValueError(f"freeze_stages must be in 0..{len(_STRIDES)}, got {num_stages}")
-        last = self.body.feature_info[_levels(self.body)[num_stages - 1]]["module"]
+        if not 1 <= num_stages <= len(STRIDES):
+            raise ValueError(f"freeze_stages must be in 0..{len(STRIDES)}, got {num_stages}")
+        last = self._stages()[num_stages - 1]
         names = [name for name, _ in self.body.named_modules()]
         inside = [i for i, n in enumerate(names) if n == last or n.startswith(f"{last}.")]
         if not inside:
@@ -120,6 +110,35 @@ class TimmModel(nn.Module):
         for parameter in self.body.parameters(recurse=False):  # position embeddings and the like
             parameter.requires_grad_(False)
 
+    def _stages(self) -> list[str]:
+        """Name of the module that ends each of the four stages."""
+        info = self.body.feature_info
+        sources = sources_of(info, ())
+        if sources.is_plain:
+            count = len(info)
+            return [info[-(-count * k // len(STRIDES)) - 1]["module"] for k in range(1, 5)]
+        return [info[source.position]["module"] for source in sources.levels]
+
+    def lr_layers(self) -> dict[str, int]:
+        """Depth of each parameter below the heads, for layer-wise learning rates.
+
+        Keys are the names of the body's parameters as ``named_parameters`` of this module has them.
+        The last block has depth 1, and what comes after all blocks, as a classifier or the pyramid
+        of a plain ViT, depth 0. Layers are timm's groups of the model.
+
+        Raises:
+            ValueError: When timm does not group the parameters of the model.
+        """
+        if not hasattr(self.body, "group_matcher"):
+            lacks = f"timm does not say which layers {type(self.body).__name__} has; set it to 1"
+            raise ValueError(f"train.optimizer.layer_decay: {lacks}")
+        matcher = self.body.group_matcher(coarse=False)
+        groups = group_parameters(self.body, matcher, reverse=True)
+        info = self.body.feature_info
+        last_block = {groups[n] for n in groups if n.startswith(f"{info[-1]['module']}.")}
+        top = max(last_block or groups.values()) + 1
+        return {f"body.{name}": max(top - layer, 0) for name, layer in groups.items()}
+
     def _freeze(self, names: set[str]) -> None:
         for name in names:
             self.body.get_submodule(name).requires_grad_(False)
@@ -128,27 +147,47 @@ class TimmModel(nn.Module):
 
 
 class TimmBackbone(TimmModel):
-    """Four feature maps of a timm model without classifier, or ValueError if it lacks one of them.
+    """Four feature maps of a timm model without classifier.
 
     Maps have ceil(H / stride) x ceil(W / stride) positions. VAN works on any size as it is. For
     other models, sides that are no multiple of 32 are padded with zeros on the right and below, and
-    the surplus of each map is cut off; padded batches of the loader need neither. The attributes
+    the surplus of each map is cut off; padded batches of the loader need neither. Where the model
+    has no map of a stride, ``pyramid`` makes it of another one (``SimplePyramid``). The attributes
     ``channels`` and ``strides`` are those of c2..c5, after ``add_stride_2`` with c1 before them.
+
+    Args:
+        body: A timm model.
+        blocks: As ``sources_of`` takes it.
+
+    Raises:
+        ValueError: When c2..c5 cannot be made of its maps.
     """
 
-    strides: tuple[int, ...] = _STRIDES
+    strides: tuple[int, ...] = STRIDES
 
-    def __init__(self, body: nn.Module) -> None:
+    def __init__(self, body: nn.Module, blocks: Sequence[int] = ()) -> None:
         super().__init__(body)
-        levels = _levels(self.body)  # the last one of each stride
-        self.channels: list[int] = [self.body.feature_info[i]["num_chs"] for i in levels]
-        self._levels = self.body.prune_intermediate_layers(levels, prune_norm=True)
-        self._is_any_size = isinstance(body, VAN)
+        sources = sources_of(self.body.feature_info, blocks)
+        self._scale = sources.scale
+        self._positions = [source.position for source in sources.levels]  # of c2..c5
+        self._taken = sorted(set(self._positions))
+        self.body.prune_intermediate_layers(self._taken, prune_norm=True)
+        self.body.feature_info = self.body.feature_info[: self._taken[-1] + 1]
+        self.channels: list[int] = [source.channels for source in sources.levels]
+        self.pyramid: SimplePyramid | None = None
+        if sources.is_plain or [source.stride for source in sources.levels] != [*STRIDES]:
+            self.pyramid = SimplePyramid(sources)
+            self.channels = list(self.pyramid.channels)
+
+    @property
+    def any_size(self) -> bool:
+        """Do maps of images of any size need no padding?"""
+        return self.pyramid is None and getattr(self.body, "any_size", False)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Compute [c2, c3, c4, c5], all (B, C, H, W), of normalised images (B, 3, H, W)."""
         height, width = images.shape[-2:]
-        if self._is_any_size or (height % DIVISOR == 0 and width % DIVISOR == 0):
+        if self.any_size or (height % DIVISOR == 0 and width % DIVISOR == 0):
             return self._maps(images)
         images = F.pad(images, (0, -width % DIVISOR, 0, -height % DIVISOR))
         return [
@@ -166,15 +205,43 @@ class TimmBackbone(TimmModel):
         if levels and 2 not in self.strides:
             self.strides = (2, *self.strides)
             self.channels = [info[levels[-1]]["num_chs"], *self.channels]
-            self._levels = [levels[-1], *self._levels]
+            self._positions = [levels[-1], *self._positions]
+            self._taken = sorted(set(self._positions))
 
     def _maps(self, images: Tensor) -> list[Tensor]:
+        height, width = images.shape[-2:]
+        if self._scale != 1:  # the surplus of anti-aliasing is what patches of 14 pixels saw
+            size = [round(side * self._scale) for side in (height, width)]
+            images = F.interpolate(images, size, mode="bilinear", antialias=True)
         try:
-            return self.body.forward_intermediates(
-                images, indices=self._levels, output_fmt="NCHW", intermediates_only=True
+            found = self.body.forward_intermediates(
+                images, indices=self._taken, output_fmt="NCHW", intermediates_only=True
             )
         except (AssertionError, RuntimeError) as error:
-            raise _refused_size(self.body, images, error) from error
+            raise refused_size(self.body, images, error) from error
+        maps = dict(zip(self._taken, found, strict=True))
+        levels = [maps[index] for index in self._positions]
+        if self.pyramid is not None:
+            levels[-len(STRIDES) :] = self.pyramid(levels[-len(STRIDES) :])
+        self._check_sizes(levels, height, width)
+        return levels
+
+    def _check_sizes(self, levels: Sequence[Tensor], height: int, width: int) -> None:
+        """Refuse maps that are smaller than their stride says, as of convolutions without padding.
+
+        Exporters trace sizes that they do not know; these were seen before.
+        """
+        if torch.compiler.is_exporting() or torch.compiler.is_compiling():
+            return
+        found = [tuple(level.shape[-2:]) for level in levels]
+        wanted = [(-(-height // stride), -(-width // stride)) for stride in self.strides]
+        if found != wanted:
+            raise ValueError(
+                f"model.backbone.name: maps of {type(self.body).__name__} have {found} positions "
+                f"for images of {width}x{height}, and strides {self.strides} make {wanted}: it "
+                f"cuts the borders of images off, so that nothing in them is where it seems; "
+                f"{OTHERS}"
+            )
 
 
 class WholeModel(TimmModel):
@@ -192,25 +259,7 @@ class WholeModel(TimmModel):
         try:
             return self.body(images)
         except (AssertionError, RuntimeError) as error:
-            raise _refused_size(self.body, images, error) from error
-
-
-def _refused_size(body: Any, images: Tensor, error: Exception) -> Exception:
-    """What a model says of images that it is not made for; any other error as it is."""
-    cfg = getattr(body, "pretrained_cfg", None) or {}
-    made_for, size = tuple(cfg.get("input_size", ()))[1:], tuple(images.shape[-2:])
-    is_of_device = isinstance(error, torch.OutOfMemoryError) or "CUDA" in str(error)
-    is_as_made = made_for == size and not isinstance(error, AssertionError)
-    if not made_for or is_as_made or is_of_device:
-        return error
-    name, reason = cfg.get("architecture", type(body).__name__), str(error).splitlines()[:1]
-    return ValueError(
-        f"model.backbone.name: timm's {name} refuses images of {size[1]}x{size[0]} "
-        f"({''.join(reason):.200}); it is made for {made_for[1]}x{made_for[0]}. Give it images of "
-        "that size alone, in training and evaluation (data.transforms), or of the one that "
-        "model.backbone.options={img_size: SIDE} sets where it takes this, or choose a backbone "
-        "for any size, such as van_b2, convnext_tiny, resnet50 or swin_tiny_patch4_window7_224"
-    )
+            raise refused_size(self.body, images, error) from error
 
 
 def norm_options(name: str, norm_eps: float | None) -> dict[str, Any]:
@@ -226,6 +275,7 @@ def build_backbone(
     freeze_stages: int,
     checkpointing: bool,
     options: Mapping[str, Any],
+    size: Size | None = None,
 ) -> TimmBackbone:
     """Build a backbone from a timm model, or ValueError that names the setting it cannot follow.
 
@@ -238,15 +288,25 @@ def build_backbone(
             VAN's BatchNorms count each batch once; in other models with BatchNorm timm updates
             the running statistics a second time.
         options: Further arguments of the timm model, such as ``norm_eps`` or ``lka_kernel`` for
-            VAN, or ``pretrained: true`` for timm's own weights.
+            VAN, or ``pretrained: true`` for timm's own weights. ``blocks`` is ours, as
+            ``sources_of`` takes it.
+        size: (height, width) of all images where the task has one size, None where they vary.
     """
-    backbone = TimmBackbone(_create_body(name, 0, drop_path, options))
+    arguments = dict(options)
+    blocks = arguments.pop("blocks", ())
+    body = create_body(name, 0, drop_path=drop_path, options=arguments, size=size)
+    backbone = TimmBackbone(body, [blocks] if isinstance(blocks, int) else blocks)
     backbone.adapt(norm_mode=norm_mode, freeze_stages=freeze_stages, checkpointing=checkpointing)
     return backbone
 
 
 def build_classifier(
-    name: str, num_classes: int, *, drop_path: float, options: Mapping[str, Any]
+    name: str,
+    num_classes: int,
+    *,
+    drop_path: float,
+    options: Mapping[str, Any],
+    size: Size | None = None,
 ) -> WholeModel:
     """Build a whole timm model, with a classifier of its own kind; ``adapt`` it for training.
 
@@ -254,9 +314,10 @@ def build_classifier(
         name: timm name of any model with a classifier, VAN, ViT or other; ValueError otherwise.
         num_classes: C, at least 1.
         drop_path: Stochastic depth rate of the last block.
-        options: Further arguments of the timm model, such as ``img_size`` for ViT.
+        options: Further arguments of the timm model.
+        size: (height, width) of all images, None where they vary.
     """
-    body = _create_body(name, num_classes, drop_path, options)
+    body = create_body(name, num_classes, drop_path=drop_path, options=options, size=size)
     if getattr(body, "num_classes", None) != num_classes:
         raise ValueError(f"model.backbone.name: timm's {name} cannot classify; choose another one")
     return WholeModel(body, num_classes)
@@ -280,42 +341,6 @@ def _device_and_world_size() -> tuple[str, int]:
     # Several processes with the gloo backend train on the CPU even where there is a GPU.
     is_gloo = distributed.get_backend() == "gloo"
     return "cpu" if is_gloo else device_type, distributed.get_world_size()
-
-
-def _levels(body: Any) -> list[int]:
-    """Position of the last level of each of the four strides in the model's ``feature_info``."""
-    found = [level["reduction"] for level in body.feature_info]
-    if missing := set(_STRIDES) - set(found):
-        raise ValueError(
-            f"the backbone has feature maps at strides {sorted(set(found))}, but {sorted(missing)} "
-            "are missing; choose one such as van_b2, resnet50 or swin_tiny_patch4_window7_224"
-        )
-    return [max(i for i, s in enumerate(found) if s == stride) for stride in _STRIDES]
-
-
-def _create_body(
-    name: str, num_classes: int, drop_path: float, options: Mapping[str, Any]
-) -> nn.Module:
-    if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=5, cutoff=0.4)
-        raise ValueError(f"model.backbone.name: timm knows no {name!r}; nearest names: {near}")
-    for option, instead in _SET_ELSEWHERE.items():
-        if option in options:
-            raise ValueError(f"model.backbone.options: remove {option}; {instead}")
-    arguments = dict(options)
-    if drop_path:
-        arguments["drop_path_rate"] = drop_path
-    if name.startswith("swin"):
-        arguments.setdefault("strict_img_size", False)  # windows are padded, any size works
-    try:
-        with errors_only(HUB):
-            return timm.create_model(name, num_classes=num_classes, **arguments)
-    except (TypeError, RuntimeError) as error:  # an option or a weight tag that it lacks
-        if drop_path and "drop_path_rate" in str(error):
-            lacks = f"timm's {name} has no stochastic depth; set it to 0"
-            raise ValueError(f"model.backbone.drop_path: {lacks}") from error
-        what = f"timm cannot build {name} with the options {arguments}"
-        raise ValueError(f"model.backbone: {what}: {error}") from error
 
 
 def _switch_checkpointing_on(body: Any) -> None:

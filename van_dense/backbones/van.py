@@ -47,6 +47,8 @@ class VAN(nn.Module):
         lka_variant: Row of Table 3, one of ``LKAVariant``.
     """
 
+    any_size = True  # sides need not be multiples of 32, maps have ceil(H / stride) positions
+
     # timm hands over flat keyword arguments; hence more parameters than elsewhere.
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """Backbone weights: loading them, and a report of what was loaded."""
 
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -186,7 +187,7 @@ def compare(body: nn.Module, state: Mapping[str, Tensor]) -> tuple[LoadReport, S
         report.layout = detect_layout(state)
         state, report.ignored = split_official(state)
     else:
-        state = {k if k in own else strip_prefix(k): v for k, v in state.items()}
+        state = _in_names_of_timm(body, state)
     head = _head_prefixes(body)
     for key in dict.fromkeys((*own, *state)):
         outcome, shapes = _outcome(own.get(key), state.get(key))
@@ -194,11 +195,33 @@ def compare(body: nn.Module, state: Mapping[str, Tensor]) -> tuple[LoadReport, S
             report.head.append(f"{key} {outcome}{shapes}")
         else:
             getattr(report, outcome).append(key + shapes)
-    fitting = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
+    fitting = _fitting(own, state)
     sizes = {k: p.numel() for k, p in body.named_parameters() if not k.startswith(head)}
     report.elements = sum(sizes.values())
     report.coverage = 100.0 * sum(sizes[k] for k in sizes.keys() & fitting) / report.elements
     return report, fitting
+
+
+def _in_names_of_timm(body: nn.Module, state: Mapping[str, Tensor]) -> State:
+    """Entries of a file as timm's own loading would have them, where the model lacks some as it is.
+
+    timm renames those of the authors' files, as of DINOv3 and SAM, and resamples position
+    embeddings and tables of relative positions of other image sizes.
+    """
+    own = body.state_dict()
+    plain = {k if k in own else strip_prefix(k): v for k, v in state.items()}
+    convert = getattr(sys.modules[type(body).__module__], "checkpoint_filter_fn", None)
+    if convert is None or len(_fitting(own, plain)) == len(own):
+        return plain
+    try:
+        converted = convert(dict(plain), body)
+    except (KeyError, IndexError, AttributeError, RuntimeError, ValueError):
+        return plain  # no file that timm has a rule for; the report says what is missing
+    return max(plain, converted, key=lambda found: len(_fitting(own, found)))
+
+
+def _fitting(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> State:
+    return {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
 
 
 def _outcome(own: Tensor | None, loaded: Tensor | None) -> tuple[str, str]:

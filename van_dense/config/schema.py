@@ -109,9 +109,11 @@ class CocoSplit(Section):
 
 # --------------------------------------------------------------------------------------- model
 
+Option = bool | int | float | str | list[int]  # of a timm model
+
 
 class Backbone(Section):
-    """Any timm model with feature maps at strides 4, 8, 16, 32."""
+    """Any timm model: with maps at strides 4, 8, 16, 32, or with some of them, as plain ViTs."""
 
     name: str  # timm name: van_b0 .. van_b6, resnet50, swin_tiny_patch4_window7_224, ...
     # Published name (van_b2_in1k), file, run folder, "timm", or none.
@@ -124,8 +126,9 @@ class Backbone(Section):
     std: Triple | None = None
     norm_eps: Annotated[float, Field(gt=0)] | None = None  # VAN's LayerNorms; none of others
     checkpointing: bool = False  # recompute activations in backward: less memory, more time
-    # Further arguments of the timm model.
-    options: Annotated[dict[str, bool | int | float | str], AfterValidator(_no_words)] = {}
+    # Further arguments of the timm model; blocks: [2, 5, 8, 11] says of which blocks of a plain
+    # ViT c2..c5 are made, where they are not made of the last one.
+    options: Annotated[dict[str, Option], AfterValidator(_no_words)] = {}
 
     @field_validator("norm_eps")
     @classmethod
@@ -150,6 +153,8 @@ class Optimizer(Section):
     no_decay: tuple[str, ...] = ("norm",)  # parameters whose name holds one of these
     decay_vectors: bool = True  # false: none on biases and other 1-d tensors (timm's rule)
     backbone_lr_factor: Annotated[float, Field(ge=0)] = 1.0  # learning rate of the backbone
+    # Factor of the learning rate from one layer of the backbone to the one below; 1 = off.
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
 class Schedule(Section):

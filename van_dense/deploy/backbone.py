@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from van_dense.backbones.build import DIVISOR, TimmBackbone, TimmModel, WholeModel
-from van_dense.backbones.van import VAN
 from van_dense.core.optional import require
 from van_dense.deploy.same_padding import with_constant_padding
 from van_dense.deploy.write import quiet, remove_traces
@@ -83,7 +82,7 @@ def exported_backbone(
     """
     if dtype not in (torch.uint8, torch.float32):
         raise ValueError(f"images of {dtype}: give torch.uint8 or torch.float32")
-    is_any_size = isinstance(network.backbone.body, VAN)
+    is_any_size = network.backbone.any_size
     if size is not None and not is_any_size and any(side % DIVISOR for side in size):
         raise ValueError(f"size {size}: this backbone takes multiples of {DIVISOR}")
     # Different from each other and from channels: the exporter takes equal sides for one symbol.

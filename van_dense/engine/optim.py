@@ -17,7 +17,8 @@ def build_optimizer(model: nn.Module, config: Optimizer, lr: float) -> torch.opt
     Args:
         model: Model to train. Frozen parameters are left out; those named "backbone." get the
             backbone's learning rate.
-        config: Kind and hyper-parameters of the optimiser.
+        config: Kind and hyper-parameters of the optimiser. With ``layer_decay`` the model has a
+            backbone whose ``lr_layers`` tells the depth of its parameters.
         lr: Learning rate after scaling, before the schedule.
     """
     groups = parameter_groups(model, config)
@@ -31,14 +32,19 @@ def build_optimizer(model: nn.Module, config: Optimizer, lr: float) -> torch.opt
 
 
 def parameter_groups(model: nn.Module, config: Optimizer) -> list[dict[str, Any]]:
-    """Sort the trainable parameters into at most four groups.
+    """Sort the trainable parameters into groups: at most four, or two for each layer.
 
     No weight decay where the parameter's name holds a part of ``config.no_decay``, as in Swin
     Transformer's detection recipes, which the VAN paper follows (``paramwise_cfg: custom_keys:
     {'norm': decay_mult 0}``). Without ``config.decay_vectors`` none on 1-d tensors either: timm's
     ``param_groups_weight_decay``, of the classification recipes.
+
+    With ``config.layer_decay`` d the learning rate of the backbone's last block is d times that of
+    the heads, of the block before it d^2 times, and so on down to the patch embedding, as BEiT and
+    ViTDet train plain ViTs (``get_vit_lr_decay_rate`` of Detectron2).
     """
-    groups: dict[tuple[bool, bool], dict[str, Any]] = {}
+    layers = _layers(model, config)
+    groups: dict[tuple[bool, int, bool], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
@@ -46,17 +52,32 @@ def parameter_groups(model: nn.Module, config: Optimizer) -> list[dict[str, Any]
         exempt = any(part in name for part in config.no_decay)
         decays = not exempt and (config.decay_vectors or parameter.ndim > 1)
         where, how = "backbone" if is_backbone else "head", "decay" if decays else "no decay"
+        depth = layers.get(name, 0)
+        if depth:
+            where = f"backbone, layer {depth} from the top"
         group = {
             "name": f"{where}, {how}",
             "params": [],
             "weight_decay": config.weight_decay if decays else 0.0,
-            "lr_factor": config.backbone_lr_factor if is_backbone else 1.0,
+            "lr_factor": (config.backbone_lr_factor if is_backbone else 1.0)
+            * config.layer_decay**depth,
         }
-        groups.setdefault((is_backbone, decays), group)["params"].append(parameter)
+        groups.setdefault((is_backbone, depth, decays), group)["params"].append(parameter)
     if not groups:
         fix = "lower model.backbone.freeze_stages"
         raise ValueError(f"every parameter is frozen, there is nothing to train; {fix}")
     return list(groups.values())
+
+
+def _layers(model: nn.Module, config: Optimizer) -> dict[str, int]:
+    """Depth of the backbone's parameters below the heads, where it changes their rate."""
+    if config.layer_decay == 1:
+        return {}
+    backbone: Any = model.get_submodule("backbone")
+    if not hasattr(backbone, "lr_layers"):
+        kind = f"{type(backbone).__name__} does not say which layers it has"
+        raise ValueError(f"train.optimizer.layer_decay: {kind}; set it to 1")
+    return {f"backbone.{name}": depth for name, depth in backbone.lr_layers().items()}
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

@@ -7,22 +7,42 @@ from van_dense.backbones.build import TimmBackbone, WholeModel
 from van_dense.backbones.download import Normalization
 from van_dense.backbones.statistics import statistics_of
 from van_dense.config.schema import Backbone as BackboneConfig
+from van_dense.core.structures import Size
 
 
-def backbone_of(config: BackboneConfig) -> TimmBackbone:
-    """Build the backbone with random weights."""
-    options, drop_path = _options(config), config.drop_path
+def backbone_of(config: BackboneConfig, size: Size | None = None) -> TimmBackbone:
+    """Build the backbone with random weights.
+
+    Args:
+        config: Its section.
+        size: (height, width) of all images where the task has one size, None where they vary.
+    """
     backbone = build.build_backbone(
-        config.name, drop_path=drop_path, options=options, **_adaptation(config)
+        config.name,
+        drop_path=config.drop_path,
+        options=_options(config),
+        size=size,
+        **_adaptation(config),
     )
     backbone.statistics = pixel_statistics(config)
     return backbone
 
 
-def classifier_of(config: BackboneConfig, num_classes: int) -> WholeModel:
-    """Build the whole timm model with random weights."""
-    options, drop_path = _options(config), config.drop_path
-    model = build.build_classifier(config.name, num_classes, drop_path=drop_path, options=options)
+def classifier_of(config: BackboneConfig, num_classes: int, size: Size) -> WholeModel:
+    """Build the whole timm model with random weights.
+
+    Args:
+        config: Its section.
+        num_classes: Outputs of the classifier.
+        size: (height, width) of all images.
+    """
+    model = build.build_classifier(
+        config.name,
+        num_classes,
+        drop_path=config.drop_path,
+        options=_options(config),
+        size=size,
+    )
     model.adapt(**_adaptation(config))
     model.statistics = pixel_statistics(config)
     return model

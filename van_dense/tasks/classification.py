@@ -102,7 +102,7 @@ class Classification(Task[ClassConfig]):
     def build_model(self, config: ClassConfig, info: DatasetInfo) -> DenseModel:
         """The whole timm model."""
         model = config.model
-        network = classifier_of(model.backbone, info.num_classes)
+        network = classifier_of(model.backbone, info.num_classes, self.largest_input(config))
         harder = Regularisation(**model.regularisation.model_dump())
         return Classifier(network, regularisation=harder)
 

@@ -110,7 +110,7 @@ class Pose(Task[PoseConfig]):
         """SimpleBaseline; ValueError when its flip test is on and nobody knows what swaps."""
         info = with_sigmas(info)
         model, transforms, evaluation = config.model, config.data.transforms, config.eval
-        backbone = backbone_of(model.backbone)
+        backbone = backbone_of(model.backbone, self.largest_input(config))
         joints = len(info.keypoint_names)
         head = SimpleBaseline(backbone.channels[-1], joints, channels=model.channels)
         return TopDownPose(

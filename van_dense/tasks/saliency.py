@@ -57,7 +57,7 @@ class Saliency(Task[SaliencyConfig]):
 
     def build_model(self, config: SaliencyConfig, info: DatasetInfo) -> DenseModel:
         """EDN."""
-        backbone = backbone_of(config.model.backbone)
+        backbone = backbone_of(config.model.backbone, self.largest_input(config))
         decoder = sync_norms(EDN(backbone.channels), config.model.backbone.norm_mode)
         return SaliencyModel(backbone, decoder)
 
