@@ -153,7 +153,9 @@ class TimmBackbone(TimmModel):
     other models, sides that are no multiple of 32 are padded with zeros on the right and below, and
     the surplus of each map is cut off; padded batches of the loader need neither. Where the model
     has no map of a stride, ``pyramid`` makes it of another one (``SimplePyramid``). The attributes
-    ``channels`` and ``strides`` are those of c2..c5, after ``add_stride_2`` with c1 before them.
+    ``channels`` and ``strides`` are those of c2..c5, after ``add_stride_2`` with c1 before them;
+    ``left_out`` counts the finest of them that ``leave_out`` named. ``scale`` is the factor that
+    images are resized by first, for patches of 14 pixels.
 
     Args:
         body: A timm model.
@@ -164,11 +166,12 @@ class TimmBackbone(TimmModel):
     """
 
     strides: tuple[int, ...] = STRIDES
+    left_out = 0
 
     def __init__(self, body: nn.Module, blocks: Sequence[int] = ()) -> None:
         super().__init__(body)
         sources = sources_of(self.body.feature_info, blocks)
-        self._scale = sources.scale
+        self.scale = sources.scale
         self._positions = [source.position for source in sources.levels]  # of c2..c5
         self._taken = sorted(set(self._positions))
         self.body.prune_intermediate_layers(self._taken, prune_norm=True)
@@ -195,6 +198,16 @@ class TimmBackbone(TimmModel):
             for level, stride in zip(self._maps(images), self.strides, strict=True)
         ]
 
+    def leave_out(self, count: int) -> None:
+        """Do not make the ``count`` finest of c2..c5, which no head looks at, of other maps.
+
+        What the pyramid would make them of stands in their place. Maps that the model has stay: it
+        computes them anyway.
+        """
+        if self.pyramid is not None:
+            self.pyramid.leave_out(count)
+            self.left_out = count
+
     def add_stride_2(self) -> None:
         """Give c1 at stride 2 before c2..c5 where the model has such a map, as CNNs with a stem do.
 
@@ -210,8 +223,8 @@ class TimmBackbone(TimmModel):
 
     def _maps(self, images: Tensor) -> list[Tensor]:
         height, width = images.shape[-2:]
-        if self._scale != 1:  # the surplus of anti-aliasing is what patches of 14 pixels saw
-            size = [round(side * self._scale) for side in (height, width)]
+        if self.scale != 1:  # the surplus of anti-aliasing is what patches of 14 pixels saw
+            size = [round(side * self.scale) for side in (height, width)]
             images = F.interpolate(images, size, mode="bilinear", antialias=True)
         try:
             found = self.body.forward_intermediates(
@@ -233,8 +246,9 @@ class TimmBackbone(TimmModel):
         """
         if torch.compiler.is_exporting() or torch.compiler.is_compiling():
             return
-        found = [tuple(level.shape[-2:]) for level in levels]
-        wanted = [(-(-height // stride), -(-width // stride)) for stride in self.strides]
+        made = slice(self.left_out, None)
+        found = [tuple(level.shape[-2:]) for level in levels[made]]
+        wanted = [(-(-height // stride), -(-width // stride)) for stride in self.strides[made]]
         if found != wanted:
             raise ValueError(
                 f"model.backbone.name: maps of {type(self.body).__name__} have {found} positions "

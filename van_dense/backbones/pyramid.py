@@ -91,6 +91,11 @@ class SimplePyramid(nn.Module):
             self.levels.append(level)
             self.channels.append(source.channels >> max(steps, 0))
 
+    def leave_out(self, count: int) -> None:
+        """Hand the maps of the ``count`` finest levels on as they are."""
+        for level in range(count):
+            self.levels[level] = nn.Identity()
+
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """[c2, c3, c4, c5] of the map of each one's source, (B, C, H, W)."""
         return [level(x) for level, x in zip(self.levels, maps, strict=True)]

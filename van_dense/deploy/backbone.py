@@ -16,7 +16,7 @@ from torch.export import Dim, ExportedProgram
 from van_dense.backbones.build import DIVISOR, TimmBackbone, TimmModel, WholeModel
 from van_dense.core.optional import require
 from van_dense.deploy.same_padding import with_constant_padding
-from van_dense.deploy.write import quiet, remove_traces
+from van_dense.deploy.write import plain_attention, quiet, remove_traces
 from van_dense.models.preprocess import Preprocess
 
 OUTPUTS = ("c2", "c3", "c4", "c5")
@@ -35,10 +35,11 @@ class BackboneNetwork(nn.Module):
         mean, std = backbone.statistics
         self.preprocess = Preprocess([255 * m for m in mean], [255 * s for s in std])
         self.backbone = backbone
+        self.outputs = OUTPUTS[backbone.left_out :]  # of a plain ViT, what the heads look at
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Maps c2, c3, c4, c5 of RGB images (B, 3, H, W) in 0..255, uint8 or float32."""
-        return tuple(self.backbone(self.preprocess.normalise(images))[-len(OUTPUTS) :])
+        """Maps that ``outputs`` names, of RGB images (B, 3, H, W) in 0..255, uint8 or float32."""
+        return tuple(self.backbone(self.preprocess.normalise(images))[-len(self.outputs) :])
 
 
 def backbone_network(model: TimmModel) -> BackboneNetwork:
@@ -92,7 +93,7 @@ def exported_backbone(
     sides = {} if size else {2: step * Dim("h", min=least), 3: step * Dim("w", min=least)}
     network = with_constant_padding(network)
     images = torch.zeros(2, 3, height, width, dtype=dtype)
-    with torch.no_grad():
+    with torch.no_grad(), plain_attention(network):
         return torch.export.export(
             network, (images,), dynamic_shapes={"images": {0: Dim("batch"), **sides}}
         )
@@ -120,7 +121,7 @@ def save_onnx_backbone(
             exported_backbone(network, dtype=dtype, size=size),
             dynamo=True,
             input_names=["images"],
-            output_names=list(OUTPUTS),
+            output_names=list(network.outputs),
             opset_version=OPSET,
             external_data=False,
             verbose=False,

@@ -46,4 +46,6 @@ def network_of(model: DenseModel) -> Network:
     if isinstance(model, Classifier):  # ViT refuses other sizes, and Swin takes minutes to export
         about = getattr(model.backbone.body, "pretrained_cfg", None) or {}
         made.takes_any_size = not about.get("fixed_input_size", False)
+    elif getattr(model.backbone, "scale", 1) != 1:  # ONNX resizes smoothly to fixed sizes alone
+        made.takes_any_size = False
     return made

@@ -7,13 +7,15 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from timm.models.vision_transformer_sam import Attention as SamAttention
+from torch import Tensor, nn
 
+from van_dense.core.attributes import attribute_set
 from van_dense.core.optional import require
 from van_dense.core.quiet import errors_only
 from van_dense.core.writing import check_replaceable
@@ -39,7 +41,7 @@ def write_onnx(network: Network, inputs: Mapping[str, Tensor], path: Path, card:
     from van_dense.deploy.onnx_ops import OPSET, TRANSLATIONS
 
     network = with_constant_padding(network)
-    with quiet(), torch.no_grad():
+    with quiet(), torch.no_grad(), plain_attention(network):
         program = torch.onnx.export(
             network,
             tuple(inputs.values()),
@@ -146,12 +148,18 @@ def _save_openvino(model: Any, path: Path, card: Card) -> None:
 def write_torch(network: Network, inputs: Mapping[str, Tensor], path: Path, card: Card) -> None:
     """Write a program of ``torch.export``; its operators of ``deploy/ops.py`` need this package."""
     network = with_constant_padding(network)
-    with quiet(), torch.no_grad():
+    with quiet(), torch.no_grad(), plain_attention(network):
         shapes = network.dynamic_shapes()
         program = torch.export.export(
             network, tuple(inputs.values()), dynamic_shapes=shapes, strict=False
         )
     torch.export.save(program, path, extra_files={f"{KEY}.json": card.dumps()})
+
+
+def plain_attention(network: nn.Module) -> AbstractContextManager[None]:
+    """The attention of SAM in matrix products; its fused one takes shapes that ONNX does not."""
+    parts = [part for part in network.modules() if isinstance(part, SamAttention)]
+    return attribute_set(parts, "fused_attn", False)
 
 
 @contextmanager

@@ -11,7 +11,6 @@ from van_dense.backbones.build import TimmModel
 from van_dense.core.optional import require
 from van_dense.core.structures import Size
 from van_dense.deploy.backbone import (
-    OUTPUTS,
     BackboneNetwork,
     backbone_network,
     exported_backbone,
@@ -121,14 +120,14 @@ def export_backbone(
 def _compare_maps(network: BackboneNetwork, file: Path, sizes: Sequence[Size]) -> dict[str, float]:
     runtime = require("onnxruntime", "comparing an ONNX file")
     session = runtime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    differences = dict.fromkeys(OUTPUTS, 0.0)
+    differences = dict.fromkeys(network.outputs, 0.0)
     rng = np.random.default_rng(0)
     for size in sizes:
         images = rng.integers(0, 256, (1, 3, *size), dtype=np.uint8)
         with torch.inference_mode():
             expected = network(torch.from_numpy(images))
-        found = session.run(list(OUTPUTS), {"images": images})
-        for name, one, other in zip(OUTPUTS, expected, found, strict=True):
+        found = session.run(list(network.outputs), {"images": images})
+        for name, one, other in zip(network.outputs, expected, found, strict=True):
             difference = float((one - torch.from_numpy(other)).abs().max() / one.abs().max())
             differences[name] = max(differences[name], difference)
             if not difference <= TOLERANCES["fp32"].outputs:

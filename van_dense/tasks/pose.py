@@ -111,6 +111,7 @@ class Pose(Task[PoseConfig]):
         info = with_sigmas(info)
         model, transforms, evaluation = config.model, config.data.transforms, config.eval
         backbone = backbone_of(model.backbone, self.largest_input(config))
+        backbone.leave_out(3)  # heatmaps are made of c5 alone
         joints = len(info.keypoint_names)
         head = SimpleBaseline(backbone.channels[-1], joints, channels=model.channels)
         return TopDownPose(

@@ -73,6 +73,7 @@ class VANBackbone(Backbone):
         if weights:
             load_pretrained(self.body, weights)
         self._out_features = tuple(out_features)
+        self.body.leave_out(min(STAGES.index(name) for name in out_features))
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Maps of normalised RGB images (B, 3, H, W)."""

@@ -16,6 +16,7 @@ from van_dense.tasks.backbone import backbone_of
 def build_retinanet(config: RetinaNet, num_classes: int) -> OneStageDetector:
     """RetinaNet with random weights."""
     backbone = backbone_of(config.backbone)
+    backbone.leave_out(1)  # anchors begin at stride 8
     head, channels, rounded = config.head, config.fpn.channels, config.round_anchors
     anchors = Anchors(config.anchor_sizes, STRIDES, scales=OCTAVE_SCALES, rounded=rounded)
     num = anchors.num_per_position
@@ -57,6 +58,7 @@ def _towers(config: ATSS | GFL, num_classes: int, num_values: int) -> ScaledTowe
 
 def _detector(config: ATSS | GFL, head: OneStageHead) -> OneStageDetector:
     backbone = backbone_of(config.backbone)
+    backbone.leave_out(1)  # anchors begin at stride 8
     section = config.head
     return OneStageDetector(
         backbone,
