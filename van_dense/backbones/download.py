@@ -94,7 +94,8 @@ _MOGANET = {
     "moganet_l_in1k": f"{_MOGA}_large_sz224_8xbs64_ep300.pth.tar",
     "moganet_xl_in1k": f"{_MOGA}_xlarge_sz224_8xbs64_ep300.pth.tar",
 }
-# unireplknet.py of AILab-CVC/UniRepLKNet; ImageNet's statistics too (main.py there).
+# unireplknet.py of AILab-CVC/UniRepLKNet; ImageNet's statistics too (main.py there). timm takes the
+# first of a size for its default.
 _UNIREP = "https://huggingface.co/DingXiaoH/UniRepLKNet/resolve/main/unireplknet"
 _UNIREPLKNET = {
     "unireplknet_a_in1k": f"{_UNIREP}_a_in1k_224_acc77.03.pth",
@@ -103,14 +104,14 @@ _UNIREPLKNET = {
     "unireplknet_n_in1k": f"{_UNIREP}_n_in1k_224_acc81.64.pth",
     "unireplknet_t_in1k": f"{_UNIREP}_t_in1k_224_acc83.21.pth",
     "unireplknet_s_in1k": f"{_UNIREP}_s_in1k_224_acc83.91.pth",
-    "unireplknet_s_in22k": f"{_UNIREP}_s_in22k_pretrain.pth",
-    "unireplknet_b_in22k": f"{_UNIREP}_b_in22k_pretrain.pth",
-    "unireplknet_l_in22k": f"{_UNIREP}_l_in22k_pretrain.pth",
-    "unireplknet_xl_in22k": f"{_UNIREP}_xl_in22k_pretrain.pth",
     "unireplknet_s_in22k_in1k_384": f"{_UNIREP}_s_in22k_to_in1k_384_acc86.44.pth",
     "unireplknet_b_in22k_in1k_384": f"{_UNIREP}_b_in22k_to_in1k_384_acc87.40.pth",
     "unireplknet_l_in22k_in1k_384": f"{_UNIREP}_l_in22k_to_in1k_384_acc87.88.pth",
     "unireplknet_xl_in22k_in1k_384": f"{_UNIREP}_xl_in22k_to_in1k_384_acc87.96.pth",
+    "unireplknet_s_in22k": f"{_UNIREP}_s_in22k_pretrain.pth",
+    "unireplknet_b_in22k": f"{_UNIREP}_b_in22k_pretrain.pth",
+    "unireplknet_l_in22k": f"{_UNIREP}_l_in22k_pretrain.pth",
+    "unireplknet_xl_in22k": f"{_UNIREP}_xl_in22k_pretrain.pth",
 }
 PUBLISHED = {name: Published(url, _HALF) for name, url in _IN1K.items()} | {
     name: Published(url, IMAGENET) for name, url in (_IN22K | _MOGANET | _UNIREPLKNET).items()

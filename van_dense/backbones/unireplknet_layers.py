@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from timm.layers import DropPath
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from van_dense.backbones.stages import depthwise
@@ -61,14 +62,12 @@ class DilatedReparam(nn.Module):
         return weight, bias
 
 
-def folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+def folded(conv: nn.Conv2d, norm: _BatchNorm) -> tuple[Tensor, Tensor]:
     """Kernel and bias of a convolution with the BatchNorm after it, in float64."""
     return folded_kernel(conv.weight, conv.bias, norm)
 
 
-def folded_kernel(
-    weight: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d
-) -> tuple[Tensor, Tensor]:
+def folded_kernel(weight: Tensor, bias: Tensor | None, norm: _BatchNorm) -> tuple[Tensor, Tensor]:
     """Kernel and bias, with the BatchNorm after them, in float64."""
     mean, variance = norm.running_mean, norm.running_var
     assert mean is not None and variance is not None  # they are tracked
@@ -179,7 +178,7 @@ class Block(nn.Module):
 
     def _merged_state(self) -> dict[str, Tensor]:
         """Tensors of the merged form; the new ones in float64."""
-        assert isinstance(self.norm, nn.BatchNorm2d) and self.gamma is not None
+        assert isinstance(self.norm, _BatchNorm) and self.gamma is not None
         if isinstance(self.dwconv, DilatedReparam):
             where, (kernel, bias) = "dwconv.lk_origin", self.dwconv.kernel_and_bias()
             kernel, bias = folded_kernel(kernel, bias, self.norm)
@@ -187,7 +186,7 @@ class Block(nn.Module):
             assert isinstance(self.dwconv, nn.Conv2d)
             where, (kernel, bias) = "dwconv", folded(self.dwconv, self.norm)
         linear, norm, response = self.pwconv2[0], self.pwconv2[2], self.act[1]
-        assert isinstance(linear, nn.Linear) and isinstance(norm, nn.BatchNorm2d)
+        assert isinstance(linear, nn.Linear) and isinstance(norm, _BatchNorm)
         assert isinstance(response, ResponseNorm) and response.beta is not None
         # The shift of the response norm passes the linear layer as a bias.
         shift = linear.weight.detach().double() @ response.beta.detach().double().flatten()
