@@ -131,6 +131,15 @@ def test_an_image_that_is_drawn_twice_counts_like_two_images() -> None:
             assert value[0] == pytest.approx(copies[name], abs=1e-12, nan_ok=True), name
 
 
+def test_only_the_proportion_of_the_weights_counts() -> None:
+    evidence = evidence_of(random_source(3, num_images=6))
+    weights = np.array([[2.0, 0, 1, 3, 0, 1], [0.0, 0, 0, 0, 0, 6]])
+    usual = evidence._curves.measure(weights, evidence.asked)
+    large = evidence._curves.measure(20000 * weights, evidence.asked)  # sums beyond 16 bits
+    for name, values in usual.items():
+        assert large[name] == pytest.approx(values, abs=1e-12, nan_ok=True), name
+
+
 def test_slices_count_shapes_and_crowding() -> None:
     tall, wide = [10.0, 10, 10, 50], [60.0, 60, 50, 10]
     truth = [annotation(1, 1, tall), annotation(1, 1, wide), annotation(2, 1, SQUARE)]

@@ -17,6 +17,7 @@ import numpy as np
 
 from van_dense.evaluation.coco import METRICS_OF_KIND, RECALL_LIMITS, joint_sigmas, names_of
 from van_dense.report.evidence import (
+    RESAMPLES,
     Difference,
     Evidence,
     Interval,
@@ -30,7 +31,7 @@ from van_dense.report.sources import Objects
 
 # Images by their number of objects, crowds left out.
 _CROWDING = {"1-3 objects": (1, 3), "4-10 objects": (4, 10), "11 or more objects": (11, np.inf)}
-_AT_ONCE = 1 << 20  # weights of results that are in memory together
+_AT_ONCE = 1 << 23  # weights of images, or of annotations of a class, in memory together
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class ObjectsEvidence:
         for position, name in enumerate(self.class_names):
             for metric in ("AP", "AP50", recall):
                 a = usual[metric]
-                one = Asked(a.is_recall, a.group, a.thresholds, a.limit, category=position)
+                one = Asked(a.is_recall, a.group, a.thresholds, a.limit, (position,))
                 found[f"{kind}/{metric} of {name}"] = one
         return found
 
@@ -139,9 +140,9 @@ class ObjectsEvidence:
         if not num:
             return {name: np.zeros(0) for name in names}
         blocks = resampled(num, seed=seed)
-        # Few results are measured over more draws at once, as each call costs the same.
-        most = np.bincount(self.found.category, minlength=1).max() + num
-        joined = max(1, int(_AT_ONCE // (most * len(blocks[0]))))
+        most = _AT_ONCE // max(num, 2 * self._curves.most_truth, 1)
+        num_groups = -(-RESAMPLES // max(most, 1))
+        joined = -(-len(blocks) // num_groups)  # groups of about equal size
         groups = [blocks[i : i + joined] for i in range(0, len(blocks), joined)]
         parts = [self._curves.measure(np.concatenate(group), asked) for group in groups]
         return {name: np.concatenate([part[name] for part in parts]) for name in names}
