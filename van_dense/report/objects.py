@@ -100,9 +100,9 @@ def _protocol(evidence: ObjectsEvidence) -> list[Text]:
         return []
     out = len(evidence.source.results) - int(evidence.found.counted().sum())
     text = (
-        "Counted by the rules of LVIS, here and in everything below: results do not count beyond "
-        "the best 300 of an image, of classes that nobody looked for in it, and where they find "
-        "nothing of a class of which not every object is annotated. "
+        "Counted by the rules of LVIS, here and in everything below: results beyond the best 300 "
+        "of an image, those of classes that nobody looked for in it, and those that find nothing "
+        "of a class of which not every object is annotated do not count. "
         f"That leaves out {out} of {counted(len(evidence.source.results), 'result')}."
     )
     return [Text([text])]

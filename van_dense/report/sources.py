@@ -101,6 +101,7 @@ class Panoptic:
         info: Classes.
         read: From an image id to RGB uint8 (H, W, 3), or None where there is no picture.
         extra: What the evaluator needs beside these, by name.
+        boundary: Whether boundary PQ is measured beside PQ.
     """
 
     image_ids: Sequence[int | str]
@@ -109,6 +110,7 @@ class Panoptic:
     info: DatasetInfo
     read: ReadImage = no_image
     extra: Mapping[str, Any] = field(default_factory=dict)
+    boundary: bool = False
 
 
 Source: TypeAlias = Objects | Maps | Images | Panoptic

@@ -153,6 +153,7 @@ def _panoptic_maps(config: Any, dataset: DenseDataset, folder: Path) -> list[Sou
         masks=data.masks,
         only={image_id for image_id, png in pngs.items() if png.is_file()},
         read=_reader(dataset),
+        boundary=config.eval.boundary,
     )
     return [source]
 
@@ -230,7 +231,8 @@ def saved_sources(
         return _saved_objects(predictions, annotations, type, data, images, limit, **rules)
     read = no_image if images is None else _by_stem(images)
     if type == "panoptic":
-        return [saved_maps.panoptic_maps(predictions, annotations, masks=masks, read=read)], []
+        given: Any = {"masks": masks, "read": read, "boundary": boundary}
+        return [saved_maps.panoptic_maps(predictions, annotations, **given)], []
     patterns = {k: data[k] for k in ("prediction_pattern", "mask_pattern") if k in data}
     files = find_pairs(predictions, annotations, **patterns)
     if type == "saliency":
