@@ -93,8 +93,9 @@ class Found:
         return self._has(self.state[0, threshold] == 1) & (self.rank < self.limit)
 
     def counted(self, threshold: int = 0) -> np.ndarray:
-        """Results that count as right or wrong, bool (D,): not those that found a crowd, or that
-        found nothing where by LVIS not all objects are annotated.
+        """Results that count as right or wrong, bool (D,).
+
+        Others found a crowd, or nothing where by the rules of LVIS not all objects are annotated.
         """
         counts = self.inside[0] & ~self._has(self.state[0, threshold] == 2)
         return (counts | self._has(self.state[0, threshold] == 1)) & (self.rank < self.limit)
