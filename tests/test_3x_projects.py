@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SPARSE = ROOT / "projects/sparsercnn_van_b2_3x.yaml"
 
 
-PROJECTS = sorted((ROOT / "projects").glob("*_3x.yaml"))
+PROJECTS = sorted((ROOT / "projects").glob("*_van_b2_3x.yaml"))
 each_project = pytest.mark.parametrize("project", PROJECTS, ids=lambda path: path.stem)
 
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECTS = sorted(set((ROOT / "projects").glob("*.yaml")) - {ROOT / "projects/paper_tables.yaml"})
 FRAGMENTS = sorted((ROOT / "configs").glob("*/*.yaml"))
 DETECTORS = [p for p in PROJECTS if re.fullmatch(r"(maskrcnn|retinanet)_van_b\d", p.stem)]
-OF_3X = [p for p in PROJECTS if p.stem.endswith("_3x")]
+OF_3X = [p for p in PROJECTS if p.stem.endswith("_van_b2_3x")]
 TABLES = yaml.safe_load((ROOT / "projects/paper_tables.yaml").read_text())["tables"]
 
 each_project = pytest.mark.parametrize("project", PROJECTS, ids=lambda path: path.stem)

@@ -1,7 +1,7 @@
 """Dense prediction around the Visual Attention Network (VAN) and any other timm backbone.
 
-``import van_dense`` registers VAN B0..B6 and two ResNets in timm. It is cheap: torch and timm are
-imported when something that needs them is used, and the registration happens when timm is imported.
+``import van_dense`` registers VAN, its relatives and two ResNets in timm. It is cheap: torch and
+timm are imported when something that needs them is used, and the registration happens when timm is.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ __version__ = "0.2.0"
 @wrapt.when_imported("timm.models")
 def _register_models(_: object) -> None:
     import van_dense.backbones.registry
+    import van_dense.backbones.registry_staged
     import van_dense.backbones.resnet  # noqa: F401  (they register by their decorators)
 
 

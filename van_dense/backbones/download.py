@@ -1,7 +1,8 @@
-"""Published VAN weights: their names, and a cached, resumable, checked download.
+"""Published weights of VAN and relatives: names, and a cached, resumable, checked download.
 
 Sources: the authors' files on the Hugging Face hub (VAN-Classification README), and the converted
-files of mmpretrain (configs/van) and mmsegmentation (projects/van).
+files of mmpretrain (configs/van) and mmsegmentation (projects/van); those of MogaNet and
+UniRepLKNet from their authors.
 """
 
 import difflib
@@ -81,8 +82,39 @@ _IN22K = {
     "van_b5_in22k_mmseg": f"{_MMSEG}/van-b5-in22k_3rdparty_20230522-b26134d7.pth",
     "van_b6_in22k_mmseg": f"{_MMSEG}/van-b6-in22k_3rdparty_20230522-5e5172a3.pth",
 }
+# README of Westlake-AI/MogaNet, all trained with ImageNet's statistics (models/moganet.py there).
+_MOGA = "https://github.com/Westlake-AI/MogaNet/releases/download/moganet-in1k-weights/moganet"
+_MOGANET = {
+    "moganet_xt_in1k": f"{_MOGA}_xtiny_sz224_8xbs128_ep300.pth.tar",
+    "moganet_xt_in1k_256": f"{_MOGA}_xtiny_sz256_8xbs128_ep300.pth.tar",
+    "moganet_t_in1k": f"{_MOGA}_tiny_sz224_8xbs128_ep300.pth.tar",
+    "moganet_t_in1k_256": f"{_MOGA}_tiny_sz256_8xbs128_ep300.pth.tar",
+    "moganet_s_in1k": f"{_MOGA}_small_sz224_8xbs128_ep300.pth.tar",
+    "moganet_b_in1k": f"{_MOGA}_base_sz224_8xbs128_ep300.pth.tar",
+    "moganet_l_in1k": f"{_MOGA}_large_sz224_8xbs64_ep300.pth.tar",
+    "moganet_xl_in1k": f"{_MOGA}_xlarge_sz224_8xbs64_ep300.pth.tar",
+}
+# unireplknet.py of AILab-CVC/UniRepLKNet; ImageNet's statistics too (main.py there). timm takes the
+# first of a size for its default.
+_UNIREP = "https://huggingface.co/DingXiaoH/UniRepLKNet/resolve/main/unireplknet"
+_UNIREPLKNET = {
+    "unireplknet_a_in1k": f"{_UNIREP}_a_in1k_224_acc77.03.pth",
+    "unireplknet_f_in1k": f"{_UNIREP}_f_in1k_224_acc78.58.pth",
+    "unireplknet_p_in1k": f"{_UNIREP}_p_in1k_224_acc80.23.pth",
+    "unireplknet_n_in1k": f"{_UNIREP}_n_in1k_224_acc81.64.pth",
+    "unireplknet_t_in1k": f"{_UNIREP}_t_in1k_224_acc83.21.pth",
+    "unireplknet_s_in1k": f"{_UNIREP}_s_in1k_224_acc83.91.pth",
+    "unireplknet_s_in22k_in1k_384": f"{_UNIREP}_s_in22k_to_in1k_384_acc86.44.pth",
+    "unireplknet_b_in22k_in1k_384": f"{_UNIREP}_b_in22k_to_in1k_384_acc87.40.pth",
+    "unireplknet_l_in22k_in1k_384": f"{_UNIREP}_l_in22k_to_in1k_384_acc87.88.pth",
+    "unireplknet_xl_in22k_in1k_384": f"{_UNIREP}_xl_in22k_to_in1k_384_acc87.96.pth",
+    "unireplknet_s_in22k": f"{_UNIREP}_s_in22k_pretrain.pth",
+    "unireplknet_b_in22k": f"{_UNIREP}_b_in22k_pretrain.pth",
+    "unireplknet_l_in22k": f"{_UNIREP}_l_in22k_pretrain.pth",
+    "unireplknet_xl_in22k": f"{_UNIREP}_xl_in22k_pretrain.pth",
+}
 PUBLISHED = {name: Published(url, _HALF) for name, url in _IN1K.items()} | {
-    name: Published(url, IMAGENET) for name, url in _IN22K.items()
+    name: Published(url, IMAGENET) for name, url in (_IN22K | _MOGANET | _UNIREPLKNET).items()
 }
 
 

@@ -22,6 +22,7 @@ from van_dense.backbones.layouts import (
 )
 from van_dense.backbones.read import read_file, unwrap
 from van_dense.backbones.statistics import statistics_of
+from van_dense.backbones.unireplknet import UniRepLKNet
 from van_dense.backbones.van import VAN
 from van_dense.core.quiet import errors_only
 
@@ -44,6 +45,7 @@ class LoadReport:
     #: keys whose shapes disagree, with both shapes; not loaded
     reshaped: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)  #: keys of the backbone that the file lacks
+    new: list[str] = field(default_factory=list)  #: of the backbone, that no classifier has
     unexpected: list[str] = field(default_factory=list)  #: of the file that the backbone lacks
     #: the classifier's keys, with what happened to them; no part of the backbone
     head: list[str] = field(default_factory=list)
@@ -76,8 +78,10 @@ class LoadReport:
             f"weights ({self.layout} layout) fill {self.coverage:.1f} % of "
             f"{self.elements / 1e6:.2f} M backbone parameters"
         ]
-        for name in ("matched", "reshaped", "missing", "unexpected", "head", "ignored"):
+        for name in ("matched", "reshaped", "missing", "new", "unexpected", "head", "ignored"):
             keys = getattr(self, name)
+            if name == "new" and not keys:
+                continue
             shown = [] if name == "matched" else keys[:3]
             more = f", ... and {len(keys) - 3} more" if len(keys) > 3 and shown else ""
             lines.append(f"  {name:<10} {len(keys):>5}  {', '.join(shown)}{more}".rstrip())
@@ -183,6 +187,8 @@ def compare(body: nn.Module, state: Mapping[str, Tensor]) -> tuple[LoadReport, S
     """Report what ``state`` would fill in a timm model, and return the tensors that fit."""
     own = body.state_dict()
     report = LoadReport(layout="plain")
+    if isinstance(body, UniRepLKNet):
+        body.check_form(state)
     if "patch_embed1.proj.weight" in own:
         report.layout = detect_layout(state)
         state, report.ignored = split_official(state)
@@ -191,12 +197,15 @@ def compare(body: nn.Module, state: Mapping[str, Tensor]) -> tuple[LoadReport, S
     head = _head_prefixes(body)
     for key in dict.fromkeys((*own, *state)):
         outcome, shapes = _outcome(own.get(key), state.get(key))
+        if outcome == "missing" and key.startswith(getattr(body, "new_in_backbones", ())):
+            outcome = "new"
         if key.startswith(head):
             report.head.append(f"{key} {outcome}{shapes}")
         else:
             getattr(report, outcome).append(key + shapes)
     fitting = _fitting(own, state)
-    sizes = {k: p.numel() for k, p in body.named_parameters() if not k.startswith(head)}
+    no_part = (*head, *report.new)
+    sizes = {k: p.numel() for k, p in body.named_parameters() if not k.startswith(no_part)}
     report.elements = sum(sizes.values())
     report.coverage = 100.0 * sum(sizes[k] for k in sizes.keys() & fitting) / report.elements
     return report, fitting

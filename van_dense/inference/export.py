@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
+from van_dense.backbones.unireplknet import merged_copy
 from van_dense.config import dump_config
 from van_dense.config.load import validate
 from van_dense.core.digest import sha256_of
@@ -113,7 +114,7 @@ def write_file(
         known = " or ".join(PRECISIONS[format])
         raise ValueError(f"files of format {format} are {known}, not {precision}")
     check_place(path)
-    network = network_of(loaded.model).eval()
+    network = network_of(merged_copy(loaded.model)).eval()
     card = _card(loaded, network, checkpoint, licence, precision)
     comparison = Comparison(loaded, network, images, num_images)
     with into_place(path) as written:

@@ -1,7 +1,8 @@
 """A copy of a model that predicts faster on a CPU, with results equal within 1e-4.
 
-It is channels-last, BatchNorms are folded into the convolution before them where that is exact, and
-1x1 convolutions are oneDNN's on one thread too. Training and explanations keep the model itself.
+It is channels-last, branches of UniRepLKNet are merged, BatchNorms are folded into the convolution
+before them where that is exact, and 1x1 convolutions are oneDNN's on one thread too. Training and
+explanations keep the model itself.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from van_dense.backbones.unireplknet import merge_all
 from van_dense.core.structures import Size
 from van_dense.models.dense_model import DenseModel
 
@@ -29,9 +31,10 @@ _PROBE: Size = (64, 64)  # image that finds out what follows each convolution
 
 
 def cpu_copy(model: Model) -> Model:
-    """Copy a model in evaluation mode; all that is no kernel of a convolution stays shared."""
+    """Copy a model in evaluation mode; what is no kernel and changed by nothing stays shared."""
     shared = chain(model.parameters(), model.buffers())
     clone = copy.deepcopy(model, {id(t): t for t in shared if t.ndim != 4})
+    merge_all(clone)
     with torch.no_grad():
         fold_norms(clone)
     for conv in [m for m in clone.modules() if type(m) is nn.Conv2d and m.kernel_size == (1, 1)]:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from van_dense.backbones.build import TimmModel
+from van_dense.backbones.unireplknet import merged_copy
 from van_dense.core.optional import require
 from van_dense.core.structures import Size
 from van_dense.deploy.backbone import (
@@ -108,7 +109,7 @@ def export_backbone(
         raise ValueError(f"{path}: a file of format {format} must end in {SUFFIXES[format]}")
     check_place(path)
     loaded = load(run, checkpoint=checkpoint, overrides=overrides, device="cpu")
-    network = backbone_network(cast("TimmModel", loaded.model.backbone))
+    network = backbone_network(merged_copy(cast("TimmModel", loaded.model.backbone)))
     with into_place(path) as written:
         if format == "torch":
             torch.export.save(exported_backbone(network, size=size), written)

@@ -1,0 +1,135 @@
+"""What timm and this package ask of a backbone of four stages, for ``moganet.py`` and others.
+
+Shapes: every tensor is (B, C, H, W); stage i = 0..3 works at stride 4, 8, 16, 32. A side of H
+pixels becomes ceil(H / stride), whatever H is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from timm.models._features import feature_take_indices
+from torch import Tensor, nn
+
+from van_dense.backbones.van_layers import Stage
+
+
+class FourStages(nn.Module):
+    """A network of four stages with a linear classifier; a subclass says what a stage is.
+
+    A subclass fills ``feature_info`` and ``num_features``, and calls ``reset_classifier`` at the
+    end of its constructor. Whoever takes the classifier away with ``prune_intermediate_layers``
+    wants maps.
+    """
+
+    any_size = True  #: whether images of any size work as they are
+    feature_info: list[dict[str, Any]]  #: channels, stride and module of each stage
+    num_features: int
+    head: nn.Module
+
+    def run_stage(self, position: int, x: Tensor) -> Tensor:
+        """The input of stage ``position`` + 1, counted from 0."""
+        raise NotImplementedError
+
+    def drop_stage(self, position: int) -> None:
+        """Remove a stage that nobody needs."""
+        raise NotImplementedError
+
+    def map_of(self, position: int, x: Tensor) -> Tensor:
+        """The map that a stage gives to others; by default what the next stage gets."""
+        return x
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """Vectors (B, C) that are classified, of the last map."""
+        return x.mean(dim=(2, 3))
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Map of the last stage, (B, C, ceil(H / 32), ceil(W / 32))."""
+        for position in range(len(self.feature_info)):
+            x = self.run_stage(position, x)
+        return x
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Pool the last map and classify it; ``pre_logits`` stops after pooling."""
+        x = self.pooled(x) if self.global_pool == "avg" else x
+        return x if pre_logits else self.head(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, num_classes) of images (B, 3, H, W)."""
+        return self.forward_head(self.forward_features(x))
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """Maps of chosen stages, always after their norm if they have one; arguments are timm's."""
+        if output_fmt != "NCHW":
+            raise ValueError(f"{type(self).__name__} gives NCHW maps only, not {output_fmt!r}")
+        num_stages = len(self.feature_info)
+        taken, last = feature_take_indices(num_stages, indices)
+        maps = []
+        for position in range(last + 1 if stop_early else num_stages):
+            x = self.run_stage(position, x)
+            if position in taken:
+                maps.append(self.map_of(position, x))
+        return maps if intermediates_only else (x, maps)
+
+    def prune_intermediate_layers(
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Drop stages above the last chosen one; norms of maps stay, for they belong to them."""
+        taken, last = feature_take_indices(len(self.feature_info), indices)
+        for position in range(last + 1, len(self.feature_info)):
+            self.drop_stage(position)
+        is_cut = last + 1 < len(self.feature_info)
+        del self.feature_info[last + 1 :]
+        self.num_features = self.head_hidden_size = self.feature_info[last]["num_chs"]
+        if prune_head or is_cut:
+            self.reset_classifier(0, "")
+        return taken
+
+    def get_classifier(self) -> nn.Module:
+        """The last linear layer."""
+        return self.head
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Replace the classifier by a new one; 0 classes give an identity."""
+        if global_pool is not None:
+            if global_pool not in ("avg", ""):
+                name = type(self).__name__
+                raise ValueError(f"global_pool of {name} must be 'avg' or '', got {global_pool!r}")
+            self.global_pool = global_pool
+        self.num_classes = num_classes
+        self.head_hidden_size = self.num_features
+        self.head = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
+        if isinstance(self.head, nn.Linear):
+            nn.init.trunc_normal_(self.head.weight, std=0.02)
+            nn.init.zeros_(self.head.bias)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute each block in the backward pass instead of storing its activations."""
+        for module in self.modules():
+            if isinstance(module, Stage):
+                module.grad_checkpointing = enable
+
+    def no_weight_decay(self) -> set[str]:
+        """Names without weight decay: none."""
+        return set()
+
+
+def drop_path_rates(last: float, depths: Sequence[int]) -> Iterator[float]:
+    """Rates of stochastic depth, from 0 in the first block to ``last`` in the last one."""
+    num_blocks = sum(depths)
+    return (last * position / max(num_blocks - 1, 1) for position in range(num_blocks))
+
+
+def depthwise(dim: int, kernel: int, dilation: int = 1, *, bias: bool = True) -> nn.Conv2d:
+    """Depth-wise convolution with an odd kernel that keeps the size."""
+    padding = dilation * (kernel // 2)
+    return nn.Conv2d(dim, dim, kernel, padding=padding, dilation=dilation, groups=dim, bias=bias)
