@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
 
+from van_dense.core.dataset_info import DatasetInfo
+from van_dense.core.structures import Size
 from van_dense.data.io.json_file import paused_garbage_collection
 from van_dense.data.io.packed_records import PackedRecords
 from van_dense.data.readers.coco_columns import CleanedRecords, Glance, new_columns
 from van_dense.data.readers.coco_geometry import area_is_possible, derive_area, stated_box
+from van_dense.data.readers.coco_images import ImageRecords
 from van_dense.data.readers.coco_json import CocoDict, Record
 from van_dense.data.readers.coco_values import (
     are_same,
@@ -21,14 +26,38 @@ from van_dense.data.readers.coco_values import (
 from van_dense.data.readers.segmentation import FORMS, rle_to_json
 from van_dense.data.readers.table import InstanceRecord
 
-if TYPE_CHECKING:
-    from van_dense.data.readers.coco_records import CocoRecords
-
 _AT_ONCE = 1024  # annotations that are looked at together
 
 
+class Judge(Protocol):
+    """What is asked of ``CocoRecords``."""
+
+    data: CocoDict
+    info: DatasetInfo
+    images: list[Record]
+    sizes: list[Size]
+    image_records: ImageRecords
+    masks: bool
+    num_keypoints: int
+    crowds_are_objects: bool
+    in_quarantine: bool
+    counts: Counter[int]
+    crowds: Counter[int]
+
+    @property
+    def changes(self) -> Mapping[str, object]:
+        """Kinds of what was read otherwise than it is written."""
+        ...
+
+    def reset(self) -> None:
+        """Begin to count anew."""
+
+    def usable_at(self, index: int, annotation: Record) -> InstanceRecord | None:
+        """What is read of an annotation, or None for one that is left out."""
+
+
 @paused_garbage_collection()
-def clean(records: CocoRecords) -> CocoDict:
+def clean(records: Judge) -> CocoDict:
     """See ``CocoRecords.cleaned``."""
     records.reset()
     texts, kept = records.data["annotations"], CleanedRecords()
@@ -71,14 +100,14 @@ def clean(records: CocoRecords) -> CocoDict:
     return {**records.data, "images": records.images, "annotations": kept}
 
 
-def _glance(records: CocoRecords) -> Glance:
+def _glance(records: Judge) -> Glance:
     position, labels = records.image_records.position, records.info.label_of
     reads: Any = {"masks": records.masks, "num_keypoints": records.num_keypoints}
     return Glance(position, records.sizes, labels, **reads)
 
 
 def _as_evaluated(
-    annotation: Record, instance: InstanceRecord, records: CocoRecords
+    annotation: Record, instance: InstanceRecord, records: Judge
 ) -> tuple[Record, tuple[Any, ...]]:
     """A usable annotation with every key in its place, and its row of ``new_columns``."""
     size = records.sizes[instance.image]
