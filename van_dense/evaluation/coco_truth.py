@@ -128,6 +128,10 @@ class TruthTable:
         """Position of the image of annotations, from 0 on."""
         return self.columns["image"][indices]
 
+    def categories_of(self, indices: np.ndarray) -> np.ndarray:
+        """Position of the category of annotations, from 0 on."""
+        return self.columns["category"][indices]
+
     def annotations(self, indices: np.ndarray) -> list[dict[str, Any]]:
         """Records whose ids count from 1 on, or ValueError for masks that are unusable."""
         rows = self.columns[indices]
