@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers.defaults import build_backbone
 from torch import Tensor, nn
 
-from tests.helpers.defaults import build_backbone
 from van_dense.backbones.pyramid import SimplePyramid, Source, Sources, sources_of
 
 

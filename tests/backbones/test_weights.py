@@ -196,6 +196,45 @@ def test_other_models_take_the_names_of_timm(name: str, prefix: str) -> None:
     torch.testing.assert_close(own, {key: source.state_dict()[key] for key in own})
 
 
+def of_authors(name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Entries of timm's model under the names of its authors' code."""
+    pairs = {
+        "samvit_base_patch16": [("mlp.fc1", "mlp.lin1"), ("mlp.fc2", "mlp.lin2")],
+        "vit_tiny_patch16_dinov3_qkvb": [
+            ("reg_token", "storage_tokens"),
+            ("gamma_1", "ls1.gamma"),
+            ("gamma_2", "ls2.gamma"),
+        ],
+    }[name]
+    renamed = {}
+    for key, value in state.items():
+        for ours, theirs in pairs:
+            key = key.replace(ours, theirs)
+        renamed[("image_encoder." if name.startswith("sam") else "") + key] = value
+    return renamed
+
+
+@pytest.mark.parametrize("name", ["samvit_base_patch16", "vit_tiny_patch16_dinov3_qkvb"])
+def test_files_of_authors_are_renamed_by_timms_own_rules(name: str) -> None:
+    source = timm.create_model(name, depth=3)
+    backbone = build_backbone(name, options={"depth": 3})
+    report = load_backbone(backbone, of_authors(name, dict(source.state_dict())))
+    assert report.coverage == 100 and not report.missing
+    own = {k: v for k, v in backbone.body.state_dict().items() if "attn.k_bias" not in k}
+    torch.testing.assert_close(own, {key: source.state_dict()[key] for key in own})
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("vit_tiny_patch16_224", {"img_size": 96}), ("beit_base_patch16_224", {"img_size": [96, 64]})],
+)
+def test_positions_of_another_size_are_resampled(name: str, options: dict) -> None:
+    source = timm.create_model(name, depth=1).state_dict()
+    backbone = build_backbone(name, options={"depth": 1, **options})
+    report = load_backbone(backbone, source)
+    assert report.coverage == 100 and not report.reshaped
+
+
 def test_a_config_names_a_file(tmp_path: Path, official: dict[str, Tensor]) -> None:
     torch.save(official, tmp_path / "van.pth")
     report = load_pretrained(build_backbone("van_b0"), str(tmp_path / "van.pth"))

@@ -198,7 +198,7 @@ def test_the_copy_for_cpus_predicts_the_same(model, config):
     images = np.random.default_rng(0).integers(0, 255, (2, 64, 96, 3), dtype=np.uint8)
     samples = [Sample(image, i, "x", (64, 96)) for i, image in enumerate(images)]
     batch, clone = collate(samples), cpu_copy(model.eval())
-    assert num_norms(clone) < num_norms(model)
+    assert num_norms(clone) < num_norms(model) or num_norms(model) == 0  # plain ViTs have none
     for one, other in zip(model.predict(batch), clone.predict(batch), strict=True):
         assert_same_result(one, other)
 

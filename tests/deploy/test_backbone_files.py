@@ -58,6 +58,34 @@ def test_a_network_without_four_maps_is_refused():
         backbone_network(build_classifier("vit_tiny_patch16_224", 5))
 
 
+def test_maps_that_no_head_looks_at_are_left_out():
+    backbone = build_backbone("vit_tiny_patch16_224", options={"depth": 1})
+    backbone.leave_out(1)
+    network = backbone_network(backbone)
+    assert network.outputs == ("c3", "c4", "c5")
+    assert [m.shape[2] for m in network(images((1, 64, 64)))] == [8, 4, 2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("vit_small_patch16_dinov3", None),
+        ("samvit_base_patch16_224", None),
+        ("vit_small_patch14_dinov2", (64, 96)),
+    ],
+)
+def test_files_of_plain_vits_hold_the_same_maps(name, size, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    network = backbone_network(build_backbone(name, options={"depth": 1}))
+    save_onnx_backbone(network, tmp_path / "vit.onnx", size=size)
+    session = onnxruntime.InferenceSession(str(tmp_path / "vit.onnx"))
+    pixels = images((1, 64, 96))
+    maps = session.run(None, {"images": pixels.numpy()})
+    for found, expected in zip(maps, network(pixels), strict=True):
+        torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("shape", SIZES)
 def test_torch_export_keeps_batch_and_size_open(program, network, shape):
     pixels = images(shape)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers.defaults import build_backbone
 from torch import nn
 
 from van_dense.config.schema import Optimizer
@@ -70,3 +71,41 @@ def test_without_decay_of_vectors_only_kernels_and_matrices_decay():
     settings = Optimizer(no_decay=(), decay_vectors=False, weight_decay=0.1)
     for group in parameter_groups(Tiny(), settings):
         assert {p.ndim > 1 for p in group["params"]} == {group["weight_decay"] > 0}
+
+
+class OnBackbone(nn.Module):
+    def __init__(self, name, **options):
+        super().__init__()
+        self.backbone = build_backbone(name, options=options)
+        self.head = nn.Linear(2, 1)
+
+
+def test_layers_of_a_plain_vit_learn_more_slowly_the_deeper_they_lie():
+    """Detectron2's ``get_vit_lr_decay_rate``: rate ** (layers + 1 - layer), the embedding 0."""
+    model = OnBackbone("vit_tiny_patch16_224", depth=3)
+    groups = parameter_groups(model, Optimizer(layer_decay=0.5, backbone_lr_factor=0.1))
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    found = {names[id(p)]: g["lr_factor"] for g in groups for p in g["params"]}
+    assert found.keys() == {name for name, p in model.named_parameters() if p.requires_grad}
+    assert found["head.weight"] == 1
+    assert found["backbone.pyramid.levels.0.0.weight"] == pytest.approx(0.1)
+    assert found["backbone.body.blocks.2.norm1.weight"] == pytest.approx(0.1 * 0.5)
+    assert found["backbone.body.blocks.0.attn.qkv.weight"] == pytest.approx(0.1 * 0.5**3)
+    assert found["backbone.body.pos_embed"] == pytest.approx(0.1 * 0.5**4)
+    assert found["backbone.body.patch_embed.proj.weight"] == pytest.approx(0.1 * 0.5**4)
+
+
+def test_layers_of_other_models_are_timms_groups_and_no_decay_changes_nothing():
+    model = OnBackbone("van_b0", depths=(1, 1, 2, 1), embed_dims=(4, 4, 8, 8))
+    factors = {g["lr_factor"] for g in parameter_groups(model, Optimizer(layer_decay=0.5))}
+    assert max(factors) == 1 and len(factors) > 5
+    assert [g["name"] for g in parameter_groups(model, Optimizer())] == [
+        "backbone, decay",
+        "backbone, no decay",
+        "head, decay",
+    ]
+
+
+def test_a_backbone_without_layers_is_named():
+    with pytest.raises(ValueError, match=r"train\.optimizer\.layer_decay: Module does not say"):
+        parameter_groups(Tiny(), Optimizer(layer_decay=0.5))

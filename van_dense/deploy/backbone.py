@@ -21,6 +21,7 @@ from van_dense.models.preprocess import Preprocess
 
 OUTPUTS = ("c2", "c3", "c4", "c5")
 OPSET = 20
+_STRIDES_OF_MAPS = "strides 4, 8, 16 and 32"
 
 
 class BackboneNetwork(nn.Module):
@@ -53,11 +54,13 @@ def backbone_network(model: TimmModel) -> BackboneNetwork:
     """
     if isinstance(model, WholeModel):
         backbone = TimmBackbone(copy.deepcopy(model.body))
+        if backbone.pyramid is not None:  # which nobody has trained
+            raise ValueError(f"{type(model.body).__name__} gives no maps at {_STRIDES_OF_MAPS}")
         backbone.statistics = model.statistics
     elif isinstance(model, TimmBackbone):
         backbone = model
     else:
-        raise ValueError(f"{type(model).__name__} gives no maps at strides 4, 8, 16 and 32")
+        raise ValueError(f"{type(model).__name__} gives no maps at {_STRIDES_OF_MAPS}")
     return BackboneNetwork(backbone).eval()
 
 

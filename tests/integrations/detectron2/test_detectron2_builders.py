@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.same_detections import assert_same_detections
+from torch import nn
 
 from van_dense.config.engine import has_detectron2
 
@@ -16,7 +17,7 @@ if not has_detectron2():
     pytest.skip("Detectron2 is not installed", allow_module_level=True)
 
 from detectron2.config import LazyConfig, get_cfg, instantiate
-from detectron2.modeling import BACKBONE_REGISTRY, build_model
+from detectron2.modeling import BACKBONE_REGISTRY, Backbone, build_model
 from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
 
@@ -28,6 +29,25 @@ from van_dense.integrations.detectron2.builders import StridedLevels, VANBackbon
 from van_dense.tasks import TASKS
 
 PROJECTS = Path(__file__).resolve().parents[3] / "projects" / "detectron2"
+
+
+def test_maps_of_a_plain_vit_are_those_of_the_simple_feature_pyramid() -> None:
+    """Detectron2's, up to the 1x1 and 3x3 convolutions, which decoders here have, and its norm."""
+    from detectron2.modeling.backbone.vit import SimpleFeaturePyramid
+
+    from van_dense.backbones.pyramid import SimplePyramid, Source, Sources
+
+    pyramid = SimplePyramid(Sources((Source(0, 16, 32),) * 4, 1.0, is_plain=True))
+    net = Backbone()
+    net._out_features, net._out_feature_channels = ["last"], {"last": 32}
+    net._out_feature_strides = {"last": 16}
+    theirs = SimpleFeaturePyramid(net, "last", 256, (4.0, 2.0, 1.0, 0.5), norm="LN")
+    x = torch.randn(1, 32, 8, 12)
+    for ours, stage in zip(pyramid.levels, theirs.stages, strict=True):
+        *resampling, norm = list(ours)
+        stage = stage[: len(resampling)]
+        stage.load_state_dict(nn.Sequential(*resampling).state_dict())
+        torch.testing.assert_close(ours(x), norm(stage(x)), atol=1e-5, rtol=0)
 
 
 def inputs() -> list[dict]:
