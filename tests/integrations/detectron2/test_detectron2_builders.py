@@ -17,6 +17,7 @@ if not has_detectron2():
     pytest.skip("Detectron2 is not installed", allow_module_level=True)
 
 from detectron2.config import LazyConfig, get_cfg, instantiate
+from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone, build_model
 from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
@@ -38,9 +39,15 @@ def test_maps_of_a_plain_vit_are_those_of_the_simple_feature_pyramid() -> None:
     from van_dense.backbones.pyramid import SimplePyramid, Source, Sources
 
     pyramid = SimplePyramid(Sources((Source(0, 16, 32),) * 4, 1.0, is_plain=True))
-    net = Backbone()
-    net._out_features, net._out_feature_channels = ["last"], {"last": 32}
-    net._out_feature_strides = {"last": 16}
+
+    class Net(Backbone):
+        def output_shape(self):
+            return {"last": ShapeSpec(channels=32, stride=16)}
+
+        def forward(self, x):
+            raise NotImplementedError
+
+    net = Net()
     theirs = SimpleFeaturePyramid(net, "last", 256, (4.0, 2.0, 1.0, 0.5), norm="LN")
     x = torch.randn(1, 32, 8, 12)
     for ours, stage in zip(pyramid.levels, theirs.stages, strict=True):
