@@ -151,6 +151,9 @@ def test_published_names_say_size_and_data_set() -> None:
 def test_weights_of_1k_and_22k_expect_other_statistics() -> None:
     """The 1K ones 127.5 of 255, as VAN-Classification and mmpretrain; the 22K ones ImageNet's."""
     for name, published in PUBLISHED.items():
+        if not name.startswith("van_"):
+            continue
+        assert published.normalization is not None
         mean, std = published.normalization
         if "in22k" in name:
             assert (mean, std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -11,10 +11,17 @@ import timm
 from torch import Tensor, nn
 
 from van_dense.backbones.build import TimmModel
-from van_dense.backbones.download import HUB, PUBLISHED, Normalization, fetch_weights
+from van_dense.backbones.download import (
+    HUB,
+    PUBLISHED,
+    Normalization,
+    fetch_weights,
+    published_file,
+)
 from van_dense.backbones.layouts import (
     DETECTORS,
     State,
+    check_relative,
     detect_layout,
     split_official,
     strip_prefix,
@@ -139,8 +146,8 @@ def _normalization_of(content: object, path: Path) -> Normalization | None:
         model = content["config"]["model"]
         backbone = {**model, **model["backbone"]}  # classifiers of 0.1 have them one level up
         return statistics_of(backbone["name"], backbone.get("mean"), backbone.get("std"))
-    names = {p.url.rsplit("/", 1)[-1]: p.normalization for p in PUBLISHED.values()}
-    return names.get(path.name)
+    published = published_file(path)
+    return None if published is None else published.normalization
 
 
 def stated_statistics(source: str, classifies: bool) -> Normalization | None:
@@ -163,8 +170,9 @@ def load_backbone(model: nn.Module, state: Mapping[str, Tensor]) -> LoadReport:
 
     Args:
         model: A ``TimmModel``, whose ``body`` is filled, or a timm model itself.
-        state: Tensors of the file, as ``read_state`` returns them. For VAN in any layout; for
-            other models under timm's names, after ``module.``, ``backbone.`` or ``body.`` if any.
+        state: Tensors of the file, as ``read_state`` returns them. For VAN and its relatives in any
+            layout; for other models under timm's names, after ``module.``, ``backbone.`` or
+            ``body.`` if any.
     """
     body = _body_of(model)
     report, matched = compare(body, state)
@@ -182,9 +190,10 @@ def compare(body: nn.Module, state: Mapping[str, Tensor]) -> tuple[LoadReport, S
     """Report what ``state`` would fill in a timm model, and return the tensors that fit."""
     own = body.state_dict()
     report = LoadReport(layout="plain")
-    if "patch_embed1.proj.weight" in own:
+    if any(key.startswith("patch_embed1.proj.") for key in own):  # VAN and its relatives
         report.layout = detect_layout(state)
         state, report.ignored = split_official(state)
+        check_relative(own, state)
     else:
         state = {k if k in own else strip_prefix(k): v for k, v in state.items()}
     head = _head_prefixes(body)
