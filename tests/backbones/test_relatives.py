@@ -327,3 +327,14 @@ def test_only_weights_for_non_commercial_use_say_so_and_once(
         found = [r.message for r in caplog.records if "non-commercial use alone" in r.message]
         assert len(found) == (name == "lsknet_t") and report.coverage == 100.0
     assert fetch_weights(published) == path
+
+
+def test_timms_own_way_to_weights_says_so_too(tmp_path, caplog) -> None:
+    state = filled(timm.create_model("lsknet_t")).state_dict()
+    torch.save({"state_dict": state}, tmp_path / "a.pth")
+    overlay = {"file": str(tmp_path / "a.pth")}
+    with caplog.at_level(logging.WARNING):
+        model = timm.create_model("lsknet_t", pretrained=True, pretrained_cfg_overlay=overlay)
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+    found = [r.message for r in caplog.records if "non-commercial use alone" in r.message]
+    assert found == ["lsknet_t: these weights are for non-commercial use alone (CC BY-NC 4.0)"]
