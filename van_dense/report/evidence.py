@@ -210,15 +210,28 @@ def comparable(first: Evidence, second: Evidence, names: Sequence[str]) -> None:
         second: Another model.
         names: Names of the two, for the message.
     """
+    ids = {"images": first.image_ids}, {"images": second.image_ids}
+    same_protocol({**first.protocol, **ids[0]}, {**second.protocol, **ids[1]}, names)
+
+
+def same_protocol(
+    first: Mapping[str, Any], second: Mapping[str, Any], names: Sequence[str]
+) -> None:
+    """ValueError, naming what differs, where two protocols are not equal; arguments as above.
+
+    The value of "images" is ids, of which those that differ are counted.
+    """
     both = f"{names[0]} and {names[1]} cannot be compared"
-    for key in sorted(first.protocol.keys() | second.protocol.keys()):
-        one, other = first.protocol.get(key), second.protocol.get(key)
+    for key in [*first, *(key for key in second if key not in first)]:
+        one, other = first.get(key), second.get(key)
+        if key == "images" and one is not None and other is not None:
+            if list(one) == list(other):
+                continue
+            ids, others = set(one), set(other)
+            alone = f"{len(ids - others)} images of the first alone, {len(others - ids)} of the"
+            raise ValueError(f"{both}: {alone} other; evaluate both on the same images")
         if one != other:
             raise ValueError(f"{both}: their {key} differ: {_short(one)} and {_short(other)}")
-    if list(first.image_ids) != list(second.image_ids):
-        ids, others = set(first.image_ids), set(second.image_ids)
-        alone = f"{len(ids - others)} images of the first alone, {len(others - ids)} of the other"
-        raise ValueError(f"{both}: {alone}; evaluate both on the same images")
 
 
 def _short(value: Any) -> str:

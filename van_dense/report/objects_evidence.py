@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -60,12 +60,11 @@ class ObjectsEvidence:
     def protocol(self) -> Mapping[str, Any]:
         """What must be equal for a comparison."""
         f, source = self.found, self.source
-        truth = [json.dumps(t, sort_keys=True, default=_plain) for t in f.truth]
         return {
             "kind": source.kind,
             "classes": self.class_names,
             "number of images": len(self.image_ids),
-            "annotations (SHA-256)": hashlib.sha256("\n".join(truth).encode()).hexdigest(),
+            "annotations (SHA-256)": digest_of(f.truth),
             "detections of an image and class": f.limit,
             "OKS constants": list(joint_sigmas(source.kind, source.info.sigmas)),
         }
@@ -150,6 +149,12 @@ class ObjectsEvidence:
 def evidence_of(source: Objects) -> ObjectsEvidence:
     """Match results with annotations; ValueError for those that cannot be measured."""
     return ObjectsEvidence(source, match_all(source))
+
+
+def digest_of(annotations: Iterable[Mapping[str, Any]]) -> str:
+    """Digest (SHA-256) that differs where COCO annotations do."""
+    lines = (json.dumps(one, sort_keys=True, default=_plain) for one in annotations)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _plain(value: Any) -> Any:
