@@ -108,6 +108,16 @@ class ObjectsEvidence:
         thresholds = {"50": (0,), "75": (5,)}.get(rest, ALL_THRESHOLDS)
         return Asked(is_recall, group, thresholds, limit)
 
+    def images_with(self, name: str) -> int:
+        """Number of images with annotated objects of the class, size or slice of a metric."""
+        f, asked = self.found, self.asked[name]
+        those = ~f.ignored[asked.group]
+        if asked.category is not None:
+            those = those & (f.truth_category == asked.category)
+        if asked.among:
+            those = those & self.among[asked.among][f.truth_image]
+        return len(np.unique(f.truth_image[those]))
+
     @cached_property
     def _curves(self) -> Curves:
         return Curves(self.found, self.among)

@@ -89,8 +89,9 @@ def _sorted(rows: Sequence[Sequence[Cell]], column: int) -> list[Sequence[Cell]]
 
 
 def _is_numeric(cells: Iterable[Cell]) -> bool:
-    full = [cell for cell in cells if not is_empty(cell)]
-    return bool(full) and all(isinstance(cell, Real) for cell in full)
+    found = [*cells]
+    full = [cell for cell in found if not is_empty(cell)]
+    return bool(found) and "" not in found and all(isinstance(cell, Real) for cell in full)
 
 
 def _head(name: str, is_number: bool, is_sorted: bool) -> Html:

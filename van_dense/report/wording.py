@@ -72,9 +72,9 @@ def _meaning(num_images: int) -> str:
 
 
 def bounds(interval: Interval) -> str:
-    """Ends of an interval as a cell of a table; empty where there is nothing to measure."""
+    """Ends of an interval as a cell of a table, or why there are none, if anything is measured."""
     if math.isnan(interval.low):
-        return ""
+        return interval.why
     return f"{interval.low:.3f} to {interval.high:.3f}"
 
 
