@@ -35,7 +35,7 @@ def classes(report: Report) -> tuple[dict[str, list], list[str]]:
 def test_a_class_on_one_image_has_no_interval_and_says_why():
     rows, _ = classes(objects.report_of(boxes(), "run"))
     assert rows["dog"]["AP"] == 1.0 and rows["dog"]["interval"] == ONE_IMAGE
-    assert " to " in rows["cat"]["interval"]
+    assert "to" in rows["cat"]["interval"].split()
 
 
 def test_a_class_with_results_and_no_annotation_is_named_with_what_coco_does():

@@ -101,7 +101,7 @@ def bar_plot(
         for place, length in enumerate(lengths):
             text = "\N{EN DASH}" if np.isnan(length) else f"{length:.3f}"
             axes.text(1.02, place, text, transform=beside, va="center", fontsize=FONT_SIZE - 1)
-        if not np.nan_to_num(lengths).any() and not known:
+        if not np.nan_to_num([*lengths, *np.ravel([*known.values()])]).any():
             axes.set_xlim(0, 1)
         axes.axvline(0, color=MUTED, linewidth=1)
         axes.set_yticks(places, [short(name) for name in names], color=INK)

@@ -113,6 +113,12 @@ def _cell(value: Cell, column: int, is_number: bool) -> Html:
     return element("td", shown(value), class_=class_, data_v=key)
 
 
+def _breakable(name: str) -> list[Html]:
+    """A name that may go on in the next line behind each underscore."""
+    first, *others = name.split("_")
+    return [joined(first), *(joined("_", Html("<wbr>"), part) for part in others)]
+
+
 def _card(number: Number) -> Html:
     value = _NOTHING if is_empty(number.value) else shown(number.value)
     parts: list[Html] = []
@@ -123,7 +129,7 @@ def _card(number: Number) -> Html:
     note = [element("dd", number.note, class_="note")] if number.note else []
     return element(
         "div",
-        element("dt", number.label),
+        element("dt", joined(*_breakable(number.label))),
         element("dd", element("span", value, class_="value"), *parts),
         *note,
     )
