@@ -42,7 +42,9 @@ def test_a_class_with_results_and_no_annotation_is_named_with_what_coco_does():
     report = objects.report_of(boxes(), "run")
     rows, [said] = classes(report)
     assert rows["cow"]["results"] == 1 and rows["cow"]["interval"] == ""
-    assert said.startswith("No object is annotated of cow (1 result). COCO leaves such classes out")
+    assert said.startswith(
+        "No object is annotated of cow (1 result). COCO and LVIS leave such classes"
+    )
     assert "1 result is of classes without an annotation (cow)" in report.findings[-1].text
 
 

@@ -74,7 +74,7 @@ def test_runs_of_the_same_data_are_compared():
         (run_of("retinanet_van_b0", Annotated(PETS, [1, 2], 6)), "their annotations .* differ"),
         (
             run_of("retinanet_van_b0", Annotated(PETS, [1, 2], 5), "eval.max_detections=300"),
-            "their detections of an image and class differ: 100 and 300",
+            "their eval.max_detections differ: 100 and 300",
         ),
     ],
 )

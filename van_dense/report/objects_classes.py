@@ -10,14 +10,14 @@ from van_dense.core.counting import counted
 from van_dense.report.blocks import Block, Cell, Plot, Section, Table, Text
 from van_dense.report.evidence import Interval
 from van_dense.report.objects_curves import RECALLS, precision_at
-from van_dense.report.objects_evidence import ObjectsEvidence
+from van_dense.report.objects_evidence import BOUNDARY, ObjectsEvidence
 from van_dense.report.objects_scores import best_threshold
 from van_dense.report.plots import bar_plot, line_plot
 from van_dense.report.wording import bounds, listed
 
 WITHOUT_TRUTH = (
-    "COCO leaves such classes out of every mean, so that these results cost no AP, right or wrong: "
-    "look at a few of them, for these objects may be in the images without an annotation."
+    "COCO and LVIS leave such classes out of every mean, so that these results cost no AP, right "
+    "or wrong: look at a few, for these objects may be in the images without an annotation."
 )
 _CURVES = 6  # classes with a curve of their own
 _BARS = 30  # classes in a plot
@@ -32,7 +32,8 @@ def class_section(evidence: ObjectsEvidence, intervals: Mapping[str, Interval]) 
         intervals: Intervals by flat name.
     """
     f, kind, values = evidence.found, evidence.source.kind, evidence.values()
-    recall = "AR" if kind == "keypoints" else "AR100"
+    recall = evidence.recall
+    outlines = {} if evidence.outlines is None else {"boundary AP": BOUNDARY}
     counted, right = f.counted(), f.right()
     rows: list[list[Cell]] = []
     for position, name in enumerate(evidence.class_names):
@@ -41,9 +42,11 @@ def class_section(evidence: ObjectsEvidence, intervals: Mapping[str, Interval]) 
         objects = int(((f.truth_category == position) & ~f.ignored[0]).sum())
         best = best_threshold(f.score[own], right[own], objects)
         others = [values[f"{kind}/{metric} of {name}"] for metric in ("AP50", recall)]
+        others += [values[f"{start}/AP of {name}"] for start in outlines.values()]
         row: list[Cell] = [name, ap.value, bounds(ap), *others, objects, int(own.sum())]
         rows.append([*row, best.f1, best.threshold])
-    columns = ["class", "AP", "interval", "AP50", recall, "objects", "results"]
+    columns = ["class", "AP", "interval", "AP50", recall, *outlines]
+    columns += ["objects", "results"]
     columns += ["best F1", "at a score of"]
     overlap = "OKS" if kind == "keypoints" else "IoU"
     caption = f"The best F1 is that at {overlap} 0.5; results of at least its score are best kept."

@@ -72,7 +72,7 @@ def _unannotated(evidence: ObjectsEvidence) -> list[Finding]:
     if not blank:
         return []
     results = counted(sum(blank.values()), "result is", "results are")
-    text = f"{results} of classes without an annotation ({listed([*blank])}), which COCO leaves out"
+    text = f"{results} of classes without an annotation ({listed([*blank])}), which are left out"
     return [Finding(f"{text}: they cost no AP, right or wrong.", 0.0, CLASSES)]
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from van_dense.core.counting import counted
 from van_dense.evaluation.evaluator import mean
 from van_dense.evaluation.panoptic import (
+    BOUNDARY_METRICS,
     IOU,
     MATCHED,
     METRICS,
@@ -32,7 +34,7 @@ from van_dense.report.panoptic_findings import CLASSES, COSTS, IMAGES, MISSES
 from van_dense.report.panoptic_misses import KINDS, count_misses
 from van_dense.report.pictures import gallery
 from van_dense.report.sources import Panoptic
-from van_dense.report.weighted import SummedMetrics
+from van_dense.report.weighted import Score, SummedMetrics
 from van_dense.report.wording import (
     best_first,
     bounds,
@@ -58,12 +60,14 @@ class SegmentCounts:
         source: The maps.
         sums: Segments of each image and class, float64 (N, 4, C), rows IOU, MATCHED, WRONG and
             MISSED of the evaluator.
+        outline_sums: The same by boundary IoU, where the source asks for it.
         digests: Number of each image that tells its ground truth from another one, (N,).
         misses: Missed segments of all images, int64 (K, C), by the ``KINDS`` of why.
     """
 
     source: Panoptic
     sums: np.ndarray
+    outline_sums: np.ndarray | None
     digests: np.ndarray
     misses: np.ndarray
 
@@ -71,14 +75,29 @@ class SegmentCounts:
         """Metrics that draws of the images give, by the functions of the evaluator."""
         info = self.source.info
         truth = fingerprint(self.digests, "maps")
-        protocol = {"kind": "panoptic", "classes": info.class_names, "things": info.thing_flags}
-        summarize = partial(_summarize, np.array(info.thing_flags))
-        names, kind = info.class_names, "panoptic"
-        measure = SummedMetrics(self.sums, names, kind, summarize, qualities).measure
+        protocol: dict[str, Any] = {"kind": "panoptic", "counting rules": "PQ"}
+        protocol |= {"classes": info.class_names, "things": info.thing_flags}
+        if self.outline_sums is not None:
+            protocol["counting rules"] = "PQ, with boundary PQ beside it"
         ids = tuple(self.source.image_ids)
         annotated = self.sums[:, MATCHED] + self.sums[:, MISSED]
         occurs = dict(zip(info.class_names, (annotated > 0).sum(axis=0), strict=True))
-        return WeightedEvidence(ids, protocol | {"ground truth": truth}, measure, occurs)
+        return WeightedEvidence(ids, protocol | {"ground truth": truth}, self._measure, occurs)
+
+    def _measure(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Metrics (B,) by name, of weights (B, N), by one or two kinds of IoU."""
+        names, is_thing = self.source.info.class_names, np.array(self.source.info.thing_flags)
+
+        def measured(
+            sums: np.ndarray, metrics: Sequence[str], score: Score
+        ) -> dict[str, np.ndarray]:
+            summarize = partial(_summarize, metrics, is_thing)
+            return SummedMetrics(sums, names, "panoptic", summarize, score).measure(weights)
+
+        found = measured(self.sums, METRICS, qualities)
+        if self.outline_sums is not None:
+            found |= measured(self.outline_sums, BOUNDARY_METRICS, _outline_qualities)
+        return found
 
 
 def evidence_of(source: Panoptic) -> WeightedEvidence:
@@ -106,24 +125,29 @@ def count_segments(source: Panoptic) -> SegmentCounts:
         return compared[image_id]
 
     info = source.info
-    evaluator = PanopticEvaluator(truth, source.image_ids, info, boundary=False)
+    evaluator = PanopticEvaluator(truth, source.image_ids, info, boundary=source.boundary)
 
     def count(image_id: int | str) -> tuple[np.ndarray, int, np.ndarray]:
         found = source.predicted(image_id)
-        sums = evaluator.count(found).sums[0]
+        sums = evaluator.count(found).sums
         expected = compared.pop(image_id)
         assert found.panoptic is not None and found.segments is not None  # or it was an error
         misses = count_misses(expected, (found.panoptic, found.segments), info.num_classes)
         return sums, digest(expected[0]), misses
 
     sums, digests, misses = zip(*each_image(count, source.image_ids), strict=True)
-    # Sums are integers where nothing matches.
+    both = np.stack(sums, axis=1).astype(np.float64)  # integers where none matches
+    outlines = both[1] if source.boundary else None
     every = np.sum(misses, axis=0)
-    return SegmentCounts(source, np.stack(sums).astype(float), np.array(digests), every)
+    return SegmentCounts(source, both[0], outlines, np.array(digests), every)
 
 
-def _summarize(is_thing: np.ndarray, sums: np.ndarray) -> dict[str, float]:
-    return dict(zip(METRICS, mean_qualities(qualities(sums), is_thing), strict=True))
+def _summarize(names: Sequence[str], is_thing: np.ndarray, sums: np.ndarray) -> dict[str, float]:
+    return dict(zip(names, mean_qualities(qualities(sums), is_thing), strict=True))
+
+
+def _outline_qualities(sums: np.ndarray) -> dict[str, np.ndarray]:
+    return {f"boundary_{quality}": values for quality, values in qualities(sums).items()}
 
 
 def report_of(source: Panoptic, title: str) -> Report:
@@ -136,10 +160,15 @@ def report_of(source: Panoptic, title: str) -> Report:
     found = count_segments(source)
     evidence, names, num = found.evidence(), source.info.class_names, len(source.image_ids)
     per_class = [f"panoptic/PQ of {name}" for name in names]
-    intervals = evidence.intervals([*METRICS, *per_class])
-    head = {name: intervals[name] for name in METRICS}
+    metrics = [*METRICS, *(BOUNDARY_METRICS if source.boundary else ())]
+    intervals = evidence.intervals([*metrics, *per_class])
+    head: list[Block] = [*headline({name: intervals[name] for name in metrics}, num)]
+    if source.boundary:
+        head.append(
+            Text(["Boundary PQ stands here and in the table of classes; all else is by PQ."])
+        )
     sections = [
-        Section("Metrics", headline(head, num)),
+        Section("Metrics", head),
         Section(CLASSES, [_class_table(found, [intervals[name] for name in per_class])]),
         Section(COSTS, _costs(found)),
         Section(MISSES, _misses(found)),
@@ -157,13 +186,18 @@ def report_of(source: Panoptic, title: str) -> Report:
 def _class_table(found: SegmentCounts, intervals: Sequence[Interval]) -> Table:
     info, total = found.source.info, found.sums.sum(axis=0)
     scores = qualities(total)
+    outlines: dict[str, np.ndarray] = {}
+    if found.outline_sums is not None:
+        outlines["boundary PQ"] = qualities(found.outline_sums.sum(axis=0))["PQ"]
     rows: list[list[Cell]] = []
     for label, name in enumerate(info.class_names):
         kind = "thing" if info.thing_flags[label] else "stuff"
         pq, sq, rq = (float(scores[quality][label]) for quality in scores)
         counts = [int(total[row, label]) for row in (MATCHED, WRONG, MISSED)]
-        rows.append([name, kind, pq, bounds(intervals[label]), sq, rq, *counts])
-    heads = ["class", "kind", "PQ", "interval", "SQ", "RQ", "matched", "wrong", "missed"]
+        row: list[Cell] = [name, kind, pq, bounds(intervals[label]), sq, rq]
+        rows.append([*row, *(float(values[label]) for values in outlines.values()), *counts])
+    heads = ["class", "kind", "PQ", "interval", "SQ", "RQ", *outlines]
+    heads += ["matched", "wrong", "missed"]
     caption = (
         "PQ is SQ, the mean IoU of matched segments, times RQ, which counts wrong and missed ones."
     )

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+Score = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+
 
 @dataclass(frozen=True)
 class SummedMetrics:
@@ -26,7 +28,7 @@ class SummedMetrics:
     names: Sequence[str]
     kind: str
     summarize: Callable[[np.ndarray], Mapping[str, float]]
-    score: Callable[[np.ndarray], Mapping[str, np.ndarray]]
+    score: Score
 
     def measure(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         """Metrics (B,) by name, those of classes as "semantic/IoU of car", of weights (B, N)."""
