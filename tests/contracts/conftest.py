@@ -144,6 +144,14 @@ KINDS = {
             "model.auxiliary={channels: 16}",
         ),
     ),
+    "semantic-light_ham": (
+        "segnext_t.yaml",
+        (
+            *SEMANTIC,
+            "model.backbone.name=mscan_t",
+            "model.decoder={name: light_ham, channels: 16, ham_channels: 32, rank: 4}",
+        ),
+    ),
     "semantic-smp": ("semfpn_van_b0.yaml", (*SEMANTIC, "model.decoder={name: smp/Unet}")),
     "panoptic-mask2former": (
         "mask2former_van_b2.yaml",

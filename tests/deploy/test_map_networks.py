@@ -8,7 +8,13 @@ from helpers.tiny_models import tiny_model
 
 from van_dense.deploy.networks import network_of
 
-KINDS = ("saliency-edn", "semantic-semantic_fpn", "semantic-smp", "semantic-upernet")
+KINDS = (
+    "saliency-edn",
+    "semantic-semantic_fpn",
+    "semantic-smp",
+    "semantic-upernet",
+    "semantic-light_ham",
+)
 THREE = ((91, 67), (64, 64), (50, 96))
 
 

@@ -8,27 +8,20 @@ Shapes: every tensor is (B, C, H, W); stage i = 1..4 works at stride 4, 8, 16, 3
 the map after its LayerNorm. A side of H pixels becomes ceil(H / stride), whatever H is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
-from van_dense.backbones.van_layers import (
-    Block,
-    LargeKernel,
-    LKAVariant,
-    PatchEmbed,
-    Stage,
-    StageNorm,
-    init_weights,
-)
+from van_dense.backbones.gates import LKA, LargeKernel, LKAVariant
+from van_dense.backbones.van_layers import Block, PatchEmbed, Stage, StageNorm, init_weights
 
 _PARTS = ("patch_embed", "block", "norm")  # of a stage, in the order of execution
 
 
 class VAN(nn.Module):
-    """Visual Attention Network.
+    """Visual Attention Network; relatives of it override ``make_stem`` and ``make_gate``.
 
     Args:
         embed_dims: Channels C of the four stages.
@@ -44,7 +37,7 @@ class VAN(nn.Module):
             and mmpretrain.
         lka_kernel: K, side of the large kernel in pixels.
         lka_dilation: d, dilation of the depth-wise convolution of the large kernel.
-        lka_variant: Row of Table 3, one of ``LKAVariant``.
+        lka_variant: Row of Table 3, or "lska" (arXiv 2309.01439); one of ``LKAVariant``.
     """
 
     any_size = True  # sides need not be multiples of 32, maps have ceil(H / stride) positions
@@ -67,15 +60,17 @@ class VAN(nn.Module):
         lka_variant: LKAVariant = "full",
     ) -> None:
         super().__init__()
-        spec = LargeKernel(lka_kernel, lka_dilation, lka_variant)
+        self.large_kernel = LargeKernel(lka_kernel, lka_dilation, lka_variant)
         last_block = max(sum(depths) - 1, 1)
         rates = iter(drop_path_rate * position / last_block for position in range(sum(depths)))
         self.feature_info: list[dict[str, Any]] = []
         for i, (dim, depth, ratio) in enumerate(
             zip(embed_dims, depths, mlp_ratios, strict=True), start=1
         ):
-            embed = PatchEmbed(in_chans, dim, 7, 4) if i == 1 else PatchEmbed(in_chans, dim, 3, 2)
-            blocks = [Block(dim, ratio, spec, drop_rate, next(rates)) for _ in range(depth)]
+            embed = self.make_stem(in_chans, dim) if i == 1 else PatchEmbed(in_chans, dim, 3, 2)
+            blocks = [
+                Block(dim, ratio, self.make_gate(dim), drop_rate, next(rates)) for _ in range(depth)
+            ]
             setattr(self, f"patch_embed{i}", embed)
             setattr(self, f"block{i}", Stage(*blocks))
             setattr(self, f"norm{i}", StageNorm(dim, eps=norm_eps))
@@ -85,6 +80,14 @@ class VAN(nn.Module):
         self.num_features = self.head_hidden_size = embed_dims[-1]
         self.reset_classifier(num_classes, global_pool)
         self.apply(init_weights)
+
+    def make_stem(self, in_chans: int, dim: int) -> nn.Module:
+        """What takes an image (B, in_chans, H, W) to (B, dim, ceil(H / 4), ceil(W / 4))."""
+        return PatchEmbed(in_chans, dim, 7, 4)
+
+    def make_gate(self, dim: int) -> nn.Module:
+        """The attention of a block, which multiplies its input (B, dim, H, W) by a map."""
+        return LKA(dim, self.large_kernel)
 
     def _run_stage(self, position: int, x: Tensor) -> Tensor:
         for part in _PARTS:
@@ -118,7 +121,7 @@ class VAN(nn.Module):
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
         """Maps of chosen stages, always after their LayerNorm; the arguments are timm's."""
         if output_fmt != "NCHW":
-            raise ValueError(f"VAN gives NCHW maps only, not {output_fmt!r}")
+            raise ValueError(f"{type(self).__name__} gives NCHW maps only, not {output_fmt!r}")
         num_stages = len(self.feature_info)
         taken, last = feature_take_indices(num_stages, indices)
         maps = []
@@ -150,7 +153,8 @@ class VAN(nn.Module):
         """Replace the classifier by a new one; 0 classes give an identity."""
         if global_pool is not None:
             if global_pool not in ("avg", ""):
-                raise ValueError(f"global_pool of VAN must be 'avg' or '', got {global_pool!r}")
+                name = type(self).__name__
+                raise ValueError(f"global_pool of {name} must be 'avg' or '', got {global_pool!r}")
             self.global_pool = global_pool
         self.num_classes = num_classes
         self.head = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
@@ -177,6 +181,12 @@ class VAN(nn.Module):
             "stem": r"^patch_embed1",
             "blocks": r"^(?:patch_embed|block|norm)(\d+)" if coarse else blocks,
         }
+
+
+def without_lka(name: str, options: Mapping[str, Any]) -> None:
+    """TypeError for arguments of VAN's large kernel, which a relative of it does not have."""
+    if unknown := [option for option in options if option.startswith("lka_")]:
+        raise TypeError(f"{name} has no {', '.join(unknown)}: its kernels are fixed")
 
 
 # Table 5: channels and blocks of the four stages; expansion ratios are 8, 8, 4, 4 everywhere.
