@@ -70,6 +70,63 @@ def test_two_files_of_results_are_compared(files, capsys):
     assert numbers["bad: bbox/AP, difference"] == -1
 
 
+def as_lvis() -> None:
+    """Lists of looked-for classes: a dog in image 1 is absent, in the others nobody looked."""
+    truth = json.loads(Path("gt.json").read_text())
+    for image in truth["images"]:
+        absent = [1] if image["id"] == 1 else []
+        image |= {"neg_category_ids": absent, "not_exhaustive_category_ids": []}
+    for category in truth["categories"]:
+        category["frequency"] = "r" if category["id"] == 1 else "f"
+    Path("gt.json").write_text(json.dumps(truth))
+
+
+def evaluated(*options: str) -> dict[str, float]:
+    assert main(["eval", "--predictions", *options, "--output", "m.json"]) == 0
+    return json.loads(Path("m.json").read_text())["metrics"]
+
+
+def assert_equal(numbers: dict[str, float], expected: dict[str, float]) -> None:
+    for key, value in expected.items():
+        assert numbers[key] == value or numbers[key] == pytest.approx(value, abs=1e-12), key
+
+
+def test_a_report_by_the_rules_of_lvis_has_the_numbers_of_eval(files, capsys):
+    saved = ["bad.json", *SAVED[:4], "--federated"]
+    assert main(["report", "--predictions", *saved]) == 1
+    assert "have no 'neg_category_ids'" in capsys.readouterr().err
+    as_lvis()
+    assert main(["report", "--predictions", *saved]) == 0
+    html = (files / "report_bbox" / "report.html").read_text(encoding="utf-8")
+    assert "Counted by the rules of LVIS" in html
+    numbers = json.loads((files / "report_bbox" / "report.json").read_text())
+    expected = evaluated(*saved)
+    assert "bbox/APr" in expected and "bbox/AR300" in expected
+    assert_equal(numbers, expected)
+    pair = ["compare", "good.json", *saved, "--output", "out"]
+    assert main(pair) == 0
+    found = json.loads((files / "out" / "compare.json").read_text())
+    assert found["bad: bbox/APr"] == pytest.approx(expected["bbox/APr"], abs=1e-12)
+
+
+def test_a_report_of_masks_has_boundary_ap_beside_ap(files):
+    for name in ("gt", "good", "bad"):
+        content = json.loads(Path(f"{name}.json").read_text())
+        for entry in content["annotations"] if name == "gt" else content:
+            x, y, w, h = entry["bbox"]
+            entry["segmentation"] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+        Path(f"{name}.json").write_text(json.dumps(content))
+    saved = ["bad.json", "--annotations", "gt.json", "--type", "segm", "--boundary"]
+    assert main(["report", "--predictions", *saved]) == 0
+    numbers = json.loads((files / "report_segm" / "report.json").read_text())
+    expected = evaluated(*saved)
+    assert "boundary/AP" in expected and "segm/AP" in expected
+    assert_equal(numbers, expected)
+    assert main(["compare", "good.json", *saved, "--output", "out"]) == 0
+    found = json.loads((files / "out" / "compare.json").read_text())
+    assert found["bad: boundary/AP, difference"] == pytest.approx(expected["boundary/AP"] - 1)
+
+
 def test_maps_of_two_folders_are_reported(files, capsys):
     for name, label in (("masks", 1), ("maps", 0)):
         (files / name).mkdir()
@@ -93,6 +150,15 @@ def test_maps_of_two_folders_are_reported(files, capsys):
         (["report", "--predictions", "good.json"], "need --annotations and --type"),
         (["report", "--predictions", "x", *SAVED, "--label-map", "0 -> 0"], "belongs to --type se"),
         (["report", "--predictions", "x", *SAVED, "--max-detections", "0"], "from 1 on"),
+        (
+            ["report", "--predictions", "x", *SAVED, "--boundary"],
+            "--boundary belongs to --type pan",
+        ),
+        (["report", "run", "--federated"], "a run has eval.federated="),
+        (
+            ["compare", "a", "b", *SAVED, "--federated", "--max-detections", "9"],
+            "--federated counts the best 300 of an image; leave out --max-detections",
+        ),
         (["compare", "good.json"], "at least two models"),
         (["compare", "a", "b", "--type", "bbox"], "belongs to saved predictions"),
     ],

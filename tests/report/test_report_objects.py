@@ -116,7 +116,7 @@ def test_an_image_that_is_drawn_twice_counts_like_two_images() -> None:
     source = random_source(3, num_images=6)
     evidence = evidence_of(source)
     weights = np.array([[2.0, 0, 1, 3, 0, 1]])
-    drawn = evidence._curves.measure(weights, evidence.asked)
+    drawn = evidence.measure(weights, list(evidence.asked))
     order = [0, 0, 2, 3, 3, 3, 5]
     truth, found = [], []
     for new, old in enumerate(order, 1):
@@ -129,6 +129,15 @@ def test_an_image_that_is_drawn_twice_counts_like_two_images() -> None:
     for name, value in drawn.items():
         if name in copies:
             assert value[0] == pytest.approx(copies[name], abs=1e-12, nan_ok=True), name
+
+
+def test_only_the_proportion_of_the_weights_counts() -> None:
+    evidence = evidence_of(random_source(3, num_images=6))
+    weights = np.array([[2.0, 0, 1, 3, 0, 1], [0.0, 0, 0, 0, 0, 6]])
+    usual = evidence.measure(weights, list(evidence.asked))
+    large = evidence.measure(20000 * weights, list(evidence.asked))  # sums beyond 16 bits
+    for name, values in usual.items():
+        assert large[name] == pytest.approx(values, abs=1e-12, nan_ok=True), name
 
 
 def test_slices_count_shapes_and_crowding() -> None:

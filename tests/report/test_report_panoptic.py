@@ -1,6 +1,7 @@
 """Report of panoptic maps: metrics of the evaluator, gains by hand, files on the disk."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from van_dense.core.structures import Prediction, Segment
 from van_dense.evaluation.panoptic import IOU, MATCHED, MISSED, WRONG, PanopticEvaluator
 from van_dense.evaluation.panoptic_files import evaluate_panoptic_files
 from van_dense.report.blocks import Gallery
+from van_dense.report.evidence import comparable
 from van_dense.report.panoptic import count_segments, evidence_of, report_of
 from van_dense.report.panoptic_findings import EXACT, NO_MISSED, NO_WRONG, gains
 from van_dense.report.saved_maps import panoptic_maps
@@ -48,18 +50,37 @@ def info() -> DatasetInfo:
     return DatasetInfo("pets", names, (1, 2, 9, 10), is_thing=flags)
 
 
-def evaluate(source: Panoptic, ids: list[int]) -> PanopticEvaluator:
+def evaluate(source: Panoptic, ids: list[int], *, boundary: bool = False) -> PanopticEvaluator:
     def truth(key):
         found = source.truth(key[1])
         return found.panoptic, found.segments
 
     keys = list(enumerate(ids))
-    evaluator = PanopticEvaluator(truth, keys, source.info, boundary=False)
+    evaluator = PanopticEvaluator(truth, keys, source.info, boundary=boundary)
     for key in keys:
         found = source.predicted(key[1])
         both = {"panoptic": found.panoptic, "segments": found.segments}
         evaluator.update([Prediction(key, found.size, **both)])
     return evaluator
+
+
+def test_boundary_pq_is_that_of_the_evaluator_beside_pq():
+    source = replace(source_of(random_pairs(6), info()), boundary=True)
+    values = evidence_of(source).values()
+    evaluator = evaluate(source, list(range(6)), boundary=True)
+    for name, value in evaluator.compute().items():
+        assert values[name] == pytest.approx(value, abs=1e-12, nan_ok=True)
+    for name, row in evaluator.per_class()["panoptic"].items():
+        for quality, value in row.items():
+            found = values[f"panoptic/{quality} of {name}"]
+            assert found == pytest.approx(value, abs=1e-12, nan_ok=True)
+    report = report_of(source, "maps")
+    head, table = report.sections[0].blocks, report.sections[1].blocks[0]
+    assert "panoptic/boundary_PQ" in str(head[0]) and "all else is by PQ" in str(head[-1])
+    assert table.columns.count("boundary PQ") == 1
+    plain = evidence_of(replace(source, boundary=False))
+    with pytest.raises(ValueError, match="counting rules differ"):
+        comparable(evidence_of(source), plain, ["a", "b"])
 
 
 def test_metrics_are_those_of_the_evaluator():

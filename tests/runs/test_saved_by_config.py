@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from van_dense.data.readers.coco_json import dataset_info, with_sigmas
 from van_dense.evaluation.pose import PoseEvaluator
 from van_dense.evaluation.result_table import ResultTable
 from van_dense.evaluation.results import to_results
+from van_dense.runs.report import write_report
+from van_dense.runs.report_sources import SOURCES
 from van_dense.runs.saved import score_by_config
 from van_dense.tasks import task_of
 
@@ -185,6 +188,18 @@ def test_poses_are_measured_without_the_boxes_beside_them(tmp_path: Path) -> Non
     assert json.loads((tmp_path / "predictions.json").read_text()) == [record]
 
 
+def assert_reported(config: Config, results: Path, metrics: dict[str, float]) -> None:
+    """The report of a run of the config has its metrics."""
+    results.with_name("predictions.json").write_text(results.read_text())
+    dataset = task_of(config).build_dataset(config, "val")
+    sources = SOURCES[config.task](config, dataset, results.parent)
+    page = write_report(sources, "a run", results.parent / "report")
+    found = json.loads(page.with_suffix(".json").read_text())
+    for name, value in metrics.items():
+        number = math.nan if found[name] is None else found[name]
+        assert number == pytest.approx(value, abs=1e-12, nan_ok=True), name
+
+
 def test_federated_evaluation_is_a_setting_of_a_run(tmp_path: Path, capsys: Any) -> None:
     own = coco(tmp_path)
     (file,) = {Path(text.partition("=")[2]) for text in own if "annotations" in text}
@@ -201,6 +216,7 @@ def test_federated_evaluation_is_a_setting_of_a_run(tmp_path: Path, capsys: Any)
     metrics = score_by_config(str(results), config, None).metrics
     assert list(metrics) == list(task_of(config).measured(config))
     assert (metrics["bbox/APc"], metrics["bbox/AR300"]) == pytest.approx((0.5, 0.5))
+    assert_reported(config, results, metrics)
     given = ["--predictions", str(results), "--config", "retinanet_van_b0", *own]
     assert evaluate.main([*given, "--federated"]) == 0
     assert "APc" in capsys.readouterr().out
@@ -213,6 +229,7 @@ def test_boundary_ap_is_a_setting_of_a_run_with_masks(tmp_path: Path, capsys: An
     results.write_text(json.dumps(perfect(config)))
     metrics = score_by_config(str(results), config, None).metrics
     assert list(metrics) == list(task_of(config).measured(config))
+    assert_reported(config, results, metrics)
     assert metrics["boundary/AP"] == pytest.approx(0.5)
     assert "boundary/AP" not in score_by_config(str(results), config, "bbox").metrics
     given = ["--predictions", str(results), "--config", "maskrcnn_van_b0", *own]

@@ -7,7 +7,7 @@ van-dense compare maps_a/ maps_b/ --annotations masks/ --type semantic --data ad
 Each model is measured against the first one: the difference of every headline number, class and
 slice with its interval and the share of draws where the other is ahead, and the images where the
 two differ most, side by side. All models are measured on the same draws of images (a paired
-bootstrap). What cannot be compared (other images, classes, limits) is refused.
+bootstrap). What cannot be compared (other images, classes, limits, rules) is refused.
 """
 
 import argparse

@@ -72,14 +72,11 @@ def build_parser() -> argparse.ArgumentParser:
     saved.add_argument("--backend", help="hotcoco (default), or pycocotools: same numbers")
     limit = "detections of an image and class that AP counts (default 100, keypoints 20)"
     saved.add_argument("--max-detections", type=int, metavar="N", help=limit)
-    rules = "rules of LVIS: 300 detections of an image, and what nobody looked for is ignored"
-    saved.add_argument("--federated", action="store_true", default=None, help=rules)
+    add_rules(saved)
     bad = "quarantine list of van-dense check: bad images and annotations to leave out"
     saved.add_argument("--quarantine", metavar="FILE", help=bad)
     crowds = "what iscrowd 1 means: regions of many objects (default), or objects as any other"
     saved.add_argument("--crowds", choices=("regions", "objects"), help=crowds)
-    outlines = "panoptic: boundary PQ as well; segm: boundary AP"
-    saved.add_argument("--boundary", action="store_true", default=None, help=outlines)
     saved.add_argument("--label-map", nargs="+", metavar="LINE", help="such as '1..9 -> 0..8'")
     saved.add_argument("--prediction-pattern", help="names of maps, such as {key}_labels.png")
     saved.add_argument("--mask-pattern", help="names of masks")
@@ -88,6 +85,29 @@ def build_parser() -> argparse.ArgumentParser:
     output = "folder (default eval/<checkpoint> in the run), or JSON (default metrics_<type>.json)"
     parser.add_argument("--output", help=output)
     return parser
+
+
+def add_rules(group: argparse._ArgumentGroup) -> None:
+    """Add the options that choose by which rules saved predictions count."""
+    rules = "rules of LVIS: 300 detections of an image, and what nobody looked for is ignored"
+    group.add_argument("--federated", action="store_true", default=None, help=rules)
+    outlines = "panoptic: boundary PQ as well; segm: boundary AP"
+    group.add_argument("--boundary", action="store_true", default=None, help=outlines)
+
+
+def check_rules(
+    parser: argparse.ArgumentParser, given: argparse.Namespace, *, by_config: bool = False
+) -> None:
+    """Exit with 2 where rules do not fit to a type; ``by_config`` is where a config names types."""
+    of_masks = given.type == "segm" or (by_config and not given.type)
+    if given.boundary and given.type != PANOPTIC and not of_masks:
+        parser.error("--boundary belongs to --type panoptic or segm; a run has eval.boundary=true")
+    if given.boundary and given.federated:
+        parser.error("--boundary is COCO's AP of outlines; leave out --federated")
+    if given.federated and given.type not in ("bbox", "segm") and not by_config:
+        parser.error("--federated belongs to --type bbox or segm; a run has eval.federated=true")
+    if given.federated and given.max_detections is not None:
+        parser.error("--federated counts the best 300 of an image; leave out --max-detections")
 
 
 def check_combination(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
@@ -102,11 +122,7 @@ def check_combination(parser: argparse.ArgumentParser, given: argparse.Namespace
     for_maps = given.label_map or given.prediction_pattern or given.mask_pattern
     if for_maps and given.type not in MAP_TYPES:
         parser.error("--label-map and the patterns belong to --type semantic or saliency")
-    of_masks = given.type == "segm" or (by_config and not given.type)
-    if given.boundary and given.type != PANOPTIC and not of_masks:
-        parser.error("--boundary belongs to --type panoptic or segm; a run has eval.boundary=true")
-    if given.boundary and given.federated:
-        parser.error("--boundary is COCO's AP of outlines; leave out --federated")
+    check_rules(parser, given, by_config=by_config)
     if given.masks and given.type != PANOPTIC:
         parser.error("--masks belongs to --type panoptic; masks of other types are --annotations")
     if given.data and (given.config or given.type == PANOPTIC):
@@ -118,10 +134,6 @@ def check_combination(parser: argparse.ArgumentParser, given: argparse.Namespace
             parser.error(f"{option} belongs to --type {', '.join(COCO_TYPES)}; a run has {key}")
     if given.max_detections is not None and given.max_detections < 1:
         parser.error("--max-detections takes a number from 1 on")
-    if given.federated and given.type not in ("bbox", "segm") and not by_config:
-        parser.error("--federated belongs to --type bbox or segm; a run has eval.federated=true")
-    if given.federated and given.max_detections is not None:
-        parser.error("--federated counts the best 300 of an image; leave out --max-detections")
     if given.label_map and given.type == "saliency":
         parser.error("--label-map belongs to --type semantic; saliency masks are white on black")
 

@@ -5,6 +5,8 @@ van-dense report RUN --checkpoint last key.path=value ...
 van-dense report RUN/exports/best.onnx --data my_data.yaml
 van-dense report --predictions results.json --annotations gt.json --type bbox|segm|keypoints
     [--images photos/]
+van-dense report --predictions results.json --annotations lvis.json --type bbox|segm --federated
+van-dense report --predictions results.json --annotations gt.json --type segm --boundary
 van-dense report --predictions maps/ --annotations masks/ --type semantic --data ade20k
 van-dense report --predictions maps/ --annotations masks/ --type saliency
 van-dense report --predictions results/ --annotations panoptic_val.json --type panoptic

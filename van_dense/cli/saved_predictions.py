@@ -4,9 +4,10 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from van_dense.cli.evaluate import COCO_TYPES, MAP_TYPES, PANOPTIC, TYPES
+from van_dense.cli.evaluate import COCO_TYPES, MAP_TYPES, PANOPTIC, TYPES, add_rules, check_rules
 
-_OPTIONS = ("annotations", "type", "images", "masks", "label_map", "max_detections")
+_RULES = ("max_detections", "federated", "boundary")
+_OPTIONS = ("annotations", "type", "images", "masks", "label_map", *_RULES)
 
 
 def add_saved(group: argparse._ArgumentGroup) -> None:
@@ -19,6 +20,7 @@ def add_saved(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--label-map", nargs="+", metavar="LINE", help="such as '1..9 -> 0..8'")
     limit = "detections of an image and class that AP counts (default 100, keypoints 20)"
     group.add_argument("--max-detections", type=int, metavar="N", help=limit)
+    add_rules(group)
 
 
 def check_saved(
@@ -29,7 +31,8 @@ def check_saved(
         for name in _OPTIONS:
             if getattr(given, name) is not None:
                 option = f"--{name.replace('_', '-')}"
-                parser.error(f"{option} belongs to saved predictions; a run knows its own data")
+                own = f"has eval.{name}=..." if name in _RULES else "knows its own data"
+                parser.error(f"{option} belongs to saved predictions; a run {own}")
         return
     if not (given.annotations and given.type):
         parser.error("saved predictions need --annotations and --type")
@@ -37,6 +40,7 @@ def check_saved(
         parser.error("--label-map belongs to --type semantic")
     if given.masks and given.type != PANOPTIC:
         parser.error("--masks belongs to --type panoptic")
+    check_rules(parser, given)
     if given.max_detections is not None and given.type not in COCO_TYPES:
         parser.error(f"--max-detections belongs to --type {', '.join(COCO_TYPES)}")
     if given.max_detections is not None and given.max_detections < 1:
@@ -53,4 +57,5 @@ def refuse_results(parser: argparse.ArgumentParser, runs: Sequence[str]) -> None
 
 def saved_options(given: argparse.Namespace) -> dict[str, Any]:
     """The options by name, as ``saved_sources`` takes them."""
-    return {name: getattr(given, name) for name in _OPTIONS}
+    flags = {name: bool(getattr(given, name)) for name in ("federated", "boundary")}
+    return {name: getattr(given, name) for name in _OPTIONS} | flags

@@ -8,6 +8,7 @@ region the share of the mask counts alone. Reference: boundary-iou-api
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,8 +44,7 @@ class _Outline(NamedTuple):
 class BoundaryIoU:
     """Takes the place of ``computeIoU`` of a ``COCOeval`` of masks.
 
-    Masks are decoded where those of a pair overlap by half or more, which others never match. The
-    outlines of one image and class are in memory at a time.
+    The outlines of one image and class are in memory at a time.
 
     Args:
         evaluation: pycocotools' ``COCOeval`` of masks.
@@ -58,22 +58,36 @@ class BoundaryIoU:
         values = self._mask_iou(image_id, category_id)
         if not len(values):
             return values
-        values = np.array(values)
         truth = self._evaluation._gts[image_id, category_id]
         found = self._evaluation._dts[image_id, category_id]
         order = np.argsort([-result["score"] for result in found], kind="stable")[: len(values)]
-        is_object = np.array([not annotation["iscrowd"] for annotation in truth])
-        rows, columns = np.nonzero((values >= _LOWEST) & is_object)
-        outlines = [
-            {index: _outline_of(masks[index]["segmentation"]) for index in np.unique(chosen)}
-            for masks, chosen in ((found, order[rows]), (truth, columns))
-        ]
-        for row, column in zip(rows, columns, strict=True):
-            ours, theirs = outlines[0][order[row]], outlines[1][column]
-            common = ours.common(theirs)
-            iou = common / (ours.area + theirs.area - common)
-            values[row, column] = min(values[row, column], iou)
-        return values
+        masks = [found[index]["segmentation"] for index in order]
+        return boundary_iou(np.array(values), masks, truth)
+
+
+def boundary_iou(
+    values: np.ndarray, found: Sequence[dict[str, Any]], truth: Sequence[dict[str, Any]]
+) -> np.ndarray:
+    """The smaller one of the IoU of masks and that of their outlines, float64 (D, G).
+
+    Args:
+        values: IoU of D masks and G annotations of an image, float64 (D, G), which is overwritten.
+            Below 0.5 it stays as it is, as what others overlap by less never matches.
+        found: The masks as RLE.
+        truth: The annotations, with "segmentation" as RLE and "iscrowd".
+    """
+    is_object = np.array([not annotation["iscrowd"] for annotation in truth])
+    rows, columns = np.nonzero((values >= _LOWEST) & is_object)
+    outlines = [
+        {index: _outline_of(masks[index]) for index in np.unique(chosen)}
+        for masks, chosen in ((found, rows), ([t["segmentation"] for t in truth], columns))
+    ]
+    for row, column in zip(rows, columns, strict=True):
+        ours, theirs = outlines[0][row], outlines[1][column]
+        common = ours.common(theirs)
+        iou = common / (ours.area + theirs.area - common)
+        values[row, column] = min(values[row, column], iou)
+    return values
 
 
 def _outline_of(rle: dict[str, Any]) -> _Outline:

@@ -228,6 +228,13 @@ def metrics_of(kind: Kind, rules: Rules) -> tuple[str, ...]:
     return lvis.METRICS if rules == "federated" else METRICS_OF_KIND[kind]
 
 
+def recall_name(kind: Kind, rules: Rules) -> str:
+    """The recall that is told of each class."""
+    if rules == "federated":
+        return "AR300"
+    return "AR" if kind == "keypoints" else "AR100"
+
+
 def rules_of(*, federated: bool) -> Rules:
     """The rules that a setting asks for."""
     return "federated" if federated else "coco"
@@ -294,9 +301,7 @@ class _Table:
     @property
     def recall_name(self) -> str:
         """The recall that is told of each class."""
-        if self._settings.rules == "federated":
-            return "AR300"
-        return "AR" if self.kind == "keypoints" else "AR100"
+        return recall_name(self.kind, self._settings.rules)
 
     def values(self, metric: str) -> np.ndarray:
         """Values (T, R, C) that a metric is the mean of; -1 where there is nothing to measure."""

@@ -73,6 +73,10 @@ class TruthTable:
         """Position of the image of annotations, from 0 on."""
         return self._image[indices]
 
+    def categories_of(self, indices: np.ndarray) -> np.ndarray:
+        """Position of the category of annotations, from 0 on."""
+        return self._category[indices]
+
     def annotations(self, indices: Iterable[int]) -> list[dict[str, Any]]:
         """Records whose ids count from 1 on, or ValueError for what is unusable."""
         return [self._prepare(int(index)) for index in indices]

@@ -15,7 +15,7 @@ import numpy as np
 
 from van_dense.core.counting import counted
 from van_dense.data.readers.coco_json import CocoDict
-from van_dense.evaluation.result_table import ResultTable
+from van_dense.evaluation.result_table import ResultTable, sorted_ids
 
 # APr, APc and APf are of the rare, common and frequent classes.
 METRICS = tuple("AP AP50 AP75 APs APm APl APr APc APf AR300 ARs ARm ARl".split())
@@ -50,6 +50,21 @@ def frequencies(categories: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
     """Which of C categories are rare, common and frequent: bool (C,) by "r", "c" and "f"."""
     found = np.array([category["frequency"] for category in categories])
     return {frequency: found == frequency for frequency in FREQUENCIES}
+
+
+def listed_pairs(ground_truth: CocoDict, key: str) -> np.ndarray:
+    """What one of the ``LISTS`` of images names, int64 (P,): image * C + category.
+
+    Images and categories are positions among their ascending ids, C the number of categories.
+    """
+    positions = {c: i for i, c in enumerate(sorted(c["id"] for c in ground_truth["categories"]))}
+    images = {image["id"]: image[key] for image in ground_truth["images"]}
+    pairs = [
+        index * len(positions) + positions[category]
+        for index, image_id in enumerate(sorted_ids(images))
+        for category in images[image_id]
+    ]
+    return np.array(pairs, dtype=np.int64)
 
 
 def limit_notes(results: ResultTable) -> list[str]:

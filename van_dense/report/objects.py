@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from van_dense.core.counting import counted
-from van_dense.report.blocks import Report, Section
+from van_dense.report.blocks import Report, Section, Text
 from van_dense.report.objects_classes import class_section, curve_section, slice_section
 from van_dense.report.objects_errors import Diagnosis, Split, count_images
 from van_dense.report.objects_evidence import ObjectsEvidence, evidence_of
@@ -51,7 +51,7 @@ def report_of(source: Objects, title: str) -> Report:
     joints = joint_errors(source) if kind == "keypoints" else None
     shared = {name: intervals[name] for name in values if " of " not in name}
     sections = [
-        Section(HEADLINE, headline(shared, len(evidence.image_ids))),
+        Section(HEADLINE, [*headline(shared, len(evidence.image_ids)), *_protocol(evidence)]),
         costs_section(diagnosis.split, kind),
         *([] if joints is None else [pose_section(source, joints)]),
         slice_section(evidence, intervals),
@@ -87,6 +87,25 @@ def report_of(source: Objects, title: str) -> Report:
         ]
     )
     return Report(title, subtitle, sections, findings, numbers)
+
+
+def _protocol(evidence: ObjectsEvidence) -> list[Text]:
+    """By which rules the report counts, where they are not those of COCO alone."""
+    if evidence.outlines is not None:
+        text = (
+            "Boundary AP stands here and in the table of classes; all else is by the IoU of masks."
+        )
+        return [Text([text])]
+    if not evidence.source.federated:
+        return []
+    out = len(evidence.source.results) - int(evidence.found.counted().sum())
+    text = (
+        "Counted by the rules of LVIS, here and in everything below: results beyond the best 300 "
+        "of an image, those of classes that nobody looked for in it, and those that find nothing "
+        "of a class of which not every object is annotated do not count. "
+        f"That leaves out {out} of {counted(len(evidence.source.results), 'result')}."
+    )
+    return [Text([text])]
 
 
 def _numbers(kind: str, split: Split, best: Best) -> dict[str, float]:

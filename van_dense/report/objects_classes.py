@@ -9,7 +9,7 @@ import numpy as np
 from van_dense.report.blocks import Block, Cell, Plot, Section, Table
 from van_dense.report.evidence import Interval
 from van_dense.report.objects_curves import RECALLS, precision_at
-from van_dense.report.objects_evidence import ObjectsEvidence
+from van_dense.report.objects_evidence import BOUNDARY, ObjectsEvidence
 from van_dense.report.objects_scores import best_threshold
 from van_dense.report.plots import bar_plot, line_plot
 
@@ -26,7 +26,8 @@ def class_section(evidence: ObjectsEvidence, intervals: Mapping[str, Interval]) 
         intervals: Intervals by flat name.
     """
     f, kind, values = evidence.found, evidence.source.kind, evidence.values()
-    recall = "AR" if kind == "keypoints" else "AR100"
+    recall = evidence.recall
+    outlines = {} if evidence.outlines is None else {"boundary AP": BOUNDARY}
     counted, right = f.counted(), f.right()
     rows: list[list[Cell]] = []
     for position, name in enumerate(evidence.class_names):
@@ -35,9 +36,11 @@ def class_section(evidence: ObjectsEvidence, intervals: Mapping[str, Interval]) 
         objects = int(((f.truth_category == position) & ~f.ignored[0]).sum())
         best = best_threshold(f.score[own], right[own], objects)
         others = [values[f"{kind}/{metric} of {name}"] for metric in ("AP50", recall)]
+        others += [values[f"{start}/AP of {name}"] for start in outlines.values()]
         row: list[Cell] = [name, ap.value, ap.low, ap.high, *others, objects, int(own.sum())]
         rows.append([*row, best.f1, best.threshold])
-    columns = ["class", "AP", "AP from", "AP to", "AP50", recall, "objects", "results"]
+    columns = ["class", "AP", "AP from", "AP to", "AP50", recall, *outlines]
+    columns += ["objects", "results"]
     columns += ["best F1", "at a score of"]
     caption = "The best F1 is that at IoU 0.5; results of at least its score are best kept."
     order = np.argsort([values[f"{kind}/AP of {name}"] for name in evidence.class_names])

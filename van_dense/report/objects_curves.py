@@ -12,12 +12,14 @@ Legend: B weightings, N images, C categories, E results that found an annotation
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from van_dense.report.objects_matches import THRESHOLDS, Found
 
 RECALLS = np.linspace(0, 1, 101)
+_NARROW = np.uint16  # of sums that cannot become larger
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Asked:
         group: Position of a group of objects.
         thresholds: Positions of the IoU thresholds that it is the mean of.
         limit: Results of an image and category that count.
-        category: Position of one category; None for the mean of all.
+        categories: Positions of the categories that it is the mean of; None for all.
         among: bool (N,), images that count, by a name of theirs; "" counts all.
     """
 
@@ -37,7 +39,7 @@ class Asked:
     group: int
     thresholds: tuple[int, ...]
     limit: int
-    category: int | None = None
+    categories: tuple[int, ...] | None = None
     among: str = ""
 
 
@@ -57,112 +59,202 @@ class Curves:
         self._near = np.searchsorted(found.near, self._spans)
         self._truth = [np.flatnonzero(found.truth_category == c) for c in range(num)]
 
+    @property
+    def most_truth(self) -> int:
+        """Number of annotations of the category with the most of them."""
+        return max(map(len, self._truth), default=0)
+
     def measure(self, weights: np.ndarray, asked: dict[str, Asked]) -> dict[str, np.ndarray]:
         """Metrics (B,) by name, NaN where there is nothing to measure.
 
         Args:
-            weights: How often each image counts, float64 (B, N).
+            weights: How often each image counts, whole numbers (B, N).
             asked: What to measure, by name.
         """
+        narrow, wide = (np.ascontiguousarray(weights.T, dtype=d) for d in (_NARROW, np.int32))
+        most = np.iinfo(_NARROW).max // max(int(weights.max(initial=1)), 1)
         found: dict[str, list[np.ndarray]] = {name: [] for name in asked}
-        for category in range(len(self._truth)):
-            kept = {n: a for n, a in asked.items() if a.category in (None, category)}
-            for among in sorted({a.among for a in kept.values()}):
-                shown = weights * self._among[among] if among else weights
-                here = {n: a for n, a in kept.items() if a.among == among}
-                for name, value in self._of_category(shown, category, here).items():
+        num = len(self._truth)
+        groups: list[dict[tuple[int, str], dict[str, Asked]]] = [{} for _ in range(num)]
+        for name, one in asked.items():
+            for category in range(num) if one.categories is None else one.categories:
+                groups[category].setdefault((one.group, one.among), {})[name] = one
+        for category, of_category in enumerate(groups):
+            size = self._spans[category + 1] - self._spans[category] + len(self._truth[category])
+            fitting = narrow if size <= most else wide
+            for (group, among), here in of_category.items():
+                drawn = _Drawn(fitting, self._matches(category, group, among), self._found.limit)
+                for name, value in drawn.measure(here).items():
                     found[name].append(value)
         return {name: _mean(values, len(weights)) for name, values in found.items()}
 
-    def _of_category(
-        self, weights: np.ndarray, category: int, asked: dict[str, Asked]
-    ) -> dict[str, np.ndarray]:
-        """Metrics (B,) of one category."""
-        own = self._truth[category]
+    def _matches(self, category: int, group: int, among: str) -> _Matches:
+        f, own = self._found, self._truth[category]
+        truth = f.truth_image[own[~f.ignored[group, own]]]
+        span, close = (slice(*s[category : category + 2]) for s in (self._spans, self._near))
+        inside = f.inside[group, span] & (f.rank[span] < f.limit)
+        near, state = f.near[close], f.state[group, :, close]
+        if among:
+            shown = self._among[among]
+            truth, kept = truth[shown[truth]], shown[f.image[near]]
+            inside &= shown[f.image[span]]
+            near, state = near[kept], state[:, kept]
+        place = near - span.start
+        return _Matches(
+            truth=truth,
+            counted=f.image[span][inside],
+            image=f.image[near],
+            rank=f.rank[near],
+            state=state,
+            inside=inside[place],
+            before=np.cumsum(inside)[place],
+        )
+
+
+@dataclass(frozen=True)
+class _Matches:
+    """Matches of one category, and of one group of objects, in some images.
+
+    Attributes:
+        truth: Position of the image of each annotation that is to be found.
+        counted: The same of each result that counts as right or wrong unless it is matched.
+        image: The same of each of the Q results near an annotation, in falling order of scores.
+        rank: Position of each of them among those of its image, (Q,).
+        state: ``Found.state`` of each of them, int8 (T, Q).
+        inside: Which of them are among ``counted``, bool (Q,).
+        before: How many of ``counted`` there are up to each of them, and with it, (Q,).
+    """
+
+    truth: np.ndarray
+    counted: np.ndarray
+    image: np.ndarray
+    rank: np.ndarray
+    state: np.ndarray
+    inside: np.ndarray
+    before: np.ndarray
+
+
+class _Drawn:
+    """Matches in images that are weighted in B ways.
+
+    Weights are whole numbers, so that sums are exact. All arrays have the weightings as columns,
+    and are accumulated row by row: NumPy's ``accumulate`` takes twice (sums) to ten times (maxima)
+    as long.
+
+    Args:
+        weights: Weights of each image, of a type of integers that holds all sums, (N, B).
+        matches: What was matched.
+        limit: Results of an image that precision counts.
+    """
+
+    def __init__(self, weights: np.ndarray, matches: _Matches, limit: int) -> None:
+        self._weights, self._matches, self._limit = weights, matches, limit
+
+    def measure(self, asked: dict[str, Asked]) -> dict[str, np.ndarray]:
+        """Metrics (B,) by name; none without an annotation."""
         values: dict[str, np.ndarray] = {}
-        for group in sorted({a.group for a in asked.values()}):
-            here = {n: a for n, a in asked.items() if a.group == group}
-            targets = self._found.truth_image[own[~self._found.ignored[group, own]]]
-            total = weights @ np.bincount(targets, minlength=weights.shape[1])
-            if not total.any():
-                continue
-            with np.errstate(invalid="ignore", divide="ignore"):
-                for limit in {a.limit for a in here.values() if a.is_recall}:
-                    recall = self._recall(weights, category, group, limit) / total[:, None]
-                    for name, a in here.items():
-                        if a.is_recall and a.limit == limit:
-                            values[name] = recall[:, list(a.thresholds)].mean(axis=1)
-            precise = {n: a for n, a in here.items() if not a.is_recall}
-            needed = sorted({t for a in precise.values() for t in a.thresholds})
-            if needed:
-                means = self._precision(weights, total, (category, group), needed)
-                for name, a in precise.items():
-                    chosen = [needed.index(t) for t in a.thresholds]
-                    values[name] = means[:, chosen].mean(axis=1)
+        if not len(self._matches.truth):
+            return values
+        limits = sorted({a.limit for a in asked.values() if a.is_recall})
+        total, found = self._totals(limits)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            recall = found / total
+        for name, a in asked.items():
+            if a.is_recall:
+                values[name] = recall[limits.index(a.limit), list(a.thresholds)].mean(axis=0)
+        precise = {name: a for name, a in asked.items() if not a.is_recall}
+        needed = sorted({t for a in precise.values() for t in a.thresholds})
+        if needed:
+            means = self._precision(total, needed)
+            for name, a in precise.items():
+                values[name] = means[[needed.index(t) for t in a.thresholds]].mean(axis=0)
         return values
 
-    def _recall(self, weights: np.ndarray, category: int, group: int, limit: int) -> np.ndarray:
-        """Weight of the annotations found at each threshold (B, T)."""
-        f, span = self._found, slice(*self._near[category : category + 2])
-        near = f.near[span]
-        hits = (f.state[group, :, span] == 1) & (f.rank[near] < limit)
-        num = weights.shape[1]
-        images = f.image[near]
-        counts = [np.bincount(images, weights=row, minlength=num) for row in hits]
-        return weights @ np.stack(counts, axis=1)
+    def _totals(self, limits: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Weight of the annotations (B,), and of those found up to each limit (L, T, B)."""
+        m = self._matches
+        images, where = np.unique(np.concatenate([m.truth, m.image]), return_inverse=True)
+        num, split = len(images), len(m.truth)
+        counts = [np.bincount(where[:split], minlength=num)]
+        for limit in limits:
+            hits = (m.state == 1) & (m.rank < limit)
+            counts += [np.bincount(where[split:], weights=row, minlength=num) for row in hits]
+        sums = np.stack(counts).astype(np.float64) @ self._weights[images].astype(np.float64)
+        return sums[0].astype(np.int64), sums[1:].reshape(len(limits), len(m.state), sums.shape[1])
 
-    def _precision(
-        self,
-        weights: np.ndarray,
-        total: np.ndarray,
-        where: tuple[int, int],
-        thresholds: list[int],
-    ) -> np.ndarray:
-        """AP (B, thresholds) of a category and group; NaN for weightings without annotations."""
-        f, (category, group) = self._found, where
-        span = slice(*self._spans[category : category + 2])
-        near = slice(*self._near[category : category + 2])
-        place = f.near[near] - span.start
-        inside = f.inside[group, span] & (f.rank[span] < f.limit)
-        counts = f.rank[f.near[near]] < f.limit
-        # Weight of all results of the group up to each that is near an annotation.
-        before = np.concatenate([[0], np.cumsum(inside)])
-        chosen = f.image[span][inside]
-        sums = np.zeros((len(weights), len(chosen) + 1))
-        np.cumsum(weights[:, chosen], axis=1, out=sums[:, 1:])
-        reached = sums[:, before[place + 1]]
-        of_near = weights[:, f.image[f.near[near]]]
-        aps = np.zeros((len(weights), len(thresholds)))
-        for k, threshold in enumerate(thresholds):
-            state = f.state[group, threshold, near] * counts
+    def _precision(self, total: np.ndarray, thresholds: list[int]) -> np.ndarray:
+        """AP (thresholds, B); NaN for weightings without annotations."""
+        m = self._matches
+        states = m.state * (m.rank < self._limit)
+        any_hit = (states == 1).any(axis=0)
+        reached = self._sums_at(m.before[any_hit])
+        place = np.cumsum(any_hit) - 1
+        levels = _levels(total)
+        aps = np.zeros((len(thresholds), len(total)))
+        for ap, state in zip(aps, states[thresholds], strict=True):
+            hit = np.flatnonzero(state == 1)
+            if not len(hit):
+                continue
+            counted = reached[place[hit]]
             # Those found elsewhere count where what they found does.
-            change = (state == 1).astype(np.float64) - inside[place] * (state > 0)
-            counted = reached
-            if change.any():
-                counted = reached + np.cumsum(of_near * change, axis=1)
-            hit = state == 1
-            aps[:, k] = _average(np.cumsum(of_near[:, hit], axis=1), counted[:, hit], total)
-        aps[total == 0] = np.nan
+            change = (state == 1).astype(np.int8) - m.inside * (state > 0)
+            moved = np.flatnonzero(change)
+            if len(moved):
+                signs = change[moved, None].astype(self._weights.dtype)  # -1 wraps around, and back
+                shift = self._weights[m.image[moved]] * signs
+                after = np.searchsorted(moved, hit, side="right")
+                counted[after > 0] += _accumulated(np.add, shift)[after[after > 0] - 1]
+            hits = _accumulated(np.add, self._weights[m.image[hit]])
+            ap[:] = _average(hits, counted, levels)
+        aps[:, total == 0] = np.nan
         return aps
 
+    def _sums_at(self, ends: np.ndarray) -> np.ndarray:
+        """Weight of the first results that count, up to ascending ends, (len(ends), B)."""
+        counted, weights = self._matches.counted, self._weights
+        sums = np.zeros((len(ends), weights.shape[1]), dtype=weights.dtype)
+        for row, (start, end) in zip(sums, pairwise([0, *ends.tolist()]), strict=True):
+            np.add.reduce(weights[counted[start:end]], axis=0, out=row)
+        return _accumulated(np.add, sums)
 
-def _average(hits: np.ndarray, counted: np.ndarray, total: np.ndarray) -> np.ndarray:
+
+def _accumulated(operation: np.ufunc, values: np.ndarray) -> np.ndarray:
+    """``operation.accumulate(values)`` in place."""
+    for before, row in pairwise(values):
+        operation(before, row, out=row)
+    return values
+
+
+def _levels(total: np.ndarray) -> np.ndarray:
+    """How many of ``RECALLS`` are reached by each weight of right results, int16 (weight, B).
+
+    Args:
+        total: Weight of the annotations, int (B,).
+    """
+    recall = np.arange(total.max() + 1)[:, None] / np.where(total > 0, total, 1)
+    # Levels up to each recall, which are not all k / 100.
+    level = np.minimum(np.floor(recall * 100 + 1e-9), 100).astype(np.int16)
+    return level + (RECALLS[level] <= recall)
+
+
+def _average(hits: np.ndarray, counted: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """Mean precision over the 101 levels of recall (B,).
 
     Args:
-        hits: Weight of the right results up to each right one, (B, E).
-        counted: Weight of the right and wrong results up to each right one, (B, E).
-        total: Weight of the annotations, (B,).
+        hits: Weight of the right results up to each right one, int (E, B).
+        counted: Weight of the right and wrong results up to each right one, int (E, B);
+            it is overwritten.
+        levels: Levels that each weight of right results reaches, (weight, B).
     """
-    if not hits.shape[1]:
-        return np.zeros(len(hits))
-    precision = np.divide(hits, counted, out=np.zeros_like(hits), where=counted > 0)
-    best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    recall = hits / np.where(total > 0, total, 1)[:, None]
-    # Levels that each recall reaches: those of ``RECALLS`` up to it, which are not all k / 100.
-    level = np.floor(recall * 100 + 1e-9).astype(np.int64)
-    level -= RECALLS[np.minimum(level, 100)] > recall
-    return (np.diff(level, axis=1, prepend=-1) * best).sum(axis=1) / len(RECALLS)
+    np.maximum(counted, 1, out=counted)
+    best = hits / counted
+    _accumulated(np.maximum, best[::-1])
+    places = np.multiply(hits, levels.shape[1], dtype=np.intp)
+    places += np.arange(levels.shape[1])
+    reached = levels.take(places)
+    best[1:] *= np.diff(reached, axis=0)
+    best[0] *= reached[0]
+    return best.sum(axis=0) / len(RECALLS)
 
 
 def _mean(values: list[np.ndarray], num: int) -> np.ndarray:

@@ -9,7 +9,7 @@ with annotations have an AP.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -82,8 +82,12 @@ class Diagnosis:
 
     @cached_property
     def _evaluation(self) -> Any:
-        found = self._evidence.found
-        return evaluation_of(found.part, Settings([found.limit], found.limit, self._sigmas))
+        f = self._evidence.found
+        # hotcoco splits errors by the rules of COCO, so that what counts as no error must go.
+        counts = np.ones(len(f.part.rows), dtype=bool)
+        counts[f.row[~f.inside[0] & ~f.counted()]] = False
+        part = replace(f.part, rows=f.part.rows[counts])
+        return evaluation_of(part, Settings([f.limit], f.limit, self._sigmas))
 
     @cached_property
     def _is_found(self) -> np.ndarray:

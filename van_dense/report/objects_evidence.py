@@ -9,14 +9,23 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from van_dense.evaluation.coco import METRICS_OF_KIND, RECALL_LIMITS, joint_sigmas, names_of
+from van_dense.evaluation import federated as lvis
+from van_dense.evaluation.coco import (
+    RECALL_LIMITS,
+    joint_sigmas,
+    metrics_of,
+    names_of,
+    recall_name,
+    rules_of,
+)
 from van_dense.report.evidence import (
+    RESAMPLES,
     Difference,
     Evidence,
     Interval,
@@ -28,9 +37,10 @@ from van_dense.report.objects_curves import ALL_THRESHOLDS, Asked, Curves
 from van_dense.report.objects_matches import Found, match_all
 from van_dense.report.sources import Objects
 
+BOUNDARY = "boundary"  # what the names of boundary AP begin with, as those of the evaluator
 # Images by their number of objects, crowds left out.
 _CROWDING = {"1-3 objects": (1, 3), "4-10 objects": (4, 10), "11 or more objects": (11, np.inf)}
-_AT_ONCE = 1 << 20  # weights of results that are in memory together
+_AT_ONCE = 1 << 23  # weights of images, or of annotations of a class, in memory together
 
 
 @dataclass(frozen=True)
@@ -40,10 +50,12 @@ class ObjectsEvidence:
     Attributes:
         source: Annotations and results.
         found: Which of them belong together.
+        outlines: The same by boundary IoU, where the source asks for it.
     """
 
     source: Objects
     found: Found
+    outlines: Found | None = None
 
     @property
     def image_ids(self) -> Sequence[int | str]:
@@ -61,14 +73,34 @@ class ObjectsEvidence:
         """What must be equal for a comparison."""
         f, source = self.found, self.source
         truth = [json.dumps(t, sort_keys=True, default=_plain) for t in f.truth]
-        return {
+        rules = {"looked-for classes (SHA-256)": self._looked_for()} if source.federated else {}
+        return rules | {
             "kind": source.kind,
             "classes": self.class_names,
             "number of images": len(self.image_ids),
             "annotations (SHA-256)": hashlib.sha256("\n".join(truth).encode()).hexdigest(),
+            "counting rules": self.rules,
             "detections of an image and class": f.limit,
             "OKS constants": list(joint_sigmas(source.kind, source.info.sigmas)),
         }
+
+    @property
+    def rules(self) -> str:
+        """By which rules the metrics count, in words."""
+        if self.source.federated:
+            return "LVIS"
+        return "COCO" if self.outlines is None else "COCO, with boundary AP beside AP"
+
+    def _looked_for(self) -> str:
+        truth = self.source.ground_truth
+        often = {c["id"]: c["frequency"] for c in truth["categories"]}
+        lists = [sorted(lvis.listed_pairs(truth, key).tolist()) for key in lvis.LISTS]
+        return hashlib.sha256(repr((sorted(often.items()), lists)).encode()).hexdigest()
+
+    @property
+    def recall(self) -> str:
+        """The recall that is told of each class, such as "AR100"."""
+        return recall_name(self.source.kind, rules_of(federated=self.source.federated))
 
     @cached_property
     def among(self) -> dict[str, np.ndarray]:
@@ -82,7 +114,8 @@ class ObjectsEvidence:
     def asked(self) -> dict[str, Asked]:
         """What each metric measures, by flat name."""
         kind, f = self.source.kind, self.found
-        usual = {metric: self._plain(metric) for metric in METRICS_OF_KIND[kind]}
+        names = metrics_of(kind, rules_of(federated=self.source.federated))
+        usual = {metric: self._plain(metric) for metric in names}
         found = {f"{kind}/{metric}": asked for metric, asked in usual.items()}
         for position, name in enumerate(f.groups):
             if len(name) > 1:
@@ -91,13 +124,18 @@ class ObjectsEvidence:
         for name in self.among:
             where = Asked(False, 0, ALL_THRESHOLDS, f.limit, among=name)
             found[f"{kind}/AP of images with {name}"] = where
-        recall = "AR" if kind == "keypoints" else "AR100"
-        for position, name in enumerate(self.class_names):
-            for metric in ("AP", "AP50", recall):
-                a = usual[metric]
-                one = Asked(a.is_recall, a.group, a.thresholds, a.limit, category=position)
-                found[f"{kind}/{metric} of {name}"] = one
+        found |= self._of_classes(kind, usual)
+        if self.outlines is not None:
+            found |= {f"{BOUNDARY}/{metric}": asked for metric, asked in usual.items()}
+            found |= self._of_classes(BOUNDARY, usual)
         return found
+
+    def _of_classes(self, kind: str, usual: Mapping[str, Asked]) -> dict[str, Asked]:
+        return {
+            f"{kind}/{metric} of {name}": replace(usual[metric], categories=(position,))
+            for position, name in enumerate(self.class_names)
+            for metric in ("AP", "AP50", self.recall)
+        }
 
     def _plain(self, metric: str) -> Asked:
         f, rest = self.found, metric[2:]
@@ -107,15 +145,37 @@ class ObjectsEvidence:
             limit = RECALL_LIMITS.get(metric, limit)
         group = f.groups.index(rest) if rest in f.groups else 0
         thresholds = {"50": (0,), "75": (5,)}.get(rest, ALL_THRESHOLDS)
-        return Asked(is_recall, group, thresholds, limit)
+        categories = None
+        if self.source.federated:
+            truth = sorted(self.source.ground_truth["categories"], key=lambda c: c["id"])
+            if (chosen := lvis.frequencies(truth).get(rest)) is not None:
+                categories = tuple(np.flatnonzero(chosen).tolist())
+        return Asked(is_recall, group, thresholds, limit, categories)
 
     @cached_property
-    def _curves(self) -> Curves:
-        return Curves(self.found, self.among)
+    def _curves(self) -> dict[str, Curves]:
+        """By what the names of metrics begin with."""
+        curves: dict[str, Curves] = {self.source.kind: Curves(self.found, self.among)}
+        if self.outlines is not None:
+            curves[BOUNDARY] = Curves(self.outlines, self.among)
+        return curves
+
+    def measure(self, weights: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Some metrics (B,) by name, NaN where there is nothing to measure.
+
+        Args:
+            weights: How often each image counts, whole numbers (B, N).
+            names: What to measure.
+        """
+        found: dict[str, np.ndarray] = {}
+        for kind, curves in self._curves.items():
+            asked = {name: self.asked[name] for name in names if name.startswith(f"{kind}/")}
+            found |= curves.measure(weights, asked)
+        return {name: found[name] for name in names}
 
     @cached_property
     def _values(self) -> dict[str, float]:
-        values = self._curves.measure(np.ones((1, len(self.image_ids))), self.asked)
+        values = self.measure(np.ones((1, len(self.image_ids))), list(self.asked))
         return {name: float(value[0]) for name, value in values.items()}
 
     def values(self) -> dict[str, float]:
@@ -135,21 +195,21 @@ class ObjectsEvidence:
     def drawn(self, names: Sequence[str], seed: int) -> dict[str, np.ndarray]:
         """Values of the resamples by name, (B,)."""
         num = len(self.image_ids)
-        asked = {name: self.asked[name] for name in names}
         if not num:
             return {name: np.zeros(0) for name in names}
         blocks = resampled(num, seed=seed)
-        # Few results are measured over more draws at once, as each call costs the same.
-        most = np.bincount(self.found.category, minlength=1).max() + num
-        joined = max(1, int(_AT_ONCE // (most * len(blocks[0]))))
+        most = _AT_ONCE // max(num, 2 * self._curves[self.source.kind].most_truth, 1)
+        num_groups = -(-RESAMPLES // max(most, 1))
+        joined = -(-len(blocks) // num_groups)  # groups of about equal size
         groups = [blocks[i : i + joined] for i in range(0, len(blocks), joined)]
-        parts = [self._curves.measure(np.concatenate(group), asked) for group in groups]
+        parts = [self.measure(np.concatenate(group), names) for group in groups]
         return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
 
 def evidence_of(source: Objects) -> ObjectsEvidence:
     """Match results with annotations; ValueError for those that cannot be measured."""
-    return ObjectsEvidence(source, match_all(source))
+    outlines = match_all(source, boundary=True) if source.boundary else None
+    return ObjectsEvidence(source, match_all(source), outlines)
 
 
 def _plain(value: Any) -> Any:

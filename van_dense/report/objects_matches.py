@@ -12,13 +12,15 @@ A groups of objects ("", sizes, shapes), T IoU thresholds, C categories, N image
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from van_dense.core.oks import oks
+from van_dense.evaluation import federated as lvis
 from van_dense.evaluation.coco import (
     KEYPOINT_SIZES,
     RECALL_LIMITS,
@@ -60,7 +62,8 @@ class Found:
         category: Position of the category of each result, int (D,).
         score: Confidence of each result, float (D,).
         rank: Position of each result among those of its image and category, from 0 on, int (D,).
-        inside: bool (A, D), results that lie in the group.
+        inside: bool (A, D), results that count as wrong in the group unless they find something:
+            those that lie in it, and by the rules of LVIS only where all objects are annotated.
         near: Positions of the Q results that overlap an annotation by half or more, ascending.
         state: int8 (A, T, Q), 1 for a result that found an annotation, 2 for one that found an
             ignored one, 0 for neither.
@@ -90,8 +93,12 @@ class Found:
         return self._has(self.state[0, threshold] == 1) & (self.rank < self.limit)
 
     def counted(self, threshold: int = 0) -> np.ndarray:
-        """Results that count as right or wrong, bool (D,): not those that found a crowd."""
-        return ~self._has(self.state[0, threshold] == 2) & (self.rank < self.limit)
+        """Results that count as right or wrong, bool (D,).
+
+        Others found a crowd, or nothing where by the rules of LVIS not all objects are annotated.
+        """
+        counts = self.inside[0] & ~self._has(self.state[0, threshold] == 2)
+        return (counts | self._has(self.state[0, threshold] == 1)) & (self.rank < self.limit)
 
     def found_truth(self) -> np.ndarray:
         """Annotations that a result found at IoU 0.5, bool (G,)."""
@@ -105,15 +112,23 @@ class Found:
         return found
 
 
-def match_all(source: Objects) -> Found:
-    """Match the results of a source; ValueError for annotations that cannot be measured."""
+def match_all(source: Objects, *, boundary: bool = False) -> Found:
+    """Match the results of a source; ValueError for annotations that cannot be measured.
+
+    By the rules of LVIS results of classes that nobody looked for in their image are left out.
+
+    Args:
+        source: Annotations and results.
+        boundary: Whether masks overlap by boundary IoU.
+    """
     kind = source.kind
     sigmas = joint_sigmas(kind, source.info.sigmas)
-    limit = source.max_detections or USUAL_LIMIT[kind]
+    limit = lvis.LIMIT if source.federated else source.max_detections or USUAL_LIMIT[kind]
     table = TruthTable(source.ground_truth, kind, len(sigmas))
     source.results.check(FIELD_OF_KIND[kind], num_joints=len(sigmas))
     categories = range(len(source.results.category_ids))
-    chosen, rows = table.select(categories), source.results.select(categories)
+    chosen = table.select(categories)
+    rows, is_open = _rows_of(source, table, chosen)
     part = Part(kind, categories, table, chosen, source.results, rows)
     truth = table.annotations(chosen)
     owner = np.array([[t["image_id"], t["category_id"]] for t in truth], int).reshape(-1, 2) - 1
@@ -127,7 +142,8 @@ def match_all(source: Objects) -> Found:
         [_is_ignored(t) for t in truth], bool
     )
     own_areas = np.array([area_of({FIELD_OF_KIND[kind]: g}, kind) for g in geometry])
-    pairs = _pairs(kept, geometry, truth, owner, kind, sigmas)
+    overlap = _overlap_by_outline if boundary else partial(overlap_of, kind=kind, sigmas=sigmas)
+    pairs = _pairs(kept, geometry, truth, owner, overlap)
     near, state, partner = _match(pairs, rank, ignored, truth)
     # By category and falling score; the stable sort keeps the order of images.
     final = np.lexsort((-kept["score"], kept["category"]))
@@ -146,12 +162,30 @@ def match_all(source: Objects) -> Found:
         ignored=ignored,
         row=order[final],
         rank=rank[final],
-        inside=_inside(groups, own_areas, geometry, kind)[:, final],
+        inside=(_inside(groups, own_areas, geometry, kind) & ~is_open[order])[:, final],
         near=place[near][moved],
         state=state[..., moved],
         partner=partner[moved],
         **columns,
     )
+
+
+def _rows_of(
+    source: Objects, table: TruthTable, chosen: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Results, and which of them, bool, are of a class of which not every object is annotated."""
+    num = len(source.results.category_ids)
+    if not source.federated:
+        rows = source.results.select(range(num))
+        return rows, np.zeros(len(rows), dtype=bool)
+    truth = source.ground_truth
+    lvis.check_federated(truth)
+    rows = source.results.select(range(num), source.results.best_of_images(lvis.LIMIT))
+    annotated = table.images_of(chosen).astype(np.int64) * num + table.categories_of(chosen)
+    absent, open_ = (lvis.listed_pairs(truth, key) for key in lvis.LISTS)
+    codes = rows["image"].astype(np.int64) * num + rows["category"]
+    looked_for = np.isin(codes, np.concatenate([annotated, absent]))
+    return rows[looked_for], np.isin(codes[looked_for], open_)
 
 
 def _ranked(rows: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
@@ -230,8 +264,7 @@ def _pairs(
     geometry: list[Any],
     truth: list[dict[str, Any]],
     owner: np.ndarray,
-    kind: Kind,
-    sigmas: Sequence[float],
+    overlap_of: Callable[[list[Any], list[dict[str, Any]]], np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Results, annotations and IoU (P,) of what overlaps by half, by result and annotation."""
     num = 1 + max([*owner[:, 1], *rows["category"][-1:], rows["category"].max(initial=0)])
@@ -244,7 +277,7 @@ def _pairs(
     found: list[tuple[np.ndarray, ...]] = [(np.zeros(0, int), np.zeros(0, int), np.zeros(0))]
     for start, end, low, high in zip(*ends, *their_ends, strict=True):
         targets = order[low:high]
-        overlap = overlap_of(geometry[start:end], [truth[t] for t in targets], kind, sigmas)
+        overlap = overlap_of(geometry[start:end], [truth[t] for t in targets])
         i, j = np.nonzero(overlap >= THRESHOLDS[0])
         found.append((start + i, targets[j], overlap[i, j]))
     result, target, value = map(np.concatenate, zip(*found, strict=True))
@@ -286,6 +319,12 @@ def overlap_of(
             area = areas[j : j + 1]
             values[:, j] = oks(poses, one, areas=area, sigmas=sigmas, labelled=seen)[:, 0]
     return values
+
+
+def _overlap_by_outline(found: list[Any], truth: list[dict[str, Any]]) -> np.ndarray:
+    from van_dense.evaluation.boundary import boundary_iou  # needs OpenCV
+
+    return boundary_iou(overlap_of(found, truth, "segm", ()), found, truth)
 
 
 def _match(

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from van_dense.core.counting import counted
 from van_dense.evaluation.evaluator import mean
 from van_dense.evaluation.panoptic import (
+    BOUNDARY_METRICS,
     IOU,
     MATCHED,
     METRICS,
@@ -57,19 +59,25 @@ class SegmentCounts:
         source: The maps.
         sums: Segments of each image and class, float64 (N, 4, C), rows IOU, MATCHED, WRONG and
             MISSED of the evaluator.
+        outline_sums: The same by boundary IoU, where the source asks for it.
         digests: Number of each image that tells its ground truth from another one, (N,).
     """
 
     source: Panoptic
     sums: np.ndarray
+    outline_sums: np.ndarray | None
     digests: np.ndarray
 
     def evidence(self) -> WeightedEvidence:
         """Metrics that draws of the images give, by the functions of the evaluator."""
         info = self.source.info
         truth = fingerprint(self.digests, "maps")
-        protocol = {"kind": "panoptic", "classes": info.class_names, "things": info.thing_flags}
-        measure = partial(_measured, self.sums, info.class_names, np.array(info.thing_flags))
+        protocol: dict[str, Any] = {"kind": "panoptic", "counting rules": "PQ"}
+        protocol |= {"classes": info.class_names, "things": info.thing_flags}
+        if self.outline_sums is not None:
+            protocol["counting rules"] = "PQ, with boundary PQ beside it"
+        kinds = [sums for sums in (self.sums, self.outline_sums) if sums is not None]
+        measure = partial(_measured, kinds, info.class_names, np.array(info.thing_flags))
         ids = tuple(self.source.image_ids)
         return WeightedEvidence(ids, protocol | {"ground truth": truth}, measure)
 
@@ -98,28 +106,34 @@ def count_segments(source: Panoptic) -> SegmentCounts:
         digests[image_id] = digest(found.panoptic)
         return found.panoptic, found.segments
 
-    evaluator = PanopticEvaluator(truth, source.image_ids, source.info, boundary=False)
+    evaluator = PanopticEvaluator(truth, source.image_ids, source.info, boundary=source.boundary)
 
     def count(image_id: int | str) -> ImageCounts:
         return evaluator.count(source.predicted(image_id))
 
     outcomes = each_image(count, source.image_ids)
-    sums = np.stack([counts.sums[0] for counts in outcomes])
+    # Integers where none matches.
+    sums = np.stack([counts.sums for counts in outcomes], axis=1).astype(np.float64)
     marks = np.array([digests[image_id] for image_id in source.image_ids])
-    return SegmentCounts(source, sums.astype(np.float64), marks)  # integers where none matches
+    return SegmentCounts(source, sums[0], sums[1] if source.boundary else None, marks)
 
 
 def _measured(
-    sums: np.ndarray, names: Sequence[str], is_thing: np.ndarray, weights: np.ndarray
+    kinds: Sequence[np.ndarray], names: Sequence[str], is_thing: np.ndarray, weights: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Metrics (B,) by name, of weights (B, N)."""
-    drawn = (weights @ sums.reshape(len(sums), -1)).reshape(-1, *sums.shape[1:])
-    scores = [qualities(one) for one in drawn]
-    means = np.array([mean_qualities(one, is_thing) for one in scores])
-    found = {name: means[:, i] for i, name in enumerate(METRICS)}
-    for quality in scores[0]:
-        table = np.stack([one[quality] for one in scores])
-        found |= {f"panoptic/{quality} of {n}": table[:, i] for i, n in enumerate(names)}
+    """Metrics (B,) by name, of weights (B, N), by sums (N, 4, C) of one or two kinds of IoU."""
+    found: dict[str, np.ndarray] = {}
+    for start, metrics, sums in zip(
+        ("", "boundary_"), (METRICS, BOUNDARY_METRICS), kinds, strict=False
+    ):
+        drawn = (weights @ sums.reshape(len(sums), -1)).reshape(-1, *sums.shape[1:])
+        scores = [qualities(one) for one in drawn]
+        means = np.array([mean_qualities(one, is_thing) for one in scores])
+        found |= {name: means[:, i] for i, name in enumerate(metrics)}
+        for quality in scores[0]:
+            table = np.stack([one[quality] for one in scores])
+            of = f"panoptic/{start}{quality} of"
+            found |= {f"{of} {n}": table[:, i] for i, n in enumerate(names)}
     return found
 
 
@@ -133,10 +147,15 @@ def report_of(source: Panoptic, title: str) -> Report:
     found = count_segments(source)
     evidence, names, num = found.evidence(), source.info.class_names, len(source.image_ids)
     per_class = [f"panoptic/PQ of {name}" for name in names]
-    intervals = evidence.intervals([*METRICS, *per_class])
-    head = {name: intervals[name] for name in METRICS}
+    metrics = [*METRICS, *(BOUNDARY_METRICS if source.boundary else ())]
+    intervals = evidence.intervals([*metrics, *per_class])
+    head: list[Block] = [*headline({name: intervals[name] for name in metrics}, num)]
+    if source.boundary:
+        head.append(
+            Text(["Boundary PQ stands here and in the table of classes; all else is by PQ."])
+        )
     sections = [
-        Section("Metrics", headline(head, num)),
+        Section("Metrics", head),
         Section(CLASSES, [_class_table(found, [intervals[name] for name in per_class])]),
         Section(COSTS, _costs(found)),
         Section(IMAGES, _images(found)),
@@ -151,13 +170,18 @@ def report_of(source: Panoptic, title: str) -> Report:
 def _class_table(found: SegmentCounts, intervals: Sequence[Interval]) -> Table:
     info, total = found.source.info, found.sums.sum(axis=0)
     scores = qualities(total)
+    outlines: dict[str, np.ndarray] = {}
+    if found.outline_sums is not None:
+        outlines["boundary PQ"] = qualities(found.outline_sums.sum(axis=0))["PQ"]
     rows: list[list[Cell]] = []
     for label, name in enumerate(info.class_names):
         kind = "thing" if info.thing_flags[label] else "stuff"
         pq, sq, rq = (float(scores[quality][label]) for quality in scores)
         counts = [int(total[row, label]) for row in (MATCHED, WRONG, MISSED)]
-        rows.append([name, kind, pq, bounds(intervals[label]), sq, rq, *counts])
-    heads = ["class", "kind", "PQ", "interval", "SQ", "RQ", "matched", "wrong", "missed"]
+        row: list[Cell] = [name, kind, pq, bounds(intervals[label]), sq, rq]
+        rows.append([*row, *(float(values[label]) for values in outlines.values()), *counts])
+    heads = ["class", "kind", "PQ", "interval", "SQ", "RQ", *outlines]
+    heads += ["matched", "wrong", "missed"]
     caption = (
         "PQ is SQ, the mean IoU of matched segments, times RQ, which counts wrong and missed ones."
     )

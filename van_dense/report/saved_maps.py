@@ -131,6 +131,7 @@ def panoptic_maps(
     masks: str | Path | None = None,
     only: Collection[int | str] | None = None,
     read: ReadImage = no_image,
+    boundary: bool = False,
 ) -> Panoptic:
     """Source of panoptic results and an annotation file, in the order of its images.
 
@@ -140,6 +141,7 @@ def panoptic_maps(
         masks: Folder of its PNGs; None is the folder of the same name beside it.
         only: Ids of the images to take; None takes all.
         read: From an image id to RGB uint8 (H, W, 3), or None where there is no picture.
+        boundary: Whether boundary PQ is measured beside PQ.
 
     Raises:
         ValueError: For what ``panoptic_files.evaluate_panoptic_files`` refuses.
@@ -163,4 +165,4 @@ def panoptic_maps(
         ids, segments = read_ids(truths / image.png), labelled(image.segments, label_of)
         return Prediction(image_id, size_of(ids), panoptic=ids, segments=segments)
 
-    return Panoptic(list(images), predicted, truth, file.info, read)
+    return Panoptic(list(images), predicted, truth, file.info, read, boundary=boundary)

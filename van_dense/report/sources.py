@@ -33,6 +33,8 @@ class Objects:
         info: Classes, and keypoints with their sigmas.
         max_detections: Detections of an image and class that count; None as COCO.
         read: From an image id to RGB uint8 (H, W, 3), or None where there is no picture.
+        federated: Whether the rules are those of LVIS, which has a limit of its own.
+        boundary: Whether boundary AP of masks is measured beside AP.
     """
 
     ground_truth: CocoDict
@@ -41,6 +43,8 @@ class Objects:
     info: DatasetInfo
     max_detections: int | None = None
     read: ReadImage = no_image
+    federated: bool = False
+    boundary: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,7 @@ class Panoptic:
         info: Classes.
         read: From an image id to RGB uint8 (H, W, 3), or None where there is no picture.
         extra: What the evaluator needs beside these, by name.
+        boundary: Whether boundary PQ is measured beside PQ.
     """
 
     image_ids: Sequence[int | str]
@@ -105,6 +110,7 @@ class Panoptic:
     info: DatasetInfo
     read: ReadImage = no_image
     extra: Mapping[str, Any] = field(default_factory=dict)
+    boundary: bool = False
 
 
 Source: TypeAlias = Objects | Maps | Images | Panoptic

@@ -98,8 +98,9 @@ def _objects(config: Config, dataset: DenseDataset, folder: Path) -> list[Source
     evaluator = found.evaluator
     for warning in found.warnings:
         log.warning("%s", warning)
-    if isinstance(evaluator, CocoEvaluator) and evaluator.federated:
-        log.warning("eval.federated: the report counts as COCO does; van-dense eval as LVIS")
+    rules = {}
+    if isinstance(evaluator, CocoEvaluator):
+        rules = {"federated": evaluator.federated, "boundary": evaluator.boundary}
     return [
         Objects(
             evaluator.ground_truth,
@@ -108,6 +109,7 @@ def _objects(config: Config, dataset: DenseDataset, folder: Path) -> list[Source
             dataset.info,
             evaluator.max_detections,
             _reader(dataset),
+            **(rules if kind == "segm" else rules | {"boundary": False}),
         )
         for kind in found.kinds
     ]
@@ -151,6 +153,7 @@ def _panoptic_maps(config: Any, dataset: DenseDataset, folder: Path) -> list[Sou
         masks=data.masks,
         only={image_id for image_id, png in pngs.items() if png.is_file()},
         read=_reader(dataset),
+        boundary=config.eval.boundary,
     )
     return [source]
 
@@ -196,6 +199,8 @@ def saved_sources(
     masks: str | None = None,
     label_map: Sequence[str] | None = None,
     max_detections: int | None = None,
+    federated: bool = False,
+    boundary: bool = False,
 ) -> tuple[list[Source], list[str]]:
     """Predictions that any program saved, and what is to be said of them.
 
@@ -208,6 +213,8 @@ def saved_sources(
         masks: Folder of the PNGs of panoptic annotations; None is the one beside their JSON.
         label_map: Lines such as "1..9 -> 0..8", in place of those of ``fragments``.
         max_detections: Detections of an image and class that count; None as COCO.
+        federated: Whether the rules of boxes and masks are those of LVIS.
+        boundary: Whether boundary AP of masks is measured beside AP, or boundary PQ beside PQ.
 
     Raises:
         ValueError: When predictions and annotations do not fit.
@@ -219,10 +226,13 @@ def saved_sources(
         raw.merge_file(fragment)
     data = dict(raw.values.get("data", {})) | ({"label_map": label_map} if label_map else {})
     if type in ("bbox", "segm", "keypoints"):
-        return _saved_objects(predictions, annotations, type, data, images, max_detections)
+        rules = {"federated": federated, "boundary": boundary}
+        limit = max_detections
+        return _saved_objects(predictions, annotations, type, data, images, limit, **rules)
     read = no_image if images is None else _by_stem(images)
     if type == "panoptic":
-        return [saved_maps.panoptic_maps(predictions, annotations, masks=masks, read=read)], []
+        given: Any = {"masks": masks, "read": read, "boundary": boundary}
+        return [saved_maps.panoptic_maps(predictions, annotations, **given)], []
     patterns = {k: data[k] for k in ("prediction_pattern", "mask_pattern") if k in data}
     files = find_pairs(predictions, annotations, **patterns)
     if type == "saliency":
@@ -258,13 +268,17 @@ def _saved_objects(
     data: Mapping[str, Any],
     images: str | None,
     max_detections: int | None,
+    *,
+    federated: bool,
+    boundary: bool,
 ) -> tuple[list[Source], list[str]]:
     truth = read_truth(annotations, kind, data)
     names = truth.info.keypoint_names
     found = load_results(predictions, truth.coco, (kind,), left_out=truth.left_out, keypoints=names)
     read = no_image if images is None else _by_file_name(truth.coco["images"], images)
-    source = Objects(truth.coco, found.table, kind, truth.info, max_detections, read)
-    given: Any = {"max_detections": max_detections, "federated": False}
+    given: Any = {"max_detections": max_detections, "federated": federated}
+    rules = given | {"boundary": boundary}
+    source = Objects(truth.coco, found.table, kind, truth.info, read=read, **rules)
     notes = compare(str(predictions), truth.coco, found, kind, **given)
     said = [*truth.warnings, *found.notes, *notes, *truth.remarks, summary_of(found.table)]
     return [source], said
