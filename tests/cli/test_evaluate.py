@@ -12,7 +12,9 @@ from PIL import Image
 import van_dense
 from van_dense.cli import evaluate
 from van_dense.config import presets
+from van_dense.config.detection import DetectionEval
 from van_dense.data.io.panoptic import write_ids
+from van_dense.evaluation.coco_engines import BACKENDS
 
 TRUTH = {
     "images": [{"id": 1, "height": 100, "width": 100, "file_name": "1.png"}],
@@ -31,6 +33,10 @@ def files(tmp_path: Path) -> list[str]:
     (tmp_path / "results.json").write_text(json.dumps(RESULTS))
     annotations, predictions = str(tmp_path / "gt.json"), str(tmp_path / "results.json")
     return ["--predictions", predictions, "--annotations", annotations, "--type", "bbox"]
+
+
+def test_saved_predictions_are_measured_by_the_library_of_a_run():
+    assert DetectionEval().backend == BACKENDS[0]
 
 
 @pytest.mark.parametrize("backend", ["hotcoco", "pycocotools"])
@@ -187,7 +193,8 @@ def api(monkeypatch) -> list[dict]:
     stand_in.evaluate_run = evaluate_run
     stand_in.evaluate_weights = evaluate_weights
     monkeypatch.setattr(
-        evaluate, "load_config", lambda path, overrides: {"path": path, "overrides": overrides}
+        "van_dense.config.load_config",
+        lambda path, overrides: {"path": path, "overrides": overrides},
     )
     monkeypatch.setitem(sys.modules, "van_dense.api", stand_in)
     monkeypatch.setattr(van_dense, "api", stand_in, raising=False)  # another test may have set it
@@ -226,7 +233,7 @@ def test_data_fragments_are_laid_over_the_config_of_a_run(api, tmp_path):
 
 def test_the_weights_of_a_project_are_evaluated(api, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(evaluate, "missing_data", lambda config: None)
+    monkeypatch.setattr("van_dense.config.files.missing_data", lambda config: None)
     assert evaluate.main(["--config", "projects/van.yaml", "seed=1", "data.val=here"]) == 0
     config = {"path": "projects/van.yaml", "overrides": ["seed=1", "data.val=here"]}
     output = Path("runs/van/eval/weights")

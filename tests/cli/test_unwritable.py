@@ -25,6 +25,6 @@ def test_a_file_in_the_place_of_the_folder(words, tmp_path: Path, monkeypatch, c
     Path("file").touch()
     write_image(Path("a/a.png"), 20, 12, 0)
     if words[0] == "eval":
-        monkeypatch.setattr("van_dense.cli.evaluate.missing_data", lambda _: None)
+        monkeypatch.setattr("van_dense.config.files.missing_data", lambda _: None)
     assert main(words) == 1
     assert "file is a file, no folder" in capsys.readouterr().err

@@ -45,7 +45,8 @@ def found(
 
 
 def truth(*annotations: dict) -> dict:
-    return {"images": [], "annotations": list(annotations), "categories": []}
+    images, categories = ([{"id": key} for key in keys] for keys in ((1, 2), (7, 8)))
+    return {"images": images, "annotations": list(annotations), "categories": categories}
 
 
 def test_a_joint_is_found_within_a_fifth_of_the_longer_side_of_the_box():
@@ -127,6 +128,32 @@ def test_crowds_and_persons_without_labelled_joints_are_left_out():
 def test_without_persons_there_is_nothing_to_measure():
     scores = evaluate_pck(truth(), [found(50)], INFO)
     assert all(math.isnan(value) for value in scores.metrics.values())
+
+
+def test_images_of_all_numbers_of_persons_and_predictions_count_each_for_itself():
+    generator = np.random.default_rng(0)
+    persons, results = [], []
+    for image in range(40):
+        number = int(generator.integers(0, 5))
+        places, classes = generator.uniform(0, 400, number), generator.integers(7, 9, number)
+        for x, category in zip(places, classes.tolist(), strict=True):
+            owner = {"image_id": image, "category_id": category}
+            persons.append(person(x, tuple(generator.integers(0, 3, 3).tolist()), **owner))
+            for score in generator.choice([0.3, 0.5, 0.7], int(generator.integers(0, 4))):
+                moved = generator.normal(0, 12, 3)
+                results.append(found(x, float(score), tuple(moved), **owner))
+
+    def measured(*images: int) -> dict:
+        kept = [[r for r in both if r["image_id"] in images] for both in (persons, results)]
+        annotations = {**truth(*kept[0]), "images": [{"id": image} for image in images]}
+        return evaluate_pck(annotations, kept[1], INFO).per_joint
+
+    alone, together = [measured(image) for image in range(40)], measured(*range(40))
+    for joint in JOINTS:
+        shares = [(scores[joint]["PCK@0.2"], scores[joint]["count"]) for scores in alone]
+        right = sum(share * count for share, count in shares if count)
+        assert together[joint]["count"] == sum(count for _, count in shares)
+        assert together[joint]["PCK@0.2"] * together[joint]["count"] == pytest.approx(right)
 
 
 def test_boxes_without_extent_have_no_unit():

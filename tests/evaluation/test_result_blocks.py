@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_utils
 
-from van_dense.core.rle import are_sound
+from van_dense.core.rle import areas_of_sound
 from van_dense.evaluation import result_blocks
 from van_dense.evaluation.result_files import load_results
 
@@ -101,9 +101,11 @@ def test_run_lengths_are_judged_together():
     rles = mask_utils.encode(np.asfortranarray(masks.transpose(1, 2, 0).astype(np.uint8)))
     counts = [rle["counts"].decode() for rle in rles]
     pixels = np.full(50, SIZE[0] * SIZE[1])
-    assert are_sound(counts, pixels)
-    assert not are_sound([*counts[1:], counts[0] + "0"][::-1], pixels + (np.arange(50) == 3))
-    assert not are_sound([*counts[1:], counts[0][:-1] + "P"], pixels)  # a number goes on
-    assert not are_sound([*counts[1:], "~"], pixels)
-    assert not are_sound([*counts[1:], ""], pixels)
-    assert not are_sound([*counts[1:], "PPPPPPPPP0"], pixels)
+    areas = areas_of_sound(counts, pixels)
+    assert areas is not None and np.array_equal(areas, masks.sum(axis=(1, 2)))
+    others = [*counts[1:], counts[0] + "0"][::-1]
+    assert areas_of_sound(others, pixels + (np.arange(50) == 3)) is None
+    assert areas_of_sound([*counts[1:], counts[0][:-1] + "P"], pixels) is None  # a number goes on
+    assert areas_of_sound([*counts[1:], "~"], pixels) is None
+    assert areas_of_sound([*counts[1:], ""], pixels) is None
+    assert areas_of_sound([*counts[1:], "PPPPPPPPP0"], pixels) is None

@@ -208,3 +208,12 @@ def test_a_page_of_poses() -> None:
     assert 0 <= report.numbers["keypoints/PCK@0.2 of left"] <= 1
     empty = replace(source, results=type(source.results)(source.ground_truth))
     assert_sound(report_of(empty, "no poses"))
+
+
+def test_no_image_is_among_the_worst_and_the_best() -> None:
+    truth = [annotation(i, 1, SQUARE) for i in (1, 2)]
+    report = report_of(replace(source_of(truth, [result(1, 1, FAR, 0.5)]), read=photo), "run")
+    [section] = [s for s in report.sections if s.title == "Worst and best images"]
+    galleries = [block for block in section.blocks if isinstance(block, Gallery)]
+    captions = [p.caption for gallery in galleries for p in gallery.pictures]
+    assert len(captions) == len(set(captions)) == 2

@@ -15,13 +15,10 @@ van-dense eval --predictions predictions.json --annotations panoptic_val.json --
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from van_dense.cli.output import command, say
 from van_dense.cli.parser import new_parser, wait_passively
-from van_dense.config import ConfigError, load_config, presets
-from van_dense.config.files import missing_data
-from van_dense.config.load import COMMAND_LINE, RawConfig, validate
 from van_dense.core.writing import writing
 from van_dense.data.io.outputs import require_folder
 
@@ -140,6 +137,9 @@ def check_combination(parser: argparse.ArgumentParser, given: argparse.Namespace
 
 def evaluate_model(arguments: argparse.Namespace) -> Path | None:
     """Evaluate a network; None on all processes of ``torchrun`` but the first."""
+    from van_dense.config import ConfigError, load_config
+    from van_dense.config.files import missing_data
+
     wait_passively()
     overrides, output = arguments.overrides, arguments.output
     if arguments.config:
@@ -167,6 +167,8 @@ def evaluate_model(arguments: argparse.Namespace) -> Path | None:
 
 def check_changes(stored: Path, data: list[Path], overrides: list[str]) -> None:
     """Find a mistake in what is laid over the config of a run; its checkpoint is read later."""
+    from van_dense.config.load import COMMAND_LINE, RawConfig, validate
+
     if stored.is_file():  # not beside a checkpoint that was moved
         raw = RawConfig()
         for file in (stored, *data):
@@ -179,11 +181,29 @@ def check_changes(stored: Path, data: list[Path], overrides: list[str]) -> None:
 
 def fragments(arguments: argparse.Namespace) -> list[Path]:
     """The files of --data."""
+    from van_dense.config import presets
+
     return [presets.find(name, presets.DATA) for name in arguments.data]
+
+
+def data_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Section ``data`` of the files of --data."""
+    if not arguments.data:  # the schema takes a tenth of a second
+        return {}
+    from van_dense.config.load import RawConfig
+
+    raw = RawConfig()
+    for fragment in fragments(arguments):
+        raw.merge_file(fragment)
+    data: dict[str, Any] = raw.values.get("data", {})
+    return data
 
 
 def evaluate_by_config(arguments: argparse.Namespace) -> Path:
     """Compare COCO results with the validation part of a config."""
+    from van_dense.config import ConfigError, load_config
+    from van_dense.config.files import missing_data
+
     overrides = list(arguments.overrides)
     names = ("backend", "max_detections", "federated", "boundary")
     keys = dict.fromkeys(names, "eval") | {"quarantine": "data", "crowds": "data"}
@@ -211,17 +231,14 @@ def evaluate_saved(arguments: argparse.Namespace) -> Path:
     """Compare COCO results, a folder of maps, or panoptic PNGs with annotations."""
     if arguments.config:
         return evaluate_by_config(arguments)
-    from van_dense.config.detection import DetectionEval
+    from van_dense.evaluation.coco_engines import BACKENDS
     from van_dense.evaluation.saved import score
     from van_dense.evaluation.table import save_metrics
 
     found, truth, kind = arguments.predictions, arguments.annotations, arguments.type
-    raw = RawConfig()
-    for fragment in fragments(arguments):
-        raw.merge_file(fragment)
-    data = raw.values.get("data", {}) | {k: v for k, v in vars(arguments).items() if v is not None}
+    data = data_of(arguments) | {k: v for k, v in vars(arguments).items() if v is not None}
     path = _file_of_metrics(arguments)
-    backend = arguments.backend or DetectionEval().backend
+    backend = arguments.backend or BACKENDS[0]
     settings = {"backend": backend, "masks": arguments.masks}
     settings |= {"max_detections": arguments.max_detections}
     settings |= {key: bool(getattr(arguments, key)) for key in ("boundary", "federated")}

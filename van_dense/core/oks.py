@@ -22,24 +22,26 @@ def oks(
     Joints that are not finite count as infinitely far away.
 
     Args:
-        keypoints_a: (N, K, 2 or more) joints, x and y in pixels.
-        keypoints_b: (M, K, 2 or more) joints, x and y in pixels.
-        areas: Square pixels that make the scale, (M,) for persons of ``b`` or (N, M) for pairs.
+        keypoints_a: (..., N, K, 2 or more) joints, x and y in pixels.
+        keypoints_b: (..., M, K, 2 or more) joints, x and y in pixels.
+        areas: Square pixels that make the scale, (M,) for persons of ``b`` or (..., N, M) for
+            pairs, of which N may be 1.
         sigmas: K standard deviations in units of sqrt(area).
-        labelled: bool (M, K), joints of ``b`` that the mean is taken over, at least one for each
-            person; None takes all.
+        labelled: bool (..., M, K), joints of ``b`` that the mean is taken over, at least one for
+            each person; None takes all.
 
     Returns:
-        float64 (N, M) in [0, 1].
+        float64 (..., N, M) in [0, 1].
     """
     points_a, points_b = (
         np.asarray(k, dtype=np.float64)[..., :2] for k in (keypoints_a, keypoints_b)
     )
     variances = (2 * np.asarray(sigmas, dtype=np.float64)) ** 2
     with np.errstate(invalid="ignore", over="ignore"):  # infinity minus infinity
-        squared = ((points_a[:, None] - points_b[None]) ** 2).sum(axis=-1)
+        squared = ((points_a[..., :, None, :, :] - points_b[..., None, :, :, :]) ** 2).sum(axis=-1)
         scaled = squared / variances / (np.asarray(areas)[..., None] + np.spacing(1)) / 2
     near = np.exp(-np.nan_to_num(scaled, nan=np.inf, posinf=np.inf))
     if labelled is None:
         return near.mean(axis=-1)
-    return (near * labelled).sum(axis=-1) / labelled.sum(axis=-1)
+    counted = labelled[..., None, :, :]
+    return (near * counted).sum(axis=-1) / counted.sum(axis=-1)

@@ -110,8 +110,11 @@ def _from_intervals(intervals: np.ndarray, size: Size) -> RLE:
     return mask_utils.frPyObjects({"size": list(size), "counts": runs.tolist()}, *size)
 
 
-def are_sound(counts: Sequence[str], num_pixels: np.ndarray) -> bool:
-    """Whether all texts are run lengths of COCO, from 0 on, that cover so many pixels each.
+def areas_of_sound(counts: Sequence[str], num_pixels: np.ndarray) -> np.ndarray | None:
+    """Pixels float64 (N,) of masks, or None unless all texts are run lengths of their images.
+
+    Sound are run lengths from 0 on that cover as many pixels as the image has. Most numbers are one
+    character, so only those characters are looked at behind which a number goes on.
 
     Args:
         counts: Compressed run lengths of N masks.
@@ -119,47 +122,53 @@ def are_sound(counts: Sequence[str], num_pixels: np.ndarray) -> bool:
     """
     joined = "".join(counts)
     if not joined.isascii() or not all(counts):
-        return False
-    characters = np.frombuffer(joined.encode(), dtype=np.uint8) - np.uint8(48)
-    if (characters >= 64).any():
-        return False
-    last = np.flatnonzero((characters & 32) == 0)
+        return None
+    bits = np.frombuffer(joined.encode(), dtype=np.uint8) - np.uint8(48)
+    if bits.max() >= 64:
+        return None
+    goes_on = bits >= 32
     ends = np.cumsum(np.fromiter(map(len, counts), dtype=np.int64, count=len(counts)))
-    if (characters[ends - 1] & 32).any():  # a number goes on behind the end of a text
-        return False
-    digits = np.diff(last, prepend=-1)
-    if digits.max() > _MOST_DIGITS:
-        return False
-    first = last - digits + 1
-    runs = (characters[first] & 31).astype(np.int64)
-    for place in range(1, int(digits.max())):
-        longer = np.flatnonzero(digits > place)
-        more = (characters[first[longer] + place] & 31).astype(np.int64)
-        runs[longer] |= more << (5 * place)
-    negative = np.flatnonzero(characters[last] & 16)
-    runs[negative] -= np.int64(1) << (5 * digits[negative])
-    stops = np.searchsorted(last, ends - 1) + 1  # numbers up to the end of each mask
-    return _cover(runs, np.diff(stops, prepend=0), num_pixels)
+    if goes_on[ends - 1].any():  # a number goes on behind the end of a text
+        return None
+    more = np.flatnonzero(goes_on)
+    owner = more - np.arange(len(more))  # the number that each of them is a digit of
+    firsts = np.flatnonzero(np.diff(owner, prepend=-1))
+    digits = np.diff(firsts, append=len(more))  # beside the last one
+    most = int(digits.max(initial=0)) + 1
+    if most > _MOST_DIGITS:
+        return None
+    # Steps below 2^30 cannot lead over all negative numbers, so what overflows is seen as negative.
+    integer = np.int32 if most <= 6 else np.int64
+    runs: np.ndarray = ((bits[~goes_on] ^ 16).view(np.int8) - np.int8(16)).astype(integer)
+    if len(more):
+        place = np.arange(len(more)) - np.repeat(firsts, digits)
+        lower = (bits[more] & 31).astype(integer)
+        longer = owner[firsts]
+        runs[longer] <<= (5 * digits).astype(integer)
+        runs[longer] |= np.add.reduceat(lower << (5 * place).astype(integer), firsts)
+    return _cover(runs, ends - np.searchsorted(more, ends), num_pixels)
 
 
-def _cover(runs: np.ndarray, lengths: np.ndarray, num_pixels: np.ndarray) -> bool:
-    """Whether numbers (R,) of several masks are runs from 0 on that cover their images.
+def _cover(runs: np.ndarray, stops: np.ndarray, num_pixels: np.ndarray) -> np.ndarray | None:
+    """Pixels (N,) of masks whose numbers (R,) end at ``stops`` (N,), or None for unsound ones.
 
-    Two chains of differences add up, of zeros and of ones; here they are the columns of a grid with
-    the numbers of each mask behind a 0, and with another 0 at the end where that makes pairs.
+    Two chains of differences add up, of zeros and of ones, which take turns in each mask.
     """
-    starts = np.cumsum(lengths) - lengths
-    third = starts[lengths >= 3]
+    starts = np.concatenate([[0], stops[:-1]])
+    third = starts[stops - starts >= 3]
     runs[third + 2] -= runs[third]  # the third number is no difference
-    pairs = (lengths + 2) // 2
-    ends = np.cumsum(pairs)
-    begins = ends - pairs
-    flat = np.zeros(2 * int(ends[-1]), dtype=np.int64)
-    flat[np.arange(len(runs)) + np.repeat(2 * begins - starts + 1, lengths)] = runs
-    grid = flat.reshape(-1, 2)
-    sums = np.cumsum(grid, axis=0)
-    sums -= np.repeat(sums[begins] - grid[begins], pairs, axis=0)
-    sums[ends[lengths % 2 == 0] - 1, 1] = 0
-    if sums.min() < 0:
-        return False
-    return bool((np.add.reduceat(sums, begins, axis=0).sum(axis=1) == num_pixels).all())
+    pixels = np.zeros((2, len(stops)), dtype=np.int64)  # of numbers at even and at odd places
+    for parity in (0, 1):
+        chain = runs[parity::2]
+        begins, ends = ((edge + 1 - parity) // 2 for edge in (starts, stops))
+        sums = np.zeros(len(chain) + 1, dtype=runs.dtype)
+        np.cumsum(chain, out=sums[1:])
+        lengths = sums[1:] - np.repeat(sums[begins], ends - begins)
+        if lengths.min(initial=0) < 0:
+            return None
+        totals = np.zeros(len(chain) + 1, dtype=np.int64)
+        np.cumsum(lengths, out=totals[1:])
+        pixels[parity] = totals[ends] - totals[begins]
+    if (pixels.sum(axis=0) != num_pixels).any():
+        return None
+    return pixels[1 - starts % 2, np.arange(len(stops))].astype(np.float64)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from van_dense.data.readers.coco_json import CocoDict
+from van_dense.evaluation.coco_truth import TruthTable
 from van_dense.evaluation.result_table import ResultTable
 
 _MOST = 20_000  # annotations that are compared
@@ -37,19 +38,14 @@ def odd_convention(truth: CocoDict, results: ResultTable) -> str | None:
         truth: Annotations, cleaned.
         results: Results with boxes, which should be x, y, width and height in pixels.
     """
-    images = {key: position for position, key in enumerate(results.image_ids)}
-    classes = {key: position for position, key in enumerate(results.category_ids)}
-    objects = [
-        (images[entry["image_id"]], classes[entry["category_id"]], entry["bbox"])
-        for entry in truth["annotations"][:_MOST]
-        if not entry["iscrowd"]
-    ]
+    objects = TruthTable(truth, "bbox").columns[:_MOST]
+    objects = objects[~objects["crowd"]]
     total = len(objects)
     if total < _LEAST:
         return None
-    owners = np.array([image for image, _, _ in objects])
-    keys = owners * len(classes) + np.array([label for _, label, _ in objects])
-    boxes = _corners(np.array([box for _, _, box in objects], dtype=np.float64))
+    owners = objects["image"].astype(np.int64)
+    keys = owners * len(results.category_ids) + objects["category"]
+    boxes = _corners(objects["bbox"])
     candidates = _boxes(results, owners, keys)
     here = _matched(boxes, keys, _corners, *candidates)
     if _TIMES * here > total:  # no other way finds so many

@@ -206,9 +206,9 @@ def evaluate_results(
     if is_federated:
         lvis.check_federated(ground_truth)
     lists = lvis.LISTS if is_federated else ()
-    truth = TruthTable(ground_truth, kind, len(joints), lists=lists)
     table = results if isinstance(results, ResultTable) else ResultTable.of(results, ground_truth)
     table.check(FIELD_OF_KIND[kind], num_joints=len(joints))
+    truth = TruthTable(ground_truth, kind, len(joints), lists=lists)
     categories = sorted(ground_truth["categories"], key=lambda category: category["id"])
     kept = table.best_of_images(lvis.LIMIT) if is_federated else None
     parts = []

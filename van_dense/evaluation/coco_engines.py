@@ -16,13 +16,14 @@ from typing import Any, Literal
 
 import numpy as np
 
+from van_dense.data.io.json_file import paused_garbage_collection
 from van_dense.evaluation.coco_truth import TruthTable, areas_of
 from van_dense.evaluation.ground_truth import Kind
 from van_dense.evaluation.result_table import ResultTable
 from van_dense.evaluation.results import FIELD_OF_KIND
 
 Backend = Literal["hotcoco", "pycocotools"]
-BACKENDS: tuple[Backend, ...] = ("hotcoco", "pycocotools")
+BACKENDS: tuple[Backend, ...] = ("hotcoco", "pycocotools")  # the first is that of eval.backend
 # By which rules: those of COCO, of LVIS (federated), or of COCO with the IoU of ``boundary.py``.
 Rules = Literal["coco", "federated", "boundary"]
 
@@ -83,6 +84,7 @@ class Accumulated:
     recall: np.ndarray
 
 
+@paused_garbage_collection()
 def accumulate(part: Part, settings: Settings, backend: Backend) -> Accumulated:
     """Match and accumulate by a library, or ValueError for an unknown one."""
     if backend not in BACKENDS:
@@ -108,8 +110,8 @@ def _hotcoco(part: Part, settings: Settings) -> Any:
         chosen = images[start : start + _IMAGES_AT_ONCE]
         if part.kind == "segm":
             records, truth, rows = _rows_of(part, chosen)
-            masks: list[Any] = part.table.masks_of(rows) if len(rows) else []
-            columns = _seven_columns(rows, _boxes_of_area(masks))
+            columns = _seven_columns(rows, _boxes_of_area(rows))
+            masks: list[Any] = part.table.masks_of(rows)
             stream.update(records, truth, columns, segmentation=masks)
         else:
             stream.update(*_records(part, chosen))
@@ -180,14 +182,14 @@ def _rows_of(
     return part.truth.images(images), truth, rows
 
 
-def _boxes_of_area(masks: list[dict[str, Any]]) -> np.ndarray:
+def _boxes_of_area(rows: np.ndarray) -> np.ndarray:
     """Boxes (N, 4) with the area of masks: as wide as these have pixels, and 1 high.
 
     hotcoco takes the area of the box for the size of the object, and nothing else of it.
     """
-    boxes = np.zeros((len(masks), 4))
-    if masks:
-        boxes[:, 2], boxes[:, 3] = areas_of(masks, "segm"), 1
+    boxes = np.zeros((len(rows), 4))
+    if len(rows):  # a table without a row has no columns
+        boxes[:, 2], boxes[:, 3] = rows["segmentation"]["area"], 1
     return boxes
 
 
@@ -233,7 +235,7 @@ def _detections(part: Part, rows: np.ndarray) -> Iterator[dict[str, Any]]:
     field = FIELD_OF_KIND[part.kind]
     values = part.table.masks_of(rows) if part.kind == "segm" else rows[field].tolist()
     columns = (rows[name].tolist() for name in ("image", "category", "score"))
-    areas = areas_of(values, part.kind)
+    areas = areas_of(rows[field], part.kind).tolist()
     found = zip(*columns, values, areas, strict=True)
     for number, (image, category, score, value, area) in enumerate(found, 1):
         yield {

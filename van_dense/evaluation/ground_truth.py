@@ -6,7 +6,7 @@ what a run leaves out or reads otherwise is so here too (``CocoRecords.cleaned``
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from van_dense.core.counting import counted
@@ -15,7 +15,12 @@ from van_dense.core.structures import RLE, Instances, Prediction, Size
 from van_dense.data.dataset import DenseDataset, ReadError
 from van_dense.data.io.packed_records import PackedRecords, pick
 from van_dense.data.readers.coco_json import CocoDict
-from van_dense.data.readers.segmentation import mask_areas, rle_to_json, to_rle, usable_segmentation
+from van_dense.data.readers.segmentation import (
+    mask_areas,
+    rle_to_json,
+    to_rles,
+    usable_segmentation,
+)
 from van_dense.data.readers.table import TableDataset
 
 logger = logging.getLogger(__name__)
@@ -179,7 +184,22 @@ def keypoints_to_json(instances: Instances) -> list[list[float]]:
 
 def annotation_rle(annotation: dict[str, Any], size: Size) -> RLE:
     """Turn polygons or RLE of an annotation into compressed RLE, or ValueError with the reason."""
-    segmentation, problem = usable_segmentation(annotation.get("segmentation"), size)
-    if segmentation is None:
-        raise ValueError(f"annotation {annotation.get('id')!r}: {problem}")
-    return to_rle(segmentation, size)
+    return annotation_rles([annotation], [size])[0]
+
+
+def annotation_rles(
+    annotations: Sequence[dict[str, Any]], sizes: Sequence[Size], *, is_judged: bool = False
+) -> list[RLE]:
+    """``annotation_rle`` of many, in images of these sizes; polygons may have been judged."""
+    usable: dict[Size, dict[int, Any]] = {}
+    for index, (annotation, size) in enumerate(zip(annotations, sizes, strict=True)):
+        segmentation, problem = annotation.get("segmentation"), None
+        if not (is_judged and isinstance(segmentation, list)):
+            segmentation, problem = usable_segmentation(segmentation, size)
+        if segmentation is None:
+            raise ValueError(f"annotation {annotation.get('id')!r}: {problem}")
+        usable.setdefault(size, {})[index] = segmentation
+    drawn: dict[int, RLE] = {}
+    for size, found in usable.items():
+        drawn |= zip(found, to_rles(list(found.values()), size), strict=True)
+    return [drawn[index] for index in range(len(annotations))]

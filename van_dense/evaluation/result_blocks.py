@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from van_dense.core.rle import are_sound
+from van_dense.core.rle import areas_of_sound
 from van_dense.core.structures import Size
 from van_dense.data.io.json_blocks import Block, RecordForm, columns_of
-from van_dense.evaluation.result_table import ResultTable
+from van_dense.evaluation.result_table import Masks, ResultTable
 
 _HUGE = 1e30  # see ``coco_values``
 _EXACT = 2.0**53  # beyond it floats are no ids
@@ -95,11 +95,12 @@ class BlockReader:
         if "size" in values:
             counts = block.texts[self._form.texts.index(("segmentation", "counts"))]
             sizes = values["size"]
-            if not ((sizes == self._sizes[images]).all() and are_sound(counts, sizes.prod(axis=1))):
+            if not (sizes == self._sizes[images]).all():
                 return False
-            whole = map(list, sizes.astype(int).tolist())
-            pairs = zip(whole, counts, strict=True)
-            fields["segmentation"] = [{"size": size, "counts": text} for size, text in pairs]
+            areas = areas_of_sound(counts, sizes.prod(axis=1))
+            if areas is None:
+                return False
+            fields["segmentation"] = Masks(sizes, counts, areas)
         return self._table.append_columns(images, categories, scores, fields)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
@@ -168,11 +169,15 @@ class _Reader:
             "image_id": self.sizes,
             "category_id": {category["id"] for category in categories},
         }
-        self._by_name = {
-            "image_id": _unique((name, r["id"]) for r in images for name in _names_of(r)),
-            "category_id": _unique((r["name"], r["id"]) for r in categories if "name" in r),
-        }
+        self._images, self._categories = images, categories
         self._counts: Counter[str] = Counter()
+
+    @cached_property
+    def _by_name(self) -> dict[str, dict[str, Any]]:
+        """Ids by names, which most files do not ask for."""
+        images = ((name, r["id"]) for r in self._images for name in _names_of(r))
+        categories = ((r["name"], r["id"]) for r in self._categories if "name" in r)
+        return {"image_id": _unique(images), "category_id": _unique(categories)}
 
     def blocks(self, table: ResultTable) -> BlockReader:
         """Reads many records at once into a table, by the same rules."""

@@ -10,19 +10,36 @@ from __future__ import annotations
 import tempfile
 import weakref
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from van_dense.core.counting import counted
 from van_dense.core.writing import writing
 from van_dense.data.readers.coco_json import CocoDict
+from van_dense.data.readers.segmentation import mask_areas
 from van_dense.evaluation.results import FIELD_OF_KIND, CocoResult
 
 _IN_MEMORY = 1 << 24  # bytes of each of the two files
 _BLOCK = 1 << 16  # rows
 _MOST_SPARSE = 4  # times as many bytes as are needed are read at once, rather than one by one
 _FIELDS = tuple(FIELD_OF_KIND.values())
+
+
+class Masks(NamedTuple):
+    """Masks of N results as compressed run lengths."""
+
+    sizes: np.ndarray  #: (height, width) of their images, (N, 2)
+    counts: Sequence[str]
+    areas: np.ndarray  #: pixels, (N,)
+
+    @staticmethod
+    def of(masks: Sequence[Mapping[str, Any]]) -> Masks:
+        """From RLE, whose counts may be bytes."""
+        sizes = np.array([mask["size"] for mask in masks], dtype=np.int64).reshape(-1, 2)
+        found = (mask["counts"] for mask in masks)
+        counts = [text if isinstance(text, str) else text.decode("ascii") for text in found]
+        return Masks(sizes, counts, np.array(mask_areas(masks), dtype=np.float64))
 
 
 class ResultTable:
@@ -86,7 +103,7 @@ class ResultTable:
         for field in self.fields:
             try:
                 values: Any = [record[field] for record in records]  # type: ignore[literal-required]
-                rows[field] = values if field != "segmentation" else self._store(values)
+                self._put(rows, field, Masks.of(values) if field == "segmentation" else values)
             except (KeyError, ValueError):
                 held = [len(r[field]) if field in r else None for r in records]  # type: ignore[literal-required]
                 raise ValueError(
@@ -100,7 +117,7 @@ class ResultTable:
         images: np.ndarray,
         categories: np.ndarray,
         scores: np.ndarray,
-        fields: Mapping[str, np.ndarray | Sequence[Mapping[str, Any]]],
+        fields: Mapping[str, np.ndarray | Masks],
     ) -> bool:
         """Append N records as columns; False where their fields are not those of earlier rows.
 
@@ -108,7 +125,7 @@ class ResultTable:
             images: Position of the image of each.
             categories: Position of the category of each.
             scores: Score of each.
-            fields: Values of each field that is kept, N lists of numbers, or N masks as RLE.
+            fields: Values of each field that is kept, N lists of numbers, or N masks.
         """
         first = {f: v[0] for f, v in fields.items()}
         dtype = self._dtype if self._num_rows else self._columns(first)  # type: ignore[arg-type]
@@ -118,7 +135,7 @@ class ResultTable:
         rows = np.zeros(len(scores), dtype=dtype)
         rows["image"], rows["category"], rows["score"] = images, categories, scores
         for field, values in fields.items():
-            rows[field] = self._store(values) if field == "segmentation" else values  # type: ignore[arg-type]
+            self._put(rows, field, values)
         self._append_rows(rows)
         return True
 
@@ -139,22 +156,24 @@ class ResultTable:
         kept = [f for f in _FIELDS if f in record and (self._wanted is None or f in self._wanted)]
         for field in kept:
             if field == "segmentation":  # where the text of its run lengths is
-                inner: Any = [("size", "i4", 2), ("start", "i8"), ("length", "i4"), ("hash", "i8")]
-                columns.append((field, inner))
+                numbers = [("start", "i8"), ("length", "i4"), ("hash", "i8"), ("area", "f8")]
+                columns.append((field, [("size", "i4", 2), *numbers]))
             else:
                 columns.append((field, "f8", len(record[field])))  # type: ignore[literal-required]
         return np.dtype(columns)
 
-    def _store(self, masks: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
-        """Write the run lengths of masks, and return what the rows hold of them."""
-        texts = [mask["counts"] for mask in masks]
-        encoded = [text.encode() if isinstance(text, str) else text for text in texts]
-        lengths = list(map(len, encoded))
-        starts = self._num_bytes + np.cumsum([0, *lengths[:-1]])
-        self._write(self._masks, b"".join(encoded))
-        self._num_bytes += sum(lengths)
-        sizes = [tuple(mask["size"]) for mask in masks]
-        return list(zip(sizes, starts.tolist(), lengths, map(hash, encoded), strict=True))
+    def _put(self, rows: np.ndarray, field: str, values: Any) -> None:
+        """Fill a column, of masks with where their run lengths are written."""
+        if not isinstance(values, Masks):
+            rows[field] = values
+            return
+        lengths = np.fromiter(map(len, values.counts), dtype=np.int64, count=len(rows))
+        column = rows[field]
+        column["size"], column["area"], column["length"] = values.sizes, values.areas, lengths
+        column["start"] = self._num_bytes + np.cumsum(lengths) - lengths
+        column["hash"] = list(map(hash, values.counts))
+        self._write(self._masks, "".join(values.counts).encode("ascii"))
+        self._num_bytes += int(lengths.sum())
 
     @property
     def fields(self) -> list[str]:
@@ -275,18 +294,16 @@ class ResultTable:
         if not len(rows):
             return []
         found = rows["segmentation"]
-        starts = found["start"]
+        starts, sizes = found["start"], found["size"].tolist()
         ends = starts + found["length"]
-        sizes = found["size"].tolist()
-        first, total = int(starts.min()), int(found["length"].sum())
+        first, last = int(starts.min()), int(ends.max())
         texts: Iterable[str]
-        if int(ends.max()) - first > _MOST_SPARSE * total:
+        if last - first > _MOST_SPARSE * int(found["length"].sum()):
             texts = map(self._read, starts.tolist(), ends.tolist())
         else:
-            text = self._read(first, int(ends.max()))
-            spans = zip((starts - first).tolist(), (ends - first).tolist(), strict=True)
-            texts = (text[start:end] for start, end in spans)
-        return [{"size": s, "counts": text} for s, text in zip(sizes, texts, strict=True)]
+            spans = map(slice, (starts - first).tolist(), (ends - first).tolist())
+            texts = map(self._read(first, last).__getitem__, spans)
+        return [{"size": size, "counts": text} for size, text in zip(sizes, texts, strict=True)]
 
     def _read(self, start: int, end: int) -> str:
         """Run lengths between two places of the file of masks."""

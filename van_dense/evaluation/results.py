@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from van_dense.core.counting import counted
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Instances, Prediction, encode_masks
-from van_dense.data.io.panoptic import write_ids
 from van_dense.data.readers.segmentation import rle_to_json
 from van_dense.evaluation.ground_truth import Kind, keypoints_to_json
 
@@ -79,6 +78,8 @@ def to_panoptic(prediction: Prediction, info: DatasetInfo, png: str) -> Panoptic
 
 def write_panoptic(prediction: Prediction, path: Path, png: str) -> Path:
     """Write the PNG of one image for a ``ResultFiles`` of the same path, and return its path."""
+    from van_dense.data.io.panoptic import write_ids  # needs Pillow
+
     assert prediction.panoptic is not None  # to_panoptic refuses others
     file = path.with_name(f"{path.name}{PANOPTIC}") / png
     write_ids(file, prediction.panoptic)

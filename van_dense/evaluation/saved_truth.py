@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,8 +20,9 @@ from van_dense.data.readers.coco_json import CocoDict, Record, Skeleton, read_co
 from van_dense.data.readers.coco_records import CocoRecords
 from van_dense.data.readers.quarantine import Quarantine, QuarantinedPart
 from van_dense.data.readers.segmentation import plain_form, usable_segmentation
+from van_dense.evaluation.coco_truth import TruthTable
 from van_dense.evaluation.ground_truth import Kind
-from van_dense.evaluation.result_table import ResultTable
+from van_dense.evaluation.result_table import ResultTable, sorted_ids
 
 LIMIT_FLAG = "--max-detections "
 
@@ -144,12 +144,19 @@ def _crowded(truth: CocoDict, kind: Kind, limit: int) -> ObjectCounts:
     names = [str(category["name"]) for category in truth["categories"]]
     images = {key: position for position, key in enumerate(ids)}
     categories = {category["id"]: index for index, category in enumerate(truth["categories"])}
-    codes = array("q")
-    for entry in truth["annotations"]:
-        if not entry["iscrowd"] and (kind != "keypoints" or entry["num_keypoints"]):
-            position = images[entry["image_id"]]
-            codes.append(position * len(names) + categories[entry["category_id"]])
-    values, counts = np.unique(np.array(codes, dtype=np.int64), return_counts=True)
+    table = TruthTable(truth, kind)
+    image, category = (
+        np.array([position[key] for key in ordered], dtype=np.int64)[table.columns[name]]
+        for name, position, ordered in (
+            ("image", images, sorted_ids(images)),
+            ("category", categories, sorted(categories)),
+        )
+    )
+    is_object = ~table.columns["crowd"] & (table.columns["category"] >= 0)
+    if kind == "keypoints":
+        is_object &= table.columns["num_keypoints"] > 0
+    codes = (image * len(names) + category)[is_object]
+    values, counts = np.unique(codes, return_counts=True)
     if counts.max(initial=0) <= limit:
         return {}
     keys = ((ids[value // len(names)], names[value % len(names)]) for value in values.tolist())

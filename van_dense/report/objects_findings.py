@@ -6,11 +6,12 @@ import numpy as np
 
 from van_dense.core.counting import counted
 from van_dense.report.blocks import Finding
+from van_dense.report.objects_classes import unannotated
 from van_dense.report.objects_errors import Split
 from van_dense.report.objects_evidence import ObjectsEvidence
 from van_dense.report.objects_matches import SMALL
 from van_dense.report.objects_scores import Best, Reliability
-from van_dense.report.wording import NOTHING, percent
+from van_dense.report.wording import NOTHING, listed, percent
 
 HEADLINE = "Headline numbers"
 COSTS = "What costs most"
@@ -61,7 +62,18 @@ def find(
         return [Finding(text, 1.0, HEADLINE)]
     findings = [*_errors(evidence, split), *_weakest(evidence)]
     findings = [finding for finding in findings if finding.weight > NOTHING]
-    return [*findings, *_threshold(best), *_calibrated(calibration), *_suspects(num_suspects)]
+    findings += [*_threshold(best), *_calibrated(calibration), *_suspects(num_suspects)]
+    return [*findings, *_unannotated(evidence)]
+
+
+def _unannotated(evidence: ObjectsEvidence) -> list[Finding]:
+    """Classes that have results, and no annotation."""
+    blank = unannotated(evidence)
+    if not blank:
+        return []
+    results = counted(sum(blank.values()), "result is", "results are")
+    text = f"{results} of classes without an annotation ({listed([*blank])}), which are left out"
+    return [Finding(f"{text}: they cost no AP, right or wrong.", 0.0, CLASSES)]
 
 
 def _errors(evidence: ObjectsEvidence, split: Split) -> list[Finding]:

@@ -65,8 +65,9 @@ def test_a_record_with_other_keys_or_counts_is_none(other):
     assert form_of(PLAIN).read(",".join([PLAIN, other, PLAIN, PLAIN])) is None
 
 
-def test_escapes_that_may_be_quotes_are_left():
-    text = ",".join([MASK, MASK.replace("b0", 'b\\"'), MASK, MASK])
+@pytest.mark.parametrize("odd", ('b\\"', "b\\\\\\", "b\x01"))
+def test_escapes_that_may_be_quotes_and_control_characters_are_left(odd):
+    text = ",".join([MASK, MASK.replace("b0", odd), MASK, MASK])
     assert form_of(MASK).read(text) is None
 
 

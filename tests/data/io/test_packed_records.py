@@ -49,3 +49,10 @@ def test_some_are_picked_from_both_kinds_of_lists():
         found = pick(records, lambda record: record["id"] != 2)
         assert type(found) is type(records)
         assert found == [RECORDS[0], RECORDS[2]]
+
+
+def test_records_are_taken_together_and_copied_as_they_are_written():
+    records, copied = packed(), PackedRecords()
+    assert records.take([2, 0]) == [RECORDS[2], RECORDS[0]] and records.take([]) == []
+    copied.copy(records, 1)
+    assert copied == RECORDS[1:2] and copied.text(0) == records.text(1)

@@ -12,6 +12,7 @@ from van_dense.core.structures import Size
 from van_dense.data.doctor.coco_geometry import GeometryCheck
 from van_dense.data.doctor.report import PartReport, Severity
 from van_dense.data.io.names import find_all_below
+from van_dense.data.readers.coco_geometry import OUTSIDE_TOLERANCE
 from van_dense.data.readers.coco_images import Broken, ImageRecords
 from van_dense.data.readers.coco_json import (
     CocoDict,
@@ -31,7 +32,6 @@ from van_dense.data.readers.coco_records import (
     NO_PIXEL,
     NUM_KEYPOINTS,
     ORPHANS,
-    OUTSIDE_TOLERANCE,
     CocoRecords,
     Crowds,
 )

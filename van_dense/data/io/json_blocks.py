@@ -46,6 +46,7 @@ _POSSIBLE = bytes(chain(*(_pairs([first], seconds) for first, seconds in _FOLLOW
 _GOES_ON = _is_among(_pairs(range(1, len(_CLASSES)), range(1, len(_CLASSES))))
 _BEGINS_WITH_NOUGHT = _is_among(_pairs((_OTHER, _MINUS), (_NOUGHT,)))
 _DIGIT_AFTER_NOUGHT = _is_among(_pairs((_NOUGHT,), (_DIGIT, _NOUGHT)))
+_STAND_IN = "\x01"  # for an escaped backslash, as JSON holds no such character
 
 Path = tuple[str | int, ...]  # keys and positions that lead to a value of a record
 
@@ -111,8 +112,13 @@ class RecordForm:
 
         The text begins at a record of a list, and may end anywhere; its last records are left.
         """
-        if "\\" in text and "\\" in text.replace(r"\\", ""):
-            return None  # a quote may be no end
+        size, has_escapes = len(text), "\\" in text
+        if has_escapes:
+            if _STAND_IN in text:
+                return None
+            text = text.replace(r"\\", _STAND_IN)
+            if "\\" in text:
+                return None  # a quote may be no end
         parts, step = text.split('"'), self._quotes
         count = (len(parts) - 2) // step
         if count < 1:
@@ -128,10 +134,10 @@ class RecordForm:
             return None
         values = [index for index, key in enumerate(self._keys) if key is None]
         texts = [parts[1 + 2 * index : count * step : step] for index in values]
-        within = sum(len(key) for key in self._keys if key is not None) * count
-        length = len(outside) + len(self._keys) * count + within + sum(map(_total, texts))
-        texts = [[t.replace(r"\\", "\\") for t in column] for column in texts]
-        return Block(numbers, texts, length)
+        if has_escapes:  # no text holds a quote, so that they are joined by one
+            texts = ['"'.join(t).replace(_STAND_IN, "\\").split('"') for t in texts]
+        rest = '"'.join([last[begin:], *parts[count * step + 1 :]])
+        return Block(numbers, texts, size - len(rest) - rest.count(_STAND_IN))
 
     def _numbers(self, outside: str, count: int) -> np.ndarray | None:
         """Numbers (N, M) of records whose texts are cut out, or None."""
@@ -148,10 +154,6 @@ class RecordForm:
             return None
         size = len(self.numbers)
         return values[:-1].reshape(count, size) if len(values) == count * size + 1 else None
-
-
-def _total(texts: Iterable[str]) -> int:
-    return sum(map(len, texts))
 
 
 def _skeleton(data: bytes) -> bytes | None:

@@ -95,10 +95,8 @@ def _elements(text: _Text, sink: Sink) -> None:
             text.peek()
             text.skip(blocks.append_block(text.rest()))
         sink.append(*text.value())
-        if text.peek() == "]":
-            text.take("]")
+        if text.take(",]") == "]":
             return
-        text.take(",")
 
 
 def _members(text: _Text, sink: Sink, key: str) -> dict[str, Any]:
@@ -142,6 +140,8 @@ class _Text:
 
     def peek(self) -> str:
         """The next character that is no space; empty at the end of the file."""
+        if self._text[self._at : self._at + 1] > " ":  # as often
+            return self._text[self._at]
         while True:
             found = _SPACE.match(self._text, self._at)
             assert found is not None  # it may be empty
@@ -151,12 +151,14 @@ class _Text:
             if not self._fill():
                 return ""
 
-    def take(self, character: str) -> None:
-        """Go behind a character that must come next."""
-        if self.peek() != character:
+    def take(self, characters: str) -> str:
+        """Go behind a character that must come next, the first or another one of some."""
+        found = self.peek()
+        if not found or found not in characters:
             names = {",": "',' delimiter", ":": "':' delimiter"}
-            self.fail(f"Expecting {names.get(character, repr(character))}")
+            self.fail(f"Expecting {names.get(characters[0], repr(characters[0]))}")
         self._at += 1
+        return found
 
     def value(self) -> tuple[Any, str]:
         """The next value, and its text."""

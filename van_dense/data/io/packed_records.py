@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, overload
 
 _Object = dict[str, Any]
@@ -39,6 +39,16 @@ class PackedRecords(Sequence[_Object]):
         self._texts += (json.dumps(value) if text is None else text).encode()
         self._texts += b","
         self._ends.append(len(self._texts))
+
+    def copy(self, other: PackedRecords, index: int) -> None:
+        """Take an object of another list, without parsing it."""
+        self._texts += other._texts[other._ends[index] : other._ends[index + 1]]
+        self._ends.append(len(self._texts))
+
+    def take(self, indices: Iterable[int]) -> list[_Object]:
+        """Objects at some positions, which are parsed together."""
+        found = (self._texts[self._ends[i] : self._ends[i + 1] - 1] for i in indices)
+        return json.loads(b"[" + b",".join(found) + b"]")
 
     def select(self, wanted: Callable[[_Object], bool]) -> PackedRecords:
         """The records that a function says True to."""

@@ -22,10 +22,11 @@ from van_dense.data.readers.table import BoxXYXY
 
 # In COCO, the area of a mask is at most 0.993 times that of its box with a pixel on each side, and
 # never below 1 % of its box but for a few thin objects, whose masks say so.
-_PIXEL = 1.0  # by which rounded boxes may be too small
+PIXEL = 1.0  # by which rounded boxes may be too small
 _SLACK = 1.1
 _LEAST = 0.01
 _AGREES = 2.0  # factor between the area that is stated and that of the mask
+OUTSIDE_TOLERANCE = 1.0  # pixels; COCO's own boxes leave their images by rounding
 
 
 def area_is_possible(annotation: Record, box: BoxXYXY, size: Size) -> bool:
@@ -38,12 +39,22 @@ def area_is_possible(annotation: Record, box: BoxXYXY, size: Size) -> bool:
     area: Any = annotation.get("area")
     if type(area) not in (int, float) or not 0 < area < float("inf"):
         return False
-    width, height = box[2] - box[0], box[3] - box[1]
-    if _LEAST * width * height <= area <= _SLACK * (width + 2) * (height + 2):
-        if area != 1 or width * height < 4:
-            return True
+    if area_fits(area, box[2] - box[0], box[3] - box[1]):
+        return True
     shown = mask_area(annotation.get("segmentation"), size)
     return shown is not None and shown / _AGREES <= area <= shown * _AGREES
+
+
+def area_fits(area: Any, width: Any, height: Any) -> Any:
+    """Whether areas, numbers or arrays, are certain to be possible in boxes of these sides."""
+    fits = (_LEAST * width * height <= area) & (area <= _SLACK * (width + 2) * (height + 2))
+    return fits & ((area != 1) | (width * height < 4))
+
+
+def is_within_first_pixel(x1: Any, y1: Any, x2: Any, y2: Any) -> Any:
+    """Whether boxes, numbers or arrays, lie where shares of 1 would."""
+    near = (x1 >= 0) & (y1 >= 0) & (x1 <= 1) & (y1 <= 1) & (x2 <= 2) & (y2 <= 2)
+    return near & (x2 - x1 <= 1) & (y2 - y1 <= 1)
 
 
 def derive_area(annotation: Record, box: BoxXYXY, size: Size) -> float:
@@ -113,10 +124,10 @@ def mask_iou(usable: Segmentation, box: BoxXYXY, size: Size) -> float:
         polygon = usable[0]
         half = len(polygon) // 4 * 2
         if (
-            x1 - _PIXEL <= polygon[0] <= x2 + _PIXEL
-            and y1 - _PIXEL <= polygon[1] <= y2 + _PIXEL
-            and x1 - _PIXEL <= polygon[half] <= x2 + _PIXEL
-            and y1 - _PIXEL <= polygon[half + 1] <= y2 + _PIXEL
+            x1 - PIXEL <= polygon[0] <= x2 + PIXEL
+            and y1 - PIXEL <= polygon[1] <= y2 + PIXEL
+            and x1 - PIXEL <= polygon[half] <= x2 + PIXEL
+            and y1 - PIXEL <= polygon[half + 1] <= y2 + PIXEL
         ):
             return 1.0
     around = segmentation_box(usable, size)

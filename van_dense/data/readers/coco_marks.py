@@ -14,6 +14,7 @@ _IGNORED = "objects are marked as ignore or difficult, and are read as all other
 _AT_ZERO = "objects have labelled joints at 0, 0, as missing ones are written; they are learnt"
 _NESTED = "lists of keypoints hold a list for each joint, and are read as what they mean"
 _MARKS = ("ignore", "difficult")
+MARKED = frozenset(("attributes", "rotation", *_MARKS))  # keys that may need a word
 _LEAST_TURN = 1e-3  # degrees or radians; below it rounding
 
 

@@ -13,13 +13,14 @@ from typing import Any, Literal
 from van_dense.core.counting import counted, of_kind
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Size
-from van_dense.data.io.packed_records import PackedRecords
 from van_dense.data.messages import CHECK, Fault, list_counts
 from van_dense.data.readers.class_names import alike_classes
+from van_dense.data.readers.coco_cleaning import clean
 from van_dense.data.readers.coco_crowds import suspicious_crowds
 from van_dense.data.readers.coco_geometry import (
+    OUTSIDE_TOLERANCE,
     area_is_possible,
-    derive_area,
+    is_within_first_pixel,
     mask_iou,
     stated_box,
 )
@@ -27,8 +28,6 @@ from van_dense.data.readers.coco_images import Broken, ImageRecords
 from van_dense.data.readers.coco_json import CocoDict, Record
 from van_dense.data.readers.coco_marks import unread_marks
 from van_dense.data.readers.coco_values import (
-    are_same,
-    is_id,
     num_labelled,
     other_type,
     parse_crowd,
@@ -38,10 +37,10 @@ from van_dense.data.readers.coco_values import (
 )
 from van_dense.data.readers.quarantine import QuarantinedPart
 from van_dense.data.readers.segmentation import (
+    FORMS,
     Segmentation,
     has_no_pixel,
     plain_form,
-    rle_to_json,
     usable_segmentation,
 )
 from van_dense.data.readers.table import BoxXYXY, InstanceRecord, clip_box
@@ -49,7 +48,6 @@ from van_dense.data.readers.table import BoxXYXY, InstanceRecord, clip_box
 Crowds = Literal["regions", "objects"]
 
 DIFFER = 0.5  # IoU of box and mask below which one of them is wrong
-OUTSIDE_TOLERANCE = 1.0  # pixels; COCO's own boxes leave their images by rounding
 _CORRECT_MASK = "draw the object again, or remove the annotation"
 _CORRECT_BOX = "correct the box (x, y, width, height in pixels), or remove the annotation"
 
@@ -104,14 +102,16 @@ class CocoRecords:
         self.masks = masks and any(a.get("segmentation") for a in data["annotations"])
         self.num_keypoints = len(info.keypoint_names) if keypoints else 0
         self._part, self._labels = part, info.label_of
-        self._crowds_are_objects = crowds == "objects"
+        self.in_quarantine = bool(part.images or part.annotations or part.records)
+        self.crowds_are_objects = crowds == "objects"
         self.image_records = ImageRecords(
             data["images"], part, files=files, sizes=files or self.masks
         )
         self.images, self.sizes = self.image_records.usable, self.image_records.sizes
-        self._reset()
+        self.reset()
 
-    def _reset(self) -> None:
+    def reset(self) -> None:
+        """Begin to count anew."""
         self.dropped = self.image_records.dropped()
         images = self.image_records.num_quarantined
         self.left_out = Counter({"images": images} if images else {})
@@ -126,21 +126,20 @@ class CocoRecords:
 
         Each call counts anew; the counters are complete when it ends.
         """
-        return ((annotation, found) for _, annotation, found in self._numbered())
-
-    def _numbered(self) -> Iterator[tuple[int, Record, InstanceRecord]]:
-        """Usable annotations with their positions in the file."""
-        self._reset()
-        part = self._part
-        in_quarantine = bool(part.images or part.annotations or part.records)
+        self.reset()
         for index, annotation in enumerate(self.data["annotations"]):
-            if in_quarantine and self.is_left_out(index, annotation):
-                continue
-            found = self.read(index, annotation)
-            if isinstance(found, Broken):
-                self.dropped[f"annotations {found.reason}"] += 1
-            else:
-                yield index, annotation, found
+            if (found := self.usable_at(index, annotation)) is not None:
+                yield annotation, found
+
+    def usable_at(self, index: int, annotation: Record) -> InstanceRecord | None:
+        """What is read of an annotation, or None for one that is left out; both are counted."""
+        if self.in_quarantine and self.is_left_out(index, annotation):
+            return None
+        found = self.read(index, annotation)
+        if isinstance(found, Broken):
+            self.dropped[f"annotations {found.reason}"] += 1
+            return None
+        return found
 
     def is_left_out(self, index: int, annotation: Record) -> bool:
         """Whether the annotation at ``index`` is in quarantine, which is counted, or its image."""
@@ -207,7 +206,7 @@ class CocoRecords:
         for kind, what in unread_marks(annotation, joints):
             self._change(kind, index, what)
         points = None if joints is None else self._points_of(annotation, index, joints)
-        crowd = crowd and not self._crowds_are_objects
+        crowd = crowd and not self.crowds_are_objects
         return InstanceRecord(image, clipped, label, crowd, segmentation, points)
 
     def _points_of(self, annotation: Record, index: int, joints: list[float]) -> list[float]:
@@ -265,7 +264,7 @@ class CocoRecords:
         if x2 <= x1 or y2 <= y1:
             what = f"the box {value!r:.80} has no positive size"
             return Broken("have a box of no size", what, _CORRECT_BOX)
-        if x2 <= 2 and y2 <= 2 and 0 <= min(x1, y1) and max(x1, y1, x2 - x1, y2 - y1) <= 1:
+        if is_within_first_pixel(x1, y1, x2, y2):
             what = f"the box {value!r:.80} lies within the first pixel, as shares of 1 would"
             return Broken("have a box within the first pixel", what, "write it in pixels")
         height, width = size
@@ -296,40 +295,7 @@ class CocoRecords:
         missing or impossible (``derive_area``), keypoints and num_keypoints where those are read,
         and ids that repeat, are missing or 0, which pycocotools takes for "no match".
         """
-        kept, ids, texts = PackedRecords(), [], self.data["annotations"]
-        for index, annotation, instance in self._numbered():
-            size = self.sizes[instance.image]
-            changed: Record = {
-                **annotation,
-                "image_id": self.images[instance.image]["id"],
-                "category_id": self.info.category_ids[instance.label],
-                "iscrowd": int(instance.crowd),
-            }
-            joints: list[float] | None = None
-            if self.num_keypoints:
-                joints = sound_keypoints(annotation.get("keypoints"), self.num_keypoints)
-                assert joints is not None  # the instance is usable
-                changed |= {"keypoints": joints, "num_keypoints": num_labelled(joints)}
-            if isinstance(instance.segmentation, list):  # broken polygons are gone
-                changed["segmentation"] = instance.segmentation
-            elif isinstance(instance.segmentation, dict) and FORMS in self.changes:
-                changed["segmentation"] = rle_to_json(instance.segmentation)
-            box, change = stated_box(annotation, size, joints)
-            assert box is not None
-            if change is not None:
-                x1, y1, x2, y2 = box
-                changed["bbox"] = [x1, y1, x2 - x1, y2 - y1]
-            if not area_is_possible(annotation, box, size):
-                changed["area"] = derive_area(annotation, box, size)
-            is_same = isinstance(texts, PackedRecords) and are_same(annotation, changed)
-            kept.append(changed, texts.text(index) if is_same else None)
-            ids.append(annotation.get("id", 0))
-        known = set(map(parse_id, ids))
-        if len(known) < len(ids) or 0 in known or not all(map(is_id, ids)):
-            as_found, kept = kept, PackedRecords()
-            for number, annotation in enumerate(as_found, 1):
-                kept.append({**annotation, "id": number})
-        return {**self.data, "images": self.images, "annotations": kept}
+        return clean(self)
 
     # ------------------------------------------------------------------------------------- words
 
@@ -360,7 +326,7 @@ class CocoRecords:
         """What is as the format has it, and worth knowing."""
         crowds = self.crowds.total()
         found = counted(crowds, "crowd region (iscrowd 1) is", "crowd regions (iscrowd 1) are")
-        if crowds and self._crowds_are_objects:
+        if crowds and self.crowds_are_objects:
             return [f"{found} read as objects: data.crowds"]
         if crowds and self.suspicious_crowds() is None:
             return [f"{found} neither learnt nor counted as objects"]
@@ -368,7 +334,7 @@ class CocoRecords:
 
     def suspicious_crowds(self) -> str | None:
         """Say that objects have most likely become crowds, by class, or None."""
-        if self._crowds_are_objects:
+        if self.crowds_are_objects:
             return None
         return suspicious_crowds(self.crowds, self.counts, self.info.class_names)
 
@@ -378,7 +344,6 @@ KEYPOINTS = ("have broken keypoints",)
 ORPHANS = "are of images that are left out"
 NUM_KEYPOINTS = "num_keypoints contradict the keypoints, and are counted anew"
 MASKS_DIFFER = "annotations have mask and box in different places"
-FORMS = "segmentations are not in COCO's form, and are read as what they mean"
 LEAVES = "boxes leave their image, and are clipped"
 AREAS = "areas cannot be right, and are taken from the mask or else the box"
 NO_PIXEL = "masks have no pixel, as lines and slivers, and are learnt and counted as empty"

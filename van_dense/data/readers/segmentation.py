@@ -25,6 +25,8 @@ MIN_POINTS = 3
 MAX_COORDINATE = 1e5
 _NUMBER = (int, float)
 _MAX_DIGITS = 7  # of five bits: more than any run of an image needs
+# What ``plain_form`` changes, in words.
+FORMS = "segmentations are not in COCO's form, and are read as what they mean"
 
 
 def usable_segmentation(value: Any, size: Size) -> tuple[Segmentation | None, str | None]:
@@ -177,14 +179,12 @@ def rle_to_json(rle: RLE) -> dict[str, Any]:
 
 def to_rles(segmentations: Sequence[Segmentation], size: Size) -> list[RLE]:
     """Compress usable segmentations; those of one polygon in one call, in half of the time."""
-    rles = [None if _is_one_polygon(one) else to_rle(one, size) for one in segmentations]
-    plain = [next(iter(one)) for one in segmentations if _is_one_polygon(one)]
-    drawn = iter(mask_utils.frPyObjects(plain, *size) if plain else [])
-    return [next(drawn) if rle is None else rle for rle in rles]
-
-
-def _is_one_polygon(segmentation: Segmentation) -> bool:
-    return not isinstance(segmentation, dict) and len(segmentation) == 1
+    single = [k for k, s in enumerate(segmentations) if not isinstance(s, dict) and len(s) == 1]
+    polygons = [next(iter(segmentations[k])) for k in single]
+    drawn = (
+        dict(zip(single, mask_utils.frPyObjects(polygons, *size), strict=True)) if single else {}
+    )
+    return [drawn[k] if k in drawn else to_rle(s, size) for k, s in enumerate(segmentations)]
 
 
 def decode_into(rle: RLE, mask: np.ndarray) -> None:
