@@ -23,7 +23,7 @@ def network(request):
     return network_of(tiny_model(request.param))
 
 
-@pytest.fixture(scope="module", params=mostly_slow(KINDS, "semantic-upernet"))
+@pytest.fixture(scope="module", params=mostly_slow(KINDS, "semantic-semantic_fpn"))
 def exported(request, tmp_path_factory):
     network = network_of(tiny_model(request.param))
     return network, onnx_run(network, tmp_path_factory.mktemp("map"))

@@ -23,7 +23,7 @@ def record(image_id: int | str, category_id: int, score: float, **fields: Any) -
 
 RECORDS = [
     record("b", 5, 0.1, bbox=[0.1, 2.0, 3.0, 4.0], segmentation=MASK),
-    record(3, 90, 1 / 3, bbox=[1e-7, 0.0, 5.5, 1e5], segmentation={**MASK, "counts": "0a"}),
+    record(3, 90, 1 / 3, bbox=[1e-7, 0.0, 5.5, 1e5], segmentation={**MASK, "counts": "0h0"}),
     record(7, 90, 0.1, bbox=[0.0, 0.0, 0.0, 0.0], segmentation=MASK),
     record(3, 5, 0.1, bbox=[0.0, 0.0, 1.0, 1.0], segmentation=MASK),
 ]
