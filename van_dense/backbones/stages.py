@@ -1,4 +1,4 @@
-"""What timm and this package ask of a backbone of four stages, for ``moganet.py`` and others.
+"""What timm and this package ask of a backbone of four stages, for VAN and its relatives.
 
 Shapes: every tensor is (B, C, H, W); stage i = 0..3 works at stride 4, 8, 16, 32. A side of H
 pixels becomes ceil(H / stride), whatever H is.
