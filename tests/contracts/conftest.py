@@ -186,6 +186,33 @@ SHALLOW = ("model.backbone.name=van_shallow", "model.backbone.weights=null")
 KINDS = {kind: (project, (*tiny, *SHALLOW)) for kind, (project, tiny) in TINY.items()}
 
 
+# Plain ViTs of published names and widths, cut to two blocks.
+PLAIN_VITS = (
+    "vit_small_patch16_dinov3",
+    "vit_base_patch14_dinov2",
+    "eva02_base_patch14_224",
+    "samvit_base_patch16",
+    "vit_tiny_patch16_224",
+)
+
+
+def _on(name: str) -> tuple[str, ...]:
+    options = "model.backbone.options={depth: 2}"
+    return (f"model.backbone.name={name}", options, "model.backbone.drop_path=0.1")
+
+
+BACKBONES = [
+    pytest.param((), id="of_the_project"),
+    *(pytest.param(_on(name), marks=pytest.mark.slow, id=name) for name in PLAIN_VITS),
+]
+
+
+@pytest.fixture(params=BACKBONES)
+def on_backbone(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Overrides: the backbone of the project, or a plain ViT in the slow set."""
+    return request.param
+
+
 @pytest.fixture(scope="session")
 def sample_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data") / "sample"

@@ -18,30 +18,10 @@ from van_dense.models.cpu_copy import cpu_copy
 from van_dense.models.dense_model import DenseModel
 from van_dense.tasks import TASKS
 
-# Plain ViTs of published names and widths, cut to two blocks.
-PLAIN_VITS = (
-    "vit_small_patch16_dinov3",
-    "vit_base_patch14_dinov2",
-    "eva02_base_patch14_224",
-    "samvit_base_patch16",
-    "vit_tiny_patch16_224",
-)
 
-
-def _on(name: str) -> tuple[str, ...]:
-    options = "model.backbone.options={depth: 2}"
-    return (f"model.backbone.name={name}", options, "model.backbone.drop_path=0.1")
-
-
-BACKBONES = [
-    pytest.param((), id="of_the_project"),
-    *(pytest.param(_on(name), marks=pytest.mark.slow, id=name) for name in PLAIN_VITS),
-]
-
-
-@pytest.fixture(params=BACKBONES)
-def config(make_config, request):
-    return make_config(*request.param)
+@pytest.fixture
+def config(make_config, on_backbone):
+    return make_config(*on_backbone)
 
 
 @pytest.fixture
