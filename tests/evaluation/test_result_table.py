@@ -62,7 +62,7 @@ def test_rows_of_some_categories_come_image_by_image_in_their_order():
     assert table.select([1])["score"].tolist() == [1 / 3, 0.1]
     rows = table.select([0, 1])
     assert rows["image"].tolist() == [0, 0, 1, 2] and rows["category"].tolist() == [1, 0, 1, 0]
-    assert [mask["counts"] for mask in table.masks_of(rows)] == ["0a", *["5220;"] * 3]
+    assert [mask["counts"] for mask in table.masks_of(rows)] == ["0h0", *["5220;"] * 3]
     assert len(table.select([])) == 0 and len(ResultTable(TRUTH).select([0])) == 0
 
 
