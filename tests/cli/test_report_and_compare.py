@@ -154,6 +154,10 @@ def test_maps_of_two_folders_are_reported(files, capsys):
             ["report", "--predictions", "x", *SAVED, "--boundary"],
             "--boundary belongs to --type pan",
         ),
+        (
+            "report --predictions x --annotations y --type panoptic --data ade20k".split(),
+            "--data belongs to a run, or to saved predictions but panoptic ones",
+        ),
         (["report", "run", "--federated"], "a run has eval.federated="),
         (
             ["compare", "a", "b", *SAVED, "--federated", "--max-detections", "9"],

@@ -40,6 +40,8 @@ def check_saved(
         parser.error("--label-map belongs to --type semantic")
     if given.masks and given.type != PANOPTIC:
         parser.error("--masks belongs to --type panoptic")
+    if given.data and given.type == PANOPTIC:
+        parser.error("--data belongs to a run, or to saved predictions but panoptic ones")
     check_rules(parser, given)
     if given.max_detections is not None and given.type not in COCO_TYPES:
         parser.error(f"--max-detections belongs to --type {', '.join(COCO_TYPES)}")
