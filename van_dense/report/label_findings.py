@@ -220,9 +220,9 @@ def _at_boundary(totals: Totals) -> list[Finding]:
     )
     rest = f"whole regions and objects of a wrong class cost {points(regions)}"
     if outlines > regions:
-        hint = f"{where}, while {rest}: sharper maps pay most, by a larger input or finer strides."
+        hint = f"{where}, while {rest} (the two do not add up): sharper maps pay most, by a larger input or finer strides."
     else:
-        hint = f"{where}, while {rest}: data and training matter more than sharp outlines."
+        hint = f"{where}, while {rest} (the two do not add up): data and training matter more than sharp outlines."
     return [Finding(hint, outlines, BOUNDARY)]
 
 
