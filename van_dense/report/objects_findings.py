@@ -23,8 +23,8 @@ _LEAST = 0.005  # AP50 that an error costs, below which it is no finding
 _LARGE_ERROR = 0.05  # calibration errors below are of no consequence
 _HINTS = {
     "wrong class": "look at the confused classes, which may need more images or a larger input",
-    "badly placed": "look where their borders lie; a higher resolution, or more weight of the regression "
-    "loss, places them better",
+    "badly placed": "look where their borders lie; a higher resolution, or more weight of the "
+    "regression loss, places them better",
     "wrong class and badly placed": "look at the worst images, where they are",
     "found twice": "lower the IoU from which one result suppresses another (NMS)",
     "nothing there": "raise the threshold of the scores, and look at the suspected label errors, "
