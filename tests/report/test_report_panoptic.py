@@ -79,7 +79,7 @@ def test_boundary_pq_is_that_of_the_evaluator_beside_pq():
     assert "panoptic/boundary_PQ" in str(head[0]) and "all else is by PQ" in str(head[-1])
     assert table.columns.count("boundary PQ") == 1
     plain = evidence_of(replace(source, boundary=False))
-    with pytest.raises(ValueError, match="counting rules differ"):
+    with pytest.raises(ValueError, match="they differ in counting rules"):
         comparable(evidence_of(source), plain, ["a", "b"])
 
 

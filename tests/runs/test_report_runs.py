@@ -62,19 +62,19 @@ def test_runs_of_the_same_data_are_compared():
 @pytest.mark.parametrize(
     ("other", "what"),
     [
-        (run_of("semfpn_van_b0", Part(PETS, [1, 2])), "their task differ: 'detection' and 'sem"),
+        (run_of("semfpn_van_b0", Part(PETS, [1, 2])), "they differ in task: 'detection' and 'sem"),
         (
             run_of(
                 "retinanet_van_b0", Annotated(replace(PETS, class_names=("cat", "cow")), [1], 5)
             ),
             "'dog'.* and .*'cow'",
         ),
-        (run_of("maskrcnn_van_b0", Annotated(PETS, [1, 2], 5)), "their metrics differ"),
+        (run_of("maskrcnn_van_b0", Annotated(PETS, [1, 2], 5)), "they differ in metrics"),
         (run_of("retinanet_van_b0", Annotated(PETS, [1, 3], 5)), "1 images of the first alone"),
-        (run_of("retinanet_van_b0", Annotated(PETS, [1, 2], 6)), "their annotations .* differ"),
+        (run_of("retinanet_van_b0", Annotated(PETS, [1, 2], 6)), "they differ in annotations"),
         (
             run_of("retinanet_van_b0", Annotated(PETS, [1, 2], 5), "eval.max_detections=300"),
-            "their eval.max_detections differ: 100 and 300",
+            "they differ in eval.max_detections: 100 and 300",
         ),
     ],
 )
@@ -92,7 +92,7 @@ def test_nothing_is_evaluated_before_runs_are_refused(tmp_path, monkeypatch, cap
     monkeypatch.setattr(report_sources, "open_run", lambda path, **_: parts[path.name])
     monkeypatch.setattr(Run, "sources", lambda *_: pytest.fail("a run was evaluated"))
     assert main(["compare", "a", "b", "--output", str(tmp_path)]) == 1
-    assert "a and b cannot be compared: their task differ" in capsys.readouterr().err
+    assert "a and b cannot be compared: they differ in task" in capsys.readouterr().err
 
 
 def test_notes_are_said_once_with_the_models_that_they_are_of():

@@ -65,7 +65,9 @@ class LargeKernel:
         return first, math.ceil(self.kernel / self.dilation)
 
 
-def depthwise(dim: int, kernel: int | tuple[int, int], dilation: int = 1) -> nn.Conv2d:
+def depthwise(
+    dim: int, kernel: int | tuple[int, int], dilation: int = 1, *, bias: bool = True
+) -> nn.Conv2d:
     """Convolution of each channel that keeps the size; ``kernel`` is a side, or (height, width).
 
     "same" keeps the size where the padding is odd (even kernel, odd dilation): the surplus row goes
@@ -75,7 +77,8 @@ def depthwise(dim: int, kernel: int | tuple[int, int], dilation: int = 1) -> nn.
     totals = (dilation * (height - 1), dilation * (width - 1))
     is_odd = any(total % 2 for total in totals)
     padding: str | tuple[int, int] = "same" if is_odd else (totals[0] // 2, totals[1] // 2)
-    return nn.Conv2d(dim, dim, (height, width), padding=padding, dilation=dilation, groups=dim)
+    sides = (height, width)
+    return nn.Conv2d(dim, dim, sides, padding=padding, dilation=dilation, groups=dim, bias=bias)
 
 
 class LKA(nn.Module):

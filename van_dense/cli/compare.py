@@ -70,10 +70,7 @@ def _models(arguments: argparse.Namespace) -> "dict[str, Sequence[Source]]":
     paths = dict(zip(names, map(Path, arguments.models), strict=True))
     if arguments.annotations:
         options = saved_options(arguments)
-        found = {
-            name: saved_sources(path, fragments=fragments, **options)
-            for name, path in paths.items()
-        }
+        found = {name: saved_sources(path, **options) for name, path in paths.items()}
         notes = {
             name: [line.removeprefix(f"{paths[name]}: ") for line in lines]
             for name, (_, lines) in found.items()

@@ -82,6 +82,8 @@ def _meaning(result: Result, clicked: dict[str, Any]) -> tuple[str, str | None, 
             return "all", _named(names, key, _number(clicked, key)), None
     if "x" in clicked:
         return f"{_number(clicked, 'x')},{_number(clicked, 'y')}", None, None
+    if result.instances is not None:
+        raise ValueError("Say which object is meant: click on one.")
     return "1", None, None
 
 

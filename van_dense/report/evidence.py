@@ -259,7 +259,7 @@ def same_protocol(
             alone = f"{len(ids - others)} images of the first alone, {len(others - ids)} of the"
             raise ValueError(f"{both}: {alone} other; evaluate both on the same images")
         if one != other:
-            raise ValueError(f"{both}: their {key} differ: {_short(one)} and {_short(other)}")
+            raise ValueError(f"{both}: they differ in {key}: {_short(one)} and {_short(other)}")
 
 
 def _short(value: Any) -> str:

@@ -34,16 +34,18 @@ def class_section(evidence: ObjectsEvidence, intervals: Mapping[str, Interval]) 
     f, kind, values = evidence.found, evidence.source.kind, evidence.values()
     recall = evidence.recall
     outlines = {} if evidence.outlines is None else {"boundary AP": BOUNDARY}
-    counted, right = f.counted(), f.right()
+    kept = f.counted()
+    category, score, right = f.category[kept], f.score[kept], f.right()[kept]
+    spans = np.searchsorted(category, np.arange(len(evidence.class_names) + 1)).tolist()
+    annotated = _annotated(evidence).tolist()
     rows: list[list[Cell]] = []
     for position, name in enumerate(evidence.class_names):
         ap = intervals[f"{kind}/AP of {name}"]
-        own = counted & (f.category == position)
-        objects = int(((f.truth_category == position) & ~f.ignored[0]).sum())
-        best = best_threshold(f.score[own], right[own], objects)
+        own, objects = slice(*spans[position : position + 2]), annotated[position]
+        best = best_threshold(score[own], right[own], objects)
         others = [values[f"{kind}/{metric} of {name}"] for metric in ("AP50", recall)]
         others += [values[f"{start}/AP of {name}"] for start in outlines.values()]
-        row: list[Cell] = [name, ap.value, bounds(ap), *others, objects, int(own.sum())]
+        row: list[Cell] = [name, ap.value, bounds(ap), *others, objects, len(score[own])]
         rows.append([*row, best.f1, best.threshold])
     columns = ["class", "AP", "interval", "AP50", recall, *outlines]
     columns += ["objects", "results"]
@@ -70,10 +72,16 @@ def unannotated(evidence: ObjectsEvidence) -> dict[str, int]:
     f = evidence.found
     num = len(evidence.class_names)
     results = np.bincount(f.category[f.rank < f.limit], minlength=num)
-    objects = np.bincount(f.truth_category[~f.ignored[0]], minlength=num)
+    objects = _annotated(evidence)
     those = np.flatnonzero((results > 0) & (objects == 0))
     counts = {evidence.class_names[i]: int(results[i]) for i in those}
     return dict(sorted(counts.items(), key=lambda pair: -pair[1]))
+
+
+def _annotated(evidence: ObjectsEvidence) -> np.ndarray:
+    """Number of objects of each class that are to be found, int (C,)."""
+    f = evidence.found
+    return np.bincount(f.truth_category[~f.ignored[0]], minlength=len(evidence.class_names))
 
 
 def _named(blank: Mapping[str, int]) -> str:
@@ -125,7 +133,7 @@ def curve_section(evidence: ObjectsEvidence) -> Section:
     """Precision at each recall: means over classes, and the classes with the most objects."""
     f, num = evidence.found, len(evidence.class_names)
     name = "OKS" if evidence.source.kind == "keypoints" else "IoU"
-    curves = [[precision_at(f, c, t) for c in range(num)] for t in range(f.state.shape[1])]
+    curves = [precision_at(f, t) for t in range(f.state.shape[1])]
     known = [[curve for curve in row if curve is not None] for row in curves]
     if not known[0]:
         return Section("Precision and recall", [Table(["class"], [], "No object is annotated.")])
@@ -137,7 +145,7 @@ def curve_section(evidence: ObjectsEvidence) -> Section:
     }
     alt = "precision at each recall, mean over classes"
     blocks: list[Block] = [_curves(series, alt)]
-    objects = np.bincount(f.truth_category[~f.ignored[0]], minlength=num)
+    objects = _annotated(evidence)
     most = [c for c in np.argsort(-objects, kind="stable")[:_CURVES] if objects[c]]
     if num > 1:
         named = [(evidence.class_names[c], curves[0][c]) for c in most]

@@ -15,7 +15,6 @@ from typing import Any, Literal
 import numpy as np
 
 from van_dense.config import Config, dump_config
-from van_dense.config.load import RawConfig
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.digest import sha256_of
 from van_dense.core.structures import Prediction, size_of
@@ -263,10 +262,9 @@ def saved_sources(
     *,
     annotations: str,
     type: Kind | MapKind | Literal["panoptic"],
-    fragments: Sequence[Path],
+    data: Mapping[str, Any],
     images: str | None = None,
     masks: str | None = None,
-    label_map: Sequence[str] | None = None,
     max_detections: int | None = None,
     federated: bool = False,
     boundary: bool = False,
@@ -277,10 +275,10 @@ def saved_sources(
         predictions: COCO results file, folder of maps, or of panoptic results.
         annotations: COCO annotation file, or folder of masks.
         type: What to measure.
-        fragments: YAML files whose section ``data`` says what label maps and keypoints mean.
+        data: Section ``data`` of a config, of which ``quarantine``, ``crowds``, ``skeleton``,
+            ``label_map``, ``classes`` and the patterns of names matter.
         images: Folder of the images, for pictures; None draws none.
         masks: Folder of the PNGs of panoptic annotations; None is the one beside their JSON.
-        label_map: Lines such as "1..9 -> 0..8", in place of those of ``fragments``.
         max_detections: Detections of an image and class that count; None as COCO.
         federated: Whether the rules of boxes and masks are those of LVIS.
         boundary: Whether boundary AP of masks is measured beside AP, or boundary PQ beside PQ.
@@ -290,10 +288,6 @@ def saved_sources(
     """
     if images is not None and not Path(images).is_dir():
         raise ValueError(f"--images {images}: no such folder")
-    raw = RawConfig()
-    for fragment in fragments:
-        raw.merge_file(fragment)
-    data = dict(raw.values.get("data", {})) | ({"label_map": label_map} if label_map else {})
     if type in ("bbox", "segm", "keypoints"):
         rules = {"federated": federated, "boundary": boundary}
         limit = max_detections

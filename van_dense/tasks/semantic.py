@@ -187,6 +187,7 @@ def _decoder(config: schema.Decoder, backbone: TimmBackbone, num_classes: int) -
     if config.name == "upernet":
         return UperNet(backbone.channels, num_classes, **settings)
     if config.name == "light_ham":
+        backbone.leave_out(1)  # it begins at stride 8
         return LightHam(backbone.channels, num_classes, **settings)
     backbone.add_stride_2()  # smp's encoders give it where the model has one
     return smp_decoder(config.name.removeprefix("smp/"), backbone.channels, num_classes, **settings)
