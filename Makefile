@@ -33,7 +33,7 @@ docs: install
 
 # A process for each core, up to four; one thread each.
 test: install lint docs
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --max-worker-restart 0
 
 slow: install
 	$(BIN)/python -m pytest -m slow

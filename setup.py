@@ -93,7 +93,7 @@ setup(
         "van_dense._presets.projects": ["*.yaml", "detectron2/*"],
         "van_dense._presets.configs": ["*/*.yaml"],
     },
-    exclude_package_data={"van_dense._presets.projects": ["paper_tables.yaml"]},
+    exclude_package_data={"van_dense._presets.projects": ["*_tables.yaml"]},
     install_requires=CORE,
     extras_require={
         **EXTRAS,

@@ -69,6 +69,8 @@ EXPERIMENTS: dict[str, tuple[str, tuple[str, ...]]] = {
         "model.auxiliary={channels: 16}",
         "model.losses=[{name: ohem}, {name: dice}, {name: lovasz, weight: 0.5}]",
         "eval.inference={scales: [0.75, 1.0], flip: true}")),
+    "light_ham": ("segnext_t", (*MAPS, "model.backbone.name=mscan_t",
+        "model.decoder={name: light_ham, channels: 16, ham_channels: 32, rank: 4}")),
     "smp_unet": ("semfpn_van_b0", (*MAPS, "model.decoder={name: smp/Unet}",
         "model.losses=[{name: focal}, {name: tversky}]")),
     "saliency": ("saliency_van_b1", ("data.transforms={size: [64, 64], border_crop: 2}",
@@ -90,7 +92,7 @@ EXPERIMENTS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 IMAGES = {"classification": "classes/val", "saliency": "duts/DUTS-TE/DUTS-TE-Image",
           "semantic_fpn": "ade/images/validation", "upernet": "ade/images/validation",
-          "smp_unet": "ade/images/validation"}
+          "smp_unet": "ade/images/validation", "light_ham": "ade/images/validation"}
 # fmt: on
 
 

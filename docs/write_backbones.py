@@ -6,6 +6,7 @@ It takes five minutes of CPU time, and needs no weights and no network.
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -61,7 +62,7 @@ def tried(family: str, model: str) -> Row:
             with torch.inference_mode():
                 backbone(torch.zeros(1, 3, *seen))
         except ValueError as error:
-            reason = reason or str(error)
+            reason = str(error)
         else:
             return Row(family, model, outcome, _maps(backbone))
     return Row(family, model, "refused", _short(reason))
@@ -112,7 +113,7 @@ def _maps(backbone: TimmBackbone) -> str:
 def _short(reason: str) -> str:
     """The reason without what to do about it, on one line."""
     reason = reason.removeprefix("model.backbone.name: ").replace("|", "/")
-    return reason.split("; ")[0].split(". ")[0].replace("\n", " ")
+    return re.split(r"; |\. |: it cuts", reason)[0].replace("\n", " ")
 
 
 def main() -> None:

@@ -11,7 +11,9 @@ from van_dense.config.load import load_raw
 from van_dense.config.tasks import CONFIG_OF_TASK
 
 ROOT = Path(__file__).resolve().parents[1]
-PROJECTS = sorted(set((ROOT / "projects").glob("*.yaml")) - {ROOT / "projects/paper_tables.yaml"})
+PROJECTS = sorted(
+    set((ROOT / "projects").glob("*.yaml")) - set((ROOT / "projects").glob("*_tables.yaml"))
+)
 FRAGMENTS = sorted((ROOT / "configs").glob("*/*.yaml"))
 DETECTORS = [p for p in PROJECTS if re.fullmatch(r"(maskrcnn|retinanet)_van_b\d", p.stem)]
 OF_3X = [p for p in PROJECTS if p.stem.endswith("_van_b2_3x")]

@@ -1,7 +1,9 @@
-"""Prints the paper's #Params and GFLOPs beside ours, for every row whose model exists.
+"""Prints published #Params and GFLOPs beside ours, for every row whose model exists.
 
-Rows come from projects/paper_tables.yaml; nothing is downloaded or computed (meta device). The exit
-code is 1 when a difference over 1 % has no erratum.
+Rows come from projects/paper_tables.yaml (tables of the VAN paper, by number) and
+projects/family_tables.yaml (its relatives, by name); nothing is downloaded or computed (meta
+device). The exit code is 1 when a difference over 1 % has no erratum, and when a number of
+parameters differs at all that is known exactly.
 """
 
 from __future__ import annotations
@@ -17,14 +19,19 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECTS = ROOT / "projects"
+FILES = ("paper_tables.yaml", "family_tables.yaml")
 LINE = "  {:28}{:>9}{:>14}{:>9}{:>14}{:>9}  {}"
 
 
 def main(argv: list[str] | None = None) -> int:
     """Count, print, and say by the exit code whether the paper is met."""
-    tables = yaml.safe_load((PROJECTS / "paper_tables.yaml").read_text(encoding="utf-8"))["tables"]
+    tables: dict[int | str, Any] = {}
+    for file in FILES:
+        tables |= yaml.safe_load((PROJECTS / file).read_text(encoding="utf-8"))["tables"]
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--table", type=int, choices=tables, metavar="N", help="only this one")
+    parser.add_argument(
+        "--table", type=_number_or_name, choices=tables, metavar="N", help="only this one"
+    )
     parser.add_argument("--json", action="store_true", help="params in millions, gflops in 10^9")
     arguments = parser.parse_args(argv)
     if arguments.table is not None:
@@ -41,7 +48,11 @@ def main(argv: list[str] | None = None) -> int:
     return int(any(row["flag"] and not row["erratum"] for row in rows))
 
 
-def compare(number: int, table: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _number_or_name(text: str) -> int | str:
+    return int(text) if text.isdigit() else text
+
+
+def compare(number: int | str, table: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Count every row of a table whose project file or timm model exists."""
     results = []
     for row in table["rows"]:
@@ -59,6 +70,7 @@ def compare(number: int, table: Mapping[str, Any]) -> list[dict[str, Any]]:
             "input": size,
             "params": params / 1e6,
             "params_paper": row.get("params_paper"),
+            "params_exact": row.get("params_exact"),
             "gflops": macs / 1e9,
             "gflops_paper": row.get("gflops_paper"),
             "erratum": row.get("erratum"),
@@ -92,6 +104,9 @@ def count(
 def difference(result: Mapping[str, Any]) -> str | None:
     """Name what differs by over 1 %, unless it is equal when rounded as the paper prints it."""
     flags = []
+    exact, found = result.get("params_exact"), round(1e6 * result["params"])
+    if exact is not None and found != exact:
+        flags.append(f"#P {found:,}, exactly {exact:,}")
     for key, name in (("params", "#P"), ("gflops", "GFLOPs")):
         ours, paper = result[key], result[f"{key}_paper"]
         digits = len(str(paper).partition(".")[2])

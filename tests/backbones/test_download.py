@@ -153,6 +153,7 @@ def test_weights_of_1k_and_22k_expect_other_statistics() -> None:
     for name, published in PUBLISHED.items():
         if not name.startswith("van_"):
             continue
+        assert published.normalization is not None
         mean, std = published.normalization
         if "in22k" in name:
             assert (mean, std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from timm.layers import DropPath, LayerNorm2d
 from torch import Tensor, nn
 
+from van_dense.backbones.gates import LKA, LargeKernel
 from van_dense.backbones.van import SIZES, VAN
-from van_dense.backbones.van_layers import Block, LargeKernel, StageNorm
+from van_dense.backbones.van_layers import Block, StageNorm
 
 # Total with 1000 classes, and the classifier's share: counted from the official definition.
 PARAMETERS = {
@@ -74,7 +75,7 @@ def test_ablations_have_the_parameters_of_table_3(variant: str, millions: float)
 
 def test_ablations_compute_what_their_names_say() -> None:
     u = torch.randn(1, 4, 9, 9)
-    lka = Block(4, 1, LargeKernel(21, 3, "full"), 0.0, 0.0).attn.spatial_gating_unit
+    lka = LKA(4, LargeKernel(21, 3, "full"))
     attention = lka.conv1(lka.conv_spatial(lka.conv0(u)))
     expected = {
         "full": u * attention,
@@ -86,14 +87,17 @@ def test_ablations_compute_what_their_names_say() -> None:
         "no_pointwise": u * lka.conv_spatial(lka.conv0(u)),
     }
     for variant, result in expected.items():
-        other = Block(4, 1, LargeKernel(21, 3, variant), 0.0, 0.0).attn.spatial_gating_unit  # type: ignore[arg-type]
+        other = LKA(4, LargeKernel(21, 3, variant))  # type: ignore[arg-type]
         other.load_state_dict(lka.state_dict(), strict=False)
         torch.testing.assert_close(other(u), result)
 
 
 def test_a_block_is_the_formula_of_the_paper() -> None:
     torch.manual_seed(0)
-    block, x = Block(4, 2, LargeKernel(21, 3, "full"), 0.0, 0.0).eval(), torch.randn(2, 4, 10, 12)
+    block, x = (
+        Block(4, 2, LKA(4, LargeKernel(21, 3, "full")), 0.0, 0.0).eval(),
+        torch.randn(2, 4, 10, 12),
+    )
     attn, mlp = block.attn, block.mlp
     z = block.norm1(x)
     u = F.gelu(attn.proj_1(z))
@@ -177,7 +181,7 @@ def test_drop_path_grows_linearly_over_all_blocks_and_is_shared_by_both_branches
 
 def test_drop_path_drops_whole_samples() -> None:
     torch.manual_seed(0)
-    block = Block(4, 1, LargeKernel(21, 3, "full"), 0.0, 0.5)
+    block = Block(4, 1, LKA(4, LargeKernel(21, 3, "full")), 0.0, 0.5)
     x = torch.randn(64, 4, 3, 3)
     is_dropped = (block(x) == x).flatten(1)
     assert is_dropped.all(1).any() and not is_dropped.all()

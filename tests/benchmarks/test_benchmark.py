@@ -93,6 +93,7 @@ def small_yolo(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(yolo, "SIZE", (48, 64))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures(
     "small_maps", "small_folder", "small_panoptic", "small_yolo", "small_pictures"
 )
@@ -132,6 +133,7 @@ def test_one_run_measures_everything_and_writes_it(arguments, tmp_path, capsys, 
     assert set(backbone["peak_mb_train_step"]) == set(backbone["train_step"])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_maps")
 def test_evaluation_is_measured_without_a_config(tmp_path):
     words = ["evaluation", "--repeats", "1", "--images", "60"]

@@ -10,6 +10,7 @@ from benchmarks.harness import deploy, machine
 from benchmarks.harness import measure as benchmark
 
 
+@pytest.mark.slow
 def test_networks_are_compared_with_their_definition_and_with_van_b2(tmp_path, monkeypatch):
     pytest.importorskip("onnxscript")
     for name, value in {"BACKBONES": ("van_b0",), "SIZE": (64, 96), "THREADS": (1,)}.items():

@@ -9,6 +9,7 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import helpers.shallow_van  # noqa: F401  registers van_shallow
 import numpy as np
 import pytest
 from PIL import Image
@@ -52,11 +53,12 @@ def runs(tmp_path_factory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("runs")
     tiny = "data.transforms={short_sides: [64], test_short_side: 64, max_long_side: 112}"
     projects = {
-        "detector": ("quickstart", [tiny, "model.box_head.score_threshold=0.0"]),
+        "detector": ("quickstart", [tiny, "model.box_head={score_threshold: 0.0, channels: 32}"]),
         "pose": ("pose_van_b0_256x192", ["data.transforms.size=[64, 64]", "model.channels=[8, 8]"]),
         "classifier": ("classify_van_b0_in1k", ["data.transforms={size: 32, resize: 32}"]),
     }
     for name, (project, overrides) in projects.items():
+        overrides.append("model.backbone={name: van_shallow, weights: null}")
         train_run(config(project, folder / f"{name}_data", *overrides), folder / name)
     return {name: str(folder / name) for name in projects}
 

@@ -70,6 +70,21 @@ def test_two_files_of_results_are_compared(files, capsys):
     assert numbers["bad: bbox/AP, difference"] == -1
 
 
+@pytest.mark.parametrize("crowds", ["regions", "objects"])
+def test_a_report_reads_annotations_as_eval_does(files, crowds):
+    """Half of the objects are marked as crowds."""
+    truth = json.loads(Path("gt.json").read_text())
+    for one in truth["annotations"]:
+        one["iscrowd"] = one["id"] % 2
+    Path("gt.json").write_text(json.dumps(truth))
+    options = ("--crowds", crowds)
+    assert main(["report", "--predictions", "bad.json", *SAVED, *options]) == 0
+    numbers = json.loads((files / "report_bbox" / "report.json").read_text())
+    expected = evaluated("bad.json", *SAVED[:4], *options)
+    assert numbers["bbox/AR100"] == pytest.approx(expected["bbox/AR100"], abs=1e-12)
+    assert main(["compare", "good.json", "bad.json", *SAVED, *options]) == 0
+
+
 def as_lvis() -> None:
     """Lists of looked-for classes: a dog in image 1 is absent, in the others nobody looked."""
     truth = json.loads(Path("gt.json").read_text())
@@ -148,11 +163,15 @@ def test_maps_of_two_folders_are_reported(files, capsys):
         (["report", "run", "--predictions", "good.json"], "give either RUN, or --predictions"),
         (["report", "run", "--type", "bbox"], "belongs to saved predictions"),
         (["report", "--predictions", "good.json"], "need --annotations and --type"),
-        (["report", "--predictions", "x", *SAVED, "--label-map", "0 -> 0"], "belongs to --type se"),
+        (["report", "--predictions", "x", *SAVED, "--label-map", "0 -> 0"], "belong to --type se"),
         (["report", "--predictions", "x", *SAVED, "--max-detections", "0"], "from 1 on"),
         (
             ["report", "--predictions", "x", *SAVED, "--boundary"],
             "--boundary belongs to --type pan",
+        ),
+        (
+            "report --predictions x --annotations y --type panoptic --data ade20k".split(),
+            "--data belongs to a run, or to saved predictions but panoptic ones",
         ),
         (["report", "run", "--federated"], "a run has eval.federated="),
         (

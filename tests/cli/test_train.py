@@ -100,10 +100,8 @@ def test_a_dry_run_prints_the_plan_and_trains_nothing(tmp_path):
 
 
 # Mask R-CNN is part of Panoptic FPN.
-@pytest.mark.parametrize(
-    "project",
-    ["retinanet_van_b0.yaml", pytest.param("panopticfpn_van_b2.yaml", marks=pytest.mark.slow)],
-)
+@pytest.mark.slow  # tests/engine/test_distributed.py has a toy
+@pytest.mark.parametrize("project", ["retinanet_van_b0.yaml", "panopticfpn_van_b2.yaml"])
 def test_two_processes_train_as_one_and_evaluate_the_same(project, tmp_path):
     """Where images are padded alike, without BatchNorm statistics and drop path of each process."""
     is_panoptic = project.startswith("panoptic")
@@ -130,6 +128,7 @@ def test_two_processes_train_as_one_and_evaluate_the_same(project, tmp_path):
     assert len(records[0]) == pytest.approx(len(records[1]), abs=0 if is_panoptic else 2)
 
 
+@pytest.mark.slow  # tests/engine/test_distributed.py has a toy
 def test_evaluation_by_two_processes_equals_that_by_one(tmp_path):
     """The same checkpoint, so the numbers must be the same to the last digit."""
     run_here("--sample", *TINY, "train.steps=2", "--output", "run", folder=tmp_path)
@@ -158,6 +157,7 @@ def test_a_training_on_the_cpu_keeps_freed_memory(tmp_path, monkeypatch, has_gpu
     assert len(calls) == times
 
 
+@pytest.mark.slow  # tests/engine/test_trainer_resume.py has a toy
 def test_a_killed_run_continues_and_ends_as_if_nothing_had_happened(tmp_path):
     run_here("--sample", *TINY, "train.steps=12", "--output", "whole", folder=tmp_path)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import helpers.shallow_van  # noqa: F401  registers van_shallow
 import pytest
 import torch
 
@@ -27,12 +28,10 @@ SEMANTIC = (
     "data.train={images: {root}/ade/images/training, masks: {root}/ade/annotations/training}",
     "data.val={images: {root}/ade/images/validation, masks: {root}/ade/annotations/validation}",
     "data.transforms={scale: [112, 64], crop: [64, 64], test_scale: null}",
-    "model.backbone.name=van_b0",
 )
 CASCADE = (
     *DETECTION,
     *ANCHORS,
-    "model.backbone.name=van_b0",
     "model.rpn={train_post_nms: 200, test_post_nms: 100}",
     "model.box_head={convs: 1, conv_channels: 16, channels: 32, samples: 64, "
     "score_threshold: 0.001}",
@@ -58,7 +57,6 @@ PANOPTIC = (
         for split in ("train", "val")
     ),
     "data.transforms={short_sides: [64], test_short_side: 64, max_long_side: 112}",
-    "model.backbone.name=van_b0",
     "eval.save_predictions=true",
 )
 CLASSIFICATION = (
@@ -67,7 +65,7 @@ CLASSIFICATION = (
     "data.transforms={size: 64, resize: 72}",
 )
 # A detector that just began gives no score above the usual threshold.
-KINDS = {
+TINY = {
     "detection-maskrcnn": (
         "quickstart.yaml",
         (
@@ -99,7 +97,6 @@ KINDS = {
         (
             *DETECTION,
             "data.transforms.crop={short_sides: [48, 56], range: [32, 48]}",
-            "model.backbone.name=van_b0",
             "model.proposals=20",
             "model.stages=2",
             "model.head={attention_heads: 2, feedforward: 32, dynamic_channels: 8}",
@@ -111,7 +108,6 @@ KINDS = {
         (
             *DETECTION,
             *ANCHORS,
-            "model.backbone.name=van_b0",
             "model.head.score_threshold=0.001",
         ),
     ),
@@ -120,7 +116,6 @@ KINDS = {
         (
             *DETECTION,
             *ANCHORS,
-            "model.backbone.name=van_b0",
             "model.head.score_threshold=0.001",
         ),
     ),
@@ -142,6 +137,14 @@ KINDS = {
             *SEMANTIC,
             "model.decoder={name: upernet, channels: 16}",
             "model.auxiliary={channels: 16}",
+        ),
+    ),
+    "semantic-light_ham": (
+        "segnext_t.yaml",
+        (
+            *SEMANTIC,
+            "model.backbone.name=mscan_t",
+            "model.decoder={name: light_ham, channels: 16, ham_channels: 32, rank: 4}",
         ),
     ),
     "semantic-smp": ("semfpn_van_b0.yaml", (*SEMANTIC, "model.decoder={name: smp/Unet}")),
@@ -176,10 +179,38 @@ KINDS = {
         (
             *SALIENCY,
             "data.transforms={size: [64, 64], border_crop: 2}",
-            "model.backbone.name=van_b0",
         ),
     ),
 }
+SHALLOW = ("model.backbone.name=van_shallow", "model.backbone.weights=null")
+KINDS = {kind: (project, (*tiny, *SHALLOW)) for kind, (project, tiny) in TINY.items()}
+
+
+# Plain ViTs of published names and widths, cut to two blocks.
+PLAIN_VITS = (
+    "vit_small_patch16_dinov3",
+    "vit_base_patch14_dinov2",
+    "eva02_base_patch14_224",
+    "samvit_base_patch16",
+    "vit_tiny_patch16_224",
+)
+
+
+def _on(name: str) -> tuple[str, ...]:
+    options = "model.backbone.options={depth: 2}"
+    return (f"model.backbone.name={name}", options, "model.backbone.drop_path=0.1")
+
+
+BACKBONES = [
+    pytest.param((), id="of_the_project"),
+    *(pytest.param(_on(name), marks=pytest.mark.slow, id=name) for name in PLAIN_VITS),
+]
+
+
+@pytest.fixture(params=BACKBONES)
+def on_backbone(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Overrides: the backbone of the project, or a plain ViT in the slow set."""
+    return request.param
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,8 @@ from van_dense.tasks import TASKS
 
 
 @pytest.fixture
-def loaded(make_config) -> Loaded:
-    config = make_config()
+def loaded(make_config, on_backbone) -> Loaded:
+    config = make_config(*on_backbone)
     torch.manual_seed(0)
     task = TASKS[config.task]
     info = task.build_dataset(config, "val").info

@@ -7,6 +7,8 @@ import math
 
 import pytest
 
+from van_dense.engine.checkpoint import load_checkpoint
+from van_dense.inference import load as loading
 from van_dense.runs.report import write_comparison, write_report
 from van_dense.runs.report_sources import sources_of_run
 from van_dense.runs.training import train_run
@@ -14,12 +16,17 @@ from van_dense.runs.training import train_run
 pytestmark = pytest.mark.slow
 
 
-def test_a_run_is_reported_and_compared_with_itself(make_config, tmp_path, caplog):
+def test_a_run_is_reported_and_compared_with_itself(make_config, tmp_path, caplog, monkeypatch):
     run = tmp_path / "run"
     train_run(make_config(), run)
     folder = tmp_path / "report" / "evaluation"
     caplog.set_level("INFO")
+    read = []
+    monkeypatch.setattr(
+        loading, "load_checkpoint", lambda path: read.append(path) or load_checkpoint(path)
+    )
     sources = sources_of_run(run, folder)
+    assert len(read) == 1
     page = write_report(sources, "a run", tmp_path / "report")
     assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     found = json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf-8"))

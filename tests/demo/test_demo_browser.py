@@ -94,6 +94,7 @@ def test_objects_vanish_with_the_threshold_without_asking_the_server(open_page, 
     assert network(page) == asked
 
 
+@pytest.mark.slow
 def test_a_click_on_an_object_shows_what_spoke_for_it(open_page, tmp_path):
     page = open_page("detection")
     upload(page, photo(tmp_path / "mine.png"))
@@ -112,6 +113,7 @@ def test_a_click_on_an_object_shows_what_spoke_for_it(open_page, tmp_path):
     expect(picture).to_be_visible(timeout=SECONDS)
 
 
+@pytest.mark.slow
 def test_the_page_works_by_keyboard(open_page, tmp_path):
     page = open_page("classification")
     page.locator("#example-list button").first.focus()
@@ -128,6 +130,7 @@ def test_the_page_works_by_keyboard(open_page, tmp_path):
         assert name
 
 
+@pytest.mark.slow
 def test_a_region_of_a_label_map_is_highlighted_and_explained(open_page, tmp_path):
     page = open_page("semantic")
     upload(page, photo(tmp_path / "map.png"))
@@ -142,6 +145,7 @@ def test_a_region_of_a_label_map_is_highlighted_and_explained(open_page, tmp_pat
     expect(page.locator("#evidence-picture")).to_be_visible(timeout=SECONDS)
 
 
+@pytest.mark.slow
 def test_saliency_follows_its_threshold_and_joints_theirs(open_page, tmp_path):
     page = open_page("saliency")
     upload(page, photo(tmp_path / "a.png"))
@@ -158,6 +162,7 @@ def test_saliency_follows_its_threshold_and_joints_theirs(open_page, tmp_path):
     expect(page.locator("#list button")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_a_broken_file_and_one_that_is_too_large_are_sentences(open_page, tmp_path, monkeypatch):
     page = open_page("detection")
     broken = tmp_path / "broken.png"
@@ -180,6 +185,7 @@ def test_a_broken_file_and_one_that_is_too_large_are_sentences(open_page, tmp_pa
     expect(problem).to_be_empty()
 
 
+@pytest.mark.slow
 def test_results_and_picture_are_downloaded(open_page, tmp_path):
     page = open_page("detection")
     upload(page, photo(tmp_path / "mine.png"))
@@ -195,6 +201,7 @@ def test_results_and_picture_are_downloaded(open_page, tmp_path):
         assert picture.format == "PNG" and max(picture.size) == 800
 
 
+@pytest.mark.slow
 def test_a_dropped_file_is_predicted(open_page):
     page = open_page("classification")
     page.evaluate(
@@ -210,6 +217,7 @@ def test_a_dropped_file_is_predicted(open_page):
     expect(page.locator("#result-title")).to_have_text("dropped ä.png", timeout=SECONDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 390, 320])
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_nothing_reaches_beyond_the_screen(open_page, tmp_path, width, theme):
@@ -219,6 +227,7 @@ def test_nothing_reaches_beyond_the_screen(open_page, tmp_path, width, theme):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.slow
 def test_only_this_server_is_asked(open_page, serve, tmp_path):
     page = open_page("semantic")
     upload(page, photo(tmp_path / "a.png"))

@@ -164,6 +164,35 @@ def test_objects_come_once_with_scores_boxes_and_outlines(serve):
     assert headers["Content-Disposition"] == 'attachment; filename="a.json"'
 
 
+@pytest.mark.parametrize(
+    ("kind", "clicked"),
+    [
+        ("detection", {"object": 1}),
+        ("semantic", {"x": 3, "y": 5}),
+        ("saliency", {}),
+        ("classification", {"label": 0}),
+    ],
+)
+def test_an_explanation_is_of_what_is_shown_and_predicts_nothing_again(
+    serve, kind, clicked, monkeypatch
+):
+    server = serve(kind)
+    found = predict(server, png())
+    model = type(server.session.loaded.model)
+    monkeypatch.setattr(model, "predict", lambda *_: pytest.fail("predicted twice"))
+    status, why, _ = ask(server, "/explain", question(found, **clicked))
+    assert status == 200, why
+    if kind == "detection":
+        shown = found["objects"][1]
+        assert why["title"].startswith(f"{shown['name']} {shown['score']:.0%}")
+
+
+def test_a_mistyped_folder_of_examples_is_an_error(tmp_path, capsys):
+    wrong = str(tmp_path / "fotos")
+    assert main(["demo", "run", "--examples", wrong]) == 1
+    assert f"error: {wrong}: no such folder or image" in capsys.readouterr().err
+
+
 def question(found: dict[str, Any], **clicked: Any) -> bytes:
     return json.dumps({"id": found["id"], **clicked}).encode()
 

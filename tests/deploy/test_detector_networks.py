@@ -75,6 +75,7 @@ def test_no_detections_at_all_are_a_result(kind):
     assert_same(found, network.model.predict(batch))
 
 
+@pytest.mark.slow
 def test_no_detections_at_all_are_a_result_of_a_file(tmp_path):
     network = network_of(finds_nothing(tiny_model("detection-maskrcnn")))
     found = network.predict(onnx_run(network, tmp_path), images_of(*THREE))

@@ -32,7 +32,13 @@ def test_timm_says_which_classifiers_take_one_size():
     assert [network(name).takes_any_size for name in TINY] == [False, False, True]
 
 
-@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vit_tiny_patch16_224",
+        pytest.param("swin_tiny_patch4_window7_224", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_its_file_agrees_and_refuses_another_size(name, runtime, tmp_path):
     pytest.importorskip(runtime)

@@ -8,7 +8,13 @@ from helpers.tiny_models import tiny_model
 
 from van_dense.deploy.networks import network_of
 
-KINDS = ("saliency-edn", "semantic-semantic_fpn", "semantic-smp", "semantic-upernet")
+KINDS = (
+    "saliency-edn",
+    "semantic-semantic_fpn",
+    "semantic-smp",
+    "semantic-upernet",
+    "semantic-light_ham",
+)
 THREE = ((91, 67), (64, 64), (50, 96))
 
 
@@ -17,7 +23,7 @@ def network(request):
     return network_of(tiny_model(request.param))
 
 
-@pytest.fixture(scope="module", params=mostly_slow(KINDS, "semantic-upernet"))
+@pytest.fixture(scope="module", params=mostly_slow(KINDS, "semantic-semantic_fpn"))
 def exported(request, tmp_path_factory):
     network = network_of(tiny_model(request.param))
     return network, onnx_run(network, tmp_path_factory.mktemp("map"))

@@ -88,7 +88,7 @@ def test_layers_of_a_plain_vit_learn_more_slowly_the_deeper_they_lie():
     found = {names[id(p)]: g["lr_factor"] for g in groups for p in g["params"]}
     assert found.keys() == {name for name, p in model.named_parameters() if p.requires_grad}
     assert found["head.weight"] == 1
-    assert found["backbone.pyramid.levels.0.0.weight"] == pytest.approx(0.1)
+    assert found["backbone.pyramid.levels.0.up0.weight"] == pytest.approx(0.1)
     assert found["backbone.body.blocks.2.norm1.weight"] == pytest.approx(0.1 * 0.5)
     assert found["backbone.body.blocks.0.attn.qkv.weight"] == pytest.approx(0.1 * 0.5**3)
     assert found["backbone.body.pos_embed"] == pytest.approx(0.1 * 0.5**4)

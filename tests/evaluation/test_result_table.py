@@ -23,7 +23,7 @@ def record(image_id: int | str, category_id: int, score: float, **fields: Any) -
 
 RECORDS = [
     record("b", 5, 0.1, bbox=[0.1, 2.0, 3.0, 4.0], segmentation=MASK),
-    record(3, 90, 1 / 3, bbox=[1e-7, 0.0, 5.5, 1e5], segmentation={**MASK, "counts": "0a"}),
+    record(3, 90, 1 / 3, bbox=[1e-7, 0.0, 5.5, 1e5], segmentation={**MASK, "counts": "0h0"}),
     record(7, 90, 0.1, bbox=[0.0, 0.0, 0.0, 0.0], segmentation=MASK),
     record(3, 5, 0.1, bbox=[0.0, 0.0, 1.0, 1.0], segmentation=MASK),
 ]
@@ -62,7 +62,7 @@ def test_rows_of_some_categories_come_image_by_image_in_their_order():
     assert table.select([1])["score"].tolist() == [1 / 3, 0.1]
     rows = table.select([0, 1])
     assert rows["image"].tolist() == [0, 0, 1, 2] and rows["category"].tolist() == [1, 0, 1, 0]
-    assert [mask["counts"] for mask in table.masks_of(rows)] == ["0a", *["5220;"] * 3]
+    assert [mask["counts"] for mask in table.masks_of(rows)] == ["0h0", *["5220;"] * 3]
     assert len(table.select([])) == 0 and len(ResultTable(TRUTH).select([0])) == 0
 
 

@@ -73,6 +73,25 @@ def test_the_model_is_as_before(images):
         activation_map(net, images, lambda x: net(x)[0, 0].sum(), layer="layer", method=method)
     assert net.training and net.norm.training
     assert not net.layer._forward_hooks and net.layer.weight.grad is None
+    assert all(parameter.requires_grad for parameter in net.parameters())
+
+
+class NoWayBack(torch.autograd.Function):
+    """What has no derivative."""
+
+    @staticmethod
+    def forward(ctx, images: torch.Tensor) -> torch.Tensor:
+        return images.clone()
+
+    @staticmethod
+    def backward(ctx, grad: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("the gradient went beyond the layer")
+
+
+def test_the_gradient_ends_at_the_layer(images):
+    net = Net()
+    heat = activation_map(net, images, lambda x: net(NoWayBack.apply(x))[0, 0].sum(), layer="layer")
+    assert energy_inside(heat, PATCH)[0] > 0.99
 
 
 def test_frozen_layers_are_explained_too(images):

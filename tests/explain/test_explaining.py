@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import helpers.shallow_van  # noqa: F401  registers van_shallow
 import numpy as np
 import pytest
 import torch
@@ -27,7 +28,7 @@ SIDE = 64
 INFO = DatasetInfo("shapes", ("square", "disc"), (1, 2))
 OVERRIDES = [
     "model.engine=torchvision",
-    "model.backbone.weights=null",
+    "model.backbone={name: van_shallow, weights: null}",
     "model.fpn={channels: 32, norm: group}",
     "model.head={convs: 1, norm: group}",
     "model.anchor_sizes=[16, 24, 32, 48, 64]",

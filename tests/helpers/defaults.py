@@ -12,6 +12,7 @@ from van_dense.config.schema import Backbone
 from van_dense.models.classifier import Regularisation
 from van_dense.models.detection.roi_heads import RoIAlign
 from van_dense.models.segmentation import segmentation_losses
+from van_dense.models.segmentation.light_ham import LightHam
 from van_dense.models.segmentation.map_inference import MapInference
 from van_dense.models.segmentation.semantic_fpn import SemanticFPN
 from van_dense.models.segmentation.upernet import AuxiliaryFCN, UperNet
@@ -42,6 +43,11 @@ def semantic_fpn(in_channels: list[int], num_classes: int, **changes: Any) -> Se
 def upernet(in_channels: list[int], num_classes: int, **changes: Any) -> UperNet:
     settings = segmentation.UperNet(name="upernet").model_dump(exclude={"name"})
     return UperNet(in_channels, num_classes, **{**settings, **changes})
+
+
+def light_ham(in_channels: list[int], num_classes: int, **changes: Any) -> LightHam:
+    settings = segmentation.LightHam(name="light_ham").model_dump(exclude={"name"})
+    return LightHam(in_channels, num_classes, **{**settings, **changes})
 
 
 def auxiliary_fcn(in_channels: int, num_classes: int, **changes: Any) -> AuxiliaryFCN:

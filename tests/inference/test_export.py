@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import helpers.shallow_van  # noqa: F401  registers van_shallow
 import numpy as np
 import pytest
 from PIL import Image
@@ -42,7 +43,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ),
             "data.transforms={scale: [112, 64], crop: [64, 64], test_scale: null}",
             "model.decoder={name: semantic_fpn, channels: 16, head_channels: 16}",
-            "model.backbone.weights=null",
+            "model.backbone={name: van_shallow, weights: null}",
             "data.workers=0",
             "train.epochs=null",
             "train.steps=2",
@@ -109,6 +110,8 @@ def test_a_file_that_differs_is_not_left_behind(run, tmp_path, monkeypatch):
 SIGNALLED = """
 import gc, signal, sys
 import van_dense
+sys.path.append(sys.argv[2])
+import helpers.shallow_van
 
 handled = []
 signal.signal(signal.SIGUSR1, lambda *_: handled.append(1))
@@ -124,7 +127,8 @@ print(handled)
 
 def test_signals_are_handled_after_files_were_opened_and_closed(file):
     pytest.importorskip("openvino")
-    command = [sys.executable, "-c", SIGNALLED, str(file)]
+    tests = Path(__file__).resolve().parents[1]
+    command = [sys.executable, "-c", SIGNALLED, str(file), str(tests)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == "[1]\n"
 
@@ -137,6 +141,7 @@ def test_given_images_take_the_place_of_the_validation_part(run, tmp_path):
     assert done.compared.differences["output logits"] < 1e-3
 
 
+@pytest.mark.slow
 def test_openvino_files_are_two_and_give_the_same(run, file, tmp_path):
     pytest.importorskip("openvino")
     assert (
@@ -179,6 +184,7 @@ def _integer_layers(path: Path) -> int:
     return sum(dequantised.issuperset(n.input[:2]) for n in layers)
 
 
+@pytest.mark.slow
 def test_openvino_computes_a_file_of_bf16_in_bf16(run, tmp_path):
     pytest.importorskip("openvino")
     output = tmp_path / "a.xml"

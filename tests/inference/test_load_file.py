@@ -22,7 +22,7 @@ pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
 SMALL = (
     "model.decoder={name: semantic_fpn, channels: 16, head_channels: 16}",
-    "model.backbone.weights=null",
+    "model.backbone={name: van_shallow, weights: null}",
     "data.transforms.test_scale=null",
 )
 

@@ -73,7 +73,7 @@ def test_the_largest_error_is_a_finding() -> None:
     cost = report.numbers["bbox/AP50 lost: missed"]
     assert first.weight == cost
     assert first.text.startswith(f"Missed objects cost {cost:.3f} AP50")
-    lost = "100 % of the 3 objects that no result found are smaller than 32 x 32 pixels: a larger"
+    lost = "100 % of the 3 objects without a right result are smaller than 32 x 32 pixels: a larger"
     assert lost in first.text
 
 
@@ -94,7 +94,7 @@ def test_several_errors_are_told_with_what_to_do_next() -> None:
     assert costs[0].text.startswith('The error "wrong class" (4 results) costs')
     assert "more than any other error: look at the confused classes" in costs[0].text
     assert costs[1].text.startswith("Missed objects cost") and "any other" not in costs[1].text
-    lost = "none of the 6 objects that no result found are"  # of a wrong class, or missed
+    lost = "none of the 6 objects without a right result are"  # of a wrong class, or missed
     assert lost in costs[1].text
     assert "look at the worst images and classes" in costs[1].text
     assert costs[0].weight > costs[1].weight > 0.005
@@ -208,3 +208,12 @@ def test_a_page_of_poses() -> None:
     assert 0 <= report.numbers["keypoints/PCK@0.2 of left"] <= 1
     empty = replace(source, results=type(source.results)(source.ground_truth))
     assert_sound(report_of(empty, "no poses"))
+
+
+def test_no_image_is_among_the_worst_and_the_best() -> None:
+    truth = [annotation(i, 1, SQUARE) for i in (1, 2)]
+    report = report_of(replace(source_of(truth, [result(1, 1, FAR, 0.5)]), read=photo), "run")
+    [section] = [s for s in report.sections if s.title == "Worst and best images"]
+    galleries = [block for block in section.blocks if isinstance(block, Gallery)]
+    captions = [p.caption for gallery in galleries for p in gallery.pictures]
+    assert len(captions) == len(set(captions)) == 2

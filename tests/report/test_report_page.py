@@ -13,7 +13,16 @@ import numpy as np
 import pytest
 from helpers.report_page import HOSTILE, NAN, large_report, picture, sample_report
 
-from van_dense.report.blocks import Finding, Gallery, Picture, Report, Section, Table
+from van_dense.report.blocks import (
+    Finding,
+    Gallery,
+    Number,
+    Numbers,
+    Picture,
+    Report,
+    Section,
+    Table,
+)
 from van_dense.report.markup import Html, element
 from van_dense.report.page import MAX_BYTES, page_html, write_numbers, write_page
 from van_dense.report.tables import shown
@@ -256,3 +265,18 @@ def test_the_numbers_are_json(report, tmp_path):
     write_numbers(replace(report, numbers={**report.numbers, "images": 10}), tmp_path / "a.json")
     text = (tmp_path / "a.json").read_text(encoding="utf-8")
     assert json.loads(text) == {"AP": 0.412, "none": None, "images": 10}
+
+
+def test_names_may_break_behind_an_underscore_and_columns_without_a_number_are_numeric():
+    numbers = Numbers([Number("semantic/boundary_IoU", 0.5)])
+    table = Table(["a", "b"], [["x", NAN], ["y", None]])
+    html = page_html(Report("r", "", [Section("s", [numbers, table])]))
+    assert "semantic/boundary_<wbr>IoU" in html
+    assert html.count('<td class="number"') == 2
+
+
+def test_pictures_of_several_panels_get_more_room():
+    wide, high = (Picture(np.zeros(shape, np.uint8), "a") for shape in ((10, 40, 3), (40, 30, 3)))
+    for shown_one, class_ in ((wide, "pictures wide"), (high, "pictures")):
+        html = page_html(Report("r", "", [Section("s", [Gallery([shown_one])])]))
+        assert f'<div class="{class_}"' in html

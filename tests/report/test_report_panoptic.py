@@ -79,7 +79,7 @@ def test_boundary_pq_is_that_of_the_evaluator_beside_pq():
     assert "panoptic/boundary_PQ" in str(head[0]) and "all else is by PQ" in str(head[-1])
     assert table.columns.count("boundary PQ") == 1
     plain = evidence_of(replace(source, boundary=False))
-    with pytest.raises(ValueError, match="counting rules differ"):
+    with pytest.raises(ValueError, match="they differ in counting rules"):
         comparable(evidence_of(source), plain, ["a", "b"])
 
 
@@ -163,3 +163,21 @@ def test_saved_files_give_the_metrics_of_their_evaluation(tmp_path: Path):
     values = evidence_of(source).values()
     assert {name: values[name] for name in expected} == pytest.approx(expected, abs=1e-12)
     assert count_segments(source).sums.shape == (2, 4, 3)
+
+
+def test_the_page_says_why_segments_are_missed():
+    truth = as_prediction(0, np.kron([1, 2], np.ones((4, 8), int)), {1: 0, 2: 2})
+    found = as_prediction(0, np.kron([1, 2], np.ones((4, 8), int)), {1: 1, 2: 2})
+    report = report_of(source_of([(truth, found)], info()), "run")
+    assert report.numbers["panoptic/missed: found with another class"] == 1
+    texts = [finding.text for finding in report.findings]
+    assert any(text.startswith("Of the missed segments 100 % are found with an") for text in texts)
+    assert any(text.startswith("No segment is matched of cat:") for text in texts)
+
+
+def test_classes_that_are_never_predicted_are_named_where_most_are_so():
+    ids = np.kron([1, 2, 3, 4], np.ones((4, 8), int))
+    truth = as_prediction(0, ids, {1: 0, 2: 1, 3: 2, 4: 3})
+    found = as_prediction(0, np.where(ids == 3, 3, 0), {3: 2})
+    report = report_of(source_of([(truth, found)], info()), "run")
+    assert any("cat, dog and sea: none is predicted at all" in f.text for f in report.findings)

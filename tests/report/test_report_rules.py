@@ -14,6 +14,7 @@ from van_dense.evaluation.coco import evaluate_results
 from van_dense.report.blocks import Table, Text
 from van_dense.report.evidence import comparable
 from van_dense.report.objects import evidence_of, report_of
+from van_dense.report.objects_curves import precision_at
 from van_dense.report.objects_errors import Diagnosis
 from van_dense.report.sources import Objects
 
@@ -137,12 +138,25 @@ def test_annotations_without_the_lists_are_refused() -> None:
 def test_other_rules_and_other_lists_are_not_compared() -> None:
     source = random_federated(1)
     lvis, usual = evidence_of(source), evidence_of(replace(source, federated=False))
-    with pytest.raises(ValueError, match="their counting rules differ: 'LVIS' and 'COCO'"):
+    with pytest.raises(ValueError, match="they differ in counting rules: 'LVIS' and 'COCO'"):
         comparable(lvis, usual, ["a", "b"])
     other = evidence_of(federated(source, {}, {}))
-    with pytest.raises(ValueError, match="their looked-for classes"):
+    with pytest.raises(ValueError, match="they differ in looked-for classes"):
         comparable(lvis, other, ["a", "b"])
     comparable(lvis, evidence_of(source), ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    "source", [random_source(4), random_source(5, max_detections=2), random_federated(3)]
+)
+def test_the_curve_of_each_class_has_its_ap(source: Objects) -> None:
+    evidence = evidence_of(source)
+    curves = [precision_at(evidence.found, threshold) for threshold in range(10)]
+    for position, name in enumerate(evidence.class_names):
+        of_class = [curve for row in curves if (curve := row[position]) is not None]
+        ap = evidence.values()[f"bbox/AP of {name}"]
+        assert len(of_class) == (0 if math.isnan(ap) else 10)
+        assert not of_class or np.mean(of_class) == pytest.approx(ap, abs=1e-12)
 
 
 # -------------------------------------------------------------------------------- boundary
@@ -179,5 +193,5 @@ def test_boundary_ap_has_differences_on_the_same_draws() -> None:
     interval = evidence.intervals(names)["boundary/AP"]
     assert interval.low < interval.value < interval.high
     plain = evidence_of(random_source(2, kind="segm"))
-    with pytest.raises(ValueError, match=r"counting rules differ: .*boundary AP"):
+    with pytest.raises(ValueError, match=r"counting rules: .*boundary AP"):
         comparable(evidence, plain, ["a", "b"])

@@ -137,7 +137,7 @@ def test_a_moved_mask_is_another_ground_truth():
         evidence_of(source_of(p)) for p in (pairs, [(t, t / 255) for t, _ in pairs], moved)
     )
     comparable(first, same, ["a", "b"])
-    with pytest.raises(ValueError, match="their ground truth differ"):
+    with pytest.raises(ValueError, match="they differ in ground truth"):
         comparable(first, other, ["a", "b"])
 
 

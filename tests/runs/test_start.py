@@ -79,6 +79,7 @@ HEADS = {
     "sparsercnn_van_b2_3x": {"heads.0.class_logits": 1, "heads.5.class_logits": 1},
     "semfpn_van_b0": {"decoder.conv_seg": 1},
     "upernet_van_b2": {"decoder.conv_seg": 1, "auxiliary.conv_seg": 1},
+    "van_b0_ham": {"decoder.conv_seg": 1},
     "panopticfpn_van_b2": {"box.class_logits": 1, "semantic.conv_seg": 1},
     "mask2former_van_b2": {"class_head": 1},
     "classify_van_b0_in1k": {"backbone.body.head": 1},
@@ -127,6 +128,18 @@ def test_rows_follow_the_names_of_classes(project: str, tmp_path: Path) -> None:
         shared = [name for name in names if name in NAMES]
         assert f"{len(shared)} keep their rows, by name: {', '.join(shared)}" in text
         assert ("; 2 start anew: " in text) == ("ring" in names)
+
+
+def test_light_ham_of_another_rank_is_refused_although_every_weight_fits(tmp_path: Path) -> None:
+    config = config_of("van_b0_ham", "model.decoder.rank=8")
+    source = checkpoint(tmp_path, config, network(config, TOYS, 1))
+    model = network(config_of("van_b0_ham"), FRUIT, 2)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(
+        ValueError, match=r"start_from: .*rank 8, this network has 64, .*set model\.decoder\.rank=8"
+    ):
+        start(model, source, FRUIT)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
 def test_without_a_common_class_the_last_layers_start_anew(tmp_path: Path) -> None:

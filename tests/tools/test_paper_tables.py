@@ -102,16 +102,19 @@ def test_numbers_the_paper_does_not_print_are_not_compared() -> None:
 # -------------------------------------------------------------------------------- whole tool
 
 
+@pytest.mark.slow
 def test_no_difference_is_left_unexplained(results: list[dict[str, Any]]) -> None:
     assert [row for row in results if row["flag"] and not row["erratum"]] == []
 
 
+@pytest.mark.slow
 def test_known_errata_are_marked_and_not_hidden(results: list[dict[str, Any]]) -> None:
     (b6,) = [row for row in results if (row["table"], row["row"]) == (5, "VAN-B6")]
     assert b6["flag"] == "GFLOPs +1.3%"
     assert "38.9" in b6["erratum"]
 
 
+@pytest.mark.slow
 def test_every_row_of_the_classification_tables_that_names_van_is_counted(
     results: list[dict[str, Any]],
 ) -> None:
@@ -120,6 +123,7 @@ def test_every_row_of_the_classification_tables_that_names_van_is_counted(
 
 
 # Independent counts of the heads' definitions: #P exactly, mmcv GFLOPs at 1280x800.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "project, params, gflops",
     [
@@ -142,6 +146,7 @@ def test_detectors_have_their_known_counts(
     assert row["gflops_paper"] is None  # Tables 9 and 10 print none
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "project, params, gflops",
     [("atss_van_b2_3x.yaml", 34_181_018, 221.2), ("gfl_van_b2_3x.yaml", 34_326_233, 224.3)],

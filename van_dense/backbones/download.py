@@ -1,8 +1,8 @@
-"""Published weights of VAN and relatives: names, and a cached, resumable, checked download.
+"""Published weights of VAN and its relatives: names, and a cached, resumable, checked download.
 
 Sources: the authors' files on the Hugging Face hub (VAN-Classification README), and the converted
-files of mmpretrain (configs/van) and mmsegmentation (projects/van); those of MogaNet and
-UniRepLKNet from their authors.
+files of mmpretrain (configs/van) and mmsegmentation (projects/van, configs/segnext); the files of
+LSKNet's authors on OpenMMLab's server; those of MogaNet and UniRepLKNet from their authors.
 """
 
 import difflib
@@ -46,11 +46,13 @@ class Normalization(NamedTuple):
 class Published:
     """Address of a published file, and the statistics that its training normalised images with.
 
-    A classifier must repeat them; dense prediction learns anew, with those of ImageNet.
+    A classifier must repeat them; dense prediction learns anew, with those of ImageNet. None where
+    nobody has published them.
     """
 
     url: str
-    normalization: Normalization
+    normalization: Normalization | None
+    licence: str = "apache-2.0"
 
 
 _HUB = "https://huggingface.co/Visual-Attention-Network"
@@ -113,13 +115,31 @@ _UNIREPLKNET = {
     "unireplknet_l_in22k": f"{_UNIREP}_l_in22k_pretrain.pth",
     "unireplknet_xl_in22k": f"{_UNIREP}_xl_in22k_pretrain.pth",
 }
-PUBLISHED = {name: Published(url, _HALF) for name, url in _IN1K.items()} | {
-    name: Published(url, IMAGENET) for name, url in (_IN22K | _MOGANET | _UNIREPLKNET).items()
+_SEGNEXT = "https://download.openmmlab.com/mmsegmentation/v0.5/pretrain/segnext"
+_MSCAN = {  # no code of their training was published; in names of mmseg
+    "mscan_t_in1k": f"{_SEGNEXT}/mscan_t_20230227-119e8c9f.pth",
+    "mscan_s_in1k": f"{_SEGNEXT}/mscan_s_20230227-f33ccdf2.pth",
+    "mscan_b_in1k": f"{_SEGNEXT}/mscan_b_20230227-3ab7d230.pth",
+    "mscan_l_in1k": f"{_SEGNEXT}/mscan_l_20230227-cef260d4.pth",
 }
+_LSK = "https://download.openmmlab.com/mmrotate/v1.0/lsknet/backbones"
+_LSKNET = {
+    "lsknet_t_in1k": f"{_LSK}/lsk_t_backbone-2ef8a593.pth",
+    "lsknet_s_in1k": f"{_LSK}/lsk_s_backbone-e9d2e551.pth",
+}
+_NON_COMMERCIAL = "cc-by-nc-4.0"
+PUBLISHED = (
+    {name: Published(url, _HALF) for name, url in _IN1K.items()}
+    | {name: Published(url, IMAGENET) for name, url in (_IN22K | _MOGANET | _UNIREPLKNET).items()}
+    | {name: Published(url, None) for name, url in _MSCAN.items()}
+    | {name: Published(url, IMAGENET, _NON_COMMERCIAL) for name, url in _LSKNET.items()}
+)
 
 
 def fetch_weights(name_or_path: str | Path, cache_dir: str | Path | None = None) -> Path:
     """Return the file of published weights, downloading it once, or a local file as it is.
+
+    A warning says where they are for non-commercial use alone.
 
     Args:
         name_or_path: A name of ``PUBLISHED``, an address (https://...) of a file, or a file, which
@@ -132,11 +152,30 @@ def fetch_weights(name_or_path: str | Path, cache_dir: str | Path | None = None)
         ValueError: When there is neither such a file nor such a name.
     """
     path = Path(name_or_path).expanduser()
-    if path.is_file():
-        return path
-    url = _address_of(str(name_or_path))
+    if not path.is_file():
+        path = _downloaded(str(name_or_path), cache_dir)
+    if published := published_file(path):
+        warn_of_licence(path.name, published.licence)
+    return path
+
+
+def published_file(path: Path) -> Published | None:
+    """What is known of a file that has the name of a published one, wherever it lies."""
+    names = {published.url.rsplit("/", 1)[-1]: published for published in PUBLISHED.values()}
+    return names.get(path.name)
+
+
+def warn_of_licence(name: str, licence: str) -> None:
+    """Warn of weights for non-commercial use, by the name of their licence as timm writes it."""
+    if licence == _NON_COMMERCIAL:
+        message = "%s: these weights are for non-commercial use alone (CC BY-NC 4.0)"
+        logger.warning(message, name)
+
+
+def _downloaded(name: str, cache_dir: str | Path | None) -> Path:
+    url = _address_of(name)
     folder = Path(cache_dir) if cache_dir else _default_cache()
-    if url == str(name_or_path):  # many files on the web have the same name
+    if url == name:  # many files on the web have the same name
         folder = folder / hashlib.sha256(url.encode()).hexdigest()[:12]
     target = folder / PurePosixPath(urlsplit(url).path).name
     if not target.is_file():

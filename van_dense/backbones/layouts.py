@@ -1,11 +1,13 @@
-"""Key layouts of VAN weights, and renaming between them.
+"""Key layouts of weights of VAN and its relatives, and renaming between them.
 
 Layouts (stage i = 1..4, block j; BatchNorm and LayerNorm entries keep their own names):
 
 - official: VAN-Classification, VAN-Segmentation and this package,
 - mmpretrain: mmclassification and mmpretrain,
 - transformers: ``VanModel`` with or without classifier, transformers 4.18 .. 4.57,
-- mmseg: mmsegmentation 1.x ``projects/van``.
+- mmseg: mmsegmentation 1.x ``projects/van``, and its SegNeXt.
+
+MSCAN (SegNeXt) exists in official and mmseg, LSKNet and LSKA in official names alone.
 """
 
 import re
@@ -14,8 +16,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from van_dense.backbones import lsknet, mscan, van
 from van_dense.backbones.renaming import renamed
-from van_dense.backbones.van import SIZES
 
 State = dict[str, Tensor]
 
@@ -96,6 +98,36 @@ LAYOUTS: dict[str, _Layout] = {
     ),
 }
 
+# Relatives of VAN: a part of official keys that they alone have, and the layouts they exist in.
+_RELATIVES = {
+    "MSCAN": (".spatial_gating_unit.conv0_1.", ("official", "mmseg")),
+    "LSKNet": (".spatial_gating_unit.conv_squeeze.", ("official",)),
+    "LSKA": (".spatial_gating_unit.conv0h.", ("official",)),  # VAN with lka_variant lska
+}
+_SIZES = {"VAN": van.SIZES, "MSCAN": mscan.SIZES, "LSKNet": lsknet.SIZES}
+
+
+def relative_of(keys: Iterable[str]) -> str:
+    """Tell by official keys whose they are: "MSCAN", "LSKNet", "LSKA", or else "VAN"."""
+    found = [name for key in keys for name, (part, _) in _RELATIVES.items() if part in key]
+    return found[0] if found else "VAN"
+
+
+def check_relative(own: Iterable[str], keys: Iterable[str]) -> None:
+    """ValueError for a file of another relative than the network: most of their keys agree.
+
+    Args:
+        own: Official keys of the network, with or without what stands before them.
+        keys: Those of the file.
+    """
+    here, there = relative_of(own), relative_of(keys)
+    if here != there:
+        raise ValueError(
+            f"these are weights of {there}, and the backbone is {here}, a relative with other "
+            "kernels; choose the file or model.backbone.name accordingly (LSKA is a VAN with "
+            "model.backbone.options={lka_variant: lska, lka_kernel: 23})"
+        )
+
 
 def strip_prefix(key: str) -> str:
     """Remove what wrappers and whole detectors write before a backbone's key."""
@@ -103,12 +135,12 @@ def strip_prefix(key: str) -> str:
 
 
 def detect_layout(keys: Iterable[str]) -> str:
-    """Tell which of ``LAYOUTS`` the keys of a VAN file follow, or ValueError."""
+    """Tell which of ``LAYOUTS`` the keys of a file of VAN or a relative follow, or ValueError."""
     stripped = [strip_prefix(key) for key in keys]
     for name, layout in LAYOUTS.items():
         if any(re.match(layout.marker, key) for key in stripped):
             return name
-    known = f"these are no VAN weights in any of the layouts {list(LAYOUTS)}"
+    known = f"these are no VAN weights, nor of a relative, in any of the layouts {list(LAYOUTS)}"
     raise ValueError(f"{known}; the first keys are {stripped[:5]}")
 
 
@@ -135,6 +167,9 @@ def from_official(state: Mapping[str, Tensor], layout: str) -> State:
     """Rename official keys, no others, to those of ``layout``, for use in the other code base."""
     if layout not in LAYOUTS:
         raise ValueError(f"unknown layout {layout!r}; use one of {list(LAYOUTS)}")
+    relative = relative_of(state)
+    if relative in _RELATIVES and layout not in (known := _RELATIVES[relative][1]):
+        raise ValueError(f"no code base has {relative} in the layout {layout!r}; use {known}")
     tensors = {}
     for key, value in state.items():
         new = renamed(key, LAYOUTS[layout].rows)
@@ -145,12 +180,13 @@ def from_official(state: Mapping[str, Tensor], layout: str) -> State:
 
 
 def van_size(state: Mapping[str, Tensor]) -> str | None:
-    """Name of the VAN whose widths and depths an official state has, or None."""
+    """Name of the VAN, MSCAN or LSKNet whose widths and depths an official state has, or None."""
 
     def shape(i: int) -> tuple[int, int]:
         blocks = {key.split(".")[1] for key in state if key.startswith(f"block{i}.")}
-        weight = state.get(f"patch_embed{i}.proj.weight")
+        weight = state.get(f"norm{i}.weight")
         return 0 if weight is None else len(weight), len(blocks)
 
     dims, depths = zip(*map(shape, range(1, 5)), strict=True)
-    return next((name for name, size in SIZES.items() if size == (dims, depths)), None)
+    sizes = _SIZES.get(relative_of(state), {})
+    return next((name for name, size in sizes.items() if size == (dims, depths)), None)

@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from van_dense.backbones.stages import FourStages, depthwise, drop_path_rates
+from van_dense.backbones.gates import depthwise
+from van_dense.backbones.stages import FourStages, drop_path_rates
 from van_dense.backbones.van_layers import Stage, init_weights
 
 _SCALE = 1e-5  # of the branches of a block, and of the differences in ``Contrast``, at the start

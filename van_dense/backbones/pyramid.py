@@ -9,6 +9,7 @@ max-pooling shrinks it, and each map that is made ends in a LayerNorm over its c
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -118,11 +119,18 @@ def _nearest(strides: Sequence[int], wanted: int) -> int:
 
 
 def _resampling(channels: int, steps: int) -> nn.Sequential:
-    """Enlarge by 2 ** steps, or shrink where that is negative; then normalise."""
-    layers: list[nn.Module] = [nn.MaxPool2d(2, 2) for _ in range(-steps)]
+    """Enlarge by 2 ** steps, or shrink where that is negative; then normalise.
+
+    Recipes know norms, which do not decay, by their names.
+    """
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for step in range(-steps):
+        layers[f"pool{step}"] = nn.MaxPool2d(2, 2)
     for step in range(steps):
         if step:
-            layers += [LayerNorm2d(channels, eps=1e-6), nn.GELU()]
-        layers.append(nn.ConvTranspose2d(channels, channels // 2, 2, 2))
+            layers[f"norm{step}"] = LayerNorm2d(channels, eps=1e-6)
+            layers[f"act{step}"] = nn.GELU()
+        layers[f"up{step}"] = nn.ConvTranspose2d(channels, channels // 2, 2, 2)
         channels //= 2
-    return nn.Sequential(*layers, LayerNorm2d(channels, eps=1e-6))
+    layers["norm"] = LayerNorm2d(channels, eps=1e-6)
+    return nn.Sequential(layers)

@@ -1,21 +1,25 @@
-"""VAN-B0..B6 in timm's registry: ``van_b0`` .. ``van_b6``, with their published weights.
+"""VAN and its relatives in timm's registry, with their published weights.
 
-It is imported when timm is, which may happen in the middle of importing ``van.py``; so the rest of
-this package is imported when a model is built.
+The names are ``van_b0`` .. ``van_b6``, ``mscan_t`` .. ``mscan_l``, ``lsknet_t`` and ``lsknet_s``.
+This file is imported when timm is, which may happen in the middle of importing ``van.py``; so the
+rest of this package is imported when a model is built.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
-from van_dense.backbones.download import PUBLISHED
+from van_dense.backbones.download import PUBLISHED, warn_of_licence
 
 if TYPE_CHECKING:
     from van_dense.backbones.van import VAN
+
+    Sizes = dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
 
 
 def _default_cfg(weights: str = "") -> dict[str, Any]:
@@ -36,6 +40,13 @@ def _default_cfg(weights: str = "") -> dict[str, Any]:
     }
 
 
+def _relative_cfg(weights: str, **settings: str) -> dict[str, Any]:
+    """Of a relative of VAN, which all take ImageNet's statistics in dense prediction."""
+    statistics = {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
+    licence = {"license": PUBLISHED[weights].licence}
+    return _default_cfg(weights) | statistics | licence | settings
+
+
 default_cfgs = generate_default_cfgs(
     {
         **{f"van_b{i}.in1k": _default_cfg(f"van_b{i}_in1k") for i in range(5)},
@@ -45,6 +56,13 @@ default_cfgs = generate_default_cfgs(
         "van_b5.untrained*": _default_cfg(),
         "van_b6.in22k": _default_cfg("van_b6_in22k"),
         "van_b6.untrained*": _default_cfg(),
+        **{
+            f"mscan_{size}.in1k": _relative_cfg(
+                f"mscan_{size}_in1k", first_conv="patch_embed1.proj.0"
+            )
+            for size in "tsbl"
+        },
+        **{f"lsknet_{size}.in1k": _relative_cfg(f"lsknet_{size}_in1k") for size in "ts"},
     }
 )
 
@@ -53,18 +71,37 @@ def _filter_published(state: dict[str, Any], model: nn.Module) -> dict[str, Tens
     from van_dense.backbones.layouts import to_official
     from van_dense.backbones.read import unwrap
 
+    cfg: Any = model.pretrained_cfg
+    warn_of_licence(cfg["architecture"], cfg["license"])
     return to_official(unwrap(state))
 
 
-def _register(name: str) -> None:
-    """Tell timm how to build the VAN of this name; its registry reads the function's own name."""
+def _van() -> tuple[type[VAN], Sizes]:
+    from van_dense.backbones.van import SIZES, VAN
+
+    return VAN, SIZES
+
+
+def _mscan() -> tuple[type[VAN], Sizes]:
+    from van_dense.backbones.mscan import MSCAN, SIZES
+
+    return MSCAN, SIZES
+
+
+def _lsknet() -> tuple[type[VAN], Sizes]:
+    from van_dense.backbones.lsknet import SIZES, LSKNet
+
+    return LSKNet, SIZES
+
+
+def _register(name: str, family: Callable[[], tuple[type[VAN], Sizes]]) -> None:
+    """Tell timm how to build the model of a name; its registry reads the function's own name."""
 
     def build(pretrained: bool = False, **options: Any) -> VAN:
-        from van_dense.backbones.van import SIZES, VAN
-
-        embed_dims, depths = SIZES[name]
+        kind, sizes = family()
+        embed_dims, depths = sizes[name]
         return build_model_with_cfg(
-            VAN,
+            kind,
             name,
             pretrained,
             pretrained_filter_fn=_filter_published,
@@ -77,4 +114,8 @@ def _register(name: str) -> None:
 
 
 for _size in range(7):
-    _register(f"van_b{_size}")
+    _register(f"van_b{_size}", _van)
+for _letter in "tsbl":
+    _register(f"mscan_{_letter}", _mscan)
+for _letter in "ts":
+    _register(f"lsknet_{_letter}", _lsknet)

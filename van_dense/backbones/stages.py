@@ -1,4 +1,4 @@
-"""What timm and this package ask of a backbone of four stages, for ``moganet.py`` and others.
+"""What timm and this package ask of a backbone of four stages, for VAN and its relatives.
 
 Shapes: every tensor is (B, C, H, W); stage i = 0..3 works at stride 4, 8, 16, 32. A side of H
 pixels becomes ceil(H / stride), whatever H is.
@@ -127,9 +127,3 @@ def drop_path_rates(last: float, depths: Sequence[int]) -> Iterator[float]:
     """Rates of stochastic depth, from 0 in the first block to ``last`` in the last one."""
     num_blocks = sum(depths)
     return (last * position / max(num_blocks - 1, 1) for position in range(num_blocks))
-
-
-def depthwise(dim: int, kernel: int, dilation: int = 1, *, bias: bool = True) -> nn.Conv2d:
-    """Depth-wise convolution with an odd kernel that keeps the size."""
-    padding = dilation * (kernel // 2)
-    return nn.Conv2d(dim, dim, kernel, padding=padding, dilation=dilation, groups=dim, bias=bias)

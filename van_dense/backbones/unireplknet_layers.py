@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from van_dense.backbones.stages import depthwise
+from van_dense.backbones.gates import depthwise
 
 LARGE, SMALL = 13, 3  # the two kernels, in pixels a side
 _BRANCHES = ((5, 1), (7, 2), (3, 3), (3, 4), (3, 5))  # side and dilation, beside the large kernel

@@ -8,27 +8,20 @@ Shapes: every tensor is (B, C, H, W); stage i = 1..4 works at stride 4, 8, 16, 3
 the map after its LayerNorm. A side of H pixels becomes ceil(H / stride), whatever H is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
-from van_dense.backbones.van_layers import (
-    Block,
-    LargeKernel,
-    LKAVariant,
-    PatchEmbed,
-    Stage,
-    StageNorm,
-    init_weights,
-)
+from van_dense.backbones.gates import LKA, LargeKernel, LKAVariant
+from van_dense.backbones.stages import FourStages, drop_path_rates
+from van_dense.backbones.van_layers import Block, PatchEmbed, Stage, StageNorm, init_weights
 
 _PARTS = ("patch_embed", "block", "norm")  # of a stage, in the order of execution
 
 
-class VAN(nn.Module):
-    """Visual Attention Network.
+class VAN(FourStages):
+    """Visual Attention Network; relatives of it override ``make_stem`` and ``make_gate``.
 
     Args:
         embed_dims: Channels C of the four stages.
@@ -44,10 +37,8 @@ class VAN(nn.Module):
             and mmpretrain.
         lka_kernel: K, side of the large kernel in pixels.
         lka_dilation: d, dilation of the depth-wise convolution of the large kernel.
-        lka_variant: Row of Table 3, one of ``LKAVariant``.
+        lka_variant: Row of Table 3, or "lska" (arXiv 2309.01439); one of ``LKAVariant``.
     """
-
-    any_size = True  # sides need not be multiples of 32, maps have ceil(H / stride) positions
 
     # timm hands over flat keyword arguments; hence more parameters than elsewhere.
     def __init__(
@@ -67,104 +58,44 @@ class VAN(nn.Module):
         lka_variant: LKAVariant = "full",
     ) -> None:
         super().__init__()
-        spec = LargeKernel(lka_kernel, lka_dilation, lka_variant)
-        last_block = max(sum(depths) - 1, 1)
-        rates = iter(drop_path_rate * position / last_block for position in range(sum(depths)))
-        self.feature_info: list[dict[str, Any]] = []
+        self.large_kernel = LargeKernel(lka_kernel, lka_dilation, lka_variant)
+        rates = drop_path_rates(drop_path_rate, depths)
+        self.feature_info = []
         for i, (dim, depth, ratio) in enumerate(
             zip(embed_dims, depths, mlp_ratios, strict=True), start=1
         ):
-            embed = PatchEmbed(in_chans, dim, 7, 4) if i == 1 else PatchEmbed(in_chans, dim, 3, 2)
-            blocks = [Block(dim, ratio, spec, drop_rate, next(rates)) for _ in range(depth)]
+            embed = self.make_stem(in_chans, dim) if i == 1 else PatchEmbed(in_chans, dim, 3, 2)
+            blocks = [
+                Block(dim, ratio, self.make_gate(dim), drop_rate, next(rates)) for _ in range(depth)
+            ]
             setattr(self, f"patch_embed{i}", embed)
             setattr(self, f"block{i}", Stage(*blocks))
             setattr(self, f"norm{i}", StageNorm(dim, eps=norm_eps))
             info = {"num_chs": dim, "reduction": 2 ** (i + 1), "module": f"norm{i}"}
             self.feature_info.append(info)
             in_chans = dim
-        self.num_features = self.head_hidden_size = embed_dims[-1]
+        self.num_features = embed_dims[-1]
         self.reset_classifier(num_classes, global_pool)
         self.apply(init_weights)
 
-    def _run_stage(self, position: int, x: Tensor) -> Tensor:
+    def make_stem(self, in_chans: int, dim: int) -> nn.Module:
+        """What takes an image (B, in_chans, H, W) to (B, dim, ceil(H / 4), ceil(W / 4))."""
+        return PatchEmbed(in_chans, dim, 7, 4)
+
+    def make_gate(self, dim: int) -> nn.Module:
+        """The attention of a block, which multiplies its input (B, dim, H, W) by a map."""
+        return LKA(dim, self.large_kernel)
+
+    def run_stage(self, position: int, x: Tensor) -> Tensor:
+        """Patch embedding, blocks and norm of a stage."""
         for part in _PARTS:
             x = getattr(self, f"{part}{position + 1}")(x)
         return x
 
-    def forward_features(self, x: Tensor) -> Tensor:
-        """Map of the last stage, (B, C, ceil(H / 32), ceil(W / 32))."""
-        for position in range(len(self.feature_info)):
-            x = self._run_stage(position, x)
-        return x
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Pool the last map and classify it; ``pre_logits`` stops after pooling."""
-        if self.global_pool == "avg":
-            x = x.mean(dim=(2, 3))
-        return x if pre_logits else self.head(x)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, num_classes) of images (B, 3, H, W)."""
-        return self.forward_head(self.forward_features(x))
-
-    def forward_intermediates(
-        self,
-        x: Tensor,
-        indices: int | list[int] | None = None,
-        norm: bool = False,
-        stop_early: bool = False,
-        output_fmt: str = "NCHW",
-        intermediates_only: bool = False,
-    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Maps of chosen stages, always after their LayerNorm; the arguments are timm's."""
-        if output_fmt != "NCHW":
-            raise ValueError(f"VAN gives NCHW maps only, not {output_fmt!r}")
-        num_stages = len(self.feature_info)
-        taken, last = feature_take_indices(num_stages, indices)
-        maps = []
-        for position in range(last + 1 if stop_early else num_stages):
-            x = self._run_stage(position, x)
-            if position in taken:
-                maps.append(x)
-        return maps if intermediates_only else (x, maps)
-
-    def prune_intermediate_layers(
-        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
-    ) -> list[int]:
-        """Drop stages above the last chosen one; norms stay, since they belong to the features."""
-        taken, last = feature_take_indices(len(self.feature_info), indices)
-        for i in range(last + 2, len(self.feature_info) + 1):
-            for part in _PARTS:
-                delattr(self, f"{part}{i}")
-        if prune_head or last + 1 < len(self.feature_info):
-            self.reset_classifier(0, "")
-        del self.feature_info[last + 1 :]
-        self.num_features = self.head_hidden_size = self.feature_info[last]["num_chs"]
-        return taken
-
-    def get_classifier(self) -> nn.Module:
-        """The last linear layer."""
-        return self.head
-
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replace the classifier by a new one; 0 classes give an identity."""
-        if global_pool is not None:
-            if global_pool not in ("avg", ""):
-                raise ValueError(f"global_pool of VAN must be 'avg' or '', got {global_pool!r}")
-            self.global_pool = global_pool
-        self.num_classes = num_classes
-        self.head = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
-        init_weights(self.head)
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute each block in the backward pass instead of storing its activations."""
-        for module in self.modules():
-            if isinstance(module, Stage):
-                module.grad_checkpointing = enable
-
-    def no_weight_decay(self) -> set[str]:
-        """Names without weight decay: none, layer scales are decayed in the official training."""
-        return set()
+    def drop_stage(self, position: int) -> None:
+        """Remove all parts of a stage."""
+        for part in _PARTS:
+            delattr(self, f"{part}{position + 1}")
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Patterns of timm's layer groups: whole stages, or single blocks."""
@@ -177,6 +108,12 @@ class VAN(nn.Module):
             "stem": r"^patch_embed1",
             "blocks": r"^(?:patch_embed|block|norm)(\d+)" if coarse else blocks,
         }
+
+
+def without_lka(name: str, options: Mapping[str, Any]) -> None:
+    """TypeError for arguments of VAN's large kernel, which a relative of it does not have."""
+    if unknown := [option for option in options if option.startswith("lka_")]:
+        raise TypeError(f"{name} has no {', '.join(unknown)}: its kernels are fixed")
 
 
 # Table 5: channels and blocks of the four stages; expansion ratios are 8, 8, 4, 4 everywhere.

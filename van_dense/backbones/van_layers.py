@@ -1,4 +1,4 @@
-"""Parts of VAN: large kernel attention, block, stage, patch embedding and norm.
+"""Parts of VAN and its relatives around the gate: block, stage, patch embedding and norm.
 
 Paper: Guo et al., "Visual Attention Network", arXiv 2202.09741, Fig. 2 to 4. Module names are those
 of the official checkpoints. Every module maps (B, C, H, W) to (B, C, H, W) except ``PatchEmbed``.
@@ -7,87 +7,23 @@ of the official checkpoints. Every module maps (B, C, H, W) to (B, C, H, W) exce
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 from timm.layers import DropPath, LayerNorm2d
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-LKAVariant = Literal[
-    "full", "no_dw", "no_dw_dilated", "no_attention", "add", "no_pointwise", "sigmoid"
-]
-
-
-@dataclass(frozen=True)
-class LargeKernel:
-    """How a K x K convolution is taken apart, and how its result is used.
-
-    The depth-wise kernel has 2d - 1 sampling points a side, the dilated one ceil(K / d); Table 6
-    has (K, d) of (7, 2), (14, 3), (21, 3), (28, 4). Variants are the rows of the ablation Table 3:
-    ``no_dw``, ``no_dw_dilated`` and ``no_pointwise`` leave one convolution out; ``no_attention``
-    (Fig. 3b) returns the convolved map itself, ``add`` (Fig. 3c) adds it to the input instead of
-    multiplying, and ``sigmoid`` squashes it first.
-    """
-
-    kernel: int  #: K, side of the kernel that is taken apart, in pixels
-    dilation: int  #: d
-    variant: LKAVariant
-
-    def __post_init__(self) -> None:
-        if self.variant not in get_args(LKAVariant):
-            known = list(get_args(LKAVariant))
-            raise ValueError(f"lka_variant {self.variant!r} is unknown; use one of {known}")
-        if self.kernel < 1 or self.dilation < 1:
-            found = f"got {self.kernel} and {self.dilation}"
-            raise ValueError(f"lka_kernel and lka_dilation must be at least 1, {found}")
-
-
-def _depthwise(dim: int, kernel: int, dilation: int = 1) -> nn.Conv2d:
-    # "same" keeps the size where the padding is odd (even kernel, odd dilation): the surplus row
-    # goes below and to the right. The four rows of Table 6 all have even, symmetric padding.
-    total = dilation * (kernel - 1)
-    padding: int | str = "same" if total % 2 else total // 2
-    return nn.Conv2d(dim, dim, kernel, padding=padding, dilation=dilation, groups=dim)
-
-
-class LKA(nn.Module):
-    """Large kernel attention, eq. 1 and 2: a map of the input's own shape multiplies the input."""
-
-    def __init__(self, dim: int, spec: LargeKernel) -> None:
-        super().__init__()
-        self.variant = spec.variant
-        if spec.variant != "no_dw":
-            self.conv0 = _depthwise(dim, 2 * spec.dilation - 1)
-        if spec.variant != "no_dw_dilated":
-            side = math.ceil(spec.kernel / spec.dilation)
-            self.conv_spatial = _depthwise(dim, side, spec.dilation)
-        if spec.variant != "no_pointwise":
-            self.conv1 = nn.Conv2d(dim, dim, 1)
-
-    def forward(self, u: Tensor) -> Tensor:
-        """Return u times its attention map, or what the variant says."""
-        attention = u
-        for conv in self.children():
-            attention = conv(attention)
-        if self.variant == "no_attention":
-            return attention
-        if self.variant == "add":
-            return u + attention
-        if self.variant == "sigmoid":
-            attention = attention.sigmoid()
-        return u * attention
+from van_dense.backbones.gates import depthwise
 
 
 class Attention(nn.Module):
-    """1x1, GELU, LKA, 1x1, with a shortcut around all of it."""
+    """1x1, GELU, gate, 1x1, with a shortcut around all of it."""
 
-    def __init__(self, dim: int, spec: LargeKernel) -> None:
+    def __init__(self, dim: int, gate: nn.Module) -> None:
         super().__init__()
         self.proj_1 = nn.Conv2d(dim, dim, 1)
         self.activation = nn.GELU()
-        self.spatial_gating_unit = LKA(dim, spec)
+        self.spatial_gating_unit = gate
         self.proj_2 = nn.Conv2d(dim, dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -100,7 +36,7 @@ class DWConv(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.dwconv = _depthwise(dim, 3)
+        self.dwconv = depthwise(dim, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         """Filter each channel."""
@@ -127,11 +63,11 @@ class Block(nn.Module):
     """Attention and feed-forward network, each on a normalised input and scaled per channel."""
 
     def __init__(
-        self, dim: int, mlp_ratio: int, spec: LargeKernel, drop: float, drop_path: float
+        self, dim: int, mlp_ratio: int, gate: nn.Module, drop: float, drop_path: float
     ) -> None:
         super().__init__()
         self.norm1 = nn.BatchNorm2d(dim)
-        self.attn = Attention(dim, spec)
+        self.attn = Attention(dim, gate)
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
         self.norm2 = nn.BatchNorm2d(dim)
         self.mlp = Mlp(dim, dim * mlp_ratio, drop)

@@ -12,10 +12,17 @@ import timm
 from torch import Tensor, nn
 
 from van_dense.backbones.build import TimmModel
-from van_dense.backbones.download import HUB, PUBLISHED, Normalization, fetch_weights
+from van_dense.backbones.download import (
+    HUB,
+    PUBLISHED,
+    Normalization,
+    fetch_weights,
+    published_file,
+)
 from van_dense.backbones.layouts import (
     DETECTORS,
     State,
+    check_relative,
     detect_layout,
     split_official,
     strip_prefix,
@@ -144,8 +151,8 @@ def _normalization_of(content: object, path: Path) -> Normalization | None:
         model = content["config"]["model"]
         backbone = {**model, **model["backbone"]}  # classifiers of 0.1 have them one level up
         return statistics_of(backbone["name"], backbone.get("mean"), backbone.get("std"))
-    names = {p.url.rsplit("/", 1)[-1]: p.normalization for p in PUBLISHED.values()}
-    return names.get(path.name)
+    published = published_file(path)
+    return None if published is None else published.normalization
 
 
 def stated_statistics(source: str, classifies: bool) -> Normalization | None:
@@ -168,8 +175,9 @@ def load_backbone(model: nn.Module, state: Mapping[str, Tensor]) -> LoadReport:
 
     Args:
         model: A ``TimmModel``, whose ``body`` is filled, or a timm model itself.
-        state: Tensors of the file, as ``read_state`` returns them. For VAN in any layout; for
-            other models under timm's names, after ``module.``, ``backbone.`` or ``body.`` if any.
+        state: Tensors of the file, as ``read_state`` returns them. For VAN and its relatives in any
+            layout; for other models under timm's names, after ``module.``, ``backbone.`` or
+            ``body.`` if any.
     """
     body = _body_of(model)
     report, matched = compare(body, state)
@@ -189,9 +197,10 @@ def compare(body: nn.Module, state: Mapping[str, Tensor]) -> tuple[LoadReport, S
     report = LoadReport(layout="plain")
     if isinstance(body, UniRepLKNet):
         body.check_form(state)
-    if "patch_embed1.proj.weight" in own:
+    if any(key.startswith("patch_embed1.proj.") for key in own):  # VAN and its relatives
         report.layout = detect_layout(state)
         state, report.ignored = split_official(state)
+        check_relative(own, state)
     else:
         state = _in_names_of_timm(body, state)
     head = _head_prefixes(body)

@@ -11,9 +11,9 @@ bootstrap). What cannot be compared (other images, classes, limits, rules) is re
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from van_dense.cli.output import command, say
 from van_dense.cli.parser import new_parser, wait_passively
@@ -63,21 +63,45 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _models(arguments: argparse.Namespace) -> "dict[str, Sequence[Source]]":
     """Sources of each model by a name that tells it apart."""
     from van_dense.explain.pages import short_names
-    from van_dense.runs.report_sources import saved_sources, sources_of_run
+    from van_dense.runs.report_sources import check_comparable, open_run, saved_sources
 
     fragments = [presets.find(name, presets.DATA) for name in arguments.data]
-    paths = [Path(model) for model in arguments.models]
-    names = short_names([str(path) for path in paths])
-    models: dict[str, Sequence[Source]] = {}
-    for name, path in zip(names, paths, strict=True):
-        if arguments.annotations:
-            options = saved_options(arguments)
-            models[name], notes = saved_sources(path, fragments=fragments, **options)
-            for note in notes:
-                say(f"note: {path}: {note}")
-            continue
-        which = path.stem if path.is_file() else arguments.checkpoint
-        folder = (path if path.is_dir() else path.parent) / "report" / which / "evaluation"
-        given = {"checkpoint": arguments.checkpoint, "fragments": fragments}
-        models[name] = sources_of_run(path, folder, **given)
-    return models
+    names = short_names(arguments.models)
+    paths = dict(zip(names, map(Path, arguments.models), strict=True))
+    if arguments.annotations:
+        options = saved_options(arguments)
+        found = {name: saved_sources(path, **options) for name, path in paths.items()}
+        notes = {
+            name: [line.removeprefix(f"{paths[name]}: ") for line in lines]
+            for name, (_, lines) in found.items()
+        }
+        for line in once(notes, f"{arguments.annotations}: "):
+            say(f"note: {line}")
+        return {name: sources for name, (sources, _) in found.items()}
+    given: Any = {"checkpoint": arguments.checkpoint, "fragments": fragments}
+    runs = {name: open_run(path, **given) for name, path in paths.items()}
+    check_comparable(runs)
+    return {name: run.sources(_folder(paths[name], arguments)) for name, run in runs.items()}
+
+
+def _folder(path: Path, arguments: argparse.Namespace) -> Path:
+    """Folder of the evaluation of a run, which van-dense report uses, too."""
+    which = path.stem if path.is_file() else arguments.checkpoint
+    return (path if path.is_dir() else path.parent) / "report" / which / "evaluation"
+
+
+def once(notes: Mapping[str, Sequence[str]], shared: str) -> list[str]:
+    """Each note once, behind the models that it is of; those that begin with ``shared`` have none.
+
+    Args:
+        notes: Notes by the name of a model, without its path.
+        shared: How notes of what all models share begin.
+    """
+    models: dict[str, list[str]] = {}
+    for name, lines in notes.items():
+        for line in dict.fromkeys(lines):
+            models.setdefault(line, []).append(name)
+    return [
+        line if line.startswith(shared) else f"{', '.join(of)}: {line}"
+        for line, of in models.items()
+    ]

@@ -9,10 +9,10 @@ and back again:   van-dense convert ours.pt torchvision.pth --to torchvision
 Mask2Former:      van-dense convert model.safetensors ours.pt --project mask2former_van_b2
 and back again:   van-dense convert ours.pt model.safetensors --to transformers
 
---to writes the backbone alone, but our Semantic FPN and UperNet as a whole to official and mmseg,
-our Mask R-CNN and RetinaNet to detectron2 and torchvision, and Mask2Former to transformers;
---project reads these again. Of a Mask2Former with another backbone it takes what fits, and the
-weights that the project names for its own.
+--to writes the backbone alone, but our Semantic FPN, UperNet and Light-Ham as a whole to official
+and mmseg, our Mask R-CNN and RetinaNet to detectron2 and torchvision, and Mask2Former to
+transformers; --project reads these again. Of a Mask2Former with another backbone it takes what
+fits, and the weights that the project names for its own.
 Beside weights for Detectron2 lies the config that they need there, OUT.detectron2.yaml.
 """
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 COCO_TYPES, MAP_TYPES = ("bbox", "segm", "keypoints"), ("semantic", "saliency")
 PANOPTIC = "panoptic"
 TYPES = (*COCO_TYPES, *MAP_TYPES, PANOPTIC)
+DATA_OPTIONS = ("quarantine", "crowds", "label_map", "prediction_pattern", "mask_pattern")
 
 
 @command
@@ -70,18 +71,23 @@ def build_parser() -> argparse.ArgumentParser:
     limit = "detections of an image and class that AP counts (default 100, keypoints 20)"
     saved.add_argument("--max-detections", type=int, metavar="N", help=limit)
     add_rules(saved)
-    bad = "quarantine list of van-dense check: bad images and annotations to leave out"
-    saved.add_argument("--quarantine", metavar="FILE", help=bad)
-    crowds = "what iscrowd 1 means: regions of many objects (default), or objects as any other"
-    saved.add_argument("--crowds", choices=("regions", "objects"), help=crowds)
-    saved.add_argument("--label-map", nargs="+", metavar="LINE", help="such as '1..9 -> 0..8'")
-    saved.add_argument("--prediction-pattern", help="names of maps, such as {key}_labels.png")
-    saved.add_argument("--mask-pattern", help="names of masks")
+    add_data_options(saved)
     data = "YAML file, or packaged name: other data for a run; label map or skeleton for files"
     parser.add_argument("--data", action="append", default=[], metavar="FRAGMENT", help=data)
     output = "folder (default eval/<checkpoint> in the run), or JSON (default metrics_<type>.json)"
     parser.add_argument("--output", help=output)
     return parser
+
+
+def add_data_options(group: argparse._ArgumentGroup) -> None:
+    """Add what the section ``data`` of a config says by the same names."""
+    bad = "quarantine list of van-dense check: bad images and annotations to leave out"
+    group.add_argument("--quarantine", metavar="FILE", help=bad)
+    crowds = "what iscrowd 1 means: regions of many objects (default), or objects as any other"
+    group.add_argument("--crowds", choices=("regions", "objects"), help=crowds)
+    group.add_argument("--label-map", nargs="+", metavar="LINE", help="such as '1..9 -> 0..8'")
+    group.add_argument("--prediction-pattern", help="names of maps, such as {key}_labels.png")
+    group.add_argument("--mask-pattern", help="names of masks")
 
 
 def add_rules(group: argparse._ArgumentGroup) -> None:
@@ -116,13 +122,28 @@ def check_combination(parser: argparse.ArgumentParser, given: argparse.Namespace
         parser.error(f"--predictions with --config takes one of --type {', '.join(COCO_TYPES)}")
     if given.predictions and not (given.annotations and given.type) and not by_config:
         parser.error("--predictions needs --annotations and --type, or --config")
+    if given.data and given.config:
+        parser.error("--data belongs to a run, or to saved predictions but panoptic ones")
+    check_options(parser, given, by_config=by_config)
+
+
+def check_options(
+    parser: argparse.ArgumentParser, given: argparse.Namespace, *, by_config: bool = False
+) -> None:
+    """Exit with 2 where options of saved predictions do not fit to their type.
+
+    Args:
+        parser: Parser of the command.
+        given: Arguments of the command.
+        by_config: Whether a config names the types.
+    """
     for_maps = given.label_map or given.prediction_pattern or given.mask_pattern
     if for_maps and given.type not in MAP_TYPES:
         parser.error("--label-map and the patterns belong to --type semantic or saliency")
     check_rules(parser, given, by_config=by_config)
     if given.masks and given.type != PANOPTIC:
         parser.error("--masks belongs to --type panoptic; masks of other types are --annotations")
-    if given.data and (given.config or given.type == PANOPTIC):
+    if given.data and given.type == PANOPTIC:
         parser.error("--data belongs to a run, or to saved predictions but panoptic ones")
     for name in ("max_detections", "quarantine", "crowds"):
         if getattr(given, name) is not None and given.type not in COCO_TYPES and not by_config:
@@ -187,16 +208,17 @@ def fragments(arguments: argparse.Namespace) -> list[Path]:
 
 
 def data_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Section ``data`` of the files of --data."""
+    """Section ``data`` of the files of --data, and over it what the options say."""
+    given = {key: getattr(arguments, key) for key in DATA_OPTIONS}
+    said = {key: value for key, value in given.items() if value is not None}
     if not arguments.data:  # the schema takes a tenth of a second
-        return {}
+        return said
     from van_dense.config.load import RawConfig
 
     raw = RawConfig()
     for fragment in fragments(arguments):
         raw.merge_file(fragment)
-    data: dict[str, Any] = raw.values.get("data", {})
-    return data
+    return {**raw.values.get("data", {}), **said}
 
 
 def evaluate_by_config(arguments: argparse.Namespace) -> Path:
@@ -236,7 +258,7 @@ def evaluate_saved(arguments: argparse.Namespace) -> Path:
     from van_dense.evaluation.table import save_metrics
 
     found, truth, kind = arguments.predictions, arguments.annotations, arguments.type
-    data = data_of(arguments) | {k: v for k, v in vars(arguments).items() if v is not None}
+    data = data_of(arguments)
     path = _file_of_metrics(arguments)
     backend = arguments.backend or BACKENDS[0]
     settings = {"backend": backend, "masks": arguments.masks}

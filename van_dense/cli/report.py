@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         predictions = Path(arguments.predictions)
         folder = arguments.output or predictions.absolute().parent / f"report_{arguments.type}"
-        sources, notes = saved_sources(predictions, fragments=fragments, **saved_options(arguments))
+        sources, notes = saved_sources(predictions, **saved_options(arguments))
         title = predictions.name
         for note in notes:
             say(f"note: {note}")

@@ -47,7 +47,7 @@ def hint(path: Path) -> str:
 def project_names() -> list[str]:
     """Names of the packaged projects, sorted."""
     files = sorted((ROOT / PROJECTS).glob("*.yaml"))
-    # paper_tables.yaml, which lies among them in a checkout, is no experiment.
+    # paper_tables.yaml and the like, which lie among them in a checkout, are no experiments.
     return [f.stem for f in files if re.search(r"^task:", f.read_text("utf-8"), re.MULTILINE)]
 
 

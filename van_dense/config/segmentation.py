@@ -130,6 +130,18 @@ class UperNet(Section):
     dropout: Unit = 0.1  # of whole channels, before the classifier
 
 
+class LightHam(Section):
+    """Light-Ham (arXiv 2109.04553), the decoder of SegNeXt; logits at stride 8 from c3, c4, c5."""
+
+    name: Literal["light_ham"]
+    channels: Positive = 256  # before the classifier
+    ham_channels: Positive = 256  # of the features that are factorised
+    rank: Positive = 16  # bases of the factorisation; no weight shows it, checkpoints know it
+    train_steps: Positive = 6  # updates of the factors in training
+    eval_steps: Positive = 7  # updates of the factors in evaluation
+    dropout: Unit = 0.1  # of whole channels, before the classifier
+
+
 # fmt: off
 SmpName = Literal[
     "smp/Unet", "smp/UnetPlusPlus", "smp/MAnet", "smp/Linknet", "smp/FPN", "smp/PSPNet",
@@ -144,6 +156,9 @@ class SmpDecoder(Section):
     name: SmpName
     # Arguments of the smp model.
     options: dict[str, bool | int | float | str | list[int]] = Field(default_factory=dict)
+
+
+Decoder = SemanticFPN | UperNet | LightHam | SmpDecoder
 
 
 class Auxiliary(Section):
@@ -175,7 +190,7 @@ class SemanticModel(Section):
     """Backbone, decoder and losses."""
 
     backbone: Backbone  # required
-    decoder: Annotated[SemanticFPN | UperNet | SmpDecoder, Field(discriminator="name")]
+    decoder: Annotated[Decoder, Field(discriminator="name")]
     auxiliary: Auxiliary | None = None  # second head, in training; none = off
     losses: Annotated[tuple[SemanticLoss, ...], Field(min_length=1)] = (
         SemanticLoss(name="cross_entropy"),

@@ -9,7 +9,7 @@ const percent = (share) => `${share < 0.1 ? (share * 100).toFixed(1) : Math.roun
 // Of each kind of result: title of its list, what to do with it, and the name of its threshold.
 const KINDS = {
   detection: ["Objects", "Choose one, here or in the picture, to see what spoke for it.", "Score from"],
-  panoptic: ["Segments", "Choose one, here or in the picture, to see what spoke for it.", "Score from"],
+  panoptic: ["Segments", "The largest first, with their scores. Choose one, here or in the picture, to see what spoke for it.", "Score from"],
   semantic: ["Classes", "Choose a class, or click on a region, to see what spoke for it.", null],
   pose: ["Joints", "Choose one, here or in the picture, to see what spoke for it.", "Score from"],
   saliency: ["Saliency", "Choose it, or click on the picture, to see what spoke for it.", "Salient from"],

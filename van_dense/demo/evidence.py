@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from torchvision.ops import box_iou
 
+from van_dense.core.structures import Instances, Prediction
 from van_dense.deploy.file_model import FileModel
 from van_dense.explain.cam_pages import explain_subject, picture
 from van_dense.explain.layers import evaluating
-from van_dense.explain.subjects import Subject, subjects_of
+from van_dense.explain.subjects import subjects_of
 from van_dense.explain.views import NetworkInput, network_input
 from van_dense.inference.loaded import Loaded
 from van_dense.inference.result import Result
-
-_SAME = 0.5  # IoU from which on two boxes are of one object
 
 
 @dataclass(frozen=True)
@@ -43,10 +40,10 @@ def refusal(loaded: Loaded) -> str | None:
 def evidence(
     loaded: Loaded, image: np.ndarray, result: Result, clicked: dict[str, Any]
 ) -> Evidence:
-    """Explain what was clicked on.
+    """Explain what was clicked on, at the cost of about one prediction: what is shown is explained.
 
     Args:
-        loaded: Network, which is asked once more: explanations are of what it sees itself.
+        loaded: Network that predicted.
         image: Pixels of the image, uint8 RGB (H, W, 3).
         result: What was predicted of it, and shown.
         clicked: One of "object" (position among the instances), "label" (of a class), "joint"
@@ -59,32 +56,35 @@ def evidence(
     if (why := refusal(loaded)) is not None:
         raise ValueError(why)
     inputs = network_input(loaded, image)
-    target, is_meant = _meaning(inputs, result, clicked)
+    target, name, chosen = _meaning(result, clicked)
+    shown = _as_seen(result, inputs, chosen)
     with evaluating(loaded.model):
-        subjects = subjects_of(loaded, inputs, (target,), min_score=0.0)
-    meant = [(is_meant(one), one) for one in subjects if one.kind == ""]
-    fit, subject = max(meant, key=lambda pair: pair[0], default=(0.0, None))
-    if subject is None or fit == 0:
+        subjects = subjects_of(loaded, inputs, (target,), min_score=0.0, prediction=shown)
+    meant = [one for one in subjects if one.kind == "" and name in (None, one.name)]
+    if not meant:
         raise ValueError("There is nothing to explain at this place; choose something else.")
-    explanation = explain_subject(loaded, inputs, subject)
+    explanation = explain_subject(loaded, inputs, meant[0])
     return Evidence(explanation.title, picture(explanation, loaded.info))
 
 
-def _meaning(
-    inputs: NetworkInput, result: Result, clicked: dict[str, Any]
-) -> tuple[str, Callable[[Subject], float]]:
-    """A target of ``subjects_of``, and how well each of its subjects fits; 0 for not at all."""
+def _meaning(result: Result, clicked: dict[str, Any]) -> tuple[str, str | None, Instances | None]:
+    """A target of ``subjects_of``, the name of the one that is meant, and the instance, if any."""
     if "object" in clicked:
-        return "all", _box_fit(inputs, result, _number(clicked, "object"))
+        index, found = _number(clicked, "object"), result.instances
+        if found is None or index >= len(found):
+            raise ValueError(f"object {index} does not exist; predict the image again")
+        return "all", None, found[torch.tensor([index])]
     for key, names in {
         "label": result.info.class_names,
         "joint": result.info.keypoint_names,
     }.items():
         if key in clicked:
-            return "all", partial(_name_fit, _named(names, key, _number(clicked, key)))
+            return "all", _named(names, key, _number(clicked, key)), None
     if "x" in clicked:
-        return f"{_number(clicked, 'x')},{_number(clicked, 'y')}", lambda subject: 1.0
-    return "1", lambda subject: 1.0
+        return f"{_number(clicked, 'x')},{_number(clicked, 'y')}", None, None
+    if result.instances is not None:
+        raise ValueError("Say which object is meant: click on one.")
+    return "1", None, None
 
 
 def _named(names: Sequence[str], key: str, position: int) -> str:
@@ -93,31 +93,29 @@ def _named(names: Sequence[str], key: str, position: int) -> str:
     return names[position]
 
 
-def _name_fit(name: str, subject: Subject) -> float:
-    return float(subject.name == name)
-
-
-def _box_fit(inputs: NetworkInput, result: Result, index: int) -> Callable[[Subject], float]:
-    """IoU with an instance of the result, in pixels of the network's input, for its class alone.
-
-    Ranks would not do: what is predicted twice may come in another order.
-    """
-    found = result.instances
-    if found is None or index >= len(found):
-        raise ValueError(f"object {index} does not exist; predict the image again")
+def _as_seen(result: Result, inputs: NetworkInput, chosen: Instances | None) -> Prediction:
+    """What is shown, with one instance at most, in pixels of the network's input."""
     height, width = inputs.image.shape[:2]
-    down, right = height / inputs.original[0], width / inputs.original[1]
-    box = found.boxes[index] * found.boxes.new_tensor([right, down, right, down])
-    label = int(found.labels[index])
+    rows = np.arange(height) * result.size[0] // height
+    columns = np.arange(width) * result.size[1] // width
 
-    def fit(subject: Subject) -> float:
-        other = None if subject.shown is None else subject.shown.instances
-        if other is None or int(other.labels[0]) != label:
-            return 0.0
-        overlap = float(box_iou(box[None], other.boxes.to(torch.float32))[0, 0])
-        return overlap if overlap >= _SAME else 0.0
+    def resized(values: np.ndarray | None) -> np.ndarray | None:
+        return None if values is None else values[rows[:, None], columns]
 
-    return fit
+    instances = None
+    if chosen is not None:
+        scale = chosen.boxes.new_tensor([width / result.size[1], height / result.size[0]] * 2)
+        instances = Instances(chosen.boxes * scale, chosen.labels, chosen.scores)
+    return Prediction(
+        result.image_id,
+        (height, width),
+        instances,
+        semantic=resized(result.semantic),
+        panoptic=resized(result.panoptic),
+        segments=result.segments,
+        class_scores=result.class_scores,
+        saliency=resized(result.saliency),
+    )
 
 
 def _number(clicked: dict[str, Any], key: str) -> int:

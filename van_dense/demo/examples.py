@@ -50,8 +50,14 @@ class Examples:
 
     @staticmethod
     def of_folder(folder: str | Path) -> Examples:
-        """Images of a folder or a pattern, evenly spread; ValueError where there are none."""
+        """Images of a folder or a pattern, evenly spread, or one; ValueError where there are none.
+
+        Args:
+            folder: Folder, pattern such as ``photos/*.jpg``, or image.
+        """
         files = _spread(find_files(folder))
+        if not any(file.exists() for file in files):
+            raise ValueError(f"{folder}: no such folder or image; give the examples another path")
         return Examples(lambda: [(file.name, partial(read_image, file)) for file in files])
 
     @staticmethod

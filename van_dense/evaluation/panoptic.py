@@ -40,6 +40,7 @@ BOUNDARY_METRICS = tuple(f"panoptic/boundary_{name}" for name in _NAMES)
 IOU, MATCHED, WRONG, MISSED = range(4)
 
 Truth = tuple[np.ndarray, list[Segment]]
+_SIDES = "the panoptic map of the ground truth", "the panoptic map of the prediction"
 
 
 class ImageCounts(NamedTuple):
@@ -209,18 +210,9 @@ def match_segments(truth: Truth, found: Truth, num_classes: int, *, boundary: bo
         ValueError: For ids out of range, repeated or without a segment, segments without a pixel,
             and more than ``MOST_SEGMENTS`` of them.
     """
-    flat = truth[0].reshape(-1), found[0].reshape(-1)
-    starts = run_starts(*flat)
-    names = "the panoptic map of the ground truth", "the panoptic map of the prediction"
-    sides = zip(flat, (truth[1], found[1]), names, strict=True)
-    runs = [segment_positions(ids[starts], segments, name) for ids, segments, name in sides]
-    lengths = np.diff(starts, append=flat[0].size)
-    pairs = _count_pairs(runs[0], runs[1], lengths, len(truth[1]), len(found[1]))
-    for areas, (_, segments), name in zip(pairs.areas, (truth, found), names, strict=True):
-        empty = [segments[i]["id"] for i in np.flatnonzero(areas[1:] == 0)]
-        if empty:
-            raise ValueError(f"{name} has no pixel of the segments {empty[:5]}; leave them out")
-    labels = _Labels(truth[1], found[1])
+    starts, runs = _runs(truth, found)
+    lengths = np.diff(starts, append=truth[0].size)
+    pairs, labels = _paired(runs, lengths, truth, found)
     sums = [_sum_up(pairs, labels, pairs.iou(), num_classes)]
     if boundary:
         maps = [np.repeat(run.astype(np.uint16), lengths).reshape(truth[0].shape) for run in runs]
@@ -229,7 +221,33 @@ def match_segments(truth: Truth, found: Truth, num_classes: int, *, boundary: bo
     return np.stack(sums)
 
 
-class _Labels:
+def pair_segments(truth: Truth, found: Truth) -> tuple["Pairs", "Labels"]:
+    """Segments of two maps that have a pixel in common; arguments and errors as above."""
+    starts, runs = _runs(truth, found)
+    return _paired(runs, np.diff(starts, append=truth[0].size), truth, found)
+
+
+def _runs(truth: Truth, found: Truth) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Where runs of equal pixels start (R,), and their indices in both maps, (R,) each."""
+    flat = truth[0].reshape(-1), found[0].reshape(-1)
+    starts = run_starts(*flat)
+    sides = zip(flat, (truth[1], found[1]), _SIDES, strict=True)
+    runs = [segment_positions(ids[starts], segments, name) for ids, segments, name in sides]
+    return starts, runs
+
+
+def _paired(
+    runs: Sequence[np.ndarray], lengths: np.ndarray, truth: Truth, found: Truth
+) -> tuple["Pairs", "Labels"]:
+    pairs = _count_pairs(runs[0], runs[1], lengths, len(truth[1]), len(found[1]))
+    for areas, (_, segments), name in zip(pairs.areas, (truth, found), _SIDES, strict=True):
+        empty = [segments[i]["id"] for i in np.flatnonzero(areas[1:] == 0)]
+        if empty:
+            raise ValueError(f"{name} has no pixel of the segments {empty[:5]}; leave them out")
+    return pairs, Labels(truth[1], found[1])
+
+
+class Labels:
     """Labels and crowds by the index of a segment; void has the labels -1 and -2."""
 
     def __init__(self, truth: Sequence[Segment], found: Sequence[Segment]) -> None:
@@ -238,7 +256,7 @@ class _Labels:
         self.is_crowd = np.array([False, *(s.get("crowd", False) for s in truth)])
 
 
-class _Pairs(NamedTuple):
+class Pairs(NamedTuple):
     """Pixels that segments of two maps have in common; 0 is the index of void."""
 
     truth: np.ndarray  #: int64 (P,), 0..T
@@ -256,17 +274,17 @@ class _Pairs(NamedTuple):
 
 def _count_pairs(
     truth: np.ndarray, found: np.ndarray, pixels: np.ndarray, num_truth: int, num_found: int
-) -> _Pairs:
+) -> Pairs:
     """Add up pixels (R,) of runs by the indices 0..T and 0..F that they have in both maps."""
     keys, position = np.unique(truth * (num_found + 1) + found, return_inverse=True)
     counts = _sum_by(position, pixels, len(keys))
     first, second = np.divmod(keys, num_found + 1)
     areas = _sum_by(first, counts, num_truth + 1), _sum_by(second, counts, num_found + 1)
     void = _sum_by(second[first == 0], counts[first == 0], num_found + 1)
-    return _Pairs(first, second, counts, areas, void)
+    return Pairs(first, second, counts, areas, void)
 
 
-def _outline_iou(pairs: _Pairs, truth: np.ndarray, found: np.ndarray) -> np.ndarray:
+def _outline_iou(pairs: Pairs, truth: np.ndarray, found: np.ndarray) -> np.ndarray:
     """IoU of the outlines of each pair, float64 (P,), from maps of indices, uint16 (H, W).
 
     Void of the ground truth stays whole, outline or not.
@@ -285,7 +303,7 @@ def _outline_iou(pairs: _Pairs, truth: np.ndarray, found: np.ndarray) -> np.ndar
     return np.where(known[places] == wanted, iou[places], 0.0)
 
 
-def _sum_up(pairs: _Pairs, labels: _Labels, iou: np.ndarray, num_classes: int) -> np.ndarray:
+def _sum_up(pairs: Pairs, labels: Labels, iou: np.ndarray, num_classes: int) -> np.ndarray:
     """Sums (4, C) of one image, by the IoU (P,) of its pairs."""
     same = labels.truth[pairs.truth] == labels.found[pairs.found]
     crowd = labels.is_crowd[pairs.truth]

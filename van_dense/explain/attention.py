@@ -44,8 +44,8 @@ def lka_maps(backbone: nn.Module, image: Tensor) -> dict[str, Tensor]:
     if not units:
         body = getattr(backbone, "body", backbone)
         raise ValueError(
-            f"{type(body).__name__} has no large kernel attention; only VAN has it. Feature maps "
-            "and the receptive field can be drawn for every backbone"
+            f"{type(body).__name__} has no large kernel attention; only VAN has it, and its "
+            "relatives. Feature maps and the receptive field can be drawn for every backbone"
         )
     variants = {name: getattr(unit, "variant", "full") for name, unit in units.items()}
     if wrong := sorted(set(variants.values()) & set(_NO_ATTENTION)):

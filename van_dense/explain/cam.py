@@ -3,7 +3,8 @@
 Legend: H x W pixels of the image that the network sees, h x w positions of a layer.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -54,13 +55,11 @@ def activation_map(
     def to_map(output: Any) -> Tensor:
         return as_map(backbone, {layer: output}, layer, size=size)
 
-    with evaluating(model), attribute_set(model.parameters(), "grad", None):
-        scored = _Scored(model, score)
-        with _cam_class(method)(scored, target_layers=[module], reshape_transform=to_map) as cam:
-            # A layer of a frozen backbone has a gradient all the same.
-            pixels = images.detach().clone().requires_grad_()
+    cam_class, scored = _cam_class(method), _Scored(model, score)
+    with evaluating(model), _gradients_from(model, module):
+        with cam_class(scored, target_layers=[module], reshape_transform=to_map) as cam:
             try:
-                heat = cam(pixels, targets=[lambda output: output])[0]
+                heat = cam(images.detach(), targets=[lambda output: output])[0]
             except Exception as error:  # the library fails in many ways without a gradient
                 recorded = cam.activations_and_grads
                 if recorded.activations and recorded.gradients:
@@ -91,6 +90,26 @@ def energy_inside(heat: np.ndarray, where: Sequence[float] | np.ndarray) -> tupl
         where = in_rows[:, None] & (columns > x0 - dx) & (columns < x1 + dx)
     total = float(heat.sum())
     return (float(heat[where].sum()) / total if total > 0 else 0.0), float(where.mean())
+
+
+@contextmanager
+def _gradients_from(model: nn.Module, layer: nn.Module) -> Iterator[None]:
+    """Let gradients flow back to the output of a layer, and no further.
+
+    What lies before it and the weights need none, and would take most of the time and memory; a
+    layer of a frozen backbone has its gradient all the same.
+    """
+
+    def begin(_: nn.Module, __: Any, output: Any) -> Any:
+        # The copy may be changed in place by what follows, which a leaf may not.
+        return output.detach().requires_grad_().clone() if isinstance(output, Tensor) else output
+
+    hook = layer.register_forward_hook(begin)
+    try:
+        with attribute_set(model.parameters(), "requires_grad", False):
+            yield
+    finally:
+        hook.remove()
 
 
 class _Scored(nn.Module):

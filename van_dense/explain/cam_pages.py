@@ -244,7 +244,8 @@ def default_layer(loaded: Loaded, kind: str = "") -> str:
     themselves hand a box's gradient only to positions beneath it, so their maps would lie in the
     box whatever the network has learnt (``benchmarks/explanations.py``, docs/explain.md).
     """
-    *_, second, third, fourth = stage_layers(loaded.model.backbone)
+    layers = stage_layers(loaded.model.backbone)  # fewer than three where one is all, as in ViTs
+    second, third, fourth = [layers[0], layers[0], *layers][-3:]
     if not isinstance(loaded.model, (Classifier, TopDownPose)):
         return second if kind == "mask" else third
     body = getattr(loaded.model.backbone, "body", None)

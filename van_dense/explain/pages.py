@@ -62,7 +62,7 @@ def short_names(runs: Sequence[str]) -> list[str]:
     """As many last parts of each path, without suffix, as tell them all apart."""
     whole = [Path(os.path.abspath(run)) for run in runs]
     if len(set(whole)) < len(whole):
-        raise ValueError(f"{', '.join(runs)}: one of them is named twice")
+        raise ValueError(f"{', '.join(runs)}: these are the same; name each once")
     plain = [path.with_suffix("") if path.suffix in _FILES else path for path in whole]
     paths = plain if len(set(plain)) == len(plain) else whole
     for parts in count(1):

@@ -72,7 +72,12 @@ class _Found:
 
 
 def subjects_of(
-    loaded: Loaded, inputs: NetworkInput, targets: Sequence[str], *, min_score: float
+    loaded: Loaded,
+    inputs: NetworkInput,
+    targets: Sequence[str],
+    *,
+    min_score: float,
+    prediction: Prediction | None = None,
 ) -> list[Subject]:
     """Find what ``targets`` name in one image.
 
@@ -84,28 +89,14 @@ def subjects_of(
             was read; with "mask:" before it for the mask of an instance. What several targets
             name is explained once.
         min_score: Detections and segments below are left out.
+        prediction: What was predicted, in pixels of ``inputs``; None predicts it. Joints come from
+            the network in any case.
 
     Raises:
         ValueError: For names that the model does not know, and for models that cannot be asked.
     """
     model, batch = loaded.model, inputs.batch
-    if isinstance(model, SemanticSegmenter):
-        found = _regions(loaded, model, inputs)
-    elif isinstance(model, Classifier):
-        found = _Found(list(_classes(loaded, model, batch)))
-    elif isinstance(model, TopDownPose):
-        found = _Found(list(_joints(loaded, model, batch)))
-    elif isinstance(model, SaliencyModel):
-        found = _Found([_salient(model, batch)])
-    elif isinstance(model, SegmentExplainable):
-        found = _segments(loaded, model, inputs, min_score)
-    elif isinstance(model, Explainable):
-        found = _Found(list(_instances(loaded, model, batch, min_score)))
-    else:
-        raise ValueError(
-            f"{type(model).__name__} gives no logits to explain; a run of the Detectron2 "
-            "engine can with overrides model.engine=torchvision"
-        )
+    found = _found(loaded, inputs, min_score, prediction)
     has_masks = isinstance(model, MaskExplainable)
     for target in targets:
         kind = target.rpartition(":")[0]
@@ -124,6 +115,31 @@ def subjects_of(
         _log.warning("%s: nothing found for target %s", batch.image_ids[0], ", ".join(missing))
     chosen = [one for answer in named.values() if not isinstance(answer, str) for one in answer]
     return list({id(subject): subject for subject in chosen}.values())  # each of them once
+
+
+def _found(
+    loaded: Loaded, inputs: NetworkInput, min_score: float, prediction: Prediction | None
+) -> _Found:
+    """What the image offers, by the kind of network."""
+    model, batch = loaded.model, inputs.batch
+    if isinstance(model, TopDownPose):
+        return _Found(list(_joints(loaded, model, batch)))
+    explained = Classifier, SemanticSegmenter, SaliencyModel, SegmentExplainable, Explainable
+    if not isinstance(model, explained):
+        raise ValueError(
+            f"{type(model).__name__} gives no logits to explain; a run of the Detectron2 "
+            "engine can with overrides model.engine=torchvision"
+        )
+    known = _predict(model, batch) if prediction is None else prediction
+    if isinstance(model, SemanticSegmenter):
+        return _regions(loaded, model, inputs, known)
+    if isinstance(model, Classifier):
+        return _Found(list(_classes(loaded, model, known)))
+    if isinstance(model, SaliencyModel):
+        return _Found([_salient(model, known)])
+    if isinstance(model, SegmentExplainable):
+        return _segments(loaded, model, inputs, min_score, known)
+    return _Found(list(_instances(loaded, model, known, min_score)))
 
 
 def _named(found: _Found, target: str, loaded: Loaded) -> list[Subject] | str:
@@ -168,8 +184,8 @@ def _known_name(target: str, what: str, loaded: Loaded) -> str:
     )
 
 
-def _classes(loaded: Loaded, model: Classifier, batch: Batch) -> Iterator[Subject]:
-    scores = _predict(model, batch).class_scores
+def _classes(loaded: Loaded, model: Classifier, prediction: Prediction) -> Iterator[Subject]:
+    scores = prediction.class_scores
     assert scores is not None
 
     def logit(label: int, images: Tensor) -> Tensor:
@@ -181,8 +197,9 @@ def _classes(loaded: Loaded, model: Classifier, batch: Batch) -> Iterator[Subjec
         yield Subject(name, title, partial(logit, label))
 
 
-def _instances(loaded: Loaded, model: Any, batch: Batch, min_score: float) -> Iterator[Subject]:
-    prediction = _predict(model, batch)
+def _instances(
+    loaded: Loaded, model: Any, prediction: Prediction, min_score: float
+) -> Iterator[Subject]:
     found = prediction.instances
     assert found is not None and found.scores is not None
     kinds = {"": model.box_logits}
@@ -208,10 +225,10 @@ def _instances(loaded: Loaded, model: Any, batch: Batch, min_score: float) -> It
             yield Subject(name, title, partial(logit, kind, one), kind, shown, region)
 
 
-def _segments(loaded: Loaded, model: Any, inputs: NetworkInput, min_score: float) -> _Found:
+def _segments(
+    loaded: Loaded, model: Any, inputs: NetworkInput, min_score: float, prediction: Prediction
+) -> _Found:
     """Segments of things and stuff, the surest first; at a point also those of a low score."""
-    with attribute_set([model], "types", ("panoptic",)):
-        prediction = _predict(model, inputs.batch)
     panoptic, segments = prediction.panoptic, prediction.segments
     assert panoptic is not None and segments is not None  # the type that was asked for
 
@@ -288,9 +305,11 @@ def _joints(loaded: Loaded, model: TopDownPose, batch: Batch) -> Iterator[Subjec
         yield Subject(name, title, partial(peak, joint), shown=shown)
 
 
-def _regions(loaded: Loaded, model: SemanticSegmenter, inputs: NetworkInput) -> _Found:
+def _regions(
+    loaded: Loaded, model: SemanticSegmenter, inputs: NetworkInput, prediction: Prediction
+) -> _Found:
     """Classes by the area they fill, the largest first; at a point the connected region."""
-    labels = _predict(model, inputs.batch).semantic
+    labels = prediction.semantic
     assert labels is not None
     counts = np.bincount(labels.reshape(-1), minlength=IGNORE_LABEL + 1)
     counts[IGNORE_LABEL] = 0
@@ -320,8 +339,8 @@ def _regions(loaded: Loaded, model: SemanticSegmenter, inputs: NetworkInput) -> 
     return _Found(list(of_region.values()), at)
 
 
-def _salient(model: SaliencyModel, batch: Batch) -> Subject:
-    saliency = _predict(model, batch).saliency
+def _salient(model: SaliencyModel, prediction: Prediction) -> Subject:
+    saliency = prediction.saliency
     assert saliency is not None
     region = saliency > 0.5 if (saliency > 0.5).any() else saliency == saliency.max()
 
@@ -341,6 +360,8 @@ def _mean_inside(logits: Tensor, images: Tensor, region: np.ndarray) -> Tensor:
 
 
 def _predict(model: Any, batch: Batch) -> Prediction:
-    (prediction,) = model.predict(batch)
+    only = [model] if isinstance(model, SegmentExplainable) else []
+    with attribute_set(only, "types", ("panoptic",)):
+        (prediction,) = model.predict(batch)
     assert isinstance(prediction, Prediction)
     return prediction

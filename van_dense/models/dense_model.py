@@ -1,5 +1,7 @@
 """The interface of every model: ``forward`` gives losses, ``predict`` gives results."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -77,6 +79,13 @@ class DenseModel(nn.Module):
             info: Classes and keypoints, of this network or of another one of its kind.
         """
         return {}
+
+    def check_state(self, state: Mapping[str, Tensor]) -> None:
+        """ValueError where a trained network differs in what the shapes of its weights hide.
+
+        Args:
+            state: Entries of the trained network, of which this one would take those that fit.
+        """
 
     def zeros(self, *shape: int) -> Tensor:
         """A batch of one zero tensor (1, *shape) on the device of the model."""

@@ -9,10 +9,8 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
-import torch
 
 from van_dense.core.counting import counted
-from van_dense.core.structures import Prediction
 from van_dense.evaluation.classification import METRICS
 from van_dense.evaluation.evaluator import mean, ratio
 from van_dense.report import class_findings, plots
@@ -49,7 +47,10 @@ def evidence_of(source: Images) -> WeightedEvidence:
     require_images(source.image_ids)
     truth = fingerprint(source.labels, "labels")
     protocol = {"kind": "classification", "classes": source.info.class_names, "ground truth": truth}
-    return WeightedEvidence(tuple(source.image_ids), protocol, partial(_measured, source))
+    names = source.info.class_names
+    occurs = dict(zip(names, np.bincount(source.labels, minlength=len(names)), strict=True))
+    ids, measure = tuple(source.image_ids), partial(_measured, source)
+    return WeightedEvidence(ids, protocol, measure, occurs)
 
 
 def _measured(source: Images, weights: np.ndarray) -> dict[str, np.ndarray]:
@@ -217,24 +218,5 @@ def _suspects(source: Images) -> list[Block]:
         ids[i]: f"{ids[i]}: labelled as {truth}, predicted as {found}"
         for i, (truth, found) in zip(suspects[:MOST], texts, strict=False)
     }
-    place = {image_id: i for i, image_id in enumerate(ids)}
-
-    def scored(image_id: int | str, labels: np.ndarray, scores: np.ndarray) -> Prediction:
-        image = source.read(image_id)
-        assert image is not None  # only what can be read is drawn
-        values = torch.zeros(len(names))
-        values[torch.from_numpy(labels)] = torch.from_numpy(scores).float()
-        size = int(image.shape[0]), int(image.shape[1])
-        return Prediction(image_id, size, class_scores=values)
-
-    def truth_of(image_id: int | str) -> Prediction:
-        return scored(image_id, source.labels[[place[image_id]]], np.ones(1))
-
-    def predicted(image_id: int | str) -> Prediction:
-        i = place[image_id]
-        return scored(image_id, source.best[i], source.scores[i])
-
     line = "Look at them first: a wrong label is mended in a minute."
-    both = truth_of, predicted
-    shown = gallery(captions, *both, source.info, read=source.read, caption=line)
-    return [table, *shown]
+    return [table, *gallery(source, captions, caption=line)]

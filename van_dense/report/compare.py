@@ -11,6 +11,7 @@ import numpy as np
 from van_dense.report.blocks import Cell, Finding, Gallery, Picture, Report, Section, Table, Text
 from van_dense.report.evidence import (
     DIFFERENCE_CONFIDENCE,
+    OF,
     RESAMPLES,
     Difference,
     Evidence,
@@ -19,7 +20,6 @@ from van_dense.report.evidence import (
 from van_dense.report.wording import FEW
 
 DRAWN = 8  # images where the models differ most
-OF = " of "  # between a metric and its class or slice
 HEADLINES = "Headline numbers"
 
 
@@ -110,6 +110,7 @@ def _tables(
         f"share is the part of the draws where {names[1]} has the larger value."
     )
     columns = ["metric", *names, "difference", "from", "to", "share"]
+    alone = " What a single image shows has no interval, since it says nothing about other images."
     sections = []
     for title, members in groups.items():
         if not members:
@@ -120,7 +121,10 @@ def _tables(
         ]
         if title != HEADLINES:  # the largest difference first, whichever way
             rows.sort(key=lambda row: -abs(_known(found[str(row[0])].value)))
-        table = Table(columns, rows, words)
+        without = any(
+            math.isnan(found[name].low) and not math.isnan(found[name].value) for name in members
+        )
+        table = Table(columns, rows, words + (alone if without else ""))
         sections.append(Section(f"{title}{both}", [table]))
     return sections
 

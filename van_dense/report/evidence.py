@@ -17,13 +17,16 @@ Legend: N images, B resamples.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 
+ONE_IMAGE = "one image"  # why a metric has no interval
 RESAMPLES = 1000
+OF = " of "  # between a metric and its class or slice
 CONFIDENCE = 0.9  # of the interval of a metric
 # Of the interval of a difference: two equal models are called different in 5 % of all cases.
 DIFFERENCE_CONFIDENCE = 0.95
@@ -32,11 +35,16 @@ _AT_ONCE = 64  # resamples, whose weights and sums are in memory together
 
 @dataclass(frozen=True)
 class Interval:
-    """A metric and where it may lie; NaN where there is nothing to measure."""
+    """A metric and where it may lie; NaN where there is nothing to measure.
+
+    The ends are NaN as well where one image alone shows what is measured, since that says nothing
+    about other images.
+    """
 
     value: float
     low: float
     high: float
+    why: str = ""  # it has no ends, where it has a value
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,9 @@ class Evidence(Protocol):
     def drawn(self, names: Sequence[str], seed: int) -> dict[str, np.ndarray]:
         """Values of some metrics on the draws of a seed, (B,) by name."""
 
+    def images_with(self, name: str) -> int:
+        """Number of images whose annotation shows what a metric is of, such as its class."""
+
 
 Measure = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
@@ -105,11 +116,18 @@ class WeightedEvidence:
         image_ids: Ids of the N images.
         protocol: What must be equal for a comparison.
         measure: Function from weights of images, float64 (B, N), to the metrics by name, (B,) each.
+        occurs: Number of images whose annotation shows a class, by its name; of classes that are
+            not here, and for metrics of no class, it is all of them.
     """
 
     image_ids: Sequence[int | str]
     protocol: Mapping[str, Any]
     measure: Measure
+    occurs: Mapping[str, int] = field(default_factory=dict)
+
+    def images_with(self, name: str) -> int:
+        """Number of images whose annotation shows the class of a metric."""
+        return self.occurs.get(name.partition(OF)[2], len(self.image_ids))
 
     def values(self) -> dict[str, float]:
         """The metrics, each image once."""
@@ -143,7 +161,11 @@ def resampled(num_images: int, *, seed: int = 0) -> list[np.ndarray]:
 def intervals_of(evidence: Evidence, names: Sequence[str], seed: int) -> dict[str, Interval]:
     """Intervals of some metrics over the draws of a seed."""
     values, drawn = evidence.values(), evidence.drawn(names, seed)
-    return {name: interval_of(values[name], drawn[name]) for name in names}
+    found = {name: interval_of(values[name], drawn[name]) for name in names}
+    for name in (one for one in names if evidence.images_with(one) < 2):
+        why = "" if math.isnan(values[name]) or not evidence.images_with(name) else ONE_IMAGE
+        found[name] = Interval(values[name], math.nan, math.nan, why)
+    return found
 
 
 def differences_of(
@@ -161,10 +183,16 @@ def differences_of(
         raise ValueError("the images are others, or in another order")
     values, others = first.values(), second.values()
     drawn, drawn_of_other = first.drawn(names, seed), second.drawn(names, seed)
-    return {
+    found = {
         name: difference_of((values[name], others[name]), (drawn[name], drawn_of_other[name]))
         for name in names
     }
+    few = {
+        name: replace(found[name], low=math.nan, high=math.nan, share=math.nan)
+        for name in names
+        if first.images_with(name) < 2
+    }
+    return found | few
 
 
 def interval_of(value: float, drawn: np.ndarray) -> Interval:
@@ -210,15 +238,28 @@ def comparable(first: Evidence, second: Evidence, names: Sequence[str]) -> None:
         second: Another model.
         names: Names of the two, for the message.
     """
+    ids = {"images": first.image_ids}, {"images": second.image_ids}
+    same_protocol({**first.protocol, **ids[0]}, {**second.protocol, **ids[1]}, names)
+
+
+def same_protocol(
+    first: Mapping[str, Any], second: Mapping[str, Any], names: Sequence[str]
+) -> None:
+    """ValueError, naming what differs, where two protocols are not equal; arguments as above.
+
+    The value of "images" is ids, of which those that differ are counted.
+    """
     both = f"{names[0]} and {names[1]} cannot be compared"
-    for key in sorted(first.protocol.keys() | second.protocol.keys()):
-        one, other = first.protocol.get(key), second.protocol.get(key)
+    for key in [*first, *(key for key in second if key not in first)]:
+        one, other = first.get(key), second.get(key)
+        if key == "images" and one is not None and other is not None:
+            if list(one) == list(other):
+                continue
+            ids, others = set(one), set(other)
+            alone = f"{len(ids - others)} images of the first alone, {len(others - ids)} of the"
+            raise ValueError(f"{both}: {alone} other; evaluate both on the same images")
         if one != other:
-            raise ValueError(f"{both}: their {key} differ: {_short(one)} and {_short(other)}")
-    if list(first.image_ids) != list(second.image_ids):
-        ids, others = set(first.image_ids), set(second.image_ids)
-        alone = f"{len(ids - others)} images of the first alone, {len(others - ids)} of the other"
-        raise ValueError(f"{both}: {alone}; evaluate both on the same images")
+            raise ValueError(f"{both}: they differ in {key}: {_short(one)} and {_short(other)}")
 
 
 def _short(value: Any) -> str:

@@ -219,10 +219,11 @@ def _at_boundary(totals: Totals) -> list[Finding]:
         f"{percent(OUTLINE_RATIO)} of the diagonal; mended, mIoU would rise by {points(outlines)}"
     )
     rest = f"whole regions and objects of a wrong class cost {points(regions)}"
+    both = f"{where}, while {rest} (the two do not add up)"
     if outlines > regions:
-        hint = f"{where}, while {rest}: sharper maps pay most, by a larger input or finer strides."
+        hint = f"{both}: sharper maps pay most, by a larger input or finer strides."
     else:
-        hint = f"{where}, while {rest}: data and training matter more than sharp outlines."
+        hint = f"{both}: data and training matter more than sharp outlines."
     return [Finding(hint, outlines, BOUNDARY)]
 
 

@@ -1,19 +1,19 @@
 """Report of label maps: how good they are, what costs most, and which images to look at.
 
-Legend: N images, C classes, B draws of images.
+Legend: N images, C classes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from van_dense.core.counting import counted
-from van_dense.core.structures import IGNORE_LABEL, Prediction, size_of
+from van_dense.core.structures import IGNORE_LABEL
 from van_dense.evaluation.evaluator import MapTruth, mean, ratio
 from van_dense.evaluation.outlines import OUTLINE_RATIO, is_boundary, is_displaced
 from van_dense.evaluation.semantic import (
@@ -26,13 +26,14 @@ from van_dense.evaluation.semantic import (
     summarize,
 )
 from van_dense.report import label_findings, plots
-from van_dense.report.blocks import Block, Cell, Gallery, Report, Section, Table, Text
+from van_dense.report.blocks import Block, Cell, Report, Section, Table, Text
 from van_dense.report.each_image import each_image, require_images
 from van_dense.report.evidence import Interval, WeightedEvidence
 from van_dense.report.label_areas import LARGEST, Area, find_areas, most_suspect
 from van_dense.report.label_findings import BOUNDARY, CLASSES, CONFUSIONS, IMAGES, SUSPECTS, Totals
 from van_dense.report.pictures import gallery, mark
-from van_dense.report.sources import Maps, ReadImage
+from van_dense.report.sources import Maps
+from van_dense.report.weighted import SummedMetrics
 from van_dense.report.wording import (
     best_first,
     bounds,
@@ -77,8 +78,10 @@ class LabelCounts:
         info = self.source.info
         protocol = {"kind": "semantic", "classes": info.class_names}
         protocol["ground truth"] = fingerprint(self.digests, "label maps")
-        measure = partial(_measured, self.counts, info.class_names)
-        return WeightedEvidence(tuple(self.source.image_ids), protocol, measure)
+        names, kind = info.class_names, "semantic"
+        measure = SummedMetrics(self.counts, names, kind, summarize, score_classes).measure
+        occurs = dict(zip(info.class_names, (self.counts[:, 1] > 0).sum(axis=0), strict=True))
+        return WeightedEvidence(tuple(self.source.image_ids), protocol, measure, occurs)
 
 
 def evidence_of(source: Maps) -> WeightedEvidence:
@@ -134,20 +137,6 @@ def _count_image(source: Maps, pairs: MapTruth, image_id: int | str) -> _Image:
 
     areas = find_areas(truth, found, near, image_id)
     return _Image(counts, part(near), part(displaced), areas, digest(truth))
-
-
-def _measured(
-    counts: np.ndarray, names: Sequence[str], weights: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Metrics (B,) by name, of weights (B, N)."""
-    sums = (weights @ counts.reshape(len(counts), -1)).reshape(-1, *counts.shape[1:])
-    means = [summarize(one) for one in sums]
-    found = {name: np.array([values[name] for values in means]) for name in METRICS}
-    scores = [score_classes(one) for one in sums]
-    for metric in scores[0]:
-        table = np.stack([values[metric] for values in scores])
-        found |= {f"semantic/{metric} of {n}": table[:, i] for i, n in enumerate(names)}
-    return found
 
 
 def report_of(source: Maps, title: str) -> Report:
@@ -291,7 +280,7 @@ def _images(found: LabelCounts) -> list[Block]:
     best = [i for i in best_first(miou, num=_BEST) if i not in worst]
     captions = {ids[i]: f"{ids[i]}: mIoU {percent(miou[i])}" for i in [*worst, *best]}
     line = f"The {len(worst)} worst images, then the {len(best)} best."
-    return [drawn, table, *_gallery(found.source, captions, line)]
+    return [drawn, table, *gallery(found.source, captions, caption=line)]
 
 
 def _suspects(source: Maps, suspects: Sequence[Area]) -> list[Block]:
@@ -319,16 +308,5 @@ def _suspects(source: Maps, suspects: Sequence[Area]) -> list[Block]:
         image = source.read(image_id)
         return None if image is None else mark(image, boxes[image_id].box)
 
-    shown = _gallery(source, captions, "The areas are framed in yellow.", read=read)
+    shown = gallery(replace(source, read=read), captions, caption="The areas are framed in yellow.")
     return [Table(heads, rows, caption), *shown]
-
-
-def _gallery(
-    source: Maps, captions: dict[int | str, str], caption: str, *, read: ReadImage | None = None
-) -> list[Gallery]:
-    def truth(image_id: int | str) -> Prediction:
-        labels = source.truth(image_id)
-        return Prediction(image_id, size_of(labels), semantic=labels)
-
-    both = truth, source.predicted
-    return gallery(captions, *both, source.info, read=read or source.read, caption=caption)

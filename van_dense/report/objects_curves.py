@@ -270,16 +270,21 @@ def _mean(values: list[np.ndarray], num: int) -> np.ndarray:
 ALL_THRESHOLDS = tuple(range(len(THRESHOLDS)))
 
 
-def precision_at(found: Found, category: int, threshold: int) -> np.ndarray | None:
-    """Precision at the 101 levels of ``RECALLS``; None for a category without annotations."""
-    own = (found.truth_category == category) & ~found.ignored[0]
-    if not own.any():
-        return None
-    of_category = found.category == category
-    kept = found.counted(threshold)[of_category]
-    right = found.right(threshold)[of_category][kept]
-    hits = np.cumsum(right)
-    precision = hits / np.arange(1, len(hits) + 1)
-    best = np.maximum.accumulate(precision[::-1])[::-1]
-    place = np.searchsorted(hits / own.sum(), RECALLS)
-    return np.append(best, 0.0)[np.minimum(place, len(best))]
+def precision_at(found: Found, threshold: int) -> list[np.ndarray | None]:
+    """Precision at the 101 levels of ``RECALLS`` of each category; None without annotations."""
+    num = len(found.part.categories)
+    objects = np.bincount(found.truth_category[~found.ignored[0]], minlength=num)
+    kept = found.counted(threshold)
+    right = found.right(threshold)[kept]
+    spans = np.searchsorted(found.category[kept], np.arange(num + 1)).tolist()
+    curves: list[np.ndarray | None] = []
+    for total, (start, end) in zip(objects.tolist(), pairwise(spans), strict=True):
+        if not total:
+            curves.append(None)
+            continue
+        hits = np.cumsum(right[start:end])
+        precision = hits / np.arange(1, len(hits) + 1)
+        best = np.maximum.accumulate(precision[::-1])[::-1]
+        place = np.searchsorted(hits / total, RECALLS)
+        curves.append(np.append(best, 0.0)[np.minimum(place, len(best))])
+    return curves

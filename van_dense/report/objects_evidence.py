@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -72,17 +72,16 @@ class ObjectsEvidence:
     def protocol(self) -> Mapping[str, Any]:
         """What must be equal for a comparison."""
         f, source = self.found, self.source
-        truth = [json.dumps(t, sort_keys=True, default=_plain) for t in f.truth]
         rules = {"looked-for classes (SHA-256)": self._looked_for()} if source.federated else {}
-        return rules | {
+        return {
             "kind": source.kind,
             "classes": self.class_names,
             "number of images": len(self.image_ids),
-            "annotations (SHA-256)": hashlib.sha256("\n".join(truth).encode()).hexdigest(),
+            "annotations (SHA-256)": digest_of(f.truth),
             "counting rules": self.rules,
             "detections of an image and class": f.limit,
             "OKS constants": list(joint_sigmas(source.kind, source.info.sigmas)),
-        }
+        } | rules
 
     @property
     def rules(self) -> str:
@@ -152,6 +151,16 @@ class ObjectsEvidence:
                 categories = tuple(np.flatnonzero(chosen).tolist())
         return Asked(is_recall, group, thresholds, limit, categories)
 
+    def images_with(self, name: str) -> int:
+        """Number of images with annotated objects of the class, size or slice of a metric."""
+        f, asked = self.found, self.asked[name]
+        those = ~f.ignored[asked.group]
+        if asked.categories is not None:
+            those = those & np.isin(f.truth_category, asked.categories)
+        if asked.among:
+            those = those & self.among[asked.among][f.truth_image]
+        return len(np.unique(f.truth_image[those]))
+
     @cached_property
     def _curves(self) -> dict[str, Curves]:
         """By what the names of metrics begin with."""
@@ -210,6 +219,12 @@ def evidence_of(source: Objects) -> ObjectsEvidence:
     """Match results with annotations; ValueError for those that cannot be measured."""
     outlines = match_all(source, boundary=True) if source.boundary else None
     return ObjectsEvidence(source, match_all(source), outlines)
+
+
+def digest_of(annotations: Iterable[Mapping[str, Any]]) -> str:
+    """Digest (SHA-256) that differs where COCO annotations do."""
+    lines = (json.dumps(one, sort_keys=True, default=_plain) for one in annotations)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _plain(value: Any) -> Any:

@@ -6,11 +6,12 @@ import numpy as np
 
 from van_dense.core.counting import counted
 from van_dense.report.blocks import Finding
+from van_dense.report.objects_classes import unannotated
 from van_dense.report.objects_errors import Split
 from van_dense.report.objects_evidence import ObjectsEvidence
 from van_dense.report.objects_matches import SMALL
 from van_dense.report.objects_scores import Best, Reliability
-from van_dense.report.wording import NOTHING, percent
+from van_dense.report.wording import NOTHING, listed, percent
 
 HEADLINE = "Headline numbers"
 COSTS = "What costs most"
@@ -22,8 +23,8 @@ _LEAST = 0.005  # AP50 that an error costs, below which it is no finding
 _LARGE_ERROR = 0.05  # calibration errors below are of no consequence
 _HINTS = {
     "wrong class": "look at the confused classes, which may need more images or a larger input",
-    "badly placed": "look at their outlines; a higher resolution, or more weight of the regression "
-    "loss, places them better",
+    "badly placed": "look where their borders lie; a higher resolution, or more weight of the "
+    "regression loss, places them better",
     "wrong class and badly placed": "look at the worst images, where they are",
     "found twice": "lower the IoU from which one result suppresses another (NMS)",
     "nothing there": "raise the threshold of the scores, and look at the suspected label errors, "
@@ -61,7 +62,18 @@ def find(
         return [Finding(text, 1.0, HEADLINE)]
     findings = [*_errors(evidence, split), *_weakest(evidence)]
     findings = [finding for finding in findings if finding.weight > NOTHING]
-    return [*findings, *_threshold(best), *_calibrated(calibration), *_suspects(num_suspects)]
+    findings += [*_threshold(best), *_calibrated(calibration), *_suspects(num_suspects)]
+    return [*findings, *_unannotated(evidence)]
+
+
+def _unannotated(evidence: ObjectsEvidence) -> list[Finding]:
+    """Classes that have results, and no annotation."""
+    blank = unannotated(evidence)
+    if not blank:
+        return []
+    results = counted(sum(blank.values()), "result is", "results are")
+    text = f"{results} of classes without an annotation ({listed([*blank])}), which are left out"
+    return [Finding(f"{text}: they cost no AP, right or wrong.", 0.0, CLASSES)]
 
 
 def _errors(evidence: ObjectsEvidence, split: Split) -> list[Finding]:
@@ -85,14 +97,14 @@ def _errors(evidence: ObjectsEvidence, split: Split) -> list[Finding]:
 
 
 def _missed(evidence: ObjectsEvidence) -> str:
-    """How many of the objects that no result found are small, and what helps."""
+    """How many of the objects without a right result are small, and what helps."""
     f = evidence.found
     lost = ~f.ignored[0] & ~f.found_truth()
     if not lost.any():
         return ""
     small = float((f.truth_area[lost] < SMALL).mean())
     share = percent(small) if small else "none"
-    text = f"; {share} of the {counted(int(lost.sum()), 'object')} that no result found "
+    text = f"; {share} of the {counted(int(lost.sum()), 'object')} without a right result "
     text += "are smaller than 32 x 32 pixels: "
     if small >= 0.5:
         return f"{text}a larger input, or tiles, would show more of them"
@@ -116,7 +128,7 @@ def _threshold(best: Best) -> list[Finding]:
     if np.isnan(best.threshold) or best.f1 > 1 - NOTHING:
         return []
     text = (
-        f"From a score of {best.threshold:.2f} on, {percent(best.precision)} of the results are "
+        f"From a score of {best.threshold:.3f} on, {percent(best.precision)} of the results are "
         f"right and {percent(best.recall)} of the objects are found (best F1 {best.f1:.3f})."
     )
     return [Finding(text, 0.0, SCORES)]
@@ -137,5 +149,6 @@ def _suspects(num_suspects: int) -> list[Finding]:
     if not num_suspects:
         return []
     both = "confident result contradicts", "confident results contradict"
-    text = f"{counted(num_suspects, *both)} the annotations; look at them before anything else is"
-    return [Finding(f"{text} tuned.", 0.0, SUSPECTS)]
+    them = "it" if num_suspects == 1 else "them"
+    text = f"{counted(num_suspects, *both)} the annotations; look at {them} before anything else"
+    return [Finding(f"{text} is tuned.", 0.0, SUSPECTS)]

@@ -97,7 +97,7 @@ def score_section(
     groups = {"right": f.score[kept & right], "wrong": f.score[kept & ~right]}
     note = "mean gap between confidence and precision"
     numbers = [
-        Number("best F1", best.f1, note="at IoU 0.5, over all classes"),
+        Number("best F1", best.f1, note=f"at {_overlap(evidence)} 0.5, over all classes"),
         Number("at a score of", best.threshold),
         Number("precision there", best.precision),
         Number("recall there", best.recall),
@@ -136,7 +136,8 @@ def image_section(evidence: ObjectsEvidence, counts: ImageCounts, min_score: flo
     known = np.flatnonzero(~np.isnan(f1))
     size = counts.right + counts.wrong + counts.missed
     worst = known[np.lexsort((-size[known], f1[known]))][:MOST]
-    best = known[np.lexsort((-size[known], -f1[known]))][:MOST]
+    others = known[~np.isin(known, worst)]
+    best = others[np.lexsort((-size[others], -f1[others]))][:MOST]
     blocks: list[Block] = []
     for title, images in (("Worst", worst), ("Best", best)):
         captions = [_counts(evidence, counts, int(i)) for i in images]
@@ -147,9 +148,14 @@ def image_section(evidence: ObjectsEvidence, counts: ImageCounts, min_score: flo
     for i in worst.tolist():
         numbers = (int(c[i]) for c in (counts.right, counts.wrong, counts.missed))
         rows.append([str(evidence.image_ids[i]), float(f1[i]), *numbers])
-    caption = f"At a score of {min_score:.2f} and more, and IoU 0.5."
+    caption = f"At a score of {min_score:.2f} and more, and {_overlap(evidence)} 0.5."
     table = Table(["image", "F1", "right", "wrong", "missed"], rows, f"Worst images. {caption}")
     return Section("Worst and best images", [*blocks, table])
+
+
+def _overlap(evidence: ObjectsEvidence) -> str:
+    """What says how well a result fits."""
+    return "OKS" if evidence.source.kind == "keypoints" else "IoU"
 
 
 def _counts(evidence: ObjectsEvidence, counts: ImageCounts, image: int) -> str:

@@ -35,6 +35,7 @@ MAX_BYTES = 20_000_000
 _TABLE_BYTES = 6_000_000  # of all tables
 _PICTURE_BYTES = 11_000_000  # of all pictures; drawings and text have the rest
 _SHORT_GALLERY = 12  # pictures of a gallery that are shown at first
+_WIDE = 1.75  # width by height, from which pictures of several panels get more room
 _FIRST_FINDINGS = 6  # shown; the others unfold
 
 
@@ -192,7 +193,10 @@ def _gallery(gallery: Gallery, found: Sequence[Thumbnail]) -> Html:
         for thumbnail in found
     ]
     note = [element("p", caption, class_="caption")] if caption else []
-    grid = element("div", *figures, class_="pictures", data_short=_SHORT_GALLERY)
+    widths = sorted(thumbnail.size[1] / thumbnail.size[0] for thumbnail in found)
+    is_wide = bool(widths) and widths[len(widths) // 2] > _WIDE
+    class_ = "pictures wide" if is_wide else "pictures"
+    grid = element("div", *figures, class_=class_, data_short=_SHORT_GALLERY)
     return element("div", *note, grid, class_="gallery")
 
 

@@ -1,6 +1,6 @@
 """Report of panoptic maps: quality by class, what costs most, and which images to look at.
 
-Legend: N images, C classes, B draws of images.
+Legend: N images, C classes, K kinds of missed segments.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from van_dense.evaluation.panoptic import (
     METRICS,
     MISSED,
     WRONG,
-    ImageCounts,
     PanopticEvaluator,
     Truth,
     mean_qualities,
@@ -31,9 +30,11 @@ from van_dense.report import panoptic_findings, plots
 from van_dense.report.blocks import Block, Cell, Report, Section, Table, Text
 from van_dense.report.each_image import each_image, require_images
 from van_dense.report.evidence import Interval, WeightedEvidence
-from van_dense.report.panoptic_findings import CLASSES, COSTS, IMAGES
+from van_dense.report.panoptic_findings import CLASSES, COSTS, IMAGES, MISSES
+from van_dense.report.panoptic_misses import KINDS, count_misses
 from van_dense.report.pictures import gallery
 from van_dense.report.sources import Panoptic
+from van_dense.report.weighted import Score, SummedMetrics
 from van_dense.report.wording import (
     best_first,
     bounds,
@@ -61,12 +62,14 @@ class SegmentCounts:
             MISSED of the evaluator.
         outline_sums: The same by boundary IoU, where the source asks for it.
         digests: Number of each image that tells its ground truth from another one, (N,).
+        misses: Missed segments of all images, int64 (K, C), by the ``KINDS`` of why.
     """
 
     source: Panoptic
     sums: np.ndarray
     outline_sums: np.ndarray | None
     digests: np.ndarray
+    misses: np.ndarray
 
     def evidence(self) -> WeightedEvidence:
         """Metrics that draws of the images give, by the functions of the evaluator."""
@@ -76,10 +79,25 @@ class SegmentCounts:
         protocol |= {"classes": info.class_names, "things": info.thing_flags}
         if self.outline_sums is not None:
             protocol["counting rules"] = "PQ, with boundary PQ beside it"
-        kinds = [sums for sums in (self.sums, self.outline_sums) if sums is not None]
-        measure = partial(_measured, kinds, info.class_names, np.array(info.thing_flags))
         ids = tuple(self.source.image_ids)
-        return WeightedEvidence(ids, protocol | {"ground truth": truth}, measure)
+        annotated = self.sums[:, MATCHED] + self.sums[:, MISSED]
+        occurs = dict(zip(info.class_names, (annotated > 0).sum(axis=0), strict=True))
+        return WeightedEvidence(ids, protocol | {"ground truth": truth}, self._measure, occurs)
+
+    def _measure(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Metrics (B,) by name, of weights (B, N), by one or two kinds of IoU."""
+        names, is_thing = self.source.info.class_names, np.array(self.source.info.thing_flags)
+
+        def measured(
+            sums: np.ndarray, metrics: Sequence[str], score: Score
+        ) -> dict[str, np.ndarray]:
+            summarize = partial(_summarize, metrics, is_thing)
+            return SummedMetrics(sums, names, "panoptic", summarize, score).measure(weights)
+
+        found = measured(self.sums, METRICS, qualities)
+        if self.outline_sums is not None:
+            found |= measured(self.outline_sums, BOUNDARY_METRICS, _outline_qualities)
+        return found
 
 
 def evidence_of(source: Panoptic) -> WeightedEvidence:
@@ -95,7 +113,7 @@ def count_segments(source: Panoptic) -> SegmentCounts:
     """Read all maps of a source once, in threads."""
     require_images(source.image_ids)
 
-    digests: dict[int | str, int] = {}
+    compared: dict[int | str, Truth] = {}  # what threads are at
 
     def truth(image_id: int | str) -> Truth:
         found = source.truth(image_id)
@@ -103,38 +121,33 @@ def count_segments(source: Panoptic) -> SegmentCounts:
             raise ValueError(
                 f"the ground truth of image {image_id!r} has no panoptic map, segments"
             )
-        digests[image_id] = digest(found.panoptic)
-        return found.panoptic, found.segments
+        compared[image_id] = found.panoptic, found.segments
+        return compared[image_id]
 
-    evaluator = PanopticEvaluator(truth, source.image_ids, source.info, boundary=source.boundary)
+    info = source.info
+    evaluator = PanopticEvaluator(truth, source.image_ids, info, boundary=source.boundary)
 
-    def count(image_id: int | str) -> ImageCounts:
-        return evaluator.count(source.predicted(image_id))
+    def count(image_id: int | str) -> tuple[np.ndarray, int, np.ndarray]:
+        found = source.predicted(image_id)
+        sums = evaluator.count(found).sums
+        expected = compared.pop(image_id)
+        assert found.panoptic is not None and found.segments is not None  # or it was an error
+        misses = count_misses(expected, (found.panoptic, found.segments), info.num_classes)
+        return sums, digest(expected[0]), misses
 
-    outcomes = each_image(count, source.image_ids)
-    # Integers where none matches.
-    sums = np.stack([counts.sums for counts in outcomes], axis=1).astype(np.float64)
-    marks = np.array([digests[image_id] for image_id in source.image_ids])
-    return SegmentCounts(source, sums[0], sums[1] if source.boundary else None, marks)
+    sums, digests, misses = zip(*each_image(count, source.image_ids), strict=True)
+    both = np.stack(sums, axis=1).astype(np.float64)  # integers where none matches
+    outlines = both[1] if source.boundary else None
+    every = np.sum(misses, axis=0)
+    return SegmentCounts(source, both[0], outlines, np.array(digests), every)
 
 
-def _measured(
-    kinds: Sequence[np.ndarray], names: Sequence[str], is_thing: np.ndarray, weights: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Metrics (B,) by name, of weights (B, N), by sums (N, 4, C) of one or two kinds of IoU."""
-    found: dict[str, np.ndarray] = {}
-    for start, metrics, sums in zip(
-        ("", "boundary_"), (METRICS, BOUNDARY_METRICS), kinds, strict=False
-    ):
-        drawn = (weights @ sums.reshape(len(sums), -1)).reshape(-1, *sums.shape[1:])
-        scores = [qualities(one) for one in drawn]
-        means = np.array([mean_qualities(one, is_thing) for one in scores])
-        found |= {name: means[:, i] for i, name in enumerate(metrics)}
-        for quality in scores[0]:
-            table = np.stack([one[quality] for one in scores])
-            of = f"panoptic/{start}{quality} of"
-            found |= {f"{of} {n}": table[:, i] for i, n in enumerate(names)}
-    return found
+def _summarize(names: Sequence[str], is_thing: np.ndarray, sums: np.ndarray) -> dict[str, float]:
+    return dict(zip(names, mean_qualities(qualities(sums), is_thing), strict=True))
+
+
+def _outline_qualities(sums: np.ndarray) -> dict[str, np.ndarray]:
+    return {f"boundary_{quality}": values for quality, values in qualities(sums).items()}
 
 
 def report_of(source: Panoptic, title: str) -> Report:
@@ -158,13 +171,16 @@ def report_of(source: Panoptic, title: str) -> Report:
         Section("Metrics", head),
         Section(CLASSES, [_class_table(found, [intervals[name] for name in per_class])]),
         Section(COSTS, _costs(found)),
+        Section(MISSES, _misses(found)),
         Section(IMAGES, _images(found)),
     ]
     total = found.sums.sum(axis=0)
     segments = int((total[MATCHED] + total[MISSED]).sum())
     subtitle = f"Panoptic maps of {counted(num, 'image')}, {counted(segments, 'segment')}"
-    findings = panoptic_findings.find(found.sums, source.info)
-    return Report(title, subtitle, sections, findings, evidence.values())
+    findings = panoptic_findings.find(found.sums, source.info, misses=found.misses)
+    missed = zip(KINDS, found.misses.sum(axis=1).tolist(), strict=True)
+    numbers = evidence.values() | {f"panoptic/missed: {kind}": num for kind, num in missed}
+    return Report(title, subtitle, sections, findings, numbers)
 
 
 def _class_table(found: SegmentCounts, intervals: Sequence[Interval]) -> Table:
@@ -209,9 +225,36 @@ def _costs(found: SegmentCounts) -> list[Block]:
     return [drawn, Table(heads, rows, caption)]
 
 
+def _misses(found: SegmentCounts) -> list[Block]:
+    """Why annotated segments have no match."""
+    flags, misses = np.array(found.source.info.thing_flags), found.misses
+    if not misses.sum():
+        return [Text(["No segment is missed."])]
+    columns = misses.sum(axis=1), misses[:, flags].sum(axis=1), misses[:, ~flags].sum(axis=1)
+    rows: list[list[Cell]] = [
+        [kind, int(every), float(every / misses.sum()), int(things), int(stuff)]
+        for kind, every, things, stuff in zip(KINDS, *columns, strict=True)
+    ]
+    heads = ["missed segments", "number", "share of them", "things", "stuff"]
+    caption = (
+        "Another class: a segment of it has an IoU above 0.5. Merged: one segment of the class "
+        "holds more than half of it and of a neighbour. Split: several of the class lie in it, and "
+        "together have an IoU above 0.5. An IoU below 0.1 counts as never found."
+    )
+    by_class: list[list[Cell]] = [
+        [name, *misses[:, label].tolist()]
+        for label, name in enumerate(found.source.info.class_names)
+        if misses[:, label].any()
+    ]
+    by_class.sort(key=lambda row: -sum(row[1:]))  # type: ignore[arg-type]
+    short = ["class", "never", "another class", "inexact", "split", "merged"]  # as in KINDS
+    each = Table(short, by_class, "The classes with the most missed segments first.")
+    return [Table(heads, rows, caption, sorted_by=1), each]
+
+
 def _images(found: SegmentCounts) -> list[Block]:
     """How PQ is spread over images, with the worst and the best of them."""
-    ids, info = found.source.image_ids, found.source.info
+    ids = found.source.image_ids
     pq = np.array([mean(qualities(one)["PQ"]) for one in found.sums])
     if not len(known(pq)):
         return [Text(["No image has a segment."])]
@@ -233,5 +276,4 @@ def _images(found: SegmentCounts) -> list[Block]:
     chosen = [*worst, *(i for i in best_first(pq, num=_BEST) if i not in worst)]
     captions = {ids[i]: f"{ids[i]}: PQ {percent(pq[i])}" for i in chosen}
     line = f"The {len(worst)} worst images, then the best."
-    both = found.source.truth, found.source.predicted
-    return [drawn, table, *gallery(captions, *both, info, read=found.source.read, caption=line)]
+    return [drawn, table, *gallery(found.source, captions, caption=line)]

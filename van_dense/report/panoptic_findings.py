@@ -11,10 +11,12 @@ from van_dense.core.dataset_info import DatasetInfo
 from van_dense.evaluation.evaluator import mean
 from van_dense.evaluation.panoptic import IOU, MATCHED, MISSED, WRONG, qualities
 from van_dense.report.blocks import Finding
+from van_dense.report.panoptic_misses import INEXACT, KINDS, MERGED, NEVER, OTHER_CLASS, SPLIT
 from van_dense.report.wording import NOTHING, listed, median, percent, points, worst_first
 
 CLASSES = "Classes"
 COSTS = "What costs most"
+MISSES = "Why segments are missed"
 IMAGES = "Images"
 NO_WRONG = "wrong segments"
 NO_MISSED = "missed segments"
@@ -45,18 +47,19 @@ def gains(sums: np.ndarray, chosen: np.ndarray) -> dict[str, float]:
     return {kind: mean(qualities(one)["PQ"]) - before for kind, one in after.items()}
 
 
-def find(image_sums: np.ndarray, info: DatasetInfo) -> list[Finding]:
+def find(image_sums: np.ndarray, info: DatasetInfo, *, misses: np.ndarray) -> list[Finding]:
     """What to do next about panoptic maps, each with what PQ would rise by.
 
     Args:
         image_sums: Segments of each image, (N, 4, C).
         info: Names of the classes, and which are things.
+        misses: Missed segments by why, (K, C), see ``panoptic_misses``.
     """
     sums = image_sums.sum(axis=0)
     if not sums[MATCHED:].any():
         return []
     findings = [*_kinds(sums), *_parts(sums, info), *_weak(sums, info)]
-    findings += _worst_images(image_sums)
+    findings += [*_missed(sums, misses), *_worst_images(image_sums)]
     return [finding for finding in findings if finding.weight > NOTHING]
 
 
@@ -73,7 +76,7 @@ def _kinds(sums: np.ndarray) -> list[Finding]:
         EXACT: f"Matches have a mean IoU of {percent(iou)}: with exact masks, it is",
     }
     hints = {
-        NO_MISSED: "look at missed objects by class and size, and lower the score limit",
+        NO_MISSED: "see why they are missed",
         NO_WRONG: "look for doubled and split segments, and raise the score limit",
         EXACT: "finer masks pay: a larger input, or a mask head of higher resolution",
     }
@@ -86,6 +89,30 @@ def _kinds(sums: np.ndarray) -> list[Finding]:
         )
         for kind, text in texts.items()
     ]
+
+
+_WHY = {
+    NEVER: "look at missed objects by class and size; they may need more images, a larger input or "
+    "a lower score limit",
+    OTHER_CLASS: "look at what they are taken for, in the worst images",
+    INEXACT: "finer masks find them: a larger input, or a mask head of higher resolution",
+    SPLIT: "look for parts of one object; the score limit and the suppression decide on them",
+    MERGED: "look at crowded images, where neighbours run into one another",
+}
+
+
+def _missed(sums: np.ndarray, misses: np.ndarray) -> list[Finding]:
+    """Why most of the missed segments are missed."""
+    counts = misses.sum(axis=1)
+    if not counts.sum():
+        return []
+    shares = counts / counts.sum()
+    order = np.argsort(-shares, kind="stable")
+    first, *others = (f"{percent(float(shares[i]))} are {KINDS[i]}" for i in order if counts[i])
+    more = f" ({'; '.join(others)})" if others else ""
+    gain = gains(sums, np.ones(sums.shape[1], dtype=np.bool_))[NO_MISSED]
+    text = f"Of the missed segments {first}{more}: {_WHY[KINDS[order[0]]]}."
+    return [Finding(text, gain * float(shares[order[0]]), MISSES)]
 
 
 def _parts(sums: np.ndarray, info: DatasetInfo) -> list[Finding]:
@@ -108,13 +135,15 @@ def _parts(sums: np.ndarray, info: DatasetInfo) -> list[Finding]:
 def _weak(sums: np.ndarray, info: DatasetInfo) -> list[Finding]:
     """The weakest classes; at the median they would add so much."""
     pq = qualities(sums)["PQ"]
-    usual = median(pq)
-    none = [info.class_names[i] for i in np.flatnonzero((pq == 0) & (sums[MISSED] > 0))]
+    without = (pq == 0) & (sums[MISSED] > 0)
+    none = [info.class_names[i] for i in np.flatnonzero(without)]
+    usual = median(pq[~without])
     findings = []
     if none:
         gain = len(none) * usual / np.count_nonzero(~np.isnan(pq))
+        silent = " none is predicted at all;" if not sums[WRONG, without].any() else ""
         text = (
-            f"No segment is matched of {listed(none)}: at the median of the classes, "
+            f"No segment is matched of {listed(none)}:{silent} at the median of the other classes, "
             f"{percent(usual)}, PQ would rise by {points(gain)}."
         )
         findings.append(Finding(text, gain, CLASSES))
@@ -124,7 +153,7 @@ def _weak(sums: np.ndarray, info: DatasetInfo) -> list[Finding]:
         text = (
             f"{info.class_names[label]} has a PQ of {percent(pq[label])}, with {counts[MATCHED]} "
             f"matched, {counts[WRONG]} wrong and {counts[MISSED]} missed: at the median of the "
-            f"classes, {percent(usual)}, PQ would rise by {points(gain)}."
+            f"classes with matches, {percent(usual)}, PQ would rise by {points(gain)}."
         )
         findings.append(Finding(text, float(gain), CLASSES))
     return findings

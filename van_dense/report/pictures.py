@@ -2,51 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 
 import cv2
 import numpy as np
 
-from van_dense.core.dataset_info import DatasetInfo
-from van_dense.core.structures import Prediction
+from van_dense.core.structures import size_of
 from van_dense.report.blocks import Gallery, Picture
-from van_dense.report.sources import ReadImage
+from van_dense.report.shown import prediction_of, truth_of
+from van_dense.report.sources import Images, Maps, Panoptic
 from van_dense.visualize.sheet import comparison
 
 MOST = 12  # pictures of a gallery
 _WIDTH = 1600  # pixels of the widest picture
 
-Read = Callable[[int | str], Prediction]
-
 
 def gallery(
-    captions: Mapping[int | str, str],
-    truth: Read,
-    predicted: Read,
-    info: DatasetInfo,
-    *,
-    read: ReadImage,
-    caption: str,
+    source: Maps | Images | Panoptic, captions: Mapping[int | str, str], *, caption: str
 ) -> list[Gallery]:
     """A gallery of up to 12 pictures in order, or none where no picture can be read.
 
     Args:
+        source: Predictions, their ground truth, and the images.
         captions: Line below each picture, by image id.
-        truth: From an image id to the ground truth in the form of a prediction.
-        predicted: From an image id to the prediction.
-        info: Names and colours of classes.
-        read: From an image id to RGB uint8 (H, W, 3), or None where there is no picture.
         caption: A sentence on all of them.
     """
     pictures: list[Picture] = []
     for image_id, line in captions.items():
         if len(pictures) == MOST:
             break
-        image = read(image_id)
+        image = source.read(image_id)
         if image is None:
             continue
-        both = truth(image_id), predicted(image_id)
-        page = comparison(image, *both, info, title=str(image_id))
+        both = truth_of(source, image_id), prediction_of(source, image_id)
+        if isinstance(source, Images):
+            both = (replace(both[0], size=size_of(image)), replace(both[1], size=size_of(image)))
+        page = comparison(image, *both, source.info, title=str(image_id))
         alt = f"Image {image_id}: ground truth beside the prediction; {line}"
         pictures.append(Picture(_fitted(page), alt, line))
     return [Gallery(pictures, caption)] if pictures else []

@@ -24,6 +24,9 @@ _MAX_POINTS = 2000  # of a line; a screen has fewer columns
 _DASHES = ("-", "--", "-.", ":")  # tell lines apart where colours do not
 
 
+_FEW_POINTS = 20  # of a line, whose points are seen as such
+
+
 def line_plot(
     series: Mapping[str, tuple[np.ndarray, np.ndarray]],
     *,
@@ -51,7 +54,9 @@ def line_plot(
         axes = figure.subplots()
         for index in reversed(range(len(names))):  # the first lie on top
             points = _thinned(*series[names[index]])
-            axes.plot(*points, **_line(index))
+            [line] = axes.plot(*points, **_line(index))
+            if len(points[0]) <= _FEW_POINTS:
+                line.set(marker="o", markersize=4)
         if limits is not None:
             axes.axis(limits)
         if diagonal:
@@ -96,6 +101,8 @@ def bar_plot(
         for place, length in enumerate(lengths):
             text = "\N{EN DASH}" if np.isnan(length) else f"{length:.3f}"
             axes.text(1.02, place, text, transform=beside, va="center", fontsize=FONT_SIZE - 1)
+        if not np.nan_to_num([*lengths, *np.ravel([*known.values()])]).any():
+            axes.set_xlim(0, 1)
         axes.axvline(0, color=MUTED, linewidth=1)
         axes.set_yticks(places, [short(name) for name in names], color=INK)
         axes.set_ylim(max(1, len(names)) - 0.4, -0.6)

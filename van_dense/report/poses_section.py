@@ -83,8 +83,15 @@ def pose_findings(joints: JointErrors) -> list[Finding]:
         "swap": "Joints on another person",
         "missing": "Joints far from any place of theirs",
     }[worst]
+    hint = {
+        "jitter": "larger crops, or finer decoding of heatmaps (model.codec), place them better",
+        "inversion": "look at persons seen from behind, and check the flip pairs of the data",
+        "swap": "look at crowded images, where the box of one person holds another",
+        "missing": "look at the worst images: cut or hidden limbs, boxes that are too tight, or a "
+        "training that was too short",
+    }[worst]
     text = f"{what} ({share:.0%} of the annotated ones) cost {cost:.3f} AP, more than other errors"
-    return [Finding(f"{text} of joints.", cost, TITLE)]
+    return [Finding(f"{text} of joints: {hint}.", cost, TITLE)]
 
 
 def _names(source: Objects, joints: JointErrors) -> list[str]:

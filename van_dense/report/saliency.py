@@ -12,7 +12,6 @@ from functools import partial
 import numpy as np
 
 from van_dense.core.counting import counted
-from van_dense.core.structures import Prediction, size_of
 from van_dense.data.io.masks import to_grey
 from van_dense.evaluation.evaluator import MapTruth, mean
 from van_dense.evaluation.saliency import AVERAGED, CURVES, METRICS, measure_pair, metrics_of
@@ -227,11 +226,4 @@ def _images(found: SaliencyMeasures, best: int) -> list[Block]:
         text = f"{what} nothing salient; F is 0 there, whatever is predicted."
         blocks.append(Text([text]))
     caption = f"The {len(worst)} worst images, then the best."
-    both = partial(_truth_of, found.source), found.source.predicted
-    shown = gallery(captions, *both, found.source.info, read=found.source.read, caption=caption)
-    return [*blocks, *shown]
-
-
-def _truth_of(source: Maps, image_id: int | str) -> Prediction:
-    grey = source.truth(image_id)
-    return Prediction(image_id, size_of(grey), saliency=grey.astype(np.float32) / np.float32(255))
+    return [*blocks, *gallery(found.source, captions, caption=caption)]

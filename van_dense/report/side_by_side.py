@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from van_dense.core.structures import Prediction, size_of
+from van_dense.report import shown
 from van_dense.report.evidence import Evidence, WeightedEvidence
 from van_dense.report.objects_errors import count_images
 from van_dense.report.objects_evidence import ObjectsEvidence
 from van_dense.report.objects_pictures import results_of, truth_of
 from van_dense.report.objects_scores import best_threshold
-from van_dense.report.sources import Images, Maps, Objects, Panoptic, Source
+from van_dense.report.sources import Images, Objects, Panoptic, Source
 from van_dense.visualize.draw import draw_panel
 from van_dense.visualize.page import Panel, draw_page
 
@@ -113,16 +113,7 @@ def _truth(model: Measured, image_id: int | str) -> Prediction:
         assert isinstance(evidence, ObjectsEvidence)
         position = list(evidence.image_ids).index(image_id)
         return Prediction(image_id, _size(source, image_id), truth_of(evidence, position))
-    if isinstance(source, Panoptic):
-        return source.truth(image_id)
-    if isinstance(source, Maps):
-        truth = source.truth(image_id)
-        if source.kind == "semantic":
-            return Prediction(image_id, size_of(truth), semantic=truth)
-        scaled = truth.astype(np.float32) / np.float32(255)
-        return Prediction(image_id, size_of(truth), saliency=scaled)
-    label = source.labels[list(source.image_ids).index(image_id)]
-    return _classes(source, image_id, np.array([label]), np.ones(1))
+    return shown.truth_of(source, image_id)
 
 
 def _prediction(model: Measured, image_id: int | str) -> Prediction:
@@ -132,21 +123,10 @@ def _prediction(model: Measured, image_id: int | str) -> Prediction:
         position = list(evidence.image_ids).index(image_id)
         found = results_of(evidence, position, _threshold(evidence))
         return Prediction(image_id, _size(source, image_id), found)
-    if isinstance(source, Images):
-        index = list(source.image_ids).index(image_id)
-        return _classes(source, image_id, source.best[index], source.scores[index])
-    return source.predicted(image_id)
+    return shown.prediction_of(source, image_id)
 
 
 def _size(source: Objects, image_id: int | str) -> tuple[int, int]:
     photo = source.read(image_id)
     assert photo is not None  # the caller has read it
     return size_of(photo)
-
-
-def _classes(
-    source: Images, image_id: int | str, labels: np.ndarray, scores: np.ndarray
-) -> Prediction:
-    every = torch.zeros(source.info.num_classes)
-    every[torch.from_numpy(labels)] = torch.from_numpy(scores).float()
-    return Prediction(image_id, (1, 1), class_scores=every)

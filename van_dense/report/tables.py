@@ -89,8 +89,9 @@ def _sorted(rows: Sequence[Sequence[Cell]], column: int) -> list[Sequence[Cell]]
 
 
 def _is_numeric(cells: Iterable[Cell]) -> bool:
-    full = [cell for cell in cells if not is_empty(cell)]
-    return bool(full) and all(isinstance(cell, Real) for cell in full)
+    found = [*cells]
+    full = [cell for cell in found if not is_empty(cell)]
+    return bool(found) and "" not in found and all(isinstance(cell, Real) for cell in full)
 
 
 def _head(name: str, is_number: bool, is_sorted: bool) -> Html:
@@ -112,6 +113,12 @@ def _cell(value: Cell, column: int, is_number: bool) -> Html:
     return element("td", shown(value), class_=class_, data_v=key)
 
 
+def _breakable(name: str) -> list[Html]:
+    """A name that may go on in the next line behind each underscore."""
+    first, *others = name.split("_")
+    return [joined(first), *(joined("_", Html("<wbr>"), part) for part in others)]
+
+
 def _card(number: Number) -> Html:
     value = _NOTHING if is_empty(number.value) else shown(number.value)
     parts: list[Html] = []
@@ -122,7 +129,7 @@ def _card(number: Number) -> Html:
     note = [element("dd", number.note, class_="note")] if number.note else []
     return element(
         "div",
-        element("dt", number.label),
+        element("dt", joined(*_breakable(number.label))),
         element("dd", element("span", value, class_="value"), *parts),
         *note,
     )

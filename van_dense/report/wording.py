@@ -14,7 +14,9 @@ from van_dense.evaluation.table import MEANING
 from van_dense.report.blocks import Number, Numbers, Text
 from van_dense.report.evidence import CONFIDENCE, Interval
 
+_MEANING = MEANING | {"ECE": "mean gap between score and accuracy"}
 NOTHING = 1e-6  # what is won below is rounding, and no finding
+_FIRM = "\N{NO-BREAK SPACE}"  # an interval stays on one line
 _LISTED = 5  # names in a sentence
 FEW = 30  # images, below which intervals of resampling are too narrow
 
@@ -49,7 +51,7 @@ def headline(intervals: Mapping[str, Interval], num_images: int) -> list[Numbers
     """
     numbers = []
     for name, found in intervals.items():
-        note = MEANING.get(name.split("/")[-1], "")
+        note = _MEANING.get(name.split("/")[-1], "")
         if num_images < 2 or math.isnan(found.value):
             numbers.append(Number(name, found.value, note=note))
         else:
@@ -72,10 +74,10 @@ def _meaning(num_images: int) -> str:
 
 
 def bounds(interval: Interval) -> str:
-    """Ends of an interval as a cell of a table; empty where there is nothing to measure."""
+    """Ends of an interval as a cell of a table, or why there are none, if anything is measured."""
     if math.isnan(interval.low):
-        return ""
-    return f"{interval.low:.3f} to {interval.high:.3f}"
+        return interval.why
+    return f"{interval.low:.3f}{_FIRM}to{_FIRM}{interval.high:.3f}"
 
 
 def fingerprint(counts: np.ndarray, what: str) -> str:

@@ -6,7 +6,8 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -14,7 +15,6 @@ from typing import Any, Literal
 import numpy as np
 
 from van_dense.config import Config, dump_config
-from van_dense.config.load import RawConfig
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.digest import sha256_of
 from van_dense.core.structures import Prediction, size_of
@@ -27,17 +27,20 @@ from van_dense.data.io.sources import find_files
 from van_dense.deploy.formats import RUNTIMES
 from van_dense.engine.checkpoint import choose_checkpoint
 from van_dense.evaluation.coco import CocoEvaluator
-from van_dense.evaluation.ground_truth import Kind
+from van_dense.evaluation.ground_truth import HasCocoDict, Kind, coco_ground_truth, unwrapped
 from van_dense.evaluation.map_files import find_files as find_pairs
 from van_dense.evaluation.map_files import label_info
 from van_dense.evaluation.result_files import load_results
 from van_dense.evaluation.saved import MapKind, compare, summary_of
 from van_dense.evaluation.saved_truth import read_truth
 from van_dense.inference.load import load
+from van_dense.inference.loaded import Loaded
 from van_dense.report import saved_maps
+from van_dense.report.evidence import same_protocol
+from van_dense.report.objects_evidence import digest_of
 from van_dense.report.sources import Maps, Objects, ReadImage, Source, no_image
 from van_dense.runs.saved import evaluator_of_objects
-from van_dense.runs.scoring import evaluate_run
+from van_dense.runs.scoring import evaluate_loaded
 from van_dense.tasks import task_of
 from van_dense.tasks.image_masks import truth_of
 from van_dense.tasks.panoptic.truth import reader_of
@@ -68,28 +71,93 @@ def sources_of_run(
     Raises:
         ValueError: When checkpoint or data do not fit.
     """
-    given: dict[str, Any] = {"fragments": fragments, "overrides": overrides}
+    opened = open_run(run, checkpoint=checkpoint, fragments=fragments, overrides=overrides)
+    return opened.sources(folder)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that is loaded, and has predicted nothing yet.
+
+    Attributes:
+        path: Checkpoint, or exported file.
+        loaded: Network and config.
+        dataset: Validation part of the config.
+    """
+
+    path: Path
+    loaded: Loaded
+    dataset: DenseDataset
+
+    @cached_property
+    def protocol(self) -> dict[str, Any]:
+        """What runs must share to be compared, as far as configs and annotation files tell.
+
+        Masks, maps and images are not read for this; the comparison looks at them later.
+        """
+        config, dataset = self.loaded.config, self.dataset
+        task = task_of(config)
+        shared: dict[str, Any] = {"task": config.task, **task.label_names(dataset.info)}
+        shared["metrics"] = list(task.measured(config))
+        for name in ("max_detections", "federated", "boundary"):
+            shared[f"eval.{name}"] = getattr(config.eval, name, None)
+        shared["images"] = [dataset.image_id(index) for index in range(len(dataset))]
+        if isinstance(unwrapped(dataset, HasCocoDict), HasCocoDict):
+            truth = coco_ground_truth(dataset)
+            shared["annotations (SHA-256)"] = digest_of(truth["annotations"])
+        return shared
+
+    def sources(self, folder: Path) -> list[Source]:
+        """Evaluate with the predictions saved in a folder, unless they are there, and read them."""
+        config, dataset, made_of = self.loaded.config, self.dataset, folder / _MADE_OF
+        ids = repr([dataset.image_id(index) for index in range(len(dataset))])
+        digests = sha256_of(self.path), hashlib.sha256(ids.encode()).hexdigest()
+        wanted = "\n".join([version("van_dense"), *digests, dump_config(config)])
+        if made_of.is_file() and made_of.read_text(encoding="utf-8") == wanted:
+            log.info("predictions are those in %s", folder)
+        else:
+            made_of.unlink(missing_ok=True)
+            evaluate_loaded(replace(self.loaded, config=_with_predictions(config)), output=folder)
+            with replacing(made_of) as temporary:
+                temporary.write_text(wanted, encoding="utf-8")
+        return SOURCES[config.task](config, dataset, folder)
+
+
+def open_run(
+    run: str | Path,
+    *,
+    checkpoint: str = "best",
+    fragments: Sequence[str | Path] = (),
+    overrides: Sequence[str] = (),
+) -> Run:
+    """Load a run and open its validation part; arguments and errors as ``sources_of_run``."""
     path = Path(run)
     if path.suffix not in RUNTIMES:
         path = choose_checkpoint(run, checkpoint)
-    config = load(path, device="cpu", **given).config
-    made_of = folder / _MADE_OF
-    if "save_predictions" in type(config.eval).model_fields:
-        given["overrides"] = [*overrides, "eval.save_predictions=true"]
-    task = task_of(config)
-    task.prepare_data(config)
-    dataset = task.build_dataset(config, "val")
-    ids = repr([dataset.image_id(index) for index in range(len(dataset))])
-    digests = version("van_dense"), sha256_of(path), hashlib.sha256(ids.encode()).hexdigest()
-    wanted = "\n".join([*digests, dump_config(config)])
-    if made_of.is_file() and made_of.read_text(encoding="utf-8") == wanted:
-        log.info("predictions are those in %s", folder)
-    else:
-        made_of.unlink(missing_ok=True)
-        evaluate_run(path, output=folder, **given)
-        with replacing(made_of) as temporary:
-            temporary.write_text(wanted, encoding="utf-8")
-    return SOURCES[config.task](config, dataset, folder)
+    loaded = load(path, device="cpu", fragments=fragments, overrides=overrides)
+    task = task_of(loaded.config)
+    task.prepare_data(loaded.config)
+    return Run(path, loaded, task.build_dataset(loaded.config, "val"))
+
+
+def _with_predictions(config: Config) -> Config:
+    """The config with predictions saved, where its task has a choice."""
+    section = type(config.eval)
+    if "save_predictions" not in section.model_fields:
+        return config
+    wanted = section.model_validate({**config.eval.model_dump(), "save_predictions": True})
+    return config.model_copy(update={"eval": wanted})
+
+
+def check_comparable(runs: Mapping[str, Run]) -> None:
+    """ValueError, naming what differs, where runs cannot be compared; nothing is evaluated.
+
+    Args:
+        runs: Runs by name, each of which is compared with the first.
+    """
+    first, *others = runs
+    for other in others:
+        same_protocol(runs[first].protocol, runs[other].protocol, (first, other))
 
 
 def _objects(config: Config, dataset: DenseDataset, folder: Path) -> list[Source]:
@@ -194,10 +262,9 @@ def saved_sources(
     *,
     annotations: str,
     type: Kind | MapKind | Literal["panoptic"],
-    fragments: Sequence[Path],
+    data: Mapping[str, Any],
     images: str | None = None,
     masks: str | None = None,
-    label_map: Sequence[str] | None = None,
     max_detections: int | None = None,
     federated: bool = False,
     boundary: bool = False,
@@ -208,10 +275,10 @@ def saved_sources(
         predictions: COCO results file, folder of maps, or of panoptic results.
         annotations: COCO annotation file, or folder of masks.
         type: What to measure.
-        fragments: YAML files whose section ``data`` says what label maps and keypoints mean.
+        data: Section ``data`` of a config, of which ``quarantine``, ``crowds``, ``skeleton``,
+            ``label_map``, ``classes`` and the patterns of names matter.
         images: Folder of the images, for pictures; None draws none.
         masks: Folder of the PNGs of panoptic annotations; None is the one beside their JSON.
-        label_map: Lines such as "1..9 -> 0..8", in place of those of ``fragments``.
         max_detections: Detections of an image and class that count; None as COCO.
         federated: Whether the rules of boxes and masks are those of LVIS.
         boundary: Whether boundary AP of masks is measured beside AP, or boundary PQ beside PQ.
@@ -221,10 +288,6 @@ def saved_sources(
     """
     if images is not None and not Path(images).is_dir():
         raise ValueError(f"--images {images}: no such folder")
-    raw = RawConfig()
-    for fragment in fragments:
-        raw.merge_file(fragment)
-    data = dict(raw.values.get("data", {})) | ({"label_map": label_map} if label_map else {})
     if type in ("bbox", "segm", "keypoints"):
         rules = {"federated": federated, "boundary": boundary}
         limit = max_detections

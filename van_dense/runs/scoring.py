@@ -12,6 +12,7 @@ from van_dense.data.dataset import DenseDataset
 from van_dense.engine.device import make_accelerator
 from van_dense.engine.log import setup_logging
 from van_dense.inference.load import load
+from van_dense.inference.loaded import Loaded
 from van_dense.runs.evaluation import Evaluation
 from van_dense.tasks import task_of
 from van_dense.tasks.build import build_model, load_weights, with_statistics
@@ -45,6 +46,11 @@ def evaluate_run(
     loaded = load(
         run, checkpoint=checkpoint, fragments=fragments, overrides=overrides, device="cpu"
     )
+    return evaluate_loaded(loaded, output=output)
+
+
+def evaluate_loaded(loaded: Loaded, *, output: str | Path) -> dict[str, float]:
+    """Evaluate a network that is loaded, as ``evaluate_run``."""
     accelerator, dataset = _validation_part(loaded.config)
     task = task_of(loaded.config)
     there = task.label_names(dataset.info)

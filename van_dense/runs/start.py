@@ -83,7 +83,8 @@ def start_from(model: DenseModel, source: str, *, backbone: str, info: DatasetIn
         info: Classes of the new network.
 
     Raises:
-        ValueError: When there is no such checkpoint, or its backbone is another one.
+        ValueError: When there is no such checkpoint, its backbone is another one, or the network
+            differs in what its weights hide, such as the rank of Light-Ham.
     """
     path = choose_checkpoint(source)
     content = load_checkpoint(path)
@@ -95,6 +96,10 @@ def start_from(model: DenseModel, source: str, *, backbone: str, info: DatasetIn
             "model.backbone.weights"
         )
     state, own = content["ema"] or content["model"], model.state_dict()
+    try:
+        model.check_state(state)
+    except ValueError as error:
+        raise ValueError(f"train.start_from: {path}: {error}") from error
     known = DatasetInfo.from_dict(content["info"])
     fitting, taken = _fitting(
         own, state, here=model.named_rows(info), there=model.named_rows(known)

@@ -14,7 +14,7 @@ def backbone_of(config: BackboneConfig, size: Size | None = None) -> TimmBackbon
     """Build the backbone with random weights.
 
     Args:
-        config: Its section.
+        config: Section of the backbone.
         size: (height, width) of all images where the task has one size, None where they vary.
     """
     backbone = build.build_backbone(
@@ -32,7 +32,7 @@ def classifier_of(config: BackboneConfig, num_classes: int, size: Size) -> Whole
     """Build the whole timm model with random weights.
 
     Args:
-        config: Its section.
+        config: Section of the backbone.
         num_classes: Outputs of the classifier.
         size: (height, width) of all images.
     """

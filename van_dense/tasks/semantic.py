@@ -25,6 +25,7 @@ from van_dense.evaluation.oracle.metrics import OracleReport, check_metrics
 from van_dense.evaluation.semantic import METRICS, SemanticEvaluator
 from van_dense.integrations.checkpoints.mmseg import load_segmenter
 from van_dense.models.dense_model import DenseModel
+from van_dense.models.segmentation.light_ham import LightHam
 from van_dense.models.segmentation.map_inference import MapInference
 from van_dense.models.segmentation.segmentation_losses import build_loss
 from van_dense.models.segmentation.semantic import SemanticSegmenter
@@ -179,15 +180,14 @@ def inference_of(config: SemanticConfig) -> MapInference:
     return MapInference(**config.eval.inference.model_dump(), multiple=multiple)
 
 
-def _decoder(
-    config: schema.SemanticFPN | schema.UperNet | schema.SmpDecoder,
-    backbone: TimmBackbone,
-    num_classes: int,
-) -> nn.Module:
+def _decoder(config: schema.Decoder, backbone: TimmBackbone, num_classes: int) -> nn.Module:
     settings = config.model_dump(exclude={"name"})
     if config.name == "semantic_fpn":
         return SemanticFPN(backbone.channels, num_classes, **settings)
     if config.name == "upernet":
         return UperNet(backbone.channels, num_classes, **settings)
+    if config.name == "light_ham":
+        backbone.leave_out(1)  # it begins at stride 8
+        return LightHam(backbone.channels, num_classes, **settings)
     backbone.add_stride_2()  # smp's encoders give it where the model has one
     return smp_decoder(config.name.removeprefix("smp/"), backbone.channels, num_classes, **settings)

@@ -1,4 +1,4 @@
-"""Annotations that are sound at a glance: the outcome is that of looking at each of them."""
+"""Annotations that are read in columns: the outcome is that of reading each of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from helpers.coco_folder import annotation, coco_data
 
 from van_dense.core.dataset_info import DatasetInfo
-from van_dense.data.readers.coco_columns import CleanedRecords, Glance
+from van_dense.data.readers.coco_columns import CleanedRecords, ColumnReader
 from van_dense.data.readers.coco_records import CocoRecords
 from van_dense.data.readers.quarantine import QuarantinedPart
 
@@ -68,18 +68,18 @@ def test_an_odd_annotation_among_sound_ones_has_the_same_outcome(
     odd = {**annotation(2, **SOUND), **change}
     odd = {key: value for key, value in odd.items() if value is not None}
     entries = [annotation(1, **SOUND), odd, annotation(3, 3, category_id=2, **SOUND)]
-    at_a_glance = outcome(entries, **options)
-    look = Glance.read
+    in_columns = outcome(entries, **options)
+    read = ColumnReader.read
 
-    def one_by_one(self: Glance, records: Any) -> Any:
-        columns, sound = look(self, records)
+    def one_by_one(self: ColumnReader, records: Any) -> Any:
+        columns, sound = read(self, records)
         return columns, np.zeros_like(sound)
 
-    monkeypatch.setattr(Glance, "read", one_by_one)
-    assert str(at_a_glance) == str(outcome(entries, **options))  # as text, NaN is NaN
+    monkeypatch.setattr(ColumnReader, "read", one_by_one)
+    assert str(in_columns) == str(outcome(entries, **options))  # as text, NaN is NaN
 
 
-def test_sound_annotations_need_no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sound_annotations_are_not_read_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     entries = [annotation(k, iscrowd=k % 2, **SOUND) for k in range(1, 5)]
     monkeypatch.setattr(CocoRecords, "read", None)
     for options in ({}, {"masks": False, "keypoints": True}):

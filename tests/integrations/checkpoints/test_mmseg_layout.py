@@ -216,10 +216,10 @@ def test_models_without_names_in_mmseg_say_so():
         auxiliary=None,
         auxiliary_weight=0.4,
     )
-    with pytest.raises(ValueError, match="only Semantic FPN and UperNet on a VAN"):
+    with pytest.raises(ValueError, match="only Semantic FPN, UperNet and Light-Ham on a VAN"):
         to_mmseg(on_resnet.state_dict(), "official")
     state = segmenter("upernet").state_dict()
-    with pytest.raises(ValueError, match="only Semantic FPN and UperNet on a VAN"):
+    with pytest.raises(ValueError, match="only Semantic FPN, UperNet and Light-Ham on a VAN"):
         to_mmseg(without(state, "decoder.conv_seg"), "official")
     with pytest.raises(
         ValueError, match="no segmentation checkpoint has the layout 'transformers'"

@@ -42,7 +42,11 @@ MODELS = {
 }
 
 
-@pytest.fixture(scope="module", params=sorted(MODELS))
+# The test of masks reads Mask R-CNN too.
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param("maskrcnn", marks=pytest.mark.slow), "retinanet", "retinanet_v2"],
+)
 def published(request, tmp_path_factory):
     """A model of torchvision with random weights whose scores spread, and its file."""
     torch.manual_seed(0)

@@ -12,7 +12,7 @@ from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Size
 from van_dense.data.io.json_file import paused_garbage_collection
 from van_dense.data.io.packed_records import PackedRecords
-from van_dense.data.readers.coco_columns import CleanedRecords, Glance, new_columns
+from van_dense.data.readers.coco_columns import CleanedRecords, ColumnReader, new_columns
 from van_dense.data.readers.coco_geometry import area_is_possible, derive_area, stated_box
 from van_dense.data.readers.coco_images import ImageRecords
 from van_dense.data.readers.coco_json import CocoDict, Record
@@ -30,7 +30,7 @@ _AT_ONCE = 1024  # annotations that are looked at together
 
 
 class Judge(Protocol):
-    """What is asked of ``CocoRecords``."""
+    """What cleaning asks of ``CocoRecords``, which imports this module."""
 
     data: CocoDict
     info: DatasetInfo
@@ -58,14 +58,17 @@ class Judge(Protocol):
 
 @paused_garbage_collection()
 def clean(records: Judge) -> CocoDict:
-    """See ``CocoRecords.cleaned``."""
+    """The file of ``records`` as it is evaluated, see ``CocoRecords.cleaned``.
+
+    Its annotations are ``CleanedRecords``, so that evaluators need not parse them again.
+    """
     records.reset()
     texts, kept = records.data["annotations"], CleanedRecords()
-    glance, columns = _glance(records), [new_columns(0, records.num_keypoints)]
+    reader, columns = _column_reader(records), [new_columns(0, records.num_keypoints)]
     ids = []
     for start in range(0, len(texts), _AT_ONCE):
         block = texts[start : start + _AT_ONCE]
-        rows, sound = glance.read(block)
+        rows, sound = reader.read(block)
         if records.crowds_are_objects:
             sound &= ~rows["crowd"]
         if records.in_quarantine:
@@ -100,10 +103,10 @@ def clean(records: Judge) -> CocoDict:
     return {**records.data, "images": records.images, "annotations": kept}
 
 
-def _glance(records: Judge) -> Glance:
+def _column_reader(records: Judge) -> ColumnReader:
     position, labels = records.image_records.position, records.info.label_of
     reads: Any = {"masks": records.masks, "num_keypoints": records.num_keypoints}
-    return Glance(position, records.sizes, labels, **reads)
+    return ColumnReader(position, records.sizes, labels, **reads)
 
 
 def _as_evaluated(

@@ -1,7 +1,7 @@
-"""Annotations of a COCO file in columns, and which of them need no word.
+"""Annotations of a COCO file in columns, and which of them are sound beyond doubt.
 
-The rules are those of ``CocoRecords.read``, seen here for some hundred annotations at once; what is
-not plainly sound is left to it, and so is every message.
+The rules are those of ``CocoRecords.read``, applied by NumPy to some hundred annotations at once.
+Annotations that these do not settle are left to it, and so is every message.
 """
 
 from __future__ import annotations
@@ -55,8 +55,10 @@ def new_columns(count: int, num_keypoints: int) -> np.ndarray:
     return np.zeros(count, dtype=[*numbers, *lists, ("num_keypoints", "i4")])
 
 
-class Glance:
-    """Reads annotations whose values are plain, and says which of them are sound.
+class ColumnReader:
+    """Reads annotations whose values have JSON's expected types, and says which are sound.
+
+    One value of another type, or one that is missing, makes all annotations of a call doubtful.
 
     Args:
         images: Position of each usable image by id.

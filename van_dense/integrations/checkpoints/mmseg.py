@@ -1,20 +1,29 @@
-"""Whole segmentation checkpoints of VAN-Segmentation and mmseg, read and written.
+"""Whole segmentation checkpoints of VAN-Segmentation, SegNeXt and mmseg, read and written.
 
-Source of the names: ``FPN``, ``FPNHead``, ``UPerHead`` and ``FCNHead`` of mmseg, which has the same
-in 0.x and 1.x. The backbone has the "official" layout in VAN-Segmentation, "mmseg" in mmseg 1.x
-``projects/van``, and "mmpretrain" where mmseg 1.x borrows the VAN of mmpretrain.
+Source of the names: ``FPN``, ``FPNHead``, ``UPerHead``, ``FCNHead`` and ``LightHamHead`` of mmseg,
+which has the same in 0.x and 1.x. The backbone has the "official" layout in VAN-Segmentation and
+SegNeXt, "mmseg" in mmseg 1.x, and "mmpretrain" where mmseg 1.x borrows the VAN of mmpretrain.
+
+The rank of Light-Ham is in none of their files: it stands in the configs that they belong to.
 """
 
 from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from van_dense.backbones.layouts import State, detect_layout, from_official
+from van_dense.backbones.layouts import (
+    State,
+    check_relative,
+    detect_layout,
+    from_official,
+    van_size,
+)
 from van_dense.backbones.renaming import renamed
 from van_dense.backbones.weights import LoadReport
 
 LAYOUTS = ("official", "mmseg", "mmpretrain")
 _BODY = "backbone.body."
+_BASES = "decoder.hamburger.ham.bases"  # of ours alone
 # Beginnings of keys, here and there; the first that fits counts.
 _NAMES = (
     ("decoder.neck.inner_blocks.{0}.0.", "neck.lateral_convs.{0}.conv."),
@@ -42,20 +51,58 @@ def to_mmseg(model_state: Mapping[str, Tensor], layout: str) -> State:
     """Rename the entries of a ``SemanticSegmenter`` to those of mmseg; the tensors are shared.
 
     The layout of the backbone is one of ``LAYOUTS``. Part of a state will do if it has the
-    decoder's classifier. What mmseg has no names for is a ValueError.
+    decoder's classifier. What mmseg has no names for is a ValueError, and so is Light-Ham of
+    another rank than the code of the layout gives this network.
     """
     if layout not in LAYOUTS:
         raise ValueError(f"no segmentation checkpoint has the layout {layout!r}; use {LAYOUTS}")
-    if not {f"{_BODY}patch_embed1.proj.weight", "decoder.conv_seg.weight"} <= model_state.keys():
-        others = "keep the checkpoint of other models as it is"
-        raise ValueError(f"only Semantic FPN and UperNet on a VAN have names in mmseg; {others}")
-    body = {key[len(_BODY) :]: v for key, v in model_state.items() if key.startswith(_BODY)}
+    if (ranks := _other_rank(model_state, layout)) is not None:
+        here, there = ranks
+        raise ValueError(
+            f"this network has Light-Ham of rank {here}, and the code of the layout {layout!r} "
+            f"runs it with {there}, which no weight shows; use another layout, or keep the "
+            "checkpoint as it is"
+        )
+    return _renamed(model_state, layout)
+
+
+def _body(model_state: Mapping[str, Tensor]) -> State:
+    return {key[len(_BODY) :]: v for key, v in model_state.items() if key.startswith(_BODY)}
+
+
+def _other_rank(model_state: Mapping[str, Tensor], layout: str) -> tuple[int, int] | None:
+    """Rank of a network and of the published one of its size and layout, where they differ.
+
+    SegNeXt's own configs have 16 for T and S and leave B and L at the default of 64; mmseg 1.x has
+    16 for all (B and L inherit from T). VAN-Segmentation (commit 2573491) has 64, but 16 for its
+    head of 256 channels.
+    """
+    bases = model_state.get(_BASES)
+    if bases is None:
+        return None
+    channels, here = bases.shape
+    size = van_size(_body(model_state)) or ""
+    if size.startswith("mscan_") and layout in ("official", "mmseg"):
+        there = 16 if layout == "mmseg" or size in ("mscan_t", "mscan_s") else 64
+    elif size.startswith("van_") and layout == "official":
+        there = 16 if channels == 256 else 64
+    else:
+        return None
+    return None if here == there else (here, there)
+
+
+def _renamed(model_state: Mapping[str, Tensor], layout: str) -> State:
+    is_van = any(key.startswith(f"{_BODY}patch_embed1.proj.") for key in model_state)
+    if not is_van or "decoder.conv_seg.weight" not in model_state:
+        known = "only Semantic FPN, UperNet and Light-Ham on a VAN or MSCAN have names in mmseg"
+        raise ValueError(f"{known}; keep the checkpoint of other models as it is")
+    body = _body(model_state)
     renamed_state = {
         f"backbone.{key.removeprefix('backbone.')}": value
         for key, value in from_official(body, layout).items()
     }
     for key, value in model_state.items():
-        if not key.startswith(_BODY):
+        if not key.startswith(_BODY) and key != _BASES:
             if (name := renamed(key, _NAMES)) is None:
                 fix = "give the state of a SemanticSegmenter"
                 raise ValueError(f"{key!r} has no counterpart in mmseg; {fix}")
@@ -69,15 +116,18 @@ def load_segmenter(model: nn.Module, state: Mapping[str, Tensor]) -> SegmenterRe
     Every entry of the model must come from the file and every entry of the file must find its
     place: a VAN-B3 holds all keys of a VAN-B2, yet is another network. Two things may differ: the
     number of classes, where the classifiers stay as they are (``head``), and an auxiliary head
-    that only the file has (``ignored``). Otherwise: ValueError, and the model is unchanged.
+    that only the file has (``ignored``). Otherwise: ValueError, and the model is unchanged. A file
+    does not hold the rank of Light-Ham; that of the published config must be the model's.
 
     Args:
-        model: Semantic FPN or UperNet on a VAN; filled in place.
+        model: Semantic FPN, UperNet or Light-Ham on a VAN or MSCAN; filled in place.
         state: Tensors of the file, as ``read_state`` returns them, in any of ``LAYOUTS``.
     """
     state = {key.removeprefix("module."): value for key, value in state.items()}
     report = SegmenterReport(detect_layout(state))
-    own = to_mmseg(model.state_dict(), report.layout)
+    own_state = model.state_dict()
+    check_relative(own_state, state)
+    own = _renamed(own_state, report.layout)
     has_auxiliary = any(key.startswith("auxiliary_head.") for key in own)
     report.missing = [key for key in own if key not in state]
     for key, value in state.items():
@@ -90,12 +140,18 @@ def load_segmenter(model: nn.Module, state: Mapping[str, Tensor]) -> SegmenterRe
             is_recount = ".conv_seg." in key and value.shape[1:] == own[key].shape[1:]
             shapes = f"(file {tuple(value.shape)}, model {tuple(own[key].shape)})"
             (report.head if is_recount else report.reshaped).append(f"{key} {shapes}")
-    parameters = to_mmseg(dict(model.named_parameters()), report.layout)
+    parameters = _renamed(dict(model.named_parameters()), report.layout)
     report.elements = sum(p.numel() for p in parameters.values())
     found = sum(parameters[key].numel() for key in report.matched if key in parameters)
     report.coverage = 100.0 * found / report.elements
     if report.missing or report.reshaped or report.unexpected:
         raise ValueError(f"the checkpoint does not fit this model; {_fix(report)}.\n{report}")
+    if (ranks := _other_rank(own_state, report.layout)) is not None:
+        raise ValueError(
+            f"the checkpoint was trained with Light-Ham of rank {ranks[1]}, as its layout "
+            f"({report.layout}) and sizes tell, and the project has {ranks[0]}, which no weight "
+            f"shows; set model.decoder.rank={ranks[1]}"
+        )
     for key in report.matched:
         own[key].copy_(state[key])  # a state dict shares the memory of its model
     return report

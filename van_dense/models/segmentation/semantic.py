@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 
 import numpy as np
@@ -16,6 +16,7 @@ from van_dense.models.class_rows import Rows, rows_of
 from van_dense.models.conv import explain_single_values
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.postprocess import check_finite
+from van_dense.models.segmentation.light_ham import NMF
 from van_dense.models.segmentation.map_inference import (
     Logits,
     MapInference,
@@ -70,6 +71,12 @@ class SemanticSegmenter(DenseModel):
         last = [name for name, m in self.named_modules() if isinstance(m, nn.Conv2d)]
         smp = [name for name in last if name.startswith("decoder.head.")][-1:]
         return rows_of(self, "conv_seg", info.class_names) | dict.fromkeys(smp, info.class_names)
+
+    def check_state(self, state: Mapping[str, Tensor]) -> None:
+        """The rank of a factorisation; see ``DenseModel``."""
+        for name, module in self.named_modules():
+            if isinstance(module, NMF) and (wrong := module.other_rank(state.get(f"{name}.bases"))):
+                raise ValueError(wrong)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Each loss of the decoder by its name, and those of the auxiliary head in one sum.
