@@ -23,6 +23,7 @@ _SET_ELSEWHERE = {  # arguments of timm models that belong to other keys
     "out_indices": "c2 to c5 are taken here",
     "global_pool": "classifiers keep timm's own pooling",
 }
+_OURS = ("num_classes", "drop_path_rate")  # set from other keys
 # What lets a model see images of any size; it gets the first that it knows. Windows of Swin are
 # padded; position embeddings of ViTs are resampled for each image, and images padded to whole
 # patches.
@@ -106,7 +107,8 @@ def _created(name: str, arguments: Mapping[str, Any]) -> nn.Module:
             if "drop_path_rate" in arguments and "drop_path_rate" in str(error):
                 lacks = f"timm's {name} has no stochastic depth; set it to 0"
                 raise ValueError(f"model.backbone.drop_path: {lacks}") from error
-            what = f"timm cannot build {name} with the options {arguments}"
+            options = {key: value for key, value in arguments.items() if key not in _OURS}
+            what = f"timm cannot build {name} with the options {options}"
             raise ValueError(f"model.backbone: {what}: {error}") from error
     raise AssertionError("the last flags are none")
 

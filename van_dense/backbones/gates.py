@@ -47,13 +47,14 @@ class LargeKernel:
             raise ValueError(f"lka_kernel and lka_dilation must be at least 1, {found}")
         if self.variant == "lska":
             least = 2 * self.dilation - 1
-            steps, rest = divmod(self.kernel - least, self.dilation)
+            step = 2 * self.dilation  # a point on each side
+            steps, rest = divmod(self.kernel - least, step)
             if steps < 0 or rest:
-                below = least + max(steps, 0) * self.dilation
+                below = least + max(steps, 0) * step
                 raise ValueError(
                     f"lka_kernel {self.kernel} with lka_dilation {self.dilation}: the span of "
-                    f"lska is {least} pixels and a whole number of steps of {self.dilation}; the "
-                    f"nearest are {below} and {below + self.dilation}"
+                    f"lska is {least} pixels and a whole number of steps of {step}; the nearest "
+                    f"are {below} and {below + step}"
                 )
 
     @property

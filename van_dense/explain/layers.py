@@ -197,10 +197,13 @@ def _body(backbone: nn.Module) -> nn.Module:
 
 
 def _from_tokens(tokens: Tensor, size: Size) -> Tensor | None:
-    for stride in _TOKEN_STRIDES:
-        rows, columns = (math.ceil(pixels / stride) for pixels in size)
-        if rows * columns == tokens.shape[1]:
-            return tokens.transpose(1, 2).unflatten(2, (rows, columns))
+    """A map of tokens of an image as it is, or padded to 32 as backbones pad it."""
+    padded = [math.ceil(pixels / DIVISOR) * DIVISOR for pixels in size]
+    for sides in (size, padded):
+        for stride in _TOKEN_STRIDES:
+            rows, columns = (math.ceil(pixels / stride) for pixels in sides)
+            if rows * columns == tokens.shape[1]:
+                return tokens.transpose(1, 2).unflatten(2, (rows, columns))
     return None
 
 
