@@ -66,23 +66,25 @@ def measure_deploy(
     if runs:
         from benchmarks.harness.deploy_runs import measure_runs
 
-        found = {"runs": measure_runs(runs, _installed(), threads=THREADS, rounds=rounds)}
-        return _about() | found
+        found = {"runs": measure_runs(runs, installed_runtimes(), threads=THREADS, rounds=rounds)}
+        return about_runtimes() | found
     images = [image_of(photo) for photo in _photos(photos)]
-    return _about() | {
+    return about_runtimes() | {
         "images": "photos" if photos else "generated",
-        "backbones": measure_backbones(images, _installed(), rounds=rounds),
+        "backbones": measure_backbones(images, installed_runtimes(), rounds=rounds),
     }
 
 
-def _installed() -> list[str]:
+def installed_runtimes() -> list[str]:
+    """Those of ``RUNTIMES`` that are installed."""
     return [name for name in RUNTIMES if importlib.util.find_spec(name)]
 
 
-def _about() -> dict[str, Any]:
+def about_runtimes() -> dict[str, Any]:
+    """Instruction sets of the processor, and versions of the installed runtimes."""
     return {
         "instruction_sets": instruction_sets(),
-        "runtimes": {name: version(name) for name in _installed()},
+        "runtimes": {name: version(name) for name in installed_runtimes()},
     }
 
 
@@ -289,15 +291,20 @@ def _largest_difference(found: Sequence[Any], expected: Sequence[np.ndarray]) ->
 def _photos(folder: Path | None) -> Iterator[np.ndarray]:
     """A few RGB images (H, W, 3)."""
     if folder is None:
-        rows, columns = np.mgrid[:480, :640]
-        waves = np.stack([np.sin(rows / 9), np.cos(columns / 7), np.sin((rows + columns) / 20)], 2)
-        noise = np.random.default_rng(0).normal(0, 20, waves.shape)
-        yield (128 + 80 * waves + noise).clip(0, 255).astype(np.uint8)
+        yield generated_photo()
         return
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".png"))
     if not paths:
         raise ValueError(f"{folder} holds no .jpg or .png")
     yield from map(read_image, paths[:PHOTOS])
+
+
+def generated_photo() -> np.ndarray:
+    """Waves and noise, uint8 (480, 640, 3)."""
+    rows, columns = np.mgrid[:480, :640]
+    waves = np.stack([np.sin(rows / 9), np.cos(columns / 7), np.sin((rows + columns) / 20)], 2)
+    noise = np.random.default_rng(0).normal(0, 20, waves.shape)
+    return (128 + 80 * waves + noise).clip(0, 255).astype(np.uint8)
 
 
 def image_of(photo: np.ndarray) -> np.ndarray:

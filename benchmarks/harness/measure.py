@@ -10,6 +10,7 @@ draw        masks and maps on a 4K photo beside whole masks in NumPy
 predict     share of the time in which the model is at work on a folder
 yolo        setting up the validation of 5,000 images beside decoding them
 deploy      backbones, or whole --runs, in ONNX Runtime and OpenVINO beside eager PyTorch
+segmenters  SegNeXt and VAN with Light-Ham or UperNet beside UperNet on Swin-T, deployed too
 tools/benchmark.py [section ...] --config FILE [key.path=value ...] --output FILE   (none = all)
 """
 
@@ -27,7 +28,7 @@ from van_dense.config.files import missing_data
 
 SECTIONS = (
     *("loader", "trainer", "backbone"),
-    *("evaluation", "panoptic", "draw", "predict", "yolo", "deploy"),
+    *("evaluation", "panoptic", "draw", "predict", "yolo", "deploy", "segmenters"),
 )
 MOST_LONG_ROUNDS = 3  # of what takes minutes
 ALONE = {*SECTIONS[3:]}  # without any config
@@ -104,6 +105,7 @@ def measures_of(
     from benchmarks.harness.loader import measure_loader
     from benchmarks.harness.panoptic import measure_panoptic
     from benchmarks.harness.predict import measure_predict
+    from benchmarks.harness.segmenters import measure_segmenters
     from benchmarks.harness.trainer import measure_trainer
     from benchmarks.harness.yolo import measure_yolo
 
@@ -129,6 +131,7 @@ def measures_of(
         "deploy": lambda: measure_deploy(
             rounds=rounds, photos=arguments.photos, runs=arguments.runs
         ),
+        "segmenters": lambda: measure_segmenters(rounds=rounds),
     }
 
 

@@ -66,7 +66,7 @@ def smooth(values: np.ndarray, reach: int) -> np.ndarray:
 def _plot_losses(axes: Axes, train: Sequence[Mapping[str, Any]]) -> None:
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    _style(axes, "loss")
+    style_panel(axes, "loss")
     steps = [entry["step"] for entry in train]
     names = sorted({name for entry in train for name in entry.get("losses", {})})
     series = {name: [entry.get("losses", {}).get(name) for entry in train] for name in names}
@@ -90,13 +90,13 @@ def _plot_losses(axes: Axes, train: Sequence[Mapping[str, Any]]) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
-    _legend(axes, lines)
+    list_below(axes, lines)
 
 
 def _plot_metrics(
     axes: Axes, evals: Sequence[Mapping[str, Any]], is_error: Callable[[str], bool]
 ) -> None:
-    _style(axes, "metrics")
+    style_panel(axes, "metrics")
     shown = headline_metrics(evals)
     if not shown:
         _say(axes, "no evaluation yet")
@@ -121,7 +121,7 @@ def _plot_metrics(
         lines += panel.plot(steps, values, style, color=color, ms=4, lw=1.6, label=label)
     for panel in {axes, errors}:
         panel.set_ylim(bottom=0)
-    _legend(axes, lines)
+    list_below(axes, lines)
 
 
 def headline_metrics(evals: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -144,7 +144,7 @@ def _color(number: int) -> Any:
 def _plot_rate(axes: Axes, train: Sequence[Mapping[str, Any]]) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    _style(axes, "learning rate")
+    style_panel(axes, "learning rate")
     if not train:
         _say(axes, "no training step logged yet")
         return
@@ -155,7 +155,8 @@ def _plot_rate(axes: Axes, train: Sequence[Mapping[str, Any]]) -> None:
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.1e}")
 
 
-def _style(axes: Axes, title: str) -> None:
+def style_panel(axes: Axes, title: str) -> None:
+    """Title, grid and an axis of steps, as all panels of curves have them."""
     from matplotlib.ticker import MaxNLocator
 
     axes.set_title(title, loc="left", fontsize=13, fontweight="bold")
@@ -168,7 +169,7 @@ def _style(axes: Axes, title: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _legend(axes: Axes, lines: Sequence[Line2D]) -> None:
+def list_below(axes: Axes, lines: Sequence[Line2D]) -> None:
     """List the curves below the panel, where the list hides none of them."""
     style: Any = {"fontsize": 10, "frameon": False, "ncols": min(3, (len(lines) + 1) // 2)}
     axes.legend(handles=lines, loc="upper center", bbox_to_anchor=(0.5, -0.13), **style)
