@@ -21,7 +21,8 @@ from van_dense.backbones.pyramid import STRIDES
 
 PAGE = Path(__file__).resolve().parent / "backbones.md"
 MARK = "<!-- written by docs/write_backbones.py -->\n"
-SIZE = (96, 160)  # height and width: multiples of 32 of which one is no multiple of the other
+# Height and width: multiples of 32, larger than what models are made for, not of one another.
+SIZE = (256, 352)
 OURS = ("registry", "registry_staged", "resnet")  # modules of this package among timm's
 
 

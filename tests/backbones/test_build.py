@@ -316,6 +316,26 @@ def test_a_model_of_one_size_gets_the_size_of_all_images() -> None:
     assert [level.shape[-2:] for level in backbone(torch.randn(1, 3, 32, 64))][2] == (2, 4)
 
 
+def test_tables_of_relative_positions_that_are_too_small_are_refused_or_made_anew() -> None:
+    """MViTv2 looks beyond the end of its own, which is an IndexError."""
+    options = {"img_size": 64}
+    refused = r"timm's mvitv2_tiny refuses images of 128x96 .*img_size"
+    with torch.no_grad():
+        for model in (
+            build_backbone("mvitv2_tiny", options=options),
+            build_classifier("mvitv2_tiny", 5, options=options),
+        ):
+            with pytest.raises(ValueError, match=refused):
+                model(torch.zeros(1, 3, 96, 128))
+        classifier = build_classifier("mvitv2_tiny", 5, size=(256, 256))
+        assert classifier(torch.zeros(1, 3, 256, 256)).shape == (1, 5)
+
+
+def test_a_classifier_has_no_blocks_to_choose() -> None:
+    with pytest.raises(ValueError, match=r"options: remove blocks; a classifier looks at"):
+        build_classifier("test_vit", 5, options={"blocks": 1})
+
+
 def test_a_classifier_is_frozen_as_a_backbone_is() -> None:
     model = small_classifier()
     model.adapt(norm_mode="frozen", freeze_stages=3, checkpointing=True)

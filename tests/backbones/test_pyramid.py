@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from helpers.defaults import build_backbone
 from torch import Tensor, nn
 
-from van_dense.backbones.pyramid import SimplePyramid, Source, Sources, sources_of
+from van_dense.backbones.pyramid import SimplePyramid, Source, Sources, blocks_of, sources_of
 
 
 def info(*strides: int) -> list[dict[str, Any]]:
@@ -79,6 +79,17 @@ def test_blocks_that_cannot_be_chosen_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=rf"model\.backbone\.options\.blocks: .*{said}"):
         sources_of(info(*strides), blocks)
+
+
+def test_blocks_are_a_number_or_a_list_of_numbers() -> None:
+    assert blocks_of(7) == [7] and blocks_of([2, 5, 8, 11]) == [2, 5, 8, 11]
+    assert blocks_of(()) == []
+
+
+@pytest.mark.parametrize("option", ["7", None, True, 1.5, ["7"], [1.0], {"c2": 1}])
+def test_blocks_of_another_kind_are_refused(option: object) -> None:
+    with pytest.raises(ValueError, match=r"options\.blocks: give the number of a block.*not "):
+        blocks_of(option)
 
 
 # ------------------------------------------------------------------------------------- pyramid

@@ -172,7 +172,7 @@ def test_lsk_chooses_between_its_kernels_at_each_position() -> None:
 
 @pytest.mark.parametrize(
     ("kernel", "dilation", "nearest"),
-    [(21, 3, "20 and 23"), (3, 3, "5 and 8"), (10, 2, "9 and 11")],
+    [(20, 3, "17 and 23"), (21, 3, "17 and 23"), (3, 3, "5 and 11"), (10, 2, "7 and 11")],
 )
 def test_a_span_that_lska_cannot_have_is_refused(kernel: int, dilation: int, nearest: str) -> None:
     with pytest.raises(ValueError, match=f"whole number of steps .* nearest are {nearest}"):

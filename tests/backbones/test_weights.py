@@ -183,7 +183,8 @@ def test_a_small_gap_is_loaded_and_reported(official: dict[str, Tensor]) -> None
     ]
 
 
-@pytest.mark.parametrize("name", ["resnet18", "convnext_atto"])
+# The last two have a patch_embed1, as VAN.
+@pytest.mark.parametrize("name", ["resnet18", "convnext_atto", "visformer_tiny", "coat_tiny"])
 @pytest.mark.parametrize("prefix", ["", "module.", "backbone.body."])
 def test_other_models_take_the_names_of_timm(name: str, prefix: str) -> None:
     source = randomized(timm.create_model(name))

@@ -86,6 +86,13 @@ def test_files_of_plain_vits_hold_the_same_maps(name, size, tmp_path):
         torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-3, atol=1e-4)
 
 
+def test_a_file_of_patches_of_14_pixels_asks_for_a_size(tmp_path):
+    pytest.importorskip("onnxscript")
+    network = backbone_network(build_backbone("vit_small_patch14_dinov2", options={"depth": 1}))
+    with pytest.raises(ValueError, match=r"patches of 14 pixels.*--size HEIGHT WIDTH"):
+        save_onnx_backbone(network, tmp_path / "vit.onnx")
+
+
 @pytest.mark.parametrize("shape", SIZES)
 def test_torch_export_keeps_batch_and_size_open(program, network, shape):
     pixels = images(shape)

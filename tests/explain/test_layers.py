@@ -149,3 +149,10 @@ def test_a_cell_covers_its_stride_also_where_the_image_ends_earlier():
 def test_a_small_map_of_its_own_image_is_not_cut():
     maps = layer_maps(nn.Sequential(nn.Identity()), torch.zeros(1, 3, 8, 16), ["0"])
     assert maps["0"].shape == (1, 3, 8, 16)
+
+
+def test_tokens_of_an_image_that_was_padded_become_a_map_without_its_padding():
+    backbone = build_backbone("vit_tiny_patch16_224", options={"depth": 1}).eval()
+    images = torch.randn(1, 3, 171, 128)
+    maps = layer_maps(backbone, images, ["blocks.0"])
+    assert maps["blocks.0"].shape == (1, 192, 11, 8)

@@ -16,9 +16,9 @@ from timm.models import group_parameters
 from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from van_dense.backbones.create import create_body, refused_size
+from van_dense.backbones.create import WRONG_SIZE, create_body, refused_size
 from van_dense.backbones.download import IMAGENET, Normalization
-from van_dense.backbones.pyramid import OTHERS, STRIDES, SimplePyramid, sources_of
+from van_dense.backbones.pyramid import OTHERS, STRIDES, SimplePyramid, blocks_of, sources_of
 from van_dense.core.structures import Size
 
 NormMode = Literal["auto", "batch", "sync", "frozen"]
@@ -230,7 +230,7 @@ class TimmBackbone(TimmModel):
             found = self.body.forward_intermediates(
                 images, indices=self._taken, output_fmt="NCHW", intermediates_only=True
             )
-        except (AssertionError, RuntimeError) as error:
+        except WRONG_SIZE as error:
             raise refused_size(self.body, images, error) from error
         maps = dict(zip(self._taken, found, strict=True))
         levels = [maps[index] for index in self._positions]
@@ -272,7 +272,7 @@ class WholeModel(TimmModel):
         """
         try:
             return self.body(images)
-        except (AssertionError, RuntimeError) as error:
+        except WRONG_SIZE as error:
             raise refused_size(self.body, images, error) from error
 
 
@@ -303,13 +303,13 @@ def build_backbone(
             the running statistics a second time.
         options: Further arguments of the timm model, such as ``norm_eps`` or ``lka_kernel`` for
             VAN, or ``pretrained: true`` for timm's own weights. ``blocks`` is ours, as
-            ``sources_of`` takes it.
+            ``blocks_of`` takes it.
         size: (height, width) of all images where the task has one size, None where they vary.
     """
     arguments = dict(options)
-    blocks = arguments.pop("blocks", ())
+    blocks = blocks_of(arguments.pop("blocks", ()))
     body = create_body(name, 0, drop_path=drop_path, options=arguments, size=size)
-    backbone = TimmBackbone(body, [blocks] if isinstance(blocks, int) else blocks)
+    backbone = TimmBackbone(body, blocks)
     backbone.adapt(norm_mode=norm_mode, freeze_stages=freeze_stages, checkpointing=checkpointing)
     return backbone
 

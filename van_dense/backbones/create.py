@@ -22,8 +22,11 @@ _SET_ELSEWHERE = {  # arguments of timm models that belong to other keys
     "features_only": "maps are taken from whole models here",
     "out_indices": "c2 to c5 are taken here",
     "global_pool": "classifiers keep timm's own pooling",
+    "blocks": "a classifier looks at the output of the last block",  # backbones take it
 }
 _OURS = ("num_classes", "drop_path_rate")  # set from other keys
+# What models raise for images of a size that they are not made for; IndexError that of MViTv2.
+WRONG_SIZE = (AssertionError, RuntimeError, IndexError)
 # What lets a model see images of any size; it gets the first that it knows. Windows of Swin are
 # padded; position embeddings of ViTs are resampled for each image, and images padded to whole
 # patches.
@@ -122,7 +125,7 @@ def _takes(body: Any, size: Size) -> bool:
     try:
         with torch.inference_mode():
             body.eval()(torch.zeros(1, 3, *size))
-    except (AssertionError, RuntimeError):
+    except WRONG_SIZE:
         return False
     finally:
         body.train(was_training)

@@ -69,6 +69,19 @@ def sources_of(feature_info: Sequence[Mapping[str, Any]], blocks: Sequence[int])
     return Sources(tuple(levels), scales.pop(), is_plain)
 
 
+def blocks_of(option: object) -> list[int]:
+    """The value of ``model.backbone.options.blocks``, 7 or [2, 5, 8, 11], as ``sources_of`` has it.
+
+    Anything but a number or a list of numbers is a ValueError.
+    """
+    blocks = list(option) if isinstance(option, list | tuple) else [option]
+    numbers = [block for block in blocks if isinstance(block, int) and block is not True]
+    if len(numbers) < len(blocks):
+        give = "give the number of a block, or a list of four for c2..c5"
+        raise ValueError(f"model.backbone.options.blocks: {give}, not {option!r}")
+    return numbers
+
+
 OTHERS = "choose one such as van_b2, resnet50 or swin_tiny_patch4_window7_224"
 
 

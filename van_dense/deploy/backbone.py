@@ -116,9 +116,15 @@ def save_onnx_backbone(
         path: File to write.
         dtype: Type of the images, ``torch.uint8`` or ``torch.float32``.
         size: (height, width) for a file of one size alone.
+
+    Raises:
+        ValueError: Without ``size`` for patches of 14 pixels.
     """
     require("onnx", "writing ONNX")
     require("onnxscript", "writing ONNX")
+    if size is None and network.backbone.scale != 1:  # images are resized first
+        patches = "backbones with patches of 14 pixels become ONNX files of one size alone"
+        raise ValueError(f"{patches}; give it (--size HEIGHT WIDTH), multiples of {DIVISOR}")
     with quiet():
         program = torch.onnx.export(
             exported_backbone(network, dtype=dtype, size=size),

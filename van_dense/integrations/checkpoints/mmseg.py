@@ -92,7 +92,7 @@ def _other_rank(model_state: Mapping[str, Tensor], layout: str) -> tuple[int, in
 
 
 def _renamed(model_state: Mapping[str, Tensor], layout: str) -> State:
-    is_van = any(key.startswith(f"{_BODY}patch_embed1.proj.") for key in model_state)
+    is_van = f"{_BODY}block1.0.attn.proj_1.weight" in model_state
     if not is_van or "decoder.conv_seg.weight" not in model_state:
         known = "only Semantic FPN, UperNet and Light-Ham on a VAN or MSCAN have names in mmseg"
         raise ValueError(f"{known}; keep the checkpoint of other models as it is")
