@@ -150,7 +150,8 @@ def _check_size(images: Tensor, sides: Sequence[int | None]) -> None:
     found = images.shape[2:]
     if any(side not in (None, one) for side, one in zip(sides, found, strict=True)):
         made = f"the file takes images of {sides[1]}x{sides[0]} alone, not {found[1]}x{found[0]}"
-        raise ValueError(f"{made}; leave data.transforms as it was exported, or export it anew")
+        fix = "bring all images to that size by data.transforms, or export it anew for another"
+        raise ValueError(f"{made}; {fix}")
 
 
 def _array(tensor: Tensor) -> np.ndarray:
