@@ -202,7 +202,7 @@ def test_a_model_of_one_size_passes_the_gate(checkpoint, photo, tmp_path):
     done = write_file(loaded, path, checkpoint=checkpoint, images=[photo])
     assert done.compared is not None and done.files == [path]
     other = van_dense.load(path, overrides=["data.transforms={size: 32, resize: 32}"])
-    with pytest.raises(ValueError, match="images of 64x64 alone, not 32x32; leave"):
+    with pytest.raises(ValueError, match="images of 64x64 alone, not 32x32; bring all images to"):
         other.predict(photo)
 
 
