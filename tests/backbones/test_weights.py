@@ -236,6 +236,17 @@ def test_positions_of_another_size_are_resampled(name: str, options: dict) -> No
     assert report.coverage == 100 and not report.reshaped
 
 
+def test_tables_of_another_size_without_a_rule_of_timm_are_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.save(timm.create_model("cait_xxs24_224", depth=1).state_dict(), tmp_path / "cait.pth")
+    backbone = build_backbone("cait_xxs24_224", options={"depth": 1, "img_size": 96})
+    report = load_pretrained(backbone, str(tmp_path / "cait.pth"))
+    assert [entry.split()[0] for entry in report.reshaped] == ["pos_embed"]
+    assert "has 1 entry of another shape than the backbone" in caplog.text
+    assert "pos_embed" in caplog.text
+
+
 def test_a_config_names_a_file(tmp_path: Path, official: dict[str, Tensor]) -> None:
     torch.save(official, tmp_path / "van.pth")
     report = load_pretrained(build_backbone("van_b0"), str(tmp_path / "van.pth"))

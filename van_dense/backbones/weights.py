@@ -31,6 +31,7 @@ from van_dense.backbones.read import read_file, unwrap
 from van_dense.backbones.statistics import statistics_of
 from van_dense.backbones.unireplknet import UniRepLKNet
 from van_dense.backbones.van import VAN
+from van_dense.core.counting import counted
 from van_dense.core.quiet import errors_only
 
 logger = logging.getLogger(__name__)
@@ -116,6 +117,13 @@ def load_pretrained(model: nn.Module, source: str) -> LoadReport:
         state = unwrap(content, path)
         normalization = _normalization_of(content, path) or _usual(_body_of(model))
     report = load_backbone(model, state)
+    if report.reshaped:  # as tables of positions for another size of image
+        logger.warning(
+            "%s has %s of another shape than the backbone, where they stay random: %s",
+            source,
+            counted(len(report.reshaped), "entry"),
+            ", ".join(report.reshaped[:3]),
+        )
     report.normalization = normalization
     return report
 
