@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -65,7 +66,7 @@ def create_body(
     if drop_path:
         arguments["drop_path_rate"] = drop_path
     body = _created(name, arguments)
-    if size is None or "img_size" in options or _takes(body, size):
+    if size is None or "img_size" in options or not _has_img_size(body) or _takes(body, size):
         return body
     try:
         return _created(name, {**arguments, "img_size": size})
@@ -114,6 +115,12 @@ def _created(name: str, arguments: Mapping[str, Any]) -> nn.Module:
             what = f"timm cannot build {name} with the options {options}"
             raise ValueError(f"model.backbone: {what}: {error}") from error
     raise AssertionError("the last flags are none")
+
+
+def _has_img_size(body: nn.Module) -> bool:
+    """Whether the class of a model takes it, by name or among arguments that it hands on."""
+    parameters = inspect.signature(type(body)).parameters.values()
+    return any(p.name == "img_size" or p.kind == p.VAR_KEYWORD for p in parameters)
 
 
 def _takes(body: Any, size: Size) -> bool:

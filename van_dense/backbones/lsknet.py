@@ -6,34 +6,17 @@ between two kernels. Module names are those of the published weights, which fit.
 under CC BY-NC 4.0, for no commercial use; this file is not.
 """
 
-from collections.abc import Sequence
-from typing import Any
-
 from torch import nn
 
 from van_dense.backbones.gates import LSK
-from van_dense.backbones.van import VAN, without_lka
+from van_dense.backbones.van import WithoutSettings
 
 
-class LSKNet(VAN):
+class LSKNet(WithoutSettings):
     """Large selective kernel network; arguments as in ``VAN``, without ``lka_``.
 
-    Args:
-        embed_dims: Channels C of the four stages, all even.
-        depths: Blocks L of the four stages.
-        mlp_ratios: Expansion ratios of the feed-forward networks.
-        options: Further arguments of ``VAN``.
+    All channels are even.
     """
-
-    def __init__(
-        self,
-        embed_dims: Sequence[int],
-        depths: Sequence[int],
-        mlp_ratios: Sequence[int] = (8, 8, 4, 4),
-        **options: Any,
-    ) -> None:
-        without_lka("LSKNet", options)
-        super().__init__(embed_dims, depths, mlp_ratios, **options)
 
     def make_gate(self, dim: int) -> nn.Module:
         """A choice between two kernels at each position."""

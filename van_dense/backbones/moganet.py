@@ -11,7 +11,6 @@ padding of a batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,11 +18,10 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 
 from van_dense.backbones.gates import depthwise
-from van_dense.backbones.stages import FourStages, drop_path_rates
+from van_dense.backbones.stages import NumberedStages, drop_path_rates
 from van_dense.backbones.van_layers import Stage, init_weights
 
 _SCALE = 1e-5  # of the branches of a block, and of the differences in ``Contrast``, at the start
-_PARTS = ("patch_embed", "blocks", "norm")  # of a stage, in the order of execution
 
 
 class Contrast(nn.Module):
@@ -146,7 +144,7 @@ class PatchEmbed(nn.Module):
         return self.norm(self.projection(x))
 
 
-class MogaNet(FourStages):
+class MogaNet(NumberedStages):
     """Multi-order gated aggregation network.
 
     Args:
@@ -159,6 +157,8 @@ class MogaNet(FourStages):
         drop_rate: Dropout in the feed-forward networks; the published models use none.
         drop_path_rate: Stochastic depth of the last block, growing linearly from 0 over all blocks.
     """
+
+    parts = ("patch_embed", "blocks", "norm")
 
     def __init__(
         self,
@@ -188,29 +188,6 @@ class MogaNet(FourStages):
         self.num_features = embed_dims[-1]
         self.apply(init_weights)
         self.reset_classifier(num_classes, global_pool)
-
-    def run_stage(self, position: int, x: Tensor) -> Tensor:
-        """Patch embedding, blocks and norm of a stage."""
-        for part in _PARTS:
-            x = getattr(self, f"{part}{position + 1}")(x)
-        return x
-
-    def drop_stage(self, position: int) -> None:
-        """Remove the parts of a stage."""
-        for part in _PARTS:
-            delattr(self, f"{part}{position + 1}")
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Patterns of timm's layer groups: whole stages, or single blocks."""
-        blocks = [
-            (r"^patch_embed(\d+)", (0,)),
-            (r"^blocks(\d+)\.(\d+)", None),
-            (r"^norm(\d+)", (99999,)),
-        ]
-        return {
-            "stem": r"^patch_embed1",
-            "blocks": r"^(?:patch_embed|blocks|norm)(\d+)" if coarse else blocks,
-        }
 
 
 # Channels and blocks of the four stages; expansion ratios are 8, 8, 4, 4 everywhere.

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from van_dense.backbones.gates import MSCA
-from van_dense.backbones.van import VAN, without_lka
+from van_dense.backbones.van import WithoutSettings
 
 
 class StemConv(nn.Module):
@@ -33,28 +33,17 @@ class StemConv(nn.Module):
         return self.proj(x)
 
 
-class MSCAN(VAN):
+class MSCAN(WithoutSettings):
     """Multi-scale convolutional attention network; arguments as in ``VAN``, without ``lka_``.
 
     Args:
-        embed_dims: Channels C of the four stages.
-        depths: Blocks L of the four stages.
-        mlp_ratios: Expansion ratios of the feed-forward networks.
+        sizes: ``embed_dims``, ``depths`` and ``mlp_ratios`` of ``VAN``, by name or in this order.
         norm_eps: Epsilon of the LayerNorms, 1e-5 in all code of SegNeXt.
-        options: Further arguments of ``VAN``.
+        options: Any further arguments of ``VAN``.
     """
 
-    def __init__(
-        self,
-        embed_dims: Sequence[int],
-        depths: Sequence[int],
-        mlp_ratios: Sequence[int] = (8, 8, 4, 4),
-        *,
-        norm_eps: float = 1e-5,
-        **options: Any,
-    ) -> None:
-        without_lka("MSCAN", options)
-        super().__init__(embed_dims, depths, mlp_ratios, norm_eps=norm_eps, **options)
+    def __init__(self, *sizes: Sequence[int], norm_eps: float = 1e-5, **options: Any) -> None:
+        super().__init__(*sizes, norm_eps=norm_eps, **options)
 
     def make_stem(self, in_chans: int, dim: int) -> nn.Module:
         """Two convolutions in place of VAN's one."""

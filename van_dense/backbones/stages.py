@@ -123,6 +123,39 @@ class FourStages(nn.Module):
         return set()
 
 
+class NumberedStages(FourStages):
+    """Stages that are patch embedding, blocks and norm, each a module with the stage's number.
+
+    A subclass names them in ``parts``: "block" is ``block1`` to ``block4``.
+    """
+
+    parts: tuple[str, str, str]  #: in the order of execution
+
+    def run_stage(self, position: int, x: Tensor) -> Tensor:
+        """Patch embedding, blocks and norm of a stage."""
+        for part in self.parts:
+            x = getattr(self, f"{part}{position + 1}")(x)
+        return x
+
+    def drop_stage(self, position: int) -> None:
+        """Remove all parts of a stage."""
+        for part in self.parts:
+            delattr(self, f"{part}{position + 1}")
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Patterns of timm's layer groups: whole stages, or single blocks."""
+        embed, block, norm = self.parts
+        blocks = [
+            (rf"^{embed}(\d+)", (0,)),
+            (rf"^{block}(\d+)\.(\d+)", None),
+            (rf"^{norm}(\d+)", (99999,)),
+        ]
+        return {
+            "stem": rf"^{embed}1",
+            "blocks": rf"^(?:{embed}|{block}|{norm})(\d+)" if coarse else blocks,
+        }
+
+
 def drop_path_rates(last: float, depths: Sequence[int]) -> Iterator[float]:
     """Rates of stochastic depth, from 0 in the first block to ``last`` in the last one."""
     num_blocks = sum(depths)

@@ -8,19 +8,17 @@ Shapes: every tensor is (B, C, H, W); stage i = 1..4 works at stride 4, 8, 16, 3
 the map after its LayerNorm. A side of H pixels becomes ceil(H / stride), whatever H is.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from van_dense.backbones.gates import LKA, LargeKernel, LKAVariant
-from van_dense.backbones.stages import FourStages, drop_path_rates
+from van_dense.backbones.stages import NumberedStages, drop_path_rates
 from van_dense.backbones.van_layers import Block, PatchEmbed, Stage, StageNorm, init_weights
 
-_PARTS = ("patch_embed", "block", "norm")  # of a stage, in the order of execution
 
-
-class VAN(FourStages):
+class VAN(NumberedStages):
     """Visual Attention Network; relatives of it override ``make_stem`` and ``make_gate``.
 
     Args:
@@ -39,6 +37,8 @@ class VAN(FourStages):
         lka_dilation: d, dilation of the depth-wise convolution of the large kernel.
         lka_variant: Row of Table 3, or "lska" (arXiv 2309.01439); one of ``LKAVariant``.
     """
+
+    parts = ("patch_embed", "block", "norm")
 
     # timm hands over flat keyword arguments; hence more parameters than elsewhere.
     def __init__(
@@ -86,34 +86,15 @@ class VAN(FourStages):
         """The attention of a block, which multiplies its input (B, dim, H, W) by a map."""
         return LKA(dim, self.large_kernel)
 
-    def run_stage(self, position: int, x: Tensor) -> Tensor:
-        """Patch embedding, blocks and norm of a stage."""
-        for part in _PARTS:
-            x = getattr(self, f"{part}{position + 1}")(x)
-        return x
 
-    def drop_stage(self, position: int) -> None:
-        """Remove all parts of a stage."""
-        for part in _PARTS:
-            delattr(self, f"{part}{position + 1}")
+class WithoutSettings(VAN):
+    """A relative whose gate has no settings, so that arguments named ``lka_`` are a TypeError."""
 
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Patterns of timm's layer groups: whole stages, or single blocks."""
-        blocks = [
-            (r"^patch_embed(\d+)", (0,)),
-            (r"^block(\d+)\.(\d+)", None),
-            (r"^norm(\d+)", (99999,)),
-        ]
-        return {
-            "stem": r"^patch_embed1",
-            "blocks": r"^(?:patch_embed|block|norm)(\d+)" if coarse else blocks,
-        }
-
-
-def without_lka(name: str, options: Mapping[str, Any]) -> None:
-    """TypeError for arguments of VAN's large kernel, which a relative of it does not have."""
-    if unknown := [option for option in options if option.startswith("lka_")]:
-        raise TypeError(f"{name} has no {', '.join(unknown)}: its kernels are fixed")
+    def __init__(self, *sizes: Sequence[int], **options: Any) -> None:
+        if unknown := [option for option in options if option.startswith("lka_")]:
+            name = type(self).__name__
+            raise TypeError(f"{name} has no {', '.join(unknown)}: its kernels are fixed")
+        super().__init__(*sizes, **options)
 
 
 # Table 5: channels and blocks of the four stages; expansion ratios are 8, 8, 4, 4 everywhere.
