@@ -7,8 +7,9 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
+from helpers.checkpointing import step
 from timm.layers import DropPath, LayerNorm2d
-from torch import Tensor, nn
+from torch import nn
 
 from van_dense.backbones.gates import LKA, LargeKernel
 from van_dense.backbones.van import SIZES, VAN
@@ -212,24 +213,11 @@ def test_every_parameter_gets_a_gradient() -> None:
 def test_checkpointing_changes_neither_gradients_nor_statistics_and_stores_less() -> None:
     images = torch.randn(2, 3, 64, 64)
 
-    def step(enable: bool) -> tuple[dict[str, Tensor], dict[str, Tensor], int]:
-        torch.manual_seed(1)
-        model = tiny_van(drop_path_rate=0.5)
-        model.set_grad_checkpointing(enable)
-        sizes: dict[int, int] = {}
+    def make() -> nn.Module:
+        return tiny_van(drop_path_rate=0.5)
 
-        def pack(tensor: Tensor) -> Tensor:
-            sizes[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            loss = model(images).square().sum()
-        loss.backward()
-        gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
-        return gradients, dict(model.named_buffers()), sum(sizes.values())
-
-    gradients, buffers, stored = step(False)
-    gradients_again, buffers_again, stored_again = step(True)
+    gradients, buffers, stored = step(make, images, enable=False)
+    gradients_again, buffers_again, stored_again = step(make, images, enable=True)
     torch.testing.assert_close(gradients_again, gradients, rtol=0, atol=0)
     torch.testing.assert_close(buffers_again, buffers, rtol=0, atol=0)
     assert stored_again < stored / 3
