@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import wrapt
 
 if TYPE_CHECKING:
-    from van_dense.api import build_model, load
+    from van_dense.api import build_model, load, train
     from van_dense.config import load_config
 
-__all__ = ["build_model", "load", "load_config"]
+__all__ = ["build_model", "load", "load_config", "train"]
 __version__ = "0.2.0"
 
 

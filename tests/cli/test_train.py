@@ -149,7 +149,7 @@ def test_evaluation_by_two_processes_equals_that_by_one(tmp_path):
 )
 def test_a_training_on_the_cpu_keeps_freed_memory(tmp_path, monkeypatch, has_gpu, option, times):
     calls = []
-    monkeypatch.setattr(train, "keep_freed_memory", lambda: calls.append("kept"))
+    monkeypatch.setattr(training, "keep_freed_memory", lambda: calls.append("kept"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
     monkeypatch.setattr(training, "plan_run", lambda *_: "the plan")
     monkeypatch.setattr(training, "train_run", lambda *_, **__: TrainResult(6, {}))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from van_dense.cli.train import lacks_config
 from van_dense.config import load_config
+from van_dense.config.ready import lacks_config
 from van_dense.engine.checkpoint import checkpoint_path, save_checkpoint
 from van_dense.runs.training import restore_config
 

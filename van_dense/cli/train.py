@@ -13,9 +13,7 @@ from pathlib import Path
 
 from van_dense.cli.output import command, say
 from van_dense.cli.parser import new_parser, wait_passively
-from van_dense.config import ConfigError, load_config
-from van_dense.config.files import missing_data
-from van_dense.core.allocator import keep_freed_memory
+from van_dense.config.ready import lacks_config, ready_config
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -31,12 +29,6 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def lacks_config(path: Path) -> bool:
-    """Whether the config of a run folder with checkpoints is gone or empty."""
-    is_gone = not path.exists() or path.stat().st_size == 0
-    return path.name == "config.yaml" and is_gone and (path.parent / "checkpoints").is_dir()
-
-
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """Train; the exit code is 0 when the run is complete, 130 when it was interrupted."""
@@ -48,17 +40,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         from van_dense.runs.training import restore_config
 
         restore_config(Path(arguments.config).parent)
-    config = load_config(arguments.config, arguments.overrides, sample=arguments.sample)
-    if missing := missing_data(config):
-        raise ConfigError(missing)
+    config = ready_config(arguments.config, arguments.overrides, sample=arguments.sample)
 
     wait_passively()
     # Only now torch: a mistake above is reported at once.
-    import torch
-
     from van_dense.data.io.outputs import require_folder
     from van_dense.engine.interrupt import STOPPED
-    from van_dense.runs.training import plan_run, train_run
+    from van_dense.runs.training import begin_run, plan_run
 
     name = Path(arguments.config).stem + ("_sample" if arguments.sample else "")
     run_dir = Path(arguments.output or f"runs/{name}")
@@ -66,9 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.dry_run:
         say(f"{'run folder:':<20}{run_dir}\n{plan_run(config)}")
         return 0
-    if not torch.cuda.is_available():
-        keep_freed_memory()
-    result = train_run(config, run_dir, resume=arguments.resume)
+    result = begin_run(config, run_dir, resume=arguments.resume)
     if result.interrupted:
         return STOPPED
     if os.environ.get("RANK", "0") == "0":  # torchrun starts several of us

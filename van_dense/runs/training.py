@@ -1,17 +1,22 @@
 """Train an experiment from its config to the pictures: what ``van-dense train`` calls."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
 from torch import nn
 
 from van_dense.config import Config, dump_config
 from van_dense.config.load import RawConfig, validate
+from van_dense.config.ready import lacks_config, ready_config
+from van_dense.core.allocator import keep_freed_memory
+from van_dense.core.paths import expand_path
 from van_dense.core.seeding import Streams
 from van_dense.core.structures import Batch
 from van_dense.core.writing import write_whole, writing
+from van_dense.data.io.outputs import require_folder
 from van_dense.data.loader import LoaderPlan, build_train_loader, resolve_workers
 from van_dense.engine.checkpoint import checkpoints, latest_intact, load_checkpoint
 from van_dense.engine.device import make_accelerator
@@ -19,6 +24,8 @@ from van_dense.engine.job import Job, TrainResult
 from van_dense.engine.log import is_error, read_log, setup_logging
 from van_dense.engine.state import find_checkpoint
 from van_dense.engine.trainer import train
+from van_dense.inference.load import load
+from van_dense.inference.loaded import Loaded
 from van_dense.models.dense_model import DenseModel
 from van_dense.runs.evaluation import Evaluation
 from van_dense.runs.experiment import Experiment, describe, prepare
@@ -87,6 +94,54 @@ def train_run(config: Config, run_dir: Path, *, resume: bool = False) -> TrainRe
         begin=begin,
     )
     return train(job, accelerator, resume=resume)
+
+
+def begin_run(config: Config, run_dir: Path, *, resume: bool = False) -> TrainResult:
+    """``train_run`` of a process that is there to train: its folder checked, its memory kept."""
+    require_folder(run_dir)
+    if not torch.cuda.is_available():
+        keep_freed_memory()
+    return train_run(config, run_dir, resume=resume)
+
+
+def train_and_load(
+    config: Config | str | Path,
+    output: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    sample: bool = False,
+    resume: bool = False,
+) -> Loaded:
+    """Train as ``van-dense train`` does, and load the run, ready to predict: ``van_dense.train``.
+
+    Under ``torchrun`` every process calls this and gets the network, each on its own device.
+    Notebooks train on one device. Ctrl-C, a notebook's "interrupt" and SIGTERM end the run after
+    the step under way, with a checkpoint.
+
+    Args:
+        config: Project file, name of a packaged project, or a config that is loaded already.
+        output: Run folder; a folder that holds a run is an error without ``resume``.
+        overrides: ``key.path=value`` strings on top of the config.
+        sample: Small generated data and a short run, on top of a project.
+        resume: Continue from the newest intact checkpoint there, or begin where there is none.
+
+    Returns:
+        What ``van_dense.load(output)`` returns: the best checkpoint.
+
+    Raises:
+        ConfigError: A ValueError that names what is wrong with the config, or which data miss.
+        KeyboardInterrupt: When the run was told to stop; ``resume=True`` goes on with it.
+        ValueError: When data, weights or config do not fit, or the folder holds a run.
+    """
+    run_dir = Path(expand_path(str(output)))
+    if resume and isinstance(config, str | Path) and lacks_config(Path(config)):
+        restore_config(Path(config).parent)
+    ready = ready_config(config, overrides, sample=sample)
+    result = begin_run(ready, run_dir, resume=resume)
+    if result.interrupted:  # not a return: what follows would take the run for complete
+        fix = "the same call with resume=True goes on"
+        raise KeyboardInterrupt(f"{run_dir} stopped after step {result.step}; {fix}")
+    return load(run_dir)
 
 
 def restore_config(run_dir: Path) -> None:
