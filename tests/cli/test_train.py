@@ -198,3 +198,13 @@ def test_sigterm_saves_and_prints_how_to_resume(tmp_path):
     _, errors = process.communicate(timeout=900)
     assert process.returncode == 130
     assert "--config run/config.yaml --output run --resume" in errors.replace("\n", " ")
+
+
+def test_the_last_lines_of_a_run_are_the_paths_of_its_pictures(tmp_path):
+    folder = tmp_path / "eval" / "step_00000006" / "pictures"
+    folder.mkdir(parents=True)
+    for path in (folder / "b.png", folder / "a.png", tmp_path / "curves.png"):
+        path.touch()
+    shown = train.pictures_of(tmp_path, 6)
+    assert [Path(line.strip()).name for line in shown] == ["a.png", "b.png", "curves.png"]
+    assert train.pictures_of(tmp_path, 7) == [f"  {tmp_path / 'curves.png'}"]

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import re
 import time
 
 import pytest
@@ -11,6 +12,7 @@ from van_dense.engine.log import (
     RunLog,
     Window,
     best_evaluation,
+    duration_line,
     read_log,
     setup_logging,
     train_line,
@@ -101,6 +103,35 @@ def test_values_that_are_not_finite_are_null(tmp_path):
     text = (tmp_path / "log.jsonl").read_text()
     assert [json.loads(line, parse_constant=pytest.fail) for line in text.splitlines()]
     assert read_log(tmp_path / "log.jsonl")[1]["metrics"] == {"bbox/AP": None}
+
+
+def test_after_the_first_steps_it_says_once_how_long_the_run_will_take(tmp_path, caplog):
+    with caplog.at_level(logging.INFO, "van_dense"):
+        with RunLog(tmp_path, 5, total_steps=25, evaluation_steps=4.0) as run_log:
+            for step in range(6, 26):
+                run_log.advance(step)
+    (line,) = [r.getMessage() for r in caplog.records if "to go, until" in r.getMessage()]
+    assert "10 steps of" in line and "of evaluation" in line
+
+
+def test_a_run_that_is_over_by_then_says_nothing_of_its_length(tmp_path, caplog):
+    with caplog.at_level(logging.INFO, "van_dense"):
+        with RunLog(tmp_path, total_steps=10) as run_log:
+            for step in range(1, 11):
+                run_log.advance(step)
+    assert "to go" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("pace", "steps", "evaluation_steps", "words"),
+    [
+        (1.5, 180, 20, "about 5 min to go, until .*: 180 steps of 1.5 s and about 0.5 min of eval"),
+        (0.01, 10, 0, "about 1 min to go, until [0-9:]{5}: 10 steps of 0.01 s$"),
+        (2.0, 90_000, 0, "about 50 h 0 min to go, until [0-9-]{10} [0-9:]{5}: "),
+    ],
+)
+def test_the_length_of_a_run_follows_from_the_pace(pace, steps, evaluation_steps, words):
+    assert re.match(words, duration_line(pace, steps, evaluation_steps, now=0.0))
 
 
 def test_other_ranks_write_nothing(tmp_path):

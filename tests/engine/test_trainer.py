@@ -5,6 +5,7 @@ import itertools
 import os
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -280,3 +281,11 @@ def test_batch_norm_of_one_value_says_what_to_set(tmp_path):
     job = toy_job(tmp_path / "run", model=OneValue(), micro_batch=1)
     with pytest.raises(ValueError, match=r"micro-batch of 1.*train\.micro_batch=2.*larger images"):
         run(job)
+
+
+@pytest.mark.parametrize("steps", [11, 12])
+@pytest.mark.parametrize("done", [0, 3, 4, 10])
+def test_evaluations_to_come_take_the_time_of_as_many_training_images(tmp_path, steps, done):
+    job = replace(toy_job(tmp_path, steps=steps, eval_every=4), eval_images=10)
+    to_come = sum(job.is_eval_step(step) for step in range(done + 1, steps + 1))
+    assert job.evaluation_steps(done) == pytest.approx(to_come * 10 / 4)

@@ -143,3 +143,34 @@ def test_a_run_that_is_resumed_needs_no_weights_to_start_from(
         prepare(config, accelerator)
     found = prepare(config, accelerator, resume=True)
     assert "weights:            those of the run that is resumed" in describe(found, accelerator)
+
+
+@pytest.mark.parametrize(
+    ("project", "named"),
+    [
+        ("retinanet_van_b0", "retinanet_small"),
+        ("maskrcnn_van_b0", "maskrcnn_small"),
+        ("gfl_van_b2_3x", "gfl_small"),
+        ("sparsercnn_van_b2_3x", "gfl_small or maskrcnn_small or retinanet_small"),
+        ("retinanet_small", None),
+        ("classify_van_b0_in1k", None),
+    ],
+)
+def test_a_plan_for_few_images_names_the_project_that_is_made_for_them(project, named):
+    small = ["model.backbone.weights=null", "train.precision=fp32", "model.engine=torchvision"]
+    overrides = small if "classify" not in project else small[:2]
+    config = load_config(PROJECTS / f"{project}.yaml", overrides)
+    with torch.device("meta"):
+        text = describe(experiment(config), make_accelerator("fp32"))
+    lines = [line for line in text.splitlines() if line.startswith("small data:")]
+    assert [line.rpartition("--config ")[2] for line in lines] == ([] if named is None else [named])
+
+
+def test_a_plan_for_many_images_or_generated_ones_names_no_other_project(monkeypatch):
+    config = load_config(PROJECTS / "retinanet_van_b0.yaml", ["model.backbone.weights=null"])
+    sample = load_config(PROJECTS / "retinanet_van_b0.yaml", sample=True)
+    accelerator = make_accelerator("fp32")
+    assert "small data:" not in describe(experiment(sample), accelerator)
+    assert "small data:" in describe(experiment(config), accelerator)
+    monkeypatch.setattr(Dataset, "__len__", lambda _: 2001)
+    assert "small data:" not in describe(experiment(config), accelerator)

@@ -58,5 +58,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if result.interrupted:
         return STOPPED
     if os.environ.get("RANK", "0") == "0":  # torchrun starts several of us
-        say(f"results, pictures and curves: {run_dir}")
+        say(f"results and curves: {run_dir}", *pictures_of(run_dir, result.step), sep="\n")
     return 0
+
+
+def pictures_of(run_dir: Path, step: int) -> list[str]:
+    """Paths of the pictures of an evaluation and of the curves, a line each."""
+    drawn = (run_dir / "eval" / f"step_{step:08d}" / "pictures").glob("*.png")
+    return [f"  {path}" for path in (*sorted(drawn), run_dir / "curves.png") if path.exists()]

@@ -51,6 +51,13 @@ def project_names() -> list[str]:
     return [f.stem for f in files if re.search(r"^task:", f.read_text("utf-8"), re.MULTILINE)]
 
 
+def small_projects(task: str) -> list[str]:
+    """Names of the packaged projects of a task that are made for few images."""
+    is_of_task = re.compile(rf"^task: {task}$", re.MULTILINE)
+    small = (name for name in project_names() if name.endswith("_small"))
+    return [name for name in small if is_of_task.search(find_packaged(name).read_text("utf-8"))]
+
+
 def find_packaged(name: str) -> Path:
     """File of one of ``project_names``."""
     return ROOT / PROJECTS / f"{name}.yaml"

@@ -32,6 +32,7 @@ class Job:
         best_metric: Name of the metric that chooses the best checkpoint, or None for no best one.
         config: Complete configuration as plain data, kept in checkpoints.
         info: Plain data of ``DatasetInfo.to_dict()``, kept in checkpoints.
+        eval_images: Images of one evaluation, for the estimate of how long the run takes.
         begin: Called on rank 0 once nothing speaks against the run: it owns its folder, and the
             checkpoint it continues from fits.
     """
@@ -45,6 +46,7 @@ class Job:
     best_metric: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)
+    eval_images: int = 0
     begin: Callable[[], None] = lambda: None
 
     def is_eval_step(self, step: int) -> bool:
@@ -52,6 +54,18 @@ class Job:
         at = self.plan.position(step)
         due = step == self.plan.last_step or (step > 0 and at % self.plan.eval_every == 0)
         return self.evaluate is not None and due
+
+    def evaluation_steps(self, step: int) -> float:
+        """Steps in whose time the evaluations after ``step`` are made, if an image takes as long.
+
+        Evaluations compute no gradient, and score and draw instead.
+        """
+        if self.evaluate is None:
+            return 0.0
+        every = self.plan.eval_every
+        before, end = (self.plan.position(at) for at in (step, self.plan.last_step))
+        count = -(-end // every) - before // every  # the end is evaluated in any case
+        return count * self.eval_images / self.plan.settings.batch_size
 
     def is_save_step(self, step: int) -> bool:
         """Whether a checkpoint follows; always before an evaluation, so that none is lost there."""

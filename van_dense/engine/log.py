@@ -29,6 +29,7 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column
 
+from van_dense.core.counting import counted
 from van_dense.core.optional import MissingPackage, require
 from van_dense.core.parse import parse_json
 from van_dense.core.plain_text import PlainFormatter
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 
 _CONSOLE = Console(stderr=True)  # shared, so that messages appear above the bar
 Entry = dict[str, Any]
+_WARM, _TIMED = 2, 8  # first steps, in which everything wakes up, and those the estimate is made of
 _ERRORS = frozenset({"MAE"})  # metrics of which less is better, by the last part of their names
 
 
@@ -95,15 +97,23 @@ class RunLog:
 
     Entries after ``start_step`` are left by a run that was killed later than its last checkpoint;
     they are removed, since the resumed run writes them again. ``evaluations`` are the evaluation
-    entries so far, oldest first.
+    entries so far, oldest first. After the first steps a line says how long the run will take, with
+    evaluations that take as long as ``evaluation_steps`` steps in all.
     """
 
     def __init__(
-        self, run_dir: Path, start_step: int = 0, *, total_steps: int, enabled: bool = True
+        self,
+        run_dir: Path,
+        start_step: int = 0,
+        *,
+        total_steps: int,
+        evaluation_steps: float = 0.0,
+        enabled: bool = True,
     ) -> None:
         self.evaluations: list[Entry] = []
         self._enabled = enabled
         self._start_step, self._total_steps = start_step, total_steps
+        self._evaluation_steps = evaluation_steps
         self._began = time.perf_counter()
         if not enabled:
             return
@@ -139,9 +149,17 @@ class RunLog:
                 self._file.close()
 
     def advance(self, step: int) -> None:
-        """Move the bar."""
-        if self._enabled:
-            self._bar.update(self._task, completed=step)
+        """Move the bar, and say once how long the run will take."""
+        if not self._enabled:
+            return
+        self._bar.update(self._task, completed=step)
+        made = step - self._start_step
+        if made == _WARM:
+            self._warm_at = time.perf_counter()
+        elif made == _WARM + _TIMED and step < self._total_steps:
+            pace = (time.perf_counter() - self._warm_at) / _TIMED
+            steps = self._total_steps - step
+            log.info("%s", duration_line(pace, steps, self._evaluation_steps, now=time.time()))
 
     def train(self, step: int, values: Mapping[str, float]) -> None:
         """Write the means of the steps up to ``step``."""
@@ -240,6 +258,23 @@ def train_line(entry: Mapping[str, Any], *, eta: float) -> str:
         f"{entry['images_per_s']:.1f} images/s  data {entry['data_fraction']:.0%}  "
         f"{entry['memory_gb']:.1f} GB  lr {entry['lr']:.2e}  ({parts})"
     )
+
+
+def duration_line(pace: float, steps: int, evaluation_steps: float, *, now: float) -> str:
+    """Tell how long the rest takes, of ``steps`` that last ``pace`` seconds, and until when.
+
+    ``now`` is in seconds since the epoch; ``evaluation_steps`` are the steps in whose time all
+    evaluations are made.
+    """
+    seconds = pace * (steps + evaluation_steps)
+    hours, minutes = divmod(max(1, round(seconds / 60)), 60)
+    length = f"{hours} h {minutes} min" if hours else f"{minutes} min"
+    form = "%H:%M" if seconds < 12 * 3600 else "%Y-%m-%d %H:%M"
+    until = time.strftime(form, time.localtime(now + seconds))
+    parts = [f"{counted(steps, 'step')} of {pace:.2g} s"]
+    if evaluation_steps:
+        parts.append(f"about {pace * evaluation_steps / 60:.2g} min of evaluation")
+    return f"about {length} to go, until {until}: {' and '.join(parts)}"
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float | None]:

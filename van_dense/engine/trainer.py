@@ -86,7 +86,13 @@ def _train(job: Job, accelerator: Accelerator, resume: bool) -> TrainResult:
         job.begin()
     with (
         StopSignal() as stop,
-        RunLog(job.run_dir, state.step, total_steps=plan.last_step, enabled=is_main) as run_log,
+        RunLog(
+            job.run_dir,
+            state.step,
+            total_steps=plan.last_step,
+            evaluation_steps=job.evaluation_steps(state.step),
+            enabled=is_main,
+        ) as run_log,
     ):
         metrics: dict[str, float] = {}
         try:

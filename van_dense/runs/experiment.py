@@ -11,6 +11,8 @@ from van_dense.backbones.build import resolve_norm_mode
 from van_dense.backbones.download import DownloadError
 from van_dense.backbones.weights import LoadReport
 from van_dense.config import Config
+from van_dense.config.load import load_raw
+from van_dense.config.presets import small_projects
 from van_dense.core.counting import counted
 from van_dense.core.plain_text import one_line
 from van_dense.data.dataset import DenseDataset, notes_of
@@ -25,6 +27,7 @@ from van_dense.tasks.build import load_weights, with_statistics
 
 log = logging.getLogger(__name__)
 
+SMALL_DATA = 2000  # training images up to which the plan names the projects for few of them
 _SHOWN_CATEGORIES = 200  # ADE20K's 150 are shown, ImageNet's 1,000 are not
 RESUMED = "those of the run that is resumed"
 
@@ -118,10 +121,33 @@ def describe(experiment: Experiment, accelerator: Accelerator) -> str:
         "memory": _memory(experiment),
         "data": f"{len(experiment.train_set)} training {experiment.task.training_items} and "
         f"{counted(len(experiment.val_set), 'validation image')}",
+        **_small_data(experiment),
         **_left_out(experiment),
         "categories": _categories(experiment.train_set),
     }
     return "\n".join(f"{name + ':':<20}{value}" for name, value in lines.items())
+
+
+def _small_data(experiment: Experiment) -> dict[str, str]:
+    """A line that names the projects for few images, where this one is made for many.
+
+    Those who start from one of them keep the shape of its schedule, whatever else they change;
+    the published recipes, made for 10,000 images and more, have another one.
+    """
+    config, count = experiment.config, len(experiment.train_set)
+    if count > SMALL_DATA or config.data.sample is not None:
+        return {}
+    names = small_projects(config.task)
+    small = [load_raw(name).values for name in names]
+    shapes = {values["train"]["schedule"]["name"] for values in small}
+    if not small or config.train.schedule.name in shapes:
+        return {}
+    kinds = {values["model"].get("kind"): name for name, values in zip(names, small, strict=True)}
+    kind = getattr(config.model, "kind", None)
+    named = kinds.get(kind) or " or ".join(names)
+    items = experiment.task.training_items
+    made = f"made for up to {SMALL_DATA:,} of them: van-dense train --config {named}"
+    return {"small data": f"{count} training {items}; these projects are {made}"}
 
 
 def _left_out(experiment: Experiment) -> dict[str, str]:

@@ -91,6 +91,7 @@ def train_run(config: Config, run_dir: Path, *, resume: bool = False) -> TrainRe
         best_metric=experiment.task.best_metric(config),
         config=config.model_dump(mode="json"),
         info=experiment.train_set.info.to_dict(),
+        eval_images=len(experiment.val_set),
         begin=begin,
     )
     return train(job, accelerator, resume=resume)
