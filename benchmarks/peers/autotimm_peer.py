@@ -16,8 +16,8 @@ import pytorch_lightning as pl
 import torch
 from albumentations.pytorch import ToTensorV2
 from autotimm import DetectionDataModule, FeatureBackboneConfig, ObjectDetector
-from safetensors.torch import load_file
 
+from benchmarks.peers.backbone import fill
 from benchmarks.peers.jobs import Job, Meter
 
 BATCH = 16  # its default
@@ -57,7 +57,7 @@ def train(job: Job, meter: Meter) -> int:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     model = network(job, seed=job.seed)
     if job.weights:
-        model.backbone.load_state_dict(load_file(job.weights), strict=False)
+        fill(model.backbone, job.weights)
     data = DetectionDataModule(
         train_images_dir=job.images["train"],
         val_images_dir=job.images["val"],
@@ -99,9 +99,8 @@ def predictor(job: Job, state: Path) -> Any:
         left, top = (side - round(width * scale)) // 2, (side - round(height * scale)) // 2
         (found,) = model.predict(transform(image=image)["image"][None])
         records = []
-        for box, score, label in zip(
-            *(found[k] for k in ("boxes", "scores", "labels")), strict=True
-        ):
+        values = (found[k] for k in ("boxes", "scores", "labels"))
+        for box, score, label in zip(*values, strict=True):
             x1, y1, x2, y2 = ((box - torch.tensor([left, top] * 2)) / scale).tolist()
             x1, x2 = (min(max(x, 0.0), width) for x in (x1, x2))
             y1, y2 = (min(max(y, 0.0), height) for y in (y1, y2))

@@ -2,8 +2,8 @@
 
 A toolkit is a module with two functions:
 
-    train(job, meter) -> batch          calls meter.after_step(save) after each step of the optimiser
-    predictor(job, state) -> predict    predict(path) -> records, or a label map (H, W)
+    train(job, meter) -> batch        calls meter.after_step(save) after each optimiser step
+    predictor(job, state) -> predict  predict(path) -> records, or a label map (H, W)
 
 Records are dictionaries as COCO's results have them, without ``image_id``.
 """

@@ -14,19 +14,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))  # this checkout, installed or not
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # this checkout, installed or not
 from benchmarks.harness.machine import describe_machine, shareable_command
-from benchmarks.peers.environments import PEERS, interpreter
+from benchmarks.peers.environments import PEERS
 from benchmarks.peers.jobs import Job, steps_that_fit
+from benchmarks.peers.launch import ROOT, start
 from benchmarks.peers.scores import score
 from benchmarks.peers.sets import SETS
 
@@ -37,7 +35,11 @@ LEAST_CALIBRATION = 15.0  # ... seconds of CPU time
 
 def main() -> int:
     """Run what is missing in the file; 1 where a run failed."""
-    arguments = build_parser().parse_args()
+    parser = build_parser(__doc__)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--cpu-minutes", type=float, required=True, help="of each training")
+    parser.add_argument("--keep", action="store_true", help="keep states and predictions")
+    arguments = parser.parse_args()
     failed = 0
     for name in arguments.who:
         if SETS[arguments.set].task not in PEERS[name].tasks:
@@ -48,15 +50,13 @@ def main() -> int:
     return int(failed > 0)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Define the command line."""
+def build_parser(description: str | None) -> argparse.ArgumentParser:
+    """Options that broken.py has as well."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--set", required=True, choices=SETS)
     parser.add_argument("--who", nargs="+", choices=PEERS, default=list(PEERS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--cpu-minutes", type=float, required=True, help="of each training")
     parser.add_argument("--data", type=Path, default=Path("datasets"), help="prepared sets")
     parser.add_argument("--weights", type=Path, default=Path("datasets/weights"))
     parser.add_argument("--envs", type=Path, default=Path("envs"), help="environments of peers")
@@ -64,7 +64,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--backbone", default=BACKBONE, help="file name in --weights")
     parser.add_argument("--project", type=Path, help="of this project, in place of the set's own")
     parser.add_argument("--override", nargs="+", default=[], metavar="KEY=VALUE", help="of ours")
-    parser.add_argument("--keep", action="store_true", help="keep states and predictions")
     parser.add_argument("--out", type=Path, required=True, metavar="JSON")
     return parser
 
@@ -116,23 +115,15 @@ def folder_of(arguments: argparse.Namespace, name: str, seed: int) -> Path:
 def child(
     arguments: argparse.Namespace, name: str, seed: int, steps: int, seconds: float | None = None
 ) -> dict[str, Any] | None:
-    """Start one toolkit in its environment with one thread; its report, or None where it failed."""
+    """Start one toolkit; its report, or None where it failed."""
     out = folder_of(arguments, name, seed)
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     job = job_of(arguments, name, seed, steps, out, seconds or 60 * arguments.cpu_minutes)
-    job.write(out / "job.json")
-    python = interpreter(name, arguments.envs)
-    command = [str(python), "-m", "benchmarks.peers.child", str(out / "job.json")]
-    quiet = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NO_ALBUMENTATIONS_UPDATE": "1"}
-    offline = {"HF_HUB_OFFLINE": "1", "YOLO_CONFIG_DIR": str(out)}
-    environment = {**os.environ, **quiet, **offline, "PYTHONPATH": str(ROOT)}
-    with (out / "log.txt").open("w") as log:
-        done = subprocess.run(command, env=environment, cwd=ROOT, stdout=log, stderr=log)
-    report = out / "report.json"
-    if done.returncode != 0 or not report.is_file():
+    code, report = start(job, arguments.envs), out / "report.json"
+    if code != 0 or not report.is_file():
         lines = (out / "log.txt").read_text().splitlines()[-5:]
-        print(f"{name}, seed {seed}: exit code {done.returncode}", *lines, sep="\n  ", flush=True)
+        print(f"{name}, seed {seed}: exit code {code}", *lines, sep="\n  ", flush=True)
         return None
     return json.loads(report.read_text())
 

@@ -19,6 +19,7 @@ import segmentation_models_pytorch as smp
 import timm
 import torch
 
+from benchmarks.peers.backbone import fill
 from benchmarks.peers.jobs import Job, Meter
 
 BATCH, CROP, IGNORE = 8, 320, 255
@@ -75,9 +76,7 @@ class Network(torch.nn.Module):
         super().__init__()
         self.unet = smp.Unet(f"tu-{name}", encoder_weights=None, classes=classes)
         if weights:
-            from safetensors.torch import load_file
-
-            self.unet.encoder.model.load_state_dict(load_file(weights), strict=False)
+            fill(self.unet.encoder.model, weights)
         normal = timm.get_pretrained_cfg(name)
         self.register_buffer("mean", 255 * torch.tensor(normal.mean).view(1, 3, 1, 1))
         self.register_buffer("std", 255 * torch.tensor(normal.std).view(1, 3, 1, 1))

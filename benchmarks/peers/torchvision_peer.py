@@ -2,8 +2,8 @@
 
 Of the reference are: SGD with momentum 0.9 and weight decay 1e-4, a learning rate of 0.02 for
 Faster and Mask R-CNN and 0.01 for RetinaNet at 16 images a step, brought to the 2 images of one
-device as its head says; 26 epochs with drops to a tenth after 16 and 22, here as fractions of the
-run; a linear warm-up over the first epoch; flips; frozen BatchNorm and a frozen first stage, as its
+device as its head says; 26 epochs with drops to a tenth after 16 and 22 and a linear warm-up over
+the first, here as fractions of the run; flips; frozen BatchNorm and a frozen first stage, as its
 builders do with pretrained backbones; batches of one orientation do not matter for these sets.
 
 Ours are: the backbone, so that all start from the same weights, and images at their own size.
@@ -17,15 +17,17 @@ from typing import Any
 
 import numpy as np
 import timm
+import timm.layers
 import torch
 from PIL import Image
 from pycocotools import mask as mask_utils
 from torchvision.models.detection import FasterRCNN, MaskRCNN, RetinaNet
 from torchvision.models.detection.retinanet import AnchorGenerator, RetinaNetHead
-from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d
+from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 from torchvision.transforms.functional import hflip, to_tensor
 
+from benchmarks.peers.backbone import fill
 from benchmarks.peers.jobs import Job, Meter
 
 BATCH = 2
@@ -73,10 +75,10 @@ class Pyramid(torch.nn.Module):
 
     def __init__(self, name: str, weights: str, levels: tuple[int, ...], extra: Any) -> None:
         super().__init__()
-        layer = {"norm_layer": FrozenBatchNorm2d}
-        self.body = timm.create_model(name, features_only=True, out_indices=levels, **layer)
+        self.body = timm.create_model(name, features_only=True, out_indices=levels)
         if weights:
-            self.body.load_state_dict(read(weights), strict=False)
+            fill(self.body, weights)
+        self.body = timm.layers.freeze_batch_norm_2d(self.body)
         channels = self.body.feature_info.channels()
         for parameter in [*self.body.conv_stem.parameters(), *self.body.blocks[0].parameters()]:
             parameter.requires_grad_(False)
@@ -87,13 +89,6 @@ class Pyramid(torch.nn.Module):
     def forward(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
         """Maps by name."""
         return self.fpn({str(i): x for i, x in enumerate(self.body(pixels))})
-
-
-def read(path: str) -> dict[str, torch.Tensor]:
-    """Tensors of a safetensors file."""
-    from safetensors.torch import load_file
-
-    return load_file(path)
 
 
 def build(kind: str, classes: int, name: str, weights: str, size: list[int]) -> torch.nn.Module:
@@ -111,25 +106,25 @@ def build(kind: str, classes: int, name: str, weights: str, size: list[int]) -> 
     return (MaskRCNN if kind == "maskrcnn" else FasterRCNN)(backbone, **settings)
 
 
-def lr_factor(step: int, steps: int, epoch: int) -> float:
-    """Warm-up over the first epoch and two drops."""
-    warmup = min(1.0, 0.001 + step / max(1, min(1000, epoch - 1)))
+def lr_factor(step: int, steps: int) -> float:
+    """Warm-up over the first of 26 parts of the run, and two drops."""
+    warmup = min(1.0, 0.001 + step / min(1000, max(1, steps / 26)))
     return warmup * 0.1 ** sum(step >= part * steps for part in (16 / 26, 22 / 26))
 
 
 def loop(model: torch.nn.Module, photos: Photos, lr: float, meter: Meter) -> None:
     """Train until the meter says that it is enough."""
     loader = torch.utils.data.DataLoader(
-        photos, BATCH, shuffle=True, drop_last=True, collate_fn=lambda batch: tuple(zip(*batch))
+        photos, BATCH, shuffle=True, drop_last=True, collate_fn=list
     )
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=lr, momentum=0.9, weight_decay=1e-4)
     model.train()
     while True:
-        for images, targets in loader:
+        for batch in loader:
             for group in optimizer.param_groups:
-                group["lr"] = lr * lr_factor(meter.step, meter.steps or 10**6, len(loader))
-            loss = sum(model(list(images), list(targets)).values())
+                group["lr"] = lr * lr_factor(meter.step, meter.steps or 10**6)
+            loss = sum(model([b[0] for b in batch], [b[1] for b in batch]).values())
             if not torch.isfinite(loss):
                 raise SystemExit(f"Loss is {loss.item()}, stopping training")
             optimizer.zero_grad()
