@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.peers import jobs, table
+from benchmarks.peers import broken, jobs, table
 from benchmarks.peers.environments import PEERS
 from benchmarks.peers.jobs import Job, Meter, steps_that_fit
 from benchmarks.peers.scores import score
@@ -140,3 +140,47 @@ def test_a_row_shows_curve_end_and_spread():
     text = table.runs({"runs": {"ours/1/0": run, "ours/1/1": other}}, "maps")
     line = "| 1 | van_dense | 2 | 1.0 | 0.100, 0.200 | 0.400 (0.300 to 0.500) | 5.0 | 4.0 | 900 |"
     assert line in text
+
+
+@pytest.fixture
+def small(tmp_path):
+    """The first two cells of a set, as broken.py copies them."""
+    folder = tmp_path / "source/bccd"
+    for part in ("train", "val"):
+        (folder / "images" / part).mkdir(parents=True)
+        (folder / "labels" / part).mkdir(parents=True)
+        coco = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "RBC"}]}
+        for number, name in enumerate("ab", 1):
+            Image.new("RGB", (16, 8)).save(folder / f"images/{part}/{name}.jpg")
+            (folder / f"labels/{part}/{name}.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+            image = {"id": number, "file_name": f"{name}.jpg", "width": 16, "height": 8}
+            entry = {"id": number, "image_id": number, "category_id": 1, "bbox": [1, 1, 2, 2]}
+            coco["images"].append(image)
+            coco["annotations"].append(entry)
+        (folder / f"{part}.json").write_text(json.dumps(coco))
+    (folder / "data.yaml").write_text("path: elsewhere\ntrain: images/train\n")
+    return broken.Small(SETS["bccd"], tmp_path / "source", tmp_path / "copy")
+
+
+def test_a_copy_is_whole_and_names_itself(small):
+    assert small.image.name == "b.jpg"
+    assert (small.folder / "data.yaml").read_text().startswith(f"path: {small.folder}\n")
+    assert len(json.loads((small.folder / "val.json").read_text())["images"]) == 2
+
+
+@pytest.mark.parametrize("fault", broken.FAULTS["boxes"], ids=lambda fault: fault.__name__)
+def test_a_fault_is_in_one_image_and_in_both_formats(small, fault):
+    def read():
+        return json.loads((small.folder / "train.json").read_text())["annotations"]
+
+    label = small.folder / "labels/train/b.txt"
+    before, content = (read(), label.read_text()), small.image.read_bytes()
+    fault(small)
+    assert (small.folder / "images/train/a.jpg").is_file()
+    assert read()[0] == before[0][0]
+    if fault is broken.missing_image:
+        assert not small.image.exists()
+    elif fault is broken.truncated_image:
+        assert len(small.image.read_bytes()) == len(content) // 2
+    else:
+        assert read() != before[0] and label.read_text() != before[1]
