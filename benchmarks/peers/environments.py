@@ -15,7 +15,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Peer:
-    """A toolkit."""
+    """A toolkit, or a variant of one: what follows the hyphen of its name is a recipe or a size."""
 
     title: str
     tasks: tuple[str, ...]  # that it is measured in
@@ -24,13 +24,18 @@ class Peer:
 
 PEERS = {
     "ours": Peer("van_dense", ("boxes", "masks", "maps")),
+    "ours-gfl_small": Peer("van_dense, GFL", ("boxes",)),
     "torchvision": Peer("torchvision reference, Faster and Mask R-CNN", ("boxes", "masks")),
     "torchvision-retinanet": Peer("torchvision reference, RetinaNet", ("boxes",)),
     "smp": Peer("segmentation-models-pytorch, Unet of its examples", ("maps",)),
     "ultralytics": Peer(
         "ultralytics YOLO11n from YAML", ("boxes", "masks"), "ultralytics==8.4.190"
     ),
+    "ultralytics-416": Peer(
+        "ultralytics YOLO11n at 416 pixels", ("boxes", "masks"), "ultralytics==8.4.190"
+    ),
     "autotimm": Peer("AutoTimm, FCOS", ("boxes",), "autotimm==0.7.37"),
+    "autotimm-320": Peer("AutoTimm, FCOS at 320 pixels", ("boxes",), "autotimm==0.7.37"),
 }
 
 
@@ -39,7 +44,7 @@ def interpreter(name: str, folder: Path) -> Path:
     package = PEERS[name].package
     if not package:
         return Path(sys.executable)
-    home = folder / name
+    home = folder / name.partition("-")[0]
     python = home / "bin" / "python"
     done = home / "complete"
     if not done.is_file():

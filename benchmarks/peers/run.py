@@ -27,10 +27,11 @@ from benchmarks.peers.jobs import Job, steps_that_fit
 from benchmarks.peers.launch import ROOT, start
 from benchmarks.peers.scores import score
 from benchmarks.peers.sets import SETS
+from van_dense.config import load_config
 
 BACKBONE = "tf_efficientnet_lite0"
 CALIBRATION = 0.1  # of the budget, and at least ...
-LEAST_CALIBRATION = 15.0  # ... seconds of CPU time
+LEAST_CALIBRATION = 8.0  # ... seconds of CPU time
 
 
 def main() -> int:
@@ -133,9 +134,16 @@ def job_of(
 ) -> Job:
     """The job of one training."""
     data, root = SETS[arguments.set], arguments.data.resolve()
-    weights = (arguments.weights / f"{arguments.backbone}.safetensors").resolve()
-    project = arguments.project or ROOT / "benchmarks/real" / data.project
-    ours = [*data.overrides(root), f"model.backbone.name={arguments.backbone}"]
+    variant, size = name.partition("-")[2], list(data.size)
+    if variant.isdigit():
+        size = [round(side * int(variant) / max(data.size)) for side in data.size]
+    project, backbone = ROOT / "benchmarks/real" / data.project, arguments.backbone
+    if name.startswith("ours-"):  # the recipe's own backbone
+        project = ROOT / "projects" / f"{variant}.yaml"
+        backbone = load_config(project).model.backbone.name
+    project = arguments.project or project
+    weights = (arguments.weights / f"{backbone}.safetensors").resolve()
+    ours = [*data.overrides(root), f"model.backbone.name={backbone}"]
     ours += [f"model.backbone.weights={weights}", *arguments.override]
     return Job(
         peer=name,
@@ -148,8 +156,8 @@ def job_of(
         images=data.images(root),
         masks=data.masks(root),
         classes=list(data.classes),
-        size=list(data.size),
-        backbone=arguments.backbone,
+        size=size,
+        backbone=backbone,
         weights=str(weights),
         project=str(project),
         overrides=ours,
