@@ -167,7 +167,7 @@ def job_of(
 def load(path: Path) -> dict[str, Any]:
     """The file so far."""
     values: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-    return {"machine": {}, "commands": [], "calibrations": {}, "runs": {}} | values
+    return {"machine": {}, "commands": [], "calibrations": {}, "runs": {}, "broken": {}} | values
 
 
 def save(path: Path, section: str, key: str, value: dict[str, Any]) -> None:
@@ -175,7 +175,8 @@ def save(path: Path, section: str, key: str, value: dict[str, Any]) -> None:
     values = load(path)
     values[section][key] = value
     values["machine"] = describe_machine()
-    command = shareable_command(sys.argv[1:], script="benchmarks/peers/run.py")
+    script = f"benchmarks/peers/{Path(sys.argv[0]).name}"
+    command = shareable_command(sys.argv[1:], script=script)
     values["commands"] = sorted({*values["commands"], command})
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(values, indent=1) + "\n")
