@@ -1,0 +1,1 @@
+"""Small real data sets and pretrained weights; see README.md."""
