@@ -103,7 +103,7 @@ class CocoDataset(TableDataset):
             columns,
             masks=facts["masks"],
             drop_empty=drop_empty,
-            root=images,
+            image_folder=images,
             paths=places.paths,
         )
         self.index_note = None if found is None else found.note

@@ -40,7 +40,7 @@ class TableDataset:
         columns: Records of all images and instances.
         masks: Whether samples carry masks; then every instance needs a segmentation.
         drop_empty: Leave out images of known size without an instance that is no crowd.
-        root: Folder that the paths of the columns start from.
+        image_folder: Folder that the paths of the columns start from.
         paths: Files of all images, where they are others than the columns say.
     """
 
@@ -51,7 +51,7 @@ class TableDataset:
         *,
         masks: bool,
         drop_empty: bool,
-        root: str | Path = "",
+        image_folder: str | Path = "",
         paths: Texts | None = None,
     ) -> None:
         self.info = info
@@ -62,7 +62,8 @@ class TableDataset:
         self.index_note: str | None = None  # see ``index_notes_of``
         self.has_masks = masks
         self._columns = columns
-        self._root, self._paths = str(root), columns.paths if paths is None else paths
+        self._folder = str(image_folder)
+        self._paths = columns.paths if paths is None else paths
         count = len(columns.sizes)
         self._kept = np.arange(count)
         if drop_empty:
@@ -95,7 +96,7 @@ class TableDataset:
 
     def path(self, index: int) -> str:
         """File of an image."""
-        return os.path.join(self._root, self._paths[self._kept[index]])
+        return os.path.join(self._folder, self._paths[self._kept[index]])
 
     def image(self, index: int, factor: int = 1) -> tuple[np.ndarray, int]:
         """Read an image alone, reduced where that is cheap (``read_reduced``), with the factor.
