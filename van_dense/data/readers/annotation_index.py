@@ -177,9 +177,10 @@ def _indices(home: Path, source: Source) -> list[Path]:
 
 def _read_pointer(path: Path) -> dict[str, Any]:
     """What a pointer says, and an empty one where there is none."""
-    with suppress(OSError, ValueError, TypeError):
+    with suppress(OSError, ValueError, TypeError, AttributeError):
         pointer = json.loads(path.read_bytes())
-        if pointer.keys() == _NO_POINTER.keys() and isinstance(pointer["files"], dict):
+        is_whole = pointer.keys() == _NO_POINTER.keys() and isinstance(pointer["files"], dict)
+        if is_whole and pointer["name"] == os.path.basename(pointer["name"]):
             return pointer
     return _NO_POINTER
 
