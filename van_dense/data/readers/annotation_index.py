@@ -18,15 +18,15 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from van_dense.core.digest import digest_of
 from van_dense.core.paths import cache_folder
@@ -110,7 +110,7 @@ def open_index(source: Source, build: Callable[[Path], tuple[Arrays, Facts]]) ->
     Args:
         source: What it is made of.
         build: Reads the annotations and gives columns and facts; large columns are written to
-            files in a folder. Its errors are raised, and leave nothing behind.
+            files in a folder. Its errors are raised, and leave no index behind.
 
     Returns:
         The index, or None, with a warning, where it can be written nowhere.
@@ -124,12 +124,26 @@ def open_index(source: Source, build: Callable[[Path], tuple[Arrays, Facts]]) ->
     for home in homes:
         try:
             home.mkdir(parents=True, exist_ok=True)
-            with FileLock(home / f"{source.kind}.lock"):
+            with _locked(home / f"{source.kind}.lock"):
                 return _find(home, source) or _build(home, source, build)
         except (OSError, NotImplementedError) as error:  # read-only, full, or without locks
             reason = error
     logger.warning("%s: no index can be written: %s; its text is read instead", source.file, reason)
     return None
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        logger.info("waiting for another process that builds an index in %s", path.parent)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _find(home: Path, source: Source) -> Index | None:
