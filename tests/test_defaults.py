@@ -19,6 +19,8 @@ BELOW = ("backbones", "models", "data", "evaluation")  # packages whose parts ta
 ALLOWED = {
     "van_dense.data.readers.coco.CocoDataset.masks": "whether to read them, no folder",
     "van_dense.data.readers.coco.CocoDataset.crowds": "as the format says, without a config",
+    "van_dense.data.readers.coco.CocoDataset.index": "none, without a config",
+    "van_dense.data.readers.yolo.YoloDataset.index": "none, without a config",
     "van_dense.data.doctor.coco.CocoPart.crowds": "as the format says, without a config",
     "van_dense.data.readers.yolo.YoloDataset.masks": "whether to read them, no folder",
     "van_dense.evaluation.coco.CocoEvaluator.types": "kinds of COCO results, no tasks",

@@ -8,7 +8,6 @@ LSKNet's authors on OpenMMLab's server; those of MogaNet and UniRepLKNet from th
 import difflib
 import hashlib
 import logging
-import os
 import re
 import shutil
 import urllib.error
@@ -22,6 +21,7 @@ from filelock import FileLock
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from van_dense.core.digest import sha256_of
+from van_dense.core.paths import cache_folder
 
 HUB = "huggingface_hub"  # the logger that tells of each retry, before an error that says as much
 
@@ -174,7 +174,7 @@ def warn_of_licence(name: str, licence: str) -> None:
 
 def _downloaded(name: str, cache_dir: str | Path | None) -> Path:
     url = _address_of(name)
-    folder = Path(cache_dir) if cache_dir else _default_cache()
+    folder = Path(cache_dir) if cache_dir else cache_folder()
     if url == name:  # many files on the web have the same name
         folder = folder / hashlib.sha256(url.encode()).hexdigest()[:12]
     target = folder / PurePosixPath(urlsplit(url).path).name
@@ -197,10 +197,6 @@ def _address_of(name: str) -> str:
         f"weights {name!r} are neither a file nor a run folder nor the address of a file nor a "
         f"published name; nearest names: {near or sorted(PUBLISHED)}"
     )
-
-
-def _default_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "van_dense"
 
 
 def _download(url: str, target: Path) -> None:

@@ -10,6 +10,7 @@ from van_dense.config.schema import (
     CocoSplit,
     Crowds,
     Data,
+    IndexUse,
     PathText,
     Positive,
     PositiveFloat,
@@ -120,6 +121,8 @@ class DetectionData(Data):
     labelme: LabelmeData | None = None  # labelme: folders of both parts
     drop_empty: bool = True  # training leaves out images without any box, as mmdet does
     crowds: Crowds = "regions"  # COCO: what iscrowd 1 means; objects = exporters' run lengths
+    # COCO and YOLO: keep large annotations in memory-mapped files beside them; auto = from 64 MB.
+    index: IndexUse = "auto"
     transforms: DetectionTransforms = DetectionTransforms()
     group_by_aspect: bool = True
 

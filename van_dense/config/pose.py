@@ -12,6 +12,7 @@ from van_dense.config.schema import (
     Crowds,
     Data,
     Eval,
+    IndexUse,
     PathText,
     Positive,
     Section,
@@ -64,6 +65,8 @@ class PoseData(Data):
     min_detection_score: Unit = 0.0  # detections below are left out; papers cut nothing
     skeleton: Skeleton | None = None  # none = as the annotation file says
     crowds: Crowds = "regions"  # what iscrowd 1 means; objects = exporters' run lengths
+    # Keep large annotations in memory-mapped files beside them; auto = from 64 MB.
+    index: IndexUse = "auto"
     transforms: PoseTransforms = PoseTransforms()
 
     def files(self) -> dict[str, str]:

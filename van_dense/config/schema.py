@@ -99,6 +99,9 @@ class Transforms(Section):
 # What iscrowd 1 of COCO files means: a region of many objects, or one object.
 Crowds = Literal["regions", "objects"]
 
+# Whether large annotations are kept in an index, which all processes share.
+IndexUse = Literal["auto", "never", "always"]
+
 
 class CocoSplit(Section):
     """One part of a COCO data set."""

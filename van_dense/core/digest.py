@@ -1,7 +1,9 @@
-"""The digest of a file of any size."""
+"""Digests of files of any size, and of values."""
 
 import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
 _BLOCK = 1 << 20  # bytes
 
@@ -13,3 +15,8 @@ def sha256_of(path: Path) -> str:
         while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
+
+
+def digest_of(value: Any) -> str:
+    """Hash of anything that JSON can hold, 32 hexadecimal digits."""
+    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).hexdigest()

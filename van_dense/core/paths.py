@@ -1,7 +1,8 @@
-"""Paths as people write them where no shell expands them: in YAML, and behind ``key=``."""
+"""Paths as people write them where no shell expands them, and the folder of the cache."""
 
 import os
 import re
+from pathlib import Path
 
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 
@@ -19,3 +20,8 @@ def expand_path(path: str) -> str:
                 raise ValueError(f"{path!r}: the variable {name} is not set; {fix}")
         path = _VARIABLE.sub(lambda match: os.environ[match[1] or match[2]], path)
     return path if not path.startswith("~") or os.path.lexists(path) else os.path.expanduser(path)
+
+
+def cache_folder() -> Path:
+    """Where downloads and the like are kept: ``$XDG_CACHE_HOME/van_dense``, by default ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "van_dense"

@@ -91,6 +91,16 @@ def notes_of(dataset: DenseDataset) -> list[str]:
     return found
 
 
+def index_notes_of(dataset: DenseDataset) -> list[str]:
+    """Where the indices of the readers inside of a data set are, and which were built just now."""
+    found: list[str] = []
+    inner: object = dataset
+    while inner is not None:
+        found += [note] if (note := getattr(inner, "index_note", None)) else []
+        inner = getattr(inner, "dataset", None)
+    return found
+
+
 class Subset:
     """A ``DenseDataset`` of images of another one by position, which may repeat; ids stay."""
 

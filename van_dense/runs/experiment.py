@@ -15,7 +15,7 @@ from van_dense.config.load import load_raw
 from van_dense.config.presets import small_projects
 from van_dense.core.counting import counted
 from van_dense.core.plain_text import one_line
-from van_dense.data.dataset import DenseDataset, notes_of
+from van_dense.data.dataset import DenseDataset, index_notes_of, notes_of
 from van_dense.engine.memory import estimate_memory
 from van_dense.engine.optim import describe_groups, parameter_groups
 from van_dense.engine.plan import TrainPlan, make_plan
@@ -151,9 +151,10 @@ def _small_data(experiment: Experiment) -> dict[str, str]:
 
 
 def _left_out(experiment: Experiment) -> dict[str, str]:
-    """A line for each part of whose files something is left out, changed or unknown."""
+    """A line for each part of whose files something is left out, changed, unknown or indexed."""
     parts = {"train": experiment.train_set, "val": experiment.val_set}
     found = {f"read of {name}": notes_of(dataset) for name, dataset in parts.items()}
+    found |= {f"index of {name}": index_notes_of(dataset) for name, dataset in parts.items()}
     found["limits of val"] = experiment.task.limit_notes(experiment.config, experiment.val_set)
     found["quarantine"] = experiment.task.quarantine_notes(experiment.config)
     return {

@@ -63,6 +63,7 @@ class Pose(Task[PoseConfig]):
             drop_empty=split == "train" or data.max_images is not None,
             masks=False,
             crowds=data.crowds,
+            index=data.index,
             skeleton=_skeleton(config),
         )
         _check_keypoints(images.info, self.dataset_info(config), part.annotations)

@@ -20,7 +20,8 @@ from van_dense.data.doctor.boxes import (
     see,
 )
 from van_dense.data.doctor.report import PartReport
-from van_dense.data.readers.table import ImageRecord, InstanceRecord, TableDataset
+from van_dense.data.readers.annotation_columns import ImageRecord, InstanceRecord, columns_of
+from van_dense.data.readers.table import TableDataset
 from van_dense.models.detection.anchors import Anchors, in_padding
 from van_dense.tasks import task_of
 
@@ -35,7 +36,8 @@ def dataset(*boxes: tuple[int, tuple[float, float, float, float], int, bool]) ->
     """Three images of 100x64 (width x height); rows of image, box, label, crowd."""
     images = [ImageRecord(f"{i}.png", i, (64, 100)) for i in range(3)]
     rows = [InstanceRecord(*row) for row in boxes]
-    return TableDataset(INFO, images, rows, masks=False, drop_empty=False)
+    columns = columns_of(images, rows, INFO, masks=False)
+    return TableDataset(INFO, columns, masks=False, drop_empty=False)
 
 
 def table(*sides: float, label: int = 0) -> BoxTable:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from van_dense.data.doctor.image_list import ImageList, equal_rows
-from van_dense.data.readers.table import ImageRecord
+from van_dense.data.readers.annotation_columns import ImageRecord
 
 RECORDS = [
     ImageRecord("/data/cat/1.png", "cat/1.png", (12, 20)),

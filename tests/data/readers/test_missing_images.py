@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from van_dense.data.readers.annotation_columns import ImageRecord
 from van_dense.data.readers.missing_images import missing_images, unreadable_images
 from van_dense.data.readers.quarantine import QuarantinedPart
-from van_dense.data.readers.table import ImageRecord
 
 
 def test_sound_paths_need_no_word(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ import pytest
 from pycocotools import mask as mask_utils
 
 from van_dense.core.dataset_info import DatasetInfo
-from van_dense.data.readers.table import ImageRecord, InstanceRecord, TableDataset
+from van_dense.data.readers.annotation_columns import ImageRecord, InstanceRecord, columns_of
+from van_dense.data.readers.table import TableDataset
 
 INFO = DatasetInfo("toys", ("ball", "cube"), (0, 1))
 SIZES = [(6, 8), (5, 4)]
@@ -25,7 +26,8 @@ def mixed() -> TableDataset:
         rle = mask_utils.encode(np.asfortranarray(bitmap(number)))
         segmentation = POLYGON if number in (0, 3) else rle
         rows.append(InstanceRecord(number % 2, (0, 0, 4, 4), 0, segmentation=segmentation))
-    return TableDataset(INFO, images, rows, masks=True, drop_empty=False)
+    columns = columns_of(images, rows, INFO, masks=True)
+    return TableDataset(INFO, columns, masks=True, drop_empty=False)
 
 
 @pytest.mark.parametrize("image", [0, 1])
@@ -41,5 +43,5 @@ def test_each_instance_gets_its_own_mask(mixed: TableDataset, image: int) -> Non
 
 
 def test_no_object_is_kept_for_an_instance(mixed: TableDataset) -> None:
-    objects = [v for v in vars(mixed).values() if isinstance(v, list | dict | tuple)]
-    assert max(map(len, objects)) == len(SIZES)
+    values = [*vars(mixed).values(), *vars(mixed._columns).values()]
+    assert not any(v for v in values if isinstance(v, list | dict | tuple))

@@ -11,11 +11,11 @@ from van_dense.core.counting import counted
 from van_dense.core.structures import Size
 from van_dense.data.doctor.report import PartReport
 from van_dense.data.messages import shorten
+from van_dense.data.readers.annotation_columns import ImageRecord
 from van_dense.data.readers.class_folder import Listing, class_names, folder_record
 from van_dense.data.readers.class_words import spoken_names
 from van_dense.data.readers.cub import Cub200
 from van_dense.data.readers.quarantine import Quarantine, StaleQuarantine
-from van_dense.data.readers.table import ImageRecord
 
 FEW_IMAGES = 5  # with fewer, one image is more than a fifth of its class
 SMALL_SIDE = 32  # pixels; the stride of a backbone, so that such an image is one position

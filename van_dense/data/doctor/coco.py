@@ -12,6 +12,7 @@ from van_dense.core.structures import Size
 from van_dense.data.doctor.coco_geometry import GeometryCheck
 from van_dense.data.doctor.report import PartReport, Severity
 from van_dense.data.io.names import find_all_below
+from van_dense.data.readers.annotation_columns import ImageRecord, InstanceRecord
 from van_dense.data.readers.coco_geometry import OUTSIDE_TOLERANCE
 from van_dense.data.readers.coco_images import Broken, ImageRecords
 from van_dense.data.readers.coco_json import (
@@ -39,7 +40,6 @@ from van_dense.data.readers.coco_values import is_id, parse_box, parse_id
 from van_dense.data.readers.missing_images import missing_images
 from van_dense.data.readers.quarantine import Quarantine
 from van_dense.data.readers.skeleton_file import spell
-from van_dense.data.readers.table import ImageRecord, InstanceRecord
 
 Finding = tuple[Severity, str, str]  # severity, what, fix
 

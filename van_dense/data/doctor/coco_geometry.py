@@ -15,6 +15,7 @@ from pycocotools import mask as mask_utils
 from van_dense.core.rle import run_lengths
 from van_dense.core.structures import Size
 from van_dense.data.doctor.report import Severity
+from van_dense.data.readers.annotation_columns import BoxXYXY
 from van_dense.data.readers.coco_geometry import box_iou, segmentation_box
 from van_dense.data.readers.coco_json import Record
 from van_dense.data.readers.coco_records import DIFFER
@@ -25,7 +26,6 @@ from van_dense.data.readers.segmentation import (
     to_rle,
     usable_segmentation,
 )
-from van_dense.data.readers.table import BoxXYXY
 
 Values = tuple[float, float, float, float]  # the four numbers of "bbox" as they stand there
 Message = tuple[str, str]  # what, and what to do about it

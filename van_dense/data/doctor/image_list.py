@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from van_dense.data.readers.table import ImageRecord
+from van_dense.data.readers.annotation_columns import ImageRecord
 
 _LARGEST = 2**63 - 1  # of 64 bits
 _NUMBER, _TEXT, _ENDS_PATH, _DIGITS = range(4)  # what an id is

@@ -16,6 +16,7 @@ from van_dense.data.io.label_map import LabelMap, count_values, spell_value, sug
 from van_dense.data.io.masks import full_ade20k, read_labels, read_saliency, read_stored
 from van_dense.data.io.stored import some_of
 from van_dense.data.messages import Fault, shorten
+from van_dense.data.readers.annotation_columns import ImageRecord
 from van_dense.data.readers.image_mask import Pairs, mask_size_problem
 from van_dense.data.readers.mask_folder import (
     SALIENT,
@@ -27,7 +28,6 @@ from van_dense.data.readers.mask_folder import (
     nothing_salient,
 )
 from van_dense.data.readers.quarantine import Id, Quarantine
-from van_dense.data.readers.table import ImageRecord
 
 MAX_ROWS = 256  # of the summary, and values of a sensible label map; soft edges make thousands
 SOFT_FRACTION = 0.05  # of grey pixels; the smooth outline of a binary mask has fewer

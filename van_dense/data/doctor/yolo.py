@@ -6,6 +6,7 @@ from van_dense.data.doctor.image_list import ImageList
 from van_dense.data.doctor.report import PartReport, Severity
 from van_dense.data.readers.quarantine import Quarantine, StaleQuarantine
 from van_dense.data.readers.yolo import YoloRecords
+from van_dense.data.readers.yolo_files import YoloFiles
 from van_dense.data.readers.yolo_layout import YoloLayout, part_source
 from van_dense.data.readers.yolo_lines import LabelLine
 
@@ -38,7 +39,7 @@ def check_yolo(part: YoloPart, quarantine: Quarantine) -> PartReport:
     report = PartReport(part.split, part.source)
     try:
         masks = part.masks is not False
-        records = YoloRecords(part.root, part.split, masks=masks, quarantine=quarantine)
+        records = YoloRecords(YoloFiles(part.root, part.split, quarantine), masks=masks)
     except StaleQuarantine:
         raise  # the caller judges everything, so that a new list can be written
     except ValueError as error:

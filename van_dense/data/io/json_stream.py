@@ -45,6 +45,14 @@ class BlockSink(Sink, Protocol):
         """
 
 
+@runtime_checkable
+class PlaceSink(Sink, Protocol):
+    """Finds elements in the file again, which is UTF-8 without a byte order mark."""
+
+    def mark(self, place: int, /) -> None:
+        """Take the byte of the next element, now and then, and that behind the list at its end."""
+
+
 def stream_json(
     path: str | Path, what: str, sink: Sink, *, key: str | None = None, allow_nan: bool = True
 ) -> Any:
@@ -90,12 +98,17 @@ def _elements(text: _Text, sink: Sink) -> None:
         text.take("]")
         return
     blocks = sink if isinstance(sink, BlockSink) else None
+    places = sink if isinstance(sink, PlaceSink) else None
     while True:
         if blocks is not None and text.is_new and blocks.wants_blocks:
             text.peek()
             text.skip(blocks.append_block(text.rest()))
+        if places is not None and text.is_new:
+            places.mark(text.place())
         sink.append(*text.value())
         if text.take(",]") == "]":
+            if places is not None:
+                places.mark(text.place(skip_space=False))
             return
 
 
@@ -132,7 +145,7 @@ class _Text:
         )().decode
         self._text, self._at = self._decode(first), 0
         self._ended = False
-        self.is_new = True  # whether ``rest`` was not asked for since more was read
+        self.is_new = True  # whether nothing was asked about it since more was read
         self._bytes_before = self._lines_before = 0
         constant = None if allow_nan else self._refuse
         # The function behind ``raw_decode``, which asks for no slice of the text.
@@ -188,6 +201,13 @@ class _Text:
         """What was read of the file and is not parsed."""
         self.is_new = False
         return self._text[self._at :]
+
+    def place(self, *, skip_space: bool = True) -> int:
+        """The byte where the next value begins, or the present one."""
+        if skip_space:
+            self.peek()
+        self.is_new = False
+        return self._byte
 
     def skip(self, count: int) -> None:
         """Go behind characters that somebody else parsed."""

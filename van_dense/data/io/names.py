@@ -43,13 +43,18 @@ def spellings(name: str) -> Iterator[str]:
     yield from dict.fromkeys(forms)
 
 
+def is_plain(name: str) -> bool:
+    """Whether a path means itself alone on every system."""
+    return name.isascii() and "\\" not in name and "%" not in name
+
+
 def find_below(root: str | Path, name: str) -> str:
     """Path of a file below a folder, in the spelling that exists; as written where none does.
 
     Windows writes ``sub\\a.jpg``, Label Studio ``a%20b.jpg``, and a Mac takes accents apart.
     """
     path = os.path.join(root, name)
-    if name.isascii() and "\\" not in name and "%" not in name:
+    if is_plain(name):
         return path  # no question to a slow disk
     paths = [os.path.join(root, form) for form in spellings(name)]
     return next((one for one in paths if os.path.exists(one)), path)

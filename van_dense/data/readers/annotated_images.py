@@ -17,17 +17,16 @@ from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Size
 from van_dense.data.io.sizes import read_sizes
 from van_dense.data.messages import CHECK, list_counts
-from van_dense.data.readers.missing_images import unreadable_images
-from van_dense.data.readers.quarantine import Quarantine, QuarantinedPart
-from van_dense.data.readers.segmentation import has_no_pixel, usable_segmentation
-from van_dense.data.readers.table import (
+from van_dense.data.readers.annotation_columns import (
     BoxXYXY,
     ImageRecord,
     InstanceRecord,
-    TableDataset,
-    clip_box,
-    size_problem,
+    columns_of,
 )
+from van_dense.data.readers.missing_images import unreadable_images
+from van_dense.data.readers.quarantine import Quarantine, QuarantinedPart
+from van_dense.data.readers.segmentation import has_no_pixel, usable_segmentation
+from van_dense.data.readers.table import TableDataset, clip_box, size_problem
 
 logger = logging.getLogger(__name__)
 
@@ -253,7 +252,8 @@ class AnnotatedDataset(TableDataset):
                 records.append(verdict.record)
             if verdict.instance is not None:
                 instances.append(verdict.instance)
-        super().__init__(info, records, instances, masks=reads_masks, drop_empty=drop_empty)
+        columns = columns_of(records, instances, info, masks=reads_masks)
+        super().__init__(info, columns, masks=reads_masks, drop_empty=drop_empty)
         self.left_out = frozenset(image.id for image in part.images) - {r.id for r in records}
         if (unreadable := unreadable_images(records)) is not None:
             self._warn(f"{part.source}: {unreadable}")

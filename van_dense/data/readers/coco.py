@@ -5,12 +5,29 @@ every annotation as a dictionary, and fails on the first bad record with a bare 
 """
 
 import logging
+import os
+from dataclasses import asdict, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 from van_dense.core.dataset_info import DatasetInfo
+from van_dense.data.io.columns import stamp_of
 from van_dense.data.io.json_file import paused_garbage_collection
-from van_dense.data.io.names import find_all_below
 from van_dense.data.messages import CHECK
+from van_dense.data.readers.annotation_columns import (
+    AnnotationColumns,
+    ImageRecord,
+    build_columns,
+)
+from van_dense.data.readers.annotation_index import (
+    Arrays,
+    Facts,
+    Index,
+    IndexUse,
+    Source,
+    is_wanted,
+    open_index,
+)
 from van_dense.data.readers.coco_images import Broken
 from van_dense.data.readers.coco_json import (
     CocoDict,
@@ -22,11 +39,13 @@ from van_dense.data.readers.coco_json import (
     skeleton_notes,
 )
 from van_dense.data.readers.coco_records import CocoRecords, Crowds
-from van_dense.data.readers.missing_images import missing_images
-from van_dense.data.readers.quarantine import Quarantine
-from van_dense.data.readers.table import ImageRecord, TableDataset
+from van_dense.data.readers.image_places import Places, find_images
+from van_dense.data.readers.quarantine import Quarantine, QuarantinedPart, fingerprint
+from van_dense.data.readers.table import TableDataset
 
 logger = logging.getLogger(__name__)
+
+_SAID = ("warnings", "notes", "bones", "root", "first")  # sentences about a file
 
 
 class CocoDataset(TableDataset):
@@ -46,6 +65,8 @@ class CocoDataset(TableDataset):
         keypoints: Whether to read keypoints, where a category names some.
         crowds: What ``iscrowd: 1`` means: a region of many objects, or one object.
         skeleton: Keypoints of the annotations, instead of what the file says about them.
+        index: Whether to keep what was read in an index, which opens at once and is shared by all
+            processes: "never", "always", or "auto" for large files. See ``open_index``.
 
     Raises:
         ValueError: For a missing or foreign file, with key and fix, and when no image remains.
@@ -64,44 +85,105 @@ class CocoDataset(TableDataset):
         keypoints: bool = True,
         crowds: Crowds = "regions",
         skeleton: Skeleton | None = None,
+        index: IndexUse = "never",
     ) -> None:
-        self._file = Path(annotations)
-        data = read_coco_json(annotations)
-        if not Path(images).is_dir():
-            raise ValueError(f"{images}: no such folder; give the folder that holds the images")
-        info = dataset_info(annotations, data, name, skeleton, keypoints=keypoints)
-        self._part = (quarantine or Quarantine()).of(annotations)
-        self._masks_wanted, self._keypoints_wanted, self._crowds = masks, keypoints, crowds
-        found = self._judge(data, info)
-        if not found.images:
-            raise ValueError(f"{annotations}: {_no_image(found)}; {CHECK}")
-        paths, spelling = find_all_below(images, [record["file_name"] for record in found.images])
-        files = [
-            ImageRecord(path, record["id"], size)
-            for path, record, size in zip(paths, found.images, found.sizes, strict=True)
-        ]
-        instances = (instance for _, instance in found.usable())
-        super().__init__(info, files, instances, masks=found.masks, drop_empty=drop_empty)
-        records = found.image_records
-        self.left_out = frozenset(records.quarantined_ids | records.broken_ids)
-        bones = skeleton_notes(annotations, data, skeleton) if keypoints else []
-        self.warnings = [f"{annotations}: {what}" for what in found.warnings()] + bones
-        if (absent := missing_images(str(images), paths)) is not None:
-            self.warnings.append(f"{annotations}: {absent}")
+        self._file, self._images, self._name = str(annotations), str(images), name
+        self._quarantine = quarantine or Quarantine()
+        self._masks_wanted, self._keypoints_wanted = masks, keypoints
+        self._crowds, self._skeleton = crowds, skeleton
+        if (found := self._open_index(index)) is None:
+            arrays, facts = self._read(None)
+            columns = AnnotationColumns.of(arrays)
+        else:
+            columns, facts = found.columns, found.facts
+            self._check_folder()
+        places = find_images(images, columns.paths, found.folder if found else None)
+        super().__init__(
+            replace(DatasetInfo.from_dict(facts["info"]), name=name),
+            columns,
+            masks=facts["masks"],
+            drop_empty=drop_empty,
+            image_folder=images,
+            paths=places.paths,
+        )
+        self.index_note = None if found is None else found.note
+        self.left_out = frozenset(facts["left_out"])
+        self._take_notes(facts, places)
+        if len(self) == 0:
+            what = f"no image remains of {facts['num_images']} with a usable box"
+            raise ValueError(f"{annotations}: {what}; {CHECK}")
+
+    def _take_notes(self, facts: Facts, places: Places) -> None:
+        said = {key: [f"{self._file}: {what}" for what in facts[key]] for key in _SAID}
+        self.warnings = said["warnings"] + said["bones"]
+        if places.absent is not None:
+            self.warnings.append(f"{self._file}: {places.absent}")
             self.notes.append(self.warnings[-1])
-        self.notes += found.notes(annotations) + bones
-        if (root := empty_root(data)) is not None:
-            self.notes.append(f"{annotations}: {root_words(root)}")
-        if spelling is not None:
-            self.notes.append(f"{annotations}: {spelling}")
+        self.notes += said["notes"] + said["bones"] + said["root"]
+        if places.spelling is not None:
+            self.notes.append(f"{self._file}: {places.spelling}")
         for note in self.notes:
             logger.log(logging.WARNING if note in self.warnings else logging.INFO, "%s", note)
-        first = [f"{annotations}: {what}" for what in first_broken(found)]  # spoils the counters
-        self.warnings += first
-        self.notes += first
-        if len(self) == 0:
-            what = f"no image remains of {len(data['images'])} with a usable box"
-            raise ValueError(f"{annotations}: {what}; {CHECK}")
+        self.warnings += said["first"]
+        self.notes += said["first"]
+
+    @cached_property
+    def _part(self) -> QuarantinedPart:
+        return self._quarantine.of(self._file)
+
+    def _open_index(self, use: IndexUse) -> Index | None:
+        file = Path(self._file)
+        if not is_wanted(use, file, os.path.getsize(file) if file.is_file() else 0):
+            return None
+        skeleton = self._skeleton
+        reads = {
+            "format": "coco",
+            "masks": self._masks_wanted,
+            "keypoints": self._keypoints_wanted,
+            "crowds": self._crowds,
+            "skeleton": None if skeleton is None else asdict(skeleton),
+        }
+        state = self._part.listed()
+        restamp, content = partial(stamp_of, file), partial(fingerprint, file)
+        source = Source(file, reads, state, restamp(), restamp, content)
+        return open_index(source, self._read)
+
+    def _check_folder(self) -> None:
+        if not Path(self._images).is_dir():
+            what = "no such folder; give the folder that holds the images"
+            raise ValueError(f"{self._images}: {what}")
+
+    def _read(self, folder: Path | None) -> tuple[Arrays, Facts]:
+        """Columns of the file, in files of a folder if there is one, and what is to be said."""
+        file, skeleton = self._file, self._skeleton
+        data = read_coco_json(file, in_file=folder is not None)
+        self._check_folder()
+        info = dataset_info(file, data, self._name, skeleton, keypoints=self._keypoints_wanted)
+        found = self._judge(data, info)
+        if not found.images:
+            raise ValueError(f"{file}: {_no_image(found)}; {CHECK}")
+        records = zip(found.images, found.sizes, strict=True)
+        arrays = build_columns(
+            (ImageRecord(one["file_name"], one["id"], size) for one, size in records),
+            (instance for _, instance in found.usable()),
+            num_keypoints=len(info.keypoint_names),
+            masks=found.masks,
+            folder=folder,
+        )
+        bones = skeleton_notes(file, data, skeleton) if self._keypoints_wanted else []
+        root = empty_root(data)
+        images, told = found.image_records, f"{file}: "
+        facts = {
+            "info": info.to_dict(),
+            "masks": found.masks,
+            "num_images": len(data["images"]),
+            "left_out": sorted(images.quarantined_ids | images.broken_ids, key=str),
+            "warnings": found.warnings(),
+            "notes": [note.removeprefix(told) for note in found.notes(file)],
+            "bones": [note.removeprefix(told) for note in bones],
+            "root": [] if root is None else [root_words(root)],
+        }
+        return arrays, {**facts, "first": first_broken(found)}  # spoils the counters
 
     def _judge(self, data: CocoDict, info: DatasetInfo) -> CocoRecords:
         return CocoRecords(

@@ -12,6 +12,7 @@ from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Size
 from van_dense.data.io.json_file import paused_garbage_collection
 from van_dense.data.io.packed_records import PackedRecords
+from van_dense.data.readers.annotation_columns import InstanceRecord
 from van_dense.data.readers.coco_columns import CleanedRecords, ColumnReader, new_columns
 from van_dense.data.readers.coco_geometry import area_is_possible, derive_area, stated_box
 from van_dense.data.readers.coco_images import ImageRecords
@@ -24,7 +25,6 @@ from van_dense.data.readers.coco_values import (
     sound_keypoints,
 )
 from van_dense.data.readers.segmentation import FORMS, rle_to_json
-from van_dense.data.readers.table import InstanceRecord
 
 _AT_ONCE = 1024  # annotations that are looked at together
 

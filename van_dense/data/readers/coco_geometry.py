@@ -5,6 +5,7 @@ from typing import Any
 from pycocotools import mask as mask_utils
 
 from van_dense.core.structures import Size
+from van_dense.data.readers.annotation_columns import BoxXYXY
 from van_dense.data.readers.coco_json import Record
 from van_dense.data.readers.coco_values import (
     box_around,
@@ -18,7 +19,6 @@ from van_dense.data.readers.segmentation import (
     to_rle,
     usable_segmentation,
 )
-from van_dense.data.readers.table import BoxXYXY
 
 # In COCO, the area of a mask is at most 0.993 times that of its box with a pixel on each side, and
 # never below 1 % of its box but for a few thin objects, whose masks say so.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from van_dense.core.dataset_info import DatasetInfo
+from van_dense.data.io.file_records import FileRecords
 from van_dense.data.io.json_file import paused_garbage_collection
 from van_dense.data.io.json_stream import stream_json
 from van_dense.data.io.packed_records import PackedRecords
@@ -54,13 +55,17 @@ MAX_SIDE = 1_000_000  # pixels
 _LISTS = ("images", "annotations", "categories")
 
 
-def read_coco_json(path: str | Path) -> CocoDict:
+def read_coco_json(path: str | Path, *, in_file: bool = False) -> CocoDict:
     """Parse a COCO annotation file; a ValueError with file, key and fix where it is no such file.
 
     Values inside of images and annotations are not judged here: one bad record among many is no
     reason to stop, see ``CocoRecords``.
+
+    Args:
+        path: The file.
+        in_file: Leave the annotations in the file where that is possible: see ``FileRecords``.
     """
-    data = read_coco_lists(path)
+    data = read_coco_lists(path, in_file=in_file)
     if data["annotations"] and "segments_info" in data["annotations"][0]:
         fix = "give the file of the instances, such as instances_train2017.json"
         raise ValueError(f"{path}: a panoptic annotation file; {fix}")
@@ -68,16 +73,18 @@ def read_coco_json(path: str | Path) -> CocoDict:
 
 
 @paused_garbage_collection()
-def read_coco_lists(path: str | Path) -> CocoDict:
+def read_coco_lists(path: str | Path, *, in_file: bool = False) -> CocoDict:
     """Parse a file of images, categories and any kind of annotations, which are objects.
 
-    Annotations are packed: see ``PackedRecords``.
+    Annotations are packed, or stay in the file: see ``PackedRecords`` and ``FileRecords``.
 
     A ValueError names file, key and fix where there is something else; categories are checked,
     images and annotations are not looked into.
     """
+    stays = in_file and FileRecords.can_read(path)
+    records: FileRecords | PackedRecords = FileRecords(path) if stays else PackedRecords()
     try:
-        data = stream_json(path, "annotation file", PackedRecords(), key="annotations")
+        data = stream_json(path, "annotation file", records, key="annotations")
     except ValueError as error:
         raise ValueError(f"{error}{way_in(path, read_as=COCO)}") from None
     _check_structure(path, data)
@@ -107,7 +114,7 @@ def _check_structure(path: str | Path, data: Any) -> None:
             has = ", ".join(map(repr, list(data)[:8])) or "nothing"
             raise ValueError(f"{problem}: {key!r} is missing; it holds {has}")
         records = data[key]
-        if isinstance(records, PackedRecords):
+        if isinstance(records, PackedRecords | FileRecords):
             index = records.first_other
         elif isinstance(records, list):
             others = (i for i, record in enumerate(records) if not isinstance(record, dict))

@@ -14,6 +14,7 @@ from van_dense.core.counting import counted, of_kind
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Size
 from van_dense.data.messages import CHECK, Fault, list_counts
+from van_dense.data.readers.annotation_columns import BoxXYXY, InstanceRecord
 from van_dense.data.readers.class_names import alike_classes
 from van_dense.data.readers.coco_cleaning import clean
 from van_dense.data.readers.coco_crowds import suspicious_crowds
@@ -43,7 +44,7 @@ from van_dense.data.readers.segmentation import (
     plain_form,
     usable_segmentation,
 )
-from van_dense.data.readers.table import BoxXYXY, InstanceRecord, clip_box
+from van_dense.data.readers.table import clip_box
 
 Crowds = Literal["regions", "objects"]
 

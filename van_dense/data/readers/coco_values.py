@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from van_dense.data.readers.table import BoxXYXY
+from van_dense.data.readers.annotation_columns import BoxXYXY
 
 _NUMBER = frozenset((int, float))
 _BOX_NAMES = (("x", "y", "width", "height"), ("x", "y", "w", "h"))

@@ -24,9 +24,9 @@ from van_dense.core.structures import RLE, Size
 from van_dense.data.io.json_file import read_json
 from van_dense.data.io.pixels import open_image
 from van_dense.data.readers.annotated_images import Finding
+from van_dense.data.readers.annotation_columns import BoxXYXY
 from van_dense.data.readers.foreign import LABELME, name_of_json
 from van_dense.data.readers.segmentation import MAX_COORDINATE
-from van_dense.data.readers.table import BoxXYXY
 
 _LINES = ("point", "line", "linestrip", "points", "lines")
 _FOUR_POINTS = ("oriented_rectangle", "rotation", "quadrilateral")

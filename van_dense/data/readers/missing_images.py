@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import PureWindowsPath
 
 from van_dense.data.messages import CHECK, Fault
-from van_dense.data.readers.table import ImageRecord
+from van_dense.data.readers.annotation_columns import ImageRecord
 
 
 def missing_images(root: str, paths: Sequence[str]) -> Fault | None:

@@ -54,6 +54,10 @@ class QuarantinedPart:
         found = {what: count for what, count in counts.items() if count}
         return f"quarantine leaves out {list_counts(found)}" if found else ""
 
+    def listed(self) -> dict[str, list[Id]]:
+        """What is left out, sorted, as JSON can hold it."""
+        return {name: sorted(getattr(self, name), key=_order) for name in _LISTS}
+
     def __bool__(self) -> bool:
         return bool(self.images or self.annotations or self.records)
 
@@ -92,7 +96,7 @@ class Quarantine:
             {
                 "source": _relative(key, folder),
                 "fingerprint": part.fingerprint,
-                **{name: sorted(getattr(part, name), key=_order) for name in _LISTS},
+                **part.listed(),
             }
             for key, part in sorted(self.parts.items())
         ]

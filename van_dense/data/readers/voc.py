@@ -33,10 +33,10 @@ from van_dense.data.readers.annotated_images import (
     names_of,
     repeated,
 )
+from van_dense.data.readers.annotation_columns import BoxXYXY
 from van_dense.data.readers.foreign import VOC, way_in
 from van_dense.data.readers.image_index import ImageIndex, files_below, stated_name
 from van_dense.data.readers.quarantine import Quarantine
-from van_dense.data.readers.table import BoxXYXY
 from van_dense.data.readers.voc_xml import VocFile, VocObject, parse_voc
 
 FirstPixel = Literal["auto", 0, 1]

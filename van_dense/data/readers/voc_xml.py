@@ -15,8 +15,8 @@ from xml.etree import ElementTree
 
 from van_dense.core.structures import Size
 from van_dense.data.readers.annotated_images import Finding
+from van_dense.data.readers.annotation_columns import BoxXYXY
 from van_dense.data.readers.foreign import name_of_xml
-from van_dense.data.readers.table import BoxXYXY
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _TRUE, _FALSE = ("1", "true", "yes"), ("0", "false", "no", "", "unspecified")

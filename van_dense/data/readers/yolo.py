@@ -13,17 +13,22 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from van_dense.core.dataset_info import DatasetInfo
 from van_dense.data.io.sizes import read_sizes
 from van_dense.data.messages import CHECK, Remark, list_counts
+from van_dense.data.readers.annotation_columns import (
+    AnnotationColumns,
+    ImageRecord,
+    InstanceRecord,
+    build_columns,
+)
+from van_dense.data.readers.annotation_index import Arrays, Facts, IndexUse
 from van_dense.data.readers.class_names import alike_classes
 from van_dense.data.readers.missing_images import unreadable_images
 from van_dense.data.readers.quarantine import Quarantine
 from van_dense.data.readers.segmentation import has_no_pixel
-from van_dense.data.readers.table import ImageRecord, InstanceRecord, TableDataset, clip_box
+from van_dense.data.readers.table import TableDataset, clip_box
 from van_dense.data.readers.yolo_dialect import judge_dialect, mark_tracked
-from van_dense.data.readers.yolo_labels import LabelFiles
-from van_dense.data.readers.yolo_layout import YoloLayout, part_source
+from van_dense.data.readers.yolo_files import YoloFiles
 from van_dense.data.readers.yolo_lines import LabelLine, is_cut, line_problem, read_lines
 
 logger = logging.getLogger(__name__)
@@ -42,6 +47,8 @@ class YoloDataset(TableDataset):
         drop_empty: Leave out images without a box.
         masks: Whether to read polygons as masks; a line without a polygon is then broken, unless
             there is no polygon at all. False takes the boxes around polygons.
+        index: Whether to keep what was read in an index, which opens at once and is shared by all
+            processes: "never", "always", or "auto" for many files. See ``open_index``.
 
     Raises:
         ValueError: For a missing or foreign data file, when no image or no label is found, and when
@@ -57,38 +64,70 @@ class YoloDataset(TableDataset):
         quarantine: Quarantine | None = None,
         drop_empty: bool,
         masks: bool = True,
+        index: IndexUse = "never",
     ) -> None:
-        records = YoloRecords(root, split, masks=masks, quarantine=quarantine or Quarantine())
-        if errors := [remark for remark in records.remarks if remark.severity == "error"]:
-            raise ValueError(str(errors[0]))
-        super().__init__(
-            records.info(name),
-            records.images,
-            records.usable(),
-            masks=records.has_masks,
-            drop_empty=drop_empty,
-        )
-        where = f"{records.layout.file}, {split}"
-        self.left_out = records.quarantined.images
-        if (unreadable := unreadable_images(records.images)) is not None:
-            self._warn(f"{where}: {unreadable}")
-        if what := records.quarantined.words():
+        files = YoloFiles(root, split, quarantine or Quarantine())
+        reads = {"format": "yolo", "root": str(root), "split": split, "masks": masks}
+        found = files.open_index(index, reads, lambda folder: _read(files, masks, folder))
+        if found is None:
+            arrays, facts = _read(files, masks, None)
+            columns = AnnotationColumns.of(arrays)
+        else:
+            columns, facts = found.columns, found.facts
+        _refuse(files.remarks)
+        info = files.layout.info(name)
+        super().__init__(info, columns, masks=facts["masks"], drop_empty=drop_empty)
+        self.index_note = None if found is None else found.note
+        self.left_out = files.quarantined.images
+        self._take_notes(f"{files.layout.file}, {split}", files, facts)
+        if len(self) == 0:
+            where, count = f"{files.layout.file}, {split}", len(columns.sizes)
+            raise ValueError(f"{where}: no image remains of {count}; {CHECK}")
+
+    def _take_notes(self, where: str, files: YoloFiles, facts: Facts) -> None:
+        if facts["unreadable"] is not None:
+            self._warn(f"{where}: {facts['unreadable']}")
+        if what := files.quarantined.words():
             self.notes.append(f"{where}: {what}")
-        if records.dropped and not records.num_used:
-            left = list_counts(records.dropped)
+        if facts["dropped"] and not facts["num_used"]:
+            left = list_counts(facts["dropped"])
             raise ValueError(f"{where}: no line of the label files can be read: {left}; {CHECK}")
-        changed = records.dropped, records.changed
+        changed = facts["dropped"], facts["changed"]
         for what, counts in zip(("left out", "to be known"), changed, strict=True):
             if counts:
                 self._warn(f"{where}: {what}: {list_counts(counts)}; {CHECK}")
-        for remark in records.remarks:
+        for remark in files.remarks + [Remark(*of_lines) for of_lines in facts["remarks"]]:
             if remark.severity == "warning":
                 self._warn(str(remark))
             else:
                 self.notes.append(f"{remark.file}: {remark.what}")
                 logger.info("%s", remark)
-        if len(self) == 0:
-            raise ValueError(f"{where}: no image remains of {len(records.images)}; {CHECK}")
+
+
+def _read(files: YoloFiles, masks: bool, folder: Path | None) -> tuple[Arrays, Facts]:
+    """Columns of a part, in files of a folder if there is one, and what is to be said."""
+    records = YoloRecords(files, masks=masks)
+    _refuse(records.remarks)
+    arrays = build_columns(
+        records.images,
+        records.usable(),
+        num_keypoints=0,
+        masks=records.has_masks,
+        folder=folder,
+    )
+    return arrays, {
+        "masks": records.has_masks,
+        "remarks": records.remarks[len(files.remarks) :],
+        "unreadable": unreadable_images(records.images),
+        "dropped": records.dropped,
+        "changed": records.changed,
+        "num_used": records.num_used,
+    }
+
+
+def _refuse(remarks: list[Remark]) -> None:
+    if errors := [remark for remark in remarks if remark.severity == "error"]:
+        raise ValueError(str(errors[0]))
 
 
 class YoloRecords:
@@ -98,31 +137,24 @@ class YoloRecords:
         layout: The data file.
         labels: The label files.
         quarantined: What is left out.
-        remarks: Findings about the part as a whole; errors keep the reader from reading it.
+        remarks: Findings about the part as a whole, those of its files first; errors keep the
+            reader from reading it.
         images: Records of the images, without those in quarantine; size (0, 0) if unreadable.
         lines: Lines of each image, without those in quarantine.
         has_masks: Whether the lines are read as masks.
         dropped: Number of lines that ``usable`` left out, by what is wrong.
         changed: Number of lines that it read otherwise than they stand there, by what is unusual.
         num_used: Number of lines that it gave.
-
-    Raises:
-        ValueError: For a missing or foreign data file, and when no image or no label is found.
     """
 
-    def __init__(
-        self, root: str | Path, split: str, *, masks: bool, quarantine: Quarantine
-    ) -> None:
-        self.layout = YoloLayout.read(root)
-        files, self.remarks = self.layout.images(split)
-        self.labels = LabelFiles(self.layout, split, files)
-        left_out = quarantine.of(part_source(root, split), *self.labels.files)
-        self.quarantined = left_out
-        self.remarks += self.labels.remarks
+    def __init__(self, files: YoloFiles, *, masks: bool) -> None:
+        self.layout, self.labels = files.layout, files.labels
+        left_out = self.quarantined = files.quarantined
+        self.remarks = list(files.remarks)
         self.label_files: list[Path] = []  #: of each image
         self.lines: list[list[LabelLine]] = []
         kept = []
-        for file, labels in zip(files, self.labels.files, strict=True):
+        for file, labels in zip(files.images, self.labels.files, strict=True):
             if (image_id := self.layout.image_id(file)) not in left_out.images:
                 lines = read_lines(labels, image_id, self.layout.meaning)
                 self.lines.append([one for one in lines if one.id not in left_out.annotations])
@@ -133,7 +165,7 @@ class YoloRecords:
         self.images = [ImageRecord(*one, size) for one, size in zip(kept, sizes, strict=True)]
         every = [line for lines in self.lines for line in lines]
         self.has_masks = masks and any(line.is_polygon for line in every)
-        where = f"{self.layout.file}: {split!r}"
+        where = f"{self.layout.file}: {files.split!r}"
         self.remarks += judge_dialect(where, every, self.layout.meaning)
         for fault in alike_classes(self.layout.meaning.names.items()):
             self.remarks.append(Remark("warning", str(self.layout.file), fault.what, fault.fix))
@@ -144,11 +176,6 @@ class YoloRecords:
         self.dropped: Counter[str] = Counter()
         self.changed: Counter[str] = Counter()
         self.num_used = 0
-
-    def info(self, name: str) -> DatasetInfo:
-        """The classes, whose category ids are the numbers of the data file."""
-        names = self.layout.meaning.names
-        return DatasetInfo(name, tuple(names.values()), tuple(names))
 
     def problem(self, image: int, line: LabelLine) -> str | None:
         """What is wrong with a line of an image, or None; any line of a broken image is sound."""

@@ -13,6 +13,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from van_dense.core.counting import counted
+from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.parse import parse_yaml
 from van_dense.core.paths import expand_path
 from van_dense.data.io.names import read_text, spellings
@@ -51,6 +52,10 @@ class YoloLayout:
             entries = _yaml_entries(file, text)
         names = _class_names(file, entries)
         return YoloLayout(file, Meaning(names, _keypoints(file, entries)), entries)
+
+    def info(self, name: str) -> DatasetInfo:
+        """The classes, whose category ids are the numbers of the data file."""
+        return DatasetInfo(name, tuple(self.meaning.names.values()), tuple(self.meaning.names))
 
     def value(self, split: str) -> Any:
         """What the data file says of a part; "val" may be called "valid" there."""

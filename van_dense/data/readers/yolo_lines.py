@@ -18,8 +18,9 @@ from typing import NamedTuple
 from van_dense.core.counting import counted
 from van_dense.core.structures import Size
 from van_dense.data.io.names import read_text
+from van_dense.data.readers.annotation_columns import BoxXYXY
 from van_dense.data.readers.segmentation import MIN_POINTS
-from van_dense.data.readers.table import BoxXYXY, clip_box
+from van_dense.data.readers.table import clip_box
 
 TOLERANCE = 0.01  # coordinates may leave 0..1 by this much; beyond it they are no fractions
 _PIXELS = 2.0  # coordinates beyond it are pixels, not fractions that leave the image

@@ -25,7 +25,7 @@ def read_part(data: DetectionData, split: Split, *, masks: bool, **options: Any)
     """
     if data.format == "yolo":
         assert data.yolo_root is not None  # the schema demands it
-        return YoloDataset(data.yolo_root, split, masks=masks, **options)
+        return YoloDataset(data.yolo_root, split, masks=masks, index=data.index, **options)
     if data.format == "voc":
         assert data.voc is not None  # as above
         splits = (data.voc.train, data.voc.val)
@@ -50,9 +50,14 @@ def read_part(data: DetectionData, split: Split, *, masks: bool, **options: Any)
         )
     part = data.train if split == "train" else data.val
     assert part is not None  # as above
-    crowds = data.crowds
     return CocoDataset(
-        part.images, part.annotations, masks=masks, keypoints=False, crowds=crowds, **options
+        part.images,
+        part.annotations,
+        masks=masks,
+        keypoints=False,
+        crowds=data.crowds,
+        index=data.index,
+        **options,
     )
 
 
