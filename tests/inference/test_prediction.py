@@ -26,7 +26,8 @@ from van_dense.data.io.video import Frame, VideoWriter, read_timed_frames
 from van_dense.data.readers.panoptic import PanopticDataset
 from van_dense.evaluation.panoptic_files import evaluate_panoptic_files
 from van_dense.inference.file_counts import Counts
-from van_dense.inference.files import FilePrediction, free_folder, read_ids
+from van_dense.inference.files import FilePrediction, free_folder
+from van_dense.inference.inputs import read_ids
 from van_dense.inference.result import Result
 
 INFO = DatasetInfo("shapes", ("dark", "bright"), (3, 7))

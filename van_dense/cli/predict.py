@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import torch
 
     from van_dense.inference.files import FilePrediction, Stream
+    from van_dense.inference.large import LargeImages
     from van_dense.inference.loaded import Loaded
     from van_dense.inference.selection import Selection
 
@@ -53,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from van_dense.engine.interrupt import STOPPED, StopSignal
     from van_dense.engine.processes import Processes
     from van_dense.engine.progress import progress
-    from van_dense.inference.files import FilePrediction, free_folder, read_ids
+    from van_dense.inference.files import FilePrediction, free_folder
+    from van_dense.inference.inputs import read_ids
 
     with StopSignal() as stop, progress() as track:
         processes = Processes()
@@ -68,8 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return arguments.output or free_folder(Path("predictions"))
 
         folder = processes.from_main(find)
-        stream, limit = _open(arguments, processes.device)
-        job = FilePrediction(stream, folder, ids)
+        stream, limit, large = _open(arguments, processes.device)
+        job = FilePrediction(stream, folder, ids, large=large)
         job.min_score = limit if arguments.min_score is None else arguments.min_score
         job.instance_colors = arguments.color == "instance"
         job.is_selection = any(value is not None for value in _limits(arguments))
@@ -191,9 +193,12 @@ def _selection(arguments: argparse.Namespace, loaded: Loaded) -> Selection:
     return selection
 
 
-def _open(arguments: argparse.Namespace, device: str | torch.device | None) -> tuple[Stream, float]:
-    """What predicts images with the runs of the command line, and from which score it is drawn."""
+def _open(
+    arguments: argparse.Namespace, device: str | torch.device | None
+) -> tuple[Stream, float, LargeImages | None]:
+    """What predicts images, from which score it is drawn, and what predicts larger images."""
     from van_dense.api import load
+    from van_dense.inference.large import LargeImages
     from van_dense.inference.poses import stream_poses
     from van_dense.inference.tiles import check_tiling, predict_tiled
 
@@ -206,10 +211,16 @@ def _open(arguments: argparse.Namespace, device: str | torch.device | None) -> t
             check_tiling(loaded, **windows)  # now, since a video gets its folder before its frames
             windows["batch_size"] = options.pop("batch_size")  # the stream gives image after image
             options["predict_image"] = partial(predict_tiled, loaded, **windows)
-        options |= vars(_selection(arguments, loaded))
-        return partial(loaded.stream, **options), loaded.config.eval.min_picture_score
+        selection = _selection(arguments, loaded)
+        large = None
+        if arguments.tile:
+            large = LargeImages(
+                loaded, **windows, precision=arguments.precision, selection=selection
+            )
+        options |= vars(selection)
+        return partial(loaded.stream, **options), loaded.config.eval.min_picture_score, large
     runs = [load(run, device=device) for run in (arguments.detector, arguments.pose)]
     options["min_score"] = arguments.min_detection_score
     options["selection"] = _selection(arguments, runs[1])
     limit = runs[1].config.eval.min_picture_score
-    return lambda sources: stream_poses(sources, *runs, **options), limit
+    return lambda sources: stream_poses(sources, *runs, **options), limit, None

@@ -26,14 +26,10 @@ import numpy as np
 
 from van_dense.core.optional import require
 from van_dense.data.dataset import ReadError
-from van_dense.data.io.names import spellings
 from van_dense.data.io.outputs import require_folder
 from van_dense.data.io.prefetch import WAITING_BYTES, prefetch_map
 from van_dense.data.io.sources import ImageSource, is_video
 from van_dense.data.loader import resolve_workers
-from van_dense.data.readers.coco_images import ImageRecords
-from van_dense.data.readers.coco_json import read_coco_lists
-from van_dense.data.readers.quarantine import QuarantinedPart
 from van_dense.engine.lock import RunLock
 from van_dense.engine.parts import UNFINISHED, Parts, PartWriter
 from van_dense.engine.processes import Processes
@@ -41,6 +37,7 @@ from van_dense.engine.progress import Track, untracked
 from van_dense.evaluation.results import PANOPTIC, Outcome, ResultFiles
 from van_dense.inference.file_counts import Counts
 from van_dense.inference.inputs import Input, Inputs
+from van_dense.inference.large import LargeImages
 from van_dense.inference.result import Result
 from van_dense.visualize.draw import MIN_SIDE, default_scale
 
@@ -54,38 +51,6 @@ _NOTHING: Mapping[str, object] = MappingProxyType({})
 _WRITTEN = ("pictures", "masks", "videos", "predictions.json", _PANOPTIC, "predictions.csv")
 
 Stream = Callable[[Iterable[ImageSource]], Iterator[Result | ReadError]]
-
-
-def read_ids(annotations: str | None, files: Iterable[Path]) -> dict[str, int | str]:
-    """Image ids of files by their name, as a COCO annotation file has them; none without one.
-
-    The file may be of instances, keypoints or panoptic segments: its images alone are read.
-
-    Raises:
-        ValueError: For another file, or when two of its images, or two files, have one name.
-    """
-    ids: dict[str, int | str] = {}
-    files = list(files)
-    given = {path.name for path in files}
-    records = read_coco_lists(annotations)["images"] if annotations else []
-    for record in ImageRecords(records, QuarantinedPart(), files=True, sizes=False).usable:
-        forms = [form.rpartition("/")[2] for form in spellings(record["file_name"])]
-        name = next((form for form in forms if form in given), forms[0])
-        if name in ids:
-            raise ValueError(
-                f"{annotations}: two images are called {name}, and ids are found by name; leave "
-                "--annotations out"
-            )
-        ids[name] = record["id"]
-    named: dict[str, Path] = {}
-    for path in files:
-        first = named.setdefault(path.name, path)
-        if first is not path and path.name in ids:
-            raise ValueError(
-                f"{first} and {path} have one name, by which {annotations} gives both the id "
-                f"{ids[path.name]!r}; predict them one by one, or leave --annotations out"
-            )
-    return ids
 
 
 def free_folder(folder: Path) -> Path:
@@ -131,6 +96,7 @@ class FilePrediction:
     instance_colors: bool = False  # instead of colours of classes
     is_selection: bool = False  # whether the stream leaves results out, for the summary alone
     min_detection_score: float | None = None  # to get a pose, for the summary alone
+    large: LargeImages | None = None  # what predicts images that memory cannot hold
     track: Track = untracked
     should_stop: Callable[[], bool] = lambda: False  # asked after every image
     # What has become of the files, of all processes in the first one:
@@ -208,14 +174,20 @@ class FilePrediction:
                 if one.item % processes.world == processes.rank and not done[one.item]:
                     yield one
 
-        num_images = sum(not is_video(one.path) for one in mine())
-        images = itertools.islice(following := mine(), num_images)
+        num_images = sum(self._is_image(one) for one in mine())
+        images = filter(self._is_image, mine())
         with self.parts.writer(processes.rank) as writer:
             self._predict_images(images, num_images, writer)
-            for one in following:
+            for one in itertools.filterfalse(self._is_image, mine()):
                 if self.should_stop():
                     return
-                self._predict_video(one, writer)
+                predict = self._predict_video if is_video(one.path) else self._predict_large
+                predict(one, writer)
+
+    def _is_image(self, one: Input) -> bool:
+        """Whether memory holds an input, and the stream takes it."""
+        is_large = self.large is not None and self.large.takes(one.path)
+        return not is_large and not is_video(one.path)
 
     def _finish(self) -> None:
         """Join what all processes recorded, and forget the records once all files are done."""
@@ -239,13 +211,16 @@ class FilePrediction:
 
     def note(self) -> str:
         """What the pictures do not show by themselves, in a line; empty without anything."""
-        if not self.counts.enlarged:
-            return ""
-        of_all = f"{self.counts.enlarged} of {self.counts.images + self.counts.videos}"
-        what = f"{of_all} pictures and videos are larger than their files, which are below"
-        return (
-            f"{what} {MIN_SIDE} pixels: labels must be readable; results are in pixels of the files"
-        )
+        of_all = f"of {self.counts.images + self.counts.videos} pictures and videos"
+        notes = []
+        if self.counts.enlarged:
+            what = f"{self.counts.enlarged} {of_all} are larger than their files, which are below"
+            fix = "labels must be readable; results are in pixels of the files"
+            notes.append(f"{what} {MIN_SIDE} pixels: {fix}")
+        if self.counts.reduced:
+            what = f"{self.counts.reduced} {of_all} show some pixels of images larger than memory"
+            notes.append(f"{what}: their label maps are tiled TIFFs, their results in all pixels")
+        return "; ".join(notes)
 
     def _predict_images(self, inputs: Iterable[Input], total: int, writer: PartWriter) -> None:
         outcomes = prefetch_map(
@@ -309,6 +284,22 @@ class FilePrediction:
             counts.instances = len(outcome.records)
             counts.hidden = result.num_hidden(counts.limit)
         return _Drawn(outcome, counts)
+
+    def _predict_large(self, one: Input, writer: PartWriter) -> None:
+        """Predict an image that memory cannot hold, and record what has become of it."""
+        assert self.large is not None
+        try:
+            result, shown = self.large.predict(one.path, self.folder / "masks", one.name)
+        except ReadError as error:
+            _record(writer, one, Counts(unreadable=[str(error)]))
+            return
+        if one.image_id is not None:
+            result = replace(result, image_id=one.image_id)
+        path, colors = self.folder / "pictures" / one.name, self.instance_colors
+        shown.save_picture(path, min_score=self.min_score, instance_colors=colors)
+        drawn = self._write_maps(result, self.folder, one.name)
+        drawn.counts.images = drawn.counts.reduced = 1
+        _record(writer, one, drawn.counts, drawn.outcome)
 
     def _predict_video(self, one: Input, writer: PartWriter) -> None:
         """Predict a video, and record what has become of it."""

@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from van_dense.core.writing import replacing
+from van_dense.data.io.names import spellings
 from van_dense.data.io.sources import is_video
+from van_dense.data.readers.coco_images import ImageRecords
+from van_dense.data.readers.coco_json import read_coco_lists
+from van_dense.data.readers.quarantine import QuarantinedPart
 
 _LIST = "files.jsonl"
 
@@ -22,6 +26,38 @@ class Input(NamedTuple):
     path: Path
     name: str  #: of what is written, which may begin with folders
     image_id: int | str | None  #: of an annotation file, or None
+
+
+def read_ids(annotations: str | None, files: Iterable[Path]) -> dict[str, int | str]:
+    """Image ids of files by their name, as a COCO annotation file has them; none without one.
+
+    The file may be of instances, keypoints or panoptic segments: its images alone are read.
+
+    Raises:
+        ValueError: For another file, or when two of its images, or two files, have one name.
+    """
+    ids: dict[str, int | str] = {}
+    files = list(files)
+    given = {path.name for path in files}
+    records = read_coco_lists(annotations)["images"] if annotations else []
+    for record in ImageRecords(records, QuarantinedPart(), files=True, sizes=False).usable:
+        forms = [form.rpartition("/")[2] for form in spellings(record["file_name"])]
+        name = next((form for form in forms if form in given), forms[0])
+        if name in ids:
+            raise ValueError(
+                f"{annotations}: two images are called {name}, and ids are found by name; leave "
+                "--annotations out"
+            )
+        ids[name] = record["id"]
+    named: dict[str, Path] = {}
+    for path in files:
+        first = named.setdefault(path.name, path)
+        if first is not path and path.name in ids:
+            raise ValueError(
+                f"{first} and {path} have one name, by which {annotations} gives both the id "
+                f"{ids[path.name]!r}; predict them one by one, or leave --annotations out"
+            )
+    return ids
 
 
 class Inputs:
