@@ -165,6 +165,10 @@ def test_a_missing_file_is_named(files, tmp_path, capsys, missing):
             [*"--predictions r.json --annotations a.json --type panoptic --data d.yaml".split()],
             "--data belongs to a run",
         ),
+        (
+            [*"--predictions r.json --annotations a.json --type bbox --resume".split()],
+            "--resume belongs to a run; saved predictions are scored at once",
+        ),
     ],
 )
 def test_incomplete_arguments_are_explained(arguments, message, capsys):
@@ -186,8 +190,8 @@ def api(monkeypatch) -> list[dict]:
         save_metrics(options["output"] / "metrics.json", metrics, {"bbox": {"cat": {"AP": 0.25}}})
         return metrics
 
-    def evaluate_weights(config: dict, *, output: Path) -> dict[str, float]:
-        return evaluate_run(Path("none"), config=config, output=output)
+    def evaluate_weights(config: dict, **options: object) -> dict[str, float]:
+        return evaluate_run(Path("none"), config=config, **options)
 
     stand_in = types.ModuleType("van_dense.api")
     stand_in.evaluate_run = evaluate_run
@@ -212,6 +216,7 @@ def test_a_run_is_evaluated_into_its_own_folder(api, tmp_path, capsys):
             "fragments": [],
             "overrides": ["seed=1", "eval.batch_size=2"],
             "output": run / "eval" / "last",
+            "resume": False,
         }
     ]
     printed = capsys.readouterr().out
@@ -237,10 +242,11 @@ def test_the_weights_of_a_project_are_evaluated(api, tmp_path, monkeypatch, caps
     assert evaluate.main(["--config", "projects/van.yaml", "seed=1", "data.val=here"]) == 0
     config = {"path": "projects/van.yaml", "overrides": ["seed=1", "data.val=here"]}
     output = Path("runs/van/eval/weights")
-    assert api == [{"run": Path("none"), "config": config, "output": output}]
+    assert api == [{"run": Path("none"), "config": config, "output": output, "resume": False}]
     assert str(output / "metrics.json") in capsys.readouterr().out
-    assert evaluate.main(["--config", "projects/van.yaml", "--output", "there"]) == 0
+    assert evaluate.main(["--config", "projects/van.yaml", "--output", "there", "--resume"]) == 0
     assert api[1]["output"] == Path("there") and api[1]["config"]["overrides"] == []
+    assert api[1]["resume"]
 
 
 # ------------------------------------------------------------------------------ keypoints

@@ -9,58 +9,26 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-import helpers.shallow_van  # noqa: F401  registers van_shallow
 import numpy as np
 import pytest
+from helpers.tiny_runs import PROJECTS, train_tiny
 from PIL import Image
 
 import van_dense
 from van_dense.api import Loaded
 from van_dense.cli import predict
-from van_dense.config import Config, load_config
+from van_dense.config import load_config
 from van_dense.core.structures import Instances, Prediction
 from van_dense.data.io.video import VideoWriter
-from van_dense.runs.training import train_run
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def config(project: str, root: Path, *overrides: str) -> Config:
-    kinds = {"quickstart": "instances", "pose_van_b0_256x192": "person_keypoints"}
-    kind = kinds.get(project)
-    paths = [f"data.{part}={root}/classes/{part}" for part in ("train", "val")]
-    paths = (
-        paths
-        if kind is None
-        else [
-            f"data.{part}={{images: {root}/{part}2017, "
-            f"annotations: {root}/annotations/{kind}_{part}2017.json}}"
-            for part in ("train", "val")
-        ]
-    )
-    sample = f"data.sample={{root: {root}, train_images: 8, val_images: 4, size: 64, seed: 3}}"
-    short = ["data.workers=0", "train.steps=1", "train.batch_size=2", "train.eval_every=null"]
-    return load_config(
-        ROOT / "projects" / f"{project}.yaml",
-        [*paths, sample, *short, "eval.pictures=0", "eval.oracle_images=0", *overrides],
-        sample=True,
-    )
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> dict[str, str]:
     """A detector that finds something everywhere, a pose model and a classifier, untrained."""
     folder = tmp_path_factory.mktemp("runs")
-    tiny = "data.transforms={short_sides: [64], test_short_side: 64, max_long_side: 112}"
-    projects = {
-        "detector": ("quickstart", [tiny, "model.box_head={score_threshold: 0.0, channels: 32}"]),
-        "pose": ("pose_van_b0_256x192", ["data.transforms.size=[64, 64]", "model.channels=[8, 8]"]),
-        "classifier": ("classify_van_b0_in1k", ["data.transforms={size: 32, resize: 32}"]),
-    }
-    for name, (project, overrides) in projects.items():
-        overrides.append("model.backbone={name: van_shallow, weights: null}")
-        train_run(config(project, folder / f"{name}_data", *overrides), folder / name)
-    return {name: str(folder / name) for name in projects}
+    return {name: str(train_tiny(name, folder)) for name in PROJECTS}
 
 
 @pytest.fixture

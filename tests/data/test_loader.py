@@ -273,7 +273,8 @@ def test_ranks_share_the_images_in_order_without_repeats(workers: int) -> None:
         loader = EvalLoader(Pictures(11), test, batch_size=2, rank=rank, world=3, workers=workers)
         batches = list(loader)
         assert len(batches) == len(loader) == 2
-        assert ids(batches) == list(range(rank, 11, 3))
+        assert loader.numbers == [rank, rank + 3] and loader.total == 6
+        assert ids(batches) == [i for i in range(11) if i // 2 % 3 == rank]  # whole batches
         assert ids(list(loader)) == ids(batches)  # again
         assert all(batch.targets is None for batch in batches)
         seen += ids(batches)
@@ -285,6 +286,12 @@ def test_a_rank_without_an_image_gets_no_batch() -> None:
     assert list(loader) == [] and len(loader) == 0
 
 
+def test_batches_that_are_done_are_not_read() -> None:
+    options = {"batch_size": 2, "rank": 1, "world": 2, "done": [0, 1, 0, 0, 0, 0]}
+    loader = EvalLoader(Pictures(11), DetectionTest(8, 24), **options)
+    assert loader.numbers == [3, 5] and ids(list(loader)) == [6, 7, 10]
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_unreadable_images_are_reported_and_get_no_prediction(
     caplog: pytest.LogCaptureFixture, workers: int
@@ -292,8 +299,8 @@ def test_unreadable_images_are_reported_and_get_no_prediction(
     dataset = Pictures(6, broken=(1, 2, 3))
     loader = EvalLoader(dataset, DetectionTest(8, 24), batch_size=2, workers=workers)
     batches = list(loader)
-    assert [batch.image_ids for batch in batches] == [[0], [4, 5]]
-    assert [batch.skipped for batch in batches] == [["1.jpg: broken"], []]
+    assert [batch and batch.image_ids for batch in batches] == [[0], None, [4, 5]]
+    assert [batch and batch.skipped for batch in batches] == [["1.jpg: broken"], None, []]
     assert caplog.text.count("gets no prediction") == 3
 
 

@@ -32,7 +32,7 @@ def test_the_model_predicts_in_evaluation_mode_under_autocast(precision):
 def test_the_mode_is_restored_after_an_error_too():
     model = ToyModel().train()
     with pytest.raises(AttributeError):
-        list(predict_chunks(model, [None], make_accelerator()))
+        list(predict_chunks(model, [object()], make_accelerator()))
     assert model.training
 
 

@@ -16,7 +16,7 @@ pytest.importorskip("fcntl", reason="the system has no such locks")
 def test_a_second_owner_is_refused_with_the_first_one_named(tmp_path):
     with (
         RunLock(tmp_path, enabled=True),
-        pytest.raises(ValueError, match=rf"another process trains there \(process {os.getpid()}\)"),
+        pytest.raises(ValueError, match=rf"another process works there \(process {os.getpid()}\)"),
         RunLock(tmp_path, enabled=True),
     ):
         pass

@@ -25,7 +25,9 @@ from van_dense.data.io.sources import ImageSource, find_sources, read_source
 from van_dense.data.io.video import Frame, VideoWriter, read_timed_frames
 from van_dense.data.readers.panoptic import PanopticDataset
 from van_dense.evaluation.panoptic_files import evaluate_panoptic_files
-from van_dense.inference.files import FilePrediction, free_folder, read_ids
+from van_dense.inference.file_counts import Counts
+from van_dense.inference.files import FilePrediction, free_folder
+from van_dense.inference.inputs import read_ids
 from van_dense.inference.result import Result
 
 INFO = DatasetInfo("shapes", ("dark", "bright"), (3, 7))
@@ -89,8 +91,13 @@ def test_images_and_videos_become_a_folder_that_mirrors_their_own(folder, tmp_pa
         "videos/clip/frames.csv",
         "videos/clip/predictions.json",
     ]
-    assert (job.images, job.videos, job.frames, job.instances) == (2, 1, 6, 8)
-    assert job.unreadable == []
+    assert (job.counts.images, job.counts.videos, job.counts.frames, job.counts.instances) == (
+        2,
+        1,
+        6,
+        8,
+    )
+    assert job.counts.unreadable == []
 
 
 def test_records_are_in_the_order_of_the_images_and_named_by_their_paths(folder, tmp_path):
@@ -147,7 +154,10 @@ def test_unreadable_files_are_listed_and_stop_nothing(folder, tmp_path):
     (folder / "clip.mp4").write_bytes(b"")
     job = FilePrediction(stream, tmp_path / "out")
     job.run(find_sources([str(folder)]))
-    assert [Path(message.split(":")[0]).name for message in job.unreadable] == ["a.jpg", "clip.mp4"]
+    assert [Path(message.split(":")[0]).name for message in job.counts.unreadable] == [
+        "a.jpg",
+        "clip.mp4",
+    ]
     assert files_below(tmp_path / "out") == ["pictures/inner/a.png", "predictions.json"]
 
 
@@ -155,10 +165,10 @@ def test_the_summary_says_what_is_drawn_and_what_is_hidden_below_which_score(fol
     files = find_sources([str(folder)])
     job = FilePrediction(stream, tmp_path / "all")
     job.run(files)
-    assert job.summary(3) == "3 of 3 files predicted, 6 frames of 1 video, 8 instances found"
+    assert job.summary() == "3 of 3 files predicted, 6 frames of 1 video, 8 instances found"
     job = FilePrediction(stream, tmp_path / "none", min_score=0.95, min_detection_score=0.3)
     job.run({folder / "a.jpg": "a"})
-    assert job.summary(1) == (
+    assert job.summary() == (
         "1 of 1 file predicted, 1 instance found in detections of score 0.3 or more "
         "(--min-detection-score), 0 drawn, 1 below score 0.95 (--min-score)"
     )
@@ -167,13 +177,13 @@ def test_the_summary_says_what_is_drawn_and_what_is_hidden_below_which_score(fol
         tmp_path / "usual",
     )
     usual.run(files)
-    assert usual.summary(3).endswith("8 instances found, 0 drawn, 8 below score 0.92 (--min-score)")
+    assert usual.summary().endswith("8 instances found, 0 drawn, 8 below score 0.92 (--min-score)")
 
 
 def test_label_maps_have_no_instances_to_count(folder, tmp_path):
     job = FilePrediction(stream_maps, tmp_path / "out")
     job.run({folder / "a.jpg": "a"})
-    assert job.summary(2) == "1 of 2 files predicted"
+    assert job.summary() == "1 of 1 file predicted"
 
 
 def test_results_are_never_mixed_with_older_ones(folder, tmp_path):
@@ -210,7 +220,7 @@ def test_a_video_that_breaks_is_kept_up_to_there_and_listed(folder, tmp_path, mo
     with monkeypatch.context() as patched:
         patched.setattr("van_dense.data.io.video.read_timed_frames", breaking)
         job.run({folder / "clip.mp4": "clip"})
-    assert (job.frames, job.unreadable) == (
+    assert (job.counts.frames, job.counts.unreadable) == (
         2,
         [f"{folder / 'clip.mp4'}: broken video after 2 frames"],
     )
@@ -233,7 +243,9 @@ def test_stopping_leaves_complete_files(tmp_path):
     assert pictures == ["0.png", "1.png", "2.png"]
     for name in pictures:
         Image.open(tmp_path / "out/pictures" / name).load()
-    assert len(json.loads((tmp_path / "out/predictions.json").read_text())) == job.images == 3
+    assert (
+        len(json.loads((tmp_path / "out/predictions.json").read_text())) == job.counts.images == 3
+    )
 
 
 def test_an_error_of_the_model_leaves_complete_files_too(tmp_path):
@@ -270,7 +282,7 @@ def test_drawing_happens_behind_the_model(tmp_path, monkeypatch):
     monkeypatch.setattr(Result, "save_picture", saving)
     job = FilePrediction(waiting, tmp_path / "out")
     job.run(find_sources([str(tmp_path / "in")]))
-    assert job.images == 2
+    assert job.counts.images == 2
 
 
 def test_nothing_is_written_outside_the_output_folder(folder, tmp_path, monkeypatch):
@@ -335,7 +347,7 @@ def test_large_results_wait_one_by_one_to_be_drawn(tmp_path, monkeypatch):
 
     def counted(sources: Iterable[ImageSource]) -> Iterator[Result | ReadError]:
         for number, result in enumerate(stream(sources)):
-            drawn.append(len(files_below(tmp_path / "out")))
+            drawn.append(len(files_below(tmp_path / "out/pictures")))
             assert drawn[-1] >= number - 1
             yield result
 
@@ -343,8 +355,11 @@ def test_large_results_wait_one_by_one_to_be_drawn(tmp_path, monkeypatch):
     assert len(drawn) == 4
 
 
-def test_segments_are_counted_and_none_at_all_is_explained(tmp_path):
-    prediction = FilePrediction(lambda _: iter(()), tmp_path, images=2, segments=7)
-    assert prediction.summary(2) == "2 of 2 files predicted, 7 segments found"
-    prediction = FilePrediction(lambda _: iter(()), tmp_path, images=2, segments=0)
-    assert "0 segments found: all scores are below the score_threshold" in prediction.summary(2)
+def test_segments_are_counted_and_none_at_all_is_explained():
+    of_job = {"is_selection": False, "min_detection_score": None}
+    assert (
+        Counts(images=2, segments=7).summary(2, **of_job)
+        == "2 of 2 files predicted, 7 segments found"
+    )
+    none = Counts(images=2, segments=0).summary(2, **of_job)
+    assert "0 segments found: all scores are below the score_threshold" in none

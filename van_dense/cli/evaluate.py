@@ -2,6 +2,7 @@
 
 van-dense eval runs/maskrcnn_van_b2 [--checkpoint best] [key.path=value ...]
 van-dense eval runs/saliency_van_b1 --data ecssd
+torchrun --nproc-per-node 8 -m van_dense eval runs/maskrcnn_van_b2 --resume
 van-dense eval --config classify_van_b2_in1k model.backbone.weights=van_b2_in1k
 van-dense eval --predictions results.json --annotations gt.json --type bbox|segm|keypoints
 van-dense eval --predictions results.json --annotations lvis.json --type bbox|segm --federated
@@ -60,6 +61,9 @@ def build_parser() -> argparse.ArgumentParser:
     project = "project of a classifier, whose weights are evaluated; with --predictions: project "
     project += "or config.yaml of a run, whose validation part, in any format, is the truth"
     model.add_argument("--config", metavar="PROJECT", help=project)
+    again = "keep predictions in the output folder until all are there, and go on from those of an "
+    again += "evaluation that was ended before; under torchrun on a disk that all processes see"
+    model.add_argument("--resume", action="store_true", help=again)
     saved = parser.add_argument_group("saved predictions")
     results = "COCO results: a list of records, or a panoptic JSON beside its PNGs; folder of maps"
     saved.add_argument("--predictions", help=results)
@@ -122,6 +126,8 @@ def check_combination(parser: argparse.ArgumentParser, given: argparse.Namespace
         parser.error(f"--predictions with --config takes one of --type {', '.join(COCO_TYPES)}")
     if given.predictions and not (given.annotations and given.type) and not by_config:
         parser.error("--predictions needs --annotations and --type, or --config")
+    if given.resume and given.predictions:
+        parser.error("--resume belongs to a run; saved predictions are scored at once")
     if given.data and given.config:
         parser.error("--data belongs to a run, or to saved predictions but panoptic ones")
     check_options(parser, given, by_config=by_config)
@@ -176,12 +182,13 @@ def evaluate_model(arguments: argparse.Namespace) -> Path | None:
 
     if config is not None:
         folder = Path(output or f"runs/{Path(arguments.config).stem}/eval/weights")
-        metrics = api.evaluate_weights(config, output=folder)
+        metrics = api.evaluate_weights(config, output=folder, resume=arguments.resume)
     else:
         run, which = Path(arguments.run), arguments.checkpoint
         name = run.stem if run.is_file() else Path(which).stem
         folder = Path(output or (run if run.is_dir() else run.parent) / "eval" / name)
         changes = {"fragments": fragments(arguments), "overrides": overrides}
+        changes["resume"] = arguments.resume
         metrics = api.evaluate_run(run, checkpoint=which, output=folder, **changes)
     return folder / "metrics.json" if metrics else None
 

@@ -3,17 +3,21 @@
 van-dense predict RUN SOURCE ...                        any task
 van-dense predict --detector RUN --pose RUN SOURCE ...  persons of the detector, then their poses
 
+torchrun --nproc-per-node 8 -m van_dense predict RUN SOURCE ... --output DIR --resume
+
 A source is an image, a video, a folder (everything in all depths) or a pattern in quotes. A pose
 run alone takes each image for one person. The output folder gets pictures/ and predictions.json
 (COCO results), predictions_panoptic.json with the PNGs of predictions_panoptic/ (panoptic maps),
 predictions.csv (classes) or masks/ (label maps, saliency); for a video videos/NAME/ with the
 annotated video and the same results, by frame number; its frames.csv has the second at which each
-frame is shown, which uneven frame rates keep. 1 tells of unreadable files.
+frame is shown, which uneven frame rates keep. 1 tells of unreadable files. A job that was killed or
+stopped goes on with --resume, in as many processes as one likes; results are those of one process.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -21,12 +25,24 @@ from typing import TYPE_CHECKING, Any
 
 from van_dense.cli.output import FAILED, command, complain, say
 from van_dense.cli.parser import new_parser, wait_passively
+from van_dense.core.digest import sha256_of
+from van_dense.core.processes import num_processes
 from van_dense.core.writing import writing
 
 if TYPE_CHECKING:
-    from van_dense.inference.files import Stream
+    import torch
+
+    from van_dense.inference.files import FilePrediction, Stream
+    from van_dense.inference.large import LargeImages
     from van_dense.inference.loaded import Loaded
     from van_dense.inference.selection import Selection
+
+
+# Options that change results; the batch and the device do not.
+_DECIDING = (
+    *("min_score", "save_min_score", "max", "classes", "color", "min_detection_score"),
+    *("precision", "tile", "overlap"),
+)
 
 
 @command
@@ -36,31 +52,64 @@ def main(argv: Sequence[str] | None = None) -> int:
     wait_passively()
     from van_dense.data.io.sources import find_sources
     from van_dense.engine.interrupt import STOPPED, StopSignal
+    from van_dense.engine.processes import Processes
     from van_dense.engine.progress import progress
-    from van_dense.inference.files import FilePrediction, free_folder, read_ids
+    from van_dense.inference.files import FilePrediction, free_folder
+    from van_dense.inference.inputs import read_ids
 
     with StopSignal() as stop, progress() as track:
-        files = find_sources(arguments.sources)
-        folder = arguments.output or free_folder(Path("predictions"))
-        ids = read_ids(arguments.annotations, files)
-        stream, limit = _open(arguments)
-        job = FilePrediction(stream, folder, ids)
+        processes = Processes()
+        if not processes.is_main:
+            logging.disable(logging.WARNING)  # the first process says it
+        files: dict[Path, str] = {}
+        ids: dict[str, int | str] = {}
+
+        def find() -> Path:
+            files.update(find_sources(arguments.sources))
+            ids.update(read_ids(arguments.annotations, files))
+            return arguments.output or free_folder(Path("predictions"))
+
+        folder = processes.from_main(find)
+        stream, limit, large = _open(arguments, processes.device)
+        job = FilePrediction(stream, folder, ids, large=large)
         job.min_score = limit if arguments.min_score is None else arguments.min_score
         job.instance_colors = arguments.color == "instance"
         job.is_selection = any(value is not None for value in _limits(arguments))
         job.min_detection_score = arguments.min_detection_score
         job.track = track
         job.should_stop = lambda: stop.requested
+        options = {"job": _identity(arguments), "resume": arguments.resume}
         with writing(job.folder):
-            job.run(files)
-    for message in job.unreadable:
+            job.run(files, processes=processes, **options)
+    if processes.is_main:
+        _tell(job)
+    if job.is_stopped:
+        return STOPPED
+    return FAILED if job.counts.unreadable else 0
+
+
+def _tell(job: FilePrediction) -> None:
+    for message in job.counts.unreadable:
         complain(f"not predicted: {message}")
-    say(f"{'stopped: ' if stop.requested else ''}{job.summary(len(files))}: {job.folder}")
+    say(f"{'stopped: ' if job.is_stopped else ''}{job.summary()}: {job.folder}")
     if note := job.note():
         say(note)
-    if stop.requested:
-        return STOPPED
-    return FAILED if job.unreadable else 0
+    if job.parts.is_begun:
+        say("--resume and the same --output continue it")
+
+
+def _identity(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What decides about the results beside the files: checkpoints, and options by their names."""
+    from van_dense.inference.load import file_of
+
+    runs = {"run": arguments.run, "detector": arguments.detector, "pose": arguments.pose}
+    named = {
+        name: f"{(path := file_of(run)).resolve().name} ({sha256_of(path)[:12]})"
+        for name, run in runs.items()
+        if run is not None
+    }
+    options = {f"--{name.replace('_', '-')}": getattr(arguments, name) for name in _DECIDING}
+    return {**named, **options}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -70,6 +119,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--detector", metavar="RUN", help="run folder or checkpoint, with --pose")
     parser.add_argument("--pose", metavar="RUN", help="run folder or checkpoint, with --detector")
     parser.add_argument("--output", type=Path, help="default: predictions, predictions_2, ...")
+    again = "go on in the folder --output with what a job did not finish; begin where there is none"
+    parser.add_argument("--resume", action="store_true", help=again)
     score = "instances below are not drawn (default: eval.picture_score of the run, or of --pose)"
     parser.add_argument("--min-score", type=float, metavar="SCORE", help=score)
     kept = "instances and segments below are left out of the results and not drawn (default: none)"
@@ -104,6 +155,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
             parser.error(f"--{option.replace('_', '-')} is {score:g}; scores lie in 0..1")
     if arguments.max is not None and arguments.max < 0:
         parser.error(f"--max is {arguments.max}; give 0 or more")
+    if arguments.resume and arguments.output is None:
+        parser.error("--resume needs the folder to go on in: --output")
+    if arguments.device and num_processes() > 1:
+        parser.error("--device is not for several processes; each takes a GPU of its own, or none")
     if arguments.batch < 1:
         parser.error(f"--batch is {arguments.batch}; give 1 or more")
     if arguments.tile and arguments.pose:
@@ -138,24 +193,34 @@ def _selection(arguments: argparse.Namespace, loaded: Loaded) -> Selection:
     return selection
 
 
-def _open(arguments: argparse.Namespace) -> tuple[Stream, float]:
-    """What predicts images with the runs of the command line, and from which score it is drawn."""
+def _open(
+    arguments: argparse.Namespace, device: str | torch.device | None
+) -> tuple[Stream, float, LargeImages | None]:
+    """What predicts images, from which score it is drawn, and what predicts larger images."""
     from van_dense.api import load
-    from van_dense.inference.files import stream_poses
+    from van_dense.inference.large import LargeImages
+    from van_dense.inference.poses import stream_poses
     from van_dense.inference.tiles import check_tiling, predict_tiled
 
+    device = device or arguments.device
     options: dict[str, Any] = {"batch_size": arguments.batch, "precision": arguments.precision}
     if arguments.run is not None:
-        loaded = load(arguments.run, device=arguments.device)
+        loaded = load(arguments.run, device=device)
         if arguments.tile:
             windows = {"tile": tuple(arguments.tile), "overlap": arguments.overlap}
             check_tiling(loaded, **windows)  # now, since a video gets its folder before its frames
             windows["batch_size"] = options.pop("batch_size")  # the stream gives image after image
             options["predict_image"] = partial(predict_tiled, loaded, **windows)
-        options |= vars(_selection(arguments, loaded))
-        return partial(loaded.stream, **options), loaded.config.eval.min_picture_score
-    runs = [load(run, device=arguments.device) for run in (arguments.detector, arguments.pose)]
+        selection = _selection(arguments, loaded)
+        large = None
+        if arguments.tile:
+            large = LargeImages(
+                loaded, **windows, precision=arguments.precision, selection=selection
+            )
+        options |= vars(selection)
+        return partial(loaded.stream, **options), loaded.config.eval.min_picture_score, large
+    runs = [load(run, device=device) for run in (arguments.detector, arguments.pose)]
     options["min_score"] = arguments.min_detection_score
     options["selection"] = _selection(arguments, runs[1])
     limit = runs[1].config.eval.min_picture_score
-    return lambda sources: stream_poses(sources, *runs, **options), limit
+    return lambda sources: stream_poses(sources, *runs, **options), limit, None

@@ -15,6 +15,8 @@ JSON_DEPTH = 100  # objects and lists inside each other; COCO has 6
 # are decoded; beyond that an ordinary machine has no memory left, and scans need a reader of
 # regions. Pillow alone refuses 179 million, where tiles have just begun to be useful.
 PIXELS = 2**31
+# Pixels up to which ``predict --tile`` holds a TIFF as a whole, 384 MiB; others come in windows.
+PIXELS_AT_ONCE = 2**27
 # An image of more pixels than this must be as large a file as its pixels can be packed into.
 PIXELS_OF_ANY_FILE = 2**26
 # Deflate packs 1,032 bytes into one at best, which is 8,256 pixels of one bit (zlib's

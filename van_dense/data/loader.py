@@ -188,9 +188,11 @@ class _TrainBatches(Dataset[Batch]):
 class EvalLoader:
     """Batches of one process in order, without ground truth; may be iterated again and again.
 
-    Rank r takes the images r, r + world, r + 2 world, and so on, each once, and nothing is repeated
-    to fill the last batch. An unreadable image is logged and gives no prediction, which counts
-    its objects as missed and leaves its maps or class out; so is a batch without a readable image.
+    The images are cut into the same batches whatever the number of processes, and rank r takes the
+    batches r, r + world, r + 2 world, and so on: padding follows what shares a batch, so that only
+    equal batches give equal predictions. Nothing is repeated to fill the last one. An unreadable
+    image is logged and gives no prediction, which counts its objects as missed and leaves its maps
+    or class out; None stands for a batch without a readable image.
 
     Args:
         dataset: Reader of the images.
@@ -200,6 +202,11 @@ class EvalLoader:
         world: Number of processes.
         workers: Number of loader processes of this process; 0 reads in the process itself.
         size_divisor: Number that padded sides are multiples of, in pixels.
+        done: For each batch of all processes whether it is left out; None leaves out none.
+
+    Attributes:
+        numbers: Numbers of the batches, among those of all processes.
+        total: Number of batches of all processes.
     """
 
     def __init__(
@@ -212,29 +219,31 @@ class EvalLoader:
         world: int = 1,
         workers: int = 0,
         size_divisor: int = 32,
+        done: Sequence[int] | None = None,
     ) -> None:
-        images = range(rank, len(dataset), world)
+        images = range(len(dataset))
         parts = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
+        self.total = len(parts)
+        due = range(rank, self.total, world)
+        self.numbers: Sequence[int] = [number for number in due if done is None or not done[number]]
         batches = _EvalBatches(dataset, transform, parts, size_divisor)
-        self._loader = _torch_loader(batches, range(len(parts)), workers)
-        self._length = len(parts)
+        self._loader = _torch_loader(batches, self.numbers, workers)
 
     def __len__(self) -> int:
         """Number of batches, counting those that turn out to be unreadable."""
-        return self._length
+        return len(self.numbers)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Batch | None]:
         for item in _alive(self._loader):
             messages = item.skipped if isinstance(item, Batch) else item
             for message in messages:
                 logger.warning("unreadable image, it gets no prediction: %s", message)
-            if isinstance(item, Batch):
-                yield item
+            yield item if isinstance(item, Batch) else None
 
 
 @dataclass
 class _EvalBatches(Dataset["Batch | list[str]"]):
-    """Batch i of the images of one process, or the messages where no image is readable."""
+    """Batch i of all images, or the messages where no image of it is readable."""
 
     dataset: DenseDataset
     transform: Transform

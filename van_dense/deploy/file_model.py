@@ -16,6 +16,7 @@ from van_dense.deploy.network import Network, Run
 from van_dense.deploy.panoptic import PanopticFPNNetwork
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.segmentation.map_inference import MapInference, Resized
+from van_dense.models.segmentation.map_inference import Network as LogitNetwork
 
 if TYPE_CHECKING:
     from typing import Self  # of Python 3.11 on
@@ -113,6 +114,15 @@ class SemanticFile(FileModel):
         made = SemanticFile(network, self.runner).train(self.training)
         made._precision = self._precision  # within the blocks around this one
         return made
+
+    @property
+    def inference(self) -> MapInference:
+        """As ``SemanticSegmenter.inference``."""
+        return self.network.model.inference
+
+    def padded(self, image_id: int | str) -> LogitNetwork:
+        """As ``SemanticSegmenter.padded``."""
+        return self.network.model.padded(image_id, self.network.by(self.run))
 
 
 class PanopticFile(FileModel):

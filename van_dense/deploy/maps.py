@@ -17,7 +17,7 @@ from van_dense.deploy.network import Network, Run, sizes_of
 from van_dense.models.classifier import Classifier
 from van_dense.models.postprocess import check_finite
 from van_dense.models.segmentation.saliency import SaliencyModel
-from van_dense.models.segmentation.semantic import SemanticSegmenter
+from van_dense.models.segmentation.semantic import PixelNetwork, SemanticSegmenter
 
 
 class SemanticNetwork(Network):
@@ -38,10 +38,15 @@ class SemanticNetwork(Network):
     def predict(self, run: Run, batch: Batch) -> list[Prediction]:
         """Label maps in original pixels, through windows and views where the model has some."""
 
+        return self.model.predict_by(self.by(run), batch)
+
+    def by(self, run: Run) -> PixelNetwork:
+        """The network as ``SemanticSegmenter`` takes it, computed by a file."""
+
         def network(pixels: Tensor, sizes: Sequence[Size]) -> Tensor:
             return run(_whole(pixels), sizes_of(sizes))["logits"]
 
-        return self.model.predict_by(network, batch)
+        return network
 
 
 def _whole(pixels: Tensor) -> Tensor:

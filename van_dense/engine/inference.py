@@ -2,8 +2,9 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from itertools import islice, zip_longest
 from typing import Protocol
 
 import torch
@@ -12,6 +13,8 @@ from accelerate import Accelerator
 
 from van_dense.core.counting import counted
 from van_dense.core.structures import Batch, Prediction
+from van_dense.engine.parts import Parts
+from van_dense.engine.stored_predictions import pack, unpack
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +38,24 @@ class Predictor(Protocol):
         """Predictions of each image, in original pixels, on the CPU."""
 
 
+class NumberedBatches(Protocol):
+    """Batches of one of several processes.
+
+    Attributes:
+        numbers: Numbers of the batches among those of all processes.
+        total: Number of batches of all processes.
+    """
+
+    numbers: Sequence[int]
+    total: int
+
+    def __iter__(self) -> Iterator[Batch | None]:
+        """The batches; None stands for one without a readable image."""
+
+
 def predict_chunks(
     model: Predictor,
-    loader: Iterable[Batch],
+    loader: Iterable[Batch | None],
     accelerator: Accelerator,
     *,
     should_stop: Callable[[], bool] = lambda: False,
@@ -46,37 +64,73 @@ def predict_chunks(
 
     Args:
         model: Unwrapped model on the accelerator's device; its mode is restored at the end.
-        loader: Batches of this rank alone; ranks may have different numbers of them.
+        loader: Batches of this rank alone: of n processes every n-th one of all; None stands for
+            a batch without a readable image.
         accelerator: Device, autocast and processes of the run.
         should_stop: Function called after every chunk; with True, the evaluation ends.
 
     Yields:
-        On rank 0 the predictions of all ranks, on the others an empty list.
+        On rank 0 the predictions of all ranks, in the order of one process; on the others an
+        empty list.
 
     Raises:
         EvaluationStopped: On all ranks, when ``should_stop`` is true on any.
     """
-    was_training = model.training
-    model.train(False)
     size = CHUNK if accelerator.num_processes > 1 else 1  # alone, nothing needs to pile up
-    batches, done, images = iter(loader), False, 0
-    reported = time.monotonic()
-    try:
+    done = False
+    with closing(_each(model, loader, accelerator)) as batches:
         while not done:
-            chunk: list[Prediction] = []
-            count = 0
-            for batch in islice(batches, size):
-                chunk += _predict(model, batch, accelerator)
-                count += 1
-                images += len(batch)
-                if accelerator.is_main_process and time.monotonic() - reported > REPORT_SECONDS:
-                    reported = time.monotonic()
-                    log.info("predicted %s on this process", counted(images, "image"))
-            done = _count(count < size, accelerator) == accelerator.num_processes
+            chunk = list(islice(batches, size))
+            done = _count(len(chunk) < size, accelerator) == accelerator.num_processes
             if _count(should_stop(), accelerator) > 0:
                 raise EvaluationStopped
-            if count > 0 or accelerator.num_processes > 1:
+            if chunk or accelerator.num_processes > 1:
                 yield _gather(chunk, accelerator)
+
+
+def predict_parts(
+    model: Predictor,
+    loader: NumberedBatches,
+    accelerator: Accelerator,
+    parts: Parts,
+) -> Iterator[list[Prediction]]:
+    """Predict into parts on the disk, so that a job that was killed goes on; see ``Parts``.
+
+    Args:
+        model: Unwrapped model on the accelerator's device; its mode is restored at the end.
+        loader: Batches of this rank that are not in the parts yet.
+        accelerator: Device, autocast and processes of the run.
+        parts: Where predictions are kept by the numbers of their batches; begun, on a disk that all
+            processes see, and the caller's to remove.
+
+    Yields:
+        On rank 0 the predictions of each batch of all ranks, in the order of one process.
+    """
+    with parts.writer(accelerator.process_index) as writer:
+        numbers = iter(loader.numbers)
+        for chunk in _each(model, loader, accelerator):
+            writer.add(next(numbers), pack(chunk))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        for _, data in parts.read(loader.total):
+            yield unpack(data)
+
+
+def _each(
+    model: Predictor, loader: Iterable[Batch | None], accelerator: Accelerator
+) -> Generator[list[Prediction]]:
+    """Predictions of each batch of this rank, in evaluation mode."""
+    was_training = model.training
+    model.train(False)
+    images, reported = 0, time.monotonic()
+    try:
+        for batch in loader:
+            found = [] if batch is None else _predict(model, batch, accelerator)
+            images += len(found)
+            if accelerator.is_main_process and time.monotonic() - reported > REPORT_SECONDS:
+                reported = time.monotonic()
+                log.info("predicted %s on this process", counted(images, "image"))
+            yield found
     finally:
         model.train(was_training)
 
@@ -96,11 +150,14 @@ def _count(flag: bool, accelerator: Accelerator) -> int:
     return int(accelerator.reduce(count, "sum").item())
 
 
-def _gather(chunk: list[Prediction], accelerator: Accelerator) -> list[Prediction]:
-    if accelerator.num_processes == 1:
-        return chunk
-    chunks: list[list[Prediction]] | None = None
+def _gather(chunk: list[list[Prediction]], accelerator: Accelerator) -> list[Prediction]:
+    """Predictions of all ranks, whose batches take turns; on the others but 0 an empty list."""
+    chunks: list[list[list[Prediction]]] | None = None
     if accelerator.is_main_process:
         chunks = [[] for _ in range(accelerator.num_processes)]
-    dist.gather_object(chunk, chunks, dst=0)
-    return [prediction for part in chunks or [] for prediction in part]
+    if accelerator.num_processes == 1:
+        chunks = [chunk]
+    else:
+        dist.gather_object(chunk, chunks, dst=0)
+    turns = zip_longest(*(chunks or []), fillvalue=())
+    return [prediction for turn in turns for batch in turn for prediction in batch]

@@ -1,4 +1,4 @@
-"""One process at a time trains in a run folder."""
+"""One process at a time works in a folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class RunLock:
-    """Context in which a run folder belongs to this process; ValueError where another has it.
+    """Context in which a folder belongs to this process; ValueError where another has it.
 
     The system frees the lock when the process ends, however it ends. Does nothing where ``enabled``
     is false (all ranks but 0), and on systems without such locks.
@@ -47,7 +47,7 @@ class RunLock:
                 owner = self._file.read().strip() or "unknown"
                 self._file.close()
                 raise ValueError(
-                    f"{self._path.parent}: another process trains there (process {owner}); wait "
+                    f"{self._path.parent}: another process works there (process {owner}); wait "
                     "until it ends, or choose another --output"
                 ) from None
             except OSError:  # a file system without locks

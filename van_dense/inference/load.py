@@ -81,6 +81,11 @@ def load(
     return _of_file(open_file(file, runtime), file, loaded.config)
 
 
+def file_of(run: str | Path, checkpoint: str = "best") -> Path:
+    """The checkpoint, or the exported file, that ``load`` reads."""
+    return Path(run) if Path(run).suffix in RUNTIMES else choose_checkpoint(run, checkpoint)
+
+
 def _of_state(state: State, path: Path, config: Config, device: torch.device) -> Loaded:
     """The network of a checkpoint, else ValueError that names its ``path``."""
     info = DatasetInfo.from_dict(state["info"])

@@ -183,7 +183,7 @@ class Loaded:
         if self.model.training:
             log.warning("the model was in training mode; it predicts in evaluation mode")
             self.model.eval()
-        predict = partial(self._predict, self._autocast(precision), predict_image)
+        predict = partial(self._predict, self.autocast(precision), predict_image)
         transform = task_of(self.config).build_transform(self.config, train=False)
 
         def prepare(item: tuple[int, tuple[str, ImageSource], Instances | None]) -> Sample:
@@ -244,7 +244,7 @@ class Loaded:
             return None
         return LabelMap.parse(data.label_map, self.info.num_classes)
 
-    def _autocast(self, precision: Precision) -> Callable[[], AbstractContextManager[object]]:
+    def autocast(self, precision: Precision) -> Callable[[], AbstractContextManager[object]]:
         """What every batch is predicted in; ValueError for a precision that is not to be had."""
         if isinstance(self.model, FileModel):
             return self.model.autocast(precision)

@@ -24,11 +24,14 @@ from van_dense.config.segmentation import SemanticConfig
 from van_dense.core.rle import place_mask
 from van_dense.core.structures import Batch, Prediction, Sample, Size, size_of
 from van_dense.data.collate import collate
+from van_dense.data.dataset import ReadError
+from van_dense.data.io.tiff_windows import TiffWindows
 from van_dense.inference.stream import predict_stream
 from van_dense.inference.tile_merge import Box, View, merge_views
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.segmentation.map_inference import (
     MapInference,
+    Network,
     Resized,
     SlidingWindow,
     probable_labels,
@@ -44,10 +47,21 @@ log = logging.getLogger(__name__)
 
 
 @runtime_checkable
-class _Semantic(Protocol):
+class Semantic(Protocol):
     """What labels windows: a semantic model, or the file of one."""
 
-    def with_inference(self, inference: MapInference) -> DenseModel: ...
+    @property
+    def inference(self) -> MapInference:
+        """Windows, scales and flips."""
+        ...
+
+    def with_inference(self, inference: MapInference) -> DenseModel:
+        """The same network with others."""
+        ...
+
+    def padded(self, image_id: int | str) -> Network:
+        """What gives the logits of windows of an image."""
+        ...
 
 
 @runtime_checkable
@@ -109,14 +123,14 @@ def predict_tiled(
     size = size_of(image)
     if all(side <= most for side, most in zip(size, tile, strict=True)):
         return loaded.predict(image)[0]
-    if isinstance(loaded.model, _Semantic):
+    if isinstance(loaded.model, Semantic):
         return _label_windows(loaded, image, tile=tile, overlap=overlap)
     if isinstance(loaded.model, _Panoptic) and loaded.model.gives_maps:
         return _panoptic_windows(loaded, image, tile=tile, overlap=overlap, whole=whole)
     windows = lay_windows(size, tile, overlap)
     if whole:
         windows.append((0, 0, size[1], size[0]))
-    views = _predict_windows(loaded, image, windows, batch_size)
+    views = predict_windows(loaded, image, windows, batch_size)
     return Prediction("image 0", size, instances=merge_views(views, size))
 
 
@@ -158,8 +172,8 @@ def strides(tile: Size, overlap: float) -> Size:
     return down, right
 
 
-def _predict_windows(
-    loaded: Loaded, image: np.ndarray, windows: Sequence[Box], batch_size: int
+def predict_windows(
+    loaded: Loaded, image: np.ndarray | TiffWindows, windows: Sequence[Box], batch_size: int
 ) -> list[View]:
     """Predict windows as images of their own, in batches of one size after the transform."""
 
@@ -169,14 +183,16 @@ def _predict_windows(
             return loaded.network.predict(batch)
 
     prepare = _sample_of(loaded, image)
+    size = (image.shape[0], image.shape[1])
     views = []
     for window, prediction in predict_stream(windows, prepare, predict, batch_size=batch_size):
-        assert isinstance(prediction, Prediction)  # an array is always readable
-        views.append(_view(window, prediction, size_of(image)))
+        if isinstance(prediction, ReadError):  # of a file; an array is always readable
+            raise prediction
+        views.append(_view(window, prediction, size))
     return views
 
 
-def _sample_of(loaded: Loaded, image: np.ndarray) -> Callable[[Box], Sample]:
+def _sample_of(loaded: Loaded, image: np.ndarray | TiffWindows) -> Callable[[Box], Sample]:
     """From windows of an image to samples as the network sees them."""
     transform = task_of(loaded.config).build_transform(loaded.config, train=False)
 
@@ -230,7 +246,12 @@ def _panoptic_windows(
 
 
 def _label_windows(loaded: Loaded, image: np.ndarray, *, tile: Size, overlap: float) -> Prediction:
-    """Semantic labels through windows, by a config that differs in nothing else."""
+    """Semantic labels through windows."""
+    return sliding(loaded, tile=tile, overlap=overlap).predict(image)[0]
+
+
+def sliding(loaded: Loaded, *, tile: Size, overlap: float) -> Loaded:
+    """A semantic run that predicts through windows, by a config that differs in nothing else."""
     crop = (-(-tile[0] // DIVISOR) * DIVISOR, -(-tile[1] // DIVISOR) * DIVISOR)
     if crop != tile:
         log.info("tiles of %s are enlarged to %s, multiples of %d", tile, crop, DIVISOR)
@@ -239,7 +260,6 @@ def _label_windows(loaded: Loaded, image: np.ndarray, *, tile: Size, overlap: fl
     raw["eval"]["inference"].update(mode="slide", crop=crop, stride=strides(crop, overlap))
     config = SemanticConfig.model_validate(raw)
     model = loaded.network
-    assert isinstance(model, _Semantic)  # the caller asks
+    assert isinstance(model, Semantic)  # the caller asks
     sliding_model = model.with_inference(inference_of(config))
-    sliding = replace(loaded, config=config, model=sliding_model, fast=False)  # it is already
-    return sliding.predict(image)[0]
+    return replace(loaded, config=config, model=sliding_model, fast=False)  # it is already

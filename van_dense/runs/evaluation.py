@@ -2,10 +2,11 @@
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 
@@ -13,7 +14,9 @@ from van_dense.config import Config
 from van_dense.core.structures import Prediction
 from van_dense.data.dataset import DenseDataset, TooManyBadImages
 from van_dense.data.loader import EvalLoader, resolve_workers
-from van_dense.engine.inference import predict_chunks
+from van_dense.engine.checksum import checksum
+from van_dense.engine.inference import predict_chunks, predict_parts
+from van_dense.engine.parts import Parts
 from van_dense.evaluation.evaluator import Evaluator
 from van_dense.evaluation.table import PerClass, save_metrics
 from van_dense.models.dense_model import DenseModel
@@ -43,11 +46,15 @@ def worst_classes(per_class: PerClass, metric: str) -> str:
 
 
 class Evaluation:
-    """Evaluates any number of models on one data set, whose images all processes share."""
+    """Evaluates any number of models on one data set, whose images all processes share.
+
+    Attributes:
+        accelerator: Device and processes.
+    """
 
     def __init__(self, config: Config, dataset: DenseDataset, accelerator: Accelerator) -> None:
         self._task = task_of(config)
-        self._config, self._dataset, self._accelerator = config, dataset, accelerator
+        self._config, self._dataset, self.accelerator = config, dataset, accelerator
         self._transform = self._task.build_transform(config, train=False)
         if accelerator.is_main_process:
             for note in self._task.limit_notes(config, dataset):
@@ -59,31 +66,33 @@ class Evaluation:
         return self._task.evaluator_factory(self._dataset, self._config)
 
     def run(
-        self, model: DenseModel, folder: Path, should_stop: Callable[[], bool] = lambda: False
+        self,
+        model: DenseModel,
+        folder: Path,
+        should_stop: Callable[[], bool] = lambda: False,
+        parts: Parts | None = None,
     ) -> dict[str, float]:
         """Predict, score, draw, and return the metrics on the main process, none on the others.
 
         Writes metrics.json, what the evaluator keeps, and pictures/ into ``folder``.
 
+        Args:
+            model: Network on the device of the accelerator.
+            folder: Folder of the results.
+            should_stop: Function that says whether to end, of predictions without ``parts``.
+            parts: Where predictions are kept by the numbers of their batches, and taken from where
+                they are there; None keeps none.
+
         Raises:
             EvaluationStopped: When ``should_stop`` says so.
             TooManyBadImages: When more images are unreadable than ``data.max_bad_fraction`` allows.
         """
-        config, main = self._config, self._accelerator.is_main_process
-        loader = EvalLoader(
-            self._dataset,
-            self._transform,
-            batch_size=config.eval.batch_size,
-            rank=self._accelerator.process_index,
-            world=self._accelerator.num_processes,
-            workers=resolve_workers(config.data.workers),
-            size_divisor=config.data.size_divisor,
-        )
+        config, main = self._config, self.accelerator.is_main_process
         evaluator = self.make_evaluator() if main else None
         samples = choose_samples(self._dataset, config.eval.pictures) if main else []
         drawn: dict[int | str, Prediction | None] = {sample.image_id: None for sample in samples}
         count = 0
-        chunks = predict_chunks(model, loader, self._accelerator, should_stop=should_stop)
+        chunks = self._chunks(model, should_stop, parts)
         writer = self._task.prediction_writer(config, self._dataset, folder)
         with writer if main else nullcontext() as write:
             for chunk in chunks:
@@ -114,6 +123,33 @@ class Evaluation:
             min_score=config.eval.min_picture_score,
         )
         return metrics
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides about the results beside the weights, in plain data."""
+        config = self._config.model_dump(mode="json")
+        del config["data"]["workers"]
+        ids = [self._dataset.image_id(index) for index in range(len(self._dataset))]
+        return {"images": len(ids), "image_ids": checksum(ids), "config": config}
+
+    def _chunks(
+        self, model: DenseModel, should_stop: Callable[[], bool], parts: Parts | None
+    ) -> Iterator[list[Prediction]]:
+        """Predictions of all processes, those in the parts included."""
+        batches = -(-len(self._dataset) // self._config.eval.batch_size)
+        loader = EvalLoader(
+            self._dataset,
+            self._transform,
+            batch_size=self._config.eval.batch_size,
+            rank=self.accelerator.process_index,
+            world=self.accelerator.num_processes,
+            workers=resolve_workers(self._config.data.workers),
+            size_divisor=self._config.data.size_divisor,
+            done=None if parts is None else parts.finished(batches),
+        )
+        if parts is None:
+            return predict_chunks(model, loader, self.accelerator, should_stop=should_stop)
+        return predict_parts(model, loader, self.accelerator, parts)
 
     def _check_count(self, predicted: int) -> None:
         images = len(self._dataset)

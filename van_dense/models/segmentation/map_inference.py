@@ -27,7 +27,7 @@ Network = Callable[[Tensor, Size], Tensor]
 Extent = tuple[float, float]  # height and width in positions, need not be whole
 
 BAND_ELEMENTS = 2**24  # of (C, R, K) at a time: 64 MiB
-WINDOW_ELEMENTS = 2**28  # of the windows that the sliding windows of all views keep: 1 GiB
+WINDOW_ELEMENTS = 2**27  # of the windows that the sliding windows of all views keep: 512 MiB
 
 
 @dataclass(frozen=True)
@@ -273,10 +273,16 @@ def _rescale(image: Tensor, scale: float, multiple: int) -> Tensor:
 def label_map(views: Sequence[LogitMap]) -> np.ndarray:
     """Class of each pixel, the most probable on average over views of one size: uint8 (H, W)."""
     labels = np.empty(views[0].size, dtype=np.uint8)
+    for window, part in label_bands(views):
+        labels[window] = part
+    return labels
+
+
+def label_bands(views: Sequence[LogitMap]) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
+    """What ``label_map`` joins: rows and columns, and their classes, uint8 (h, w)."""
     for window, scores in _bands(views):
         best = scores.max(dim=0).indices  # argmax takes up to four times as long on a CPU
-        labels[window] = best.to(torch.uint8).cpu().numpy()
-    return labels
+        yield window, best.to(torch.uint8).cpu().numpy()
 
 
 def probable_labels(view: LogitMap) -> tuple[np.ndarray, np.ndarray]:

@@ -20,6 +20,7 @@ from van_dense.models.segmentation.light_ham import NMF
 from van_dense.models.segmentation.map_inference import (
     Logits,
     MapInference,
+    Network,
     Resized,
     label_map,
     views_of,
@@ -139,16 +140,28 @@ class SemanticSegmenter(DenseModel):
     def _maps_of_each(self, batch: Batch, network: PixelNetwork) -> Iterator[np.ndarray]:
         """Image by image, without its padding, through windows or in several views."""
         for i, (height, width) in enumerate(batch.sizes):
-
-            def padded(pixels: Tensor, size: Size, i: int = i) -> Tensor:
-                valid = (pixels.shape[1], pixels.shape[2])
-                padding = (0, size[1] - valid[1], 0, size[0] - valid[0])
-                logits = network(F.pad(pixels, padding)[None], [valid])
-                check_finite([logits], batch.image_ids[i : i + 1])
-                return logits[0]
-
-            image, size = batch.images[i, :, :height, :width], batch.orig_sizes[i]
+            image = batch.images[i, :, :height, :width]
+            image_id, size = batch.image_ids[i], batch.orig_sizes[i]
+            padded = self.padded(image_id, network)
             yield label_map(views_of(image, size, network=padded, inference=self.inference))
+
+    def padded(self, image_id: int | str, network: PixelNetwork | None = None) -> Network:
+        """What gives the logits of windows of an image; not finite ones are a ValueError.
+
+        Args:
+            image_id: Name of the image in errors.
+            network: As ``predict_by``; None is that of this model.
+        """
+        network = network or self.network
+
+        def logits_of(pixels: Tensor, size: Size) -> Tensor:
+            valid = (pixels.shape[1], pixels.shape[2])
+            padding = (0, size[1] - valid[1], 0, size[0] - valid[0])
+            logits = network(F.pad(pixels, padding)[None], [valid])
+            check_finite([logits], [image_id])
+            return logits[0]
+
+        return logits_of
 
     def flops_forward(self, size: Size) -> object:
         """Label one zero image at its resolution; the paper leaves the auxiliary head out."""
