@@ -101,7 +101,10 @@ def one_turn(project: str, overrides: Sequence[str]) -> dict[str, Any]:
 
     config = load_config(project, list(overrides))
     task = TASKS[config.task]
-    dataset, transform = task.build_dataset(config, "train"), task.build_transform(config, train=True)
+    dataset, transform = (
+        task.build_dataset(config, "train"),
+        task.build_transform(config, train=True),
+    )
     plan = LoaderPlan(
         batch_size=config.train.batch_size,
         micro_batch=make_plan(config.train, num_images=len(dataset), world_size=1).micro_batch,

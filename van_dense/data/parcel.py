@@ -85,7 +85,7 @@ class _Pickler(pickle.Pickler):
             return None
         crops, items = None, value.numel()
         if id(value) in self._masks:
-            crops = [_Rectangle(cv2.boundingRect(mask)) for mask in value.numpy()]
+            crops = [_around(mask) for mask in value.numpy()]
             items = sum(width * height for _, _, width, height in crops)
         start = math.ceil(self.stop / _ALIGNMENT) * _ALIGNMENT
         self.stop = start + items * value.element_size()
@@ -108,6 +108,11 @@ class _Unpickler(pickle.Unpickler):
         masks = np.zeros(place.shape, dtype=np.uint8)
         _paste(values.numpy(), place.crops, masks)
         return torch.from_numpy(masks)
+
+
+def _around(mask: np.ndarray) -> _Rectangle:
+    x, y, width, height = cv2.boundingRect(mask)
+    return x, y, width, height
 
 
 def _cut(masks: np.ndarray, crops: list[_Rectangle], pixels: np.ndarray) -> None:
