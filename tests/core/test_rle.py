@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from pycocotools import mask as mask_utils
 
 from van_dense.core.rle import decode_crop, place_mask, run_lengths, unite_masks
 from van_dense.core.structures import decode_masks, encode_masks
@@ -82,6 +83,13 @@ def test_a_decoded_crop_equals_the_whole_mask_of_pycocotools(share):
     for mask in noise:
         x, y, crop = decode_crop(encoded(mask))
         assert np.array_equal(placed_pixels(crop, (97, 133), y, x), mask)
+
+
+def test_runs_without_length_are_part_of_a_decoded_crop():
+    runs = [3, 0, 500, 5, 0, 4, 688]  # a run of no ones in the column before, and one of no zeros
+    rle = mask_utils.frPyObjects({"size": [300, 4], "counts": runs}, 300, 4)
+    x, y, crop = decode_crop(rle)
+    assert np.array_equal(placed_pixels(crop, (300, 4), y, x), mask_utils.decode(rle))
 
 
 def test_a_decoded_crop_is_as_small_as_the_object():

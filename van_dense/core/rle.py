@@ -70,19 +70,19 @@ def decode_crop(rle: RLE) -> tuple[int, int, np.ndarray]:
     for an empty mask. pycocotools decodes whole images: 0.35 s for 100 masks of a 4K one.
     """
     height = rle["size"][0]
-    edges = np.cumsum(run_lengths(rle["counts"]))
-    starts, ends = edges[:-1:2], edges[1::2]  # runs of ones start where runs of zeros end
-    starts, ends = starts[ends > starts], ends[ends > starts]
-    if len(starts) == 0:
+    runs = run_lengths(rle["counts"])
+    edges = np.cumsum(runs)
+    ones = np.flatnonzero(runs[1::2])  # the runs of ones that have some pixels
+    if len(ones) == 0:
         return 0, 0, np.zeros((0, 0), dtype=np.uint8)
-    x0, x1 = int(starts[0]) // height, (int(ends[-1]) - 1) // height + 1
-    columns = np.zeros((x1 - x0) * height, dtype=np.uint8)
-    for start, end in zip(starts - x0 * height, ends - x0 * height, strict=True):
-        columns[start:end] = 1
-    mask = columns.reshape(x1 - x0, height).T
-    rows = np.flatnonzero(mask.any(axis=1))
+    start, end = int(edges[2 * ones[0]]), int(edges[2 * ones[-1] + 1])
+    x0, x1 = start // height, (end - 1) // height + 1
+    inside = runs[2 * ones[0] + 1 : 2 * ones[-1] + 2]
+    runs = np.concatenate([[start - x0 * height], inside, [x1 * height - end]])
+    columns = np.repeat(np.arange(len(runs)).astype(np.uint8) & 1, runs).reshape(x1 - x0, height)
+    rows = np.flatnonzero(columns.any(axis=0))
     y0, y1 = int(rows[0]), int(rows[-1]) + 1
-    return x0, y0, np.ascontiguousarray(mask[y0:y1])
+    return x0, y0, np.ascontiguousarray(columns[:, y0:y1].T)
 
 
 def _per_column(intervals: np.ndarray, height: int) -> tuple[np.ndarray, np.ndarray]:

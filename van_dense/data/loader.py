@@ -28,6 +28,7 @@ from van_dense.data.collate import collate
 from van_dense.data.dataset import DenseDataset, ReadError, TooManyBadImages, Transform
 from van_dense.data.io.prefetch import usable_cores
 from van_dense.data.messages import CHECK
+from van_dense.data.parcel import Parcel, pack
 
 logger = logging.getLogger(__name__)
 
@@ -287,6 +288,7 @@ def _torch_loader(batches: Dataset[Any], sampler: Iterable[int], workers: int) -
         batch_size=None,  # the data set returns whole batches
         sampler=sampler,
         num_workers=workers,
+        collate_fn=_packed if workers > 0 else _unchanged,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=_init_worker,
         # Its own generator: otherwise starting a loader would draw from the global one.
@@ -299,11 +301,20 @@ def _alive(loader: DataLoader[Any]) -> Iterator[Any]:
     try:
         with _sigterm_blocked():
             batches = iter(loader)  # starts the processes
-        yield from batches
+        for item in batches:
+            yield item.unpack() if isinstance(item, Parcel) else item
     except (RuntimeError, ConnectionError, EOFError) as error:
         if (lost := lost_worker(error)) is None:
             raise
         raise lost from error
+
+
+def _packed(item: Batch | list[str]) -> Parcel | list[str]:
+    return pack(item) if isinstance(item, Batch) else item
+
+
+def _unchanged(item: Batch | list[str]) -> Batch | list[str]:
+    return item
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import numpy as np
 from pycocotools import mask as mask_utils
 
 from van_dense.core.counting import counted
-from van_dense.core.rle import run_lengths
+from van_dense.core.rle import decode_crop, run_lengths
 from van_dense.core.structures import RLE, Size
 
 Polygons = Sequence[Any]  # each a list or array x1, y1, x2, y2, ... in pixels
@@ -188,11 +188,6 @@ def to_rles(segmentations: Sequence[Segmentation], size: Size) -> list[RLE]:
 
 
 def decode_into(rle: RLE, mask: np.ndarray) -> None:
-    """Paint an RLE into a zeroed uint8 (H, W) mask.
-
-    Only the pixels of its bounding box are copied: transposing whole column-major masks took a
-    third of the time of reading an image with its 9 instances.
-    """
-    x, y, width, height = mask_utils.toBbox(rle).astype(int)
-    region = np.s_[y : y + height, x : x + width]
-    mask[region] = mask_utils.decode(rle)[region]
+    """Paint an RLE into a zeroed uint8 (H, W) mask, at the cost of the object."""
+    x, y, part = decode_crop(rle)
+    mask[y : y + part.shape[0], x : x + part.shape[1]] = part
