@@ -126,7 +126,8 @@ def of_peer(name: str, arguments: argparse.Namespace, folder: Path) -> None:
     whole = undisturbed(folder / "whole", peer)
     again = undisturbed(folder / "again", peer)
     about = {**peer.about, "twice": peer.differences(whole.run, again.run, is_signalled=False)}
-    about["result"] = peer.result(whole.run)
+    result = peer.result(whole.run)
+    about["result"] = {"weights": result["weights"], "last": result["log"][-1]}
     write(arguments.output, {"peers": {name: about}})
     for number, (kind, accident) in enumerate(ACCIDENTS.items()):
         times = arguments.times or accident.of_peers

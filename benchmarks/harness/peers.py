@@ -29,7 +29,7 @@ PEERS: dict[str, tuple[str, list[str], tuple[str, ...]]] = {
     ),
     # Its log is a part of each checkpoint.
     "trainer": (
-        "trainer_segformer.py",
+        "trainer_lraspp.py",
         ["transformers==5.24.0", "accelerate==1.15.0", "torchvision"],
         ("torn_log",),
     ),
@@ -45,6 +45,7 @@ class Peer:
         script, self._packages, self.cannot = PEERS[name]
         self._script = str(SCRIPTS / script)
         self._environment = environment
+        self._results: dict[Path, dict[str, Any]] = {}
 
     def install(self) -> None:
         """Make the environment, with packages from the index that pip is set up for."""
@@ -96,7 +97,9 @@ class Peer:
 
     def result(self, run: Run) -> dict[str, Any]:
         """Digest of the final weights, log and metrics."""
-        return self._call("result", run.name, folder=run.folder)
+        if run.path not in self._results:
+            self._results[run.path] = self._call("result", run.name, folder=run.folder)
+        return self._results[run.path]
 
     def differences(self, whole: Run, run: Run, *, is_signalled: bool) -> list[str]:
         """In which of weights, steps of the log and its values, with the first place of each."""
