@@ -1,127 +1,80 @@
-"""What happens to runs: each kind of accident is a row of ACCIDENTS, each task one of TASKS.
+"""What happens to runs: each kind of accident is a row of ACCIDENTS.
 
-A run is trained through the command line, in processes of their own. An accident strikes at a
-moment drawn from the time that an attempt needs, from the start of the command to its end; then the
-run is resumed, and is struck again, a few times before it may end. Checkpoints are those of real
-networks, so that writing them takes a part of this time.
+A run is trained in processes of their own. An accident strikes at a moment drawn from the CPU time
+that an attempt needs, from the start of the command to its end; then the run is resumed, and is
+struck again, a few times before it may end.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
-from benchmarks.golden import ROOT, train_arguments
-from benchmarks.harness.same_runs import file_differences, run_differences
-from van_dense.engine.checkpoint import best_path, checkpoints
-from van_dense.engine.log import read_log
+from benchmarks.harness.programs import LIMIT, Ours, Program, Run, has_traceback
 
-TASKS = {"detection": "retinanet", "semantic": "semantic_fpn", "pose": "pose_msra"}  # of golden.py
-STEPS, EVAL_EVERY = 16, 8
-# Lines of the log, checkpoints and evaluations do not coincide; gradients of two passes add up.
-SETTINGS = (
-    f"train.steps={STEPS}",
-    f"train.eval_every={EVAL_EVERY}",
-    "train.save_every=2",
-    "train.log_every=3",
-    "train.ema_decay=0.9",
-    "data.sample.train_images=24",
-    "data.sample.val_images=6",
-)
-MICRO_BATCH = {"detection": 1, "semantic": 1, "pose": 2}  # half of the batch
-_STRIKES = 4  # at most, of one run
 _IN_LOOP = 0.7  # of the moments; the others lie before the first step
-_LIMIT = 600  # seconds; no attempt takes a tenth of it
+_WORKER = "pt_data_worker"  # the name that PyTorch gives to its loader processes
 
 
-def environment() -> dict[str, str]:
-    """That of this process, for the package of this checkout on one thread and no GPU."""
-    ours = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    return os.environ | ours
+def _kill_all(process: subprocess.Popen[bytes]) -> None:
+    """All processes of the run; those that torchrun starts have groups of their own."""
+    for victim in [process, *_children(process.pid, recursive=True)]:
+        with suppress(psutil.NoSuchProcess):
+            victim.kill()
 
 
-@dataclass
-class Run:
-    """A run in a folder of its own, with the sample data beside it.
+def _terminate(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM to all, as a scheduler does."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
 
-    Attributes:
-        folder: Where its commands are called.
-        first: Words of the command that starts it, without ``--output``.
-        name: Of the run folder, which an accident may move.
-    """
 
-    folder: Path
-    first: list[str]
-    name: str = "runs/run"
+def _kill_process(process: subprocess.Popen[bytes]) -> None:
+    """One of the processes that torchrun has started, or torchrun before there are any."""
+    children = _children(process.pid) or [psutil.Process(process.pid)]
+    with suppress(psutil.NoSuchProcess):
+        children[process.pid % len(children)].kill()
 
-    @property
-    def path(self) -> Path:
-        """The run folder."""
-        return self.folder / self.name
 
-    def arguments(self) -> list[str]:
-        """What a user types: first the experiment, then what the run said of how to resume it."""
-        config = self.path / "config.yaml"
-        if config.is_file() and checkpoints(self.path):
-            tool, own = str(ROOT / "tools" / "train_net.py"), f"{self.name}/config.yaml"
-            return [tool, "--config", own, "--output", self.name, "--resume"]
-        return [*self.first, "--output", self.name]
+def _kill_worker(process: subprocess.Popen[bytes]) -> None:
+    """A loader process, as soon as there is one."""
+    while process.poll() is None:
+        for child in _children(process.pid, recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                if child.name() == _WORKER:
+                    return child.kill()
+        time.sleep(0.05)
 
-    def start(self) -> subprocess.Popen[bytes]:
-        """The command in a process group of its own; what it says goes to a file."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with open(self.folder / "said.txt", "wb") as said:
-            return subprocess.Popen(
-                [sys.executable, *self.arguments()],
-                cwd=self.folder,
-                env=environment(),
-                stdout=said,
-                stderr=said,
-                start_new_session=True,
-            )
 
-    def finish(self) -> None:
-        """Train to the end; RuntimeError with what was said where that fails."""
-        if self.start().wait(_LIMIT) != 0:
-            raise RuntimeError(f"{self.folder}: {self.said}")
+def _children(pid: int, *, recursive: bool = False) -> list[psutil.Process]:
+    with suppress(psutil.NoSuchProcess):
+        return list(psutil.Process(pid).children(recursive=recursive))
+    return []
 
-    @property
-    def said(self) -> str:
-        """What the last attempt said."""
-        return (self.folder / "said.txt").read_text(encoding="utf-8", errors="replace")
 
-    @property
-    def step(self) -> int:
-        """Where resuming starts."""
-        found = checkpoints(self.path)
-        return int(found[-1].stem.split("_")[1]) if found else 0
-
-    def phase(self, since: float) -> str:
-        """What the attempt that began ``since`` was doing when it ended, by what it left."""
-        log = self.path / "log.jsonl"
-        if any((self.path / "checkpoints").glob(".*.tmp")):
-            return "saving"
-        if not log.exists() or log.stat().st_mtime < since:
-            return "starting"
-        step, done = (
-            self.step,
-            {entry["step"] for entry in read_log(log) if entry["kind"] == "eval"},
-        )
-        if step and step % EVAL_EVERY == 0 and step not in done:
-            return "evaluating"
-        return "ending" if STEPS in done else "training"
+def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
+    """CPU time so far of a process and of all that it has started."""
+    total = 0.0
+    with suppress(psutil.NoSuchProcess):
+        for one in [psutil.Process(process.pid), *_children(process.pid, recursive=True)]:
+            times = one.cpu_times()
+            own = times.user + times.system
+            total += own + times.children_user + times.children_system
+    return total
 
 
 def _leave(run: Run, random: np.random.Generator) -> None:
@@ -131,16 +84,20 @@ def _leave(run: Run, random: np.random.Generator) -> None:
 def _tear_log(run: Run, random: np.random.Generator) -> None:
     """Only the beginning of the last line is there, as after a power loss.
 
-    Where the newest checkpoint came after that line, so that it was on the disk, the next one is.
+    Where the newest checkpoint of ours came after that line, so that it was on the disk, the next
+    line is torn.
     """
-    log = run.path / "log.jsonl"
+    log = run.program.log(run)
     lines = log.read_bytes().splitlines(keepends=True) if log.exists() else []
     if lines and lines[-1].endswith(b"\n"):
-        last = json.loads(lines[-1])
-        if last["kind"] == "eval" or last["step"] > run.step:
+        last = lines[-1].rstrip()
+        if isinstance(run.program, Ours):
+            entry = json.loads(last)
+            if entry["kind"] == "eval" or entry["step"] > run.program.step(run):
+                lines.pop()
+        else:
             lines.pop()
-        torn = json.dumps(last).encode()
-        log.write_bytes(b"".join([*lines, torn[: int(random.integers(1, len(torn)))]]))
+        log.write_bytes(b"".join([*lines, last[: int(random.integers(1, len(last)))]]))
 
 
 def _move(run: Run, random: np.random.Generator) -> None:
@@ -152,20 +109,96 @@ def _move(run: Run, random: np.random.Generator) -> None:
         run.name = moved
 
 
+def _place(run: Run, random: np.random.Generator) -> tuple[Path, int] | None:
+    """A byte of the newest checkpoint, which may be several files: which file, and where in it."""
+    files = run.program.checkpoint(run)
+    sizes = [path.stat().st_size for path in files]
+    if not sum(sizes):
+        return None
+    file = int(random.choice(len(files), p=np.array(sizes) / sum(sizes)))
+    return files[file], int(random.integers(sizes[file]))
+
+
+def _truncate(run: Run, random: np.random.Generator) -> None:
+    """The newest checkpoint ends somewhere, as after a power loss."""
+    if (place := _place(run, random)) is not None:
+        os.truncate(*place)
+
+
+def _flip(run: Run, random: np.random.Generator) -> None:
+    """A bit of the newest checkpoint changes."""
+    if (place := _place(run, random)) is not None:
+        path, offset = place
+        with open(path, "r+b") as file:
+            file.seek(offset)
+            byte = file.read(1)[0]
+            file.seek(offset)
+            file.write(bytes([byte ^ 1 << int(random.integers(8))]))
+
+
+# The run folder lies on a file system of its own in memory, of SIZE bytes; "full" keeps what is
+# there in the end. A name space of its own for users makes this possible without being root.
+_ON_A_DISK = """
+mount -t tmpfs -o size="$0" tmpfs runs || exit 99
+"$@"
+code=$?
+cp -a runs/. full/
+exit $code
+"""
+
+
+def _fill_disk(run: Run, whole: Whole, random: np.random.Generator) -> list[str]:
+    """Words that give a new run a disk of 40 to 95 % of what it leaves in the end."""
+    for name in ("runs", "full"):
+        (run.folder / name).mkdir(parents=True)
+    files = [path for path in (whole.run.folder / "runs").rglob("*") if path.is_file()]
+    size = sum({path.stat().st_ino: path.stat().st_size for path in files}.values())
+    private = ["unshare", "--user", "--map-root-user", "--mount"]
+    return [*private, "sh", "-c", _ON_A_DISK, str(int(size * random.uniform(0.4, 0.95)))]
+
+
+def _give_room(run: Run, random: np.random.Generator) -> None:
+    (run.folder / "runs").rmdir()
+    (run.folder / "full").rename(run.folder / "runs")
+
+
 @dataclass(frozen=True)
 class Accident:
-    """A signal to the whole process group, and what then happens to the run folder."""
+    """What strikes a run, and what then happens to its folder.
 
-    number: signal.Signals
-    times: int  # for each task
+    Attributes:
+        times: How often, for each task.
+        of_peers: How often, for each peer.
+        strike: What happens to its processes; None where only the disk is full.
+        afterwards: What happens to its files.
+        codes: Exit codes of an attempt of ours that was struck.
+        processes: How many the run has.
+        strikes: At most, of one run.
+        is_late: Whether it strikes in the second half of the loop.
+    """
+
+    times: int
+    of_peers: int
+    strike: Callable[[subprocess.Popen[bytes]], None] | None = _kill_all
     afterwards: Callable[[Run, np.random.Generator], None] = _leave
+    codes: tuple[int, ...] = (-signal.SIGKILL,)
+    processes: int = 1
+    strikes: int = 5
+    is_late: bool = False
 
 
 ACCIDENTS = {
-    "kill": Accident(signal.SIGKILL, 20),
-    "sigterm": Accident(signal.SIGTERM, 6),
-    "torn_log": Accident(signal.SIGKILL, 4, _tear_log),
-    "moved": Accident(signal.SIGKILL, 4, _move),
+    "kill": Accident(20, 5),
+    "kill_of_two": Accident(10, 0, processes=2),
+    "kill_one_of_two": Accident(10, 0, _kill_process, codes=(1, -9), processes=2),
+    "kill_worker": Accident(2, 1, _kill_worker, codes=(1,)),
+    # Before the loop the signal ends a command at once.
+    "sigterm": Accident(3, 1, _terminate, codes=(-signal.SIGTERM, 130)),
+    "full_disk": Accident(1, 1, None, _give_room, codes=(1,), strikes=1),
+    "truncated": Accident(2, 1, afterwards=_truncate, is_late=True),
+    "flipped_bit": Accident(2, 1, afterwards=_flip, is_late=True),
+    "torn_log": Accident(2, 1, afterwards=_tear_log, is_late=True),
+    "moved": Accident(2, 1, afterwards=_move),
 }
 
 
@@ -174,89 +207,137 @@ class Whole:
     """An undisturbed run to compare with."""
 
     run: Run
-    seconds: float  # from the start of the command to its end
-    starting: float  # seconds before the first step
+    seconds: float  # of CPU time, from the start of the command to its end
+    starting: float  # of them before the first step
 
-    def moment(self, step: int, random: np.random.Generator) -> float:
-        """A moment of an attempt that starts after ``step`` steps.
+    def moment(self, done: float, random: np.random.Generator, *, is_late: bool = False) -> float:
+        """A moment of an attempt that starts where the share ``done`` of the run is over.
 
         Most attempts are struck in the loop, although starting takes half of the time and more.
         """
-        end = self.starting + (self.seconds - self.starting) * (1 - step / STEPS)
-        in_loop = random.random() < _IN_LOOP
-        return random.uniform(self.starting, end) if in_loop else random.uniform(0, self.starting)
+        length = (self.seconds - self.starting) * (1 - done)
+        if is_late or random.random() < _IN_LOOP:
+            return self.starting + length * random.uniform(0.5 if is_late else 0, 1)
+        return random.uniform(0, self.starting)
 
 
-def undisturbed(folder: Path, task: str) -> Whole:
-    """Make the run that those with accidents must equal."""
-    more = (*SETTINGS, f"train.micro_batch={MICRO_BATCH[task]}")
-    run = Run(folder, [*train_arguments(ROOT, TASKS[task], "--resume"), *more])
-    began = time.time()
-    run.finish()
-    starting = (run.path / "config.yaml").stat().st_mtime - began  # written before the loop
-    return Whole(run, time.time() - began, starting)
+def undisturbed(folder: Path, program: Program) -> Whole:
+    """Make the run that those with accidents must equal; RuntimeError where that fails."""
+    run = Run(folder, program)
+    process, seconds, starting = run.start(), 0.0, 0.0
+    while process.poll() is None:
+        seconds = max(seconds, cpu_seconds(process))
+        starting = starting if program.began(run).exists() else seconds
+        time.sleep(0.1)
+    if process.returncode != 0:
+        raise RuntimeError(f"{run.folder}: {run.said}")
+    return Whole(run, seconds, starting)
 
 
-def suffer(name: str, whole: Whole, folder: Path, random: np.random.Generator) -> dict[str, Any]:
-    """Let runs have an accident until there were as many as its row says; all of them end.
+@dataclass
+class _Found:
+    """What the runs with accidents of one kind came to."""
+
+    phases: Counter[str] = field(default_factory=Counter)
+    runs: int = 0
+    ended: int = 0
+    equal: int = 0
+    stops: list[float] = field(default_factory=list)
+    said: dict[str, str] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+
+    def listen(self, run: Run) -> None:
+        """Keep an example of each sentence; numbers and names of folders may differ."""
+        for line in run.sentences():
+            self.said.setdefault(re.sub(r"moved/\w+|[\d.]+", "N", line), line)
+
+    def values(self) -> dict[str, Any]:
+        """For a JSON file."""
+        counts = {"accidents": self.phases.total(), "runs": self.runs, "ended": self.ended}
+        rest = {"phases": dict(self.phases), "said": list(self.said.values())}
+        stop = {"longest_seconds_to_stop": round(max(self.stops, default=0), 1)}
+        return {**counts, "equal": self.equal, **rest, **stop, "faults": self.faults}
+
+
+def suffer(
+    name: str, times: int, whole: Whole, folder: Path, random: np.random.Generator
+) -> dict[str, Any]:
+    """Let runs have an accident until there were as many as asked for; all of them may end.
 
     Args:
         name: Row of ACCIDENTS.
-        whole: Undisturbed run of the same task.
+        times: Number of accidents.
+        whole: Undisturbed run of the same program.
         folder: Empty folder to work in.
         random: Where the moments come from.
 
     Returns:
-        Number of accidents, of runs, of those that equal ``whole``; what the struck attempts were
-        doing, and a line for each difference, traceback or wrong exit code.
+        Number of accidents, of runs, of those that ended, and that equal ``whole``; what the struck
+        attempts were doing, what was said, and a line for each difference, traceback or wrong exit
+        code.
     """
-    accident = ACCIDENTS[name]
-    phases: Counter[str] = Counter()
-    faults: list[str] = []
-    stops: list[float] = []
-    runs = equal = 0
-    while phases.total() < accident.times:
-        run = Run(folder / str(runs), whole.run.first)
-        runs, left, struck = runs + 1, min(_STRIKES, accident.times - phases.total()), True
-        while struck:
-            moment = whole.moment(run.step, random) if left else _LIMIT
-            left, began = left - 1 if left else 0, time.time()
-            struck, stop = _attempt(run, accident, moment, faults)
-            if struck:
-                phases[run.phase(began)] += 1
-                stops.append(stop)
-                accident.afterwards(run, random)
-        found = differing(run, whole.run, is_signalled=accident.number == signal.SIGTERM)
-        equal += not found
-        faults += [f"{run.folder.name}: {line}" for line in found]
-    result = {"accidents": phases.total(), "runs": runs, "equal": equal, "phases": dict(phases)}
-    if accident.number == signal.SIGTERM:
-        result["longest_seconds_to_stop"] = round(max(stops), 1)
-    return result | {"faults": faults}
+    accident, found = ACCIDENTS[name], _Found()
+    while found.phases.total() < times:
+        run = Run(folder / str(found.runs), whole.run.program)
+        found.runs += 1
+        left = min(accident.strikes, times - found.phases.total())
+        if not _struck(run, whole, accident, left, random, found):
+            continue
+        found.ended += 1
+        is_signalled = name == "sigterm"
+        lines = run.program.differences(whole.run, run, is_signalled=is_signalled)
+        found.equal += not lines
+        found.faults += [f"{run.folder.name}: {line}" for line in lines]
+        shutil.rmtree(run.folder)
+    return found.values()
 
 
-def _attempt(run: Run, accident: Accident, moment: float, faults: list[str]) -> tuple[bool, float]:
-    """Train until the end or the accident; whether it struck, and the seconds it took to stop."""
-    process = run.start()
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(moment)
-    struck, began = process.poll() is None, time.time()
-    if struck:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, accident.number)
-    code = process.wait(_LIMIT)
-    # Its own end may be faster than the signal; a signal before the loop ends the command at once.
-    allowed = {0, -accident.number, *([130] if accident.number == signal.SIGTERM else [])}
-    if code not in (allowed if struck else {0}) or "Traceback" in run.said:
-        faults.append(f"{run.folder.name}: exit code {code}: {run.said[-2000:]}")
-    return struck and code != 0, time.time() - began
+def _struck(
+    run: Run,
+    whole: Whole,
+    accident: Accident,
+    left: int,
+    random: np.random.Generator,
+    found: _Found,
+) -> bool:
+    """Train a run with at most ``left`` accidents; whether it came to its end."""
+    while True:
+        before: list[str] = []
+        if left and accident.strike is None:
+            before = _fill_disk(run, whole, random)
+        done = run.program.done(run)
+        moment = whole.moment(done, random, is_late=accident.is_late)
+        began = time.time()
+        process = run.start(before)
+        is_struck = bool(left) and _strike(process, accident, moment)
+        struck_at = time.time()
+        code = process.wait(LIMIT)
+        found.listen(run)
+        ours = isinstance(run.program, Ours)
+        allowed = {0, *(accident.codes if is_struck else ())}
+        if ours and (code not in allowed or has_traceback(run.said)):
+            found.faults.append(f"{run.folder.name}: exit code {code}: {run.said[-3000:]}")
+        if code == 0:
+            return True
+        if not is_struck:  # refuses to resume
+            if not ours:
+                found.faults.append(f"{run.folder.name}: exit code {code}")
+            return False
+        left -= 1
+        found.phases[run.program.phase(run, began)] += 1
+        found.stops.append(time.time() - struck_at)
+        accident.afterwards(run, random)
 
 
-def differing(run: Run, whole: Run, *, is_signalled: bool) -> list[str]:
-    """Where a run differs from the undisturbed one, in what it computed and in its files."""
-    lines = run_differences(whole.path, run.path, STEPS)
-    if is_signalled:  # which saved at other steps, so that other checkpoints are the newest
-        return lines
-    lines += file_differences(whole.path, run.path)
-    best = [json.dumps(best_path(one.path).stat().st_nlink) for one in (run, whole)]
-    return lines + ([f"names of the best checkpoint: {best}"] if best[0] != best[1] else [])
+def _strike(process: subprocess.Popen[bytes], accident: Accident, moment: float) -> bool:
+    """Wait for the moment, and strike where the attempt has not ended by then."""
+    if accident.strike is None:
+        return process.wait(LIMIT) != 0
+    while (left := moment - cpu_seconds(process)) > 0:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.02, left / 2))  # two cores cannot overshoot it
+            return False
+    if process.poll() is not None:
+        return False
+    accident.strike(process)
+    return True

@@ -24,7 +24,7 @@ import torch
 
 import van_dense
 from benchmarks.golden import ROOT, SMALL
-from benchmarks.harness.accidents import Run, environment
+from benchmarks.harness.programs import Ours, Run, environment
 from benchmarks.harness.same_runs import run_differences
 from van_dense.cli.output import FAILED
 from van_dense.engine.checkpoint import (
@@ -89,7 +89,7 @@ def damage(folder: Path, *, seed: int) -> dict[str, Any]:
     """
     tool, project = ROOT / "tools/train_net.py", ROOT / "projects/retinanet_van_b0.yaml"
     first = [str(tool), "--config", str(project), "--sample", "--resume", *SETTINGS]
-    whole = Run(folder / "whole", first)
+    whole = Run(folder / "whole", Ours(first))
     whole.finish()
     path = checkpoint_path(whole.path, NEWEST)
     cases = make_cases(path, np.random.default_rng(seed))
@@ -194,7 +194,7 @@ def _read(case: Case) -> tuple[bool, list[str]]:
 
 def _command(whole: Run, case: Case, folder: Path) -> tuple[bool, list[str]]:
     """The same through ``predict`` and ``--resume``; the resumed run must equal the whole one."""
-    run, faults = Run(folder, whole.first), []
+    run, faults = Run(folder, whole.program), []
     shutil.copytree(whole.folder / "datasets", folder / "datasets")
     _copy(whole.path, run.path)
     path = checkpoint_path(run.path, NEWEST)

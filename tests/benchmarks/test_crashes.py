@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from benchmarks.harness.accidents import ACCIDENTS, Run
+from benchmarks.crashes import merged
+from benchmarks.harness import peers
+from benchmarks.harness.accidents import ACCIDENTS, suffer, undisturbed
+from benchmarks.harness.crash_page import ours, write_page
+from benchmarks.harness.crash_page import peers as table_of_peers
 from benchmarks.harness.damage import (
     NEWEST,
     OLDER,
@@ -20,6 +26,7 @@ from benchmarks.harness.damage import (
     make_cases,
     outside_tensors,
 )
+from benchmarks.harness.programs import Ours, Run, has_traceback
 from benchmarks.harness.same_runs import differences, file_differences, run_differences
 from van_dense.engine.checkpoint import best_path, checkpoint_path, mark_best, save_checkpoint
 from van_dense.engine.log import read_log
@@ -70,7 +77,7 @@ def test_files_that_one_run_lacks_or_that_differ_are_named(tmp_path: Path) -> No
 def test_a_log_is_torn_in_a_line_that_no_checkpoint_follows(
     tmp_path: Path, step: int, whole: int
 ) -> None:
-    run = Run(tmp_path, [])
+    run = Run(tmp_path, Ours([]))
     log = make_run(run.path) / "log.jsonl"
     log.write_text(log.read_text() + json.dumps({"kind": "train", "step": step}) + "\n")
     for _ in range(2):  # killed again before it resumed
@@ -80,10 +87,146 @@ def test_a_log_is_torn_in_a_line_that_no_checkpoint_follows(
 
 
 def test_a_moved_run_is_known_by_its_new_name(tmp_path: Path) -> None:
-    run = Run(tmp_path, [])
+    run = Run(tmp_path, Ours([]))
     before = make_run(run.path)
     ACCIDENTS["moved"].afterwards(run, np.random.default_rng(0))
     assert not before.exists() and best_path(run.path).exists()
+
+
+@pytest.mark.parametrize("kind", ["truncated", "flipped_bit"])
+def test_the_newest_checkpoint_is_damaged_and_no_other_file(tmp_path: Path, kind: str) -> None:
+    run = Run(tmp_path, Ours([]))
+    make_run(run.path)
+    save_checkpoint(checkpoint_path(run.path, 4), {"w": torch.ones(9)})
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    ACCIDENTS[kind].afterwards(run, np.random.default_rng(0))
+    changed = [path for path, data in before.items() if path.read_bytes() != data]
+    assert changed == [checkpoint_path(run.path, 4)]
+    shorter = changed[0].stat().st_size < len(before[changed[0]])
+    assert shorter == (kind == "truncated")
+
+
+def test_what_a_run_says_of_resuming_and_mistakes_is_kept_without_time_and_folder(
+    tmp_path: Path,
+) -> None:
+    run = Run(tmp_path, Ours([]))
+    lines = ["10:00:00 INFO plan", "10:00:01 WARNING torn", f"error: {tmp_path}/runs/run is full"]
+    (tmp_path / "said.txt").write_text("\n".join(lines))
+    assert run.sentences() == ["WARNING torn", "error: runs/run is full"]
+
+
+OF_TORCHRUN = (
+    "Traceback (most recent call last):\n  File run.py\n    raise\n"
+    "torch.distributed.elastic.multiprocessing.errors.ChildFailedError: \n"
+)
+
+
+def test_the_traceback_of_torchrun_itself_is_no_fault_of_ours() -> None:
+    assert not has_traceback(f"error: gone\n{OF_TORCHRUN}")
+    assert has_traceback(f"[rank0]: Traceback (most recent call last):\n{OF_TORCHRUN}")
+
+
+def test_results_of_other_kinds_tasks_and_peers_stay() -> None:
+    old = {"kill": {"pose": {"accidents": 1, "faults": ["x"]}, "semantic": {"accidents": 2}}}
+    new = {"kill": {"pose": {"accidents": 3}}, "peers": {"a": {"twice": []}}}
+    both = merged(old, new)
+    assert both["kill"] == {"pose": {"accidents": 3}, "semantic": {"accidents": 2}}
+    more = merged(both, {"peers": {"a": {"accidents": {"kill": {"accidents": 1}}}}})
+    assert more["peers"]["a"] == {"twice": [], "accidents": {"kill": {"accidents": 1}}}
+
+
+TOY = """
+import json, sys
+from pathlib import Path
+verb, run = sys.argv[1], Path(sys.argv[2] if len(sys.argv) > 2 else ".")
+saved = run / "saved.txt"
+if verb == "about":
+    program = {"program": "toy", "how": "toy", "settings": {}}
+    print(json.dumps({**program, "checkpoint": "saved.txt", "log": "log.txt"}))
+elif verb == "result":
+    print(json.dumps({"weights": saved.read_text(), "steps": [], "log": []}))
+else:
+    run.mkdir(parents=True, exist_ok=True)
+    Path("began").touch()
+    if verb == "resume":
+        print("resuming from", saved.read_text())
+        if not saved.read_text():
+            sys.exit("Error: saved.txt is empty")
+    for step in range(int(saved.read_text()) if verb == "resume" else 0, 8):
+        sum(range(1_500_000))
+        part = saved.with_name("part.txt")
+        part.write_text(str(step + 1))
+        part.replace(saved)
+"""
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> peers.Peer:
+    """A program of steps that resumes, in an environment of its own."""
+    (tmp_path / "toy.py").write_text(TOY)
+    monkeypatch.setattr(peers, "SCRIPTS", tmp_path)
+    monkeypatch.setitem(peers.PEERS, "toy", ("toy.py", [], ()))
+    (tmp_path / "environment" / "bin").mkdir(parents=True)
+    (tmp_path / "environment" / "bin" / "python").symlink_to(sys.executable)
+    return peers.Peer("toy", tmp_path / "environment")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_program_that_resumes_ends_as_if_it_had_not_been_killed(
+    tmp_path: Path, toy: peers.Peer
+) -> None:
+    whole = undisturbed(tmp_path / "whole", toy)
+    found = suffer("kill", 2, whole, tmp_path / "kill", np.random.default_rng(0))
+    assert found["accidents"] == 2
+    assert found["ended"] == found["equal"] == found["runs"]
+    assert found["faults"] == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_program_that_refuses_a_damaged_checkpoint_has_not_ended_and_its_words_are_kept(
+    tmp_path: Path, toy: peers.Peer
+) -> None:
+    whole = undisturbed(tmp_path / "whole", toy)
+    found = suffer("truncated", 1, whole, tmp_path / "cut", np.random.default_rng(0))
+    assert (found["accidents"], found["ended"], found["equal"]) == (1, found["runs"] - 1, 0)
+    assert "Error: saved.txt is empty" in found["said"]
+
+
+def found(runs: int, ended: int, equal: int, *faults: str, said: str = "") -> dict[str, object]:
+    counts = {"accidents": 5, "runs": runs, "ended": ended, "equal": equal}
+    return {**counts, "said": [said], "faults": list(faults)}
+
+
+def test_the_page_has_a_row_for_each_accident_and_keeps_its_text(tmp_path: Path) -> None:
+    lost = "0: steps: 6 and 7 items"
+    toy = {"program": "toy", "packages": ["toy==1"], "how": "go()", "settings": {"seed": 0}}
+    toy |= {"twice": [], "accidents": {"kill": found(2, 2, 0, lost), "truncated": found(1, 0, 0)}}
+    values = {
+        "kill": {"pose": found(2, 2, 2, said="INFO resumed from runs/run")},
+        "truncated": {"pose": found(2, 2, 1, said="WARNING damaged")},
+        "peers": {"toy": toy},
+    }
+    assert ours(values).splitlines()[2:] == [
+        "| `kill -9` of all processes | 5 of 5 | `INFO resumed from runs/run` |",
+        "| `kill -9`, and the newest checkpoint ends early | 1 of 2 runs | `WARNING damaged` |",
+    ]
+    assert table_of_peers(values).splitlines()[2:] == [
+        "| two undisturbed runs | equal | equal |",
+        "| `kill -9` of all processes | 2 of 2 end, equal | 2 of 2 end, other entries of the log |",
+        "| `kill -9`, and the newest checkpoint ends early | 2 of 2 end, 1 equal "
+        "| refuses to resume |",
+    ]
+    marks = "".join(
+        f"<!-- {name}: written by benchmarks/crashes.py -->\nold\n<!-- {name} ends -->\n"
+        for name in ("ours", "peers", "said")
+    )
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{marks}after\n")
+    write_page(page, values)
+    once = page.read_text()
+    assert once.startswith("before\n") and once.endswith("after\n") and "old" not in once
+    write_page(page, values)
+    assert page.read_text() == once
 
 
 def test_damage_is_one_bit_or_one_page_and_can_be_mended(tmp_path: Path) -> None:
@@ -122,7 +265,7 @@ def test_a_command_that_names_the_damage_and_the_sound_file_has_no_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The real ``predict`` on a damaged checkpoint; training is left out."""
-    whole = Run(tmp_path / "whole", [])
+    whole = Run(tmp_path / "whole", Ours([]))
     for step in (OLDER, NEWEST):
         save_checkpoint(checkpoint_path(whole.path, step), {"model": {"w": torch.ones(3000)}})
     (whole.path / "log.jsonl").touch()

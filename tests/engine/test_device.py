@@ -1,11 +1,15 @@
 """The accelerator."""
 
+import os
+import signal
+import subprocess
+import sys
 from datetime import timedelta
 
 import pytest
 import torch
 
-from van_dense.engine.device import make_accelerator
+from van_dense.engine.device import lost_process, make_accelerator
 
 
 def test_one_process_can_make_accelerators_of_different_precision():
@@ -21,3 +25,37 @@ def test_fp16_without_a_gpu_is_an_error():
 
 def test_no_evaluation_of_rank_0_is_longer_than_the_others_wait():
     assert make_accelerator().init_handler.timeout >= timedelta(days=7)
+
+
+WAIT = """
+import os, sys
+import torch
+from van_dense.engine.device import lost_process
+rank, method = int(sys.argv[1]), f"file://{sys.argv[2]}"
+torch.distributed.init_process_group("gloo", init_method=method, rank=rank, world_size=2)
+torch.distributed.barrier()
+if rank == 1:
+    os.kill(os.getpid(), 9)
+try:
+    torch.distributed.all_reduce(torch.ones(4))
+except RuntimeError as error:
+    print(lost_process(error))
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_process_that_is_killed_is_what_the_others_tell(tmp_path):
+    command = [sys.executable, "-c", WAIT]
+    first, second = (
+        subprocess.Popen(
+            [*command, str(rank), str(tmp_path / "init")], stdout=subprocess.PIPE, text=True
+        )
+        for rank in (0, 1)
+    )
+    assert "another process of this training is gone" in first.communicate()[0]
+    assert second.wait() == -signal.SIGKILL
+
+
+def test_other_errors_are_not_taken_for_a_process_that_is_gone():
+    assert lost_process(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
+    assert lost_process(torch.distributed.DistBackendError("NCCL error: remote process exited"))

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import torch
+import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs
@@ -29,3 +30,16 @@ def make_accelerator(precision: str = "fp32") -> Accelerator:
         cpu=not has_gpu,
         kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
     )
+
+
+def lost_process(error: RuntimeError) -> ConnectionError | None:
+    """The error to raise in place of PyTorch's where another process of this training is gone.
+
+    None for one about something else. NCCL and the store of addresses have errors of their own,
+    gloo only a RuntimeError with the place in its source.
+    """
+    text = str(error)
+    if not isinstance(error, dist.DistError) and "gloo" not in text:
+        return None
+    what = "another process of this training is gone: killed by the system or by someone, or ended"
+    return ConnectionError(f"{what} by an error that it or torchrun names")

@@ -25,6 +25,7 @@ from van_dense.core.seeding import Use
 from van_dense.core.structures import Batch
 from van_dense.core.workers import lost_worker
 from van_dense.engine.checkpoint import mark_best
+from van_dense.engine.device import lost_process
 from van_dense.engine.inference import EvaluationStopped
 from van_dense.engine.interrupt import StopSignal
 from van_dense.engine.job import Job, TrainResult
@@ -61,14 +62,14 @@ def train(job: Job, accelerator: Accelerator, *, resume: bool = False) -> TrainR
             trains there, or when the checkpoint does not fit.
         NonFiniteLoss: When a loss is not finite; the state before that step is saved first.
         OSError: When something cannot be written, such as on a full disk, or when a loader process
-            is killed.
+            or another process of this training is killed.
     """
     with RunLock(job.run_dir, enabled=accelerator.is_main_process):
         try:
             try:
                 return _train(job, accelerator, resume)
             except RuntimeError as error:
-                if (lost := lost_worker(error)) is None:
+                if (lost := lost_worker(error) or lost_process(error)) is None:
                     raise
                 raise lost from error
         except OSError as error:
