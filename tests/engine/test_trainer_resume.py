@@ -85,7 +85,7 @@ def test_a_run_killed_in_an_evaluation_makes_it_up_when_it_resumes(tmp_path):
     assert_same_runs(tmp_path / "whole", tmp_path / "killed", 12)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_finishes_the_step_saves_and_names_the_command(tmp_path, caplog, number):
     run(toy_job(tmp_path / "whole"))
     job = toy_job(tmp_path / "stopped")

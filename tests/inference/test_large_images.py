@@ -111,11 +111,18 @@ def test_the_picture_shows_every_kth_pixel(tmp_path, monkeypatch):
     assert shown.instances.boxes.tolist() == [[8, 16, 16, 24]] and shown.source[20, 10, 0] == 200
 
 
-def test_what_needs_the_whole_image_is_refused_in_a_sentence(tmp_path):
-    settings = ["eval.inference.flip=true"]
-    with pytest.raises(ValueError, match=r"views of scales \(1.0,\) and mirrored, which need the"):
-        predict(segmenter(*settings), NOISE, tmp_path)
+def test_what_needs_the_whole_image_is_listed_with_the_reason(tmp_path):
+    job = predict(segmenter("eval.inference.flip=true"), NOISE, tmp_path)
+    (message,) = job.counts.unreadable
+    assert "views of scales (1.0,) and mirrored, which need the whole image" in message
     assert not (tmp_path / "out/masks/large.tif").exists()
+
+
+def test_a_panoptic_map_is_listed_with_the_way_out(tmp_path):
+    loaded = detector()
+    loaded.model.gives_maps = True
+    (message,) = predict(loaded, NOISE, tmp_path).counts.unreadable
+    assert "a panoptic map is merged from the whole image" in message and "dzsave" in message
 
 
 def test_a_broken_file_is_listed_and_stops_nothing(tmp_path):

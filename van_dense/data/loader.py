@@ -338,7 +338,9 @@ def _init_worker(_: int) -> None:
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     # Ctrl-C and schedulers signal the whole group, but the step in progress still needs its data.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGUSR1"):
+        if hasattr(signal, name):  # Windows has no SIGUSR1
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # not on macOS and Windows
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_when_parent_says, daemon=True).start()

@@ -1,6 +1,7 @@
-"""What happens on SIGTERM and Ctrl-C: training, evaluation and prediction end in good order.
+"""What happens on SIGTERM, SIGUSR1 and Ctrl-C: training and prediction end in good order.
 
-Training finishes its step and saves, prediction finishes its image; both exit with 130.
+Training finishes its step and saves, prediction finishes its image; both exit with 130. SIGUSR1 is
+what clusters are usually asked to send before the time of a job is over.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 STOPPED = 130  # the exit status of a program that Ctrl-C ends
+_SIGNALS = [signal.SIGTERM, signal.SIGINT]
+if hasattr(signal, "SIGUSR1"):  # not on Windows
+    _SIGNALS.append(signal.SIGUSR1)
 _SAME_KEY_PRESS = 1.0  # seconds; torchrun passes Ctrl-C on, so that its workers get it twice
 
 
 class StopSignal:
-    """Context in which SIGTERM and the first Ctrl-C only set ``requested``; the second one kills.
+    """Context in which these signals only set ``requested``; the second Ctrl-C kills.
 
     The training loop asks for it between two steps, writes a checkpoint and returns; commands then
     exit with ``STOPPED``. Outside the main thread signals cannot be caught, and ``requested`` stays
@@ -33,7 +37,7 @@ class StopSignal:
 
     def __enter__(self) -> StopSignal:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in _SIGNALS:
                 self._previous[number] = signal.signal(number, self._handle)
         return self
 

@@ -78,15 +78,15 @@ class LargeImages:
             source is the image at a fraction of its size.
 
         Raises:
-            ReadError: When the file cannot be read in windows.
-            ValueError: For a model whose results need the whole image.
+            ReadError: When the file cannot be read in windows, and for a model whose results need
+                the whole image.
         """
         image = TiffWindows(path)
         with torch.inference_mode(), self.loaded.autocast(self.precision)():
             if isinstance(self.loaded.model, Semantic):
                 return self._label(image, path, masks / f"{name}.tif")
             if getattr(self.loaded.model, "gives_maps", False):
-                raise ValueError(
+                raise ReadError(
                     f"{path}: a panoptic map is merged from the whole image, which memory cannot "
                     "hold; cut the file into parts, such as with libvips (vips dzsave)"
                 )
@@ -133,7 +133,7 @@ class LargeImages:
         assert isinstance(model, Semantic)
         inference = model.inference
         if inference.scales != (1.0,) or inference.flip:
-            raise ValueError(
+            raise ReadError(
                 f"{path}: eval.inference of the run asks for views of scales {inference.scales}"
                 f"{' and mirrored' if inference.flip else ''}, which need the whole image, and "
                 "memory cannot hold it; take a run with scales [1.0] and flip false"
