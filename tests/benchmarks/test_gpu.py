@@ -154,7 +154,7 @@ def test_without_a_gpu_it_says_how_to_try_it(capsys: pytest.CaptureFixture[str])
 @pytest.mark.slow
 def test_everything_runs_on_a_cpu_at_tiny_size(tmp_path: Path) -> None:
     output = tmp_path / "tiny.json"
-    assert gpu.main(["--device", "cpu", "--tiny", "--output", str(output)]) == 0
+    assert gpu.main(["--device", "cpu", "--tiny", "--minutes", "30", "--output", str(output)]) == 0
     result = json.loads(output.read_text())
     assert {one["end"] for one in result["sections"].values()} == {"complete"}
     assert set(result["sections"]) == set(gpu.SHARES)
