@@ -67,8 +67,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     for one in bad:
         print(json.dumps(one), file=sys.stderr)
     left_out = sum("left_out" in one for one in result["records"])
-    broken = [name for name, one in result["sections"].items() if one["end"].startswith(STOPPED)]
-    print(f"{len(result['records'])} results, {left_out} left out, {len(bad)} errors", *broken)
+    known = {one["section"] for one in result["records"]}
+    ends = {name: one["end"] for name, one in result["sections"].items()}
+    broken = [name for name in ends if ends[name].startswith(STOPPED) or name not in known]
+    print(f"{len(result['records'])} results, {left_out} left out, {len(bad)} errors")
+    if broken:
+        print(f"without a result, or stopped by an error: {', '.join(broken)}", file=sys.stderr)
     return int(bool(bad or broken))
 
 

@@ -145,6 +145,25 @@ def test_a_section_that_hangs_is_ended_and_what_it_measured_counts(
     assert records[1]["check"] == "b" and "killed" in records[1]["left_out"]
 
 
+@pytest.mark.parametrize(
+    ("end", "records", "code"),
+    [
+        ("complete", [{"section": "checks", "ok": True}], 0),
+        ("killed at the end of its time", [{"section": "checks", "left_out": "no time"}], 0),
+        ("complete", [{"section": "checks", "ok": False}], 1),
+        ("complete", [{"section": "checks", "error": "RuntimeError"}], 1),
+        ("stopped by exit code 1", [{"section": "checks", "ok": True}], 1),
+        ("killed at the end of its time", [], 1),
+    ],
+)
+def test_the_exit_code_says_whether_anything_failed(
+    end: str, records: list[object], code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu, "run_section", lambda *_: (records, end))
+    output = ["--output", str(tmp_path / "x.json"), "--sections", "checks"]
+    assert gpu.main(["--device", "cpu", "--tiny", *output]) == code
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="without a GPU")
 def test_without_a_gpu_it_says_how_to_try_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert gpu.main([]) == 2
