@@ -129,10 +129,10 @@ def of_peer(name: str, arguments: argparse.Namespace, folder: Path) -> None:
     result = peer.result(whole.run)
     about["result"] = {"weights": result["weights"], "last": result["log"][-1]}
     write(arguments.output, {"peers": {name: about}})
-    for number, (kind, accident) in enumerate(ACCIDENTS.items()):
-        times = arguments.times or accident.of_peers
-        if kind in arguments.only and accident.of_peers and kind not in peer.cannot:
-            random = np.random.default_rng((arguments.seed, number, 99))
+    for kind in (kind for kind in arguments.only if kind in ACCIDENTS):
+        times = arguments.times or ACCIDENTS[kind].of_peers
+        if ACCIDENTS[kind].of_peers and kind not in peer.cannot:
+            random = np.random.default_rng((arguments.seed, list(ACCIDENTS).index(kind), 99))
             found = suffer(kind, times, whole, folder / kind, random)
             show(name, kind, found)
             write(arguments.output, {"peers": {name: {"accidents": {kind: found}}}})

@@ -2,11 +2,12 @@
 
 many_predict.py --output FILE.json [--images 20000] [--alone NUMBER]
 
-Images of 32 x 32 pixels are generated, and predicted by a tiny classifier of
-random weights: what is measured is the command around a model. One process predicts all of them
-undisturbed, or as many as --alone says, where time is short. Then two processes of ``torchrun`` are killed by SIGKILL after about a third and two
-thirds, and finished by ``--resume``. All files must be equal, byte for byte, as far as the one
-process came; the resident memory of every process is sampled against the images that are done.
+Images of 32 x 32 pixels are generated, and predicted by a tiny classifier of random weights: what
+is measured is the command around a model. One process predicts all of them undisturbed, or as many
+as --alone says, where time is short. Then two processes of ``torchrun`` are killed by SIGKILL after
+about a third and two thirds, and finished by ``--resume``. All files must be equal, byte for byte,
+as far as the one process came; the resident memory of every process is sampled against the images
+that are done.
 """
 
 from __future__ import annotations

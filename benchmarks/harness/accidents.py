@@ -228,7 +228,7 @@ def undisturbed(folder: Path, program: Program) -> Whole:
     while process.poll() is None:
         seconds = max(seconds, cpu_seconds(process))
         starting = starting if program.began(run).exists() else seconds
-        time.sleep(0.1)
+        time.sleep(0.5)
     if process.returncode != 0:
         raise RuntimeError(f"{run.folder}: {run.said}")
     return Whole(run, seconds, starting)

@@ -19,7 +19,7 @@ NAMES = {
     "torn_log": "`kill -9`, and the last line of the log is torn",
     "moved": "`kill -9`, and the run folder is moved",
 }
-_EVERY_RUN = re.compile(r"no checkpoint in|[Ss]eed set to|resumed from runs|TensorBoard|litlogger")
+_EVERY_RUN = re.compile(r"no checkpoint in|have no prediction|resumed from")
 _DIFFERENCE = re.compile(r"\d+: (weights|steps|log)\b")  # as a peer tells them
 Table = list[list[str]]
 
@@ -71,7 +71,7 @@ def said_by_peers(values: dict[str, Any]) -> str:
         parts.append(f"**{one['program']}** ({', '.join(one['packages'])})\n")
         parts.append(f"`{one['how']}`; {settings}\n")
         for kind, found in one.get("accidents", {}).items():
-            parts.append(f"- {NAMES[kind]}: {_quoted(found['said'], 3)}")
+            parts.append(f"- {NAMES[kind]}: {_quoted(found['said'], 3) or 'nothing'}")
         parts.append("")
     return "\n".join(parts).strip()
 
@@ -111,14 +111,14 @@ def _quoted(lines: Iterable[str], most: int) -> str:
     """Different sentences as code, those of every run only where there are no others."""
     lines = list(dict.fromkeys(re.sub(r"\d{2,}", "…", line) for line in lines))
     special = [line for line in lines if not _EVERY_RUN.search(line)]
-    shown = (special or [line for line in lines if "esum" in line] or ["nothing"])[:most]
-    return "<br>".join("nothing" if s == "nothing" else f"`{_plain(s)}`" for s in shown)
+    shown = (special or [line for line in lines if "esum" in line])[:most]
+    return "<br>".join(f"`{_plain(line)}`" for line in shown)
 
 
 def _plain(line: str) -> str:
     line = re.sub(r"\x1b\[[0-9;]*m", "", line).replace("`", "'").replace("|", "/")
     line = re.sub(r"(?<!\w)/\S*/(?=[\w.-]+)", "…/", line)  # folders of one machine
-    return line if len(line) < 240 else f"{line[:239]}…"
+    return line if len(line) < 320 else f"{line[:319]}…"
 
 
 def _markdown(rows: Table) -> str:

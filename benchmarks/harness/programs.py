@@ -113,8 +113,9 @@ class Run:
 
     def sentences(self) -> list[str]:
         """The lines of it that tell of resuming and of mistakes, without time and folder."""
-        lines = (line.strip() for line in re.split(r"[\n\r]", self.said))
-        told = (line for line in lines if self.program.says.search(line))
+        lines = (line.rstrip() for line in re.split(r"[\n\r]", self.said))
+        # Indented are the frames of a traceback.
+        told = (line for line in lines if line[:1] != " " and self.program.says.search(line))
         return [
             re.sub(r"^\d\d:\d\d:\d\d ", "", line).replace(f"{self.folder}/", "")[:400]
             for line in told

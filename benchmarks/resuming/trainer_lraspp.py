@@ -95,8 +95,9 @@ def resume(run: Path) -> None:
 
 
 def result(run: Path) -> dict[str, Any]:
-    """Weights that were saved in the end, and the history of the log without times."""
+    """Weights that were saved in the end, and the history of the log without times and summary."""
     history = json.loads((run / "trainer_state.json").read_text())["log_history"]
+    history = [entry for entry in history if "train_runtime" not in entry]
     entries = [{k: v for k, v in e.items() if not any(t in k for t in TIMES)} for e in history]
     steps = [entry["step"] for entry in entries]
     weights = load_file(run / "model.safetensors")

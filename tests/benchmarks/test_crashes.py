@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from benchmarks.crashes import merged
+from benchmarks.golden import ROOT
 from benchmarks.harness import peers
 from benchmarks.harness.accidents import ACCIDENTS, suffer, undisturbed
 from benchmarks.harness.crash_page import ours, write_page
@@ -227,6 +228,14 @@ def test_the_page_has_a_row_for_each_accident_and_keeps_its_text(tmp_path: Path)
     assert once.startswith("before\n") and once.endswith("after\n") and "old" not in once
     write_page(page, values)
     assert page.read_text() == once
+
+
+def test_the_page_of_the_documentation_is_that_of_the_results(tmp_path: Path) -> None:
+    page = tmp_path / "crashes.md"
+    shutil.copy(ROOT / "docs" / "crashes.md", page)
+    results = ROOT / "benchmarks" / "results" / "cpu2_crashes.json"
+    write_page(page, json.loads(results.read_text()))
+    assert page.read_text() == (ROOT / "docs" / "crashes.md").read_text()
 
 
 def test_damage_is_one_bit_or_one_page_and_can_be_mended(tmp_path: Path) -> None:

@@ -76,7 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         job.instance_colors = arguments.color == "instance"
         job.is_selection = any(value is not None for value in _limits(arguments))
         job.min_detection_score = arguments.min_detection_score
-        job.track = track
+        if processes.is_main:
+            job.track = track
         job.should_stop = lambda: stop.requested
         options = {"job": _identity(arguments), "resume": arguments.resume}
         with writing(job.folder):
