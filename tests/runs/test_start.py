@@ -151,7 +151,9 @@ def test_without_a_common_class_the_last_layers_start_anew(tmp_path: Path) -> No
 
 
 def test_another_detector_takes_what_it_shares_and_names_the_rest(tmp_path: Path) -> None:
-    masks, boxes = config_of("quickstart"), config_of("retinanet_van_b0")
+    masks = config_of("quickstart")
+    depths = f"model.backbone.options={masks.model.backbone.options}"
+    boxes = config_of("retinanet_van_b0", depths)
     trained, model = network(masks, TOYS, 1), network(boxes, TOYS, 2)
     text = start(model, checkpoint(tmp_path, masks, trained), TOYS)
     torch.testing.assert_close(
@@ -173,7 +175,7 @@ def test_another_backbone_is_an_error_that_names_both(tmp_path: Path) -> None:
 
 
 def test_published_weights_of_a_backbone_are_another_name_of_the_same(tmp_path: Path) -> None:
-    config = config_of("quickstart", "model.backbone.name=resnet18")
+    config = config_of("retinanet_van_b0", "model.backbone.name=resnet18")
     trained, model = network(config, TOYS, 1), network(config, TOYS, 2)
     source = checkpoint(tmp_path, config, trained)
     assert "fills 100.0 %" in start(model, source, TOYS, backbone="resnet18.a1_in1k")
