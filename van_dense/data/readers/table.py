@@ -41,7 +41,7 @@ class TableDataset:
         masks: Whether samples carry masks; then every instance needs a segmentation.
         drop_empty: Leave out images of known size without an instance that is no crowd.
         image_folder: Folder that the paths of the columns start from.
-        paths: Files of all images, where they are others than the columns say.
+        paths: Files of all images, where they are others than folder and columns say.
     """
 
     def __init__(
@@ -62,8 +62,9 @@ class TableDataset:
         self.index_note: str | None = None  # see ``index_notes_of``
         self.has_masks = masks
         self._columns = columns
-        self._folder = str(image_folder)
-        self._paths = columns.paths if paths is None else paths
+        self._folder, self._paths = (
+            (str(image_folder), columns.paths) if paths is None else ("", paths)
+        )
         count = len(columns.sizes)
         self._kept = np.arange(count)
         if drop_empty:
