@@ -3,7 +3,8 @@
 A folder holds ``job.json``, which says what the job is, and one file ``part_00000`` for each
 process, to which it appends the result of each item, numbered from 0, once everything else of the
 item is written. A job that was killed goes on from these files, in as many processes as one likes.
-A record is a header of item, length and CRC-32, and its bytes; one that was torn is cut off.
+A record is a header of item, length and CRC-32 of both and the bytes, and its bytes; what follows
+the last whole one is cut off.
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ class PartWriter:
     def add(self, item: int, data: bytes) -> None:
         """Record that an item is done; ``data`` is not empty. A killed process forgets nothing."""
         assert self._file is not None and data
-        self._file.write(_HEADER.pack(item, len(data), zlib.crc32(data)) + data)
+        self._file.write(_HEADER.pack(item, len(data), _crc(item, data)) + data)
         self._file.flush()
         if time.monotonic() - self._synced > _SYNC_SECONDS:
             os.fsync(self._file.fileno())
@@ -167,6 +168,11 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     return ", ".join(shown)
 
 
+def _crc(item: int, data: bytes) -> int:
+    """Of the header, too: a changed number would give an item the result of another one."""
+    return zlib.crc32(data, zlib.crc32(struct.pack("<qI", item, len(data))))
+
+
 def _records(path: Path) -> Iterator[tuple[int, bytes, int]]:
     """Items, their bytes, and where their records start, up to the first that is not whole."""
     if not path.exists():
@@ -176,7 +182,7 @@ def _records(path: Path) -> Iterator[tuple[int, bytes, int]]:
         while len(header := file.read(_HEADER.size)) == _HEADER.size:
             item, length, crc = _HEADER.unpack(header)
             data = file.read(length)
-            if not data or len(data) < length or zlib.crc32(data) != crc:
+            if not data or len(data) < length or _crc(item, data) != crc:
                 return
             yield item, data, start
             start += len(header) + length
