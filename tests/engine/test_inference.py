@@ -4,8 +4,10 @@ import pytest
 import torch
 from helpers.toy_training import ToyModel, make_batch
 
+from van_dense.core.failure import Failure
 from van_dense.engine.device import make_accelerator
-from van_dense.engine.inference import EvaluationStopped, predict_chunks
+from van_dense.engine.inference import EvaluationStopped, predict_chunks, predict_parts
+from van_dense.engine.parts import UNFINISHED, Parts
 
 
 class Watching(ToyModel):
@@ -50,3 +52,16 @@ def test_a_single_process_hands_on_every_batch_at_once(batches):
     chunks = list(predict_chunks(ToyModel(), loader, make_accelerator()))
     assert all(len(chunk) == 1 for chunk in chunks)
     assert [p.image_id for chunk in chunks for p in chunk] == [*range(batches)]
+
+
+def test_a_batch_that_another_process_did_not_leave_is_missed(tmp_path):
+    class Numbered(list):
+        numbers, total = [0, 2], 4  # of the first of two processes
+
+    loader = Numbered(make_batch(range(i, i + 1)) for i in Numbered.numbers)
+    parts = Parts(tmp_path / UNFINISHED)
+    parts.begin({}, resume=False)
+    found = predict_parts(ToyModel(), loader, make_accelerator(), parts)
+    assert [p.image_id for p in (*next(found), *next(found))] == [0, 2]
+    with pytest.raises(Failure, match=r"2 of 4 batches are missing in .*: do all processes see"):
+        next(found)

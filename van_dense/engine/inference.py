@@ -12,6 +12,7 @@ import torch.distributed as dist
 from accelerate import Accelerator
 
 from van_dense.core.counting import counted
+from van_dense.core.failure import Failure
 from van_dense.core.structures import Batch, Prediction
 from van_dense.engine.parts import Parts
 from van_dense.engine.stored_predictions import pack, unpack
@@ -105,6 +106,9 @@ def predict_parts(
 
     Yields:
         On rank 0 the predictions of each batch of all ranks, in the order of one process.
+
+    Raises:
+        Failure: On rank 0 at the end, when the parts lack a batch.
     """
     with parts.writer(accelerator.process_index) as writer:
         numbers = iter(loader.numbers)
@@ -112,8 +116,14 @@ def predict_parts(
             writer.add(next(numbers), pack(chunk))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
+        there = 0
         for _, data in parts.read(loader.total):
+            there += 1
             yield unpack(data)
+        if there < loader.total:
+            what = f"{loader.total - there} of {counted(loader.total, 'batch')} are missing in"
+            why = "do all processes see this disk? --resume makes them"
+            raise Failure(f"{what} {parts.folder}: {why}")
 
 
 def _each(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -102,3 +103,14 @@ def test_a_broken_file_is_named(tmp_path):
     with pytest.raises(ReadError, match=r"a.tif: broken image"):
         TiffWindows(path)
     assert size_of_tiff(path) is None
+
+
+@pytest.mark.parametrize("length", [1 << 40, 1 << 62, -1 + (1 << 64)])
+def test_a_part_that_is_said_to_be_larger_than_its_file_takes_no_memory(tmp_path, length):
+    path = write_tiled(tmp_path / "a.tif", RGB[:32, :48])  # one part, whose length is in its tag
+    data = path.read_bytes()
+    tag = struct.pack("<HHQ", 325, 16, 1)
+    at = data.index(tag) + len(tag)
+    path.write_bytes(data[:at] + struct.pack("<Q", length) + data[at + 8 :])
+    with pytest.raises(ReadError, match=r"a\.tif: broken image: "):
+        TiffWindows(path)

@@ -106,6 +106,9 @@ class TiffWindows:
             problem = f"it has {len(self._offsets)} parts in place of {expected}"
         if problem is not None:
             raise ReadError(f"{self._path}: {problem}; {_fix(self._path)}")
+        room = self._path.stat().st_size - self._offsets
+        if min(self._offsets.min(), self._lengths.min(), (room - self._lengths).min()) < 0:
+            raise ReadError(f"{self._path}: broken image: some of it lies beyond its file's end")
         self._order = "<" if tags.prefix == b"II" else ">"
         self._tags = {tag: _values(tags[tag]) for tag in _MEANING if tag in tags}
 
