@@ -32,7 +32,6 @@ class Program(Protocol):
 
     Attributes:
         says: What lines about resuming and about mistakes look like.
-        codes: Exit codes of a run that was struck, by kind of accident; empty for any.
     """
 
     says: re.Pattern[str]

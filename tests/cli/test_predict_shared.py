@@ -18,7 +18,7 @@ from PIL import Image
 
 from van_dense.api import Loaded
 from van_dense.cli import predict
-from van_dense.engine.parts import UNFINISHED
+from van_dense.engine.parts import UNFINISHED, Parts
 
 TESTS = Path(__file__).resolve().parents[1]
 TWO = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -167,3 +167,14 @@ def test_misuse_is_named_at_once(words, problem, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     done = call_main(predict.main, "run", "a.jpg", *words)
     assert done.returncode == 2 and problem in done.stderr
+
+
+def test_what_another_process_did_not_leave_is_no_success(run, photos, alone, tmp_path, monkeypatch):
+    out, read = tmp_path / "out", Parts.read
+    with monkeypatch.context() as patched:
+        patched.setattr(Parts, "read", lambda parts, total: [*read(parts, total)][:4])
+        done = call_main(predict.main, run, photos / "inner", "--output", out)
+    assert done.returncode == 1 and "4 of 20 files predicted" in done.stdout
+    assert "--resume and the same --output continue it" in done.stdout
+    done = call_main(predict.main, run, photos / "inner", "--output", out, "--resume")
+    assert done.returncode == 0 and "20 of 20 files predicted" in done.stdout

@@ -10,7 +10,7 @@ run alone takes each image for one person. The output folder gets pictures/ and 
 (COCO results), predictions_panoptic.json with the PNGs of predictions_panoptic/ (panoptic maps),
 predictions.csv (classes) or masks/ (label maps, saliency); for a video videos/NAME/ with the
 annotated video and the same results, by frame number; its frames.csv has the second at which each
-frame is shown, which uneven frame rates keep. 1 tells of unreadable files. A job that was killed or
+frame is shown, which uneven frame rates keep. 1 tells of unreadable files, and of a job that is not finished. A job that was killed or
 stopped goes on with --resume, in as many processes as one likes; results are those of one process.
 """
 
@@ -47,7 +47,7 @@ _DECIDING = (
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write pictures and results; 1 when a file could not be read."""
+    """Write pictures and results; 1 when a file could not be read, or is not predicted yet."""
     arguments = _parse(argv)
     wait_passively()
     from van_dense.data.io.sources import find_sources
@@ -86,7 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _tell(job)
     if job.is_stopped:
         return STOPPED
-    return FAILED if job.counts.unreadable else 0
+    is_left = processes.is_main and job.parts.is_begun
+    return FAILED if is_left or job.counts.unreadable else 0
 
 
 def _tell(job: FilePrediction) -> None:

@@ -190,7 +190,7 @@ class ColumnsBuilder:
         self._rles_until.values.append(len(self._rle_ends) - 1)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All columns by name, as ``AnnotationColumns.mapped`` takes them."""
+        """All columns by name, as ``AnnotationColumns.of`` takes them."""
         found = {name: column.close() for name, column in self._columns.items()}
         owner, count = np.asarray(self._owner), len(self._paths)
         paths = Texts.of(self._paths)
