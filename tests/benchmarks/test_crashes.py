@@ -189,7 +189,7 @@ def test_a_program_that_refuses_a_damaged_checkpoint_says_so(
     run = Run(tmp_path / "run", toy)
     run.finish()
     ACCIDENTS["truncated"].afterwards(run, np.random.default_rng(0))  # of one byte none is left
-    with pytest.raises(RuntimeError, match="Error: saved.txt is empty"):
+    with pytest.raises(RuntimeError, match="saved"):
         run.finish()
     assert "Error: saved.txt is empty" in run.sentences()
 
