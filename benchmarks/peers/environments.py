@@ -26,6 +26,7 @@ PEERS = {
     "ours": Peer("van_dense", ("boxes", "masks", "maps")),
     "ours-gfl_small": Peer("van_dense, GFL", ("boxes",)),
     "torchvision": Peer("torchvision reference, Faster and Mask R-CNN", ("boxes", "masks")),
+    "torchvision-320": Peer("torchvision reference at 320 pixels", ("boxes", "masks")),
     "torchvision-retinanet": Peer("torchvision reference, RetinaNet", ("boxes",)),
     "smp": Peer("segmentation-models-pytorch, Unet of its examples", ("maps",)),
     "ultralytics": Peer(
@@ -33,6 +34,9 @@ PEERS = {
     ),
     "ultralytics-416": Peer(
         "ultralytics YOLO11n at 416 pixels", ("boxes", "masks"), "ultralytics==8.4.190"
+    ),
+    "ultralytics-320": Peer(
+        "ultralytics YOLO11n at 320 pixels", ("boxes", "masks"), "ultralytics==8.4.190"
     ),
     "autotimm": Peer("AutoTimm, FCOS", ("boxes",), "autotimm==0.7.37"),
     "autotimm-320": Peer("AutoTimm, FCOS at 320 pixels", ("boxes",), "autotimm==0.7.37"),

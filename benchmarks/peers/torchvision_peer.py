@@ -2,12 +2,15 @@
 
 Of the reference are: SGD with momentum 0.9 and weight decay 1e-4, a learning rate of 0.02 for
 Faster and Mask R-CNN and 0.01 for RetinaNet at 16 images a step, brought to the 2 images of one
-device as its head says; 26 epochs with drops to a tenth after 16 and 22 and a linear warm-up over
-the first, here as fractions of the run; flips; frozen BatchNorm and a frozen first stage, as its
-builders do with pretrained backbones; batches of one orientation do not matter for these sets.
+device as its head says; 26 epochs with drops to a tenth after 16 and 22, here as fractions of the
+run, and a linear warm-up over the first epoch, of 1,000 steps at most; flips; frozen BatchNorm and
+a frozen first stage, as its builders do with pretrained backbones; batches of one orientation do
+not matter for these sets.
 
-Ours are: the backbone, so that all start from the same weights, and images at their own size.
-``torchvision-retinanet`` is RetinaNet in place of Faster R-CNN.
+Ours are: the backbone, so that all start from the same weights, images at their own size, and that
+the warm-up is at most a third of the run: a 26th of so few steps ended in a loss of NaN.
+``torchvision-retinanet`` is RetinaNet in place of Faster R-CNN, ``torchvision-320`` sees smaller
+images.
 """
 
 from __future__ import annotations
@@ -106,9 +109,9 @@ def build(kind: str, classes: int, name: str, weights: str, size: list[int]) -> 
     return (MaskRCNN if kind == "maskrcnn" else FasterRCNN)(backbone, **settings)
 
 
-def lr_factor(step: int, steps: int) -> float:
-    """Warm-up over the first of 26 parts of the run, and two drops."""
-    warmup = min(1.0, 0.001 + step / min(1000, max(1, steps / 26)))
+def lr_factor(step: int, steps: int, epoch: int) -> float:
+    """Warm-up over an epoch, of at most a third of the run, and two drops."""
+    warmup = min(1.0, 0.001 + step / min(1000, epoch, max(1, steps // 3)))
     return warmup * 0.1 ** sum(step >= part * steps for part in (16 / 26, 22 / 26))
 
 
@@ -123,7 +126,7 @@ def loop(model: torch.nn.Module, photos: Photos, lr: float, meter: Meter) -> Non
     while True:
         for batch in loader:
             for group in optimizer.param_groups:
-                group["lr"] = lr * lr_factor(meter.step, meter.steps or 10**6)
+                group["lr"] = lr * lr_factor(meter.step, meter.steps or 10**6, len(loader))
             loss = sum(model([b[0] for b in batch], [b[1] for b in batch]).values())
             if not torch.isfinite(loss):
                 raise SystemExit(f"Loss is {loss.item()}, stopping training")
@@ -139,7 +142,9 @@ def loop(model: torch.nn.Module, photos: Photos, lr: float, meter: Meter) -> Non
 
 def detector(job: Job, weights: str) -> torch.nn.Module:
     """The network that a job names."""
-    kind = job.peer.partition("-")[2] or ("maskrcnn" if job.task == "masks" else "fasterrcnn")
+    variant = job.peer.partition("-")[2]  # a kind, a size, or nothing
+    usual = "maskrcnn" if job.task == "masks" else "fasterrcnn"
+    kind = "retinanet" if variant == "retinanet" else usual
     return build(kind, len(job.classes), job.backbone, weights, job.size)
 
 

@@ -71,7 +71,7 @@ def exporters() -> dict[str, Any]:
         {"id": 7, "file_name": "7.png"},
         {"id": 2, "file_name": "2.png", "width": 20, "height": 12},
         {"id": "text", "file_name": "absent.png", "width": 20, "height": 12},
-        {"id": 2**70, "file_name": "half \ud800.png", "width": 20, "height": 12},
+        {"id": 2**70, "file_name": "été.png", "width": 20, "height": 12},
     ]
     return data
 
