@@ -32,6 +32,7 @@ def train(job: Job, meter: Meter) -> int:
     """Run the command in this process; a thread reads its log and stops it in time."""
     from van_dense.cli.train import main
     from van_dense.config import load_config
+    from van_dense.engine.interrupt import STOPPED
 
     run = Path(job.out) / "run"
     steps = job.steps or 100_000
@@ -42,7 +43,9 @@ def train(job: Job, meter: Meter) -> int:
     length += ["data.workers=0", "eval.pictures=0", f"seed={job.seed}"]
     clock = threading.Thread(target=watch, args=(run, meter), daemon=True)
     clock.start()
-    main(["--config", job.project, "--output", str(run), *job.overrides, *length])
+    code = main(["--config", job.project, "--output", str(run), *job.overrides, *length])
+    if code not in (0, STOPPED):  # it said why, and there are no more steps to wait for
+        raise SystemExit(code)
     clock.join()
     return load_config(str(run / "config.yaml")).train.batch_size
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.peers import broken, jobs, table
+from benchmarks.peers import broken, jobs, ours_peer, table
 from benchmarks.peers.environments import PEERS
 from benchmarks.peers.jobs import Job, Meter, steps_that_fit
 from benchmarks.peers.scores import score
@@ -184,3 +184,10 @@ def test_a_fault_is_in_one_image_and_in_both_formats(small, fault):
         assert len(small.image.read_bytes()) == len(content) // 2
     else:
         assert read() != before[0] and label.read_text() != before[1]
+
+
+def test_a_training_of_ours_that_refuses_its_data_ends(job, tmp_path):
+    project = str(Path(__file__).parents[2] / "benchmarks/real/bccd.yaml")
+    broken_job = replace(job, project=project, overrides=[f"data.voc.root={tmp_path}/none"])
+    with pytest.raises(SystemExit, match="1"):
+        ours_peer.train(broken_job, Meter(broken_job))
