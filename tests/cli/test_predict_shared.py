@@ -169,7 +169,7 @@ def test_misuse_is_named_at_once(words, problem, monkeypatch):
     assert done.returncode == 2 and problem in done.stderr
 
 
-def test_what_another_process_did_not_leave_is_no_success(run, photos, alone, tmp_path, monkeypatch):
+def test_what_another_process_did_not_leave_is_no_success(run, photos, tmp_path, monkeypatch):
     out, read = tmp_path / "out", Parts.read
     with monkeypatch.context() as patched:
         patched.setattr(Parts, "read", lambda parts, total: [*read(parts, total)][:4])

@@ -10,8 +10,9 @@ run alone takes each image for one person. The output folder gets pictures/ and 
 (COCO results), predictions_panoptic.json with the PNGs of predictions_panoptic/ (panoptic maps),
 predictions.csv (classes) or masks/ (label maps, saliency); for a video videos/NAME/ with the
 annotated video and the same results, by frame number; its frames.csv has the second at which each
-frame is shown, which uneven frame rates keep. 1 tells of unreadable files, and of a job that is not finished. A job that was killed or
-stopped goes on with --resume, in as many processes as one likes; results are those of one process.
+frame is shown, which uneven frame rates keep. Exit code 1 tells of unreadable files, and of a job
+that is not finished. A job that was killed or stopped goes on with --resume, in as many processes
+as one likes; results are those of one process.
 """
 
 from __future__ import annotations
