@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+from van_dense.core.counting import counted
 from van_dense.core.structures import Size
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.image import image_from_bytes, reason_of
@@ -103,7 +104,7 @@ class TiffWindows:
         elif int(tags.get(_TURNED, 1)) != 1:
             problem = "it is stored turned, by its orientation tag"
         elif len(self._offsets) != expected or len(self._lengths) != expected:
-            problem = f"it has {len(self._offsets)} parts in place of {expected}"
+            problem = f"it has {counted(len(self._offsets), 'part')} in place of {expected}"
         if problem is not None:
             raise ReadError(f"{self._path}: {problem}; {_fix(self._path)}")
         room = self._path.stat().st_size - self._offsets
