@@ -58,9 +58,11 @@ def measure(peer_python: str, project: str, rounds: int) -> dict[str, Any]:
     """CPU milliseconds an image of both, and their ratio, of each case."""
     sys.path.insert(0, str(ROOT))
     from benchmarks.harness.clock import spread
-    from benchmarks.harness.machine import describe_machine
+    from benchmarks.harness.machine import describe_machine, shareable_command
 
-    result: dict[str, Any] = {"machine": describe_machine(), "project": project, "rounds": rounds}
+    command = shareable_command(sys.argv[1:], script="benchmarks/light_detector.py")
+    result: dict[str, Any] = {"machine": describe_machine(), "command": command}
+    result |= {"project": project, "rounds": rounds}
     for side, batch in CASES:
         pythons = {"ours": sys.executable, "yolo11n": peer_python}
         children = {
