@@ -10,6 +10,7 @@ import torch
 
 from van_dense.config import Config, load_config
 from van_dense.core.dataset_info import DatasetInfo
+from van_dense.data.sample.sample_data import write_sample_data
 from van_dense.engine.checkpoint import best_path, save_checkpoint
 from van_dense.engine.device import make_accelerator
 from van_dense.engine.plan import make_plan
@@ -174,3 +175,23 @@ def test_a_plan_for_many_images_or_generated_ones_names_no_other_project(monkeyp
     assert "small data:" in describe(experiment(config), accelerator)
     monkeypatch.setattr(Dataset, "__len__", lambda _: 2001)
     assert "small data:" not in describe(experiment(config), accelerator)
+
+
+def test_a_schedule_that_few_images_refuse_names_the_project_that_is_made_for_them(tmp_path):
+    root = tmp_path / "sample"
+    write_sample_data(root, train_images=4, val_images=2, size=64, seed=0, parts=["instances"])
+    data = [
+        f"data.{part}.{key}={root / value}"
+        for part in ("train", "val")
+        for key, value in (
+            ("images", f"{part}2017"),
+            ("annotations", f"annotations/instances_{part}2017.json"),
+        )
+    ]
+    length = ["train.epochs=null", "train.steps=200", "train.schedule.milestones=[]"]
+    length += ["train.eval_every=null", "train.save_every=100"]
+    weights = ["model.backbone.name=resnet18", "model.backbone.weights=null"]
+    project = PROJECTS / "retinanet_van_b0.yaml"
+    config = load_config(project, [*data, *length, *weights, "data.index=never"])
+    with pytest.raises(ValueError, match=r"longer than the run.*--config retinanet_small$"):
+        prepare(config, make_accelerator("fp32"))

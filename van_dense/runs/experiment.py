@@ -92,7 +92,12 @@ def prepare(
         weights = error
     plan = make_plan(config.train, num_images=len(train_set), world_size=accelerator.num_processes)
     if not resume:  # it goes on as it was planned, with a note
-        plan.check()
+        try:
+            plan.check()
+        except ValueError as error:  # as a warm-up that is longer than a run on few images
+            if (small := small_data_note(config, task, len(train_set))) is None:
+                raise
+            raise ValueError(f"{error}; {small}") from None
     return Experiment(config, task, train_set, val_set, model, weights, plan)
 
 
@@ -102,6 +107,7 @@ def describe(experiment: Experiment, accelerator: Accelerator) -> str:
     norm = resolve_norm_mode(
         config.model.backbone.norm_mode, accelerator.device.type, accelerator.num_processes
     )
+    small = small_data_note(config, experiment.task, len(experiment.train_set))
     weights = str(experiment.weights or "none, the backbone starts from random weights")
     if isinstance(experiment.weights, DownloadError):
         weights = f"NOT AVAILABLE: {weights}"
@@ -121,33 +127,32 @@ def describe(experiment: Experiment, accelerator: Accelerator) -> str:
         "memory": _memory(experiment),
         "data": f"{len(experiment.train_set)} training {experiment.task.training_items} and "
         f"{counted(len(experiment.val_set), 'validation image')}",
-        **_small_data(experiment),
+        **({} if small is None else {"small data": small}),
         **_left_out(experiment),
         "categories": _categories(experiment.train_set),
     }
     return "\n".join(f"{name + ':':<20}{value}" for name, value in lines.items())
 
 
-def _small_data(experiment: Experiment) -> dict[str, str]:
-    """A line that names the projects for few images, where this one is made for many.
+def small_data_note(config: Config, task: Task[Any], count: int) -> str | None:
+    """A sentence that names the projects for few images, where this one is made for many.
 
     Those who start from one of them keep the shape of its schedule, whatever else they change;
     the published recipes, made for 10,000 images and more, have another one.
     """
-    config, count = experiment.config, len(experiment.train_set)
     if count > SMALL_DATA or config.data.sample is not None:
-        return {}
+        return None
     names = small_projects(config.task)
     small = [load_raw(name).values for name in names]
     shapes = {values["train"]["schedule"]["name"] for values in small}
     if not small or config.train.schedule.name in shapes:
-        return {}
+        return None
     kinds = {values["model"].get("kind"): name for name, values in zip(names, small, strict=True)}
     kind = getattr(config.model, "kind", None)
     named = kinds.get(kind) or " or ".join(names)
-    items = experiment.task.training_items
-    made = f"made for up to {SMALL_DATA:,} of them: van-dense train --config {named}"
-    return {"small data": f"{count} training {items}; these projects are {made}"}
+    items = f"{count} training {task.training_items}"
+    fix = f"for so few: van-dense train --config {named}"
+    return f"this project is made for far more than {items}; {fix}"
 
 
 def _left_out(experiment: Experiment) -> dict[str, str]:
