@@ -54,7 +54,7 @@ def tables() -> str:
         path = RESULTS / f"cpu2_peers_{name}.json"
         if path.is_file():
             values = json.loads(path.read_text())
-            parts.append(f"### {name}\n\n{runs(values, data.task)}\n")
+            parts.append(f"## {name}\n\n{runs(values, data.task)}\n")
             if values.get("broken"):
                 parts.append(f"What is said about broken data:\n\n{broken(values['broken'])}\n")
             commands = "\n".join(values["commands"])
