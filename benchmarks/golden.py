@@ -25,7 +25,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, installed or not
+from benchmarks.harness.checkout import ROOT, checkout_of
+
 Record = dict[str, dict[str, Any]]
 
 # fmt: off
@@ -121,20 +123,14 @@ def main() -> int:
 
 def record_commit(commit: str, names: list[str]) -> Record:
     """Record a commit in a work tree of its own, once: the values are kept beside the runs."""
-    git = ["git", "-C", str(ROOT)]
-    parsed = subprocess.run([*git, "rev-parse", commit], check=True, capture_output=True, text=True)
+    parse = ["git", "-C", str(ROOT), "rev-parse", commit]
+    parsed = subprocess.run(parse, check=True, capture_output=True, text=True)
     kept = ROOT / "runs" / "golden" / f"{parsed.stdout.strip()}.json"
     values: Record = json.loads(kept.read_text()) if kept.is_file() else {}
     missing = [name for name in names if name not in values]
     if missing:
-        with tempfile.TemporaryDirectory() as folder:
-            tree = Path(folder) / "tree"
-            add = [*git, "worktree", "add", "--quiet", "--detach", tree, commit]
-            subprocess.run(add, check=True)
-            try:
-                values |= record(tree, missing)
-            finally:
-                subprocess.run([*git, "worktree", "remove", "--force", tree], check=True)
+        with checkout_of(commit) as tree:
+            values |= record(tree, missing)
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(json.dumps(values, indent=1) + "\n")
     if new := [name for name in names if name not in values]:

@@ -16,7 +16,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,6 @@ import numpy as np
 import psutil
 import torch
 
-ROOT = Path(__file__).resolve().parents[1]
 PAGE = 4096  # bytes
 
 
@@ -54,22 +52,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def beside(arguments: argparse.Namespace, argv: Sequence[str]) -> dict[str, Any]:
     """Turns of both checkouts, and what their ratios say."""
+    from benchmarks.harness.checkout import ROOT, checkout_of
     from benchmarks.harness.clock import spread
     from benchmarks.harness.machine import describe_machine, shareable_command
 
-    git = ["git", "-C", str(ROOT)]
     turns: dict[str, list[dict[str, Any]]] = {"before": [], "now": []}
-    with tempfile.TemporaryDirectory() as folder:
-        tree = Path(folder) / "tree"
-        add = [*git, "worktree", "add", "--quiet", "--detach", str(tree), arguments.base]
-        subprocess.run(add, check=True)
-        try:
-            for number in range(arguments.repeats):
-                order = [("before", tree), ("now", ROOT)]
-                for name, checkout in order[:: 1 if number % 2 else -1]:
-                    turns[name].append(_turn(checkout, argv))
-        finally:
-            subprocess.run([*git, "worktree", "remove", "--force", str(tree)], check=True)
+    with checkout_of(arguments.base) as tree:
+        for number in range(arguments.repeats):
+            order = [("before", tree), ("now", ROOT)]
+            for name, checkout in order[:: 1 if number % 2 else -1]:
+                turns[name].append(_turn(checkout, argv))
     cpu = {name: [turn["cpu_ms_per_image"] for turn in found] for name, found in turns.items()}
     digests = {turn.pop("sha256") for found in turns.values() for turn in found}
     return {

@@ -9,19 +9,19 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from benchmarks.golden import ROOT
+from benchmarks.harness.environments import ULTRALYTICS, make_environment
 from benchmarks.harness.programs import Run, environment
 from benchmarks.harness.same_runs import differences
 
 SCRIPTS = ROOT / "benchmarks" / "resuming"
 # Name: script, what its environment holds, and what cannot happen to it.
 PEERS: dict[str, tuple[str, list[str], tuple[str, ...]]] = {
-    "ultralytics": ("ultralytics_yolo.py", ["ultralytics==8.4.190"], ()),
+    "ultralytics": ("ultralytics_yolo.py", [ULTRALYTICS], ()),
     "lightning": (
         "lightning_unet.py",
         ["lightning==2.6.6", "segmentation-models-pytorch==0.6.0", "torchvision"],
@@ -48,10 +48,8 @@ class Peer:
         self._results: dict[Path, dict[str, Any]] = {}
 
     def install(self) -> None:
-        """Make the environment, with packages from the index that pip is set up for."""
-        subprocess.run([sys.executable, "-m", "venv", str(self._environment)], check=True)
-        pip = [str(self._environment / "bin" / "pip"), "install", "--quiet", *self._packages]
-        subprocess.run(pip, check=True)
+        """Make the environment."""
+        make_environment(self._environment, self._packages)
 
     def _call(self, *words: str, folder: Path) -> Any:
         command = [str(self._environment / "bin" / "python"), self._script, *words]

@@ -6,11 +6,11 @@ that all compare on the same one and nothing is installed twice.
 
 from __future__ import annotations
 
-import subprocess
 import sys
-import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
+
+from benchmarks.harness.environments import ULTRALYTICS, make_environment
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,9 @@ PEERS = {
     "torchvision-320": Peer("torchvision reference at 320 pixels", ("boxes", "masks")),
     "torchvision-retinanet": Peer("torchvision reference, RetinaNet", ("boxes",)),
     "smp": Peer("segmentation-models-pytorch, Unet of its examples", ("maps",)),
-    "ultralytics": Peer(
-        "ultralytics YOLO11n from YAML", ("boxes", "masks"), "ultralytics==8.4.190"
-    ),
-    "ultralytics-416": Peer(
-        "ultralytics YOLO11n at 416 pixels", ("boxes", "masks"), "ultralytics==8.4.190"
-    ),
-    "ultralytics-320": Peer(
-        "ultralytics YOLO11n at 320 pixels", ("boxes", "masks"), "ultralytics==8.4.190"
-    ),
+    "ultralytics": Peer("ultralytics YOLO11n from YAML", ("boxes", "masks"), ULTRALYTICS),
+    "ultralytics-416": Peer("ultralytics YOLO11n at 416 pixels", ("boxes", "masks"), ULTRALYTICS),
+    "ultralytics-320": Peer("ultralytics YOLO11n at 320 pixels", ("boxes", "masks"), ULTRALYTICS),
     "autotimm": Peer("AutoTimm, FCOS", ("boxes",), "autotimm==0.7.37"),
     "autotimm-320": Peer("AutoTimm, FCOS at 320 pixels", ("boxes",), "autotimm==0.7.37"),
 }
@@ -53,9 +47,6 @@ def interpreter(name: str, folder: Path) -> Path:
     done = home / "complete"
     if not done.is_file():
         print(f"making {home} for {package}", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
-        (site,) = (home / "lib").glob("python*/site-packages")
-        (site / "beside.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", package], check=True)
+        make_environment(home, [package], beside=True)
         done.touch()
     return python

@@ -1,6 +1,7 @@
 """What the scripts of this folder share: tiny scenes, a digest of weights, and their verbs.
 
-No package of this toolkit is needed: each script runs in the environment of its program.
+No package of this toolkit is needed: each script runs in the environment of its program, which has
+PyTorch.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 SIZE = 64  # pixels
@@ -73,9 +75,22 @@ def scenes(part: str) -> Path:
     return folder
 
 
-def arrays(part: str, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels (3, 64, 64) float32 about 0, and labels (64, 64) int64."""
-    path = sorted(scenes(part).glob("*.png"))[index]
-    labels = np.asarray(Image.open(path.parents[2] / "maps" / part / path.name), np.int64)
-    pixels = np.asarray(Image.open(path), np.float32).transpose(2, 0, 1) / 127.5 - 1
-    return pixels, labels
+class Scenes(torch.utils.data.Dataset):
+    """Pixels (3, 64, 64) float32 about 0, and labels (64, 64) int64; training flips at random."""
+
+    def __init__(self, part: str, length: int) -> None:
+        self._part, self._length = part, length
+        scenes(part)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        path = sorted(scenes(self._part).glob("*.png"))[index]
+        maps = path.parents[2] / "maps" / self._part
+        labels = torch.from_numpy(np.array(Image.open(maps / path.name), np.int64))
+        image = np.asarray(Image.open(path), np.float32).transpose(2, 0, 1)
+        pixels = torch.from_numpy(image / 127.5 - 1)
+        if self._part == "train" and torch.rand(()) < 0.5:
+            pixels, labels = pixels.flip(-1), labels.flip(-1)
+        return pixels, labels

@@ -9,11 +9,11 @@ from typing import Any
 import lightning
 import segmentation_models_pytorch as smp
 import torch
-from common import CLASSES, arrays, digest, mark, scenes, serve
+from common import CLASSES, Scenes, digest, mark, serve
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch.nn.functional import cross_entropy
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 SETTINGS = {
     "max_epochs": 6,
@@ -23,23 +23,6 @@ SETTINGS = {
     "log_every_n_steps": 1,
     "enable_progress_bar": False,
 }
-
-
-class Scenes(Dataset):
-    """Pixels and labels; those for training are flipped at random."""
-
-    def __init__(self, part: str, length: int) -> None:
-        self._part, self._length = part, length
-        scenes(part)
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        pixels, labels = map(torch.from_numpy, arrays(self._part, index))
-        if self._part == "train" and torch.rand(()) < 0.5:
-            pixels, labels = pixels.flip(-1), labels.flip(-1)
-        return pixels, labels
 
 
 class Segmenter(lightning.LightningModule):

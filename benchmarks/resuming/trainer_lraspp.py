@@ -11,12 +11,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
-from common import CLASSES, arrays, digest, mark, scenes, serve
+from common import CLASSES, Scenes, digest, mark, serve
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.utils.data import Dataset
 from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
@@ -54,21 +52,11 @@ class Segmenter(nn.Module):
         return {"loss": cross_entropy(logits, labels), "logits": logits}
 
 
-class Scenes(Dataset):
-    """Pixels and labels; those for training are flipped at random."""
-
-    def __init__(self, part: str, length: int) -> None:
-        self._part, self._length = part, length
-        scenes(part)
-
-    def __len__(self) -> int:
-        return self._length
+class Named(Scenes):
+    """Scenes by the names that Trainer hands to the network."""
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        pixels, labels = map(torch.from_numpy, arrays(self._part, index))
-        if self._part == "train" and torch.rand(()) < 0.5:
-            pixels, labels = pixels.flip(-1), labels.flip(-1)
-        return {"pixel_values": pixels, "labels": labels}
+        return dict(zip(("pixel_values", "labels"), super().__getitem__(index), strict=True))
 
 
 class Mark(TrainerCallback):
@@ -82,7 +70,7 @@ class Mark(TrainerCallback):
 def start(run: Path, resume_from: bool = False) -> None:
     """Train from random weights."""
     arguments = TrainingArguments(output_dir=str(run), **SETTINGS)
-    data = {"train_dataset": Scenes("train", 24), "eval_dataset": Scenes("val", 8)}
+    data = {"train_dataset": Named("train", 24), "eval_dataset": Named("val", 8)}
     trainer = Trainer(model_init=Segmenter, args=arguments, callbacks=[Mark()], **data)
     trainer.train(resume_from_checkpoint=resume_from or None)
     trainer.save_model()

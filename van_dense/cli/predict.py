@@ -80,7 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if processes.is_main:
             job.track = track
         job.should_stop = lambda: stop.requested
-        options = {"job": _identity(arguments), "resume": arguments.resume}
+        job_of_all = _identity(arguments) if processes.is_main else {}  # hashes the checkpoint
+        options = {"job": job_of_all, "resume": arguments.resume}
         with writing(job.folder):
             job.run(files, processes=processes, **options)
     if processes.is_main:

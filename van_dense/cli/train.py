@@ -64,5 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def pictures_of(run_dir: Path, step: int) -> list[str]:
     """Paths of the pictures of an evaluation and of the curves, a line each."""
-    drawn = (run_dir / "eval" / f"step_{step:08d}" / "pictures").glob("*.png")
+    from van_dense.engine.checkpoint import evaluation_folder
+
+    drawn = (evaluation_folder(run_dir, step) / "pictures").glob("*.png")
     return [f"  {path}" for path in (*sorted(drawn), run_dir / "curves.png") if path.exists()]

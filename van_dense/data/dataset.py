@@ -1,6 +1,6 @@
 """What every reader offers, and what it raises; readers only read, transforms are apart."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -83,22 +83,21 @@ class HasNotes(Protocol):
 
 def notes_of(dataset: DenseDataset) -> list[str]:
     """What the readers inside of a data set left out or changed, the outer ones first."""
-    found: list[str] = []
-    inner: object = dataset
-    while inner is not None:
-        found += inner.notes if isinstance(inner, HasNotes) else []
-        inner = getattr(inner, "dataset", None)
-    return found
+    return [note for one in _nested(dataset) if isinstance(one, HasNotes) for note in one.notes]
 
 
 def index_notes_of(dataset: DenseDataset) -> list[str]:
     """Where the indices of the readers inside of a data set are, and which were built just now."""
-    found: list[str] = []
+    notes = (getattr(one, "index_note", None) for one in _nested(dataset))
+    return [note for note in notes if note]
+
+
+def _nested(dataset: DenseDataset) -> Iterator[object]:
+    """A data set and those inside of it, the outer ones first."""
     inner: object = dataset
     while inner is not None:
-        found += [note] if (note := getattr(inner, "index_note", None)) else []
+        yield inner
         inner = getattr(inner, "dataset", None)
-    return found
 
 
 class Subset:

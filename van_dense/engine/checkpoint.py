@@ -62,6 +62,11 @@ def checkpoint_path(run_dir: Path, step: int) -> Path:
     return run_dir / "checkpoints" / f"step_{step:08d}.pt"
 
 
+def evaluation_folder(run_dir: Path, step: int) -> Path:
+    """Where the evaluation after ``step`` optimiser steps lies."""
+    return run_dir / "eval" / f"step_{step:08d}"
+
+
 def best_path(run_dir: Path) -> Path:
     """Where the checkpoint with the best evaluation lies."""
     return run_dir / "checkpoints" / "best.pt"

@@ -174,11 +174,16 @@ class FilePrediction:
                 if one.item % processes.world == processes.rank and not done[one.item]:
                     yield one
 
-        num_images = sum(self._is_image(one) for one in mine())
-        images = filter(self._is_image, mine())
+        num_images, others = 0, {}  # of these there are few
+        for one in mine():
+            if self._is_image(one):
+                num_images += 1
+            else:
+                others[one.item] = one
+        images = (one for one in mine() if one.item not in others)
         with self.parts.writer(processes.rank) as writer:
             self._predict_images(images, num_images, writer)
-            for one in itertools.filterfalse(self._is_image, mine()):
+            for one in others.values():
                 if self.should_stop():
                     return
                 predict = self._predict_video if is_video(one.path) else self._predict_large

@@ -18,7 +18,6 @@ import torch
 from van_dense.core import budgets
 from van_dense.core.structures import IGNORE_LABEL, Prediction, Size
 from van_dense.data.dataset import ReadError
-from van_dense.data.io.label_map import LabelMap
 from van_dense.data.io.tiff_windows import TiffWindows, size_of_tiff
 from van_dense.data.io.tiled_map import TiledMap
 from van_dense.inference.loaded import Loaded, Precision
@@ -109,14 +108,9 @@ class LargeImages:
         size, info = (image.shape[0], image.shape[1]), self.loaded.info
         drawn = np.zeros(image.overview.shape[:2], np.uint8)
         result = self.loaded.result(Prediction(str(path), size), path)
-        same = [
-            f"0..{info.num_classes - 1} -> 0..{info.num_classes - 1}",
-            f"{IGNORE_LABEL} -> ignore",
-        ]
-        label_map = result.label_map or LabelMap.parse(same)
         kept = np.full(256, IGNORE_LABEL, np.uint8)
         kept[self.selection.labels(info)] = self.selection.labels(info)
-        with TiledMap(file, size, label_map=label_map, colors=class_colors(info)) as out:
+        with TiledMap(file, size, label_map=result.raw_labels, colors=class_colors(info)) as out:
             for (rows, columns), labels in self._bands(image, path):
                 labels = kept[labels]
                 out.write(rows.start, columns.start, labels)

@@ -313,6 +313,13 @@ class Result(Prediction):
         picture.save(path, **(_JPEG if is_photo else _PNG))
         return path
 
+    @property
+    def raw_labels(self) -> LabelMap:
+        """The values that label maps are written in: those of the data set, or the labels."""
+        last = self.info.num_classes - 1
+        same = [f"0..{last} -> 0..{last}", f"{IGNORE_LABEL} -> ignore"]
+        return self.label_map or LabelMap.parse(same)
+
     def save_maps(self, masks: Path, predictions: Path, name: str) -> list[Path]:
         """Write the maps that there are as PNG.
 
@@ -325,10 +332,8 @@ class Result(Prediction):
         if self.panoptic is not None:
             written.append(write_panoptic(self, predictions, f"{name}.png"))
         if self.semantic is not None:
-            last = self.info.num_classes - 1
-            same = [f"0..{last} -> 0..{last}", f"{IGNORE_LABEL} -> ignore"]
-            label_map, colors = self.label_map or LabelMap.parse(same), class_colors(self.info)
-            write_labels(path, self.semantic, label_map=label_map, colors=colors)
+            colors = class_colors(self.info)
+            write_labels(path, self.semantic, label_map=self.raw_labels, colors=colors)
         elif self.saliency is not None:
             write_saliency(path, self.saliency)
         else:

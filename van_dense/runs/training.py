@@ -18,7 +18,12 @@ from van_dense.core.structures import Batch
 from van_dense.core.writing import write_whole, writing
 from van_dense.data.io.outputs import require_folder
 from van_dense.data.loader import LoaderPlan, build_train_loader, resolve_workers
-from van_dense.engine.checkpoint import checkpoints, latest_intact, load_checkpoint
+from van_dense.engine.checkpoint import (
+    checkpoints,
+    evaluation_folder,
+    latest_intact,
+    load_checkpoint,
+)
 from van_dense.engine.device import make_accelerator
 from van_dense.engine.job import Job, TrainResult
 from van_dense.engine.log import is_error, read_log, setup_logging
@@ -67,7 +72,7 @@ def train_run(config: Config, run_dir: Path, *, resume: bool = False) -> TrainRe
 
     def evaluate(model: nn.Module, step: int, should_stop: Callable[[], bool]) -> dict[str, float]:
         assert isinstance(model, DenseModel)  # the loop hands back what it was given
-        folder = run_dir / "eval" / f"step_{step:08d}"
+        folder = evaluation_folder(run_dir, step)
         with writing(folder):
             metrics = evaluation.run(model, folder, should_stop)
         if accelerator.is_main_process:

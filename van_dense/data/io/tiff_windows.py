@@ -20,6 +20,7 @@ from van_dense.core.counting import counted
 from van_dense.core.structures import Size
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.image import image_from_bytes, reason_of
+from van_dense.data.io.tile_grid import pieces
 
 _WIDTH, _HEIGHT, _ROWS = 256, 257, 278
 _STRIPS, _TILES = (273, 279), (324, 325)  # where the parts are, and how many bytes they have
@@ -89,7 +90,8 @@ class TiffWindows:
         height, width = self.shape[:2]
         self._is_tiled = is_tiled = _TILES[0] in tags
         rows = min(int(tags.get(_ROWS, height)), height)
-        self._part = tuple(int(tags[side]) for side in _TILE_SIDES) if is_tiled else (rows, width)
+        height_of, width_of = _TILE_SIDES
+        self._part = (int(tags[height_of]), int(tags[width_of])) if is_tiled else (rows, width)
         offsets, lengths = (tags[tag] for tag in (_TILES if is_tiled else _STRIPS))
         self._offsets, self._lengths = np.array(offsets, np.int64), np.array(lengths, np.int64)
         self._grid = tuple(-(-a // b) for a, b in zip(self.shape[:2], self._part, strict=True))
@@ -117,17 +119,11 @@ class TiffWindows:
         (top, bottom, _), (left, right, _) = (
             side.indices(most) for side, most in zip(window, self.shape[:2], strict=True)
         )
-        pixels = np.empty((bottom - top, right - left, 3), np.uint8)
-        height, width = self._part
-        for row in range(top // height, -(-bottom // height)):
-            for column in range(left // width, -(-right // width)):
-                part = self._decoded(row * self._grid[1] + column)
-                y, x = row * height, column * width
-                low, high = max(top, y), min(bottom, y + height)
-                first, last = max(left, x), min(right, x + width)
-                pixels[low - top : high - top, first - left : last - left] = part[
-                    low - y : high - y, first - x : last - x
-                ]
+        size = bottom - top, right - left
+        pixels = np.empty((*size, 3), np.uint8)
+        for piece in pieces(top, left, size, self._part):
+            part = self._decoded(piece.row * self._grid[1] + piece.column)
+            pixels[piece.in_window] = part[piece.in_tile]
         return pixels
 
     def _decoded(self, number: int) -> np.ndarray:

@@ -20,6 +20,7 @@ from van_dense.core.dataset_info import Color
 from van_dense.core.structures import Size
 from van_dense.core.writing import replacing
 from van_dense.data.io.label_map import LabelMap
+from van_dense.data.io.tile_grid import Piece, pieces
 
 _TILE = 512  # pixels, a multiple of 16
 _LEVEL = 1  # of compression; label maps shrink to a few per cent at any
@@ -62,26 +63,18 @@ class TiledMap:
     def write(self, top: int, left: int, labels: np.ndarray) -> None:
         """Write labels uint8 (h, w), 255 = ignored, whose first pixel is at a row and column."""
         raw = self._label_map.invert(labels)
-        bottom, right = top + labels.shape[0], left + labels.shape[1]
-        for row in range(top // _TILE, -(-bottom // _TILE)):
-            for column in range(left // _TILE, -(-right // _TILE)):
-                y, x = row * _TILE, column * _TILE
-                low, high = max(top, y), min(bottom, y + _TILE)
-                first, last = max(left, x), min(right, x + _TILE)
-                self._fill(
-                    row * self._columns + column,
-                    (slice(low - y, high - y), slice(first - x, last - x)),
-                    raw[low - top : high - top, first - left : last - left],
-                )
+        size = labels.shape[0], labels.shape[1]
+        for piece in pieces(top, left, size, (_TILE, _TILE)):
+            self._fill(piece, raw[piece.in_window])
 
-    def _fill(self, number: int, inside: tuple[slice, slice], raw: np.ndarray) -> None:
-        row, column = divmod(number, self._columns)
-        rows = min(_TILE, self._size[0] - row * _TILE)
-        columns = min(_TILE, self._size[1] - column * _TILE)
+    def _fill(self, piece: Piece, raw: np.ndarray) -> None:
+        number = piece.row * self._columns + piece.column
+        rows = min(_TILE, self._size[0] - piece.row * _TILE)
+        columns = min(_TILE, self._size[1] - piece.column * _TILE)
         tile, missing = self._open.pop(number, (None, rows * columns))
         if tile is None:
             tile = np.zeros((_TILE, _TILE, *self._shape), self._dtype)
-        tile[inside] = raw
+        tile[piece.in_tile] = raw
         missing -= raw.shape[0] * raw.shape[1]
         if missing > 0:
             self._open[number] = (tile, missing)
