@@ -111,7 +111,7 @@ class Semantic(Task[SemanticConfig]):
         self, model: DenseModel, content: object, config: SemanticConfig, info: DatasetInfo
     ) -> str:
         """Segmenters of VAN-Segmentation and mmseg."""
-        report = load_segmenter(model, unwrap(content))
+        report = load_segmenter(model, unwrap(content), config.model.backbone.name)
         if report.head:
             what = "the checkpoint has another number of classes than the project"
             fix = "give data.classes and data.label_map of the file"
