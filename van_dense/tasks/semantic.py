@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from van_dense.backbones.build import DIVISOR, TimmBackbone, sync_norms
+from van_dense.backbones.read import unwrap
 from van_dense.config import segmentation as schema
 from van_dense.config.segmentation import SemanticConfig
 from van_dense.core.dataset_info import DatasetInfo
@@ -24,7 +25,7 @@ from van_dense.evaluation.oracle.metrics import OracleReport, check_metrics
 from van_dense.evaluation.semantic import METRICS, SemanticEvaluator
 from van_dense.integrations.checkpoints import mmseg_settings
 from van_dense.integrations.checkpoints.mmseg import load_segmenter
-from van_dense.integrations.checkpoints.openmmlab_file import openmmlab_file
+from van_dense.integrations.checkpoints.openmmlab_file import OpenMMLabFile, openmmlab_file
 from van_dense.integrations.checkpoints.openmmlab_settings import (
     check_classes,
     overrides,
@@ -127,7 +128,7 @@ class Semantic(Task[SemanticConfig]):
         self, model: DenseModel, content: object, config: SemanticConfig, info: DatasetInfo
     ) -> str:
         """Segmenters of VAN-Segmentation, SegNeXt and mmseg."""
-        file = foreign_file(content)
+        file = openmmlab_file(content) or OpenMMLabFile(unwrap(content))
         mmseg_settings.check_network(file.config, config.model_dump())
         fix = "name a project of its data, or give data.classes and data.label_map of the file"
         note = check_classes(file.classes, info.class_names, fix=fix)
@@ -136,7 +137,7 @@ class Semantic(Task[SemanticConfig]):
             what = "the checkpoint has another number of classes than the project"
             fix = "give data.classes and data.label_map of the file"
             raise ValueError(f"{what}, so the classifier would be random: {report.head[0]}; {fix}")
-        return f"{report}{note}{mmseg_settings.remark(file.config)}"
+        return "\n".join([f"{report}{note}{mmseg_settings.remark(file.config)}", *file.notes])
 
     def evaluator_factory(
         self, dataset: DenseDataset, config: SemanticConfig
