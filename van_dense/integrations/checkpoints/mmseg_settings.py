@@ -32,7 +32,7 @@ _FIXED: dict[str, tuple[Any, ...]] = {
     f"{_HEAD}.act_cfg.type": ("ReLU",),
     f"{_HEAD}.norm_cfg.type": _NORMS,
 }
-_FIXED_OF = {
+_FIXED_OF: dict[str, dict[str, tuple[Any, ...]]] = {
     "upernet": {f"{_HEAD}.in_index": ((0, 1, 2, 3),)},
     "semantic_fpn": {
         f"{_HEAD}.in_index": ((0, 1, 2, 3),),
@@ -47,7 +47,7 @@ _FIXED_OF = {
     "light_ham": {f"{_HEAD}.in_index": ((1, 2, 3),)},
 }
 # Settings of both: our path, and theirs.
-_SHARED = {
+_SHARED: dict[str, dict[str, str]] = {
     "upernet": {
         "model.decoder.channels": f"{_HEAD}.channels",
         "model.decoder.pool_scales": f"{_HEAD}.pool_scales",
