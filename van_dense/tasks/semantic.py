@@ -137,7 +137,8 @@ class Semantic(Task[SemanticConfig]):
             what = "the checkpoint has another number of classes than the project"
             fix = "give data.classes and data.label_map of the file"
             raise ValueError(f"{what}, so the classifier would be random: {report.head[0]}; {fix}")
-        return "\n".join([f"{report}{note}{mmseg_settings.remark(file.config)}", *file.notes])
+        notes = (note, mmseg_settings.remark(file.config), *file.notes)
+        return "\n".join([str(report), *filter(None, notes)])
 
     def evaluator_factory(
         self, dataset: DenseDataset, config: SemanticConfig

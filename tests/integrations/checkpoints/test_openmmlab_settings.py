@@ -118,7 +118,7 @@ def test_classes_may_be_spelled_otherwise() -> None:
     here = ("bed", "traffic light", "TV")
     assert check_classes(here, here, fix="") == ""
     assert check_classes(("bed ", "traffic_light", "tv"), here, fix="") == (
-        "; 3 classes are spelled otherwise here: 'bed ' is 'bed', 'traffic_light' is "
+        "3 classes are spelled otherwise here: 'bed ' is 'bed', 'traffic_light' is "
         "'traffic light', 'tv' is 'TV'"
     )
     assert "does not name its keypoints" in check_classes(None, here, what="keypoint", fix="")

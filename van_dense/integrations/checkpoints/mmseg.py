@@ -21,7 +21,7 @@ from van_dense.backbones.layouts import (
 )
 from van_dense.backbones.renaming import renamed
 from van_dense.backbones.weights import LoadReport
-from van_dense.integrations.checkpoints.openmmlab_backbones import from_openmmlab
+from van_dense.integrations.checkpoints.openmmlab_backbones import renamed_network
 
 LAYOUTS = ("official", "mmseg", "mmpretrain")
 _BACKBONE, _BODY = "backbone.", "backbone.body."
@@ -81,25 +81,6 @@ def to_mmseg(model_state: Mapping[str, Tensor], layout: str) -> State:
     return renamed_state
 
 
-def from_mmseg(state: Mapping[str, Tensor], backbone: str) -> State:
-    """Rename the entries of a file of mmseg to ours; those without a place keep their names.
-
-    Args:
-        state: Tensors of the file.
-        backbone: timm name of our backbone; ValueError for one that OpenMMLab does not have.
-    """
-    body = {
-        key.removeprefix(_BACKBONE): value
-        for key, value in state.items()
-        if key.startswith(_BACKBONE)
-    }
-    ours = {_BACKBONE + key: value for key, value in from_openmmlab(body, backbone).items()}
-    for key, value in state.items():
-        if not key.startswith(_BACKBONE):
-            ours[renamed(key, _NAMES, back=True) or key] = value
-    return ours
-
-
 def _is_van(model_state: Mapping[str, Tensor]) -> bool:
     """Is the backbone a VAN or MSCAN?"""
     return f"{_BODY}block1.0.attn.proj_1.weight" in model_state
@@ -153,7 +134,7 @@ def load_segmenter(model: nn.Module, state: Mapping[str, Tensor], backbone: str)
     if not any(key.startswith("decode_head.") for key in state):
         fix = "it has no head; name the file of a backbone in model.backbone.weights"
         raise ValueError(f"the checkpoint does not fit this model; {fix}")
-    ours = from_mmseg(state, backbone)
+    ours = renamed_network(state, backbone, _NAMES)
     has_auxiliary = any(key.startswith("auxiliary.") for key in own)
     report.missing = [key for key in own if key not in ours]
     for key, value in ours.items():

@@ -123,10 +123,10 @@ def taken_over(file: OpenMMLabFile, project: Config) -> dict[str, Any]:
 
 
 def remark(config: Config | None) -> str:
-    """What of the test cannot be taken over, in a clause, or nothing."""
+    """What of the test cannot be taken over, in a sentence, or nothing."""
     for step in steps_of(config, "Resize"):
         if not step.get("keep_ratio", "scale" not in step):  # False from 1.x on
-            return "; its test brings every image into one size, here images keep their ratio"
+            return "its test brings every image into one size; here images keep their ratio"
     return ""
 
 

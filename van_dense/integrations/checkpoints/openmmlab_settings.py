@@ -193,10 +193,10 @@ def check_classes(
         fix: What to do about others.
 
     Returns:
-        A note that begins with "; ", or nothing where there is nothing to say.
+        A sentence, or nothing where there is nothing to say.
     """
     if there is None:
-        return f"; the file does not name its {_several(what)}, which are taken to be the project's"
+        return f"the file does not name its {_several(what)}; they are taken to be the project's"
     there = [one_line(name) for name in there]
     pairs = list(enumerate(zip_longest(there, here, fillvalue="")))
     alike = _alike(there, here)
@@ -207,7 +207,7 @@ def check_classes(
     if not spelled:
         return ""
     count = counted(len(spelled), f"{what} is", f"{_several(what)} are")
-    return f"; {count} spelled otherwise here: {_few(spelled, 3)}"
+    return f"{count} spelled otherwise here: {_few(spelled, 3)}"
 
 
 def _alike(there: Sequence[str], here: Sequence[str]) -> list[tuple[str, str]]:
