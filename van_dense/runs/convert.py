@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from van_dense.backbones.download import fetch_weights
 from van_dense.backbones.layouts import State, detect_layout, from_official, to_official, van_size
-from van_dense.backbones.read import read_state
+from van_dense.backbones.read import read_file, read_state, unwrap
 from van_dense.backbones.weights import compare
 from van_dense.config import load_config
 from van_dense.core.counting import counted
@@ -159,10 +159,16 @@ def import_weights(source: str, output: Path, project: str, overrides: list[str]
     _require_new(output)
     config = load_config(project, overrides)
     task = task_of(config)
+    path = _file_of(source)
+    content = read_file(path)
+    unwrap(content, path)  # one without tensors is named
+    if taken := task.foreign_settings(content, config):
+        config = load_config(project, [*taken, *overrides])
     info = task.foreign_info(config)
     model = build_model(config, info)
-    state = read_state(_file_of(source))
-    report = task.load_foreign(model, state, config, info)
+    report = task.load_foreign(model, content, config, info)
+    if taken:
+        report += f"\nsettings of the file: {' '.join(taken)}"
     content = {"step": 0, "model": model.state_dict(), "ema": None, "info": info.to_dict()}
     save_checkpoint(output, {**content, "config": config.model_dump(mode="json")})
     return f"{source}: {report}\nwrote {output}, for van_dense.load and van-dense eval"

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from van_dense.backbones.download import IMAGENET, PUBLISHED
-from van_dense.backbones.layouts import State
 from van_dense.backbones.weights import LoadReport
 from van_dense.config import Config
 from van_dense.core.dataset_info import DatasetInfo
@@ -158,8 +157,26 @@ class Task(ABC, Generic[C]):
                 text += "; the weights do not say what they expect"
         return {"normalization": text}
 
-    def load_foreign(self, model: DenseModel, state: State, config: C, info: DatasetInfo) -> str:
+    def foreign_settings(self, content: object, config: C) -> list[str]:
+        """Settings that a checkpoint of another code base says of itself, by default none.
+
+        Args:
+            content: What ``read_file`` gives of the checkpoint.
+            config: The project that it is read for.
+
+        Returns:
+            ``key.path=value`` strings, to be laid over the project, and below what users override.
+        """
+        return []
+
+    def load_foreign(self, model: DenseModel, content: object, config: C, info: DatasetInfo) -> str:
         """Fill a network with a whole checkpoint of another code base, and report.
+
+        Args:
+            model: Network of the config; filled in place.
+            content: What ``read_file`` gives of the checkpoint.
+            config: The project, with ``foreign_settings`` in it.
+            info: Classes of the network.
 
         Raises:
             ValueError: When the checkpoint is of another network, or no layout of such is known.

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from van_dense.backbones.build import DIVISOR, TimmBackbone, sync_norms
-from van_dense.backbones.layouts import State
+from van_dense.backbones.read import unwrap
 from van_dense.config import segmentation as schema
 from van_dense.config.segmentation import SemanticConfig
 from van_dense.core.dataset_info import DatasetInfo
@@ -108,10 +108,10 @@ class Semantic(Task[SemanticConfig]):
         )
 
     def load_foreign(
-        self, model: DenseModel, state: State, config: SemanticConfig, info: DatasetInfo
+        self, model: DenseModel, content: object, config: SemanticConfig, info: DatasetInfo
     ) -> str:
         """Segmenters of VAN-Segmentation and mmseg."""
-        report = load_segmenter(model, state)
+        report = load_segmenter(model, unwrap(content))
         if report.head:
             what = "the checkpoint has another number of classes than the project"
             fix = "give data.classes and data.label_map of the file"

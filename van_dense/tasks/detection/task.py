@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from van_dense.backbones.layouts import State
+from van_dense.backbones.read import unwrap
 from van_dense.config.detection import CascadeMaskRCNN, DetectionConfig, MaskRCNN, SparseRCNN
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Batch, Prediction, Size
@@ -103,11 +103,11 @@ class Detection(Task[DetectionConfig]):
         return on_detectron2(model)
 
     def load_foreign(
-        self, model: DenseModel, state: State, config: DetectionConfig, info: DatasetInfo
+        self, model: DenseModel, content: object, config: DetectionConfig, info: DatasetInfo
     ) -> str:
         """Detectors of Detectron2 and torchvision."""
         settings, ids = config.model.model_dump(), info.category_ids
-        return load_detector(model, state, settings=settings, category_ids=ids)
+        return load_detector(model, unwrap(content), settings=settings, category_ids=ids)
 
     def detection_limits(self, config: DetectionConfig) -> DetectionLimits:
         """That of AP, and that of the model."""
