@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import Tensor
 
-from van_dense.backbones.read import unwrap
 from van_dense.config.detection import CascadeMaskRCNN, DetectionConfig, MaskRCNN, SparseRCNN
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Batch, Prediction, Size
@@ -22,6 +21,8 @@ from van_dense.evaluation.ground_truth import Kind, coco_ground_truth
 from van_dense.evaluation.oracle.instances import check_instances
 from van_dense.evaluation.oracle.metrics import OracleReport
 from van_dense.integrations.checkpoints.detectors import load_detector
+from van_dense.integrations.checkpoints.mmdet_settings import settings_to_take
+from van_dense.integrations.checkpoints.openmmlab_file import openmmlab_file
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.detection.anchors import without_crowd
 from van_dense.models.postprocess import resize_masks, to_predictions
@@ -105,9 +106,13 @@ class Detection(Task[DetectionConfig]):
     def load_foreign(
         self, model: DenseModel, content: object, config: DetectionConfig, info: DatasetInfo
     ) -> str:
-        """Detectors of Detectron2 and torchvision."""
-        settings, ids = config.model.model_dump(), info.category_ids
-        return load_detector(model, unwrap(content), settings=settings, category_ids=ids)
+        """Detectors of Detectron2, torchvision and mmdetection."""
+        return load_detector(model, content, settings=config.model.model_dump(), info=info)
+
+    def foreign_settings(self, content: object, config: DetectionConfig) -> list[str]:
+        """Pixels and test settings of a file of mmdetection."""
+        file = openmmlab_file(content)
+        return [] if file is None else settings_to_take(file, config.model_dump())
 
     def detection_limits(self, config: DetectionConfig) -> DetectionLimits:
         """That of AP, and that of the model."""
