@@ -19,6 +19,7 @@ __version__ = "0.2.0"
 @wrapt.when_imported("timm.models")
 def _register_models(_: object) -> None:
     import van_dense.backbones.registry
+    import van_dense.backbones.registry_dense
     import van_dense.backbones.registry_staged
     import van_dense.backbones.resnet  # noqa: F401  (they register by their decorators)
 

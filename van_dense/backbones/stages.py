@@ -12,7 +12,7 @@ from typing import Any
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
-from van_dense.backbones.van_layers import Stage
+from van_dense.backbones.van_layers import Stage, StageNorm
 
 
 class FourStages(nn.Module):
@@ -154,6 +154,72 @@ class NumberedStages(FourStages):
             "stem": rf"^{embed}1",
             "blocks": rf"^(?:{embed}|{block}|{norm})(\d+)" if coarse else blocks,
         }
+
+
+class NormedMaps(FourStages):
+    """Stages whose maps pass a LayerNorm on their way out, which the next stage does not see.
+
+    Classifiers, and so published ImageNet weights, have none of these ``norm0`` to ``norm3``, but
+    one ``norm`` before the last layer; backbones have them and lack that one. A subclass registers
+    the parts of stage i as module i of each list that ``stage_lists`` names.
+    """
+
+    # Of a backbone, but of no classifier: what ImageNet files lack.
+    new_in_backbones = tuple(f"norm{position}." for position in range(4))
+    stage_lists: tuple[str, ...]  #: names of lists of modules, one module for each stage
+    map_eps: float  #: epsilon of the norms of maps
+    norm: nn.Module
+
+    def map_of(self, position: int, x: Tensor) -> Tensor:
+        """The map of a stage after its LayerNorm; of a classifier, which has none, as it is."""
+        norm = getattr(self, f"norm{position}", None)
+        return x if norm is None else norm(x)
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """Means over all positions, normalised."""
+        return self.norm(super().pooled(x))
+
+    def drop_stage(self, position: int) -> None:
+        """Remove the last stage."""
+        for name in self.stage_lists:
+            del self.get_submodule(name)[position:]  # type: ignore[operator]
+
+    def prune_intermediate_layers(
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Drop what maps do not need; without the classifier each map gets its LayerNorm.
+
+        These norms are new: a factor of 1 and a shift of 0.
+        """
+        taken = super().prune_intermediate_layers(indices, prune_norm, prune_head)
+        if not self.num_classes:
+            self.norm = nn.Identity()
+            weight = next(self.parameters())
+            for position, info in enumerate(self.feature_info):
+                norm = StageNorm(info["num_chs"], eps=self.map_eps)
+                setattr(self, f"norm{position}", norm.to(weight.device, weight.dtype))
+                info["module"] = f"norm{position}"
+        return taken
+
+    def named_modules(
+        self, memo: set[nn.Module] | None = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, nn.Module]]:
+        """Modules stage by stage, as they run; their names would sort them by kind.
+
+        Whoever freezes stages goes by this order.
+        """
+        found = list(super().named_modules(memo, prefix, remove_duplicate))
+        start = len(prefix) + 1 if prefix else 0
+        return iter(sorted(found, key=lambda item: self._stage_of(item[0][start:])))
+
+    def _stage_of(self, name: str) -> int:
+        """Position of the stage that a module belongs to; -1 for what comes before, 4 after."""
+        kind, _, rest = name.partition(".")
+        if kind in self.stage_lists:
+            return int(rest.partition(".")[0]) if rest else -1
+        if kind in ("norm", "head"):
+            return 4
+        return int(kind.removeprefix("norm")) if kind.startswith("norm") else -1
 
 
 def drop_path_rates(last: float, depths: Sequence[int]) -> Iterator[float]:

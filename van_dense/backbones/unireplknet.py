@@ -15,20 +15,20 @@ does not see; classifiers, and so published ImageNet weights, have none of these
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-from van_dense.backbones.stages import FourStages, drop_path_rates
+from van_dense.backbones.stages import NormedMaps, drop_path_rates
 from van_dense.backbones.unireplknet_layers import LARGE, SMALL, Block
-from van_dense.backbones.van_layers import Stage, StageNorm
+from van_dense.backbones.van_layers import Stage, StageNorm, init_truncated
 
 Model = TypeVar("Model", bound=nn.Module)
 _EPS = 1e-6  # of the LayerNorms
 
 
-class UniRepLKNet(FourStages):
+class UniRepLKNet(NormedMaps):
     """Large-kernel network whose branches merge after training.
 
     Args:
@@ -43,8 +43,8 @@ class UniRepLKNet(FourStages):
         drop_path_rate: Stochastic depth of the last block, growing linearly from 0 over all blocks.
     """
 
-    # Of a backbone, but of no classifier: what ImageNet files lack.
-    new_in_backbones = tuple(f"norm{position}." for position in range(4))
+    stage_lists = ("downsample_layers", "stages")
+    map_eps = _EPS
 
     def __init__(
         self,
@@ -81,53 +81,12 @@ class UniRepLKNet(FourStages):
             in_chans = dim
         self.num_features = embed_dims[-1]
         self.norm: nn.Module = nn.LayerNorm(self.num_features, eps=_EPS)
-        self.apply(_init_weights)
+        self.apply(init_truncated)
         self.reset_classifier(num_classes, global_pool)
 
     def run_stage(self, position: int, x: Tensor) -> Tensor:
         """Downsampling and blocks of a stage."""
         return self.stages[position](self.downsample_layers[position](x))
-
-    def map_of(self, position: int, x: Tensor) -> Tensor:
-        """The map of a stage after its LayerNorm; of a classifier, which has none, as it is."""
-        norm = getattr(self, f"norm{position}", None)
-        return x if norm is None else norm(x)
-
-    def pooled(self, x: Tensor) -> Tensor:
-        """Means over all positions, normalised."""
-        return self.norm(super().pooled(x))
-
-    def drop_stage(self, position: int) -> None:
-        """Remove the last stage."""
-        del self.stages[position:], self.downsample_layers[position:]
-
-    def prune_intermediate_layers(
-        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
-    ) -> list[int]:
-        """Drop what maps do not need; without the classifier each map gets its LayerNorm.
-
-        These norms are new: a factor of 1 and a shift of 0.
-        """
-        taken = super().prune_intermediate_layers(indices, prune_norm, prune_head)
-        if not self.num_classes:
-            self.norm = nn.Identity()
-            weight = next(self.parameters())
-            for position, info in enumerate(self.feature_info):
-                norm = StageNorm(info["num_chs"], eps=_EPS)
-                setattr(self, f"norm{position}", norm.to(weight.device, weight.dtype))
-                info["module"] = f"norm{position}"
-        return taken
-
-    def named_modules(
-        self, memo: set[nn.Module] | None = None, prefix: str = "", remove_duplicate: bool = True
-    ) -> Iterator[tuple[str, nn.Module]]:
-        """Modules stage by stage, as they run; their names would sort them by kind.
-
-        Whoever freezes stages goes by this order.
-        """
-        found = list(super().named_modules(memo, prefix, remove_duplicate))
-        start = len(prefix) + 1 if prefix else 0
-        return iter(sorted(found, key=lambda item: _stage_of(item[0][start:])))
 
     @property
     def is_merged(self) -> bool:
@@ -185,24 +144,6 @@ def merge_all(model: nn.Module) -> None:
 
 def _halved(in_chans: int, dim: int) -> list[nn.Module]:
     return [nn.Conv2d(in_chans, dim, 3, 2, padding=1), StageNorm(dim, eps=_EPS)]
-
-
-def _stage_of(name: str) -> int:
-    """Position of the stage that a module belongs to; -1 for what holds parts of all, 4 after."""
-    kind, _, rest = name.partition(".")
-    if kind in ("downsample_layers", "stages"):
-        return int(rest.partition(".")[0]) if rest else -1
-    if kind in ("norm", "head"):
-        return 4
-    return int(kind.removeprefix("norm")) if kind else -1
-
-
-def _init_weights(module: nn.Module) -> None:
-    """Official start: N(0, 0.02^2) cut at 2 for kernels, 0 for biases."""
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 # Channels and blocks of the four stages, and every how many blocks of stage 3 have large kernels.

@@ -1,0 +1,86 @@
+"""Swin and ConvNeXt with normalised maps in timm's registry, with the weights that timm offers.
+
+Names are those of timm without what says size of windows and images, and ``_dense``. As in
+``registry.py``, the models themselves are imported when one is built.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from timm.models import (
+    build_model_with_cfg,
+    generate_default_cfgs,
+    get_pretrained_cfg,
+    register_model,
+)
+from torch import nn
+
+# Names here, of the models in timm with the same weights, and tags of these: ImageNet-1K and -22K.
+_SWINS = {
+    f"swin_{size}_dense": (f"swin_{size}_patch4_window7_224", ("ms_in1k", "ms_in22k"))
+    for size in ("tiny", "small", "base")
+}
+_CONVNEXTS = {
+    f"convnext_{size}_dense": (f"convnext_{size}", ("fb_in1k", "fb_in22k"))
+    for size in ("tiny", "small", "base")
+}
+
+
+def _cfg(name: str, tag: str) -> Any:
+    """timm's data about weights; images may have any size here, and the classifier is one layer."""
+    cfg = get_pretrained_cfg(f"{name}.{tag}")
+    assert cfg is not None  # of the versions of timm that this package takes
+    return replace(cfg, classifier="head", fixed_input_size=False)
+
+
+default_cfgs = generate_default_cfgs(
+    {
+        f"{name}.{tag}": _cfg(timms, tag)
+        for name, (timms, tags) in (_SWINS | _CONVNEXTS).items()
+        for tag in tags
+    }
+)
+
+
+def _register_swin(name: str) -> None:
+    def build(pretrained: bool = False, **options: Any) -> nn.Module:
+        from van_dense.backbones.swin import SIZES, DenseSwin, checkpoint_filter_fn
+
+        embed_dim, depths, num_heads = SIZES[name]
+        return build_model_with_cfg(
+            DenseSwin,
+            name,
+            pretrained,
+            pretrained_filter_fn=checkpoint_filter_fn,
+            feature_cfg={"out_indices": (0, 1, 2, 3), "feature_cls": "getter"},
+            **{"embed_dim": embed_dim, "depths": depths, "num_heads": num_heads, **options},
+        )
+
+    build.__name__ = name
+    register_model(build)
+
+
+def _register_convnext(name: str) -> None:
+    def build(pretrained: bool = False, **options: Any) -> nn.Module:
+        from van_dense.backbones.convnext import SIZES, DenseConvNeXt, checkpoint_filter_fn
+
+        dims, depths = SIZES[name]
+        return build_model_with_cfg(
+            DenseConvNeXt,
+            name,
+            pretrained,
+            pretrained_filter_fn=checkpoint_filter_fn,
+            feature_cfg={"out_indices": (0, 1, 2, 3), "feature_cls": "getter"},
+            **{"dims": dims, "depths": depths, **options},
+        )
+
+    build.__name__ = name
+    register_model(build)
+
+
+for _name in _SWINS:
+    _register_swin(_name)
+for _name in _CONVNEXTS:
+    _register_convnext(_name)
