@@ -164,7 +164,7 @@ def import_weights(source: str, output: Path, project: str, overrides: list[str]
     unwrap(content, path)  # one without tensors is named
     if taken := task.foreign_settings(content, config):
         config = load_config(project, [*taken, *overrides])
-    info = task.foreign_info(config)
+    info = task.foreign_info(content, config)
     model = build_model(config, info)
     report = task.load_foreign(model, content, config, info)
     if taken:

@@ -95,12 +95,15 @@ def check_mmdet(file: OpenMMLabFile, settings: Mapping[str, Any], info: DatasetI
     return note
 
 
-def settings_to_take(file: OpenMMLabFile, config: Mapping[str, Any]) -> list[str]:
+def settings_to_take(
+    file: OpenMMLabFile, config: Mapping[str, Any], pixels: Normalization
+) -> list[str]:
     """What a file says of pixels and predictions, where a project says otherwise.
 
     Args:
         file: A whole detector of mmdetection.
         config: The project's config, as plain data.
+        pixels: Statistics of the project's pixels.
 
     Returns:
         ``key.path=value`` strings to lay over the project.
@@ -108,9 +111,7 @@ def settings_to_take(file: OpenMMLabFile, config: Mapping[str, Any]) -> list[str
     if kind_of(file.config) != config["model"]["kind"]:
         return []
     assert file.config is not None
-    backbone = config["model"]["backbone"]
-    here = Normalization(tuple(backbone["mean"]), tuple(backbone["std"]))
-    taken = pixel_overrides(file.config, backbone["name"], here)
+    taken = pixel_overrides(file.config, config["model"]["backbone"]["name"], pixels)
     tests = test_settings(file.config, config["model"]["kind"]).items()
     return [*taken, *(f"{k}={_text(v)}" for k, v in tests if setting(config, k) != v)]
 

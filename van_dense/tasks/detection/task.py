@@ -26,6 +26,7 @@ from van_dense.integrations.checkpoints.openmmlab_file import openmmlab_file
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.detection.anchors import without_crowd
 from van_dense.models.postprocess import resize_masks, to_predictions
+from van_dense.tasks.backbone import pixel_statistics
 from van_dense.tasks.base import Split, Task
 from van_dense.tasks.detection import files, transforms
 from van_dense.tasks.detection.box_setting import box_setting
@@ -109,10 +110,21 @@ class Detection(Task[DetectionConfig]):
         """Detectors of Detectron2, torchvision and mmdetection."""
         return load_detector(model, content, settings=config.model.model_dump(), info=info)
 
+    def classes_of(self, content: object, config: DetectionConfig) -> DatasetInfo | None:
+        """Classes of a file of mmdetection, with ids from 1 on unless they are COCO's."""
+        file, coco = openmmlab_file(content), coco_info()
+        if file is None or file.classes is None or file.classes == coco.class_names:
+            return None
+        ids = tuple(range(1, len(file.classes) + 1))
+        return DatasetInfo(config.data.name, file.classes, ids)
+
     def foreign_settings(self, content: object, config: DetectionConfig) -> list[str]:
         """Pixels and test settings of a file of mmdetection."""
         file = openmmlab_file(content)
-        return [] if file is None else settings_to_take(file, config.model_dump())
+        if file is None:
+            return []
+        pixels = pixel_statistics(config.model.backbone)
+        return settings_to_take(file, config.model_dump(), pixels)
 
     def detection_limits(self, config: DetectionConfig) -> DetectionLimits:
         """That of AP, and that of the model."""
