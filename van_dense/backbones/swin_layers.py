@@ -74,10 +74,13 @@ class WindowAttention(nn.Module):
         count, area, dim = x.shape
         q, k, v = self.qkv(x).view(count, area, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         bias = self.relative_position_bias_table[self.relative_position_index.view(-1)]
-        bias = bias.view(area, area, self.num_heads).permute(2, 0, 1).to(q.dtype)
+        bias = bias.view(area, area, self.num_heads).permute(2, 0, 1)
+        # (B W, heads, N, N); PyTorch's fused attention is no faster for so few positions
+        attention = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1) + bias
         if mask is not None:
-            bias = (bias + mask[:, None]).repeat(count // mask.shape[0], 1, 1, 1)
-        x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+            by_image = attention.view(-1, mask.shape[0], self.num_heads, area, area)
+            attention = (by_image + mask[:, None]).view(count, self.num_heads, area, area)
+        x = attention.softmax(dim=-1) @ v
         return self.proj(x.transpose(1, 2).reshape(count, area, dim))
 
 
