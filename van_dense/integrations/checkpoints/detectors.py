@@ -23,7 +23,7 @@ from van_dense.integrations.checkpoints.detectron2 import (
 from van_dense.integrations.checkpoints.detectron2_resnet import is_msra
 from van_dense.integrations.checkpoints.mmdet import from_mmdet, is_mmdet
 from van_dense.integrations.checkpoints.mmdet_settings import check_mmdet
-from van_dense.integrations.checkpoints.openmmlab_file import openmmlab_file
+from van_dense.integrations.checkpoints.openmmlab_file import OpenMMLabFile, openmmlab_file
 from van_dense.integrations.checkpoints.torchvision import (
     from_torchvision,
     is_torchvision,
@@ -66,17 +66,18 @@ def load_detector(
         settings: Section ``model`` of the config.
         info: Classes of the model.
     """
-    file = openmmlab_file(content)
-    state = unwrap(content) if file is None else file.state
-    if file is not None and is_mmdet(state):
-        note = check_mmdet(file, settings, info)
+    file = openmmlab_file(content) or OpenMMLabFile(unwrap(content))
+    state = file.state
+    if is_mmdet(state):
+        note = "".join(f"; {text}" for text in file.notes) + check_mmdet(file, settings, info)
         kind, backbone = settings["kind"], settings["backbone"]["name"]
         fill(model, from_mmdet(state, kind=kind, backbone=backbone), "mmdetection")
         return f"whole detector (mmdetection layout), {len(state)} tensors{note}"
     if not is_foreign(state):
         raise ValueError(
             "this is no whole detector of Detectron2 (keys backbone.bottom_up.*), torchvision "
-            "(backbone.fpn.*) or mmdetection (neck.lateral_convs.* and its heads); its keys are {list(state)[:5]}, ..."
+            "(backbone.fpn.*) or mmdetection (neck.lateral_convs.* and its heads); its keys are "
+            f"{list(state)[:5]}, ..."
         )
     layout = "detectron2" if is_detectron2(state) else "torchvision"
     if "roi_heads.box_head.5.weight" in state and layout == "torchvision":
