@@ -21,6 +21,7 @@ from van_dense.integrations.checkpoints.detectron2 import (
     to_detectron2,
 )
 from van_dense.integrations.checkpoints.detectron2_resnet import is_msra
+from van_dense.integrations.checkpoints.fit import mismatch
 from van_dense.integrations.checkpoints.mmdet import from_mmdet, is_mmdet
 from van_dense.integrations.checkpoints.mmdet_settings import check_mmdet
 from van_dense.integrations.checkpoints.openmmlab_file import OpenMMLabFile, openmmlab_file
@@ -101,7 +102,7 @@ def fill(model: nn.Module, ours: dict[str, Tensor], layout: str) -> None:
     for key, value in own.items():
         if key.endswith("num_batches_tracked"):  # frozen norms have none, and momentum needs none
             ours.setdefault(key, value)
-    if wrong := _mismatch(own, ours):
+    if wrong := mismatch(own, ours):
         raise ValueError(
             "this is not the network of the project; compare backbone, head and number of classes "
             f"of the config with those of the file ({layout} layout); the config.yaml of a run is "
@@ -152,22 +153,6 @@ def check_settings(settings: Mapping[str, Any], layout: str) -> None:
             f"the {kind} of {layout} is another network than that of the config: its weights would "
             f"load and find other objects. For one of {layout}: {' '.join(wrong)}"
         )
-
-
-def _mismatch(model: State, file: State) -> str:
-    """Counts and first examples of what does not fit, or nothing."""
-    shapes = [
-        f"{key} (file {tuple(file[key].shape)}, model {tuple(value.shape)})"
-        for key, value in model.items()
-        if key in file and file[key].shape != value.shape
-    ]
-    groups = {
-        "not in the file": [key for key in model if key not in file],
-        "not in the model": [key for key in file if key not in model],
-        "of another shape": shapes,
-    }
-    parts = (f"{len(keys)} {n}: {', '.join(keys[:3])}" for n, keys in groups.items() if keys)
-    return "; ".join(parts)
 
 
 def _is_resnet(settings: Mapping[str, Any]) -> bool:
