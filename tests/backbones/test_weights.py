@@ -54,16 +54,6 @@ def test_safetensors_are_read(tmp_path: Path) -> None:
     torch.testing.assert_close(read_state(tmp_path / "van.safetensors"), {"a": torch.arange(3.0)})
 
 
-class Surprise:
-    """Something that only unpickling could bring back."""
-
-
-def test_a_file_that_needs_unpickling_is_refused_with_a_way_out(tmp_path: Path) -> None:
-    torch.save({"state_dict": {"a": torch.zeros(1)}, "object": Surprise()}, tmp_path / "x.pth")
-    with pytest.raises(ValueError, match=r"x\.pth holds a Python object \(.*Surprise\).*save its"):
-        read_state(tmp_path / "x.pth")
-
-
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
 def test_a_torn_file_is_recognised(suffix: str, share: float, tmp_path: Path) -> None:

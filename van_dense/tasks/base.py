@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from van_dense.backbones.download import IMAGENET, PUBLISHED
-from van_dense.backbones.layouts import State
 from van_dense.backbones.weights import LoadReport
 from van_dense.config import Config
 from van_dense.core.dataset_info import DatasetInfo
@@ -158,26 +157,53 @@ class Task(ABC, Generic[C]):
                 text += "; the weights do not say what they expect"
         return {"normalization": text}
 
-    def load_foreign(self, model: DenseModel, state: State, config: C, info: DatasetInfo) -> str:
+    def foreign_settings(self, content: object, config: C) -> list[str]:
+        """Settings that a checkpoint of another code base says of itself, by default none.
+
+        Args:
+            content: What ``read_file`` gives of the checkpoint.
+            config: The project that it is read for.
+
+        Returns:
+            ``key.path=value`` strings, to be laid over the project, and below what users override.
+        """
+        return []
+
+    def load_foreign(self, model: DenseModel, content: object, config: C, info: DatasetInfo) -> str:
         """Fill a network with a whole checkpoint of another code base, and report.
+
+        Args:
+            model: Network of the config; filled in place.
+            content: What ``read_file`` gives of the checkpoint.
+            config: The project, with ``foreign_settings`` in it.
+            info: Classes of the network.
 
         Raises:
             ValueError: When the checkpoint is of another network, or no layout of such is known.
         """
         raise ValueError(
             f"no checkpoint of a whole {config.task} network of another code base can be read, "
-            "only of detectors, segmenters and Mask2Former; model.backbone.weights takes the "
-            "backbone alone"
+            "only of detectors, segmenters, SimpleBaseline and Mask2Former; model.backbone.weights "
+            "takes the backbone alone"
         )
 
-    def foreign_info(self, config: C) -> DatasetInfo:
-        """Classes of a checkpoint of another code base, which names none itself.
+    def foreign_info(self, content: object, config: C) -> DatasetInfo:
+        """Classes of a checkpoint of another code base.
 
-        They are those of the data set's files, where these name them and are here.
+        They are those of the data set's files, where these name them and are here, otherwise those
+        of the checkpoint, where it names them, or of the project.
+
+        Args:
+            content: What ``read_file`` gives of the checkpoint.
+            config: The project, with ``foreign_settings`` in it.
         """
         if self.classes_in_files and all(map(os.path.exists, config.data.files().values())):
             return self.build_dataset(config, "val").info
-        return self.dataset_info(config)
+        return self.classes_of(content, config) or self.dataset_info(config)
+
+    def classes_of(self, content: object, config: C) -> DatasetInfo | None:
+        """Classes that a checkpoint of another code base names, by default none."""
+        return None
 
     def label_names(self, info: DatasetInfo) -> dict[str, Sequence[str]]:
         """Names that the outputs of a network stand for, by what they are, to compare two sets."""

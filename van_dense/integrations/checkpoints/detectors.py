@@ -13,12 +13,18 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from van_dense.backbones.read import unwrap
+from van_dense.core.dataset_info import DatasetInfo
 from van_dense.integrations.checkpoints.detectron2 import (
     from_detectron2,
     is_detectron2,
     to_detectron2,
 )
 from van_dense.integrations.checkpoints.detectron2_resnet import is_msra
+from van_dense.integrations.checkpoints.fit import mismatch
+from van_dense.integrations.checkpoints.mmdet import from_mmdet, is_mmdet
+from van_dense.integrations.checkpoints.mmdet_settings import check_mmdet
+from van_dense.integrations.checkpoints.openmmlab_file import OpenMMLabFile, openmmlab_file
 from van_dense.integrations.checkpoints.torchvision import (
     from_torchvision,
     is_torchvision,
@@ -27,7 +33,7 @@ from van_dense.integrations.checkpoints.torchvision import (
 )
 
 State = Mapping[str, Tensor]
-LAYOUTS = ("detectron2", "torchvision")
+LAYOUTS = ("detectron2", "torchvision")  # that are written; mmdetection's are read alone
 _KINDS = ("maskrcnn", "retinanet")
 _CASCADE = (
     "; the cascade of Detectron2 is another network, with one mask head for all stages and boxes "
@@ -46,23 +52,33 @@ def is_foreign(state: State) -> bool:
 
 
 def load_detector(
-    model: nn.Module, state: State, *, settings: Mapping[str, Any], category_ids: Sequence[int]
+    model: nn.Module, content: object, *, settings: Mapping[str, Any], info: DatasetInfo
 ) -> str:
-    """Load a whole detector of Detectron2 or torchvision into ours, and say what was loaded.
+    """Load a whole detector of another code base into ours, and say what was loaded.
+
+    It is one of Detectron2, torchvision or mmdetection.
 
     Every weight of the model must come from the file and every weight of the file find its place:
     another network or other classes are a ValueError.
 
     Args:
-        model: Our Mask R-CNN or RetinaNet; filled in place.
-        state: Tensors of the file by their keys, as ``read_state`` returns them.
+        model: Our detector; filled in place.
+        content: What ``read_file`` gives of the file.
         settings: Section ``model`` of the config.
-        category_ids: Category ids of the model's classes, in order.
+        info: Classes of the model.
     """
+    file = openmmlab_file(content) or OpenMMLabFile(unwrap(content))
+    state = file.state
+    if is_mmdet(state):
+        note = "".join(f"; {text}" for text in file.notes) + check_mmdet(file, settings, info)
+        kind, backbone = settings["kind"], settings["backbone"]["name"]
+        fill(model, from_mmdet(state, kind=kind, backbone=backbone), "mmdetection")
+        return f"whole detector (mmdetection layout), {len(state)} tensors{note}"
     if not is_foreign(state):
         raise ValueError(
-            "this is no whole detector of Detectron2 (keys backbone.bottom_up.*) or torchvision "
-            f"(backbone.fpn.*); its keys are {list(state)[:5]}, ..."
+            "this is no whole detector of Detectron2 (keys backbone.bottom_up.*), torchvision "
+            "(backbone.fpn.*) or mmdetection (neck.lateral_convs.* and its heads); its keys are "
+            f"{list(state)[:5]}, ..."
         )
     layout = "detectron2" if is_detectron2(state) else "torchvision"
     if "roi_heads.box_head.5.weight" in state and layout == "torchvision":
@@ -75,12 +91,18 @@ def load_detector(
     if layout == "detectron2":
         ours = from_detectron2(state, is_msra=_is_msra(settings))
     else:
-        ours = from_torchvision(state, category_ids)
+        ours = from_torchvision(state, info.category_ids)
+    fill(model, ours, layout)
+    return f"whole detector ({layout} layout), {len(state)} tensors{_note(settings, layout)}"
+
+
+def fill(model: nn.Module, ours: dict[str, Tensor], layout: str) -> None:
+    """Load a whole state dict under our names, or ValueError where it is of another network."""
     own = model.state_dict()
     for key, value in own.items():
         if key.endswith("num_batches_tracked"):  # frozen norms have none, and momentum needs none
             ours.setdefault(key, value)
-    if wrong := _mismatch(own, ours):
+    if wrong := mismatch(own, ours):
         raise ValueError(
             "this is not the network of the project; compare backbone, head and number of classes "
             f"of the config with those of the file ({layout} layout); the config.yaml of a run is "
@@ -88,7 +110,6 @@ def load_detector(
             f"train.start_from. Under our names: {wrong}"
         )
     model.load_state_dict(ours)
-    return f"whole detector ({layout} layout), {len(state)} tensors{_note(settings, layout)}"
 
 
 def to_layout(
@@ -132,22 +153,6 @@ def check_settings(settings: Mapping[str, Any], layout: str) -> None:
             f"the {kind} of {layout} is another network than that of the config: its weights would "
             f"load and find other objects. For one of {layout}: {' '.join(wrong)}"
         )
-
-
-def _mismatch(model: State, file: State) -> str:
-    """Counts and first examples of what does not fit, or nothing."""
-    shapes = [
-        f"{key} (file {tuple(file[key].shape)}, model {tuple(value.shape)})"
-        for key, value in model.items()
-        if key in file and file[key].shape != value.shape
-    ]
-    groups = {
-        "not in the file": [key for key in model if key not in file],
-        "not in the model": [key for key in file if key not in model],
-        "of another shape": shapes,
-    }
-    parts = (f"{len(keys)} {n}: {', '.join(keys[:3])}" for n, keys in groups.items() if keys)
-    return "; ".join(parts)
 
 
 def _is_resnet(settings: Mapping[str, Any]) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from van_dense.backbones.layouts import State
+from van_dense.backbones.read import unwrap
 from van_dense.backbones.weights import load_pretrained
 from van_dense.config.panoptic import EvalType, PanopticConfig, PanopticFPN, PanopticSplit
 from van_dense.core.dataset_info import DatasetInfo
@@ -126,7 +126,7 @@ class Panoptic(Task[PanopticConfig]):
         )
 
     def load_foreign(
-        self, model: DenseModel, state: State, config: PanopticConfig, info: DatasetInfo
+        self, model: DenseModel, content: object, config: PanopticConfig, info: DatasetInfo
     ) -> str:
         """Mask2Former of transformers, as far as it fits.
 
@@ -137,7 +137,7 @@ class Panoptic(Task[PanopticConfig]):
                 "no checkpoint of a whole Panoptic FPN of another code base can be read, only of "
                 "Mask2Former; model.backbone.weights takes the backbone alone"
             )
-        report = load_mask2former(model, state)
+        report = load_mask2former(model, unwrap(content))
         source = config.model.backbone.weights
         if not any(key.startswith("backbone.") for key in report.filled) and source is not None:
             return f"{report}\nbackbone: {load_pretrained(model.backbone, source)}"
