@@ -134,9 +134,11 @@ class TimmModel(nn.Module):
             raise ValueError(f"train.optimizer.layer_decay: {lacks}")
         matcher = self.body.group_matcher(coarse=False)
         groups = group_parameters(self.body, matcher, reverse=True)
-        info = self.body.feature_info
-        last_block = {groups[n] for n in groups if n.startswith(f"{info[-1]['module']}.")}
-        top = max(last_block or groups.values()) + 1
+        new = getattr(self.body, "new_in_backbones", ())  # norms of maps, beside the heads
+        old = {name: layer for name, layer in groups.items() if not name.startswith(new)}
+        module = self.body.feature_info[-1]["module"]
+        last_block = {layer for name, layer in old.items() if name.startswith(f"{module}.")}
+        top = max(last_block or old.values()) + 1
         return {f"body.{name}": max(top - layer, 0) for name, layer in groups.items()}
 
     def _freeze(self, names: set[str]) -> None:
@@ -201,12 +203,14 @@ class TimmBackbone(TimmModel):
     def leave_out(self, count: int) -> None:
         """Do not make the ``count`` finest of c2..c5, which no head looks at, of other maps.
 
-        What the pyramid would make them of stands in their place. Maps that the model has stay: it
-        computes them anyway.
+        What the pyramid would make them of stands in their place. Maps that the model has stay,
+        for it computes them anyway, and lose the norms that they alone have.
         """
         if self.pyramid is not None:
             self.pyramid.leave_out(count)
             self.left_out = count
+        elif hasattr(self.body, "leave_out"):
+            self.body.leave_out(count)
 
     def add_stride_2(self) -> None:
         """Give c1 at stride 2 before c2..c5 where the model has such a map, as CNNs with a stem do.

@@ -19,11 +19,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from timm.models.swin_transformer import PatchMerging
 from torch import Tensor, nn
 
 from van_dense.backbones.stages import NormedMaps, drop_path_rates
-from van_dense.backbones.swin_layers import EPS, Block, PatchEmbed, SwinStage
+from van_dense.backbones.swin_layers import EPS, Block, PatchEmbed, PatchMerging, SwinStage
 from van_dense.backbones.swin_names import checkpoint_filter_fn
 
 __all__ = ["SIZES", "DenseSwin", "checkpoint_filter_fn"]

@@ -21,6 +21,16 @@ EPS = 1e-5  # of all LayerNorms
 _APART = -100.0  # added to the attention between positions that only the roll made neighbours
 
 
+def whole(x_NHWC: Tensor, side: int) -> Tensor:
+    """Pad a map with zeros on the right and below, to multiples of ``side``.
+
+    Written so that exporters, which do not know H and W, see at once what divides the new ones.
+    """
+    height, width = x_NHWC.shape[1:3]
+    rows, columns = (height + side - 1) // side * side, (width + side - 1) // side * side
+    return F.pad(x_NHWC, (0, 0, 0, columns - width, 0, rows - height))
+
+
 def position_index(window: int) -> Tensor:
     """Row of the table of relative positions for each pair of positions of a window, (N, N)."""
     side = torch.arange(window)
@@ -124,7 +134,7 @@ class Block(nn.Module):
         """Pad to whole windows, roll, attend in each window, and undo the first two."""
         height, width = x.shape[1:3]
         window, shift = self.window, self.shift
-        x = F.pad(x, (0, 0, 0, -width % window, 0, -height % window))
+        x = whole(x, window)
         batch, rows, columns, dim = x.shape
         mask = None
         if shift:
@@ -151,9 +161,27 @@ class PatchEmbed(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (B, ceil(H / 4), ceil(W / 4), C), NHWC; zeros on the right and below fill patches."""
-        height, width = images.shape[-2:]
-        images = F.pad(images, (0, -width % self.patch, 0, -height % self.patch))
-        return self.norm(self.proj(images).permute(0, 2, 3, 1))
+        x = whole(images.permute(0, 2, 3, 1), self.patch).permute(0, 3, 1, 2)
+        return self.norm(self.proj(x).permute(0, 2, 3, 1))
+
+
+class PatchMerging(nn.Module):
+    """Each 2x2 positions by a LayerNorm and a linear layer, to twice the channels.
+
+    Their order is (row, column) = (0, 0), (1, 0), (0, 1), (1, 1), as in the authors' code.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(4 * dim, eps=EPS)
+        self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
+
+    def forward(self, x_NHWC: Tensor) -> Tensor:
+        """Map (B, ceil(H / 2), ceil(W / 2), 2 C); zeros on the right and below fill odd sides."""
+        x = whole(x_NHWC, 2)
+        batch, rows, columns, dim = x.shape
+        x = x.view(batch, rows // 2, 2, columns // 2, 2, dim).permute(0, 1, 3, 4, 2, 5)
+        return self.reduction(self.norm(x.flatten(3)))
 
 
 class SwinStage(nn.Module):

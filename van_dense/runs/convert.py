@@ -28,6 +28,7 @@ from van_dense.tasks.build import build_model
 from van_dense.visualize.palette import class_colors
 
 _SEGMENTERS = ("official", "mmseg")
+_LONG = 80  # characters of a setting, as of many colours, that a report shows
 _SETTINGS = ".detectron2.yaml"  # of the config that lies beside weights for Detectron2
 
 
@@ -162,13 +163,16 @@ def import_weights(source: str, output: Path, project: str, overrides: list[str]
     path = _file_of(source)
     content = read_file(path)
     unwrap(content, path)  # one without tensors is named
-    if taken := task.foreign_settings(content, config):
+    given = tuple(override.partition("=")[0] for override in overrides)
+    taken = [text for text in task.foreign_settings(content, config) if not text.startswith(given)]
+    if taken:
         config = load_config(project, [*taken, *overrides])
     info = task.foreign_info(content, config)
     model = build_model(config, info)
     report = task.load_foreign(model, content, config, info)
     if taken:
-        report += f"\nsettings of the file: {' '.join(taken)}"
+        shown = (text if len(text) <= _LONG else f"{text[:_LONG]}..." for text in taken)
+        report += f"\nsettings of the file: {', '.join(shown)}"
     content = {"step": 0, "model": model.state_dict(), "ema": None, "info": info.to_dict()}
     save_checkpoint(output, {**content, "config": config.model_dump(mode="json")})
     return f"{source}: {report}\nwrote {output}, for van_dense.load and van-dense eval"

@@ -183,8 +183,8 @@ class Task(ABC, Generic[C]):
         """
         raise ValueError(
             f"no checkpoint of a whole {config.task} network of another code base can be read, "
-            "only of detectors, segmenters and Mask2Former; model.backbone.weights takes the "
-            "backbone alone"
+            "only of detectors, segmenters, SimpleBaseline and Mask2Former; model.backbone.weights "
+            "takes the backbone alone"
         )
 
     def foreign_info(self, content: object, config: C) -> DatasetInfo:

@@ -23,7 +23,14 @@ from van_dense.data.transforms.maps import PhotoMetric, SemanticTest, SemanticTr
 from van_dense.evaluation.evaluator import Evaluator
 from van_dense.evaluation.oracle.metrics import OracleReport, check_metrics
 from van_dense.evaluation.semantic import METRICS, SemanticEvaluator
+from van_dense.integrations.checkpoints import mmseg_settings
 from van_dense.integrations.checkpoints.mmseg import load_segmenter
+from van_dense.integrations.checkpoints.openmmlab_file import OpenMMLabFile, openmmlab_file
+from van_dense.integrations.checkpoints.openmmlab_settings import (
+    check_classes,
+    overrides,
+    pixel_overrides,
+)
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.segmentation.light_ham import LightHam
 from van_dense.models.segmentation.map_inference import MapInference
@@ -32,7 +39,7 @@ from van_dense.models.segmentation.semantic import SemanticSegmenter
 from van_dense.models.segmentation.semantic_fpn import SemanticFPN
 from van_dense.models.segmentation.smp_decoder import smp_decoder
 from van_dense.models.segmentation.upernet import AuxiliaryFCN, UperNet
-from van_dense.tasks.backbone import backbone_of
+from van_dense.tasks.backbone import backbone_of, pixel_statistics
 from van_dense.tasks.base import PredictionWriter, Split, Task
 from van_dense.tasks.image_masks import mask_parts, read_pairs, truth_of
 from van_dense.visualize.figures import plot_confusion
@@ -107,16 +114,31 @@ class Semantic(Task[SemanticConfig]):
             inference=inference_of(config),
         )
 
+    def foreign_settings(self, content: object, config: SemanticConfig) -> list[str]:
+        """Statistics of the pixels, test settings and colours of a file of mmseg."""
+        if (file := openmmlab_file(content)) is None:
+            return []
+        project, backbone = config.model_dump(), config.model.backbone
+        return [
+            *overrides(mmseg_settings.taken_over(file, project), project),
+            *pixel_overrides(file.config, backbone.name, pixel_statistics(backbone)),
+        ]
+
     def load_foreign(
         self, model: DenseModel, content: object, config: SemanticConfig, info: DatasetInfo
     ) -> str:
-        """Segmenters of VAN-Segmentation and mmseg."""
-        report = load_segmenter(model, unwrap(content))
+        """Segmenters of VAN-Segmentation, SegNeXt and mmseg."""
+        file = openmmlab_file(content) or OpenMMLabFile(unwrap(content))
+        mmseg_settings.check_network(file.config, config.model_dump())
+        fix = "name a project of its data, or give data.classes and data.label_map of the file"
+        note = check_classes(file.classes, info.class_names, fix=fix)
+        report = load_segmenter(model, file.state, config.model.backbone.name)
         if report.head:
             what = "the checkpoint has another number of classes than the project"
             fix = "give data.classes and data.label_map of the file"
             raise ValueError(f"{what}, so the classifier would be random: {report.head[0]}; {fix}")
-        return str(report)
+        notes = (note, mmseg_settings.remark(file.config), *file.notes)
+        return "\n".join([str(report), *filter(None, notes)])
 
     def evaluator_factory(
         self, dataset: DenseDataset, config: SemanticConfig

@@ -101,7 +101,9 @@ def changed(model: dict[str, Any], path: str, value: object) -> dict[str, Any]:
     return model
 
 
-def published(model: dict[str, Any] | None, classes: tuple[str, ...] | None = None) -> OpenMMLabFile:
+def published(
+    model: dict[str, Any] | None, classes: tuple[str, ...] | None = None
+) -> OpenMMLabFile:
     return OpenMMLabFile(
         state={}, classes=classes, config=None if model is None else {"model": model}
     )
@@ -173,7 +175,7 @@ def test_another_network_is_refused_with_the_setting(project, path, value, setti
 def test_anchors_without_a_setting_of_their_own_are_told_by_what_the_projects_have() -> None:
     """The cascade averages logits in mmdetection, whatever a file says or does not say."""
     for model in (CASCADE, None):
-        with pytest.raises(ValueError, match="model.average=logits"):
+        with pytest.raises(ValueError, match=r"model\.average=logits"):
             check("cascade_maskrcnn_r50_mmdet", published(model), "model.average=probabilities")
 
 
@@ -237,4 +239,4 @@ def test_classes_of_another_data_set_are_refused() -> None:
 
 def test_a_file_without_a_config_says_what_nobody_checked() -> None:
     note = check("maskrcnn_r50_mmdet", published(None, COCO.class_names))
-    assert "anchors, strides and pixels are taken to be the project's" in note
+    assert "anchors, strides and pixels are the project's" in note

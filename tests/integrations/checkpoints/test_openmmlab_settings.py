@@ -10,6 +10,7 @@ from van_dense.backbones.download import IMAGENET, Normalization
 from van_dense.integrations.checkpoints.openmmlab_settings import (
     Pixels,
     check_classes,
+    overrides,
     pixel_overrides,
     pixels_of,
     setting,
@@ -117,10 +118,30 @@ def test_classes_may_be_spelled_otherwise() -> None:
     here = ("bed", "traffic light", "TV")
     assert check_classes(here, here, fix="") == ""
     assert check_classes(("bed ", "traffic_light", "tv"), here, fix="") == (
-        "; 3 classes are spelled otherwise here: 'bed ' is 'bed', 'traffic_light' is "
+        "3 classes are spelled otherwise here: 'bed ' is 'bed', 'traffic_light' is "
         "'traffic light', 'tv' is 'TV'"
     )
     assert "does not name its keypoints" in check_classes(None, here, what="keypoint", fix="")
+
+
+def test_a_few_of_many_classes_may_look_alike() -> None:
+    """As two of the 150 of ADE20K do; of a few classes none may."""
+    here = (*(f"class {i}" for i in range(40)), "conveyor belt", "ear")
+    there = (*here[:40], "conveyer belt", "ear")
+    assert "1 class is spelled otherwise here: 'conveyer belt'" in check_classes(
+        there, here, fix=""
+    )
+    with pytest.raises(ValueError, match="class 0 is 'conveyer belt'"):
+        check_classes(there[-2:], here[-2:], fix="")
+    with pytest.raises(ValueError, match="class 40 is 'ear' in the file"):
+        check_classes((*here[:40], "ear", "conveyer belt"), here, fix="")
+
+
+def test_overrides_are_what_a_project_has_not_anyway() -> None:
+    project = {"eval": {"mode": "whole", "crop": [512, 512]}, "data": {"scale": None}}
+    wanted = {"eval.mode": "slide", "eval.crop": (512, 512), "data.scale": (64, 32)}
+    assert overrides(wanted, project) == ["eval.mode=slide", "data.scale=[64, 32]"]
+    assert overrides({"data.scale": None, "eval.crop": None}, project) == ["eval.crop=null"]
 
 
 CLASSES = {

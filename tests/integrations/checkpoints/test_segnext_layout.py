@@ -68,7 +68,8 @@ def test_a_checkpoint_read_and_written_is_the_same_and_gives_the_same_logits(
     assert {key for key in file if not key.startswith("backbone.")} == HEAD
     once = "mlp.dwconv.weight" if layout == "mmseg" else "mlp.dwconv.dwconv.weight"
     assert f"backbone.block3.1.{once}" in file
-    report = load_segmenter(reader, {f"module.{key}": value for key, value in file.items()})
+    prefixed = {f"module.{key}": value for key, value in file.items()}
+    report = load_segmenter(reader, prefixed, backbone)
     assert (report.layout, report.coverage) == (layout, 100.0)
     assert torch.equal(reader.logits(images), writer.logits(images))
     back = to_mmseg(reader.state_dict(), layout)
@@ -99,13 +100,13 @@ def test_a_project_of_another_rank_than_the_files_is_refused(
         right = segmenter(backbone, rank, width=width)
         other = segmenter(backbone, 80 - rank, width=width)
     file = to_mmseg(right.state_dict(), layout)
-    assert load_segmenter(right, file).coverage == 100.0
+    assert load_segmenter(right, file, backbone).coverage == 100.0
     with pytest.raises(
         ValueError,
         match=rf"Light-Ham of rank {rank}, .*{layout}.* the project has {80 - rank}, "
         rf".*model\.decoder\.rank={rank}",
     ):
-        load_segmenter(other, file)
+        load_segmenter(other, file, backbone)
     with pytest.raises(
         ValueError, match=rf"Light-Ham of rank {80 - rank}, .*'{layout}' runs it with {rank},"
     ):
@@ -114,10 +115,10 @@ def test_a_project_of_another_rank_than_the_files_is_refused(
 
 def test_another_number_of_classes_leaves_the_classifier_as_it_is() -> None:
     file = to_mmseg(segmenter("mscan_t", 4, num_classes=5, **SMALL).state_dict(), "official")
-    report = load_segmenter(segmenter("mscan_t", 4, num_classes=3, **SMALL), file)
+    report = load_segmenter(segmenter("mscan_t", 4, num_classes=3, **SMALL), file, "mscan_t")
     assert [entry.split()[0] for entry in report.head] == [
-        "decode_head.conv_seg.weight",
-        "decode_head.conv_seg.bias",
+        "decoder.conv_seg.weight",
+        "decoder.conv_seg.bias",
     ]
 
 
@@ -125,11 +126,11 @@ def test_a_file_of_another_relative_or_decoder_is_named() -> None:
     model = segmenter("mscan_t", 4, **SMALL)
     van = to_mmseg(segmenter("van_b0", 4, **SMALL).state_dict(), "official")
     with pytest.raises(ValueError, match="weights of VAN, and the backbone is MSCAN"):
-        load_segmenter(model, van)
+        load_segmenter(model, van, "mscan_t")
     body = TimmBackbone(timm.create_model("mscan_t", num_classes=0, **SMALL))
     uper = to_mmseg(with_decoder(body, upernet(body.channels, 3, channels=8)).state_dict(), "mmseg")
     with pytest.raises(ValueError, match="compare backbone and decoder"):
-        load_segmenter(model, uper)
+        load_segmenter(model, uper, "mscan_t")
 
 
 def test_a_layout_that_has_no_mscan_is_refused() -> None:

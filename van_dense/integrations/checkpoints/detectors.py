@@ -21,9 +21,10 @@ from van_dense.integrations.checkpoints.detectron2 import (
     to_detectron2,
 )
 from van_dense.integrations.checkpoints.detectron2_resnet import is_msra
+from van_dense.integrations.checkpoints.fit import mismatch
 from van_dense.integrations.checkpoints.mmdet import from_mmdet, is_mmdet
 from van_dense.integrations.checkpoints.mmdet_settings import check_mmdet
-from van_dense.integrations.checkpoints.openmmlab_file import openmmlab_file
+from van_dense.integrations.checkpoints.openmmlab_file import OpenMMLabFile, openmmlab_file
 from van_dense.integrations.checkpoints.torchvision import (
     from_torchvision,
     is_torchvision,
@@ -66,17 +67,18 @@ def load_detector(
         settings: Section ``model`` of the config.
         info: Classes of the model.
     """
-    file = openmmlab_file(content)
-    state = unwrap(content) if file is None else file.state
-    if file is not None and is_mmdet(state):
-        note = check_mmdet(file, settings, info)
+    file = openmmlab_file(content) or OpenMMLabFile(unwrap(content))
+    state = file.state
+    if is_mmdet(state):
+        note = "".join(f"; {text}" for text in file.notes) + check_mmdet(file, settings, info)
         kind, backbone = settings["kind"], settings["backbone"]["name"]
         fill(model, from_mmdet(state, kind=kind, backbone=backbone), "mmdetection")
         return f"whole detector (mmdetection layout), {len(state)} tensors{note}"
     if not is_foreign(state):
         raise ValueError(
             "this is no whole detector of Detectron2 (keys backbone.bottom_up.*), torchvision "
-            "(backbone.fpn.*) or mmdetection (neck.lateral_convs.* and its heads); its keys are {list(state)[:5]}, ..."
+            "(backbone.fpn.*) or mmdetection (neck.lateral_convs.* and its heads); its keys are "
+            f"{list(state)[:5]}, ..."
         )
     layout = "detectron2" if is_detectron2(state) else "torchvision"
     if "roi_heads.box_head.5.weight" in state and layout == "torchvision":
@@ -100,7 +102,7 @@ def fill(model: nn.Module, ours: dict[str, Tensor], layout: str) -> None:
     for key, value in own.items():
         if key.endswith("num_batches_tracked"):  # frozen norms have none, and momentum needs none
             ours.setdefault(key, value)
-    if wrong := _mismatch(own, ours):
+    if wrong := mismatch(own, ours):
         raise ValueError(
             "this is not the network of the project; compare backbone, head and number of classes "
             f"of the config with those of the file ({layout} layout); the config.yaml of a run is "
@@ -151,22 +153,6 @@ def check_settings(settings: Mapping[str, Any], layout: str) -> None:
             f"the {kind} of {layout} is another network than that of the config: its weights would "
             f"load and find other objects. For one of {layout}: {' '.join(wrong)}"
         )
-
-
-def _mismatch(model: State, file: State) -> str:
-    """Counts and first examples of what does not fit, or nothing."""
-    shapes = [
-        f"{key} (file {tuple(file[key].shape)}, model {tuple(value.shape)})"
-        for key, value in model.items()
-        if key in file and file[key].shape != value.shape
-    ]
-    groups = {
-        "not in the file": [key for key in model if key not in file],
-        "not in the model": [key for key in file if key not in model],
-        "of another shape": shapes,
-    }
-    parts = (f"{len(keys)} {n}: {', '.join(keys[:3])}" for n, keys in groups.items() if keys)
-    return "; ".join(parts)
 
 
 def _is_resnet(settings: Mapping[str, Any]) -> bool:

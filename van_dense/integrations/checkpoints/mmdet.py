@@ -14,8 +14,9 @@ from torch import Tensor
 from van_dense.backbones.renaming import Pair, renamed
 from van_dense.integrations.checkpoints.openmmlab_backbones import from_openmmlab
 
+_ONE_STAGE_KINDS = ("retinanet", "atss", "gfl")
 _HEADS = ("rpn_head.", "roi_head.", "bbox_head.")
-_VERSION_1 = re.compile(r"bbox_head\.(\d+\.)?(fc_cls|shared_fcs)|mask_head\.")  # no ``roi_head.``
+_VERSION_1 = re.compile(r"bbox_head\.(\d+\.)?(fc_cls|shared_fcs)\.")  # no ``roi_head.`` before it
 _SCALE = re.compile(r"bbox_head\.scales\.(\d+)\.scale$")
 _SCALES = "head.towers.scales"
 _BINS = "bbox_head.integral.project"  # 0, 1, ... of GFL's distances, which are no weights here
@@ -109,6 +110,8 @@ def from_mmdet(state: Mapping[str, Tensor], *, kind: str, backbone: str) -> dict
         )
     body = {key.removeprefix("backbone."): v for key, v in state.items() if _of_backbone(key)}
     ours = {f"backbone.{key}": v for key, v in from_openmmlab(body, backbone).items()}
+    if kind in _ONE_STAGE_KINDS:  # whose pyramid begins at c3
+        ours = {key: v for key, v in ours.items() if not key.startswith("backbone.body.norm0.")}
     scales: dict[int, Tensor] = {}
     pairs = (*_pyramid(state), *_heads(kind))
     for key, value in state.items():
@@ -152,9 +155,8 @@ def _heads(kind: str) -> list[Pair]:
     """Names of everything behind the pyramid."""
     if kind == "retinanet":
         return list(_RETINANET)
-    if kind in ("atss", "gfl"):
-        theirs = [(ours, there.replace("atss", kind)) for ours, there in _ONE_STAGE]
-        return theirs
+    if kind in _ONE_STAGE_KINDS:
+        return [(ours, there.replace("atss", kind)) for ours, there in _ONE_STAGE]
     if kind == "sparsercnn":
         heads = [(f"heads.{{0}}.{o}", f"roi_head.bbox_head.{{0}}.{t}") for o, t in _DYNAMIC]
         return [

@@ -75,7 +75,7 @@ def check_mmdet(file: OpenMMLabFile, settings: Mapping[str, Any], info: DatasetI
     note = check_classes(file.classes, info.class_names, fix=_CLASSES)
     if (there := kind_of(file.config)) is None:
         theirs = _unsaid(kind)
-        note += "; the file has no config: anchors, strides and pixels are taken to be the project's"
+        note += "; the file has no config: anchors, strides and pixels are the project's"
     else:
         assert file.config is not None
         if there != kind:

@@ -1,8 +1,9 @@
 """Whole segmentation checkpoints of VAN-Segmentation, SegNeXt and mmseg, read and written.
 
 Source of the names: ``FPN``, ``FPNHead``, ``UPerHead``, ``FCNHead`` and ``LightHamHead`` of mmseg,
-which has the same in 0.x and 1.x. The backbone has the "official" layout in VAN-Segmentation and
-SegNeXt, "mmseg" in mmseg 1.x, and "mmpretrain" where mmseg 1.x borrows the VAN of mmpretrain.
+which has the same in 0.x and 1.x. Of the backbones VAN and MSCAN are written too: they have the
+"official" layout in VAN-Segmentation and SegNeXt, "mmseg" in mmseg 1.x, and "mmpretrain" where
+mmseg 1.x borrows the VAN of mmpretrain.
 
 The rank of Light-Ham is in none of their files: it stands in the configs that they belong to.
 """
@@ -20,9 +21,10 @@ from van_dense.backbones.layouts import (
 )
 from van_dense.backbones.renaming import renamed
 from van_dense.backbones.weights import LoadReport
+from van_dense.integrations.checkpoints.openmmlab_backbones import renamed_network
 
 LAYOUTS = ("official", "mmseg", "mmpretrain")
-_BODY = "backbone.body."
+_BACKBONE, _BODY = "backbone.", "backbone.body."
 _BASES = "decoder.hamburger.ham.bases"  # of ours alone
 # Beginnings of keys, here and there; the first that fits counts.
 _NAMES = (
@@ -36,7 +38,7 @@ _NAMES = (
 
 
 class SegmenterReport(LoadReport):
-    """What happened to every entry of a segmentation model and of a file, under the file's names.
+    """What happened to every entry of a segmentation model and of a file, under our names.
 
     As ``LoadReport``, for the whole model: ``head`` holds the classifiers that stay as they are,
     because the file has another number of classes, and ``ignored`` the auxiliary head of a file
@@ -56,6 +58,9 @@ def to_mmseg(model_state: Mapping[str, Tensor], layout: str) -> State:
     """
     if layout not in LAYOUTS:
         raise ValueError(f"no segmentation checkpoint has the layout {layout!r}; use {LAYOUTS}")
+    if not _is_van(model_state) or "decoder.conv_seg.weight" not in model_state:
+        known = "only Semantic FPN, UperNet and Light-Ham on a VAN or MSCAN are written for mmseg"
+        raise ValueError(f"{known}; keep the checkpoint of other models as it is")
     if (ranks := _other_rank(model_state, layout)) is not None:
         here, there = ranks
         raise ValueError(
@@ -63,7 +68,22 @@ def to_mmseg(model_state: Mapping[str, Tensor], layout: str) -> State:
             f"runs it with {there}, which no weight shows; use another layout, or keep the "
             "checkpoint as it is"
         )
-    return _renamed(model_state, layout)
+    renamed_state = {
+        _BACKBONE + key.removeprefix(_BACKBONE): value
+        for key, value in from_official(_body(model_state), layout).items()
+    }
+    for key, value in model_state.items():
+        if not key.startswith(_BODY) and key != _BASES:
+            if (name := renamed(key, _NAMES)) is None:
+                fix = "give the state of a SemanticSegmenter"
+                raise ValueError(f"{key!r} has no counterpart in mmseg; {fix}")
+            renamed_state[name] = value
+    return renamed_state
+
+
+def _is_van(model_state: Mapping[str, Tensor]) -> bool:
+    """Is the backbone a VAN or MSCAN?"""
+    return f"{_BODY}block1.0.attn.proj_1.weight" in model_state
 
 
 def _body(model_state: Mapping[str, Tensor]) -> State:
@@ -91,26 +111,7 @@ def _other_rank(model_state: Mapping[str, Tensor], layout: str) -> tuple[int, in
     return None if here == there else (here, there)
 
 
-def _renamed(model_state: Mapping[str, Tensor], layout: str) -> State:
-    is_van = f"{_BODY}block1.0.attn.proj_1.weight" in model_state
-    if not is_van or "decoder.conv_seg.weight" not in model_state:
-        known = "only Semantic FPN, UperNet and Light-Ham on a VAN or MSCAN have names in mmseg"
-        raise ValueError(f"{known}; keep the checkpoint of other models as it is")
-    body = _body(model_state)
-    renamed_state = {
-        f"backbone.{key.removeprefix('backbone.')}": value
-        for key, value in from_official(body, layout).items()
-    }
-    for key, value in model_state.items():
-        if not key.startswith(_BODY) and key != _BASES:
-            if (name := renamed(key, _NAMES)) is None:
-                fix = "give the state of a SemanticSegmenter"
-                raise ValueError(f"{key!r} has no counterpart in mmseg; {fix}")
-            renamed_state[name] = value
-    return renamed_state
-
-
-def load_segmenter(model: nn.Module, state: Mapping[str, Tensor]) -> SegmenterReport:
+def load_segmenter(model: nn.Module, state: Mapping[str, Tensor], backbone: str) -> SegmenterReport:
     """Copy a whole checkpoint into a ``SemanticSegmenter``, and report every key.
 
     Every entry of the model must come from the file and every entry of the file must find its
@@ -120,19 +121,25 @@ def load_segmenter(model: nn.Module, state: Mapping[str, Tensor]) -> SegmenterRe
     does not hold the rank of Light-Ham; that of the published config must be the model's.
 
     Args:
-        model: Semantic FPN, UperNet or Light-Ham on a VAN or MSCAN; filled in place.
+        model: Semantic FPN, UperNet or Light-Ham; filled in place.
         state: Tensors of the file, as ``read_state`` returns them, in any of ``LAYOUTS``.
+        backbone: timm name of the model's backbone.
     """
     state = {key.removeprefix("module."): value for key, value in state.items()}
-    report = SegmenterReport(detect_layout(state))
-    own_state = model.state_dict()
-    check_relative(own_state, state)
-    own = _renamed(own_state, report.layout)
-    has_auxiliary = any(key.startswith("auxiliary_head.") for key in own)
-    report.missing = [key for key in own if key not in state]
-    for key, value in state.items():
+    own = {key: value for key, value in model.state_dict().items() if key != _BASES}
+    is_van = _is_van(own)
+    report = SegmenterReport(detect_layout(state) if is_van else "mmseg")
+    if is_van:
+        check_relative(own, state)
+    if not any(key.startswith("decode_head.") for key in state):
+        fix = "it has no head; name the file of a backbone in model.backbone.weights"
+        raise ValueError(f"the checkpoint does not fit this model; {fix}")
+    ours = renamed_network(state, backbone, _NAMES)
+    has_auxiliary = any(key.startswith("auxiliary.") for key in own)
+    report.missing = [key for key in own if key not in ours]
+    for key, value in ours.items():
         if key not in own:
-            is_spare = key.startswith("auxiliary_head.") and not has_auxiliary
+            is_spare = key.startswith("auxiliary.") and not has_auxiliary
             (report.ignored if is_spare else report.unexpected).append(key)
         elif value.shape == own[key].shape:
             report.matched.append(key)
@@ -140,27 +147,24 @@ def load_segmenter(model: nn.Module, state: Mapping[str, Tensor]) -> SegmenterRe
             is_recount = ".conv_seg." in key and value.shape[1:] == own[key].shape[1:]
             shapes = f"(file {tuple(value.shape)}, model {tuple(own[key].shape)})"
             (report.head if is_recount else report.reshaped).append(f"{key} {shapes}")
-    parameters = _renamed(dict(model.named_parameters()), report.layout)
+    parameters = dict(model.named_parameters())
     report.elements = sum(p.numel() for p in parameters.values())
     found = sum(parameters[key].numel() for key in report.matched if key in parameters)
     report.coverage = 100.0 * found / report.elements
-    if report.missing or report.reshaped or report.unexpected:
-        raise ValueError(f"the checkpoint does not fit this model; {_fix(report)}.\n{report}")
-    if (ranks := _other_rank(own_state, report.layout)) is not None:
+    if wrong := report.missing + report.reshaped + report.unexpected:
+        raise ValueError(f"the checkpoint does not fit this model; {_fix(wrong)}.\n{report}")
+    if is_van and (ranks := _other_rank(model.state_dict(), report.layout)) is not None:
         raise ValueError(
             f"the checkpoint was trained with Light-Ham of rank {ranks[1]}, as its layout "
             f"({report.layout}) and sizes tell, and the project has {ranks[0]}, which no weight "
             f"shows; set model.decoder.rank={ranks[1]}"
         )
     for key in report.matched:
-        own[key].copy_(state[key])  # a state dict shares the memory of its model
+        own[key].copy_(ours[key])  # a state dict shares the memory of its model
     return report
 
 
-def _fix(report: SegmenterReport) -> str:
-    if not any("_head." in key for key in report.matched + report.reshaped + report.unexpected):
-        return "it has no head; name the file of a backbone in model.backbone.weights"
-    wrong = report.missing + report.reshaped + report.unexpected
-    if all(key.startswith("auxiliary_head.") for key in wrong):
+def _fix(wrong: list[str]) -> str:
+    if all(key.startswith("auxiliary.") for key in wrong):
         return "its auxiliary head is another or none; set model.auxiliary accordingly, or to null"
     return "compare backbone and decoder of the config with those of the file"

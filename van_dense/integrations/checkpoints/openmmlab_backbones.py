@@ -6,13 +6,13 @@ and ConvNeXt. ResNets of the style "caffe" take BGR pixels of 0..255 minus their
 Detectron2's model zoo do; here their first convolution changes for RGB with deviations.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from torch import Tensor
 
 from van_dense.backbones import convnext, mscan, swin, swin_names, van
 from van_dense.backbones.layouts import State, split_official
-from van_dense.backbones.renaming import renamed
+from van_dense.backbones.renaming import Pair, renamed
 from van_dense.integrations.checkpoints.detectron2_resnet import to_rgb
 
 _STEM = "conv1.weight"
@@ -45,6 +45,23 @@ def from_openmmlab(state: Mapping[str, Tensor], name: str) -> State:
             f"these are: {', '.join(_READERS)}"
         )
     return {f"body.{key}": value for key, value in _READERS[model](state).items()}
+
+
+def renamed_network(state: Mapping[str, Tensor], name: str, heads: Iterable[Pair]) -> State:
+    """Rename a whole network of OpenMMLab to the entries of ours.
+
+    Args:
+        state: Entries of the file.
+        name: timm name of our backbone, as ``from_openmmlab`` takes it.
+        heads: Beginnings of all other keys, ours and theirs. Keys that none fits keep their names.
+    """
+    prefix = "backbone."
+    body = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
+    ours = {prefix + key: value for key, value in from_openmmlab(body, name).items()}
+    for key, value in state.items():
+        if not key.startswith(prefix):
+            ours[renamed(key, heads, back=True) or key] = value
+    return ours
 
 
 def _resnet(state: Mapping[str, Tensor]) -> State:

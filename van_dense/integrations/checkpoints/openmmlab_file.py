@@ -6,7 +6,7 @@ Source of the keys: ``runner/checkpoint.py`` of mmcv 1.7, ``tools/train.py`` and
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -39,13 +39,13 @@ class OpenMMLabFile:
     """
 
     state: State
-    classes: tuple[str, ...] | None
-    keypoints: tuple[str, ...] | None
-    palette: tuple[tuple[int, ...], ...] | None
-    framework: str | None
-    versions: dict[str, str]
-    config: dict[str, Any] | None
-    notes: tuple[str, ...]
+    classes: tuple[str, ...] | None = None
+    keypoints: tuple[str, ...] | None = None
+    palette: tuple[tuple[int, ...], ...] | None = None
+    framework: str | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    config: dict[str, Any] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def openmmlab_file(content: object) -> OpenMMLabFile | None:

@@ -9,7 +9,12 @@ and of its authors' own detectors and segmenters.
 from typing import Any
 
 from van_dense.core.plain_text import one_line
-from van_dense.integrations.checkpoints.openmmlab_settings import Config, setting, type_of
+from van_dense.integrations.checkpoints.openmmlab_settings import (
+    Config,
+    plain,
+    setting,
+    type_of,
+)
 
 _SIZES: dict[str, tuple[object, object]] = {  # width of the first stage, blocks of the four
     "swin_tiny": (96, (2, 2, 6, 2)),
@@ -69,7 +74,7 @@ def check_backbone(config: Config | None, name: str) -> None:
             f"{', '.join(_EXPECTED)} have"
         )
     for key, expected in _EXPECTED[kind].items():
-        found = _value(section.get(key, expected))
+        found = plain(section.get(key, expected))
         if found != expected:
             raise ValueError(
                 f"model.backbone.{key} of the file is {one_line(found)}, and that of the {kind} "
@@ -93,10 +98,8 @@ def backbone_name(section: Config) -> str | None:
     kind = type_of(section)
     if kind.startswith("ResNet"):
         depth, is_caffe = section.get("depth"), section.get("style") == "caffe"
-        if depth not in ((50, 101) if is_caffe else (50, 101, 152)):
-            return None
         suffix = "c" if kind == "ResNetV1c" else "_msra" if is_caffe else ""
-        return f"resnet{depth}{suffix}"
+        return f"resnet{depth}{suffix}" if depth in (50, 101) else None
     if kind == "SwinTransformer":
         width = section.get("embed_dims", section.get("embed_dim", 96))
         return _named("swin", width, section.get("depths", (2, 2, 6, 2)))
@@ -107,15 +110,10 @@ def backbone_name(section: Config) -> str | None:
 
 
 def _named(family: str, width: object, depths: object) -> str | None:
-    sizes = [size for size, found in _SIZES.items() if found == (width, _value(depths))]
+    sizes = [size for size, found in _SIZES.items() if found == (width, plain(depths))]
     return f"{sizes[0]}_dense" if sizes and sizes[0].startswith(family) else None
 
 
 def _described(section: Config) -> str:
     keys = ("depth", "style", "arch", "embed_dims", "embed_dim", "dims", "depths")
     return one_line(", ".join(f"{key} {section[key]}" for key in keys if key in section))
-
-
-def _value(found: Any) -> Any:
-    """Lists as tuples, so that both spellings of a config compare."""
-    return tuple(found) if isinstance(found, list) else found

@@ -5,9 +5,11 @@ two places. What makes another network is a ValueError that names what to set; w
 here too comes along as an override of the project.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from itertools import zip_longest
 from typing import Any
 
@@ -20,6 +22,8 @@ Config = Mapping[str, Any]
 
 _BLACK = (0.0, 0.0, 0.0)
 _PLAIN = (1.0, 1.0, 1.0)
+_ALIKE = 0.6  # of 1; "television" and "television receiver" have 0.69
+_FEW = 0.05  # of all names
 _CLOSE = 0.01  # of mean and deviation in 0..255: published configs round to two or three digits
 
 
@@ -76,6 +80,20 @@ def _mappings(value: Any) -> Iterator[Config]:
     if isinstance(value, list | tuple):
         for inner in value:
             yield from _mappings(inner)
+
+
+def overrides(wanted: Config, project: Config) -> list[str]:
+    """Values by their dotted paths as ``key.path=value``, those that a project has not anyway."""
+    return [
+        f"{path}={value if isinstance(value, str) else json.dumps(value)}"
+        for path, value in wanted.items()
+        if plain(setting(project, path)) != plain(value)
+    ]
+
+
+def plain(value: Any) -> Any:
+    """Lists as tuples, also inside, so that both spellings of a config compare."""
+    return tuple(map(plain, value)) if isinstance(value, list | tuple) else value
 
 
 # ------------------------------------------------------------------------------------- pixels
@@ -175,20 +193,36 @@ def check_classes(
         fix: What to do about others.
 
     Returns:
-        A note that begins with "; ", or nothing where there is nothing to say.
+        A sentence, or nothing where there is nothing to say.
     """
     if there is None:
-        return f"; the file does not name its {_several(what)}, which are taken to be the project's"
+        return f"the file does not name its {_several(what)}; they are taken to be the project's"
     there = [one_line(name) for name in there]
     pairs = list(enumerate(zip_longest(there, here, fillvalue="")))
+    alike = _alike(there, here)
     for position, (name, own) in pairs:
-        if _plain(name) != _plain(own):
+        if not (_plain(name) == _plain(own) or (name, own) in alike):
             raise ValueError(f"{_difference(there, here, position=position, what=what)}; {fix}")
     spelled = [f"{name!r} is {own!r}" for _, (name, own) in pairs if name != own]
     if not spelled:
         return ""
     count = counted(len(spelled), f"{what} is", f"{_several(what)} are")
-    return f"; {count} spelled otherwise here: {_few(spelled, 3)}"
+    return f"{count} spelled otherwise here: {_few(spelled, 3)}"
+
+
+def _alike(there: Sequence[str], here: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs such as ("conveyer belt", "conveyor belt") where all other names agree.
+
+    They are few among many, look alike, and mean nothing else on the other side.
+    """
+    if len(there) != len(here):
+        return []
+    pairs = [pair for pair in zip(there, here, strict=True) if _plain(pair[0]) != _plain(pair[1])]
+    is_alike = all(
+        name not in here and own not in there and SequenceMatcher(None, name, own).ratio() > _ALIKE
+        for name, own in pairs
+    )
+    return pairs if is_alike and len(pairs) <= _FEW * len(there) else []
 
 
 def _difference(there: Sequence[str], here: Sequence[str], *, position: int, what: str) -> str:

@@ -94,7 +94,7 @@ class CascadeBox(RegionBranch):
             nn.init.zeros_(layer.bias)
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        """Class logits (R, C + 1) and deltas (R, C, 4) of pooled maps; of one box, C times equal."""
+        """Class logits (R, C + 1) and deltas (R, C, 4) of pooled maps; one box counts C times."""
         hidden = self.head(pooled)
         deltas = self.box_deltas(hidden).float().view(len(hidden), -1, 4)
         return self.class_logits(hidden).float(), deltas.expand(-1, self.num_classes, 4)

@@ -1,0 +1,21 @@
+"""Whether a file holds a whole network of ours: every weight from it, and every weight of it."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+
+def mismatch(model: Mapping[str, Tensor], file: Mapping[str, Tensor]) -> str:
+    """Counts and first examples of what of two states does not fit, under our names, or nothing."""
+    shapes = [
+        f"{key} (file {tuple(file[key].shape)}, model {tuple(value.shape)})"
+        for key, value in model.items()
+        if key in file and file[key].shape != value.shape
+    ]
+    groups = {
+        "not in the file": [key for key in model if key not in file],
+        "not in the model": [key for key in file if key not in model],
+        "of another shape": shapes,
+    }
+    parts = (f"{len(keys)} {n}: {', '.join(keys[:3])}" for n, keys in groups.items() if keys)
+    return "; ".join(parts)

@@ -1,0 +1,153 @@
+"""Settings of mmseg under which a file holds the network of a project, and those that come along.
+
+Names and shapes of weights do not say how maps are enlarged, what is pooled or how a test image is
+cut into windows. Where the config in a file describes another network than the project, that is a
+ValueError with what to set; how images are tested is taken over.
+Source: ``EncoderDecoder``, ``BaseDecodeHead`` and heads of mmseg 0.30 and 1.2.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from van_dense.core.plain_text import one_line
+from van_dense.integrations.checkpoints.openmmlab_file import OpenMMLabFile
+from van_dense.integrations.checkpoints.openmmlab_networks import check_backbone
+from van_dense.integrations.checkpoints.openmmlab_settings import (
+    Config,
+    overrides,
+    plain,
+    setting,
+    steps_of,
+    type_of,
+)
+
+_HEAD = "model.decode_head"
+_DECODERS = {"UPerHead": "upernet", "FPNHead": "semantic_fpn", "LightHamHead": "light_ham"}
+_NORMS = ("BN", "SyncBN", "MMSyncBN", "NaiveSyncBN", "GN")
+_MULTIPLES = ("ResizeToMultiple", "AlignResize")  # of mmseg and VAN-Segmentation
+# What no project can set: values that a config may have, the first of them where it says nothing.
+_FIXED: dict[str, tuple[Any, ...]] = {
+    f"{_HEAD}.align_corners": (False,),
+    f"{_HEAD}.conv_cfg": (None,),
+    f"{_HEAD}.act_cfg.type": ("ReLU",),
+    f"{_HEAD}.norm_cfg.type": _NORMS,
+}
+_FIXED_OF: dict[str, dict[str, tuple[Any, ...]]] = {
+    "upernet": {f"{_HEAD}.in_index": ((0, 1, 2, 3),)},
+    "semantic_fpn": {
+        f"{_HEAD}.in_index": ((0, 1, 2, 3),),
+        f"{_HEAD}.feature_strides": ((4, 8, 16, 32),),
+        "model.neck.type": ("FPN",),
+        "model.neck.num_outs": (4,),
+        "model.neck.start_level": (0,),
+        "model.neck.norm_cfg": (None,),
+        "model.neck.act_cfg": (None,),
+        "model.neck.upsample_cfg.mode": ("nearest",),
+    },
+    "light_ham": {f"{_HEAD}.in_index": ((1, 2, 3),)},
+}
+# Settings of both: our path, and theirs.
+_SHARED: dict[str, dict[str, str]] = {
+    "upernet": {
+        "model.decoder.channels": f"{_HEAD}.channels",
+        "model.decoder.pool_scales": f"{_HEAD}.pool_scales",
+    },
+    "semantic_fpn": {
+        "model.decoder.channels": "model.neck.out_channels",
+        "model.decoder.head_channels": f"{_HEAD}.channels",
+    },
+    "light_ham": {
+        "model.decoder.channels": f"{_HEAD}.channels",
+        "model.decoder.ham_channels": f"{_HEAD}.ham_channels",
+        "model.decoder.rank": f"{_HEAD}.ham_kwargs.MD_R",
+    },
+}
+
+
+def check_network(config: Config | None, project: Config) -> None:
+    """Make sure that the config of a file describes the network of a project, or ValueError.
+
+    Args:
+        config: That of the file; None, and what it does not say, is not checked.
+        project: Config of the project, as plain data.
+    """
+    if config is None:
+        return
+    kind = type_of(setting(config, "model"))
+    if kind and kind != "EncoderDecoder":
+        raise ValueError(
+            f"model.type of the file is {one_line(kind)}; of mmseg an EncoderDecoder is read here"
+        )
+    check_backbone(config, setting(project, "model.backbone.name"))
+    head = type_of(setting(config, _HEAD))
+    if head and head not in _DECODERS:
+        raise ValueError(
+            f"{_HEAD}.type of the file is {one_line(head)}, which is not read here; "
+            f"{', '.join(_DECODERS)} are"
+        )
+    decoder = setting(project, "model.decoder.name")
+    if head and _DECODERS[head] != decoder:
+        raise ValueError(
+            f"the file has a {head} and the project the decoder {decoder}; "
+            f"set model.decoder={{name: {_DECODERS[head]}}}"
+        )
+    if setting(config, f"{_HEAD}.out_channels") == 1:
+        raise ValueError(
+            f"{_HEAD}.out_channels of the file is 1: its one logit goes through a sigmoid and a "
+            "threshold, and label maps here have a logit for each class; no setting gives this"
+        )
+    for path, allowed in {**_FIXED, **_FIXED_OF.get(decoder, {})}.items():
+        found = setting(config, path, default=allowed[0])
+        if plain(found) not in allowed:
+            raise ValueError(
+                f"{path} of the file is {one_line(found)}, and here it is {allowed[0]}: another "
+                "network, which cannot be read"
+            )
+    theirs = {ours: setting(config, path) for ours, path in _SHARED.get(decoder, {}).items()}
+    wanted = {path: value for path, value in theirs.items() if value is not None}
+    if wrong := overrides(wanted, project):
+        raise ValueError(
+            f"the {head} of the file is another network than the project's: set {' '.join(wrong)}"
+        )
+
+
+def taken_over(file: OpenMMLabFile, project: Config) -> dict[str, Any]:
+    """What comes along with a file, by our paths: sizes and windows of the test, and colours."""
+    taken: dict[str, Any] = dict(_resizing(file.config)) | dict(_windows(file.config))
+    if (dropout := setting(file.config, f"{_HEAD}.dropout_ratio")) is not None:
+        taken["model.decoder.dropout"] = dropout
+    is_for_all = file.palette is not None and len(file.palette) == len(project["data"]["classes"])
+    if is_for_all and project["data"]["colors"] is None:
+        taken["data.colors"] = file.palette
+    return taken
+
+
+def remark(config: Config | None) -> str:
+    """What of the test cannot be taken over, in a sentence, or nothing."""
+    for step in steps_of(config, "Resize"):
+        if not step.get("keep_ratio", "scale" not in step):  # False from 1.x on
+            return "its test brings every image into one size; here images keep their ratio"
+    return ""
+
+
+def _resizing(config: Config | None) -> Iterator[tuple[str, Any]]:
+    """Size of a test image."""
+    outer = next(steps_of(config, "MultiScaleFlipAug"), {})
+    for step in steps_of(config, "Resize", "AlignResize"):
+        scale = step.get("scale", step.get("img_scale")) or outer.get("img_scale")
+        if isinstance(scale, list | tuple) and [type(side) for side in scale] == [int, int]:
+            yield "data.transforms.test_scale", sorted(scale, reverse=True)
+        multiples = [step.get("size_divisor", 32) for step in steps_of(config, *_MULTIPLES)]
+        yield "data.transforms.test_multiple", max(multiples, default=1)
+        return
+
+
+def _windows(config: Config | None) -> Iterator[tuple[str, Any]]:
+    """Whether an image is cut into windows, and into which."""
+    test = setting(config, "model.test_cfg", "test_cfg")
+    mode = setting(test, "mode")
+    if mode in ("whole", "slide"):
+        yield "eval.inference.mode", mode
+    for ours, theirs in (("crop", "crop_size"), ("stride", "stride")):
+        if mode == "slide" and (sides := setting(test, theirs)) is not None:
+            yield f"eval.inference.{ours}", sides
