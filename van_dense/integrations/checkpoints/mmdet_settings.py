@@ -182,7 +182,7 @@ def fixed_values(model: Mapping[str, Any], kind: str) -> Iterator[Fixed]:
         found = setting(model, key, default=only)  # absent: mmdetection's default, which is ours
         if plain(found) != plain(only):
             yield Fixed(f"model.{key}", found, only)
-    if kind == "retinanet" and (levels := _extra_levels(model)) not in _EXTRA_LEVELS:
+    if kind == "retinanet" and (levels := _extra_levels(model)) not in (None, *_EXTRA_LEVELS):
         yield Fixed("model.neck.add_extra_convs", levels, "on_input")
 
 
@@ -228,9 +228,10 @@ def _anchor_sizes(model: Mapping[str, Any], kind: str) -> list[float] | None:
     return None if base is None else [float(base * stride) for stride in strides]
 
 
-def _extra_levels(model: Mapping[str, Any]) -> str:
+def _extra_levels(model: Mapping[str, Any]) -> str | None:
     """What P6 of RetinaNet is made from, in words of ``model.extra_levels`` and others."""
-    source = setting(model, "neck.add_extra_convs", default=False)
+    if (source := setting(model, "neck.add_extra_convs")) is None:
+        return None
     relu = "_relu" if setting(model, "neck.relu_before_extra_convs", default=False) else ""
     if source is True:  # of mmdetection 2.0
         is_input = setting(model, "neck.extra_convs_on_inputs", default=True)
