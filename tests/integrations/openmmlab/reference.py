@@ -12,9 +12,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-import stand_ins
+
 import torch
-from networks import Network
+from integrations.openmmlab import stand_ins
+from integrations.openmmlab.networks import Network
 from torch import Tensor, nn
 
 stand_ins.install()
