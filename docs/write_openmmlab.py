@@ -25,8 +25,9 @@ BEGIN, END = "<!-- written by docs/write_openmmlab.py -->\n", "<!-- end -->\n"
 def tables() -> str:
     """Networks that are read, and files that a project does not fit."""
     exact = ["| of | config | project | settings |", "|---|---|---|---|"]
-    for name, state in known_states().items():
-        network = NETWORKS[name]
+    states = known_states()
+    for name, network in sorted(NETWORKS.items(), key=lambda item: list(OF).index(item[1].package)):
+        state = states[name]
         load(network.project, network.overrides, published(state))  # or ValueError
         config = network.config.rpartition("/")[2]
         if network.backbone:
