@@ -203,12 +203,14 @@ class TimmBackbone(TimmModel):
     def leave_out(self, count: int) -> None:
         """Do not make the ``count`` finest of c2..c5, which no head looks at, of other maps.
 
-        What the pyramid would make them of stands in their place. Maps that the model has stay: it
-        computes them anyway.
+        What the pyramid would make them of stands in their place. Maps that the model has stay,
+        for it computes them anyway, and lose the norms that they alone have.
         """
         if self.pyramid is not None:
             self.pyramid.leave_out(count)
             self.left_out = count
+        elif hasattr(self.body, "leave_out"):
+            self.body.leave_out(count)
 
     def add_stride_2(self) -> None:
         """Give c1 at stride 2 before c2..c5 where the model has such a map, as CNNs with a stem do.

@@ -13,7 +13,7 @@ import builtins
 import pickle
 import re
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ _UNKNOWN = re.compile(r"GLOBAL (\S+)")
 _FILLED = re.compile(r"Can only (SETITEMS?|append).*, but got <class '(\S+)'>")
 _SOURCE = "Only persistent_load of storage is allowed"  # of a network before PyTorch 1.6: its code
 # PyTorch reads no name of the first four. Of the others nothing would be called either, but nobody
-# keeps them in a checkpoint without a wish to run something.
-_REFUSED = ("os", "posix", "nt", "sys", "subprocess", "builtins")
+# keeps them in a checkpoint without a wish to run something. Pickles name subprocess as Python 2.
+_REFUSED = ("os", "posix", "nt", "sys", "subprocess", "commands", "builtins")
 # Types of Python, and what methods are pickled with, such as those that a HistoryBuffer names.
 _HARMLESS = {
     "builtins.getattr",
@@ -61,7 +61,7 @@ def load_inert(path: Path) -> object:
         pickle.UnpicklingError: With ``GLOBAL name`` for what is refused, such as ``posix.system``.
             Damaged files lead PyTorch into errors of any kind.
     """
-    classes: dict[str, type] = {}
+    classes = {name: _stand_in(name) for name in _named(path)}
     for _ in range(_MOST_NAMES):
         try:
             # By their own names: before 2.6, PyTorch takes no other ones.
@@ -73,23 +73,35 @@ def load_inert(path: Path) -> object:
                 return next(reversed(classes.values()))()  # the code is that of the latest class
             if (needed := _needed(message, classes)) is None:
                 raise
-            classes[needed.__module__ + "." + needed.__qualname__] = needed
+            classes |= needed
     raise pickle.UnpicklingError(f"more than {_MOST_NAMES} names of classes")
 
 
-def _needed(message: str, classes: dict[str, type]) -> type | None:
-    """The class that lets PyTorch read on after an error; UnpicklingError for a refused one."""
+def _named(path: Path) -> list[str]:
+    """Unknown names in a file, where PyTorch can list them; else each costs another reading."""
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # PyTorch 2.5, the format before 1.6, or a damaged file, found out below
+        return []
+    return [_accepted(name) for name in sorted(names)[:_MOST_NAMES]]
+
+
+def _needed(message: str, classes: dict[str, type]) -> dict[str, type] | None:
+    """Name and class that let PyTorch read on after an error; UnpicklingError for a refused one."""
     if filled := _FILLED.search(message):
         name, plain = filled[2], list if filled[1] == "append" else OrderedDict
         is_new = name in classes and "__new__" not in vars(classes[name])
-        return _stand_in(name, plain) if is_new else None
-    if not (unknown := _UNKNOWN.search(message)):
-        return None
-    name = unknown[1] if "." in unknown[1] else f"builtins.{unknown[1]}"
-    is_refused = name.split(".")[0] in _REFUSED and name not in _HARMLESS
-    if is_refused or name in classes:
+        return {name: _stand_in(name, plain)} if is_new else None
+    if unknown := _UNKNOWN.search(message):
+        name = unknown[1] if "." in unknown[1] else f"builtins.{unknown[1]}"
+        return {_accepted(name, classes): _stand_in(name)}
+    return None
+
+
+def _accepted(name: str, classes: Container[str] = ()) -> str:
+    if name in classes or (name.split(".")[0] in _REFUSED and name not in _HARMLESS):
         raise pickle.UnpicklingError(f"GLOBAL {name}")
-    return _stand_in(name)
+    return name
 
 
 def _stand_in(name: str, plain: Callable[[], object] | None = None) -> type:

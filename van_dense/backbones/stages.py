@@ -201,6 +201,12 @@ class NormedMaps(FourStages):
                 info["module"] = f"norm{position}"
         return taken
 
+    def leave_out(self, count: int) -> None:
+        """Remove the norms of the ``count`` finest maps, which no head looks at."""
+        for position, info in enumerate(self.feature_info[:count]):
+            delattr(self, f"norm{position}")
+            info["module"] = f"{self.stage_lists[-1]}.{position}"
+
     def named_modules(
         self, memo: set[nn.Module] | None = None, prefix: str = "", remove_duplicate: bool = True
     ) -> Iterator[tuple[str, nn.Module]]:

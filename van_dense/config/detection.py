@@ -131,11 +131,16 @@ class CascadeStage(Section):
 
 
 class CascadeBoxHead(Section):
-    """Box branch of each stage of Cascade Mask R-CNN (mmdet's and Swin's ``4conv1f``)."""
+    """Box branch of each stage of Cascade Mask R-CNN (mmdet's and Swin's ``4conv1f``).
 
-    convs: Positive = 4  # 3x3 convolutions with BatchNorm
+    mmdet's own ``cascade-mask-rcnn_r50_fpn`` has convs 0, layers 2 and one box for all classes.
+    """
+
+    convs: Annotated[int, Field(ge=0)] = 4  # 3x3 convolutions with BatchNorm
     conv_channels: Positive = 256  # of each of them
-    channels: Positive = 1024  # of the fully connected layer
+    layers: Literal[1, 2] = 1  # fully connected layers
+    channels: Positive = 1024  # of each of them
+    one_box: bool = False  # for all classes of a region, in place of a box for each
     giou_weight: Annotated[float, Field(ge=0.0)] = 10.0  # of the box loss beside that of classes
     samples: Positive = 512  # regions of each image in the loss
     positive_fraction: Unit = 0.25  # of the samples, at most
@@ -155,11 +160,23 @@ class CascadeMaskRCNN(Detector):
     rpn: CascadeRPN = CascadeRPN()  # proposals
     box_head: CascadeBoxHead = CascadeBoxHead()  # classes and boxes
     mask_head: MaskHead = MaskHead()  # of each stage
+    # What is averaged over the stages: probabilities as in Detectron2, or logits as in mmdet.
+    average: Literal["probabilities", "logits"] = "probabilities"
     stages: Annotated[tuple[CascadeStage, ...], Field(min_length=1)] = (
         CascadeStage(positive_iou=0.5, box_stds=(0.1, 0.1, 0.2, 0.2), loss_weight=1.0),
         CascadeStage(positive_iou=0.6, box_stds=(0.05, 0.05, 0.1, 0.1), loss_weight=0.5),
         CascadeStage(positive_iou=0.7, box_stds=(0.033, 0.033, 0.067, 0.067), loss_weight=0.25),
     )  # each refines the boxes of the one before
+
+    @model_validator(mode="after")
+    def _detectron2_has_it(self) -> CascadeMaskRCNN:
+        box = self.box_head
+        other = {"average": self.average == "logits", "box_head.one_box": box.one_box}
+        other |= {"box_head.layers": box.layers != 1, "box_head.convs": box.convs == 0}
+        if self.engine == "detectron2" and any(other.values()):
+            keys = ", ".join(key for key, is_other in other.items() if is_other)
+            raise ValueError(f"{keys}: not on Detectron2; set model.engine=torchvision")
+        return self
 
     @property
     def title(self) -> str:

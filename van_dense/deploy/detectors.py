@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from van_dense.core.structures import Batch, Instances, Prediction
 from van_dense.deploy.network import Network, Run, sizes_of
 from van_dense.deploy.ops import best_boxes, pool_regions
-from van_dense.models.detection.cascade import CascadeMaskRCNN
+from van_dense.models.detection.cascade import CascadeMaskRCNN, averaged
 from van_dense.models.detection.cascade_stage import CascadeStage, likeliest_class
 from van_dense.models.detection.maskrcnn import MaskRCNN
 from van_dense.models.detection.one_stage import OneStageDetector, StridedAnchors
@@ -222,19 +222,19 @@ class RegionNetwork(DetectionNetwork):
         sizes: Tensor,
         raw: list[Tensor],
     ) -> tuple[Tensor, Tensor, DetectionFilter]:
-        scores = []
+        votes = []
         *refining, last = cast("list[CascadeStage]", list(model.stages))
         for stage in refining:
             logits, deltas = stage.box(self._pool(maps, proposals, BOX_POOL))
             raw += [logits, deltas]
-            scores.append(logits.softmax(dim=1)[:, :-1])
+            votes.append(logits)
             refined = stage.box.refined(deltas, likeliest_class(logits), proposals)
             proposals, _ = clip(refined, sizes)
         logits, deltas = last.box(self._pool(maps, proposals, BOX_POOL))
         raw += [logits, deltas]
-        scores.append(logits.softmax(dim=1)[:, :-1])
+        scores = averaged([*votes, logits], model.average)
         boxes = last.box.coder.decode_single(deltas.flatten(1), proposals).view_as(deltas)
-        return boxes, torch.stack(scores).mean(dim=0), model.filter
+        return boxes, scores, model.filter
 
     def _pool(self, maps: list[Tensor], boxes: Tensor, output: int) -> Tensor:
         return cut_out(maps, boxes, output, align=self.model.roi_align)

@@ -167,7 +167,7 @@ def import_weights(source: str, output: Path, project: str, overrides: list[str]
     taken = [text for text in task.foreign_settings(content, config) if not text.startswith(given)]
     if taken:
         config = load_config(project, [*taken, *overrides])
-    info = task.foreign_info(config)
+    info = task.foreign_info(content, config)
     model = build_model(config, info)
     report = task.load_foreign(model, content, config, info)
     if taken:

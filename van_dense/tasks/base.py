@@ -187,14 +187,23 @@ class Task(ABC, Generic[C]):
             "takes the backbone alone"
         )
 
-    def foreign_info(self, config: C) -> DatasetInfo:
-        """Classes of a checkpoint of another code base, which names none itself.
+    def foreign_info(self, content: object, config: C) -> DatasetInfo:
+        """Classes of a checkpoint of another code base.
 
-        They are those of the data set's files, where these name them and are here.
+        They are those of the data set's files, where these name them and are here, otherwise those
+        of the checkpoint, where it names them, or of the project.
+
+        Args:
+            content: What ``read_file`` gives of the checkpoint.
+            config: The project, with ``foreign_settings`` in it.
         """
         if self.classes_in_files and all(map(os.path.exists, config.data.files().values())):
             return self.build_dataset(config, "val").info
-        return self.dataset_info(config)
+        return self.classes_of(content, config) or self.dataset_info(config)
+
+    def classes_of(self, content: object, config: C) -> DatasetInfo | None:
+        """Classes that a checkpoint of another code base names, by default none."""
+        return None
 
     def label_names(self, info: DatasetInfo) -> dict[str, Sequence[str]]:
         """Names that the outputs of a network stand for, by what they are, to compare two sets."""

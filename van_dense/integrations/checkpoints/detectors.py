@@ -13,6 +13,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from van_dense.backbones.read import unwrap
+from van_dense.core.dataset_info import DatasetInfo
 from van_dense.integrations.checkpoints.detectron2 import (
     from_detectron2,
     is_detectron2,
@@ -20,6 +22,9 @@ from van_dense.integrations.checkpoints.detectron2 import (
 )
 from van_dense.integrations.checkpoints.detectron2_resnet import is_msra
 from van_dense.integrations.checkpoints.fit import mismatch
+from van_dense.integrations.checkpoints.mmdet import from_mmdet, is_mmdet
+from van_dense.integrations.checkpoints.mmdet_settings import check_mmdet
+from van_dense.integrations.checkpoints.openmmlab_file import OpenMMLabFile, openmmlab_file
 from van_dense.integrations.checkpoints.torchvision import (
     from_torchvision,
     is_torchvision,
@@ -28,7 +33,7 @@ from van_dense.integrations.checkpoints.torchvision import (
 )
 
 State = Mapping[str, Tensor]
-LAYOUTS = ("detectron2", "torchvision")
+LAYOUTS = ("detectron2", "torchvision")  # that are written; mmdetection's are read alone
 _KINDS = ("maskrcnn", "retinanet")
 _CASCADE = (
     "; the cascade of Detectron2 is another network, with one mask head for all stages and boxes "
@@ -47,23 +52,34 @@ def is_foreign(state: State) -> bool:
 
 
 def load_detector(
-    model: nn.Module, state: State, *, settings: Mapping[str, Any], category_ids: Sequence[int]
+    model: nn.Module, content: object, *, settings: Mapping[str, Any], info: DatasetInfo
 ) -> str:
-    """Load a whole detector of Detectron2 or torchvision into ours, and say what was loaded.
+    """Load a whole detector of another code base into ours, and say what was loaded.
+
+    It is one of Detectron2, torchvision or mmdetection.
 
     Every weight of the model must come from the file and every weight of the file find its place:
     another network or other classes are a ValueError.
 
     Args:
-        model: Our Mask R-CNN or RetinaNet; filled in place.
-        state: Tensors of the file by their keys, as ``read_state`` returns them.
+        model: Our detector; filled in place.
+        content: What ``read_file`` gives of the file.
         settings: Section ``model`` of the config.
-        category_ids: Category ids of the model's classes, in order.
+        info: Classes of the model.
     """
+    file = openmmlab_file(content) or OpenMMLabFile(unwrap(content))
+    state = file.state
+    if is_mmdet(state):
+        notes = check_mmdet(file, settings, info)
+        kind, backbone = settings["kind"], settings["backbone"]["name"]
+        fill(model, from_mmdet(state, kind=kind, backbone=backbone), "mmdetection")
+        report = f"whole detector (mmdetection layout), {len(state)} tensors"
+        return "\n".join([report, *notes, *file.notes])
     if not is_foreign(state):
         raise ValueError(
-            "this is no whole detector of Detectron2 (keys backbone.bottom_up.*) or torchvision "
-            f"(backbone.fpn.*); its keys are {list(state)[:5]}, ..."
+            "this is no whole detector of Detectron2 (keys backbone.bottom_up.*), torchvision "
+            "(backbone.fpn.*) or mmdetection (neck.lateral_convs.* and its heads); its keys are "
+            f"{list(state)[:5]}, ..."
         )
     layout = "detectron2" if is_detectron2(state) else "torchvision"
     if "roi_heads.box_head.5.weight" in state and layout == "torchvision":
@@ -76,7 +92,13 @@ def load_detector(
     if layout == "detectron2":
         ours = from_detectron2(state, is_msra=_is_msra(settings))
     else:
-        ours = from_torchvision(state, category_ids)
+        ours = from_torchvision(state, info.category_ids)
+    fill(model, ours, layout)
+    return f"whole detector ({layout} layout), {len(state)} tensors{_note(settings, layout)}"
+
+
+def fill(model: nn.Module, ours: dict[str, Tensor], layout: str) -> None:
+    """Load a whole state dict under our names, or ValueError where it is of another network."""
     own = model.state_dict()
     for key, value in own.items():
         if key.endswith("num_batches_tracked"):  # frozen norms have none, and momentum needs none
@@ -89,7 +111,6 @@ def load_detector(
             f"train.start_from. Under our names: {wrong}"
         )
     model.load_state_dict(ours)
-    return f"whole detector ({layout} layout), {len(state)} tensors{_note(settings, layout)}"
 
 
 def to_layout(

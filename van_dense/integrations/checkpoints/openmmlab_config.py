@@ -1,15 +1,19 @@
 """Texts of configs in files of OpenMMLab, read without running them.
 
 ``Config.pretty_text`` of mmcv and mmengine is Python in which literals and ``dict(...)`` are given
-names. It is parsed, and no more is understood: other calls, operators and imports are not readable.
+names. It is parsed, and no more is understood: other calls, operators and imports are not read.
+Values of ``type`` may be dotted: after a scope, such as ``mmcls.ConvNeXt``, or after the module,
+where the config was one of mmengine's Python modules.
 """
 
 import ast
+import math
 import warnings
 from collections.abc import Mapping
 from typing import Any
 
 _PLAIN = (str, int, float, bool, type(None))
+_NUMBERS = {"inf": math.inf, "nan": math.nan}
 
 
 class _UnreadableError(Exception):
@@ -35,7 +39,7 @@ def parse_config(text: str) -> tuple[dict[str, Any] | None, list[str]]:
             case ast.Assign(targets=[ast.Name(id=key)], value=node):
                 config.pop(key, None)
                 try:
-                    config[key] = _value(node, config)
+                    config[key] = _value(node, {**_NUMBERS, **config})
                 except (_UnreadableError, RecursionError):
                     unreadable.append(key)
             case _:

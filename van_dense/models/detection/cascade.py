@@ -6,12 +6,14 @@ anew from the boxes of the one before and has its own mask head.
 """
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
+from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Batch, Instances
+from van_dense.models.class_rows import Rows
 from van_dense.models.detection.cascade_stage import CascadeStage, likeliest_class
 from van_dense.models.detection.fpn import FPN
 from van_dense.models.detection.rcnn import RCNN
@@ -19,14 +21,15 @@ from van_dense.models.detection.roi_heads import BOX_POOL, MaskBranch, RegionFea
 from van_dense.models.detection.rpn import RPN
 from van_dense.models.postprocess import DetectionFilter
 
+Average = Literal["probabilities", "logits"]
 ROI_ALIGN = RoIAlign(aligned=True, samples=0)  # mmdet's
 
 
 class CascadeMaskRCNN(RCNN):
     """Detector whose stages refine each other's boxes, each trained at a higher IoU.
 
-    To the parts of ``RCNN`` come the stages, box and mask branches, in their order, and the filter
-    by which scored boxes become detections.
+    To the parts of ``RCNN`` come the stages, box and mask branches, in their order, what of their
+    classifiers is averaged, and the filter by which scored boxes become detections.
     """
 
     def __init__(
@@ -37,11 +40,19 @@ class CascadeMaskRCNN(RCNN):
         rpn: RPN,
         stages: Sequence[CascadeStage],
         filter: DetectionFilter,
+        average: Average,
         mask_threshold: float,
     ) -> None:
         super().__init__(backbone, fpn, rpn=rpn, roi_align=ROI_ALIGN, mask_threshold=mask_threshold)
         self.stages = nn.ModuleList(stages)
         self.filter = filter
+        self.average = average
+
+    def named_rows(self, info: DatasetInfo) -> dict[str, Rows]:
+        """Classes of the last layers; a box for all classes has no rows of theirs."""
+        one_box = self._stages()[0].box.one_box
+        rows = super().named_rows(info)
+        return {n: r for n, r in rows.items() if not (one_box and n.endswith("box_deltas"))}
 
     def _stages(self) -> list[CascadeStage]:
         return cast("list[CascadeStage]", list(self.stages))
@@ -78,21 +89,17 @@ class CascadeMaskRCNN(RCNN):
     def detect(
         self, features: RegionFeatures, proposals: list[Tensor], batch: Batch
     ) -> list[Instances]:
-        """Boxes of the last stage with class probabilities averaged over all stages.
-
-        The average is of probabilities, as in Detectron2; mmdet averages the logits.
-        """
+        """Boxes of the last stage with class probabilities averaged over all stages."""
         counts = [len(boxes) for boxes in proposals]
         *refining, last = self._stages()
-        scores = []
+        votes = []
         for stage in refining:
             logits, deltas = self.classify(stage.box, features, proposals, batch)
-            scores.append(logits.softmax(dim=1)[:, :-1])
+            votes.append(logits)
             likeliest = likeliest_class(logits)
             proposals = stage.box.refine(deltas, likeliest, boxes=proposals, sizes=batch.sizes)
         logits, deltas = self.classify(last.box, features, proposals, batch)
-        scores.append(logits.softmax(dim=1)[:, :-1])
-        average = torch.stack(scores).mean(dim=0).split(counts)
+        scores = averaged([*votes, logits], self.average).split(counts)
         # The last stage gives a box for each class and not for the likeliest one alone.
         decoded = [
             last.box.coder.decode_single(d.flatten(1), boxes).view_as(d)
@@ -100,5 +107,16 @@ class CascadeMaskRCNN(RCNN):
         ]
         return [
             self.filter.per_class(boxes, s, size=size)
-            for boxes, s, size in zip(decoded, average, batch.sizes, strict=True)
+            for boxes, s, size in zip(decoded, scores, batch.sizes, strict=True)
         ]
+
+
+def averaged(logits: Sequence[Tensor], average: Average) -> Tensor:
+    """Class probabilities (R, C) of the logits (R, C + 1) of all stages, background last.
+
+    Detectron2 averages the probabilities of the stages, mmdet's ``CascadeRoIHead`` their logits.
+    """
+    stages = torch.stack(list(logits))
+    if average == "logits":
+        return stages.mean(dim=0).softmax(dim=1)[:, :-1]
+    return stages.softmax(dim=2).mean(dim=0)[:, :-1]

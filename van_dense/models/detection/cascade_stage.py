@@ -24,32 +24,38 @@ GIOU_EPS = 1e-6  # of mmdet's ``GIoULoss``; boxes without area would divide by z
 
 
 class ConvBoxHead(nn.Module):
-    """3x3 convolutions with BatchNorm and one fully connected layer, mmdet's ``4conv1f``.
+    """3x3 convolutions with BatchNorm and fully connected layers, such as mmdet's ``4conv1f``.
 
     The norms are named ``bn`` as mmdet's, so that weight decay applies to them under the rule
     "none where the name holds norm", as in the recipe.
 
     Args:
         in_channels: Channels of the pyramid.
-        channels: Outputs of the fully connected layer.
+        channels: Outputs of each fully connected layer.
         convs: Number of convolutions.
         conv_channels: Channels of each convolution.
+        layers: Number of fully connected layers, 1 or 2.
     """
 
-    def __init__(self, in_channels: int, channels: int, *, convs: int, conv_channels: int) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, *, convs: int, conv_channels: int, layers: int = 1
+    ) -> None:
         super().__init__()
         widths = [in_channels] + [conv_channels] * convs
         self.convs = nn.ModuleList(ConvBN(before, after, 3) for before, after in pairwise(widths))
-        self.fc = nn.Linear(conv_channels * BOX_POOL**2, channels)
+        self.fc = nn.Linear(widths[-1] * BOX_POOL**2, channels)
+        self.fc2 = nn.Linear(channels, channels) if layers == 2 else None
         self.channels = channels
-        nn.init.xavier_uniform_(self.fc.weight)  # as mmdet's ``ConvFCBBoxHead``
-        nn.init.zeros_(self.fc.bias)
+        for layer in filter(None, (self.fc, self.fc2)):
+            nn.init.xavier_uniform_(layer.weight)  # as mmdet's ``ConvFCBBoxHead``
+            nn.init.zeros_(layer.bias)
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Features (R, channels) of pooled maps (R, in_channels, 7, 7)."""
         for conv in self.convs:
             pooled = conv(pooled)
-        return F.relu(self.fc(pooled.flatten(1)))
+        hidden = F.relu(self.fc(pooled.flatten(1)))
+        return hidden if self.fc2 is None else F.relu(self.fc2(hidden))
 
 
 class CascadeBox(RegionBranch):
@@ -62,6 +68,7 @@ class CascadeBox(RegionBranch):
         matcher: Which regions are foreground.
         sampler: How many of the regions enter the loss.
         giou_weight: Factor on the box loss, whose sum is divided by the number of all regions.
+        one_box: Whether a region has one box for all classes in place of one for each.
     """
 
     def __init__(
@@ -73,11 +80,13 @@ class CascadeBox(RegionBranch):
         matcher: BoxMatcher,
         sampler: Sampler,
         giou_weight: float,
+        one_box: bool = False,
     ) -> None:
         super().__init__(num_classes, matcher=matcher, sampler=sampler)
         self.head = head
         self.class_logits = nn.Linear(head.channels, num_classes + 1)
-        self.box_deltas = nn.Linear(head.channels, num_classes * 4)
+        self.box_deltas = nn.Linear(head.channels, 4 if one_box else num_classes * 4)
+        self.one_box = one_box
         self.coder = coder
         self.giou_weight = giou_weight
         for layer, std in ((self.class_logits, 0.01), (self.box_deltas, 0.001)):
@@ -85,10 +94,10 @@ class CascadeBox(RegionBranch):
             nn.init.zeros_(layer.bias)
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        """Class logits (R, C + 1) and deltas (R, C, 4) of pooled maps."""
+        """Class logits (R, C + 1) and deltas (R, C, 4) of pooled maps; one box counts C times."""
         hidden = self.head(pooled)
-        deltas = self.box_deltas(hidden).float()
-        return self.class_logits(hidden).float(), deltas.view(-1, self.num_classes, 4)
+        deltas = self.box_deltas(hidden).float().view(len(hidden), -1, 4)
+        return self.class_logits(hidden).float(), deltas.expand(-1, self.num_classes, 4)
 
     def losses(
         self,

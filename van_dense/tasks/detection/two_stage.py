@@ -83,6 +83,7 @@ def cascade_mask_rcnn(config: schema.CascadeMaskRCNN, num_classes: int) -> casca
         rpn=_rpn(config, rounded=False),
         stages=[_stage(config, stage, num_classes) for stage in config.stages],
         filter=_filter(config.box_head),
+        average=config.average,
         mask_threshold=config.mask_head.threshold,
     )
 
@@ -91,7 +92,13 @@ def _stage(
     config: schema.CascadeMaskRCNN, stage: schema.CascadeStage, num_classes: int
 ) -> CascadeStage:
     box, channels = config.box_head, config.fpn.channels
-    head = ConvBoxHead(channels, box.channels, convs=box.convs, conv_channels=box.conv_channels)
+    head = ConvBoxHead(
+        channels,
+        box.channels,
+        convs=box.convs,
+        conv_channels=box.conv_channels,
+        layers=box.layers,
+    )
     dx, dy, dw, dh = (1 / std for std in stage.box_stds)
     branch = CascadeBox(
         head,
@@ -100,6 +107,7 @@ def _stage(
         matcher=BoxMatcher(stage.positive_iou, stage.positive_iou),
         sampler=Sampler(box.samples, box.positive_fraction),
         giou_weight=box.giou_weight,
+        one_box=box.one_box,
     )
     synced = sync_norms(branch, config.backbone.norm_mode)
     assert isinstance(synced, CascadeBox)  # the norms inside are replaced and nothing else
