@@ -1,14 +1,13 @@
 """Bring weights of another code base here, or ours there.
 
 A backbone:       van-dense convert van_base_828.pth.tar van_b2.safetensors --to transformers
-A segmenter:      van-dense convert mmseg.pth ours.pt --project upernet_swin_t_mmseg
-                  van-dense convert mmseg.pth ours.pt --project upernet_van_b2
+A segmenter:      van-dense convert mmseg.pth ours.pt --project upernet_van_b2
 and back again:   van-dense convert runs/upernet_van_b2/checkpoints/best.pt mmseg.pth --to mmseg
 A detector:       van-dense convert model_final_f10217.pkl ours.pt --project maskrcnn_r50_detectron2
 and back again:   van-dense convert ours.pt torchvision.pth --to torchvision
-
-SimpleBaseline:   van-dense convert mmpose.pth ours.pt --project pose_r50_mmpose_256x192
-
+Of OpenMMLab:     van-dense convert mmdet.pth ours.pt --project maskrcnn_r50_mmdet
+                  van-dense convert mmseg.pth ours.pt --project upernet_swin_t_mmseg
+                  van-dense convert mmpose.pth ours.pt --project pose_r50_mmpose_256x192
 Mask2Former:      van-dense convert model.safetensors ours.pt --project mask2former_van_b2
 and back again:   van-dense convert ours.pt model.safetensors --to transformers
 

@@ -53,7 +53,12 @@ _POSE = {"type": "TopdownPoseEstimator"}
 _RESNET = {"type": "ResNet", "depth": 50}
 _V1C = {"type": "ResNetV1c", "depth": 50}
 _GENERATOR = {"type": "AnchorGenerator", "strides": [4, 8, 16, 32, 64]}
-_LAYER = {"type": "RoIAlign", "output_size": 7}
+
+
+def _cutting(**layer: Any) -> dict[str, Any]:
+    """A second stage that cuts its regions out in a way of its own."""
+    return {"bbox_roi_extractor": {"roi_layer": {"type": "RoIAlign", "output_size": 7, **layer}}}
+
 
 # fmt: off
 CASES = (
@@ -64,9 +69,9 @@ CASES = (
     Case("mmdet", "smaller anchors", "maskrcnn_r50_mmdet",
          {**_MASK, "rpn_head": {"anchor_generator": {**_GENERATOR, "scales": [4]}}}),
     Case("mmdet", "RoIAlign of 2 x 2 samples", "maskrcnn_r50_mmdet",
-         {**_MASK, "roi_head": {"bbox_roi_extractor": {"roi_layer": {**_LAYER, "sampling_ratio": 2}}}}),
+         {**_MASK, "roi_head": _cutting(sampling_ratio=2)}),
     Case("mmdet", "RoIAlign of mmdetection 1.x", "maskrcnn_r50_mmdet",
-         {**_MASK, "roi_head": {"bbox_roi_extractor": {"roi_layer": {**_LAYER, "aligned": False}}}}),
+         {**_MASK, "roi_head": _cutting(aligned=False)}),
     Case("mmdet", "a ReLU before P7", "retinanet_r50_mmdet",
          {**_RETINA, "neck": {"type": "FPN", "add_extra_convs": "on_input",
                               "relu_before_extra_convs": True}}),

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from integrations.checkpoints.openmmlab_cases import CASES, Case, refusal
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 from helpers.same_detections import assert_same_detections
+from integrations.openmmlab.networks import NETWORKS
 from pycocotools import mask as mask_utils
 
-from integrations.openmmlab.networks import NETWORKS
 from van_dense.core.structures import Instances
 
 pytest.importorskip("mmdet", reason="mmdet is not installed: docs/openmmlab.md")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import pytest
-import torch
-
 from integrations.openmmlab.networks import NETWORKS
 
 pytest.importorskip("mmpose", reason="mmpose is not installed: docs/openmmlab.md")
 
-from integrations.openmmlab.published import batch_of, converted
+from integrations.openmmlab.published import converted
 
 POSE = [name for name, network in NETWORKS.items() if network.package == "mmpose"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from integrations.openmmlab.networks import NETWORKS
 
 pytest.importorskip("mmseg", reason="mmseg is not installed: docs/openmmlab.md")

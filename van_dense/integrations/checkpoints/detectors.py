@@ -48,7 +48,7 @@ _OUR_PIXELS = (
 
 def is_foreign(state: State) -> bool:
     """Are these the names of a whole detector of another code base?"""
-    return is_detectron2(state) or is_torchvision(state)
+    return is_detectron2(state) or is_torchvision(state) or is_mmdet(state)
 
 
 def load_detector(

@@ -107,7 +107,7 @@ def from_mmdet(state: Mapping[str, Tensor], *, kind: str, backbone: str) -> dict
     if any(_VERSION_1.match(key) for key in state):
         raise ValueError(
             "this is a file of mmdetection 1.x, with background as the first class and boxes of "
-            "another size; upgrade it there with tools/model_converters/upgrade_model_version.py"
+            "another size; upgrade it there with upgrade_model_version.py"
         )
     pairs = (*_pyramid(state), *_heads(kind))
     ours = renamed_network(state, backbone, pairs)
