@@ -23,7 +23,12 @@ PAGE = Path(__file__).resolve().parent / "backbones.md"
 MARK = "<!-- written by docs/write_backbones.py -->\n"
 # Height and width: multiples of 32, larger than what models are made for, not of one another.
 SIZE = (256, 352)
-OURS = ("registry", "registry_staged", "resnet")  # modules of this package among timm's
+OURS = (
+    "registry",
+    "registry_dense",
+    "registry_staged",
+    "resnet",
+)  # modules of this package among timm's
 
 
 class Row(NamedTuple):

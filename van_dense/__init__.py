@@ -1,6 +1,6 @@
 """Dense prediction around the Visual Attention Network (VAN) and any other timm backbone.
 
-``import van_dense`` registers VAN, its relatives and two ResNets in timm. It is cheap: torch and
+``import van_dense`` registers VAN and the other backbones here in timm. It is cheap: torch and
 timm are imported when something that needs them is used, and the registration happens when timm is.
 """
 

@@ -138,7 +138,7 @@ def test_imagenet_weights_fill_all_but_the_norms_of_maps(state: Any) -> None:
     report = load_backbone(backbone, state())
     assert report.coverage == 100.0 and not report.missing and not report.reshaped
     assert report.new == [f"norm{i}.{part}" for i in range(4) for part in ("weight", "bias")]
-    assert {*report.unexpected} == {"norm.weight", "norm.bias"}
+    assert {*report.unexpected} <= {"norm.weight", "norm.bias"}  # of the classifier
     own = backbone.body.state_dict()
     assert all(torch.equal(own[key], value) for key, value in timms().items() if key in own)
 

@@ -81,3 +81,14 @@ def test_no_detections_at_all_are_a_result_of_a_file(tmp_path):
     found = network.predict(onnx_run(network, tmp_path), images_of(*THREE))
     assert_same(found, network.model.predict(images_of(*THREE)))
     assert [one.instances.masks for one in found] == [[], [], []]
+
+
+def test_the_network_of_a_cascade_averages_what_the_cascade_averages():
+    model = tiny_model("detection-cascade_maskrcnn")
+    batch = images_of(*THREE)
+    probabilities = network_of(model).predict(network_of(model).run, batch)
+    model.average = "logits"
+    logits = network_of(model).predict(network_of(model).run, batch)
+    assert_same(logits, model.predict(batch))
+    first, second = (found[0].instances.scores[:5] for found in (probabilities, logits))
+    assert not torch.allclose(first, second, atol=1e-4)

@@ -20,13 +20,22 @@ def small(name: str) -> nn.Module:
     options = {
         "van_b0": {"embed_dims": [8, 16, 24, 32], "depths": [1, 1, 1, 1]},
         "swin_tiny_patch4_window7_224": {"embed_dim": 12, "depths": [1] * 4, "num_heads": [1] * 4},
+        "swin_tiny_dense": {"embed_dim": 8, "depths": [1] * 4, "num_heads": [1] * 4},
         "convnext_tiny": {"depths": [1] * 4, "dims": [8, 16, 24, 32]},
+        "convnext_tiny_dense": {"depths": [1] * 4, "dims": [8, 16, 24, 32]},
         "resnet50": {"layers": [1] * 4, "channels": [8, 8, 8, 8]},
     }
     return build_backbone(name, options=options[name])
 
 
-BACKBONES = ("van_b0", "swin_tiny_patch4_window7_224", "convnext_tiny", "resnet50")
+BACKBONES = (
+    "van_b0",
+    "swin_tiny_patch4_window7_224",
+    "swin_tiny_dense",
+    "convnext_tiny",
+    "convnext_tiny_dense",
+    "resnet50",
+)
 
 
 @pytest.mark.parametrize("size", [(64, 96), (70, 45)])

@@ -43,8 +43,8 @@ def shift_mask(height: int, width: int, window: int, shift: int, *, like: Tensor
     """What is added to the attention in windows of a rolled map, (W, N, N): 0 or -100.
 
     Args:
-        height: Of the map, a multiple of ``window``.
-        width: Of the map, likewise.
+        height: Rows of the map, a multiple of ``window``.
+        width: Columns of the map, a multiple of ``window``.
         window: K, side of a window.
         shift: By how many positions the map was rolled, up and to the left.
         like: A tensor of the type and on the device that the mask shall have.

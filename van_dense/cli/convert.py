@@ -5,12 +5,14 @@ A segmenter:      van-dense convert mmseg.pth ours.pt --project upernet_van_b2
 and back again:   van-dense convert runs/upernet_van_b2/checkpoints/best.pt mmseg.pth --to mmseg
 A detector:       van-dense convert model_final_f10217.pkl ours.pt --project maskrcnn_r50_detectron2
 and back again:   van-dense convert ours.pt torchvision.pth --to torchvision
-
+Of OpenMMLab:     van-dense convert mmdet.pth ours.pt --project maskrcnn_r50_mmdet
+                  van-dense convert mmseg.pth ours.pt --project upernet_swin_t_mmseg
+                  van-dense convert mmpose.pth ours.pt --project pose_r50_mmpose_256x192
 Mask2Former:      van-dense convert model.safetensors ours.pt --project mask2former_van_b2
 and back again:   van-dense convert ours.pt model.safetensors --to transformers
 
---to writes the backbone alone, but our Semantic FPN, UperNet and Light-Ham as a whole to official
-and mmseg, our Mask R-CNN and RetinaNet to detectron2 and torchvision, and Mask2Former to
+--to writes the backbone alone, but our Semantic FPN, UperNet and Light-Ham on VAN as a whole to
+official and mmseg, our Mask R-CNN and RetinaNet to detectron2 and torchvision, and Mask2Former to
 transformers; --project reads these again. Of a Mask2Former with another backbone it takes what
 fits, and the weights that the project names for its own.
 Beside weights for Detectron2 lies the config that they need there, OUT.detectron2.yaml.

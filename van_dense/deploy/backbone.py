@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from van_dense.backbones.build import DIVISOR, TimmBackbone, TimmModel, WholeModel
+from van_dense.backbones.swin import DenseSwin
 from van_dense.core.optional import require
+from van_dense.deploy.network import EXAMPLE_SIZE
 from van_dense.deploy.same_padding import with_constant_padding
 from van_dense.deploy.write import plain_attention, quiet, remove_traces
 from van_dense.models.preprocess import Preprocess
@@ -73,7 +75,9 @@ def exported_backbone(
     """Export with ``torch.export``: any batch, and any size that the backbone takes.
 
     VAN takes all sides from 33 pixels on, other backbones multiples of 32. With open sides the
-    exporter takes minutes over PVT v2 and does not come to an end with Swin: give these a size.
+    exporter takes minutes over PVT v2 and does not come to an end with timm's Swin: give these a
+    size. Of ``swin_tiny_dense`` and larger, the program for any size takes others than it was made
+    with only as ``program.module(check_guards=False)``; ONNX files know no such guards.
 
     Args:
         network: What ``backbone_network`` gives.
@@ -94,6 +98,8 @@ def exported_backbone(
     step = 1 if is_any_size else DIVISOR
     least = DIVISOR + 1 if is_any_size else 1  # of one position, c5 would be a case of its own
     sides = {} if size else {2: step * Dim("h", min=least), 3: step * Dim("w", min=least)}
+    if size is None and isinstance(network.backbone.body, DenseSwin):  # whose windows are padded
+        (height, width), sides = EXAMPLE_SIZE, {2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
     network = with_constant_padding(network)
     images = torch.zeros(2, 3, height, width, dtype=dtype)
     with torch.no_grad(), plain_attention(network):

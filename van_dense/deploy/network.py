@@ -21,8 +21,9 @@ class Run(Protocol):
         ...
 
 
-# No map of it has a side of 1 or is square before stride 128, see ``Network.example``.
-EXAMPLE_SIZE = (224, 160)
+# No map of it has a side of 1 or is square, and none of Swin is one window of 7 or 12, see
+# ``Network.example``.
+EXAMPLE_SIZE = (480, 864)
 
 
 class Network(nn.Module):

@@ -31,6 +31,7 @@ from van_dense.integrations.checkpoints import mmpose
 from van_dense.integrations.checkpoints.openmmlab_file import OpenMMLabFile, openmmlab_file
 from van_dense.integrations.checkpoints.openmmlab_settings import (
     check_classes,
+    no_config,
     overrides,
     pixel_overrides,
 )
@@ -157,7 +158,8 @@ class Pose(Task[PoseConfig]):
         names = info.keypoint_names
         note = check_classes(file.keypoints, names, what="keypoint", fix=fix)
         report = mmpose.load_pose(model, file.state, config.model.backbone.name)
-        return "\n".join([report, *filter(None, (note, *file.notes))])
+        notes = (note, no_config(file.config), *file.notes)
+        return "\n".join([report, *filter(None, notes)])
 
     def tiling_refusal(self, config: PoseConfig) -> str:
         """Never in tiles."""

@@ -28,6 +28,7 @@ from van_dense.integrations.checkpoints.mmseg import load_segmenter
 from van_dense.integrations.checkpoints.openmmlab_file import OpenMMLabFile, openmmlab_file
 from van_dense.integrations.checkpoints.openmmlab_settings import (
     check_classes,
+    no_config,
     overrides,
     pixel_overrides,
 )
@@ -132,12 +133,15 @@ class Semantic(Task[SemanticConfig]):
         mmseg_settings.check_network(file.config, config.model_dump())
         fix = "name a project of its data, or give data.classes and data.label_map of the file"
         note = check_classes(file.classes, info.class_names, fix=fix)
-        report = load_segmenter(model, file.state, config.model.backbone.name)
+        is_rank_known = mmseg_settings.says_rank(file.config)
+        name = config.model.backbone.name
+        report = load_segmenter(model, file.state, name, is_rank_known=is_rank_known)
         if report.head:
             what = "the checkpoint has another number of classes than the project"
             fix = "give data.classes and data.label_map of the file"
             raise ValueError(f"{what}, so the classifier would be random: {report.head[0]}; {fix}")
-        notes = (note, mmseg_settings.remark(file.config), *file.notes)
+        test = mmseg_settings.remark(file.config)
+        notes = (note, test, no_config(file.config), *file.notes)
         return "\n".join([str(report), *filter(None, notes)])
 
     def evaluator_factory(

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.openmmlab_keys import known_states
+from integrations.openmmlab.networks import NETWORKS
 from torch import Tensor
 
-from integrations.openmmlab.networks import NETWORKS
 from van_dense.config import load_config
 from van_dense.tasks import task_of
 from van_dense.tasks.build import build_model

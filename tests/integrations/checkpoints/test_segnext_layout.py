@@ -107,6 +107,7 @@ def test_a_project_of_another_rank_than_the_files_is_refused(
         rf".*model\.decoder\.rank={rank}",
     ):
         load_segmenter(other, file, backbone)
+    assert load_segmenter(other, file, backbone, is_rank_known=True).coverage == 100.0
     with pytest.raises(
         ValueError, match=rf"Light-Ham of rank {80 - rank}, .*'{layout}' runs it with {rank},"
     ):

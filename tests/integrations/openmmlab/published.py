@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from integrations.openmmlab.networks import NETWORKS, Network
+from integrations.openmmlab.reference import build, picture, predict, randomize, save_published
 from torch import Tensor, nn
 
 import van_dense
-from integrations.openmmlab.networks import NETWORKS, Network
-from integrations.openmmlab.reference import build, picture, predict, randomize, save_published
 from van_dense.core.structures import Batch
 from van_dense.runs.convert import import_weights
 

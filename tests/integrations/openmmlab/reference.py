@@ -12,7 +12,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-
 import torch
 from integrations.openmmlab import stand_ins
 from integrations.openmmlab.networks import Network

@@ -2,7 +2,8 @@
 
 `mmcv-lite` has the Python of `mmcv.ops` but not the compiled module `mmcv._ext` below it: RoIAlign
 and non-maximum suppression are torchvision's here, and every other operator fails when it is
-called. `xtcocotools`, which mmpose imports for its metrics, is a fork of `pycocotools`. The language
+called. `xtcocotools`, which mmpose imports for its metrics, is a fork of `pycocotools`. The
+language
 models of mmpretrain need an old `transformers`, and no network here needs them.
 """
 

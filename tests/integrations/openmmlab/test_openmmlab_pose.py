@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from integrations.openmmlab.networks import NETWORKS
+
 from van_dense.core.crops import apply, invert, regions_of_boxes, to_crop
 
 pytest.importorskip("mmpose", reason="mmpose is not installed: docs/openmmlab.md")

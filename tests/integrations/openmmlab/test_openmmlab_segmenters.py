@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.nn import functional
-
 from integrations.openmmlab.networks import NETWORKS
+from torch.nn import functional
 
 pytest.importorskip("mmseg", reason="mmseg is not installed: docs/openmmlab.md")
 

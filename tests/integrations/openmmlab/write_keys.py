@@ -9,7 +9,6 @@ import gzip
 import importlib
 
 from helpers.openmmlab_keys import FILE
-
 from integrations.openmmlab.networks import NETWORKS
 from integrations.openmmlab.reference import build
 

@@ -57,12 +57,13 @@ def batch() -> Batch:
 
 def box_branch(positive_iou: float = 0.5, std: float = 0.1) -> CascadeBox:
     return CascadeBox(
-        ConvBoxHead(4, 8, convs=1, conv_channels=4),
+        ConvBoxHead(4, 8, convs=1, conv_channels=4, layers=1),
         CLASSES,
         coder=BoxCoder((1 / std, 1 / std, 0.5 / std, 0.5 / std)),
         matcher=BoxMatcher(positive_iou, positive_iou),
         sampler=Sampler(8, 0.5),
         giou_weight=10.0,
+        one_box=False,
     )
 
 

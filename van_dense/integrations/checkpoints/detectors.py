@@ -48,7 +48,7 @@ _OUR_PIXELS = (
 
 def is_foreign(state: State) -> bool:
     """Are these the names of a whole detector of another code base?"""
-    return is_detectron2(state) or is_torchvision(state)
+    return is_detectron2(state) or is_torchvision(state) or is_mmdet(state)
 
 
 def load_detector(
@@ -70,10 +70,11 @@ def load_detector(
     file = openmmlab_file(content) or OpenMMLabFile(unwrap(content))
     state = file.state
     if is_mmdet(state):
-        note = "".join(f"; {text}" for text in file.notes) + check_mmdet(file, settings, info)
+        notes = check_mmdet(file, settings, info)
         kind, backbone = settings["kind"], settings["backbone"]["name"]
         fill(model, from_mmdet(state, kind=kind, backbone=backbone), "mmdetection")
-        return f"whole detector (mmdetection layout), {len(state)} tensors{note}"
+        report = f"whole detector (mmdetection layout), {len(state)} tensors"
+        return "\n".join([report, *notes, *file.notes])
     if not is_foreign(state):
         raise ValueError(
             "this is no whole detector of Detectron2 (keys backbone.bottom_up.*), torchvision "

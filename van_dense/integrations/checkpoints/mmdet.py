@@ -11,14 +11,15 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from van_dense.backbones.renaming import Pair, renamed
-from van_dense.integrations.checkpoints.openmmlab_backbones import from_openmmlab
+from van_dense.backbones.renaming import Pair
+from van_dense.integrations.checkpoints.openmmlab_backbones import renamed_network
 
 _ONE_STAGE_KINDS = ("retinanet", "atss", "gfl")
 _HEADS = ("rpn_head.", "roi_head.", "bbox_head.")
 _VERSION_1 = re.compile(r"bbox_head\.(\d+\.)?(fc_cls|shared_fcs)\.")  # no ``roi_head.`` before it
 _SCALE = re.compile(r"bbox_head\.scales\.(\d+)\.scale$")
 _SCALES = "head.towers.scales"
+_NORM_OF_C2 = "backbone.body.norm0."  # of Swin and ConvNeXt
 _BINS = "bbox_head.integral.project"  # 0, 1, ... of GFL's distances, which are no weights here
 
 _BRANCHES: tuple[Pair, ...] = (  # below ``box.`` or ``mask.``, and below ``roi_head.``
@@ -105,31 +106,19 @@ def from_mmdet(state: Mapping[str, Tensor], *, kind: str, backbone: str) -> dict
     """
     if any(_VERSION_1.match(key) for key in state):
         raise ValueError(
-            "this is a file of mmdetection 1.x, with background as the first class and pixels of "
-            "another size; upgrade it there with tools/model_converters/upgrade_model_version.py"
+            "this is a file of mmdetection 1.x, with background as the first class and boxes of "
+            "another size; upgrade it there with upgrade_model_version.py"
         )
-    body = {key.removeprefix("backbone."): v for key, v in state.items() if _of_backbone(key)}
-    ours = {f"backbone.{key}": v for key, v in from_openmmlab(body, backbone).items()}
-    if kind in _ONE_STAGE_KINDS:  # whose pyramid begins at c3
-        ours = {key: v for key, v in ours.items() if not key.startswith("backbone.body.norm0.")}
-    scales: dict[int, Tensor] = {}
     pairs = (*_pyramid(state), *_heads(kind))
-    for key, value in state.items():
-        if _of_backbone(key):
-            continue
-        if match := _SCALE.match(key):
-            scales[int(match[1])] = value
-        elif key == _BINS:
-            _check_bins(value)
-        else:
-            ours[renamed(key, pairs, back=True) or key] = value
+    ours = renamed_network(state, backbone, pairs)
+    if (bins := ours.pop(_BINS, None)) is not None:
+        _check_bins(bins)
+    scales = {int(m[1]): ours.pop(m[0]) for m in map(_SCALE.match, list(ours)) if m}
     if scales:
         ours[_SCALES] = torch.stack([scales[level] for level in sorted(scales)])
+    if kind in _ONE_STAGE_KINDS:  # whose pyramid begins at c3
+        ours = {key: v for key, v in ours.items() if not key.startswith(_NORM_OF_C2)}
     return ours
-
-
-def _of_backbone(key: str) -> bool:
-    return key.startswith("backbone.")
 
 
 def _check_bins(bins: Tensor) -> None:

@@ -3,7 +3,6 @@
 Source of the names and of what is meant where a key is absent: mmdetection 2.28 and 3.3.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -14,7 +13,9 @@ from van_dense.integrations.checkpoints.openmmlab_file import OpenMMLabFile
 from van_dense.integrations.checkpoints.openmmlab_networks import check_backbone
 from van_dense.integrations.checkpoints.openmmlab_settings import (
     check_classes,
+    overrides,
     pixel_overrides,
+    plain,
     setting,
     steps_of,
     type_of,
@@ -29,6 +30,7 @@ KINDS = {
     "GFL": "gfl",
     "SparseRCNN": "sparsercnn",
 }
+_EXTRA_LEVELS = ("c5", "c5_relu", "p5_relu")  # what P6 and P7 are made from here
 _DENSE = ("retinanet", "atss", "gfl")
 _CLASSES = "name a project of the data set that the file was trained on, or your annotations of it"
 
@@ -57,7 +59,7 @@ class Fixed(NamedTuple):
     only: object  #: what it is here
 
 
-def check_mmdet(file: OpenMMLabFile, settings: Mapping[str, Any], info: DatasetInfo) -> str:
+def check_mmdet(file: OpenMMLabFile, settings: Mapping[str, Any], info: DatasetInfo) -> list[str]:
     """Make sure that a file has the network and the classes of a project, as far as it says.
 
     Args:
@@ -66,16 +68,16 @@ def check_mmdet(file: OpenMMLabFile, settings: Mapping[str, Any], info: DatasetI
         info: Classes of the project.
 
     Returns:
-        A note for the report that begins with "; ", or nothing.
+        Sentences on what nobody checked, or what is spelled otherwise.
 
     Raises:
         ValueError: Where they disagree, with the settings to change.
     """
     kind, name = settings["kind"], settings["backbone"]["name"]
-    note = check_classes(file.classes, info.class_names, fix=_CLASSES)
+    notes = [check_classes(file.classes, info.class_names, fix=_CLASSES)]
     if (there := kind_of(file.config)) is None:
         theirs = _unsaid(kind)
-        note += "; the file has no config: anchors, strides and pixels are the project's"
+        notes.append("the file has no config: anchors, strides and pixels are the project's")
     else:
         assert file.config is not None
         if there != kind:
@@ -85,14 +87,13 @@ def check_mmdet(file: OpenMMLabFile, settings: Mapping[str, Any], info: DatasetI
         if found := list(fixed_values(file.config["model"], kind)):
             text = ", ".join(f"{f.key} {one_line(f.found)} ({f.only} here)" for f in found)
             raise ValueError(f"networks here have no setting for what the file has: {text}")
-    wrong = {k: v for k, v in theirs.items() if _plain(setting(settings, k)) != _plain(v)}
-    if wrong:
-        fix = " ".join(f"model.{key}={_text(value)}" for key, value in wrong.items())
+    wanted = {f"model.{key}": value for key, value in theirs.items()}
+    if wrong := overrides(wanted, {"model": settings}):
         raise ValueError(
             f"the {kind} of the file is another network than that of the config: its weights "
-            f"would load and find other objects. For this one: {fix}"
+            f"would load and find other objects. For this one: {' '.join(wrong)}"
         )
-    return note
+    return list(filter(None, notes))
 
 
 def settings_to_take(
@@ -112,8 +113,7 @@ def settings_to_take(
         return []
     assert file.config is not None
     taken = pixel_overrides(file.config, config["model"]["backbone"]["name"], pixels)
-    tests = test_settings(file.config, config["model"]["kind"]).items()
-    return [*taken, *(f"{k}={_text(v)}" for k, v in tests if setting(config, k) != v)]
+    return [*taken, *overrides(test_settings(file.config, config["model"]["kind"]), config)]
 
 
 def _unsaid(kind: str) -> Values:
@@ -180,8 +180,10 @@ def fixed_values(model: Mapping[str, Any], kind: str) -> Iterator[Fixed]:
             wanted["roi_head.bbox_roi_extractor.roi_layer.sampling_ratio"] = 0
     for key, only in wanted.items():
         found = setting(model, key, default=only)  # absent: mmdetection's default, which is ours
-        if _plain(found) != _plain(only):
+        if plain(found) != plain(only):
             yield Fixed(f"model.{key}", found, only)
+    if kind == "retinanet" and (levels := _extra_levels(model)) not in (None, *_EXTRA_LEVELS):
+        yield Fixed("model.neck.add_extra_convs", levels, "on_input")
 
 
 def test_settings(config: Mapping[str, Any], kind: str) -> Values:
@@ -227,8 +229,9 @@ def _anchor_sizes(model: Mapping[str, Any], kind: str) -> list[float] | None:
 
 
 def _extra_levels(model: Mapping[str, Any]) -> str | None:
-    """What P6 of RetinaNet is made from, in words of ``model.extra_levels``."""
-    source = setting(model, "neck.add_extra_convs", default=False)
+    """What P6 of RetinaNet is made from, in words of ``model.extra_levels`` and others."""
+    if (source := setting(model, "neck.add_extra_convs")) is None:
+        return None
     relu = "_relu" if setting(model, "neck.relu_before_extra_convs", default=False) else ""
     if source is True:  # of mmdetection 2.0
         is_input = setting(model, "neck.extra_convs_on_inputs", default=True)
@@ -246,13 +249,3 @@ def _image_size(config: Mapping[str, Any]) -> Values:
                 "data.transforms.max_long_side": max(scale),
             }
     return {}
-
-
-def _text(value: object) -> str:
-    """A value as an override says it."""
-    return json.dumps(value) if isinstance(value, bool | list | tuple) else str(value)
-
-
-def _plain(value: object) -> object:
-    """Lists and tuples, and whole and broken numbers, are one and the same."""
-    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value

@@ -111,7 +111,9 @@ def _other_rank(model_state: Mapping[str, Tensor], layout: str) -> tuple[int, in
     return None if here == there else (here, there)
 
 
-def load_segmenter(model: nn.Module, state: Mapping[str, Tensor], backbone: str) -> SegmenterReport:
+def load_segmenter(
+    model: nn.Module, state: Mapping[str, Tensor], backbone: str, *, is_rank_known: bool = False
+) -> SegmenterReport:
     """Copy a whole checkpoint into a ``SemanticSegmenter``, and report every key.
 
     Every entry of the model must come from the file and every entry of the file must find its
@@ -124,6 +126,7 @@ def load_segmenter(model: nn.Module, state: Mapping[str, Tensor], backbone: str)
         model: Semantic FPN, UperNet or Light-Ham; filled in place.
         state: Tensors of the file, as ``read_state`` returns them, in any of ``LAYOUTS``.
         backbone: timm name of the model's backbone.
+        is_rank_known: Does a config in the file say the rank, which the caller has compared?
     """
     state = {key.removeprefix("module."): value for key, value in state.items()}
     own = {key: value for key, value in model.state_dict().items() if key != _BASES}
@@ -153,7 +156,8 @@ def load_segmenter(model: nn.Module, state: Mapping[str, Tensor], backbone: str)
     report.coverage = 100.0 * found / report.elements
     if wrong := report.missing + report.reshaped + report.unexpected:
         raise ValueError(f"the checkpoint does not fit this model; {_fix(wrong)}.\n{report}")
-    if is_van and (ranks := _other_rank(model.state_dict(), report.layout)) is not None:
+    ranks = _other_rank(model.state_dict(), report.layout) if is_van else None
+    if ranks is not None and not is_rank_known:
         raise ValueError(
             f"the checkpoint was trained with Light-Ham of rank {ranks[1]}, as its layout "
             f"({report.layout}) and sizes tell, and the project has {ranks[0]}, which no weight "

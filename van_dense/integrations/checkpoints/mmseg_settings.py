@@ -111,6 +111,11 @@ def check_network(config: Config | None, project: Config) -> None:
         )
 
 
+def says_rank(config: Config | None) -> bool:
+    """Does a config say the rank of Light-Ham? ``check_network`` has compared it then."""
+    return setting(config, f"{_HEAD}.ham_kwargs.MD_R") is not None
+
+
 def taken_over(file: OpenMMLabFile, project: Config) -> dict[str, Any]:
     """What comes along with a file, by our paths: sizes and windows of the test, and colours."""
     taken: dict[str, Any] = dict(_resizing(file.config)) | dict(_windows(file.config))

@@ -27,6 +27,13 @@ _FEW = 0.05  # of all names
 _CLOSE = 0.01  # of mean and deviation in 0..255: published configs round to two or three digits
 
 
+def no_config(config: Config | None) -> str:
+    """What to say of a file without a config of its model, or nothing."""
+    if setting(config, "model") is not None:
+        return ""
+    return "the file has no config of its model: what no weight shows is taken to be the project's"
+
+
 def setting(config: Config | None, *paths: str, default: Any = None) -> Any:
     """Value at the first of some dotted paths, such as "model.test_cfg.mode", that a config has.
 

@@ -38,7 +38,7 @@ class ConvBoxHead(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, channels: int, *, convs: int, conv_channels: int, layers: int = 1
+        self, in_channels: int, channels: int, *, convs: int, conv_channels: int, layers: int
     ) -> None:
         super().__init__()
         widths = [in_channels] + [conv_channels] * convs
@@ -80,7 +80,7 @@ class CascadeBox(RegionBranch):
         matcher: BoxMatcher,
         sampler: Sampler,
         giou_weight: float,
-        one_box: bool = False,
+        one_box: bool,
     ) -> None:
         super().__init__(num_classes, matcher=matcher, sampler=sampler)
         self.head = head
