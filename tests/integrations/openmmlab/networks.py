@@ -45,6 +45,8 @@ _UPERNET_CONVNEXT = "convnext/convnext-tiny_upernet_8xb2-amp-160k_ade20k-512x512
 _CAFFE = ("model.backbone.name=resnet50_msra",)
 _RESNET101 = ("model.backbone.name=resnet101",)
 _CONVNEXT_T = ("model.backbone.name=convnext_tiny_dense",)
+# Of 512, and 341 apart, in the config; these fill the image, four of them.
+_WINDOWS = (("model.test_cfg.crop_size", (192, 192)), ("model.test_cfg.stride", (64, 128)))
 
 NETWORKS = {
     "maskrcnn_r50": Network("mmdet", "mask_rcnn/mask-rcnn_r50_fpn_1x_coco", "maskrcnn_r50_mmdet"),
@@ -108,7 +110,9 @@ NETWORKS = {
         odd_sizes=True,
     ),
     "upernet_swin_t": Network("mmseg", _UPERNET_SWIN, "upernet_swin_t_mmseg"),
-    "upernet_convnext_t": Network("mmseg", _UPERNET_CONVNEXT, "upernet_convnext_t_mmseg"),
+    "upernet_convnext_t": Network(
+        "mmseg", _UPERNET_CONVNEXT, "upernet_convnext_t_mmseg", options=_WINDOWS
+    ),
     "segnext_t": Network(
         "mmseg", "segnext/segnext_mscan-t_1xb16-adamw-160k_ade20k-512x512", "segnext_t"
     ),

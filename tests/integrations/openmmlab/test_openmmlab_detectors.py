@@ -30,7 +30,7 @@ def test_a_converted_detector_finds_the_same_objects(name, tmp_path):
 
 
 def theirs_of(image: torch.Tensor, found: dict[str, torch.Tensor]) -> Instances:
-    """What mmdetection found, with boxes that end at the border, as Sparse R-CNN's do here alone."""
+    """What mmdetection found; its Sparse R-CNN alone leaves boxes beyond the border."""
     height, width = image.shape[:2]
     limits = torch.tensor([width, height, width, height])
     masks = None
