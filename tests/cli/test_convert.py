@@ -141,7 +141,7 @@ def test_no_file_is_replaced(tmp_path: Path, capsys, target: list[str]) -> None:
 
 def test_mistakes_end_with_one_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert convert.main(["nothing.pth", str(tmp_path / "o.pth"), "--to", "official"]) == 1
-    assert capsys.readouterr().err.startswith("error: weights 'nothing.pth' are neither a file")
+    assert capsys.readouterr().err.startswith("error: nothing.pth: no such file")
     with pytest.raises(SystemExit):
         convert.main(["a.pth", "b.bin", "--to", "mmseg"])
     assert "must end in .safetensors or .pth" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Checkpoints of other code bases to ours and back; behind ``van-dense convert``."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,13 +90,28 @@ def _require_new(output: Path, *beside: Path) -> None:
     require_free([output, *beside], "name another file")
 
 
+def _require_named_files(overrides: list[str]) -> None:
+    """Annotations that are named must be there: without them the classes of the file count."""
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key.startswith("data.") and key.endswith((".annotations", ".masks", ".images")):
+            if not Path(value).exists():
+                raise FileNotFoundError(f"{key}: {value} does not exist")
+
+
 def _save(content: Any, output: Path) -> None:
     with open(output, "wb") as file:  # whose errors have words, which those of PyTorch's own lack
         torch.save(content, file)
 
 
+def _first(names: Sequence[str], number: int = 8) -> str:
+    return ", ".join(names[:number]) + (", ..." if len(names) > number else "")
+
+
 def _file_of(source: str) -> Path:
     """A run's best checkpoint, what transformers saved in a folder, or any file or name."""
+    if Path(source).suffix and "://" not in source and not Path(source).exists():
+        raise FileNotFoundError(f"{source}: no such file")
     saved = Path(source) / "model.safetensors"
     if saved.is_file():
         return saved
@@ -158,18 +174,21 @@ def import_weights(source: str, output: Path, project: str, overrides: list[str]
         FileExistsError: When a file would be replaced.
     """
     _require_new(output)
+    _require_named_files(overrides)
     config = load_config(project, overrides)
     task = task_of(config)
     path = _file_of(source)
     content = read_file(path)
     unwrap(content, path)  # one without tensors is named
-    given = tuple(override.partition("=")[0] for override in overrides)
-    taken = [text for text in task.foreign_settings(content, config) if not text.startswith(given)]
+    given = {override.partition("=")[0] for override in overrides}
+    found = task.foreign_settings(content, config)
+    taken = [text for text in found if text.partition("=")[0] not in given]
     if taken:
         config = load_config(project, [*taken, *overrides])
     info = task.foreign_info(content, config)
     model = build_model(config, info)
     report = task.load_foreign(model, content, config, info)
+    report += f"\n{counted(info.num_classes, 'class')}: {_first(info.class_names)}"
     if taken:
         shown = (text if len(text) <= _LONG else f"{text[:_LONG]}..." for text in taken)
         report += f"\nsettings of the file: {', '.join(shown)}"

@@ -28,6 +28,7 @@ from van_dense.integrations.checkpoints.mmseg import load_segmenter
 from van_dense.integrations.checkpoints.openmmlab_file import OpenMMLabFile, openmmlab_file
 from van_dense.integrations.checkpoints.openmmlab_settings import (
     check_classes,
+    keeps_ratio,
     no_config,
     overrides,
     pixel_overrides,
@@ -140,7 +141,7 @@ class Semantic(Task[SemanticConfig]):
             what = "the checkpoint has another number of classes than the project"
             fix = "give data.classes and data.label_map of the file"
             raise ValueError(f"{what}, so the classifier would be random: {report.head[0]}; {fix}")
-        test = mmseg_settings.remark(file.config)
+        test = keeps_ratio(file.config)
         notes = (note, test, no_config(file.config), *file.notes)
         return "\n".join([str(report), *filter(None, notes)])
 

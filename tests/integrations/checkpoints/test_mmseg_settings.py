@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from van_dense.config import load_config
-from van_dense.integrations.checkpoints.mmseg_settings import check_network, remark, taken_over
+from van_dense.integrations.checkpoints.mmseg_settings import check_network, taken_over
 from van_dense.integrations.checkpoints.openmmlab_file import OpenMMLabFile
+from van_dense.integrations.checkpoints.openmmlab_settings import keeps_ratio
 
 PROJECTS = Path(__file__).resolve().parents[3] / "projects"
 UPERNET = {
@@ -91,7 +92,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str, object, str]] = {
         UPERNET,
         "decode_head.channels",
         512,
-        r"a UPerHead and the project the decoder semantic_fpn; set model\.decoder=.name: upernet.",
+        r"a UPerHead and the project the decoder semantic_fpn; take .* upernet_r50_mmseg",
     ),
     "an unknown head": (
         "upernet_r50_mmseg",
@@ -112,7 +113,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str, object, str]] = {
         UPERNET,
         "decode_head.out_channels",
         1,
-        r"decode_head\.out_channels of the file is 1: .* sigmoid",
+        r"decode_head\.out_channels or num_classes of the file is 1: .* sigmoid",
     ),
     "corners": (
         "upernet_r50_mmseg",
@@ -191,9 +192,9 @@ def test_the_size_of_a_test_image_comes_along_from_both_generations() -> None:
         "data.transforms.test_scale": [2048, 512],
         "data.transforms.test_multiple": 32,
     }
-    assert remark(new) == remark(old) == ""
+    assert keeps_ratio(new) == keeps_ratio(old) == ""
     new["test_pipeline"][0]["keep_ratio"] = False
-    assert "here images keep their ratio" in remark(new)
+    assert "here images keep their ratio" in keeps_ratio(new)
 
 
 def test_colours_come_along_where_the_project_has_none() -> None:

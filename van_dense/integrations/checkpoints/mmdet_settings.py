@@ -3,19 +3,21 @@
 Source of the names and of what is meant where a key is absent: mmdetection 2.28 and 3.3.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 from van_dense.backbones.download import Normalization
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.plain_text import one_line
+from van_dense.integrations.checkpoints.mmdet_fixed import DENSE, box_heads, fixed_values
 from van_dense.integrations.checkpoints.openmmlab_file import OpenMMLabFile
 from van_dense.integrations.checkpoints.openmmlab_networks import check_backbone
 from van_dense.integrations.checkpoints.openmmlab_settings import (
     check_classes,
+    keeps_ratio,
+    no_config,
     overrides,
     pixel_overrides,
-    plain,
     setting,
     steps_of,
     type_of,
@@ -30,9 +32,15 @@ KINDS = {
     "GFL": "gfl",
     "SparseRCNN": "sparsercnn",
 }
-_EXTRA_LEVELS = ("c5", "c5_relu", "p5_relu")  # what P6 and P7 are made from here
-_DENSE = ("retinanet", "atss", "gfl")
-_CLASSES = "name a project of the data set that the file was trained on, or your annotations of it"
+_EXTRA_LEVELS = {  # what P6 and P7 are made from here
+    "retinanet": ("c5", "c5_relu", "p5_relu"),
+    "atss": ("p5",),
+    "gfl": ("p5",),
+}
+_CLASSES = (
+    "name a project of the data set that the file was trained on, or your annotations of it, with "
+    "the categories in this order"
+)
 
 
 def kind_of(config: Mapping[str, Any] | None) -> str | None:
@@ -45,18 +53,11 @@ def kind_of(config: Mapping[str, Any] | None) -> str | None:
         return None
     if name not in KINDS:
         raise ValueError(
-            f"model.type {one_line(name)} of the file has no counterpart here; {', '.join(KINDS)} "
-            "have"
+            f"model.type {one_line(name)} of the file is no detector that is read here: "
+            f"{', '.join(KINDS)}; files of mmsegmentation and mmpose need a project of their task, "
+            "such as upernet_r50_mmseg and pose_r50_mmpose_256x192"
         )
     return KINDS[name]
-
-
-class Fixed(NamedTuple):
-    """What networks here have no setting for."""
-
-    key: str  #: of the file's config
-    found: object
-    only: object  #: what it is here
 
 
 def check_mmdet(file: OpenMMLabFile, settings: Mapping[str, Any], info: DatasetInfo) -> list[str]:
@@ -77,16 +78,25 @@ def check_mmdet(file: OpenMMLabFile, settings: Mapping[str, Any], info: DatasetI
     notes = [check_classes(file.classes, info.class_names, fix=_CLASSES)]
     if (there := kind_of(file.config)) is None:
         theirs = _unsaid(kind)
-        notes.append("the file has no config: anchors, strides and pixels are the project's")
+        notes.append(no_config(file.config))
     else:
         assert file.config is not None
         if there != kind:
-            raise ValueError(f"the file holds a {there}, the project a {kind}; choose another one")
+            raise ValueError(
+                f"the file holds a {there}, the project a {kind}; take {there}_r50_mmdet"
+            )
         check_backbone(file.config, name)
-        theirs = _unsaid(kind) | network_settings(file.config["model"], kind)
-        if found := list(fixed_values(file.config["model"], kind)):
+        model = _model(file.config)
+        theirs = _unsaid(kind) | network_settings(model, kind)
+        if found := list(fixed_values(model, kind)):
             text = ", ".join(f"{f.key} {one_line(f.found)} ({f.only} here)" for f in found)
             raise ValueError(f"networks here have no setting for what the file has: {text}")
+        notes.append(keeps_ratio(file.config))
+        levels, made = _extra_levels(model), _EXTRA_LEVELS.get(kind, ())
+        if made and levels not in (None, *made):
+            raise ValueError(
+                f"the file makes P6 of {levels} (model.neck), and here it is {' or '.join(made)}"
+            )
     wanted = {f"model.{key}": value for key, value in theirs.items()}
     if wrong := overrides(wanted, {"model": settings}):
         raise ValueError(
@@ -140,50 +150,15 @@ def network_settings(model: Mapping[str, Any], kind: str) -> Values:
     elif kind == "retinanet":
         settings["extra_levels"] = _extra_levels(model)
     elif kind == "cascade_maskrcnn":
-        heads = setting(model, "roi_head.bbox_head", default=[])
-        settings["box_head.one_box"] = setting(heads, "0.reg_class_agnostic", default=False)
-        for number, head in enumerate(heads):
+        for number, head in enumerate(box_heads(model).values()):
+            settings.setdefault("box_head.one_box", head.get("reg_class_agnostic", False))
             settings[f"stages.{number}.box_stds"] = setting(head, "bbox_coder.target_stds")
-    return {key: value for key, value in settings.items() if value is not None}
-
-
-def fixed_values(model: Mapping[str, Any], kind: str) -> Iterator[Fixed]:
-    """What must be as it is here, for there is no other network of this kind.
-
-    Args:
-        model: Section ``model`` of a config of mmdetection.
-        kind: ``kind_of`` the config.
-    """
-    wanted: dict[str, object] = {"neck.type": "FPN"}
-    if kind in _DENSE:
-        wanted |= _anchors("bbox_head.", [1.0] if kind != "retinanet" else [0.5, 1.0, 2.0])
-        wanted["bbox_head.anchor_generator.scales_per_octave"] = 3 if kind == "retinanet" else 1
-        stds = [1.0] * 4 if kind == "retinanet" else [0.1, 0.1, 0.2, 0.2]
-        if kind != "gfl":  # which has distances in place of deltas
-            wanted["bbox_head.bbox_coder.target_stds"] = stds
-        wanted |= {"test_cfg.nms.type": "nms", "test_cfg.nms_pre": 1000}
-        if kind != "retinanet":
-            wanted["neck.add_extra_convs"] = "on_output"
     elif kind == "sparsercnn":
-        for number in range(len(setting(model, "roi_head.bbox_head", default=[]))):
-            key = f"roi_head.bbox_head.{number}.bbox_coder.target_stds"
-            wanted[key] = [0.5, 0.5, 1.0, 1.0]
-        wanted["roi_head.bbox_roi_extractor.roi_layer.sampling_ratio"] = 2
-    else:
-        wanted |= _anchors("rpn_head.", [0.5, 1.0, 2.0])
-        wanted["rpn_head.bbox_coder.target_stds"] = [1.0] * 4
-        wanted |= {"test_cfg.rcnn.nms.type": "nms", "test_cfg.rpn.min_bbox_size": 0}
-        if kind == "maskrcnn":
-            wanted["roi_head.bbox_head.bbox_coder.target_stds"] = [0.1, 0.1, 0.2, 0.2]
-            wanted["roi_head.bbox_head.reg_class_agnostic"] = False
-        else:
-            wanted["roi_head.bbox_roi_extractor.roi_layer.sampling_ratio"] = 0
-    for key, only in wanted.items():
-        found = setting(model, key, default=only)  # absent: mmdetection's default, which is ours
-        if plain(found) != plain(only):
-            yield Fixed(f"model.{key}", found, only)
-    if kind == "retinanet" and (levels := _extra_levels(model)) not in (None, *_EXTRA_LEVELS):
-        yield Fixed("model.neck.add_extra_convs", levels, "on_input")
+        settings["proposals"] = setting(model, "rpn_head.num_proposals")
+        settings["head.attention_heads"] = setting(model, "roi_head.bbox_head.0.num_heads")
+    elif kind == "gfl":
+        settings["max_distance"] = setting(model, "bbox_head.reg_max")
+    return {key: value for key, value in settings.items() if value is not None}
 
 
 def test_settings(config: Mapping[str, Any], kind: str) -> Values:
@@ -193,9 +168,9 @@ def test_settings(config: Mapping[str, Any], kind: str) -> Values:
         config: Config of a file of mmdetection.
         kind: ``kind_of`` it.
     """
-    model = config["model"]
-    head = "model.head" if kind in _DENSE else "model.box_head"
-    test = setting(model, "test_cfg" if kind in _DENSE else "test_cfg.rcnn", default={})
+    model = _model(config)
+    head = "model.head" if kind in DENSE else "model.box_head"
+    test = setting(model, "test_cfg" if kind in DENSE else "test_cfg.rcnn", default={})
     settings: Values = {}
     if kind == "sparsercnn":
         settings["model.max_detections"] = setting(test, "max_per_img")
@@ -207,21 +182,21 @@ def test_settings(config: Mapping[str, Any], kind: str) -> Values:
         rpn = setting(model, "test_cfg.rpn", default={})
         settings["model.mask_head.threshold"] = setting(test, "mask_thr_binary")
         settings["model.rpn.test_pre_nms"] = setting(rpn, "nms_pre")
-        settings["model.rpn.test_post_nms"] = setting(rpn, "max_per_img", "nms_post")
+        settings["model.rpn.test_post_nms"] = setting(rpn, "max_per_img", "max_num", "nms_post")
         settings["model.rpn.nms_iou"] = setting(rpn, "nms.iou_threshold", "nms_thr")
     settings |= _image_size(config)
     return {key: value for key, value in settings.items() if value is not None}
 
 
-def _anchors(head: str, ratios: list[float]) -> dict[str, object]:
-    generator = f"{head}anchor_generator."
-    offset = {f"{generator}center_offset": 0.0}
-    return {**offset, f"{generator}ratios": ratios, f"{generator}type": "AnchorGenerator"}
+def _model(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Section ``model``, with what the first releases of 2.x have beside it."""
+    model: Mapping[str, Any] = config["model"]
+    return {"test_cfg": config.get("test_cfg"), **model}
 
 
 def _anchor_sizes(model: Mapping[str, Any], kind: str) -> list[float] | None:
     """Side of the anchors of each level, of ratio 1 and the first of its octave, pixels."""
-    head = "bbox_head" if kind in _DENSE else "rpn_head"
+    head = "bbox_head" if kind in DENSE else "rpn_head"
     generator = setting(model, f"{head}.anchor_generator", default={})
     base = setting(generator, "octave_base_scale", "scales.0")
     strides = setting(generator, "strides", default=[])
@@ -242,8 +217,10 @@ def _extra_levels(model: Mapping[str, Any]) -> str | None:
 def _image_size(config: Mapping[str, Any]) -> Values:
     """Sides of test images: of ``Resize`` in 3.x, of what stands around it in 2.x."""
     for step in steps_of(config, "Resize", "MultiScaleFlipAug"):
-        scale = setting(step, "scale", "img_scale")
-        if isinstance(scale, list | tuple) and len(scale) == 2:
+        scale = setting(step, "scale", "img_scale", default=())
+        if scale and isinstance(scale[0], list | tuple):  # several, of which the first counts
+            scale = scale[0]
+        if [type(side) for side in scale] == [int, int]:
             return {
                 "data.transforms.test_short_side": min(scale),
                 "data.transforms.max_long_side": max(scale),

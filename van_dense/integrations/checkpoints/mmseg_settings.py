@@ -23,6 +23,11 @@ from van_dense.integrations.checkpoints.openmmlab_settings import (
 
 _HEAD = "model.decode_head"
 _DECODERS = {"UPerHead": "upernet", "FPNHead": "semantic_fpn", "LightHamHead": "light_ham"}
+_PROJECTS = {
+    "upernet": "upernet_r50_mmseg",
+    "semantic_fpn": "semfpn_r50_mmseg",
+    "light_ham": "segnext_t",
+}
 _NORMS = ("BN", "SyncBN", "MMSyncBN", "NaiveSyncBN", "GN")
 _MULTIPLES = ("ResizeToMultiple", "AlignResize")  # of mmseg and VAN-Segmentation
 # What no project can set: values that a config may have, the first of them where it says nothing.
@@ -89,12 +94,13 @@ def check_network(config: Config | None, project: Config) -> None:
     if head and _DECODERS[head] != decoder:
         raise ValueError(
             f"the file has a {head} and the project the decoder {decoder}; "
-            f"set model.decoder={{name: {_DECODERS[head]}}}"
+            f"take a project of that decoder, such as {_PROJECTS[_DECODERS[head]]}"
         )
-    if setting(config, f"{_HEAD}.out_channels") == 1:
+    if 1 in (setting(config, f"{_HEAD}.{key}") for key in ("out_channels", "num_classes")):
         raise ValueError(
-            f"{_HEAD}.out_channels of the file is 1: its one logit goes through a sigmoid and a "
-            "threshold, and label maps here have a logit for each class; no setting gives this"
+            f"{_HEAD}.out_channels or num_classes of the file is 1: its one logit goes through a "
+            "sigmoid and a threshold, and label maps here have a logit for each class; no setting "
+            "gives this"
         )
     for path, allowed in {**_FIXED, **_FIXED_OF.get(decoder, {})}.items():
         found = setting(config, path, default=allowed[0])
@@ -125,14 +131,6 @@ def taken_over(file: OpenMMLabFile, project: Config) -> dict[str, Any]:
     if is_for_all and project["data"]["colors"] is None:
         taken["data.colors"] = file.palette
     return taken
-
-
-def remark(config: Config | None) -> str:
-    """What of the test cannot be taken over, in a sentence, or nothing."""
-    for step in steps_of(config, "Resize"):
-        if not step.get("keep_ratio", "scale" not in step):  # False from 1.x on
-            return "its test brings every image into one size; here images keep their ratio"
-    return ""
 
 
 def _resizing(config: Config | None) -> Iterator[tuple[str, Any]]:

@@ -33,6 +33,7 @@ _RESNET: dict[str, Any] = {
     "dcn": None,
     "plugins": None,
     "conv_cfg": None,
+    "norm_cfg.eps": 1e-5,
 }
 _EXPECTED: dict[str, dict[str, Any]] = {
     "ResNet": {**_RESNET, "deep_stem": False},
@@ -47,12 +48,16 @@ _EXPECTED: dict[str, dict[str, Any]] = {
         "patch_norm": True,
         "use_abs_pos_embed": False,
         "ape": False,
+        "act_cfg.type": "GELU",
+        "norm_cfg.eps": 1e-5,
     },
     "ConvNeXt": {
         "linear_pw_conv": True,
         "gap_before_final_norm": False,
         "use_grn": False,
         "stem_patch_size": 4,
+        "act_cfg.type": "GELU",
+        "norm_cfg.eps": 1e-6,
     },
 }
 
@@ -66,7 +71,7 @@ def check_backbone(config: Config | None, name: str) -> None:
     """
     section = setting(config, "model.backbone", default={})
     kind = type_of(section)
-    if not kind or name.startswith(("van_", "mscan_")):
+    if not kind or (kind not in _EXPECTED and name.startswith(("van_", "mscan_"))):
         return
     if kind not in _EXPECTED:
         raise ValueError(
@@ -74,7 +79,7 @@ def check_backbone(config: Config | None, name: str) -> None:
             f"{', '.join(_EXPECTED)} have"
         )
     for key, expected in _EXPECTED[kind].items():
-        found = plain(section.get(key, expected))
+        found = plain(setting(section, key, default=expected))
         if found != expected:
             raise ValueError(
                 f"model.backbone.{key} of the file is {one_line(found)}, and that of the {kind} "

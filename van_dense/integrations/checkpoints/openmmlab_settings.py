@@ -34,6 +34,14 @@ def no_config(config: Config | None) -> str:
     return "the file has no config of its model: what no weight shows is taken to be the project's"
 
 
+def keeps_ratio(config: Config | None) -> str:
+    """What of the size of test images cannot be taken over, in a sentence, or nothing."""
+    for step in steps_of(config, "Resize"):
+        if not step.get("keep_ratio", "scale" not in step):  # False from 1.x and 3.x on
+            return "its test brings every image into one size; here images keep their ratio"
+    return ""
+
+
 def setting(config: Config | None, *paths: str, default: Any = None) -> Any:
     """Value at the first of some dotted paths, such as "model.test_cfg.mode", that a config has.
 
@@ -154,7 +162,12 @@ def pixel_overrides(config: Config | None, name: str, here: Normalization) -> li
     pixels = pixels_of(config)
     if pixels is None:
         return []
-    if (problem := _channel_problem(pixels, name)) is not None:
+    if len(pixels.mean) != 3 or len(pixels.std) != 3:
+        raise ValueError(
+            f"the file's network takes images of {len(pixels.mean)} channels, and here they have 3"
+        )
+    is_early = setting(config, "model.backbone.style") == "caffe"
+    if (problem := _channel_problem(pixels, name, is_early=is_early)) is not None:
         raise ValueError(problem)
     mean = pixels.mean if pixels.is_rgb else pixels.mean[::-1]
     taken = [("mean", mean, here.mean)]
@@ -167,13 +180,18 @@ def pixel_overrides(config: Config | None, name: str, here: Normalization) -> li
     ]
 
 
-def _channel_problem(pixels: Pixels, name: str) -> str | None:
-    """Why a backbone cannot take these channels, with what to set."""
+def _channel_problem(pixels: Pixels, name: str, *, is_early: bool) -> str | None:
+    """Why a backbone cannot take these channels, with what to set.
+
+    ``is_early`` is a ResNet that subsamples in its 1x1 convolutions.
+    """
     is_caffe = not pixels.is_rgb and _is_close(pixels.std, _PLAIN)
     if is_msra(name) == is_caffe and is_caffe != pixels.is_rgb:
         return None
     order = "RGB" if pixels.is_rgb else "BGR"
     what = f"the file's network takes {order} pixels of deviation {list(pixels.std)}"
+    if pixels.is_rgb and is_early:
+        return f"{what}, and a ResNet of style caffe is read with BGR and 1 alone"
     if pixels.is_rgb:
         return f"{what}; set model.backbone.name={name.removesuffix('_msra')}"
     if is_caffe and re.fullmatch(r"resnet(50|101)", name):

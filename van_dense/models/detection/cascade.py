@@ -89,7 +89,7 @@ class CascadeMaskRCNN(RCNN):
     def detect(
         self, features: RegionFeatures, proposals: list[Tensor], batch: Batch
     ) -> list[Instances]:
-        """Boxes of the last stage with class probabilities averaged over all stages."""
+        """Boxes of the last stage with class probabilities of all stages, as ``averaged``."""
         counts = [len(boxes) for boxes in proposals]
         *refining, last = self._stages()
         votes = []
