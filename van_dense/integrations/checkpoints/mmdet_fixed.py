@@ -30,7 +30,11 @@ _MASKS: Allowed = {
     "roi_head.mask_head.predictor_cfg.type": ("Conv",),
     "roi_head.mask_head.upsample_cfg.type": ("deconv",),
 }
-_HEADS = {"retinanet": "RetinaHead", "atss": "ATSSHead", "gfl": "GFLHead"}
+_HEADS = {  # the second differs in training alone
+    "retinanet": ("RetinaHead", "PISARetinaHead"),
+    "atss": ("ATSSHead",),
+    "gfl": ("GFLHead",),
+}
 
 
 class Fixed(NamedTuple):
@@ -74,7 +78,7 @@ def box_heads(model: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 def _dense(kind: str) -> Allowed:
     is_retina = kind == "retinanet"
     allowed = _anchors("bbox_head", (0.5, 1.0, 2.0) if is_retina else (1.0,))
-    allowed["bbox_head.type"] = (_HEADS[kind],)
+    allowed["bbox_head.type"] = _HEADS[kind]
     allowed["bbox_head.loss_cls.use_sigmoid"] = (True,)
     allowed["bbox_head.anchor_generator.scales_per_octave"] = (3 if is_retina else 1,)
     allowed |= {"test_cfg.nms.type": ("nms",), "test_cfg.nms_pre": (1000,)}
