@@ -46,6 +46,26 @@ def test_any_model_gives_four_maps_of_ceil_size_on_any_input(name: str) -> None:
         ]
 
 
+@pytest.mark.parametrize("name", ["resnet18", "resnet26d", "resnet50_msra", "seresnext26t_32x4d"])
+def test_a_resnet_takes_any_size_without_padding(name: str) -> None:
+    backbone = build_backbone(name).eval()
+    assert backbone.any_size
+    images = torch.randn(1, 3, 33, 70)
+    with torch.no_grad():
+        found = backbone(images)
+        own = backbone.body.forward_intermediates(images, intermediates_only=True)[1:]
+    for level, wanted, stride in zip(found, own, (4, 8, 16, 32), strict=True):
+        assert level.shape[2:] == (-(-33 // stride), -(-70 // stride))
+        torch.testing.assert_close(level, wanted)
+
+
+def test_a_resnet_whose_pooling_cuts_borders_off_is_padded() -> None:
+    backbone = build_backbone("resnetaa50").eval()
+    assert not backbone.any_size
+    with torch.no_grad():
+        assert [level.shape[2] for level in backbone(torch.randn(1, 3, 33, 70))] == [9, 5, 3, 2]
+
+
 @pytest.mark.parametrize(
     ("name", "channels"), [("resnet18", 64), ("efficientnet_b0", 16), ("van_b0", None)]
 )

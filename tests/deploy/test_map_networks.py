@@ -57,3 +57,31 @@ def test_the_file_of_a_classifier_agrees_for_any_size_and_number(classifier, tmp
     for sizes in ([(64, 96)], [(91, 67)] * 3, [(128, 160)] * 2):
         batch = images_of(*sizes)
         assert_same(classifier.predict(run, batch), classifier.model.predict(batch))
+
+
+TINY_RESNET = (
+    "{name: resnet18, weights: null, options: {layers: [1, 1, 1, 1], channels: [4, 8, 12, 16]}}"
+)
+AS_IT_IS = "eval.inference.multiple=1"
+
+
+@pytest.mark.parametrize(
+    "kind", mostly_slow(("semantic-semantic_fpn", "semantic-upernet"), "semantic-semantic_fpn")
+)
+def test_the_file_of_a_resnet_takes_images_without_padding(kind, tmp_path):
+    network = network_of(tiny_model(kind, f"model.backbone={TINY_RESNET}", AS_IT_IS))
+    run = onnx_run(network, tmp_path)
+    for sizes in ([(64, 96)], [(91, 67)], [(125, 166), (50, 97)]):
+        batch = images_of(*sizes)
+        assert_same(network.predict(run, batch), network.model.predict(batch))
+
+
+def test_a_backbone_that_pads_has_no_file_of_images_without_padding():
+    model = tiny_model(
+        "semantic-semantic_fpn",
+        "model.backbone.name=convnext_atto",
+        "model.backbone.options={}",
+        AS_IT_IS,
+    )
+    with pytest.raises(ValueError, match=r"with ConvNeXt .* set eval\.inference\.multiple=32"):
+        network_of(model)

@@ -57,7 +57,7 @@ def auxiliary_fcn(in_channels: int, num_classes: int, **changes: Any) -> Auxilia
 
 def inference(mode: str = "whole", *window: tuple[int, int], **changes: Any) -> MapInference:
     """``window`` is empty, or crop and stride."""
-    settings = segmentation.Inference().model_dump() | {"multiple": 1, "mode": mode}
+    settings = segmentation.Inference().model_dump() | {"multiple": 32, "rounding": 1, "mode": mode}
     if window:
         settings["crop"], settings["stride"] = window
     return MapInference(**{**settings, **changes})

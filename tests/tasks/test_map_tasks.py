@@ -77,16 +77,19 @@ def test_smp_decoders_get_their_options_and_the_map_at_stride_2():
 
 
 @pytest.mark.parametrize(
-    "mode, multiple, expected", [("whole", 1, 32), ("whole", 64, 64), ("slide", 64, 64)]
+    "mode, multiple, test_multiple, rounding",
+    [("whole", 32, 1, 32), ("whole", 32, 64, 64), ("slide", 32, 64, 64), ("whole", 1, 1, 1)],
 )
-def test_inference_is_built_as_configured(mode, multiple, expected):
+def test_inference_is_built_as_configured(mode, multiple, test_multiple, rounding):
     model = model_of(
         "semfpn_van_b0",
         f"eval.inference={{mode: {mode}, crop: [96, 64], stride: [48, 32], scales: [0.5], "
-        "flip: true}",
-        f"data.transforms.test_multiple={multiple}",
+        f"flip: true, multiple: {multiple}}}",
+        f"data.transforms.test_multiple={test_multiple}",
     )
-    assert model.inference == MapInference(mode, (96, 64), (48, 32), (0.5,), True, expected)
+    assert model.inference == MapInference(
+        mode, (96, 64), (48, 32), (0.5,), True, multiple, rounding
+    )
 
 
 @pytest.mark.parametrize("mode, multiple", [("whole", 16), ("slide", 1)])

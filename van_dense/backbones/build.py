@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from timm.layers import convert_sync_batchnorm
 from timm.models import group_parameters
+from timm.models.resnet import ResNet
 from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -151,10 +152,11 @@ class TimmModel(nn.Module):
 class TimmBackbone(TimmModel):
     """Four feature maps of a timm model without classifier.
 
-    Maps have ceil(H / stride) x ceil(W / stride) positions. VAN works on any size as it is. For
-    other models, sides that are no multiple of 32 are padded with zeros on the right and below, and
-    the surplus of each map is cut off; padded batches of the loader need neither. Where the model
-    has no map of a stride, ``pyramid`` makes it of another one (``SimplePyramid``). The attributes
+    Maps have ceil(H / stride) x ceil(W / stride) positions. VAN and ResNet work on any size as they
+    are. For others, such as ConvNeXt, whose own maps have floor(H / stride) rows, sides that are no
+    multiple of 32 are padded with zeros on the right and below, and the surplus of each map is cut
+    off; padded batches of the loader need neither. Where the model has no map of a stride,
+    ``pyramid`` makes it of another one (``SimplePyramid``). The attributes
     ``channels`` and ``strides`` are those of c2..c5, after ``add_stride_2`` with c1 before them;
     ``left_out`` counts the finest of them that ``leave_out`` named. ``scale`` is the factor that
     images are resized by first, for patches of 14 pixels.
@@ -186,8 +188,9 @@ class TimmBackbone(TimmModel):
 
     @property
     def any_size(self) -> bool:
-        """Do maps of images of any size need no padding?"""
-        return self.pyramid is None and getattr(self.body, "any_size", False)
+        """Do maps of images of any size need no padding? Those of most ResNets do not either."""
+        has_ceil = getattr(self.body, "any_size", False) or _rounds_up(self.body)
+        return self.pyramid is None and has_ceil
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Compute [c2, c3, c4, c5], all (B, C, H, W), of normalised images (B, 3, H, W)."""
@@ -278,6 +281,12 @@ class WholeModel(TimmModel):
             return self.body(images)
         except WRONG_SIZE as error:
             raise refused_size(self.body, images, error) from error
+
+
+def _rounds_up(body: nn.Module) -> bool:
+    """Has every map of a ResNet ceil(H / stride) rows, as none of its layers cuts a border off?"""
+    pools = (module for module in body.modules() if isinstance(module, nn.AvgPool2d))
+    return isinstance(body, ResNet) and all(pool.ceil_mode or pool.padding for pool in pools)
 
 
 def norm_options(name: str, norm_eps: float | None) -> dict[str, Any]:

@@ -70,7 +70,7 @@ class SemanticTransforms(Transforms):
     photometric: PhotoMetric | None = PhotoMetric()  # colour changes; none = colours stay
     test_scale: Sides | None = (2048, 512)  # the image is brought into these; none = its own size
     # Then it is enlarged until both sides are multiples of this; not where eval.inference slides,
-    # and scales other than 1 are enlarged to multiples of 32 at least.
+    # and scales other than 1 are enlarged to multiples of eval.inference.multiple at least.
     test_multiple: Positive = 32
 
 
@@ -222,6 +222,9 @@ class Inference(Section):
     stride: Sides = (341, 341)  # slide: steps between windows, at most the window
     scales: Annotated[tuple[Factor, ...], Field(min_length=1)] = (1.0,)  # of the test image
     flip: bool = False  # and each of them mirrored
+    # whole: the normalised image is padded with zeros until both sides are multiples of this; 1 =
+    # as it is, as mmseg tests most networks. Images go through the network one by one unless 32.
+    multiple: Positive = 32
 
     @model_validator(mode="after")
     def _windows_cover_the_image(self) -> Inference:

@@ -74,7 +74,7 @@ def exported_backbone(
 ) -> ExportedProgram:
     """Export with ``torch.export``: any batch, and any size that the backbone takes.
 
-    VAN takes all sides from 33 pixels on, other backbones multiples of 32. With open sides the
+    VAN and ResNet take all sides from 33 pixels on, others multiples of 32. With open sides the
     exporter takes minutes over PVT v2 and does not come to an end with timm's Swin: give these a
     size. Of ``swin_tiny_dense`` and larger, the program for any size takes others than it was made
     with only as ``program.module(check_guards=False)``; ONNX files know no such guards.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from van_dense.backbones.build import DIVISOR
 from van_dense.deploy.detectors import OneStageNetwork, RegionNetwork
 from van_dense.deploy.maps import ClassificationNetwork, SaliencyNetwork, SemanticNetwork
 from van_dense.deploy.network import Network
@@ -42,6 +43,8 @@ def network_of(model: DenseModel) -> Network:
     if network is None:
         known = ", ".join(sorted(kind.__name__ for kind in NETWORKS))
         raise ValueError(f"{type(model).__name__} cannot be exported; these can: {known}")
+    if isinstance(model, SemanticSegmenter):
+        _check_multiple(model)
     made = network(model)
     if isinstance(model, Classifier):  # ViT refuses other sizes, and Swin takes minutes to export
         about = getattr(model.backbone.body, "pretrained_cfg", None) or {}
@@ -49,3 +52,16 @@ def network_of(model: DenseModel) -> Network:
     elif getattr(model.backbone, "scale", 1) != 1:  # ONNX resizes smoothly to fixed sizes alone
         made.takes_any_size = False
     return made
+
+
+def _check_multiple(model: SemanticSegmenter) -> None:
+    """A file holds no "if" about sizes, and so no padding of a backbone that needs some."""
+    backbone, inference = model.backbone, model.inference
+    is_free = getattr(backbone, "any_size", True) or inference.mode != "whole"
+    if not is_free and inference.multiple % DIVISOR:
+        body = type(getattr(backbone, "body", backbone)).__name__
+        raise ValueError(
+            f"eval.inference.multiple={inference.multiple}: files with {body} take images whose "
+            f"sides are multiples of {DIVISOR}; set eval.inference.multiple={DIVISOR}, which "
+            "changes labels near the right and lower border"
+        )

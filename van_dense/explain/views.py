@@ -221,7 +221,7 @@ def network_input(network: Loaded, source: Source) -> NetworkInput:
     inputs = _transformed(network, image)
     name = name_of(source) or "image"
     sample = Sample(image=inputs, image_id=name, path=name, orig_size=inputs.shape[:2])
-    batch = collate([sample], network.config.data.size_divisor).to(network.device)
+    batch = collate([sample], task_of(network.config).multiple(network.config)).to(network.device)
     return NetworkInput(inputs, batch, size_of(image))
 
 

@@ -256,4 +256,4 @@ def batch_of(loaded: Loaded, sample: Sample) -> Batch:
     """An image prepared as for predictions."""
     transform = task_of(loaded.config).build_transform(loaded.config, train=False)
     prepared = transform(sample, np.random.default_rng(0))
-    return collate([prepared], loaded.config.data.size_divisor)
+    return collate([prepared], task_of(loaded.config).multiple(loaded.config))

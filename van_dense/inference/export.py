@@ -39,6 +39,7 @@ from van_dense.inference.comparison import Compared, Comparison, Measured
 from van_dense.inference.file_config import baked_in, config_in
 from van_dense.inference.loaded import Loaded
 from van_dense.inference.quantisation import calibration_inputs, write_int8
+from van_dense.tasks import task_of
 
 log = logging.getLogger(__name__)
 
@@ -273,7 +274,7 @@ def _card(
         info=loaded.info.to_dict(),
         step=loaded.step,
         outputs=network.outputs,
-        multiple=loaded.config.data.size_divisor,
+        multiple=task_of(loaded.config).multiple(loaded.config),
         version=_version(),
         config_sha256=_digest_of(config),
         checkpoint_sha256=sha256_of(checkpoint),

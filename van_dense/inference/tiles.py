@@ -236,7 +236,9 @@ def _panoptic_windows(
     def at(top: int, left: int) -> Resized:
         return predict((left, top, left + crop[1], top + crop[0]))
 
-    inference = MapInference("slide", crop, strides(crop, overlap), (1.0,), flip=False, multiple=1)
+    inference = MapInference(
+        "slide", crop, strides(crop, overlap), (1.0,), flip=False, multiple=1, rounding=1
+    )
     with torch.inference_mode():
         semantic = probable_labels(SlidingWindow(size, at, inference))
         if whole:

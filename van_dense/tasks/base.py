@@ -272,6 +272,10 @@ class Task(ABC, Generic[C]):
             size_divisor=config.data.size_divisor,
         )
 
+    def multiple(self, config: C) -> int:
+        """Number that padded sides of an image that is predicted alone are multiples of."""
+        return config.data.size_divisor
+
     def save_figures(self, evaluator: Evaluator, folder: Path) -> None:
         """Drawings beside the pictures of predictions; by default none."""
         return None

@@ -176,6 +176,12 @@ class Semantic(Task[SemanticConfig]):
         """Most pixels keep their class after resizing there and back."""
         return partial(check_metrics, limits={"semantic/aAcc": (1.0, 0.9)})
 
+    def multiple(self, config: SemanticConfig) -> int:
+        """That of whole images where they are not padded as batches are."""
+        inference = config.eval.inference
+        is_own = inference.mode == "whole" and inference.multiple != DIVISOR
+        return inference.multiple if is_own else config.data.size_divisor
+
     def save_figures(self, evaluator: Evaluator, folder: Path) -> None:
         """Draw the confusion matrix."""
         assert isinstance(evaluator, SemanticEvaluator)  # evaluator_factory makes no other
@@ -203,8 +209,9 @@ def _labels(config: SemanticConfig) -> LabelMap:
 
 def inference_of(config: SemanticConfig) -> MapInference:
     """How the network of a config predicts images of any size."""
-    multiple = max(DIVISOR, config.data.transforms.test_multiple)
-    return MapInference(**config.eval.inference.model_dump(), multiple=multiple)
+    inference = config.eval.inference
+    rounding = max(inference.multiple, config.data.transforms.test_multiple)
+    return MapInference(**inference.model_dump(), rounding=rounding)
 
 
 def _decoder(config: schema.Decoder, backbone: TimmBackbone, num_classes: int) -> nn.Module:

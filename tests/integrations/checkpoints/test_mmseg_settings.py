@@ -179,6 +179,15 @@ def test_windows_come_along() -> None:
     assert taken(None) == {}
 
 
+def test_the_padding_of_whole_images_comes_along() -> None:
+    path = "eval.inference.multiple"
+    assert taken({"model": UPERNET})[path] == 1
+    own = changed(UPERNET, "data_preprocessor.test_cfg", {"size_divisor": 32})
+    assert taken(own)[path] == 32
+    pad = {"test_pipeline": [{"type": "Pad", "size_divisor": 16}]}
+    assert taken({"model": UPERNET, **pad})[path] == 16
+
+
 def test_the_size_of_a_test_image_comes_along_from_both_generations() -> None:
     new = {"test_pipeline": [{"type": "Resize", "scale": (2048, 1024), "keep_ratio": True}]}
     inner = [{"type": "Resize", "keep_ratio": True}, {"type": "ResizeToMultiple"}]

@@ -82,9 +82,17 @@ NETWORKS = {
         "mmdet", f"{_SPARSE}300-proposals_crop-ms-480-800-3x_coco", "sparsercnn_r50_mmdet"
     ),
     "upernet_r50": Network(
-        "mmseg", "upernet/upernet_r50_4xb4-160k_ade20k-512x512", "upernet_r50_mmseg"
+        "mmseg",
+        "upernet/upernet_r50_4xb4-160k_ade20k-512x512",
+        "upernet_r50_mmseg",
+        odd_sizes=True,
     ),
-    "semfpn_r50": Network("mmseg", "sem_fpn/fpn_r50_4xb4-160k_ade20k-512x512", "semfpn_r50_mmseg"),
+    "semfpn_r50": Network(
+        "mmseg",
+        "sem_fpn/fpn_r50_4xb4-160k_ade20k-512x512",
+        "semfpn_r50_mmseg",
+        odd_sizes=True,
+    ),
     "pose_r50": Network(
         "mmpose", f"{_POSE}res50_8xb64-210e_coco-256x192", "pose_r50_mmpose_256x192"
     ),
@@ -109,12 +117,15 @@ NETWORKS = {
         ("model.backbone={name: swin_tiny_dense}",),
         odd_sizes=True,
     ),
-    "upernet_swin_t": Network("mmseg", _UPERNET_SWIN, "upernet_swin_t_mmseg"),
+    "upernet_swin_t": Network("mmseg", _UPERNET_SWIN, "upernet_swin_t_mmseg", odd_sizes=True),
     "upernet_convnext_t": Network(
         "mmseg", _UPERNET_CONVNEXT, "upernet_convnext_t_mmseg", options=_WINDOWS
     ),
     "segnext_t": Network(
-        "mmseg", "segnext/segnext_mscan-t_1xb16-adamw-160k_ade20k-512x512", "segnext_t"
+        "mmseg",
+        "segnext/segnext_mscan-t_1xb16-adamw-160k_ade20k-512x512",
+        "segnext_t",
+        odd_sizes=True,
     ),
     "maskrcnn_r101": Network(
         "mmdet", "mask_rcnn/mask-rcnn_r101_fpn_1x_coco", "maskrcnn_r50_mmdet", _RESNET101

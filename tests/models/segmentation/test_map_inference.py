@@ -217,7 +217,7 @@ def test_a_view_is_made_at_every_scale_mirrored_and_not(image):
         seen.append((*size, pixels.float().mean().item()))
         return look(pixels, size)
 
-    inference = slide_or_whole(scales=(0.5, 1.0, 1.75), flip=True, multiple=32)
+    inference = slide_or_whole(scales=(0.5, 1.0, 1.75), flip=True, rounding=32)
     assert len(views_of(image, SIZE, network=spy, inference=inference)) == 6
     # 50 x 70.5 and 175 x 246.75, rounded up; the image itself is padded.
     sizes = [(64, 96), (128, 160), (192, 256)]
@@ -232,7 +232,7 @@ def test_a_scaled_image_is_a_bilinear_one_in_float(image):
         return look(pixels, size)
 
     views_of(
-        image, SIZE, network=spy, inference=slide_or_whole(scales=(0.5,), flip=True, multiple=32)
+        image, SIZE, network=spy, inference=slide_or_whole(scales=(0.5,), flip=True, rounding=32)
     )
     assert torch.equal(seen[0], resize(image.float(), (64, 96)))
     assert torch.equal(seen[1], seen[0].flip(-1))
@@ -254,7 +254,7 @@ def test_the_probabilities_of_views_are_averaged(image, mode, band, monkeypatch)
                 slide_plainly(seen, crop, stride) if mode == "slide" else look(seen, seen.shape[1:])
             )
             expected += turn(resize(logits, (130, 150))).softmax(0)
-    inference = slide_or_whole(mode, crop, stride, scales=scales, flip=True, multiple=32)
+    inference = slide_or_whole(mode, crop, stride, scales=scales, flip=True, rounding=32)
     labels = label_map(views_of(image, (130, 150), network=look, inference=inference))
     first, second = expected.topk(2, dim=0).values
     is_clear = (first - second > 1e-5).numpy()
@@ -276,6 +276,19 @@ def test_a_whole_image_is_padded_to_the_deepest_stride_and_stays_in_place(image,
         assert torch.allclose(found.flip(-1) if view.mirrored else found, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("multiple, padded", [(1, SIZE), (8, (104, 144))])
+def test_a_whole_image_is_padded_to_the_multiple_asked_for(image, multiple, padded, flip):
+    views = views_of(
+        image, SIZE, network=look, inference=slide_or_whole(multiple=multiple, flip=flip)
+    )
+    for view, seen in zip(views, (image, image.flip(-1)), strict=False):
+        # As mmseg: logits at the size that the network saw, without what was padded.
+        expected = resize(look(seen, padded), padded)[:, : SIZE[0], : SIZE[1]]
+        found = everywhere(view)
+        assert torch.allclose(found.flip(-1) if view.mirrored else found, expected, atol=1e-4)
+
+
 def test_views_are_averaged_as_probabilities_not_as_logits():
     sure, unsure = torch.tensor([3.0, 0.0]), torch.tensor([0.0, 1.4])
     views = [Logits(logits.reshape(2, 1, 1)) for logits in (sure, unsure, unsure)]
@@ -292,7 +305,9 @@ def test_windows_with_gaps_are_an_error(stride):
         slide_or_whole("slide", (512, 512), stride)
 
 
-@pytest.mark.parametrize("options", [{"scales": ()}, {"scales": (0.0, 1.0)}, {"multiple": 0}])
+@pytest.mark.parametrize(
+    "options", [{"scales": ()}, {"scales": (0.0, 1.0)}, {"multiple": 0}, {"rounding": 0}]
+)
 def test_settings_without_a_view_are_an_error(options):
     with pytest.raises(ValueError, match="must be positive"):
         slide_or_whole(**options)
@@ -305,6 +320,7 @@ def test_settings_without_a_view_are_an_error(options):
         (slide_or_whole("slide"), False),
         (slide_or_whole(flip=True), False),
         (slide_or_whole(scales=(0.5,)), False),
+        (slide_or_whole(multiple=1), False),
     ],
 )
 def test_only_whole_images_as_they_are_need_no_views(inference, is_plain):

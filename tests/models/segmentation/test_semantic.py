@@ -198,6 +198,26 @@ def test_broken_weights_are_an_error_with_the_image(batch, inference, value):
 # ------------------------------------------------------------------------------------- network
 
 
+def test_whole_images_are_padded_to_the_multiple_asked_for(batch):
+    seen = []
+
+    class Watched(SemanticSegmenter):
+        def logits(self, images):
+            seen.append(tuple(images.shape))
+            return super().logits(images)
+
+    for multiple in (32, 1, 20):
+        model = segmenter(slide_or_whole(multiple=multiple))
+        model.__class__ = Watched
+        model.predict(batch)
+    # 32: one batch, as it is padded; else each image alone, of 64 x 96 and 48 x 96 pixels.
+    assert seen == [
+        (2, 3, 64, 96),
+        *((1, 3, *size) for size in ((64, 96), (48, 96))),
+        *((1, 3, *size) for size in ((80, 100), (60, 100))),
+    ]
+
+
 def test_operations_are_counted_without_the_auxiliary_head_and_without_memory():
     shapes = []
     model = segmenter(auxiliary=Auxiliary()).to("meta")

@@ -47,6 +47,10 @@ def bilinear(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, like.shape[-2:], mode="bilinear", align_corners=False)
 
 
+def doubled(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
 def plain_semantic_fpn(features: list[Tensor], w: dict[str, Tensor], training: bool) -> Tensor:
     inner = [
         F.conv2d(f, w[f"neck.inner_blocks.{i}.0.weight"], w[f"neck.inner_blocks.{i}.0.bias"])
@@ -61,13 +65,14 @@ def plain_semantic_fpn(features: list[Tensor], w: dict[str, Tensor], training: b
         for i, x in enumerate(inner)
     ]
     s4 = conv_bn_relu(p[0], w, "scale_heads.0.0", training)
-    s8 = bilinear(conv_bn_relu(p[1], w, "scale_heads.1.0", training), p[0])
-    s16 = bilinear(conv_bn_relu(p[2], w, "scale_heads.2.0", training), p[1])
-    s16 = bilinear(conv_bn_relu(s16, w, "scale_heads.2.1", training), p[0])
-    s32 = bilinear(conv_bn_relu(p[3], w, "scale_heads.3.0", training), p[2])
-    s32 = bilinear(conv_bn_relu(s32, w, "scale_heads.3.1", training), p[1])
-    s32 = bilinear(conv_bn_relu(s32, w, "scale_heads.3.2", training), p[0])
-    return F.conv2d(s4 + s8 + s16 + s32, w["conv_seg.weight"], w["conv_seg.bias"])
+    s8 = doubled(conv_bn_relu(p[1], w, "scale_heads.1.0", training))
+    s16 = doubled(conv_bn_relu(p[2], w, "scale_heads.2.0", training))
+    s16 = doubled(conv_bn_relu(s16, w, "scale_heads.2.1", training))
+    s32 = doubled(conv_bn_relu(p[3], w, "scale_heads.3.0", training))
+    s32 = doubled(conv_bn_relu(s32, w, "scale_heads.3.1", training))
+    s32 = doubled(conv_bn_relu(s32, w, "scale_heads.3.2", training))
+    total = s4 + sum(bilinear(x, s4) for x in (s8, s16, s32))
+    return F.conv2d(total, w["conv_seg.weight"], w["conv_seg.bias"])
 
 
 def plain_upernet(features: list[Tensor], w: dict[str, Tensor], training: bool) -> Tensor:

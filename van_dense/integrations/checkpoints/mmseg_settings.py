@@ -145,12 +145,21 @@ def _resizing(config: Config | None) -> Iterator[tuple[str, Any]]:
         return
 
 
+def _padded_to(config: Config | None) -> int:
+    """What the sides of a whole image are padded to multiples of; 1 where they stay."""
+    own = setting(config, "model.data_preprocessor.test_cfg.size_divisor")
+    steps = [step.get("size_divisor") for step in steps_of(config, "Pad")]
+    return max((one for one in (own, *steps) if type(one) is int and one > 0), default=1)
+
+
 def _windows(config: Config | None) -> Iterator[tuple[str, Any]]:
     """Whether an image is cut into windows, and into which."""
     test = setting(config, "model.test_cfg", "test_cfg")
     mode = setting(test, "mode")
     if mode in ("whole", "slide"):
         yield "eval.inference.mode", mode
+    if mode == "whole":
+        yield "eval.inference.multiple", _padded_to(config)
     for ours, theirs in (("crop", "crop_size"), ("stride", "stride")):
         if mode == "slide" and (sides := setting(test, theirs)) is not None:
             yield f"eval.inference.{ours}", sides

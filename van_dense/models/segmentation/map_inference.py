@@ -41,20 +41,30 @@ class MapInference:
     stride: Size
     scales: tuple[float, ...]  #: factors of the test image; probabilities of views are averaged
     flip: bool  #: whether every scale is predicted mirrored too
-    multiple: int  #: sides of a rescaled image are rounded up to multiples of this
+    multiple: int  #: a whole image is padded with zeros until its sides are multiples of this
+    rounding: int  #: sides of a rescaled image are rounded up to multiples of this
 
     def __post_init__(self) -> None:
         if not all(0 < s <= c for s, c in zip(self.stride, self.crop, strict=True)):
             limits = f"must be positive and at most the crop {self.crop}"
             raise ValueError(f"inference: stride {self.stride} {limits}, or windows leave gaps")
-        if not self.scales or min(self.scales) <= 0 or self.multiple < 1:
-            both = f"scales {self.scales} and multiple {self.multiple}"
+        multiples = (self.multiple, self.rounding)
+        if not self.scales or min(self.scales) <= 0 or min(multiples) < 1:
+            both = f"scales {self.scales} and multiples {multiples}"
             raise ValueError(f"inference: {both} must be positive; (1.0,) and 1 change nothing")
 
     @property
     def is_plain(self) -> bool:
-        """Whether the network gets whole images as they are, so several fit in a batch."""
-        return self.mode == "whole" and self.scales == (1.0,) and not self.flip
+        """Whether the network gets whole images as batches pad them, so several fit in one."""
+        is_one_view = self.mode == "whole" and self.scales == (1.0,) and not self.flip
+        return is_one_view and self.multiple == DIVISOR
+
+    def padded(self, size: Size) -> Size:
+        """(height, width) of a whole image with its padding."""
+        return (
+            -(-size[0] // self.multiple) * self.multiple,
+            -(-size[1] // self.multiple) * self.multiple,
+        )
 
 
 class LogitMap(Protocol):
@@ -240,7 +250,7 @@ def views_of(
     """
     views: list[LogitMap] = []
     for scale in inference.scales:
-        scaled = _rescale(image, scale, inference.multiple)
+        scaled = _rescale(image, scale, inference.rounding)
         for mirrored in (False, True) if inference.flip else (False,):
             view = scaled.flip(-1) if mirrored else scaled
             if inference.mode == "slide":
@@ -249,14 +259,15 @@ def views_of(
                 is_same = slide.size == size and not mirrored
                 views.append(slide if is_same else Resized(slide, size, mirrored=mirrored))
             else:
-                views.append(_whole(view, size, network=network, mirrored=mirrored))
+                padded = inference.padded((view.shape[1], view.shape[2]))
+                whole = _whole(view, size, padded, network=network, mirrored=mirrored)
+                views.append(whole)
     return views
 
 
-def _whole(image: Tensor, size: Size, *, network: Network, mirrored: bool) -> Resized:
-    """Logits of a whole image, padded as ``collate`` pads it, at its original ``size``."""
+def _whole(image: Tensor, size: Size, padded: Size, *, network: Network, mirrored: bool) -> Resized:
+    """Logits of a whole image, seen with its padding, at its original ``size``."""
     height, width = image.shape[1:]
-    padded = (-(-height // DIVISOR) * DIVISOR, -(-width // DIVISOR) * DIVISOR)
     logits = Logits(network(image, padded))
     extent = (height * logits.size[0] / padded[0], width * logits.size[1] / padded[1])
     return Resized(logits, size, extent=extent, mirrored=mirrored)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision.ops import FeaturePyramidNetwork
 
 from van_dense.models.conv import ConvBN, ConvGN, classifier, resize_to
@@ -71,8 +72,7 @@ def sum_levels(heads: nn.ModuleList, levels: Sequence[Tensor]) -> Tensor:
     for level, head in enumerate(deeper, start=1):
         assert isinstance(head, nn.Sequential)  # ``scale_heads`` makes no other
         x = levels[level]
-        for step, conv in enumerate(head):
-            # Every step doubles the size, to that of the next finer level.
-            x = resize_to(conv(x), levels[level - 1 - step])
-        total = total + x
+        for conv in head:
+            x = F.interpolate(conv(x), scale_factor=2.0, mode="bilinear", align_corners=False)
+        total = total + resize_to(x, total)  # as mmseg, where sides are no multiples of 32
     return total
