@@ -231,6 +231,18 @@ def test_files_of_others_are_refused(file, tmp_path):
         van_dense.load(broken)
 
 
+def test_whole_images_without_padding_pass_the_gate(run, tmp_path):
+    image, output = tmp_path / "odd.png", tmp_path / "odd.onnx"
+    pixels = np.random.default_rng(0).integers(0, 255, (75, 101, 3), np.uint8)
+    Image.fromarray(pixels).save(image)
+    change = ["eval.inference.multiple=1", "data.transforms.test_multiple=1"]
+    arguments = [str(run), *change, "--images", str(image), "--output", str(output)]
+    assert command.main(arguments) == 0
+    assert open_file(output).card.multiple == 1
+    found, expected = van_dense.load(output), van_dense.load(run, overrides=change)
+    assert (found.predict(image)[0].semantic == expected.predict(image)[0].semantic).all()
+
+
 def test_runtimes_are_chosen_by_name(file, run):
     assert choose_runtime(Path("a.xml"), None) == "openvino"
     with pytest.raises(ValueError, match="runtime 'tensorrt' does not read"):
