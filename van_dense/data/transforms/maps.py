@@ -146,7 +146,7 @@ class SemanticTest:
     scale: tuple[int, int] | None  #: long and short side in pixels to fit into; None keeps it
     #: Number that both sides are enlarged to multiples of (``ResizeToMultiple``), in the same
     #: interpolation; mmseg interpolates twice.
-    multiple: int = 1
+    multiple: int
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Transform one sample; the generator is not used."""
