@@ -18,7 +18,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,9 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("photos", type=Path, help="folder")
     parser.add_argument("--exported", type=Path, nargs="+", default=[], help=".onnx or .xml")
+    parser.add_argument(
+        "--override", nargs="+", default=[], metavar="KEY=VALUE", help="as exported"
+    )
     parser.add_argument("--images", type=int, default=6, help="default 6")
     parser.add_argument("--rounds", type=int, default=3, help="default 3, after one to warm up")
     parser.add_argument("--output", type=Path, required=True, metavar="JSON")
@@ -52,8 +55,8 @@ def main() -> None:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     torch.set_num_threads(1)
     photos = sorted(arguments.photos.glob("*.jpg"))[: arguments.images]
-    calls = {"torchvision": _torchvision(arguments.checkpoint)}
-    calls["eager"] = _ours(arguments.checkpoint)
+    calls = {"torchvision": _torchvision(arguments.checkpoint, arguments.override)}
+    calls["eager"] = _ours(arguments.checkpoint, arguments.override)
     calls |= {f"exported {path.suffix}": _ours(path) for path in arguments.exported}
     result: dict[str, Any] = {"machine": describe_machine(), "images": len(photos)}
     script = f"benchmarks/{Path(__file__).name}"
@@ -88,20 +91,20 @@ def measure(calls: dict[str, Predict], photos: list[Path], rounds: int) -> dict[
     }
 
 
-def _ours(path: Path) -> Predict:
-    loaded = load(path, device="cpu")
+def _ours(path: Path, overrides: Sequence[str] = ()) -> Predict:
+    loaded = load(path, device="cpu", overrides=overrides)
 
     def predict(photo: Path) -> int:
         (result,) = loaded.predict(photo)
-        instances = result.prediction.instances
+        instances = result.instances
         assert instances is not None
         return len(instances)
 
     return predict
 
 
-def _torchvision(checkpoint: Path) -> Predict:
-    loaded = load(checkpoint, device="cpu", engine="torchvision")
+def _torchvision(checkpoint: Path, overrides: Sequence[str]) -> Predict:
+    loaded = load(checkpoint, device="cpu", engine="torchvision", overrides=overrides)
     config: Any = loaded.config.model
     state = to_torchvision(loaded.model.state_dict(), loaded.info.category_ids)
     state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}

@@ -128,4 +128,4 @@ def test_wrong_types_and_sizes_are_explained(network):
     with pytest.raises(ValueError, match=r"give torch\.uint8 or torch\.float32"):
         exported_backbone(network, dtype=torch.float16)
     with pytest.raises(ValueError, match="takes multiples of 32"):
-        exported_backbone(backbone_network(build_backbone("resnet18")), size=(64, 70))
+        exported_backbone(backbone_network(build_backbone("convnext_atto")), size=(64, 70))
