@@ -1,6 +1,7 @@
-"""Numbers with what they count, in words."""
+"""Numbers with what they count, and the first of many names, in words."""
 
 import re
+from collections.abc import Sequence
 
 # What stands behind the numbers of ``of_kind``, and the first verb of a clause about it.
 _NOUN = re.compile(
@@ -32,6 +33,11 @@ def counted(number: int, one: str, several: str | None = None) -> str:
     if number == 1:
         return f"1 {one}"
     return f"{number} {_plural(one) if several is None else several}"
+
+
+def shorten(names: Sequence[str], count: int = 3) -> str:
+    """The first ``count`` names, and dots for the others."""
+    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
 
 
 def of_kind(number: int, kind: str) -> str:

@@ -1,6 +1,6 @@
 """Phrases that the messages of several readers share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from van_dense.core.counting import of_kind
@@ -31,11 +31,6 @@ class Remark(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.file}: {self.what}; {self.fix}"
-
-
-def shorten(names: Sequence[str], count: int = 3) -> str:
-    """The first ``count`` names, and dots for the others."""
-    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
 
 
 def list_counts(counts: Mapping[str, int]) -> str:

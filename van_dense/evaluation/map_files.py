@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from van_dense.core.counting import counted
+from van_dense.core.counting import counted, shorten
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Prediction, Size
 from van_dense.data.io.label_map import LabelMap
@@ -46,14 +46,15 @@ def find_files(
     if missing := sorted(masks.keys() - maps.keys()):
         raise ValueError(
             f"{predictions}: {len(missing)} of {len(masks)} annotations have no prediction: "
-            f"{_listed(missing)}; the predictions there are called {_listed(sorted(maps))}. "
+            f"{shorten(missing, _SHOWN)}; the predictions there are called "
+            f"{shorten(sorted(maps), _SHOWN)}. "
             "Predict every image, or give the patterns of both names"
         )
     if repeated := [text for key, text in found.problems if key in masks and key in maps]:
         raise ValueError(f"{repeated[0]}; keep one of them, or give a pattern that leaves one out")
     if extra := sorted(maps.keys() - masks.keys()):
         several = counted(len(extra), "prediction")
-        logger.warning("not evaluated: %s without annotation: %s", several, _listed(extra))
+        logger.warning("not evaluated: %s without annotation: %s", several, shorten(extra, _SHOWN))
     paths = (Path(predictions), Path(annotations))
     return {key: (paths[0] / maps[key], paths[1] / masks[key]) for key in found.complete}
 
@@ -149,7 +150,3 @@ def fit_grey(grey: np.ndarray, size: Size, paths: tuple[Path, Path]) -> np.ndarr
 
 def _size(array: np.ndarray) -> Size:
     return array.shape[0], array.shape[1]
-
-
-def _listed(keys: list[str]) -> str:
-    return ", ".join(keys[:_SHOWN]) + (", ..." if len(keys) > _SHOWN else "")

@@ -10,12 +10,11 @@ import logging
 from pathlib import Path
 from typing import NamedTuple
 
-from van_dense.core.counting import counted
+from van_dense.core.counting import counted, shorten
 from van_dense.core.structures import Prediction, size_of
 from van_dense.data.io.json_file import paused_garbage_collection, read_json
 from van_dense.data.io.panoptic import read_ids
 from van_dense.data.io.prefetch import prefetch_map, usable_cores
-from van_dense.data.messages import shorten
 from van_dense.data.readers.panoptic import require_masks
 from van_dense.data.readers.panoptic_json import (
     PanopticFile,

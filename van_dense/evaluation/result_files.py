@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from van_dense.core.counting import counted, of_kind
+from van_dense.core.counting import counted, of_kind, shorten
 from van_dense.core.structures import Size
 from van_dense.data.io.json_file import paused_garbage_collection
 from van_dense.data.readers.coco_json import CocoDict, Record, posed_categories
@@ -338,4 +338,4 @@ def _odd_boxes(table: ResultTable, reader: _Reader) -> list[str]:
 
 def _first(ids: Iterable[Any]) -> str:
     ordered = sorted(ids, key=lambda value: (isinstance(value, str), value))
-    return ", ".join(map(repr, ordered[:5])) + (", ..." if len(ordered) > 5 else "")
+    return shorten([repr(one) for one in ordered], 5)

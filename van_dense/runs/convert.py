@@ -1,6 +1,5 @@
 """Checkpoints of other code bases to ours and back; behind ``van-dense convert``."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from van_dense.backbones.layouts import State, detect_layout, from_official, to_
 from van_dense.backbones.read import read_file, read_state, unwrap
 from van_dense.backbones.weights import compare
 from van_dense.config import load_config
-from van_dense.core.counting import counted
+from van_dense.core.counting import counted, shorten
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.data.io.outputs import require_file, require_free
 from van_dense.engine.checkpoint import choose_checkpoint, save_checkpoint
@@ -104,10 +103,6 @@ def _save(content: Any, output: Path) -> None:
         torch.save(content, file)
 
 
-def _first(names: Sequence[str], number: int = 8) -> str:
-    return ", ".join(names[:number]) + (", ..." if len(names) > number else "")
-
-
 def _file_of(source: str) -> Path:
     """A run's best checkpoint, what transformers saved in a folder, or any file or name."""
     if Path(source).suffix and "://" not in source and not Path(source).exists():
@@ -188,7 +183,7 @@ def import_weights(source: str, output: Path, project: str, overrides: list[str]
     info = task.foreign_info(content, config)
     model = build_model(config, info)
     report = task.load_foreign(model, content, config, info)
-    report += f"\n{counted(info.num_classes, 'class')}: {_first(info.class_names)}"
+    report += f"\n{counted(info.num_classes, 'class')}: {shorten(info.class_names, 8)}"
     if taken:
         shown = (text if len(text) <= _LONG else f"{text[:_LONG]}..." for text in taken)
         report += f"\nsettings of the file: {', '.join(shown)}"

@@ -16,10 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from van_dense.core.counting import counted, of_kind
+from van_dense.core.counting import counted, of_kind, shorten
 from van_dense.data.io.outputs import require_folder
 from van_dense.data.io.panoptic import write_ids
-from van_dense.data.messages import shorten
 from van_dense.runs.panoptic_painting import Objects, Overlap, Painted, paint
 from van_dense.runs.panoptic_sources import Categories, Entry, Sources
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from van_dense.core.counting import shorten
 from van_dense.core.structures import IGNORE_LABEL, Size, size_of
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.image import image_size
 from van_dense.data.io.label_map import LabelMap
 from van_dense.data.io.masks import read_classes
-from van_dense.data.messages import shorten
 from van_dense.data.readers.coco import CocoDataset
 from van_dense.data.readers.image_mask import files_by_key, key_of, mask_size_problem
 from van_dense.data.readers.panoptic_json import class_count_problem

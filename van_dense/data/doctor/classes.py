@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from van_dense.core.counting import counted
+from van_dense.core.counting import counted, shorten
 from van_dense.core.structures import Size
 from van_dense.data.doctor.report import PartReport
-from van_dense.data.messages import shorten
 from van_dense.data.readers.annotation_columns import ImageRecord
 from van_dense.data.readers.class_folder import Listing, class_names, folder_record
 from van_dense.data.readers.class_words import spoken_names

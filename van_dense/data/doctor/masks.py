@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from van_dense.core.counting import counted
+from van_dense.core.counting import counted, shorten
 from van_dense.core.plain_text import one_line
 from van_dense.core.structures import IGNORE_LABEL, Size, size_of
 from van_dense.data.dataset import ReadError
@@ -15,7 +15,7 @@ from van_dense.data.io.known_labels import start_lines
 from van_dense.data.io.label_map import LabelMap, count_values, spell_value, suggest_lines
 from van_dense.data.io.masks import full_ade20k, read_labels, read_saliency, read_stored
 from van_dense.data.io.stored import some_of
-from van_dense.data.messages import Fault, shorten
+from van_dense.data.messages import Fault
 from van_dense.data.readers.annotation_columns import ImageRecord
 from van_dense.data.readers.image_mask import Pairs, mask_size_problem
 from van_dense.data.readers.mask_folder import (

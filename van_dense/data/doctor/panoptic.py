@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from van_dense.core.counting import counted
+from van_dense.core.counting import counted, shorten
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.regions import Regions, find_regions
 from van_dense.core.structures import Size, size_of
@@ -25,7 +25,7 @@ from van_dense.data.io.image import orientation_tag
 from van_dense.data.io.names import find_below
 from van_dense.data.io.panoptic import read_ids
 from van_dense.data.io.walk import walk
-from van_dense.data.messages import Fault, shorten
+from van_dense.data.messages import Fault
 from van_dense.data.readers.coco_images import ImageRecords
 from van_dense.data.readers.coco_json import Record, read_coco_lists
 from van_dense.data.readers.image_mask import mask_size_problem

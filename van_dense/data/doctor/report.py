@@ -8,13 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from van_dense.core.counting import counted
+from van_dense.core.counting import counted, shorten
 from van_dense.core.plain_text import one_line
 from van_dense.core.structures import Size
 from van_dense.data.crowding import DetectionLimits
 from van_dense.data.doctor.boxes import BoxTable
 from van_dense.data.doctor.image_list import ImageList
-from van_dense.data.messages import shorten
 from van_dense.data.readers.quarantine import Id, Quarantine, QuarantinedPart, part_key
 
 Severity = Literal["error", "warning", "info"]

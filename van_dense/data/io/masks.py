@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from van_dense.core.counting import counted
+from van_dense.core.counting import counted, shorten
 from van_dense.core.dataset_info import Color
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.image import decode
@@ -231,7 +231,7 @@ def _require_white(path: str | Path, grey: np.ndarray, most: int) -> None:
     elif most >= _SALIENT:
         return
     values = np.unique(grey).tolist()
-    shown = ", ".join(map(str, values[:8])) + (", ..." if len(values) > 8 else "")
+    shown = shorten([str(value) for value in values], 8)
     what = f"the values {shown} look like ids of classes, and not like greys up to 255 = salient"
     if most == 255:
         what = f"{what}: most pixels beside 0 are 1 to {_MOST_ID}, which is all but black"

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from van_dense.core.counting import counted
+from van_dense.core.counting import counted, shorten
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Sample
 from van_dense.data.io.suffixes import SUFFIXES, list_suffixes
 from van_dense.data.io.walk import Found, is_left_out, walk
-from van_dense.data.messages import CHECK, shorten
+from van_dense.data.messages import CHECK
 from van_dense.data.readers.class_words import spoken_names
 from van_dense.data.readers.image_files import ImageFiles
 from van_dense.data.readers.quarantine import Quarantine, QuarantinedPart

@@ -13,9 +13,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Literal
 
-from van_dense.core.counting import counted
+from van_dense.core.counting import counted, shorten
 from van_dense.core.dataset_info import DatasetInfo
-from van_dense.data.messages import shorten
 from van_dense.data.readers.annotated_images import (
     AnnotatedDataset,
     AnnotatedImage,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 import numpy as np
 
-from van_dense.core.counting import counted
+from van_dense.core.counting import counted, shorten
 from van_dense.core.plain_text import one_line
 from van_dense.core.structures import IGNORE_LABEL
 from van_dense.data.dataset import ReadError
@@ -14,7 +14,7 @@ from van_dense.data.io.image import orientation_tag
 from van_dense.data.io.label_map import LabelMap, pack_colors, spell_value, suggest_lines
 from van_dense.data.io.masks import StoredLabels, apply_map, read_saliency, read_stored
 from van_dense.data.io.stored import some_of
-from van_dense.data.messages import CHECK, Fault, shorten
+from van_dense.data.messages import CHECK, Fault
 
 _MANY = 10  # classes that no mask shows, at least, where most are those of another data set
 SALIENT = 128  # above it a pixel counts as salient

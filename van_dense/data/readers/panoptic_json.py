@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from van_dense.core.counting import counted
+from van_dense.core.counting import counted, shorten
 from van_dense.core.dataset_info import Color, DatasetInfo
 from van_dense.core.segments import LARGEST_ID
 from van_dense.core.structures import IGNORE_LABEL, Segment, Size
 from van_dense.data.io.json_file import paused_garbage_collection
-from van_dense.data.messages import CHECK, shorten
+from van_dense.data.messages import CHECK
 from van_dense.data.readers.coco_images import ImageRecords
 from van_dense.data.readers.coco_json import (
     CocoDict,

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from van_dense.core.counting import counted
+from van_dense.core.counting import counted, shorten
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.data.io.names import read_text
-from van_dense.data.messages import list_counts, shorten
+from van_dense.data.messages import list_counts
 from van_dense.data.readers.annotated_images import (
     AnnotatedDataset,
     AnnotatedImage,

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from van_dense.core.counting import counted
+from van_dense.core.counting import counted, shorten
 from van_dense.data.io.names import plain_stem
 from van_dense.data.io.suffixes import SUFFIXES
 from van_dense.data.io.walk import is_left_out
-from van_dense.data.messages import Remark, shorten
+from van_dense.data.messages import Remark
 from van_dense.data.readers.yolo_layout import YoloLayout
 
 # Exporters put the list of classes and lists of images among the label files.

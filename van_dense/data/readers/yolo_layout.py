@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from van_dense.core.counting import counted
+from van_dense.core.counting import counted, shorten
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.parse import parse_yaml
 from van_dense.core.paths import expand_path
 from van_dense.data.io.names import read_text, spellings
 from van_dense.data.io.suffixes import list_suffixes
 from van_dense.data.io.walk import is_left_out, walk
-from van_dense.data.messages import Remark, shorten
+from van_dense.data.messages import Remark
 from van_dense.data.readers.foreign import way_in
 from van_dense.data.readers.yolo_lines import Meaning
 

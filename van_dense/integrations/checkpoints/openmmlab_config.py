@@ -9,8 +9,11 @@ where the config was one of mmengine's Python modules.
 import ast
 import math
 import warnings
+from collections import ChainMap
 from collections.abc import Mapping
 from typing import Any
+
+from van_dense.core.counting import shorten
 
 _PLAIN = (str, int, float, bool, type(None))
 _NUMBERS = {"inf": math.inf, "nan": math.nan}
@@ -39,7 +42,7 @@ def parse_config(text: str) -> tuple[dict[str, Any] | None, list[str]]:
             case ast.Assign(targets=[ast.Name(id=key)], value=node):
                 config.pop(key, None)
                 try:
-                    config[key] = _value(node, {**_NUMBERS, **config})
+                    config[key] = _value(node, ChainMap(config, _NUMBERS))
                 except (_UnreadableError, RecursionError):
                     unreadable.append(key)
             case _:
@@ -47,8 +50,7 @@ def parse_config(text: str) -> tuple[dict[str, Any] | None, list[str]]:
     if "_base_" in config:
         return None, ["the config is left aside: its text has bases that are not in the file"]
     if unreadable:
-        shown = ", ".join(unreadable[:5]) + (", ..." if len(unreadable) > 5 else "")
-        return config, [f"not readable in the config, and left aside: {shown}"]
+        return config, [f"not readable in the config, and left aside: {shorten(unreadable, 5)}"]
     return config, []
 
 

@@ -14,7 +14,7 @@ from itertools import zip_longest
 from typing import Any
 
 from van_dense.backbones.download import Normalization
-from van_dense.core.counting import counted
+from van_dense.core.counting import counted, shorten
 from van_dense.core.plain_text import one_line
 from van_dense.integrations.checkpoints.detectron2_resnet import is_msra
 
@@ -24,6 +24,7 @@ _BLACK = (0.0, 0.0, 0.0)
 _PLAIN = (1.0, 1.0, 1.0)
 _ALIKE = 0.6  # of 1; "television" and "television receiver" have 0.69
 _FEW = 0.05  # of all names
+_SHOWN = 8  # names of classes in a message
 _CLOSE = 0.01  # of mean and deviation in 0..255: published configs round to two or three digits
 
 
@@ -232,7 +233,7 @@ def check_classes(
     if not spelled:
         return ""
     count = counted(len(spelled), f"{what} is", f"{_several(what)} are")
-    return f"{count} spelled otherwise here: {_few(spelled, 3)}"
+    return f"{count} spelled otherwise here: {shorten(spelled)}"
 
 
 def _alike(there: Sequence[str], here: Sequence[str]) -> list[tuple[str, str]]:
@@ -254,18 +255,14 @@ def _difference(there: Sequence[str], here: Sequence[str], *, position: int, wha
     several = _several(what)
     if len(there) != len(here):
         counts = f"the file has {counted(len(there), what, several)} and the project {len(here)}"
-        return f"{counts}; those of the file: {_few(there)}"
+        return f"{counts}; those of the file: {shorten(there, _SHOWN)}"
     if sorted(map(_plain, there)) == sorted(map(_plain, here)):
-        both = f"{_few(there)}, and here {_few(here)}"
+        both = f"{shorten(there, _SHOWN)}, and here {shorten(here, _SHOWN)}"
         return f"the file has the {several} of the project in another order: {both}"
     return (
         f"{what} {position} is {there[position]!r} in the file and {here[position]!r} in the "
-        f"project; those of the file: {_few(there)}"
+        f"project; those of the file: {shorten(there, _SHOWN)}"
     )
-
-
-def _few(names: Sequence[str], number: int = 8) -> str:
-    return ", ".join(names[:number]) + (", ..." if len(names) > number else "")
 
 
 def _plain(name: str) -> str:
