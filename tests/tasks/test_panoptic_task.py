@@ -19,6 +19,7 @@ from van_dense.data.doctor.doctor import CocoPart, check_dataset
 from van_dense.data.io.panoptic import read_ids
 from van_dense.data.sample.sample_data import write_sample_data
 from van_dense.engine.device import make_accelerator
+from van_dense.integrations.checkpoints.openmmlab_file import ForeignFile
 from van_dense.models.panoptic.mask2former import Mask2Former
 from van_dense.models.panoptic.panoptic_fpn import PanopticFPN
 from van_dense.runs.data_doctor import measure_boxes
@@ -244,7 +245,7 @@ def test_weights_of_other_code_bases_are_refused_in_words_for_panoptic_fpn(confi
     info = panoptic.build_dataset(cfg, "val").info
     model = panoptic.build_model(cfg, info)
     with pytest.raises(ValueError, match=r"Panoptic FPN .* model\.backbone\.weights"):
-        panoptic.load_foreign(model, {}, cfg, info)
+        panoptic.load_foreign(model, ForeignFile({}), cfg, info)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from van_dense.backbones.download import fetch_weights
 from van_dense.backbones.layouts import State, detect_layout, from_official, to_official, van_size
-from van_dense.backbones.read import read_file, read_state, unwrap
+from van_dense.backbones.read import read_file, read_state
 from van_dense.backbones.weights import compare
 from van_dense.config import load_config
 from van_dense.core.counting import counted, shorten
@@ -23,6 +23,7 @@ from van_dense.integrations.checkpoints.detectors import is_foreign, to_layout, 
 from van_dense.integrations.checkpoints.detectron2_settings import detectron2_yaml
 from van_dense.integrations.checkpoints.mask2former import to_transformers
 from van_dense.integrations.checkpoints.mmseg import to_mmseg
+from van_dense.integrations.checkpoints.openmmlab_file import foreign_file
 from van_dense.tasks import task_of
 from van_dense.tasks.build import build_model
 from van_dense.visualize.palette import class_colors
@@ -173,16 +174,15 @@ def import_weights(source: str, output: Path, project: str, overrides: list[str]
     config = load_config(project, overrides)
     task = task_of(config)
     path = _file_of(source)
-    content = read_file(path)
-    unwrap(content, path)  # one without tensors is named
+    file = foreign_file(read_file(path), path)
     given = {override.partition("=")[0] for override in overrides}
-    found = task.foreign_settings(content, config)
+    found = task.foreign_settings(file, config)
     taken = [text for text in found if text.partition("=")[0] not in given]
     if taken:
         config = load_config(project, [*taken, *overrides])
-    info = task.foreign_info(content, config)
+    info = task.foreign_info(file, config)
     model = build_model(config, info)
-    report = task.load_foreign(model, content, config, info)
+    report = task.load_foreign(model, file, config, info)
     report += f"\n{counted(info.num_classes, 'class')}: {shorten(info.class_names, 8)}"
     if taken:
         shown = (text if len(text) <= _LONG else f"{text[:_LONG]}..." for text in taken)

@@ -7,7 +7,7 @@ a subclass in a file beside this one, and an entry in ``van_dense.tasks.TASKS``.
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
@@ -25,6 +25,8 @@ from van_dense.data.readers.quarantine import Quarantine
 from van_dense.data.sample.sample_data import write_sample_data
 from van_dense.evaluation.evaluator import Evaluator
 from van_dense.evaluation.oracle.metrics import OracleReport
+from van_dense.integrations.checkpoints.openmmlab_file import ForeignFile
+from van_dense.integrations.checkpoints.openmmlab_settings import overrides, pixel_overrides
 from van_dense.models.dense_model import DenseModel
 from van_dense.tasks.backbone import pixel_statistics
 
@@ -157,24 +159,36 @@ class Task(ABC, Generic[C]):
                 text += "; the weights do not say what they expect"
         return {"normalization": text}
 
-    def foreign_settings(self, content: object, config: C) -> list[str]:
-        """Settings that a checkpoint of another code base says of itself, by default none.
+    def foreign_settings(self, file: ForeignFile, config: C) -> list[str]:
+        """Settings that a checkpoint of another code base says of itself, where it differs.
 
         Args:
-            content: What ``read_file`` gives of the checkpoint.
+            file: The checkpoint.
             config: The project that it is read for.
 
         Returns:
             ``key.path=value`` strings, to be laid over the project, and below what users override.
         """
-        return []
+        if (taken := self.taken_over(file, config)) is None:
+            return []
+        backbone = config.model.backbone
+        return [
+            *overrides(taken, config.model_dump()),
+            *pixel_overrides(file.config, backbone.name, pixel_statistics(backbone)),
+        ]
 
-    def load_foreign(self, model: DenseModel, content: object, config: C, info: DatasetInfo) -> str:
+    def taken_over(self, file: ForeignFile, config: C) -> Mapping[str, Any] | None:
+        """Values of a checkpoint by keys of the project, beside its pixels; None takes nothing."""
+        return None
+
+    def load_foreign(
+        self, model: DenseModel, file: ForeignFile, config: C, info: DatasetInfo
+    ) -> str:
         """Fill a network with a whole checkpoint of another code base, and report.
 
         Args:
             model: Network of the config; filled in place.
-            content: What ``read_file`` gives of the checkpoint.
+            file: The checkpoint.
             config: The project, with ``foreign_settings`` in it.
             info: Classes of the network.
 
@@ -187,21 +201,21 @@ class Task(ABC, Generic[C]):
             "takes the backbone alone"
         )
 
-    def foreign_info(self, content: object, config: C) -> DatasetInfo:
+    def foreign_info(self, file: ForeignFile, config: C) -> DatasetInfo:
         """Classes of a checkpoint of another code base.
 
         They are those of the data set's files, where these name them and are here, otherwise those
         of the checkpoint, where it names them, or of the project.
 
         Args:
-            content: What ``read_file`` gives of the checkpoint.
+            file: The checkpoint.
             config: The project, with ``foreign_settings`` in it.
         """
         if self.classes_in_files and all(map(os.path.exists, config.data.files().values())):
             return self.build_dataset(config, "val").info
-        return self.classes_of(content, config) or self.dataset_info(config)
+        return self.classes_of(file, config) or self.dataset_info(config)
 
-    def classes_of(self, content: object, config: C) -> DatasetInfo | None:
+    def classes_of(self, file: ForeignFile, config: C) -> DatasetInfo | None:
         """Classes that a checkpoint of another code base names, by default none."""
         return None
 

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from van_dense.backbones.build import sync_norms
-from van_dense.backbones.read import unwrap
 from van_dense.config.pose import PoseConfig
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.structures import Batch, Prediction, Size
@@ -28,12 +27,10 @@ from van_dense.evaluation.oracle.instances import check_keypoints
 from van_dense.evaluation.oracle.metrics import OracleReport
 from van_dense.evaluation.pose import METRICS, PoseEvaluator
 from van_dense.integrations.checkpoints import mmpose
-from van_dense.integrations.checkpoints.openmmlab_file import OpenMMLabFile, openmmlab_file
+from van_dense.integrations.checkpoints.openmmlab_file import ForeignFile
 from van_dense.integrations.checkpoints.openmmlab_settings import (
     check_classes,
     no_config,
-    overrides,
-    pixel_overrides,
 )
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.detection.anchors import without_crowd
@@ -41,7 +38,7 @@ from van_dense.models.pose.heatmap import build_codec
 from van_dense.models.pose.simple_baseline import SimpleBaseline
 from van_dense.models.pose.top_down import CropGeometry, PoseScoring, TopDownPose
 from van_dense.models.postprocess import to_predictions
-from van_dense.tasks.backbone import backbone_of, pixel_statistics
+from van_dense.tasks.backbone import backbone_of
 from van_dense.tasks.base import Split, Task
 
 
@@ -138,21 +135,14 @@ class Pose(Task[PoseConfig]):
             ),
         )
 
-    def foreign_settings(self, content: object, config: PoseConfig) -> list[str]:
-        """Statistics of the pixels and test settings of a file of mmpose."""
-        if (file := openmmlab_file(content)) is None:
-            return []
-        backbone = config.model.backbone
-        return [
-            *overrides(mmpose.taken_over(file.config), config.model_dump()),
-            *pixel_overrides(file.config, backbone.name, pixel_statistics(backbone)),
-        ]
+    def taken_over(self, file: ForeignFile, config: PoseConfig) -> dict[str, Any]:
+        """Test settings of a file of mmpose."""
+        return mmpose.taken_over(file.config)
 
     def load_foreign(
-        self, model: DenseModel, content: object, config: PoseConfig, info: DatasetInfo
+        self, model: DenseModel, file: ForeignFile, config: PoseConfig, info: DatasetInfo
     ) -> str:
         """SimpleBaseline of mmpose."""
-        file = openmmlab_file(content) or OpenMMLabFile(unwrap(content))
         mmpose.check_network(file.config, config.model_dump())
         fix = "give those of the file in data.skeleton"
         names = info.keypoint_names

@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from van_dense.backbones.build import DIVISOR, TimmBackbone, sync_norms
-from van_dense.backbones.read import unwrap
 from van_dense.config import segmentation as schema
 from van_dense.config.segmentation import SemanticConfig
 from van_dense.core.dataset_info import DatasetInfo
@@ -25,13 +25,11 @@ from van_dense.evaluation.oracle.metrics import OracleReport, check_metrics
 from van_dense.evaluation.semantic import METRICS, SemanticEvaluator
 from van_dense.integrations.checkpoints import mmseg_settings
 from van_dense.integrations.checkpoints.mmseg import load_segmenter
-from van_dense.integrations.checkpoints.openmmlab_file import OpenMMLabFile, openmmlab_file
+from van_dense.integrations.checkpoints.openmmlab_file import ForeignFile
 from van_dense.integrations.checkpoints.openmmlab_settings import (
     check_classes,
     keeps_ratio,
     no_config,
-    overrides,
-    pixel_overrides,
 )
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.segmentation.light_ham import LightHam
@@ -41,7 +39,7 @@ from van_dense.models.segmentation.semantic import SemanticSegmenter
 from van_dense.models.segmentation.semantic_fpn import SemanticFPN
 from van_dense.models.segmentation.smp_decoder import smp_decoder
 from van_dense.models.segmentation.upernet import AuxiliaryFCN, UperNet
-from van_dense.tasks.backbone import backbone_of, pixel_statistics
+from van_dense.tasks.backbone import backbone_of
 from van_dense.tasks.base import PredictionWriter, Split, Task
 from van_dense.tasks.image_masks import mask_parts, read_pairs, truth_of
 from van_dense.visualize.figures import plot_confusion
@@ -116,21 +114,14 @@ class Semantic(Task[SemanticConfig]):
             inference=inference_of(config),
         )
 
-    def foreign_settings(self, content: object, config: SemanticConfig) -> list[str]:
-        """Statistics of the pixels, test settings and colours of a file of mmseg."""
-        if (file := openmmlab_file(content)) is None:
-            return []
-        project, backbone = config.model_dump(), config.model.backbone
-        return [
-            *overrides(mmseg_settings.taken_over(file, project), project),
-            *pixel_overrides(file.config, backbone.name, pixel_statistics(backbone)),
-        ]
+    def taken_over(self, file: ForeignFile, config: SemanticConfig) -> dict[str, Any]:
+        """Test settings and colours of a file of mmseg."""
+        return mmseg_settings.taken_over(file, config.model_dump())
 
     def load_foreign(
-        self, model: DenseModel, content: object, config: SemanticConfig, info: DatasetInfo
+        self, model: DenseModel, file: ForeignFile, config: SemanticConfig, info: DatasetInfo
     ) -> str:
         """Segmenters of VAN-Segmentation, SegNeXt and mmseg."""
-        file = openmmlab_file(content) or OpenMMLabFile(unwrap(content))
         mmseg_settings.check_network(file.config, config.model_dump())
         fix = "name a project of its data, or give data.classes and data.label_map of the file"
         note = check_classes(file.classes, info.class_names, fix=fix)

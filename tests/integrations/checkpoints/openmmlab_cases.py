@@ -16,6 +16,7 @@ from torch import Tensor
 
 from van_dense.config import load_config
 from van_dense.core.dataset_info import DatasetInfo
+from van_dense.integrations.checkpoints.openmmlab_file import foreign_file
 from van_dense.models.dense_model import DenseModel
 from van_dense.tasks import task_of
 from van_dense.tasks.build import build_model
@@ -151,12 +152,13 @@ def load(project: str, overrides: tuple[str, ...], content: Mapping[str, Any]) -
     """The network of a project without memory, with the weights of a file; ValueError or itself."""
     config = load_config(PROJECTS / f"{project}.yaml", list(overrides))
     task = task_of(config)
-    info: DatasetInfo = task.foreign_info(content, config)
+    file = foreign_file(content)
+    info: DatasetInfo = task.foreign_info(file, config)
     with torch.device("meta"):
         model = build_model(config, info)
     with warnings.catch_warnings():  # there is no memory to copy weights to
         warnings.simplefilter("ignore")
-        task.load_foreign(model, content, config, info)
+        task.load_foreign(model, file, config, info)
     return model
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from van_dense.backbones.download import IMAGENET
 from van_dense.config import load_config
 from van_dense.data.readers.coco_json import coco_info
-from van_dense.integrations.checkpoints.mmdet_settings import check_mmdet, settings_to_take
-from van_dense.integrations.checkpoints.openmmlab_file import OpenMMLabFile
+from van_dense.integrations.checkpoints.mmdet_settings import check_mmdet
+from van_dense.integrations.checkpoints.openmmlab_file import ForeignFile
+from van_dense.tasks import task_of
 
 PROJECTS = Path(__file__).resolve().parents[3] / "projects"
 COCO = coco_info()
@@ -103,23 +103,21 @@ def changed(model: dict[str, Any], path: str, value: object) -> dict[str, Any]:
     return model
 
 
-def published(
-    model: dict[str, Any] | None, classes: tuple[str, ...] | None = None
-) -> OpenMMLabFile:
-    return OpenMMLabFile(
+def published(model: dict[str, Any] | None, classes: tuple[str, ...] | None = None) -> ForeignFile:
+    return ForeignFile(
         state={}, classes=classes, config=None if model is None else {"model": model}
     )
 
 
-def check(project: str, file: OpenMMLabFile, *overrides: str) -> list[str]:
+def check(project: str, file: ForeignFile, *overrides: str) -> list[str]:
     config = load_config(PROJECTS / f"{project}.yaml", list(overrides))
     return check_mmdet(file, config.model.model_dump(), COCO)
 
 
 def taken(project: str, model: dict[str, Any], **config: Any) -> list[str]:
-    file = OpenMMLabFile(state={}, classes=None, config={"model": model, **config})
+    file = ForeignFile(state={}, classes=None, config={"model": model, **config})
     project_config = load_config(PROJECTS / f"{project}.yaml", [])
-    return settings_to_take(file, project_config.model_dump(), IMAGENET)
+    return task_of(project_config).foreign_settings(file, project_config)
 
 
 @pytest.mark.parametrize("project", MODELS)
@@ -241,7 +239,7 @@ def test_the_first_releases_have_test_settings_beside_the_model() -> None:
         "model.box_head.score_threshold=0.0001",
         "model.rpn.test_post_nms=500",
     ]
-    soft = OpenMMLabFile({}, config={"model": model, "test_cfg": {"rcnn": {"nms": {"type": "x"}}}})
+    soft = ForeignFile({}, config={"model": model, "test_cfg": {"rcnn": {"nms": {"type": "x"}}}})
     with pytest.raises(ValueError, match=r"test_cfg\.rcnn\.nms\.type x"):
         check("maskrcnn_r50_mmdet", soft)
 
@@ -256,7 +254,7 @@ def test_of_several_test_sizes_the_first_counts() -> None:
 def test_images_that_do_not_keep_their_ratio_are_told() -> None:
     pipeline = [{"type": "Resize", "scale": (1333, 800), "keep_ratio": False}]
     sections = {"test_dataloader": {"dataset": {"pipeline": pipeline}}}
-    file = OpenMMLabFile({}, COCO.class_names, config={"model": MASK_RCNN, **sections})
+    file = ForeignFile({}, COCO.class_names, config={"model": MASK_RCNN, **sections})
     (note,) = check("maskrcnn_r50_mmdet", file)
     assert "every image into one size" in note
 

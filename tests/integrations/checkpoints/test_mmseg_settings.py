@@ -10,7 +10,7 @@ import pytest
 
 from van_dense.config import load_config
 from van_dense.integrations.checkpoints.mmseg_settings import check_network, taken_over
-from van_dense.integrations.checkpoints.openmmlab_file import OpenMMLabFile
+from van_dense.integrations.checkpoints.openmmlab_file import ForeignFile
 from van_dense.integrations.checkpoints.openmmlab_settings import keeps_ratio
 
 PROJECTS = Path(__file__).resolve().parents[3] / "projects"
@@ -163,7 +163,7 @@ def test_another_network_is_refused_with_what_to_set(
 
 def taken(config: dict[str, Any] | None, *overrides: str, **file: Any) -> dict[str, Any]:
     return taken_over(
-        OpenMMLabFile({}, config=config, **file), project("upernet_r50_mmseg", *overrides)
+        ForeignFile({}, config=config, **file), project("upernet_r50_mmseg", *overrides)
     )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from van_dense.backbones.read import read_file
 from van_dense.integrations.checkpoints.openmmlab_config import parse_config
-from van_dense.integrations.checkpoints.openmmlab_file import OpenMMLabFile, openmmlab_file
+from van_dense.integrations.checkpoints.openmmlab_file import ForeignFile, openmmlab_file
 
 W = "backbone.conv1.weight"
 
@@ -21,7 +21,7 @@ def weights(value: float = 1.0) -> dict[str, Tensor]:
 
 def sorted_out(meta: dict[str, Any], state: dict[str, Tensor] | None = None, **beside: Any):
     found = openmmlab_file({"meta": meta, "state_dict": state or weights(), **beside})
-    assert isinstance(found, OpenMMLabFile)
+    assert isinstance(found, ForeignFile)
     return found
 
 

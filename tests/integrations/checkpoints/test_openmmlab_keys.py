@@ -11,6 +11,7 @@ from integrations.openmmlab.networks import NETWORKS
 from torch import Tensor
 
 from van_dense.config import load_config
+from van_dense.integrations.checkpoints.openmmlab_file import foreign_file
 from van_dense.tasks import task_of
 from van_dense.tasks.build import build_model
 
@@ -28,11 +29,11 @@ def loaded(name: str, state: dict[str, Tensor]) -> str:
     network = NETWORKS[name]
     config = load_config(PROJECTS / f"{network.project}.yaml", list(network.overrides))
     task = task_of(config)
-    content = {"meta": {}, "state_dict": state}
-    info = task.foreign_info(content, config)
+    file = foreign_file({"meta": {}, "state_dict": state})
+    info = task.foreign_info(file, config)
     with torch.device("meta"):
         model = build_model(config, info)
-    return task.load_foreign(model, content, config, info)
+    return task.load_foreign(model, file, config, info)
 
 
 def test_every_network_is_known(states):

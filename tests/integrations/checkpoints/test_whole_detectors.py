@@ -19,6 +19,7 @@ from van_dense.integrations.checkpoints.detectron2_settings import (
     check_representable,
     detectron2_yaml,
 )
+from van_dense.integrations.checkpoints.openmmlab_file import ForeignFile
 
 PROJECTS = Path(__file__).resolve().parents[3] / "projects"
 ONE_CLASS = DatasetInfo("one", ("a",), (1,))
@@ -82,7 +83,9 @@ def test_a_file_of_another_network_is_refused_and_named(
 ) -> None:
     weights = {key: torch.zeros(1) for key in keys}
     with pytest.raises(ValueError, match=message):
-        load_detector(torch.nn.Identity(), weights, settings=settings(project), info=ONE_CLASS)
+        load_detector(
+            torch.nn.Identity(), ForeignFile(weights), settings=settings(project), info=ONE_CLASS
+        )
 
 
 def test_anchors_that_torchvision_must_be_told_are_named() -> None:

@@ -13,7 +13,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from van_dense.backbones.read import unwrap
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.integrations.checkpoints.detectron2 import (
     from_detectron2,
@@ -24,7 +23,7 @@ from van_dense.integrations.checkpoints.detectron2_resnet import is_msra
 from van_dense.integrations.checkpoints.fit import mismatch
 from van_dense.integrations.checkpoints.mmdet import from_mmdet, is_mmdet
 from van_dense.integrations.checkpoints.mmdet_settings import check_mmdet
-from van_dense.integrations.checkpoints.openmmlab_file import OpenMMLabFile, openmmlab_file
+from van_dense.integrations.checkpoints.openmmlab_file import ForeignFile
 from van_dense.integrations.checkpoints.torchvision import (
     from_torchvision,
     is_torchvision,
@@ -52,7 +51,7 @@ def is_foreign(state: State) -> bool:
 
 
 def load_detector(
-    model: nn.Module, content: object, *, settings: Mapping[str, Any], info: DatasetInfo
+    model: nn.Module, file: ForeignFile, *, settings: Mapping[str, Any], info: DatasetInfo
 ) -> str:
     """Load a whole detector of another code base into ours, and say what was loaded.
 
@@ -63,11 +62,10 @@ def load_detector(
 
     Args:
         model: Our detector; filled in place.
-        content: What ``read_file`` gives of the file.
+        file: A whole detector.
         settings: Section ``model`` of the config.
         info: Classes of the model.
     """
-    file = openmmlab_file(content) or OpenMMLabFile(unwrap(content))
     state = file.state
     if is_mmdet(state):
         notes = check_mmdet(file, settings, info)

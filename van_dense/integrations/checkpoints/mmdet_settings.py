@@ -6,18 +6,16 @@ Source of the names and of what is meant where a key is absent: mmdetection 2.28
 from collections.abc import Mapping
 from typing import Any
 
-from van_dense.backbones.download import Normalization
 from van_dense.core.dataset_info import DatasetInfo
 from van_dense.core.plain_text import one_line
 from van_dense.integrations.checkpoints.mmdet_fixed import DENSE, box_heads, fixed_values
-from van_dense.integrations.checkpoints.openmmlab_file import OpenMMLabFile
+from van_dense.integrations.checkpoints.openmmlab_file import ForeignFile
 from van_dense.integrations.checkpoints.openmmlab_networks import check_backbone
 from van_dense.integrations.checkpoints.openmmlab_settings import (
     check_classes,
     keeps_ratio,
     no_config,
     overrides,
-    pixel_overrides,
     setting,
     steps_of,
     type_of,
@@ -60,7 +58,7 @@ def kind_of(config: Mapping[str, Any] | None) -> str | None:
     return KINDS[name]
 
 
-def check_mmdet(file: OpenMMLabFile, settings: Mapping[str, Any], info: DatasetInfo) -> list[str]:
+def check_mmdet(file: ForeignFile, settings: Mapping[str, Any], info: DatasetInfo) -> list[str]:
     """Make sure that a file has the network and the classes of a project, as far as it says.
 
     Args:
@@ -104,26 +102,6 @@ def check_mmdet(file: OpenMMLabFile, settings: Mapping[str, Any], info: DatasetI
             f"would load and find other objects. For this one: {' '.join(wrong)}"
         )
     return list(filter(None, notes))
-
-
-def settings_to_take(
-    file: OpenMMLabFile, config: Mapping[str, Any], pixels: Normalization
-) -> list[str]:
-    """What a file says of pixels and predictions, where a project says otherwise.
-
-    Args:
-        file: A whole detector of mmdetection.
-        config: The project's config, as plain data.
-        pixels: Statistics of the project's pixels.
-
-    Returns:
-        ``key.path=value`` strings to lay over the project.
-    """
-    if kind_of(file.config) != config["model"]["kind"]:
-        return []
-    assert file.config is not None
-    taken = pixel_overrides(file.config, config["model"]["backbone"]["name"], pixels)
-    return [*taken, *overrides(test_settings(file.config, config["model"]["kind"]), config)]
 
 
 def _unsaid(kind: str) -> Values:

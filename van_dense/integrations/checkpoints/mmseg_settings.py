@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from van_dense.core.plain_text import one_line
-from van_dense.integrations.checkpoints.openmmlab_file import OpenMMLabFile
+from van_dense.integrations.checkpoints.openmmlab_file import ForeignFile
 from van_dense.integrations.checkpoints.openmmlab_networks import check_backbone
 from van_dense.integrations.checkpoints.openmmlab_settings import (
     Config,
@@ -122,7 +122,7 @@ def says_rank(config: Config | None) -> bool:
     return setting(config, f"{_HEAD}.ham_kwargs.MD_R") is not None
 
 
-def taken_over(file: OpenMMLabFile, project: Config) -> dict[str, Any]:
+def taken_over(file: ForeignFile, project: Config) -> dict[str, Any]:
     """What comes along with a file, by our paths: sizes and windows of the test, and colours."""
     taken: dict[str, Any] = dict(_resizing(file.config)) | dict(_windows(file.config))
     if (dropout := setting(file.config, f"{_HEAD}.dropout_ratio")) is not None:

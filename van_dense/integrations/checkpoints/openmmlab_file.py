@@ -7,12 +7,13 @@ Source of the keys: ``runner/checkpoint.py`` of mmcv 1.7, ``tools/train.py`` and
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from van_dense.backbones.layouts import State
-from van_dense.backbones.read import tensors_of
+from van_dense.backbones.read import tensors_of, unwrap
 from van_dense.core.counting import counted
 from van_dense.integrations.checkpoints.openmmlab_config import parse_config
 
@@ -23,8 +24,8 @@ _TRAINING = ("optimizer", "param_schedulers", "message_hub")
 
 
 @dataclass(frozen=True)
-class OpenMMLabFile:
-    """What a file says, as plain data.
+class ForeignFile:
+    """What a file of another code base says, as plain data.
 
     Attributes:
         state: The tensors that its own framework runs, under the framework's names.
@@ -48,7 +49,16 @@ class OpenMMLabFile:
     notes: tuple[str, ...] = ()
 
 
-def openmmlab_file(content: object) -> OpenMMLabFile | None:
+def foreign_file(content: object, path: str | Path = "checkpoint") -> ForeignFile:
+    """Sort what ``read_file`` returned of a file of any code base; of others it has tensors alone.
+
+    A file without tensors is a ValueError that names its path.
+    """
+    state = unwrap(content, path)
+    return openmmlab_file(content) or ForeignFile(state)
+
+
+def openmmlab_file(content: object) -> ForeignFile | None:
     """Sort what ``read_file`` returned; None for the file of another program.
 
     A file is of OpenMMLab if it has the two entries that all of them have, ``state_dict`` and
@@ -74,7 +84,7 @@ def openmmlab_file(content: object) -> OpenMMLabFile | None:
         for key, value in meta.items()
         if isinstance(value, str) and (match := _VERSION.fullmatch(str(key)))
     }
-    return OpenMMLabFile(
+    return ForeignFile(
         state=state,
         classes=_names(classes, "classes", notes),
         keypoints=_keypoints(told, config, notes),

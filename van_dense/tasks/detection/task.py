@@ -21,12 +21,11 @@ from van_dense.evaluation.ground_truth import Kind, coco_ground_truth
 from van_dense.evaluation.oracle.instances import check_instances
 from van_dense.evaluation.oracle.metrics import OracleReport
 from van_dense.integrations.checkpoints.detectors import load_detector
-from van_dense.integrations.checkpoints.mmdet_settings import settings_to_take
-from van_dense.integrations.checkpoints.openmmlab_file import openmmlab_file
+from van_dense.integrations.checkpoints.mmdet_settings import kind_of, test_settings
+from van_dense.integrations.checkpoints.openmmlab_file import ForeignFile
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.detection.anchors import without_crowd
 from van_dense.models.postprocess import resize_masks, to_predictions
-from van_dense.tasks.backbone import pixel_statistics
 from van_dense.tasks.base import Split, Task
 from van_dense.tasks.detection import files, transforms
 from van_dense.tasks.detection.box_setting import box_setting
@@ -105,26 +104,24 @@ class Detection(Task[DetectionConfig]):
         return on_detectron2(model)
 
     def load_foreign(
-        self, model: DenseModel, content: object, config: DetectionConfig, info: DatasetInfo
+        self, model: DenseModel, file: ForeignFile, config: DetectionConfig, info: DatasetInfo
     ) -> str:
         """Detectors of Detectron2, torchvision and mmdetection."""
-        return load_detector(model, content, settings=config.model.model_dump(), info=info)
+        return load_detector(model, file, settings=config.model.model_dump(), info=info)
 
-    def classes_of(self, content: object, config: DetectionConfig) -> DatasetInfo | None:
+    def classes_of(self, file: ForeignFile, config: DetectionConfig) -> DatasetInfo | None:
         """Classes of a file of mmdetection, with ids from 1 on unless they are COCO's."""
-        file, coco = openmmlab_file(content), coco_info()
-        if file is None or file.classes is None or file.classes == coco.class_names:
+        if file.classes in (None, coco_info().class_names):
             return None
         ids = tuple(range(1, len(file.classes) + 1))
         return DatasetInfo(config.data.name, file.classes, ids)
 
-    def foreign_settings(self, content: object, config: DetectionConfig) -> list[str]:
-        """Pixels and test settings of a file of mmdetection."""
-        file = openmmlab_file(content)
-        if file is None:
-            return []
-        pixels = pixel_statistics(config.model.backbone)
-        return settings_to_take(file, config.model_dump(), pixels)
+    def taken_over(self, file: ForeignFile, config: DetectionConfig) -> dict[str, Any] | None:
+        """Test settings of a file of mmdetection."""
+        kind = config.model.kind
+        if file.config is None or kind_of(file.config) != kind:
+            return None
+        return test_settings(file.config, kind)
 
     def detection_limits(self, config: DetectionConfig) -> DetectionLimits:
         """That of AP, and that of the model."""

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from van_dense.backbones.read import unwrap
 from van_dense.backbones.weights import load_pretrained
 from van_dense.config.panoptic import EvalType, PanopticConfig, PanopticFPN, PanopticSplit
 from van_dense.core.dataset_info import DatasetInfo
@@ -32,6 +31,7 @@ from van_dense.evaluation.results import Outcome, ResultFiles, to_panoptic, writ
 from van_dense.evaluation.semantic import SemanticEvaluator
 from van_dense.evaluation.several import SeveralEvaluators
 from van_dense.integrations.checkpoints.mask2former import load_mask2former
+from van_dense.integrations.checkpoints.openmmlab_file import ForeignFile
 from van_dense.models.dense_model import DenseModel
 from van_dense.models.panoptic.mask2former import Mask2Former
 from van_dense.tasks.base import PredictionWriter, Split, Task
@@ -126,7 +126,7 @@ class Panoptic(Task[PanopticConfig]):
         )
 
     def load_foreign(
-        self, model: DenseModel, content: object, config: PanopticConfig, info: DatasetInfo
+        self, model: DenseModel, file: ForeignFile, config: PanopticConfig, info: DatasetInfo
     ) -> str:
         """Mask2Former of transformers, as far as it fits.
 
@@ -137,7 +137,7 @@ class Panoptic(Task[PanopticConfig]):
                 "no checkpoint of a whole Panoptic FPN of another code base can be read, only of "
                 "Mask2Former; model.backbone.weights takes the backbone alone"
             )
-        report = load_mask2former(model, unwrap(content))
+        report = load_mask2former(model, file.state)
         source = config.model.backbone.weights
         if not any(key.startswith("backbone.") for key in report.filled) and source is not None:
             return f"{report}\nbackbone: {load_pretrained(model.backbone, source)}"
