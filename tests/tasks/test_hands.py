@@ -125,5 +125,7 @@ def test_missing_sigmas_are_replaced_with_one_warning(project, tmp_path, caplog)
 
 @pytest.mark.slow
 def test_hands_are_learnt(project, tmp_path) -> None:
-    result = train_run(load_config(project, ["train.steps=150", "train.save_every=150"]), tmp_path / "run")
+    result = train_run(
+        load_config(project, ["train.steps=150", "train.save_every=150"]), tmp_path / "run"
+    )
     assert result.metrics["keypoints/AP"] > 0.5

@@ -20,7 +20,7 @@ from van_dense.integrations.checkpoints.detectron2 import (
     to_detectron2,
 )
 from van_dense.integrations.checkpoints.detectron2_resnet import is_msra
-from van_dense.integrations.checkpoints.fit import mismatch
+from van_dense.integrations.checkpoints.fit import fill
 from van_dense.integrations.checkpoints.mmdet import from_mmdet, is_mmdet
 from van_dense.integrations.checkpoints.mmdet_settings import check_mmdet
 from van_dense.integrations.checkpoints.openmmlab_file import ForeignFile
@@ -37,6 +37,11 @@ _KINDS = ("maskrcnn", "retinanet")
 _CASCADE = (
     "; the cascade of Detectron2 is another network, with one mask head for all stages and boxes "
     "that do not depend on the class"
+)
+_HINT = (
+    "compare backbone, head and number of classes of the config with those of the file ({} "
+    "layout); the config.yaml of a run is a project too, and a training on other classes starts "
+    "from the converted file with train.start_from"
 )
 _TORCHVISION_SIZES = (32, 64, 128, 256, 512)
 _OUR_PIXELS = (
@@ -70,7 +75,8 @@ def load_detector(
     if is_mmdet(state):
         notes = check_mmdet(file, settings, info)
         kind, backbone = settings["kind"], settings["backbone"]["name"]
-        fill(model, from_mmdet(state, kind=kind, backbone=backbone), "mmdetection")
+        ours = from_mmdet(state, kind=kind, backbone=backbone)
+        _fill(model, ours, "mmdetection")
         report = f"whole detector (mmdetection layout), {len(state)} tensors"
         return "\n".join([report, *notes, *file.notes])
     if not is_foreign(state):
@@ -91,24 +97,15 @@ def load_detector(
         ours = from_detectron2(state, is_msra=_is_msra(settings))
     else:
         ours = from_torchvision(state, info.category_ids)
-    fill(model, ours, layout)
+    _fill(model, ours, layout)
     return f"whole detector ({layout} layout), {len(state)} tensors{_note(settings, layout)}"
 
 
-def fill(model: nn.Module, ours: dict[str, Tensor], layout: str) -> None:
-    """Load a whole state dict under our names, or ValueError where it is of another network."""
-    own = model.state_dict()
-    for key, value in own.items():
+def _fill(model: nn.Module, ours: dict[str, Tensor], layout: str) -> None:
+    for key, value in model.state_dict().items():
         if key.endswith("num_batches_tracked"):  # frozen norms have none, and momentum needs none
             ours.setdefault(key, value)
-    if wrong := mismatch(own, ours):
-        raise ValueError(
-            "this is not the network of the project; compare backbone, head and number of classes "
-            f"of the config with those of the file ({layout} layout); the config.yaml of a run is "
-            "a project too, and a training on other classes starts from the converted file with "
-            f"train.start_from. Under our names: {wrong}"
-        )
-    model.load_state_dict(ours)
+    fill(model, ours, _HINT.format(layout))
 
 
 def to_layout(

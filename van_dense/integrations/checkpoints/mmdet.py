@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from van_dense.backbones.renaming import Pair
+from van_dense.integrations.checkpoints.mmdet_fixed import DENSE
 from van_dense.integrations.checkpoints.openmmlab_backbones import renamed_network
 
-_ONE_STAGE_KINDS = ("retinanet", "atss", "gfl")
 _HEADS = ("rpn_head.", "roi_head.", "bbox_head.")
 _VERSION_1 = re.compile(r"bbox_head\.(\d+\.)?(fc_cls|shared_fcs)\.")  # no ``roi_head.`` before it
 _SCALE = re.compile(r"bbox_head\.scales\.(\d+)\.scale$")
@@ -55,24 +55,25 @@ _DYNAMIC: tuple[Pair, ...] = (  # below ``heads.N.`` and ``roi_head.bbox_head.N.
     ("class_logits.", "fc_cls."),
     ("box_deltas.", "fc_reg."),
 )
+
+
+def _towers(ours: str) -> tuple[Pair, ...]:
+    """Names of the convolutions and norms of the towers of both outputs, below a name of ours."""
+    return tuple(
+        (f"{ours}{what}_tower.{{0}}.{place}.", f"bbox_head.{theirs}_convs.{{0}}.{layer}.")
+        for what, theirs in (("class", "cls"), ("box", "reg"))
+        for place, layer in ((0, "conv"), (1, "gn"))
+    )
+
+
 _ONE_STAGE: tuple[Pair, ...] = (
-    *(
-        pair
-        for ours, theirs in (("class", "cls"), ("box", "reg"))
-        for pair in (
-            (f"head.towers.{ours}_tower.{{0}}.0.", f"bbox_head.{theirs}_convs.{{0}}.conv."),
-            (f"head.towers.{ours}_tower.{{0}}.1.", f"bbox_head.{theirs}_convs.{{0}}.gn."),
-        )
-    ),
+    *_towers("head.towers."),
     ("head.towers.class_logits.", "bbox_head.atss_cls."),
     ("head.towers.box_values.", "bbox_head.atss_reg."),
     ("head.centerness.", "bbox_head.atss_centerness."),
 )
 _RETINANET: tuple[Pair, ...] = (
-    ("head.class_tower.{0}.0.", "bbox_head.cls_convs.{0}.conv."),
-    ("head.class_tower.{0}.1.", "bbox_head.cls_convs.{0}.gn."),
-    ("head.box_tower.{0}.0.", "bbox_head.reg_convs.{0}.conv."),
-    ("head.box_tower.{0}.1.", "bbox_head.reg_convs.{0}.gn."),
+    *_towers("head."),
     ("head.class_logits.", "bbox_head.retina_cls."),
     ("head.box_deltas.", "bbox_head.retina_reg."),
 )
@@ -116,7 +117,7 @@ def from_mmdet(state: Mapping[str, Tensor], *, kind: str, backbone: str) -> dict
     scales = {int(m[1]): ours.pop(m[0]) for m in map(_SCALE.match, list(ours)) if m}
     if scales:
         ours[_SCALES] = torch.stack([scales[level] for level in sorted(scales)])
-    if kind in _ONE_STAGE_KINDS:  # whose pyramid begins at c3
+    if kind in DENSE:  # whose pyramid begins at c3
         ours = {key: v for key, v in ours.items() if not key.startswith(_NORM_OF_C2)}
     return ours
 
@@ -144,7 +145,7 @@ def _heads(kind: str) -> list[Pair]:
     """Names of everything behind the pyramid."""
     if kind == "retinanet":
         return list(_RETINANET)
-    if kind in _ONE_STAGE_KINDS:
+    if kind in DENSE:
         return [(ours, there.replace("atss", kind)) for ours, there in _ONE_STAGE]
     if kind == "sparsercnn":
         heads = [(f"heads.{{0}}.{o}", f"roi_head.bbox_head.{{0}}.{t}") for o, t in _DYNAMIC]

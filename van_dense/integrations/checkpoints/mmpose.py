@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from van_dense.core.plain_text import one_line
-from van_dense.integrations.checkpoints.fit import mismatch
+from van_dense.integrations.checkpoints.fit import fill
 from van_dense.integrations.checkpoints.openmmlab_backbones import renamed_network
 from van_dense.integrations.checkpoints.openmmlab_networks import check_backbone
 from van_dense.integrations.checkpoints.openmmlab_settings import (
@@ -26,6 +26,9 @@ _NAMES = tuple(  # ours, theirs; the second head is that of 0.x
     (f"head.{ours}.", f"{head}.{theirs}.")
     for head in ("head", "keypoint_head")
     for ours, theirs in (("upsample", "deconv_layers"), ("final", "final_layer"))
+)
+_HINT = (
+    "compare backbone, model.channels and number of keypoints of the config with those of the file"
 )
 _MODELS = ("TopdownPoseEstimator", "TopDown")
 _HEADS = ("HeatmapHead", "TopdownHeatmapSimpleHead")
@@ -69,12 +72,7 @@ def load_pose(model: nn.Module, state: Mapping[str, Tensor], backbone: str) -> s
             f"keypoint_head.deconv_layers.*); its keys are {list(state)[:5]}, ..."
         )
     ours = renamed_network(state, backbone, _NAMES)
-    if wrong := mismatch(model.state_dict(), ours):
-        raise ValueError(
-            "this is not the network of the project; compare backbone, model.channels and number "
-            f"of keypoints of the config with those of the file. Under our names: {wrong}"
-        )
-    model.load_state_dict(ours)
+    fill(model, ours, _HINT)
     return f"whole pose network (mmpose layout), {len(state)} tensors"
 
 
