@@ -19,23 +19,16 @@ from timm.models.convnext import ConvNeXtBlock
 from torch import Tensor, nn
 
 from van_dense.backbones.renaming import renamed
-from van_dense.backbones.stages import NormedMaps, drop_path_rates
-from van_dense.backbones.van_layers import Stage, StageNorm, init_truncated
+from van_dense.backbones.stages import (
+    DownStage,
+    NormedMaps,
+    down_stage_groups,
+    drop_path_rates,
+    map_info,
+)
+from van_dense.backbones.van_layers import StageNorm, init_truncated
 
 _EPS = 1e-6  # of all LayerNorms
-
-
-class ConvNeXtStage(nn.Module):
-    """What halves the sides, and blocks."""
-
-    def __init__(self, downsample: nn.Module, blocks: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.downsample = downsample
-        self.blocks = Stage(*blocks)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The input of the next stage."""
-        return self.blocks(self.downsample(x))
 
 
 class DenseConvNeXt(NormedMaps):
@@ -77,11 +70,8 @@ class DenseConvNeXt(NormedMaps):
                 for _ in range(depth)
             ]
             down = _halved(dims[position - 1], dim) if position else nn.Identity()
-            self.stages.append(ConvNeXtStage(down, blocks))
-            module = f"stages.{position}"
-            self.feature_info.append(
-                {"num_chs": dim, "reduction": 2 ** (position + 2), "module": module}
-            )
+            self.stages.append(DownStage(down, blocks))
+            self.feature_info.append(map_info(position, dim, "stages"))
         self.num_features = dims[-1]
         self.norm: nn.Module = nn.LayerNorm(self.num_features, eps=_EPS)
         self.apply(init_truncated)
@@ -92,10 +82,8 @@ class DenseConvNeXt(NormedMaps):
         return self.stages[position](x if position else self.stem(x))
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Patterns of timm's layer groups: whole stages, or single blocks; norms of maps are new,
-        and in the group of the head."""
-        blocks = [(r"^stages\.(\d+)\.downsample", (0,)), (r"^stages\.(\d+)\.blocks\.(\d+)", None)]
-        return {"stem": r"^stem", "blocks": r"^stages\.(\d+)" if coarse else blocks}
+        """Patterns of timm's layer groups, as ``down_stage_groups``."""
+        return down_stage_groups("stem", "stages", coarse=coarse)
 
 
 # Channels and blocks of the four stages; parameters as a backbone, with the norms of its maps.

@@ -8,13 +8,15 @@ rest of this package is imported when a model is built.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import generate_default_cfgs
 from torch import Tensor, nn
 
 from van_dense.backbones.download import PUBLISHED, warn_of_licence
+from van_dense.backbones.registering import register
 
 if TYPE_CHECKING:
     from van_dense.backbones.van import VAN
@@ -94,28 +96,27 @@ def _lsknet() -> tuple[type[VAN], Sizes]:
     return LSKNet, SIZES
 
 
-def _register(name: str, family: Callable[[], tuple[type[VAN], Sizes]]) -> None:
-    """Tell timm how to build the model of a name; its registry reads the function's own name."""
+def _sized(
+    name: str, family: Callable[[], tuple[type[VAN], Sizes]]
+) -> tuple[type[VAN], dict[str, Any]]:
+    kind, sizes = family()
+    embed_dims, depths = sizes[name]
+    return kind, {
+        "pretrained_filter_fn": _filter_published,
+        "embed_dims": embed_dims,
+        "depths": depths,
+    }
 
-    def build(pretrained: bool = False, **options: Any) -> VAN:
-        kind, sizes = family()
-        embed_dims, depths = sizes[name]
-        return build_model_with_cfg(
-            kind,
-            name,
-            pretrained,
-            pretrained_filter_fn=_filter_published,
-            feature_cfg={"out_indices": (0, 1, 2, 3)},
-            **{"embed_dims": embed_dims, "depths": depths, **options},
+
+for _family, _names in (
+    (_van, [f"van_b{size}" for size in range(7)]),
+    (_mscan, [f"mscan_{size}" for size in "tsbl"]),
+    (_lsknet, [f"lsknet_{size}" for size in "ts"]),
+):
+    for _name in _names:
+        register(
+            _name,
+            __name__,
+            partial(_sized, _name, _family),
+            features={"out_indices": (0, 1, 2, 3)},
         )
-
-    build.__name__ = name
-    register_model(build)
-
-
-for _size in range(7):
-    _register(f"van_b{_size}", _van)
-for _letter in "tsbl":
-    _register(f"mscan_{_letter}", _mscan)
-for _letter in "ts":
-    _register(f"lsknet_{_letter}", _lsknet)

@@ -7,15 +7,13 @@ Names are those of timm without what says size of windows and images, and ``_den
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from timm.models import (
-    build_model_with_cfg,
-    generate_default_cfgs,
-    get_pretrained_cfg,
-    register_model,
-)
+from timm.models import generate_default_cfgs, get_pretrained_cfg
 from torch import nn
+
+from van_dense.backbones.registering import register
 
 # Names here, of the models in timm with the same weights, and tags of these: ImageNet-1K and -22K.
 _SWINS = {
@@ -44,43 +42,26 @@ default_cfgs = generate_default_cfgs(
 )
 
 
-def _register_swin(name: str) -> None:
-    def build(pretrained: bool = False, **options: Any) -> nn.Module:
-        from van_dense.backbones.swin import SIZES, DenseSwin, checkpoint_filter_fn
+def _swin(name: str) -> tuple[type[nn.Module], dict[str, Any]]:
+    from van_dense.backbones.swin import SIZES, DenseSwin, checkpoint_filter_fn
 
-        embed_dim, depths, num_heads = SIZES[name]
-        return build_model_with_cfg(
-            DenseSwin,
-            name,
-            pretrained,
-            pretrained_filter_fn=checkpoint_filter_fn,
-            feature_cfg={"out_indices": (0, 1, 2, 3), "feature_cls": "getter"},
-            **{"embed_dim": embed_dim, "depths": depths, "num_heads": num_heads, **options},
-        )
-
-    build.__name__ = name
-    register_model(build)
+    embed_dim, depths, num_heads = SIZES[name]
+    sizes = {"embed_dim": embed_dim, "depths": depths, "num_heads": num_heads}
+    return DenseSwin, {"pretrained_filter_fn": checkpoint_filter_fn, **sizes}
 
 
-def _register_convnext(name: str) -> None:
-    def build(pretrained: bool = False, **options: Any) -> nn.Module:
-        from van_dense.backbones.convnext import SIZES, DenseConvNeXt, checkpoint_filter_fn
+def _convnext(name: str) -> tuple[type[nn.Module], dict[str, Any]]:
+    from van_dense.backbones.convnext import SIZES, DenseConvNeXt, checkpoint_filter_fn
 
-        dims, depths = SIZES[name]
-        return build_model_with_cfg(
-            DenseConvNeXt,
-            name,
-            pretrained,
-            pretrained_filter_fn=checkpoint_filter_fn,
-            feature_cfg={"out_indices": (0, 1, 2, 3), "feature_cls": "getter"},
-            **{"dims": dims, "depths": depths, **options},
-        )
-
-    build.__name__ = name
-    register_model(build)
+    dims, depths = SIZES[name]
+    return DenseConvNeXt, {
+        "pretrained_filter_fn": checkpoint_filter_fn,
+        "dims": dims,
+        "depths": depths,
+    }
 
 
-for _name in _SWINS:
-    _register_swin(_name)
-for _name in _CONVNEXTS:
-    _register_convnext(_name)
+_FEATURES = {"out_indices": (0, 1, 2, 3), "feature_cls": "getter"}
+for _family, _names in ((_swin, _SWINS), (_convnext, _CONVNEXTS)):
+    for _name in _names:
+        register(_name, __name__, partial(_family, _name), features=_FEATURES)

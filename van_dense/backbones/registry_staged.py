@@ -5,13 +5,15 @@ As in ``registry.py``, the models themselves are imported when one is built.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import generate_default_cfgs
 from torch import nn
 
 from van_dense.backbones.download import PUBLISHED
+from van_dense.backbones.registering import register
 
 _MOGANETS = [f"moganet_{size}" for size in ("xt", "t", "s", "b", "l", "xl")]
 _UNIREPLKNETS = [f"unireplknet_{size}" for size in ("a", "f", "p", "n", "t", "s", "b", "l", "xl")]
@@ -50,41 +52,23 @@ default_cfgs = generate_default_cfgs(
 )
 
 
-def _register_moganet(name: str) -> None:
-    def build(pretrained: bool = False, **options: Any) -> nn.Module:
-        from van_dense.backbones.moganet import SIZES, MogaNet
+def _moganet(name: str) -> tuple[type[nn.Module], dict[str, Any]]:
+    from van_dense.backbones.moganet import SIZES, MogaNet
 
-        embed_dims, depths = SIZES[name]
-        return build_model_with_cfg(
-            MogaNet,
-            name,
-            pretrained,
-            feature_cfg={"out_indices": (0, 1, 2, 3)},
-            **{"embed_dims": embed_dims, "depths": depths, **options},
-        )
-
-    build.__name__ = name
-    register_model(build)
+    embed_dims, depths = SIZES[name]
+    return MogaNet, {"embed_dims": embed_dims, "depths": depths}
 
 
-def _register_unireplknet(name: str) -> None:
-    def build(pretrained: bool = False, **options: Any) -> nn.Module:
-        from van_dense.backbones.unireplknet import SIZES, UniRepLKNet
+def _unireplknet(name: str) -> tuple[type[nn.Module], dict[str, Any]]:
+    from van_dense.backbones.unireplknet import SIZES, UniRepLKNet
 
-        embed_dims, depths, every = SIZES[name]
-        return build_model_with_cfg(
-            UniRepLKNet,
-            name,
-            pretrained,
-            feature_cfg={"out_indices": (0, 1, 2, 3), "feature_cls": "getter"},
-            **{"embed_dims": embed_dims, "depths": depths, "large_every": every, **options},
-        )
-
-    build.__name__ = name
-    register_model(build)
+    embed_dims, depths, every = SIZES[name]
+    return UniRepLKNet, {"embed_dims": embed_dims, "depths": depths, "large_every": every}
 
 
+_ALL = (0, 1, 2, 3)
 for _name in _MOGANETS:
-    _register_moganet(_name)
+    register(_name, __name__, partial(_moganet, _name), features={"out_indices": _ALL})
 for _name in _UNIREPLKNETS:
-    _register_unireplknet(_name)
+    _features = {"out_indices": _ALL, "feature_cls": "getter"}
+    register(_name, __name__, partial(_unireplknet, _name), features=_features)

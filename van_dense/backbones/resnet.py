@@ -6,10 +6,13 @@ torchvision's subsample in the 3x3 convolutions ("ResNet v1.5"), so the weights 
 useless in the other, although every key and every shape fits.
 """
 
+from functools import partial
 from typing import Any
 
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import generate_default_cfgs
 from timm.models.resnet import Bottleneck, ResNet
+
+from van_dense.backbones.registering import register
 
 
 class EarlyBottleneck(Bottleneck):
@@ -27,17 +30,9 @@ default_cfgs = generate_default_cfgs(
 )
 
 
-def _register(name: str) -> None:
-    """Tell timm how to build the ResNet of this name; its registry reads the function's own."""
-
-    def build(pretrained: bool = False, **options: Any) -> ResNet:
-        return build_model_with_cfg(
-            ResNet, name, pretrained, block=EarlyBottleneck, layers=DEPTHS[name], **options
-        )
-
-    build.__name__ = name
-    register_model(build)
+def _recipe(name: str) -> tuple[type[ResNet], dict[str, Any]]:
+    return ResNet, {"block": EarlyBottleneck, "layers": DEPTHS[name]}
 
 
 for _name in DEPTHS:
-    _register(_name)
+    register(_name, __name__, partial(_recipe, _name))

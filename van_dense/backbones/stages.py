@@ -228,6 +228,41 @@ class NormedMaps(FourStages):
         return int(kind.removeprefix("norm")) if kind.startswith("norm") else -1
 
 
+class DownStage(nn.Module):
+    """What halves the sides, and blocks, of maps in one layout."""
+
+    def __init__(self, downsample: nn.Module, blocks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.downsample = downsample
+        self.blocks = Stage(*blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The input of the next stage."""
+        return self.blocks(self.downsample(x))
+
+
+def down_stage_groups(stem: str, stages: str, *, coarse: bool) -> dict[str, Any]:
+    """Patterns of timm's layer groups for a stem and a list of ``DownStage``, by their names.
+
+    Groups are whole stages with ``coarse``, or single blocks; norms of maps are new, and in the
+    group of the head.
+    """
+    blocks = [
+        (rf"^{stages}\.(\d+)\.downsample", (0,)),
+        (rf"^{stages}\.(\d+)\.blocks\.(\d+)", None),
+    ]
+    return {"stem": f"^{stem}", "blocks": rf"^{stages}\.(\d+)" if coarse else blocks}
+
+
+def map_info(position: int, channels: int, stages: str) -> dict[str, Any]:
+    """timm's data about the map of a stage, of strides 4, 8, 16 and 32, in a list of stages."""
+    return {
+        "num_chs": channels,
+        "reduction": 2 ** (position + 2),
+        "module": f"{stages}.{position}",
+    }
+
+
 def drop_path_rates(last: float, depths: Sequence[int]) -> Iterator[float]:
     """Rates of stochastic depth, from 0 in the first block to ``last`` in the last one."""
     num_blocks = sum(depths)

@@ -21,8 +21,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from van_dense.backbones.stages import NormedMaps, drop_path_rates
-from van_dense.backbones.swin_layers import EPS, Block, PatchEmbed, PatchMerging, SwinStage
+from van_dense.backbones.stages import (
+    DownStage,
+    NormedMaps,
+    down_stage_groups,
+    drop_path_rates,
+    map_info,
+)
+from van_dense.backbones.swin_layers import EPS, Block, PatchEmbed, PatchMerging
 from van_dense.backbones.swin_names import checkpoint_filter_fn
 
 __all__ = ["SIZES", "DenseSwin", "checkpoint_filter_fn"]
@@ -79,11 +85,8 @@ class DenseSwin(NormedMaps):
                 for i in range(depth)
             ]
             down = PatchMerging(dim // 2) if position else nn.Identity()
-            self.layers.append(SwinStage(down, blocks))
-            module = f"layers.{position}"
-            self.feature_info.append(
-                {"num_chs": dim, "reduction": 2 ** (position + 2), "module": module}
-            )
+            self.layers.append(DownStage(down, blocks))
+            self.feature_info.append(map_info(position, dim, "layers"))
         self.num_features = dim
         self.norm: nn.Module = nn.LayerNorm(self.num_features, eps=EPS)
         self.apply(_init_weights)
@@ -109,10 +112,8 @@ class DenseSwin(NormedMaps):
         return last, [level.contiguous() for level in maps]
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Patterns of timm's layer groups: whole stages, or single blocks; norms of maps are new,
-        and in the group of the head."""
-        blocks = [(r"^layers\.(\d+)\.downsample", (0,)), (r"^layers\.(\d+)\.blocks\.(\d+)", None)]
-        return {"stem": r"^patch_embed", "blocks": r"^layers\.(\d+)" if coarse else blocks}
+        """Patterns of timm's layer groups, as ``down_stage_groups``."""
+        return down_stage_groups("patch_embed", "layers", coarse=coarse)
 
     def no_weight_decay(self) -> set[str]:
         """The tables of relative positions."""

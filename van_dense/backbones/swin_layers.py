@@ -8,14 +8,10 @@ windows of N = K x K positions in each image.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
-
-from van_dense.backbones.van_layers import Stage
 
 EPS = 1e-5  # of all LayerNorms
 _APART = -100.0  # added to the attention between positions that only the roll made neighbours
@@ -182,16 +178,3 @@ class PatchMerging(nn.Module):
         batch, rows, columns, dim = x.shape
         x = x.view(batch, rows // 2, 2, columns // 2, 2, dim).permute(0, 1, 3, 4, 2, 5)
         return self.reduction(self.norm(x.flatten(3)))
-
-
-class SwinStage(nn.Module):
-    """Patch merging, which halves the sides, and blocks, of NHWC maps."""
-
-    def __init__(self, downsample: nn.Module, blocks: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.downsample = downsample
-        self.blocks = Stage(*blocks)
-
-    def forward(self, x_NHWC: Tensor) -> Tensor:
-        """The input of the next stage."""
-        return self.blocks(self.downsample(x_NHWC))

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-from van_dense.backbones.stages import NormedMaps, drop_path_rates
+from van_dense.backbones.stages import NormedMaps, drop_path_rates, map_info
 from van_dense.backbones.unireplknet_layers import LARGE, SMALL, Block
 from van_dense.backbones.van_layers import Stage, StageNorm, init_truncated
 
@@ -72,12 +72,7 @@ class UniRepLKNet(NormedMaps):
             down += _halved(dim // 2 if position == 0 else in_chans, dim)
             self.downsample_layers.append(nn.Sequential(*down))
             self.stages.append(Stage(*blocks))
-            info = {
-                "num_chs": dim,
-                "reduction": 2 ** (position + 2),
-                "module": f"stages.{position}",
-            }
-            self.feature_info.append(info)
+            self.feature_info.append(map_info(position, dim, "stages"))
             in_chans = dim
         self.num_features = embed_dims[-1]
         self.norm: nn.Module = nn.LayerNorm(self.num_features, eps=_EPS)
