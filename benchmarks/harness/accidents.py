@@ -189,8 +189,8 @@ class Accident:
 
 ACCIDENTS = {
     "kill": Accident(20, 5),
-    "kill_of_two": Accident(10, 0, processes=2),
-    "kill_one_of_two": Accident(10, 0, _kill_process, codes=(1, -9), processes=2),
+    "kill_of_two": Accident(20, 0, processes=2),
+    "kill_one_of_two": Accident(20, 0, _kill_process, codes=(1, -9), processes=2),
     "kill_worker": Accident(2, 1, _kill_worker, codes=(1,)),
     # Before the loop the signal ends a command at once.
     "sigterm": Accident(3, 1, _terminate, codes=(-signal.SIGTERM, 130)),
