@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -109,6 +110,16 @@ def test_a_job_of_two_that_is_killed_twice_is_finished_by_one(run, photos, alone
     done = call_main(predict.main, run, photos, "--output", out, "--resume")
     assert done.returncode == 1 and "29 of 30 files predicted" in done.stdout
     assert contents(out) == alone[1]
+
+
+def test_a_job_whose_results_lie_among_its_sources_goes_on(run, photos, tmp_path, monkeypatch):
+    source, out = shutil.copytree(photos, tmp_path / "photos"), tmp_path / "photos" / "found"
+    stopping(monkeypatch)
+    assert call_main(predict.main, run, source, "--output", out).returncode == 130
+    monkeypatch.undo()
+    assert list((out / "pictures").iterdir())
+    done = call_main(predict.main, run, source, "--output", out, "--resume")
+    assert "29 of 30 files predicted" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from van_dense.engine.interrupt import STOPPED, StopSignal
     from van_dense.engine.processes import Processes
     from van_dense.engine.progress import progress
-    from van_dense.inference.files import FilePrediction, free_folder
+    from van_dense.inference.files import FilePrediction, folders_of_results, free_folder
     from van_dense.inference.inputs import read_ids
 
     with StopSignal() as stop, progress() as track:
@@ -66,9 +66,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         ids: dict[str, int | str] = {}
 
         def find() -> Path:
-            files.update(find_sources(arguments.sources))
+            output = arguments.output or free_folder(Path("predictions"))
+            # A folder of sources may hold the one of results, also where a job goes on.
+            files.update(find_sources(arguments.sources, leave_out=folders_of_results(output)))
             ids.update(read_ids(arguments.annotations, files))
-            return arguments.output or free_folder(Path("predictions"))
+            return output
 
         folder = processes.from_main(find)
         stream, limit, large = _open(arguments, processes.device)

@@ -46,9 +46,10 @@ if TYPE_CHECKING:
 
 # Results that may wait to be drawn, if they are small: a model gives those of a batch at once.
 _WAITING = 32
-_PANOPTIC = f"predictions{PANOPTIC}.json"
+_FOLDERS = ("pictures", "masks", "videos", f"predictions{PANOPTIC}")
 _NOTHING: Mapping[str, object] = MappingProxyType({})
-_WRITTEN = ("pictures", "masks", "videos", "predictions.json", _PANOPTIC, "predictions.csv")
+_PANOPTIC = f"predictions{PANOPTIC}.json"
+_WRITTEN = (*_FOLDERS, "predictions.json", _PANOPTIC, "predictions.csv")
 
 Stream = Callable[[Iterable[ImageSource]], Iterator[Result | ReadError]]
 
@@ -61,6 +62,11 @@ def free_folder(folder: Path) -> Path:
         for free in itertools.chain([folder], numbered)
         if not _results_in(free) and not Parts(free / UNFINISHED).is_begun
     )
+
+
+def folders_of_results(folder: Path) -> list[Path]:
+    """Folders of pictures, maps and videos that are there, in a folder that results go to."""
+    return [folder / name for name in _FOLDERS if (folder / name).is_dir()]
 
 
 def _results_in(folder: Path) -> list[str]:

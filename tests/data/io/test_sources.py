@@ -196,6 +196,15 @@ def test_videos_are_named_apart_from_images(folder):
     assert folder / "b.mp4" not in find_sources([str(folder)], SUFFIXES)
 
 
+def test_files_of_folders_that_are_left_out_are_no_sources(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    found = find_sources(["."], leave_out=[Path("inner"), Path("nowhere")])
+    assert list(found.values()) == ["a", "b"]
+    assert len(find_sources([str(folder)], leave_out=[folder / "inn"])) == 3
+    with pytest.raises(ValueError, match="nothing to read: 1 file in inner, which hold results"):
+        find_sources(["inner/c.png"], leave_out=[Path("inner")])
+
+
 def test_a_source_that_does_not_exist_is_named():
     with pytest.raises(ValueError, match=r"nowhere.jpg: no such file or folder"):
         find_sources(["nowhere.jpg"])

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from van_dense.core.counting import counted
 from van_dense.data.dataset import ReadError
 from van_dense.data.io.image import from_pillow, image_size, read_image, reason_of
 from van_dense.data.io.suffixes import SUFFIXES, list_suffixes
@@ -54,19 +55,39 @@ def named_sources(images: ImageLike | Iterable[ImageLike]) -> Iterator[tuple[str
 
 
 def find_sources(
-    sources: Sequence[str], suffixes: Collection[str] = SUFFIXES | VIDEO_SUFFIXES
+    sources: Sequence[str],
+    suffixes: Collection[str] = SUFFIXES | VIDEO_SUFFIXES,
+    *,
+    leave_out: Collection[Path] = (),
 ) -> dict[Path, str]:
     """Images and videos of files, folders and patterns, with the names of what is written.
 
-    A source that does not exist, or holds no such file, is a ValueError; see ``find_files``.
+    Args:
+        sources: Files, folders and patterns.
+        suffixes: Suffixes of the files to take from folders and patterns, in lower case.
+        leave_out: Folders whose files are no sources, such as those of earlier results.
+
+    Raises:
+        ValueError: When a source does not exist or holds no such file (see ``find_files``), or when
+            all files lie in folders that are left out.
     """
     # A file that two sources name counts once, however they spell it.
     found: dict[Path, tuple[Path, Path]] = {}
+    folders = [_absolute(folder) for folder in leave_out]
+    num_left_out = 0
     for source in sources:
         for path in find_files(source, suffixes):
             if not os.path.lexists(path):  # a link that leads nowhere is a file nobody can read
                 raise ValueError(f"{path}: no such file or folder")
-            found.setdefault(_absolute(path), (path, root_of(source)))
+            if any(_absolute(path).is_relative_to(folder) for folder in folders):
+                num_left_out += 1
+            else:
+                found.setdefault(_absolute(path), (path, root_of(source)))
+    if num_left_out:
+        where = f"{counted(num_left_out, 'file')} in {', '.join(map(str, leave_out))}"
+        if not found:
+            raise ValueError(f"nothing to read: {where}, which hold results; name other sources")
+        logger.info("left out: %s, which hold results", where)
     names: dict[Path, str] = {}
     for videos in (False, True):  # videos lie apart, so they are named apart
         files = [(path, root) for path, root in found.values() if is_video(path) == videos]
