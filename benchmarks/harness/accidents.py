@@ -27,6 +27,7 @@ import psutil
 from benchmarks.harness.programs import LIMIT, Ours, Program, Run, has_traceback
 
 _IN_LOOP = 0.7  # of the moments; the others lie before the first step
+_IN_VAIN = 10  # runs that end before an accident comes, one after the other
 _WORKER = "pt_data_worker"  # the name that PyTorch gives to its loader processes
 
 
@@ -275,13 +276,22 @@ def suffer(
         Number of accidents, of runs, of those that ended, and that equal ``whole``; what the struck
         attempts were doing, what was said, and a line for each difference, traceback or wrong exit
         code.
+
+    Raises:
+        RuntimeError: When run after run ends without an accident, as where a program has no such
+            process.
     """
-    accident, found = ACCIDENTS[name], _Found()
+    accident, found, last = ACCIDENTS[name], _Found(), 0
     while found.phases.total() < times:
+        if found.runs - last >= _IN_VAIN:
+            raise RuntimeError(f"{name}: {_IN_VAIN} runs in {folder} ended without an accident")
         run = Run(folder / str(found.runs), whole.run.program)
         found.runs += 1
-        left = min(accident.strikes, times - found.phases.total())
-        if not _struck(run, whole, accident, left, random, found):
+        before = found.phases.total()
+        left = min(accident.strikes, times - before)
+        has_ended = _struck(run, whole, accident, left, random, found)
+        last = found.runs if found.phases.total() > before else last
+        if not has_ended:
             continue
         found.ended += 1
         is_signalled = name == "sigterm"

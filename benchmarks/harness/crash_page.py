@@ -59,7 +59,11 @@ def peers(values: dict[str, Any]) -> str:
         if any(cells):
             own = values.get(kind, {}).values()
             runs, equal = (sum(one[key] for one in own) for key in ("runs", "equal"))
-            rows.append([name, _end(runs, runs, equal), *map(_outcome, cells)])
+            outcomes = [
+                _outcome(cell) if cell else one.get("cannot", {}).get(kind, "")
+                for cell, one in zip(cells, found.values(), strict=True)
+            ]
+            rows.append([name, _end(runs, runs, equal), *outcomes])
     return _markdown(rows)
 
 
@@ -82,10 +86,8 @@ def _survived(found: dict[str, Any]) -> str:
     return f"{found['equal']} of {found['runs']} runs"
 
 
-def _outcome(found: dict[str, Any] | None) -> str:
+def _outcome(found: dict[str, Any]) -> str:
     """How many runs ended, whether they are equal, and if not, in what they differ."""
-    if found is None:
-        return "its log is in its checkpoints"
     ended, runs, equal = found["ended"], found["runs"], found["equal"]
     if not ended or equal == ended:
         return _end(runs, ended, equal)

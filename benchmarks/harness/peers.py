@@ -19,19 +19,22 @@ from benchmarks.harness.programs import Run, environment
 from benchmarks.harness.same_runs import differences
 
 SCRIPTS = ROOT / "benchmarks" / "resuming"
-# Name: script, what its environment holds, and what cannot happen to it.
-PEERS: dict[str, tuple[str, list[str], tuple[str, ...]]] = {
-    "ultralytics": ("ultralytics_yolo.py", [ULTRALYTICS], ()),
+# Name: script, what its environment holds, and what cannot happen to it, with the reason.
+PEERS: dict[str, tuple[str, list[str], dict[str, str]]] = {
+    "ultralytics": (
+        "ultralytics_yolo.py",
+        [ULTRALYTICS],
+        {"kill_worker": "has none on a CPU, whatever `workers` says"},
+    ),
     "lightning": (
         "lightning_unet.py",
         ["lightning==2.6.6", "segmentation-models-pytorch==0.6.0", "torchvision"],
-        (),
+        {},
     ),
-    # Its log is a part of each checkpoint.
     "trainer": (
         "trainer_lraspp.py",
         ["transformers==5.24.0", "accelerate==1.15.0", "torchvision"],
-        ("torn_log",),
+        {"torn_log": "its log is in its checkpoints"},
     ),
 }
 
@@ -61,7 +64,8 @@ class Peer:
     @cached_property
     def about(self) -> dict[str, Any]:
         """Versions, settings and where files lie, for a reader who knows the program."""
-        return {"packages": self._packages, **self._call("about", folder=self._environment)}
+        head = {"packages": self._packages, "cannot": self.cannot}
+        return {**head, **self._call("about", folder=self._environment)}
 
     def words(self, run: Run) -> list[str]:
         """The script: ``resume`` where there is a checkpoint, else ``start``."""

@@ -166,7 +166,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> peers.Peer:
     """A program of steps that resumes, in an environment of its own."""
     (tmp_path / "toy.py").write_text(TOY)
     monkeypatch.setattr(peers, "SCRIPTS", tmp_path)
-    monkeypatch.setitem(peers.PEERS, "toy", ("toy.py", [], ()))
+    monkeypatch.setitem(peers.PEERS, "toy", ("toy.py", [], {}))
     (tmp_path / "environment" / "bin").mkdir(parents=True)
     (tmp_path / "environment" / "bin" / "python").symlink_to(sys.executable)
     return peers.Peer("toy", tmp_path / "environment")
@@ -181,6 +181,15 @@ def test_a_program_that_resumes_ends_as_if_it_had_not_been_killed(
     assert found["accidents"] == 2
     assert found["ended"] == found["equal"] == found["runs"]
     assert found["faults"] == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_an_accident_that_cannot_happen_to_a_program_is_an_error(
+    tmp_path: Path, toy: peers.Peer
+) -> None:
+    whole = undisturbed(tmp_path / "whole", toy)
+    with pytest.raises(RuntimeError, match=r"kill_worker: 10 runs in .* ended without an accident"):
+        suffer("kill_worker", 1, whole, tmp_path / "none", np.random.default_rng(0))
 
 
 def test_a_program_that_refuses_a_damaged_checkpoint_says_so(
@@ -203,20 +212,23 @@ def test_the_page_has_a_row_for_each_accident_and_keeps_its_text(tmp_path: Path)
     lost = "0: steps: 6 and 7 items"
     toy = {"program": "toy", "packages": ["toy==1"], "how": "go()", "settings": {"seed": 0}}
     toy |= {"twice": [], "accidents": {"kill": found(2, 2, 0, lost), "truncated": found(1, 0, 0)}}
+    other = {**toy, "program": "other", "accidents": {"kill": found(1, 1, 1)}}
+    other["cannot"] = {"truncated": "has no checkpoints"}
     values = {
         "kill": {"pose": found(2, 2, 2, said="INFO resumed from runs/run")},
         "truncated": {"pose": found(2, 2, 1, said="WARNING damaged")},
-        "peers": {"toy": toy},
+        "peers": {"toy": toy, "other": other},
     }
     assert ours(values).splitlines()[2:] == [
         "| `kill -9` of all processes | 5 of 5 | `INFO resumed from runs/run` |",
         "| `kill -9`, and the newest checkpoint ends early | 1 of 2 runs | `WARNING damaged` |",
     ]
     assert table_of_peers(values).splitlines()[2:] == [
-        "| two undisturbed runs | equal | equal |",
-        "| `kill -9` of all processes | 2 of 2 end, equal | 2 of 2 end, other entries of the log |",
+        "| two undisturbed runs | equal | equal | equal |",
+        "| `kill -9` of all processes | 2 of 2 end, equal | 2 of 2 end, other entries of the log "
+        "| ends, equal |",
         "| `kill -9`, and the newest checkpoint ends early | 2 of 2 end, 1 equal "
-        "| refuses to resume |",
+        "| refuses to resume | has no checkpoints |",
     ]
     marks = "".join(
         f"<!-- {name}: written by benchmarks/crashes.py -->\nold\n<!-- {name} ends -->\n"
