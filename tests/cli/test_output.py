@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from helpers.coco_folder import write_image
 
 from van_dense.cli.check import main as check
 from van_dense.cli.main import main
-from van_dense.cli.output import complain, say
+from van_dense.cli.output import command, complain, say
 
 EVIL = "\x1b]0;title\x07\u202e"
 
@@ -81,3 +82,19 @@ def test_letters_that_a_terminal_cannot_show_are_escaped(tmp_path: Path) -> None
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout == "\\u72d7 \\udcff\n"
+
+
+def test_the_end_of_another_process_is_a_mistake_of_every_command(capsys) -> None:
+    def end(error: RuntimeError) -> int:
+        @command
+        def main(argv: Sequence[str] | None = None) -> int:
+            raise error
+
+        return main([])
+
+    assert end(RuntimeError("gloo/transport/tcp/pair.cc:561] Connection closed by peer")) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: another process of this job is gone: killed by the system")
+    assert said.endswith("; --resume goes on from what was saved\n")
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        end(RuntimeError("shapes cannot be multiplied"))

@@ -52,7 +52,7 @@ def test_a_process_that_is_killed_is_what_the_others_tell(tmp_path):
         )
         for rank in (0, 1)
     )
-    assert "another process of this training is gone" in first.communicate()[0]
+    assert "another process of this job is gone" in first.communicate()[0]
     assert second.wait() == -signal.SIGKILL
 
 

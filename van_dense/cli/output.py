@@ -34,8 +34,9 @@ def complain(text: object) -> None:
 def command(main: Main) -> Main:
     """Let a command end as all do.
 
-    What is wrong with files, data and config is a last line "error: ...", and the exit code 1.
-    Where its output is cut off, a command finishes its work and ends quietly.
+    What is wrong with files, data and config is a last line "error: ...", and the exit code 1; so
+    is the end of another process that the work is shared with. Where its output is cut off, a
+    command finishes its work and ends quietly.
     """
 
     @functools.wraps(main)
@@ -46,6 +47,13 @@ def command(main: Main) -> Main:
             return main(argv)
         except (ValueError, OSError, Failure) as error:
             complain(f"error: {error}")
+            return FAILED
+        except RuntimeError as error:
+            from van_dense.engine.device import lost_process
+
+            if (lost := lost_process(error)) is None:
+                raise
+            complain(f"error: {lost}; --resume goes on from what was saved")
             return FAILED
         finally:
             for stream in (sys.stdout, sys.stderr):

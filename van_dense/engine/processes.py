@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
-from van_dense.core.failure import Failure
 from van_dense.core.processes import num_processes
 
 if TYPE_CHECKING:
@@ -76,18 +75,11 @@ class Processes:
         return value
 
     def any(self, flag: bool) -> bool:
-        """Wait for all processes, and tell whether the flag is true in any.
-
-        It is a Failure where one of them is gone.
-        """
+        """Wait for all processes, and tell whether the flag is true in any."""
         if self.world == 1:
             return flag
         import torch.distributed as dist
 
         count = torch.tensor(float(flag), device=self.device)
-        try:
-            dist.all_reduce(count)
-        except RuntimeError as error:
-            what = "another process of this job has ended before its work was done"
-            raise Failure(f"{what} ({error}); continue with --resume") from error
+        dist.all_reduce(count)
         return bool(count.item() > 0)
