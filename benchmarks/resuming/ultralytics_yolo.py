@@ -37,8 +37,16 @@ def start(run: Path) -> None:
 
 
 def resume(run: Path) -> None:
-    """Go on from the last checkpoint."""
-    _train(YOLO(run / "weights" / "last.pt"), resume=True)
+    """Go on from the last checkpoint.
+
+    Of a training that is finished, ``resume=True`` is an error, or where the optimiser has been
+    taken out of the file already, the start of another one on coco8.
+    """
+    model = YOLO(run / "weights" / "last.pt")
+    if model.ckpt["epoch"] in (SETTINGS["epochs"] - 1, -1):
+        print("nothing to resume: the last epoch is saved")
+    else:
+        _train(model, resume=True)
 
 
 def _train(model: YOLO, **settings: Any) -> None:
