@@ -194,12 +194,12 @@ ACCIDENTS = {
     "kill_one_of_two": Accident(20, 0, _kill_process, codes=(1, -9), processes=2),
     "kill_worker": Accident(2, 1, _kill_worker, codes=(1,)),
     # Before the loop the signal ends a command at once.
-    "sigterm": Accident(3, 1, _terminate, codes=(-signal.SIGTERM, 130)),
+    "sigterm": Accident(3, 3, _terminate, codes=(-signal.SIGTERM, 130)),
     "full_disk": Accident(1, 1, None, _give_room, codes=(1,), strikes=1),
     "truncated": Accident(2, 1, afterwards=_truncate, is_late=True),
     "flipped_bit": Accident(2, 1, afterwards=_flip, is_late=True),
     "torn_log": Accident(2, 1, afterwards=_tear_log, is_late=True),
-    "moved": Accident(2, 1, afterwards=_move),
+    "moved": Accident(2, 3, afterwards=_move),
 }
 
 

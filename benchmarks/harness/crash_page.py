@@ -19,7 +19,10 @@ NAMES = {
     "torn_log": "`kill -9`, and the last line of the log is torn",
     "moved": "`kill -9`, and the run folder is moved",
 }
-_EVERY_RUN = re.compile(r"no checkpoint in|have no prediction|resumed from")
+_EVERY_RUN = re.compile(
+    r"no checkpoint in|have no prediction|resumed from|nothing to resume"
+    r"|engine/trainer: |: Scanning .* 0 corrupt"  # of ultralytics
+)
 _DIFFERENCE = re.compile(r"\d+: (weights|steps|log)\b")  # as a peer tells them
 Table = list[list[str]]
 
