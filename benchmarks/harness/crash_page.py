@@ -20,8 +20,8 @@ NAMES = {
     "moved": "`kill -9`, and the run folder is moved",
 }
 _EVERY_RUN = re.compile(
-    r"no checkpoint in|have no prediction|resumed from|nothing to resume"
-    r"|engine/trainer: |: Scanning .* 0 corrupt"  # of ultralytics
+    r"no checkpoint in|have no prediction|resumed from"
+    r"|engine/trainer: |Scanning .* 0 corrupt"  # of ultralytics
 )
 _DIFFERENCE = re.compile(r"\d+: (weights|steps|log)\b")  # as a peer tells them
 Table = list[list[str]]
@@ -121,7 +121,7 @@ def _quoted(lines: Iterable[str], most: int) -> str:
 
 
 def _plain(line: str) -> str:
-    line = re.sub(r"\x1b\[[0-9;]*m", "", line).replace("`", "'").replace("|", "/")
+    line = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", line).replace("`", "'").replace("|", "/")
     line = re.sub(r"(?<!\w)/\S*/(?=[\w.-]+)", "…/", line)  # folders of one machine
     return line if len(line) < 320 else f"{line[:319]}…"
 

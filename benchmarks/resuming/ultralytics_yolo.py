@@ -39,13 +39,11 @@ def start(run: Path) -> None:
 def resume(run: Path) -> None:
     """Go on from the last checkpoint.
 
-    Of a training that is finished, ``resume=True`` is an error, or where the optimiser has been
-    taken out of the file already, the start of another one on coco8.
+    Not of a training that is finished: there ``resume=True`` is an error, or where the optimiser
+    has been taken out of the file already, the start of another one on coco8.
     """
     model = YOLO(run / "weights" / "last.pt")
-    if model.ckpt["epoch"] in (SETTINGS["epochs"] - 1, -1):
-        print("nothing to resume: the last epoch is saved")
-    else:
+    if model.ckpt["epoch"] not in (SETTINGS["epochs"] - 1, -1):
         _train(model, resume=True)
 
 
