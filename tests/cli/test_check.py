@@ -62,7 +62,9 @@ def test_problems_are_printed_quarantined_and_make_the_exit_code_one(
     result = call("--images", images, "--annotations", file, "--quarantine", out)
     assert result.returncode == 1, result.stderr
     lines = result.stdout.splitlines()
-    assert lines[0].startswith(f"error: {file}: annotations[1] (id 2): the box [1, 1, 0, 5]")
+    assert lines[0].startswith(
+        f"error: {file}: annotations[1] (id 2) of 2.png: the box [1, 1, 0, 5]"
+    )
     assert "1 error, 1 warning, 1 note" in lines  # there is no area
     assert any("cat" in line and line.endswith("1") for line in lines)
     assert f"data.quarantine={out}" in lines[-1]

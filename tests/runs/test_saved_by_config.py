@@ -125,7 +125,7 @@ def test_both_ways_say_the_same_of_one_file(tmp_path: Path, capsys: Any) -> None
         "iscrowd is text",
         "1 area cannot be right",
         "left out: 1 annotation names a category id",
-        "left out: annotations[2] (id 3): the category id 9 does not exist",
+        "left out: annotations[2] (id 3) of 1.png: the category id 9 does not exist",
         "AP counts the best 2 detections of an image and class",
         "3 of 5 results are beyond the best 2",
         "1 of 5 records repeat another one",

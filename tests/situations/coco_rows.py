@@ -183,13 +183,13 @@ SITUATIONS = [
         "run lengths shorter than their mask",
         _files(segmentation={**RUNS, "counts": [27, 5]}),
         MASKS,
-        "annotations[1] (id 2): the RLE covers 32 pixels, its image has 240",
+        "annotations[1] (id 2) of 2.png: the RLE covers 32 pixels, its image has 240",
     ),
     _lost(
         "run lengths longer than their mask",
         _files(segmentation={**RUNS, "counts": [27, 5, 300]}),
         MASKS,
-        "annotations[1] (id 2): the RLE covers 332 pixels, its image has 240",
+        "annotations[1] (id 2) of 2.png: the RLE covers 332 pixels, its image has 240",
     ),
     _lost(
         "run lengths with height and width exchanged",

@@ -315,7 +315,7 @@ def _quarantined(root: Path) -> None:
     run(("check", *given, "--quarantine", str(root / "bad.json"), "--quiet"))
 
 
-LEFT_OUT = "left out: annotations[0] (id 1): "
+LEFT_OUT = "left out: annotations[0] (id 1) of 1.png: "
 AIC_LIST = [{"image_id": "a", "keypoint_annotations": {"human1": []}, "human_annotations": {}}]
 MPII_LIST = [{"image": "a.jpg", "joints": [[1, 2]], "joints_vis": [1], "center": [5, 5]}]
 

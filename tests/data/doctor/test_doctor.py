@@ -82,7 +82,8 @@ def test_a_broken_annotation_is_an_error_with_place_and_fix(
     (problem,) = found(report, "error")
     assert re.search(what, problem.what)
     assert problem.file.endswith("annotations.json") and problem.fix
-    assert problem.where == "annotations[1] (id 7)" and problem.annotation_id == 7
+    of = "" if "image id" in problem.what else " of 1.png"
+    assert problem.where == f"annotations[1] (id 7){of}" and problem.annotation_id == 7
     (part,) = report.quarantine().parts.values()
     assert part.annotations == {7} and not part.images
     line = str(problem)

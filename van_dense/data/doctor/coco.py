@@ -182,7 +182,7 @@ class _AnnotationCheck:
         for index, record in enumerate(annotations):
             if records.is_left_out(index, record):
                 continue
-            where = f"annotations[{index}] (id {record.get('id')!r:.40})"
+            where = records.place(index, record)
             for severity, what, fix in self._judge_identity(index, record):
                 report.note(severity, what, fix, where=where)
             found = records.read(index, record)

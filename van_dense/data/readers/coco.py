@@ -216,7 +216,7 @@ def first_broken(records: CocoRecords) -> list[str]:
         if not records.is_left_out(index, entry) and isinstance(
             found := records.read(index, entry), Broken
         ):
-            what = f"annotations[{index}] (id {entry.get('id')!r:.40}): {found.what}"
+            what = f"{records.place(index, entry)}: {found.what}"
             first.setdefault(f"annotations {found.reason}", what)
     return [f"left out: {what}" for what in first.values()]
 

@@ -152,6 +152,15 @@ class CocoRecords:
             return True
         return parse_id(annotation.get("image_id")) in self.image_records.quarantined_ids
 
+    def place(self, index: int, annotation: Record) -> str:
+        """Where an annotation stands: position, id, and the file of its image if there is one."""
+        where = f"annotations[{index}] (id {annotation.get('id')!r:.40})"
+        stated = annotation.get("image_id")
+        position = self.image_records.position
+        found = position.get(parse_id(stated), position.get(other_type(stated)))
+        name = None if found is None else self.images[found].get("file_name")
+        return where if name is None else f"{where} of {name}"
+
     def read(self, index: int, annotation: Record) -> InstanceRecord | Broken:
         """Read one annotation and count it, or say what is wrong with it.
 
@@ -283,9 +292,8 @@ class CocoRecords:
             self.changes[kind].count += 1
             return
         annotation = self.data["annotations"][index]
-        where = f"annotations[{index}] (id {annotation.get('id')!r:.40})"
         example = problem or f"{key} {annotation[key]!r:.60}" if key in annotation else f"no {key}"
-        self.changes[kind] = Change(1, where, problem or example)
+        self.changes[kind] = Change(1, self.place(index, annotation), problem or example)
 
     # ------------------------------------------------------------------------------ ground truth
 
