@@ -59,8 +59,11 @@ def asked_for(checkpoint):
     model = YOLO(checkpoint)
     try:
         model.train(resume=True, trainer=Recorder)
+        return "does nothing", "", 0
     except InterruptedError as end:
         wanted = end.args[0].wanted
+    except (AssertionError, ValueError) as error:
+        return f"refuses: {error}", "", 0
     is_resumed = bool(wanted["resume"])  # then a trainer takes the settings of the checkpoint
     others = model.ckpt["train_args"] if is_resumed else DEFAULT_CFG_DICT
     epochs = wanted.get("epochs", others["epochs"])

@@ -199,7 +199,7 @@ ACCIDENTS = {
     "truncated": Accident(2, 1, afterwards=_truncate, is_late=True),
     "flipped_bit": Accident(2, 1, afterwards=_flip, is_late=True),
     "torn_log": Accident(2, 1, afterwards=_tear_log, is_late=True),
-    "moved": Accident(2, 3, afterwards=_move),
+    "moved": Accident(2, 3, afterwards=_move, is_late=True),
 }
 
 

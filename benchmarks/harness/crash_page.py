@@ -116,12 +116,14 @@ def _quoted(lines: Iterable[str], most: int) -> str:
     """Different sentences as code, those of every run only where there are no others."""
     lines = list(dict.fromkeys(re.sub(r"\d{2,}", "…", line) for line in lines))
     special = [line for line in lines if not _EVERY_RUN.search(line)]
+    special.sort(key=lambda line: not line.startswith("error: "))  # names the command to go on
     shown = (special or [line for line in lines if "esum" in line])[:most]
     return "<br>".join(f"`{_plain(line)}`" for line in shown)
 
 
 def _plain(line: str) -> str:
     line = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", line).replace("`", "'").replace("|", "/")
+    line = re.sub(r"\btmp\w{8}\b", "tmp…", line)
     line = re.sub(r"(?<!\w)/\S*/(?=[\w.-]+)", "…/", line)  # folders of one machine
     return line if len(line) < 320 else f"{line[:319]}…"
 

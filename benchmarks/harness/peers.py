@@ -24,7 +24,7 @@ PEERS: dict[str, tuple[str, list[str], dict[str, str]]] = {
     "ultralytics": (
         "ultralytics_yolo.py",
         [ULTRALYTICS],
-        {"kill_worker": "has none on a CPU, whatever `workers` says"},
+        {"kill_worker": "it has no loader process on a CPU"},
     ),
     "lightning": (
         "lightning_unet.py",

@@ -84,7 +84,7 @@ def test_letters_that_a_terminal_cannot_show_are_escaped(tmp_path: Path) -> None
     assert done.stdout == "\\u72d7 \\udcff\n"
 
 
-def test_the_end_of_another_process_is_a_mistake_of_every_command(capsys) -> None:
+def test_the_end_of_another_process_is_a_mistake_of_every_command(monkeypatch, capsys) -> None:
     def end(error: RuntimeError) -> int:
         @command
         def main(argv: Sequence[str] | None = None) -> int:
@@ -92,9 +92,13 @@ def test_the_end_of_another_process_is_a_mistake_of_every_command(capsys) -> Non
 
         return main([])
 
-    assert end(RuntimeError("gloo/transport/tcp/pair.cc:561] Connection closed by peer")) == 1
+    lost = RuntimeError("[/src/gloo/transport/tcp/pair.cc:561] Connection closed by peer")
+    with pytest.raises(RuntimeError, match="closed by peer"):  # there is no other process
+        end(lost)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert end(lost) == 1
     said = capsys.readouterr().err
-    assert said.startswith("error: another process of this job is gone: killed by the system")
-    assert said.endswith("; --resume goes on from what was saved\n")
+    assert said.startswith("error: another process of this job cannot be reached: killed by the")
+    assert said.endswith("Connection closed by peer); --resume goes on from what was saved\n")
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         end(RuntimeError("shapes cannot be multiplied"))

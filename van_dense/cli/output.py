@@ -9,6 +9,7 @@ from typing import Protocol, TextIO
 
 from van_dense.core.failure import Failure
 from van_dense.core.plain_text import PlainFormatter, printable
+from van_dense.core.processes import num_processes
 
 FAILED, MISUSED = 1, 2  # exit codes, of which docs/index.md tells
 
@@ -35,8 +36,8 @@ def command(main: Main) -> Main:
     """Let a command end as all do.
 
     What is wrong with files, data and config is a last line "error: ...", and the exit code 1; so
-    is the end of another process that the work is shared with. Where its output is cut off, a
-    command finishes its work and ends quietly.
+    is the end of another process that the work is shared with, from which ``--resume`` goes on.
+    Where its output is cut off, a command finishes its work and ends quietly.
     """
 
     @functools.wraps(main)
@@ -49,6 +50,8 @@ def command(main: Main) -> Main:
             complain(f"error: {error}")
             return FAILED
         except RuntimeError as error:
+            if num_processes() == 1:
+                raise
             from van_dense.engine.device import lost_process
 
             if (lost := lost_process(error)) is None:

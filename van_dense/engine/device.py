@@ -33,13 +33,13 @@ def make_accelerator(precision: str = "fp32") -> Accelerator:
 
 
 def lost_process(error: RuntimeError) -> ConnectionError | None:
-    """The error to raise in place of PyTorch's where another process of this job is gone.
+    """The error to raise in place of PyTorch's where this process cannot reach the others.
 
     None for one about something else. NCCL and the store of addresses have errors of their own,
     gloo only a RuntimeError with the place in its source.
     """
-    text = str(error)
-    if not isinstance(error, dist.DistError) and "gloo" not in text:
+    text = " ".join(str(error).split())
+    if not isinstance(error, dist.DistError) and "/gloo/" not in text:
         return None
-    what = "another process of this job is gone: killed by the system or by someone, or ended"
-    return ConnectionError(f"{what} by an error that it or torchrun names")
+    what = "another process of this job cannot be reached: killed by the system or by someone, or"
+    return ConnectionError(f"{what} ended by an error that it or torchrun names ({text:.300})")

@@ -65,7 +65,7 @@ def find_sources(
     Args:
         sources: Files, folders and patterns.
         suffixes: Suffixes of the files to take from folders and patterns, in lower case.
-        leave_out: Folders whose files are no sources, such as those of earlier results.
+        leave_out: Folders whose files are no sources, such as those that results are written to.
 
     Raises:
         ValueError: When a source does not exist or holds no such file (see ``find_files``), or when
@@ -74,20 +74,23 @@ def find_sources(
     # A file that two sources name counts once, however they spell it.
     found: dict[Path, tuple[Path, Path]] = {}
     folders = [_absolute(folder) for folder in leave_out]
-    num_left_out = 0
+    left_out: dict[Path, Path] = {}  # files, and the folder of each
     for source in sources:
         for path in find_files(source, suffixes):
             if not os.path.lexists(path):  # a link that leads nowhere is a file nobody can read
                 raise ValueError(f"{path}: no such file or folder")
-            if any(_absolute(path).is_relative_to(folder) for folder in folders):
-                num_left_out += 1
+            file = _absolute(path)
+            holding = next((one for one in folders if file.is_relative_to(one)), None)
+            if holding is None:
+                found.setdefault(file, (path, root_of(source)))
             else:
-                found.setdefault(_absolute(path), (path, root_of(source)))
-    if num_left_out:
-        where = f"{counted(num_left_out, 'file')} in {', '.join(map(str, leave_out))}"
+                left_out[file] = holding
+    if left_out:
+        where = ", ".join(map(str, sorted(set(left_out.values()))))
+        what = f"{counted(len(left_out), 'file')} among results, in {where}"
         if not found:
-            raise ValueError(f"nothing to read: {where}, which hold results; name other sources")
-        logger.info("left out: %s, which hold results", where)
+            raise ValueError(f"nothing to read but {what}; name other sources")
+        logger.warning("left out: %s", what)
     names: dict[Path, str] = {}
     for videos in (False, True):  # videos lie apart, so they are named apart
         files = [(path, root) for path, root in found.values() if is_video(path) == videos]
