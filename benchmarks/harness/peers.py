@@ -105,6 +105,10 @@ class Peer:
 
     def differences(self, whole: Run, run: Run, *, is_signalled: bool) -> list[str]:
         """In which of weights, steps of the log and its values, with the first place of each."""
-        one, other = self.result(whole), self.result(run)
+        one = self.result(whole)
+        try:
+            other = self.result(run)
+        except subprocess.CalledProcessError as error:
+            return [f"weights: not to be read: {error.stderr.strip().splitlines()[-1]}"]
         found = (differences(one[key], other[key], key) for key in one)
         return [f"{lines[0]}" for lines in found if lines]

@@ -183,6 +183,19 @@ def test_a_program_that_resumes_ends_as_if_it_had_not_been_killed(
     assert found["faults"] == []
 
 
+def test_a_program_whose_result_cannot_be_read_differs_in_its_weights(
+    tmp_path: Path, toy: peers.Peer
+) -> None:
+    whole, run = Run(tmp_path / "whole", toy), Run(tmp_path / "run", toy)
+    whole.finish()
+    run.finish()
+    assert toy.differences(whole, run, is_signalled=False) == []
+    other = Run(tmp_path / "other", toy)
+    other.path.mkdir(parents=True)
+    (found,) = toy.differences(whole, other, is_signalled=False)
+    assert found.startswith("weights: not to be read: FileNotFoundError: ")
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_an_accident_that_cannot_happen_to_a_program_is_an_error(
     tmp_path: Path, toy: peers.Peer
