@@ -125,7 +125,7 @@ def _plain(line: str) -> str:
     line = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", line).replace("`", "'").replace("|", "/")
     line = re.sub(r"\btmp\w{8}\b", "tmp…", line)
     line = re.sub(r"(?<!\w)/\S*/(?=[\w.-]+)", "…/", line)  # folders of one machine
-    return line if len(line) < 320 else f"{line[:319]}…"
+    return line if len(line) < 320 else f"{line[:319].rpartition(' ')[0]} …"
 
 
 def _markdown(rows: Table) -> str:
