@@ -281,16 +281,16 @@ def suffer(
         RuntimeError: When run after run ends without an accident, as where a program has no such
             process.
     """
-    accident, found, last = ACCIDENTS[name], _Found(), 0
+    accident, found, in_vain = ACCIDENTS[name], _Found(), 0
     while found.phases.total() < times:
-        if found.runs - last >= _IN_VAIN:
+        if in_vain == _IN_VAIN:
             raise RuntimeError(f"{name}: {_IN_VAIN} runs in {folder} ended without an accident")
         run = Run(folder / str(found.runs), whole.run.program)
         found.runs += 1
         before = found.phases.total()
         left = min(accident.strikes, times - before)
         has_ended = _struck(run, whole, accident, left, random, found)
-        last = found.runs if found.phases.total() > before else last
+        in_vain = in_vain + 1 if found.phases.total() == before else 0
         if not has_ended:
             continue
         found.ended += 1
